@@ -1,0 +1,381 @@
+//! Values of an outgoing request, as templates over the message.
+//!
+//! The language is Jinja's (minijinja). Most templates are nothing but text and names; those are
+//! put together without the engine.
+
+use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value, value::ValueKind};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::{Deserialize, Deserializer, de};
+use std::{fmt, sync::Arc};
+
+/// What a template sees.
+pub const NAMES: [&str; 10] = [
+    "id",
+    "backend",
+    "identity",
+    "identities",
+    "text",
+    "encoded",
+    "context",
+    "settings",
+    "status_url",
+    "status_path",
+];
+
+/// RFC 3986, 2.3: the characters that stand for themselves everywhere in a URL.
+const NOT_UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// The template that sets `value` to what the whole is.
+const EXPRESSION: &str = "expression";
+
+/// How much work one template may be, in minijinja's units of about one instruction each.
+const FUEL: u64 = 100_000;
+
+/// A template whose values are put in as they are: whoever builds the request encodes the whole.
+#[derive(Clone)]
+pub struct Template {
+    source: Arc<str>,
+    program: Program,
+}
+
+/// A template for a URL: each value is percent-encoded where it stands, so that none can leave its
+/// path segment or parameter. Only a setting that the URL begins with is put in as it is.
+#[derive(Clone, Debug)]
+pub struct UrlTemplate {
+    source: Arc<str>,
+    /// `{{ settings.… }}` at the very beginning: scheme, host, port and perhaps more.
+    base: Option<Template>,
+    rest: Template,
+}
+
+#[derive(Clone)]
+enum Program {
+    Pieces(Arc<[Piece]>, Escape),
+    Jinja(Arc<Environment<'static>>),
+    /// The same with the template [`EXPRESSION`] beside it.
+    Expression(Arc<Environment<'static>>),
+}
+
+enum Piece {
+    Text(String),
+    Name(Vec<String>),
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Escape {
+    None,
+    Url,
+}
+
+impl Escape {
+    fn write(self, text: &str, out: &mut String) {
+        match self {
+            Self::None => out.push_str(text),
+            Self::Url => out.extend(utf8_percent_encode(text, NOT_UNRESERVED)),
+        }
+    }
+}
+
+/// A template that failed on a message: an unknown filter argument, too much work.
+#[derive(Debug, thiserror::Error)]
+#[error("the template failed: {0}")]
+pub struct RenderError(String);
+
+impl Template {
+    /// Compiles `source`.
+    ///
+    /// # Errors
+    /// A text for the user: a syntax error, or a name outside [`NAMES`].
+    pub fn parse(source: &str) -> Result<Self, String> {
+        Self::compile(source, Escape::None)
+    }
+
+    fn compile(source: &str, escape: Escape) -> Result<Self, String> {
+        let mut jinja = Environment::new();
+        jinja.set_undefined_behavior(UndefinedBehavior::Chainable);
+        jinja.set_auto_escape_callback(|_| AutoEscape::None);
+        jinja.set_fuel(Some(FUEL));
+        jinja.set_formatter(move |out, _, value| {
+            let mut escaped = String::new();
+            escape.write(&text_of(value), &mut escaped);
+            out.write_str(&escaped).map_err(Into::into)
+        });
+        jinja
+            .add_template_owned("value", source.to_owned())
+            .map_err(|error| format!("not a template: {}", error.detail().unwrap_or("wrong syntax")))?;
+        let used = jinja.get_template("value").map(|template| template.undeclared_variables(false));
+        let mut unknown: Vec<_> =
+            used.unwrap_or_default().into_iter().filter(|name| !NAMES.contains(&name.as_str())).collect();
+        if !unknown.is_empty() {
+            unknown.sort();
+            return Err(format!("unknown name {}; a template sees {}", unknown.join(", "), NAMES.join(", ")));
+        }
+        let program = match pieces(source) {
+            Some(pieces) => Program::Pieces(pieces.into(), escape),
+            None => {
+                let set = lone_expression(source).map(|lone| format!("{{% set value = ({lone}) %}}"));
+                let lone = set.is_some_and(|set| jinja.add_template_owned(EXPRESSION, set).is_ok());
+                let jinja = Arc::new(jinja);
+                if lone { Program::Expression(jinja) } else { Program::Jinja(jinja) }
+            }
+        };
+        Ok(Self { source: source.into(), program })
+    }
+
+    /// The names that `source` looks at.
+    fn names(source: &str) -> Result<Vec<String>, String> {
+        let mut jinja = Environment::new();
+        let wrong = |error: minijinja::Error| error.kind().to_string();
+        jinja.add_template("value", source).map_err(wrong)?;
+        let template = jinja.get_template("value").map_err(wrong)?;
+        Ok(template.undeclared_variables(false).into_iter().collect())
+    }
+
+    /// The template as it was written.
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// The text for the message that `scope` holds.
+    ///
+    /// # Errors
+    /// [`RenderError`]; never for a template of text and names alone.
+    pub fn render(&self, scope: &Value) -> Result<String, RenderError> {
+        match &self.program {
+            Program::Pieces(pieces, escape) => Ok(pieces.iter().fold(String::new(), |mut out, piece| {
+                match piece {
+                    Piece::Text(text) => out.push_str(text),
+                    Piece::Name(path) => escape.write(&text_of(&look_up(scope, path)), &mut out),
+                }
+                out
+            })),
+            Program::Jinja(jinja) | Program::Expression(jinja) => {
+                let rendered = jinja.get_template("value").and_then(|template| template.render(scope));
+                rendered.map_err(|error| RenderError(error.kind().to_string()))
+            }
+        }
+    }
+
+    /// The value for the message that `scope` holds. A template that is nothing but one name or
+    /// expression keeps that value's type (a list, a number); `None` where it is not there
+    /// (`{{ 31 if status_url }}` without a `status_url`), and then the parameter is left out. Everything else is a text.
+    ///
+    /// # Errors
+    /// [`RenderError`]; never for a template of text and names alone.
+    pub fn evaluate(&self, scope: &Value) -> Result<Option<Value>, RenderError> {
+        match &self.program {
+            Program::Pieces(pieces, _) if let [Piece::Name(path)] = &**pieces => {
+                let value = look_up(scope, path);
+                Ok((!value.is_undefined() && !value.is_none()).then_some(value))
+            }
+            Program::Expression(jinja) => {
+                let captured =
+                    jinja.get_template(EXPRESSION).and_then(|lone| lone.render_captured(scope.clone()));
+                let captured = captured.map_err(|error| RenderError(error.kind().to_string()))?;
+                let value = captured.state().lookup("value").unwrap_or_default();
+                Ok((!value.is_undefined() && !value.is_none()).then_some(value))
+            }
+            _ => self.render(scope).map(|text| Some(text.into())),
+        }
+    }
+}
+
+impl UrlTemplate {
+    /// Compiles `source`, which must be an absolute `http` or `https` URL whose scheme, host and
+    /// port hold no value of the message: a message cannot choose where it goes.
+    ///
+    /// # Errors
+    /// A text for the user.
+    pub fn parse(source: &str) -> Result<Self, String> {
+        let rest = ["http://", "https://"].iter().find_map(|scheme| source.strip_prefix(scheme));
+        let whole_from_settings = source.starts_with("{{");
+        let authority = match rest {
+            Some(rest) => rest.split(['/', '?', '#']).next().unwrap_or_default(),
+            None if whole_from_settings => source.split("}}").next().unwrap_or_default(),
+            None => return Err("must begin with http:// or https://".to_owned()),
+        };
+        if authority.is_empty() {
+            return Err("names no host".to_owned());
+        }
+        if !authority.contains("{{") {
+            let plain = source.split("{{").next().unwrap_or_default();
+            url::Url::parse(plain).map_err(|error| format!("not a URL: {error}"))?;
+        }
+        let end_of_base = source.find("}}").map_or(source.len(), |at| at + 2);
+        let (base, rest) = source.split_at(if whole_from_settings { end_of_base } else { 0 });
+        let up_to_path = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        let authority = if whole_from_settings { [base, up_to_path].concat() } else { authority.to_owned() };
+        let settings_only = |names: Vec<String>| names.iter().all(|name| name == "settings");
+        if authority.contains("{%") || !Template::names(&authority).is_ok_and(settings_only) {
+            return Err("its host may hold {{ settings.… }}, but nothing of the message".to_owned());
+        }
+        let base = (!base.is_empty()).then(|| Template::compile(base, Escape::None)).transpose()?;
+        Ok(Self { source: source.into(), base, rest: Template::compile(rest, Escape::Url)? })
+    }
+
+    /// The URL for the message that `scope` holds, unparsed.
+    ///
+    /// # Errors
+    /// [`RenderError`]
+    pub fn render(&self, scope: &Value) -> Result<String, RenderError> {
+        let rest = self.rest.render(scope)?;
+        match &self.base {
+            Some(base) => Ok(base.render(scope)? + &rest),
+            None => Ok(rest),
+        }
+    }
+
+    /// The URL as it was written.
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+}
+
+/// The parts of a template that is text and names alone.
+fn pieces(source: &str) -> Option<Vec<Piece>> {
+    if source.contains("{%") || source.contains("{#") {
+        return None;
+    }
+    let mut pieces = Vec::new();
+    let mut rest = source;
+    while let Some((text, tail)) = rest.split_once("{{") {
+        let (name, tail) = tail.split_once("}}")?;
+        let path: Vec<String> = name.trim().split('.').map(str::to_owned).collect();
+        let is_name = |part: &String| {
+            let mut bytes = part.bytes();
+            bytes.next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_')
+                && bytes.all(|b| b.is_ascii_alphanumeric() || b == b'_')
+        };
+        if !path.iter().all(is_name) {
+            return None;
+        }
+        if !text.is_empty() {
+            pieces.push(Piece::Text(text.to_owned()));
+        }
+        pieces.push(Piece::Name(path));
+        rest = tail;
+    }
+    if !rest.is_empty() {
+        pieces.push(Piece::Text(rest.strip_suffix('\n').unwrap_or(rest).to_owned()));
+    }
+    Some(pieces)
+}
+
+/// What stands in a template that is one `{{ … }}` and nothing else.
+fn lone_expression(source: &str) -> Option<&str> {
+    let inner = source.strip_prefix("{{")?.strip_suffix("}}")?;
+    (!["{{", "}}", "{%", "{#"].iter().any(|mark| inner.contains(mark))).then_some(inner)
+}
+
+fn look_up(scope: &Value, path: &[String]) -> Value {
+    path.iter().fold(scope.clone(), |value, part| value.get_attr(part).unwrap_or_default())
+}
+
+fn text_of(value: &Value) -> String {
+    match value.kind() {
+        ValueKind::Undefined | ValueKind::None => String::new(),
+        _ => value.to_string(),
+    }
+}
+
+impl fmt::Debug for Template {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Template").field(&self.source).finish()
+    }
+}
+
+impl<'de> Deserialize<'de> for Template {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::parse(&String::deserialize(deserializer)?).map_err(de::Error::custom)
+    }
+}
+
+impl<'de> Deserialize<'de> for UrlTemplate {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::parse(&String::deserialize(deserializer)?).map_err(de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use minijinja::context;
+
+    fn scope() -> Value {
+        context! {
+            id => "7", identity => "+1 5", identities => ["+1 5", "2"], text => "a&b=c/{{ id }}",
+            context => context! { n => 3 }, settings => context! { sid => "x/y" },
+        }
+    }
+
+    #[test]
+    fn names_text_and_jinja_render_alike() {
+        for (source, text) in [
+            ("", ""),
+            ("plain", "plain"),
+            ("{{ identity }}", "+1 5"),
+            ("to {{identity}}: {{ text }}!", "to +1 5: a&b=c/{{ id }}!"),
+            ("{{ context.n }}{{ context.absent.deep }}", "3"),
+            ("{{ identities | join(';') }}", "+1 5;2"),
+            ("{% if context.n == 3 %}three{% endif %}", "three"),
+        ] {
+            assert_eq!(Template::parse(source).unwrap().render(&scope()).unwrap(), text, "{source}");
+        }
+    }
+
+    #[test]
+    fn one_name_keeps_its_type_or_is_left_out() {
+        let evaluate = |source| Template::parse(source).unwrap().evaluate(&scope()).unwrap();
+        assert_eq!(evaluate("{{ context.n }}"), Some(Value::from(3)));
+        assert_eq!(evaluate("{{ identities }}").and_then(|list| list.len()), Some(2));
+        assert_eq!(evaluate("{{ context.absent }}"), None);
+        assert_eq!(evaluate("x{{ context.absent }}"), Some(Value::from("x")));
+        assert_eq!(evaluate("{{ 31 if context.n }}"), Some(Value::from(31)));
+        assert_eq!(evaluate("{{ 31 if context.absent }}"), None);
+        assert_eq!(evaluate("{{ context.absent or context.n }}"), Some(Value::from(3)));
+        assert_eq!(evaluate("{{ '?a=' ~ id if context.n == 3 }}"), Some(Value::from("?a=7")));
+    }
+
+    #[test]
+    fn a_value_cannot_leave_its_place_in_a_url() {
+        let url = UrlTemplate::parse("https://h/{{ settings.sid }}?q={{ text }}").unwrap();
+        assert_eq!(url.render(&scope()).unwrap(), "https://h/x%2Fy?q=a%26b%3Dc%2F%7B%7B%20id%20%7D%7D");
+        let url = UrlTemplate::parse("https://h/{{ text | upper }}").unwrap();
+        assert_eq!(url.render(&scope()).unwrap(), "https://h/A%26B%3DC%2F%7B%7B%20ID%20%7D%7D");
+        let url = UrlTemplate::parse("{{ settings.base }}/{{ settings.sid }}?q={{ text }}").unwrap();
+        let settings = context! { base => "https://h/v1", sid => "x/y" };
+        let rendered = url.render(&context! { settings, text => "a&b" }).unwrap();
+        assert_eq!(rendered, "https://h/v1/x%2Fy?q=a%26b");
+    }
+
+    #[test]
+    fn a_message_cannot_choose_the_host() {
+        for (wrong, named) in [
+            ("ftp://h/", "http"),
+            ("https://{{ context.host }}/", "host"),
+            ("https://h{{ text }}/", "host"),
+            ("{{ text }}/x", "host"),
+            ("{{ settings.api_url ~ text }}/x", "host"),
+            ("{{ settings.api_url or context.url }}/x", "host"),
+            ("{{ settings[text] }}/x", "host"),
+            ("{{ settings.api_url }}{{ text }}/x", "host"),
+            ("{{ settings.api_url }}.{{ text }}", "host"),
+            ("https://{{ settings.zone ~ context.zone }}.example.org/", "host"),
+            ("https://", "host"),
+            ("https://h:x/", "URL"),
+        ] {
+            let why = UrlTemplate::parse(wrong).unwrap_err();
+            assert!(why.contains(named), "{wrong}: {why}");
+        }
+        assert!(UrlTemplate::parse("{{ settings.api_url }}/send").is_ok());
+        assert!(UrlTemplate::parse("https://{{ settings.zone }}.example.org/send").is_ok());
+        assert!(UrlTemplate::parse("{{ settings.api_url }}?to={{ text }}").is_ok());
+        assert!(UrlTemplate::parse("{{ settings.api_url }}").is_ok());
+    }
+
+    #[test]
+    fn a_wrong_template_says_so() {
+        assert!(Template::parse("{{ text").unwrap_err().contains("not a template"));
+        assert!(Template::parse("{{ message }}").unwrap_err().contains("unknown name message"));
+    }
+}

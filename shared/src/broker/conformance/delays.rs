@@ -1,0 +1,84 @@
+//! Messages that wait.
+
+use super::delivery::ensure_same;
+use super::*;
+
+/// A clock that runs a little fast or slow is forgiven.
+const TOLERANCE: Duration = Duration::from_millis(20);
+
+fn later(queue: &QueueName, delay: Duration) -> Address {
+    Address::Later { queue: queue.clone(), delay }
+}
+
+/// Not before its time, at the right queue, with all it carries; meanwhile it counts nowhere.
+pub(super) async fn a_delayed_message_waits_its_time(storage: Arc<dyn Storage>) -> Result<()> {
+    let broker = open_default(&storage).await?;
+    let (_, queue) = alpha()?;
+    let mut consumer = consume(&broker, &queue, 5).await?;
+    let sent = letter(1).with("x-postern-attempts", 2).with("traceparent", "00-aa-bb-01");
+    let start = Instant::now();
+    within("publish", broker.publish(vec![(later(&queue, SHORT), sent.clone())])).await??;
+    until_depth(&broker, &queue, |depth| depth.ready == 0).await?;
+    let delivery = next(&mut consumer).await?;
+    let waited = start.elapsed();
+    ensure!(waited + TOLERANCE >= SHORT, "it came after {waited:?} of {SHORT:?}");
+    ensure_same(&sent, &delivery.envelope)?;
+    delivery.ack();
+    silence(&mut consumer).await?;
+    broker.close().await;
+    Ok(())
+}
+
+/// A longer delay published first does not hold up a shorter one; other messages pass both.
+pub(super) async fn delays_do_not_block_one_another(storage: Arc<dyn Storage>) -> Result<()> {
+    let broker = open_default(&storage).await?;
+    let (address, queue) = alpha()?;
+    let other = QueueName::outbound(&backend("beta")?, Lane::Bulk);
+    let mut consumer = consume(&broker, &queue, 5).await?;
+    let mut others = consume(&broker, &other, 5).await?;
+    let start = Instant::now();
+    post(&broker, &later(&queue, LONG), 0..1).await?;
+    post(&broker, &later(&queue, SHORT), 1..2).await?;
+    post(&broker, &later(&other, SHORT), 2..3).await?;
+    post(&broker, &address, 3..4).await?;
+    ensure!(take(&mut consumer, 3).await? == [3, 1, 0], "the shorter delay came later");
+    ensure!(start.elapsed() + TOLERANCE >= LONG, "the longer delay was cut short");
+    ensure!(take(&mut others, 1).await? == [2], "the delay returned to a wrong queue");
+    silence(&mut consumer).await?;
+    broker.close().await;
+    Ok(())
+}
+
+/// One that is due while no broker is open, and one that is due later.
+pub(super) async fn a_delay_outlives_the_broker(storage: Arc<dyn Storage>) -> Result<()> {
+    let broker = open_default(&storage).await?;
+    let (_, queue) = alpha()?;
+    let start = Instant::now();
+    post(&broker, &later(&queue, LONG), 1..2).await?;
+    post(&broker, &later(&queue, SHORT), 0..1).await?;
+    broker.close().await;
+    tokio::time::sleep_until((start + SHORT + QUIET).into()).await;
+
+    let broker = open_default(&storage).await?;
+    let mut consumer = consume(&broker, &queue, 5).await?;
+    ensure!(take(&mut consumer, 2).await? == [0, 1]);
+    ensure!(start.elapsed() + TOLERANCE >= LONG, "the longer delay was cut short");
+    silence(&mut consumer).await?;
+    broker.close().await;
+    Ok(())
+}
+
+/// 1,000 that are due together all come, each once.
+pub(super) async fn many_delayed_messages_all_return(storage: Arc<dyn Storage>) -> Result<()> {
+    const COUNT: usize = 1000;
+    let broker = open_default(&storage).await?;
+    let (_, queue) = alpha()?;
+    post(&broker, &later(&queue, SHORT), 0..COUNT).await?;
+    let mut consumer = consume(&broker, &queue, 100).await?;
+    let mut arrived = take(&mut consumer, COUNT).await?;
+    arrived.sort_unstable();
+    ensure!(arrived == (0..COUNT).collect::<Vec<_>>(), "some were lost or doubled");
+    silence(&mut consumer).await?;
+    broker.close().await;
+    Ok(())
+}

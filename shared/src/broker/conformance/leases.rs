@@ -1,0 +1,223 @@
+//! Who holds a message, and what becomes of it when it is let go.
+
+use super::*;
+
+/// Never more than `prefetch` unsettled; each settlement makes room for one.
+pub(super) async fn prefetch_bounds_what_is_unsettled(storage: Arc<dyn Storage>) -> Result<()> {
+    let broker = open_default(&storage).await?;
+    let (address, queue) = alpha()?;
+    post(&broker, &address, 0..10).await?;
+    let mut consumer = consume(&broker, &queue, 3).await?;
+    let mut held = Vec::new();
+    for _ in 0..3 {
+        held.push(next(&mut consumer).await?);
+    }
+    silence(&mut consumer).await.context("with 3 of 3 unsettled")?;
+    held.remove(0).ack();
+    let fourth = next(&mut consumer).await?;
+    ensure!(number(&fourth)? == 3);
+    silence(&mut consumer).await.context("with 3 of 3 unsettled again")?;
+    fourth.ack();
+    held.into_iter().for_each(Delivery::ack);
+    ensure!(take(&mut consumer, 6).await? == [4, 5, 6, 7, 8, 9]);
+    broker.close().await;
+    Ok(())
+}
+
+/// Not for another consumer, not for another broker.
+pub(super) async fn an_acked_message_is_gone_for_good(storage: Arc<dyn Storage>) -> Result<()> {
+    let broker = open_default(&storage).await?;
+    let (address, queue) = alpha()?;
+    post(&broker, &address, 0..10).await?;
+    let mut consumer = consume(&broker, &queue, 10).await?;
+    let mut held = Vec::new();
+    for n in 0..10 {
+        let delivery = next(&mut consumer).await?;
+        // Out of order: the even ones first.
+        if n % 2 == 0 { delivery.ack() } else { held.push(delivery) }
+    }
+    held.drain(..3).for_each(Delivery::ack);
+    drop(held);
+    drop(consumer);
+    until_depth(&broker, &queue, |depth| depth.ready == 2).await?;
+    broker.close().await;
+
+    let broker = open_default(&storage).await?;
+    let mut consumer = consume(&broker, &queue, 10).await?;
+    ensure!(take(&mut consumer, 2).await? == [7, 9]);
+    silence(&mut consumer).await?;
+    // An ack just before the broker closes counts as well.
+    broker.close().await;
+    let broker = open_default(&storage).await?;
+    let mut consumer = consume(&broker, &queue, 10).await?;
+    silence(&mut consumer).await.context("acked before the broker closed")?;
+    broker.close().await;
+    Ok(())
+}
+
+/// At its old place, as often as it is released.
+pub(super) async fn a_released_message_comes_again_and_says_so(storage: Arc<dyn Storage>) -> Result<()> {
+    let broker = open_default(&storage).await?;
+    let (address, queue) = alpha()?;
+    post(&broker, &address, 0..3).await?;
+    let mut consumer = consume(&broker, &queue, 1).await?;
+    for round in 0..3 {
+        let delivery = next(&mut consumer).await?;
+        ensure!(number(&delivery)? == 0, "letter {} came in round {round}", number(&delivery)?);
+        ensure!(
+            delivery.redelivered == (round > 0),
+            "redelivered is {} in round {round}",
+            delivery.redelivered
+        );
+        delivery.release();
+    }
+    let delivery = next(&mut consumer).await?;
+    ensure!(number(&delivery)? == 0 && delivery.redelivered);
+    delivery.ack();
+    for n in [1, 2] {
+        let delivery = next(&mut consumer).await?;
+        ensure!(number(&delivery)? == n && !delivery.redelivered, "letter {n}");
+        delivery.ack();
+    }
+    silence(&mut consumer).await?;
+    broker.close().await;
+    Ok(())
+}
+
+/// The same as a release.
+pub(super) async fn a_dropped_delivery_comes_again(storage: Arc<dyn Storage>) -> Result<()> {
+    let broker = open_default(&storage).await?;
+    let (address, queue) = alpha()?;
+    post(&broker, &address, 0..2).await?;
+    let mut consumer = consume(&broker, &queue, 1).await?;
+    drop(next(&mut consumer).await?);
+    let again = next(&mut consumer).await?;
+    ensure!(number(&again)? == 0 && again.redelivered);
+    again.ack();
+    ensure!(take(&mut consumer, 1).await? == [1]);
+    broker.close().await;
+    Ok(())
+}
+
+/// What it held unread, and, once they are dropped, the deliveries taken from it.
+pub(super) async fn a_dropped_consumer_hands_back(storage: Arc<dyn Storage>) -> Result<()> {
+    let broker = open_default(&storage).await?;
+    let (address, queue) = alpha()?;
+    post(&broker, &address, 0..10).await?;
+    let mut consumer = consume(&broker, &queue, 10).await?;
+    next(&mut consumer).await?.ack();
+    let held = next(&mut consumer).await?;
+    drop(consumer);
+    drop(held);
+    until_depth(&broker, &queue, |depth| depth == Depth { ready: 9, consumers: 0 }).await?;
+    let mut consumer = consume(&broker, &queue, 10).await?;
+    let mut again = take(&mut consumer, 9).await?;
+    again.sort_unstable();
+    ensure!(again == (1..10).collect::<Vec<_>>(), "{again:?} came again");
+    silence(&mut consumer).await?;
+    broker.close().await;
+    Ok(())
+}
+
+/// A broker that closes while messages are out loses none of them.
+pub(super) async fn an_unsettled_message_outlives_the_broker(storage: Arc<dyn Storage>) -> Result<()> {
+    let broker = open_default(&storage).await?;
+    let (address, queue) = alpha()?;
+    post(&broker, &address, 0..6).await?;
+    let mut consumer = consume(&broker, &queue, 4).await?;
+    let held = [next(&mut consumer).await?, next(&mut consumer).await?];
+    next(&mut consumer).await?.ack();
+    within("close with deliveries out", broker.close()).await?;
+
+    let broker = open_default(&storage).await?;
+    // What the old broker's deliveries say comes too late, and harms nobody.
+    held.into_iter().for_each(Delivery::ack);
+    let mut consumer = consume(&broker, &queue, 10).await?;
+    let mut again = take(&mut consumer, 5).await?;
+    again.sort_unstable();
+    ensure!(again == [0, 1, 3, 4, 5], "{again:?} came again");
+    silence(&mut consumer).await?;
+    broker.close().await;
+    Ok(())
+}
+
+/// It hands back what was not taken, waits for what was, and ends when the broker knows.
+pub(super) async fn closing_a_consumer_waits_for_settlement(storage: Arc<dyn Storage>) -> Result<()> {
+    let broker = open_default(&storage).await?;
+    let (address, queue) = alpha()?;
+    post(&broker, &address, 0..10).await?;
+    let mut consumer = consume(&broker, &queue, 8).await?;
+    let mut held = Vec::new();
+    for _ in 0..4 {
+        held.push(next(&mut consumer).await?);
+    }
+    held.remove(0).ack();
+    let closing = tokio::spawn(consumer.close());
+    // What it had not taken is free for others while it still waits.
+    let mut other = consume(&broker, &queue, 10).await?;
+    let mut others = take(&mut other, 6).await?;
+    others.sort_unstable();
+    ensure!(others == [4, 5, 6, 7, 8, 9], "{others:?} were handed back");
+    ensure!(!closing.is_finished(), "closed with 3 deliveries unsettled");
+    held.remove(0).ack();
+    held.remove(0).release();
+    tokio::time::sleep(QUIET).await;
+    ensure!(!closing.is_finished(), "closed with a delivery unsettled");
+    held.remove(0).ack();
+    within("the consumer closes", closing).await??;
+    ensure!(take(&mut other, 1).await? == [2]);
+    silence(&mut other).await?;
+    until_depth(&broker, &queue, |depth| depth.consumers == 1).await?;
+    broker.close().await;
+    Ok(())
+}
+
+/// Of a message whose holders crash, one after the other: each but the first must be counted, so
+/// that whoever takes it can tell that something is wrong with it.
+pub(super) async fn processes_lost_with_a_message_are_counted(storage: Arc<dyn Storage>) -> Result<()> {
+    let (address, queue) = alpha()?;
+    let broker = open_default(&storage).await?;
+    post(&broker, &address, 0..3).await?;
+    broker.close().await;
+    for crashes in 0..4 {
+        let broker = open_default(&storage).await?;
+        let mut consumer = consume(&broker, &queue, 1).await?;
+        let delivery = next(&mut consumer).await?;
+        ensure!(number(&delivery)? == 0, "letter {} came first", number(&delivery)?);
+        let returned = delivery.returned;
+        ensure!(returned + 1 >= crashes, "returned is {returned} after {crashes} crashes");
+        ensure!(crashes > 0 || returned == 0, "returned is {returned} before any crash");
+        ensure!(returned == 0 || delivery.redelivered);
+        within("crash", storage.crash(broker)).await??;
+        drop(delivery);
+    }
+    let broker = open_default(&storage).await?;
+    let mut consumer = consume(&broker, &queue, 10).await?;
+    let guilty = next(&mut consumer).await?;
+    ensure!(number(&guilty)? == 0 && guilty.returned >= 3, "returned is {} in the end", guilty.returned);
+    guilty.ack();
+    for n in [1, 2] {
+        let behind = next(&mut consumer).await?;
+        ensure!(number(&behind)? == n && behind.returned == 0, "letter {n} was never out");
+        behind.ack();
+    }
+    broker.close().await;
+    Ok(())
+}
+
+/// The counts belong to messages, not to places: what comes after an acked one begins at 0, also
+/// when it is the same again.
+pub(super) async fn what_was_acked_or_never_out_is_not_counted(storage: Arc<dyn Storage>) -> Result<()> {
+    let (address, queue) = alpha()?;
+    for crashes in 0..3 {
+        let broker = open_default(&storage).await?;
+        post(&broker, &address, [crashes]).await?;
+        let mut consumer = consume(&broker, &queue, 1).await?;
+        let delivery = next(&mut consumer).await?;
+        ensure!(number(&delivery)? == crashes && delivery.returned == 0, "after {crashes} crashes");
+        delivery.ack();
+        silence(&mut consumer).await?;
+        within("crash", storage.crash(broker)).await??;
+    }
+    Ok(())
+}

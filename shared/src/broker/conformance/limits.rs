@@ -1,0 +1,59 @@
+//! Queues that may not grow without end.
+
+use super::*;
+
+/// At its limit a queue refuses, stores nothing of what it refused, and takes messages again when
+/// it has been emptied. A broker may notice the limit a few messages late.
+pub(super) async fn a_full_queue_refuses_and_recovers(storage: Arc<dyn Storage>) -> Result<()> {
+    const LIMIT: usize = 10;
+    const LATE: usize = 20;
+    let broker = open(&storage, Topology { max_messages: Some(LIMIT as u64), ..topology()? }).await?;
+    let (address, queue) = alpha()?;
+    let mut stored = Vec::new();
+    for n in 0..LIMIT + LATE {
+        match within("publish", broker.publish(vec![(address.clone(), letter(n))])).await? {
+            Ok(()) => stored.push(n),
+            Err(BrokerError::Full(_)) => break,
+            Err(other) => bail!("publish at the limit: {other:?}"),
+        }
+    }
+    ensure!(stored.len() >= LIMIT, "{} of {LIMIT} were taken", stored.len());
+    ensure!(stored.len() < LIMIT + LATE, "{} were taken, the limit is {LIMIT}", stored.len());
+    // Other queues do not suffer.
+    post(&broker, &Address::Dead(backend("alpha")?), 0..1).await?;
+    let mut consumer = consume(&broker, &queue, 50).await?;
+    ensure!(take(&mut consumer, stored.len()).await? == stored, "other messages than the confirmed ones");
+    silence(&mut consumer).await.context("a refused message was stored")?;
+    let end = Instant::now() + PATIENCE;
+    while let Err(error) = broker.publish(vec![(address.clone(), letter(99))]).await {
+        ensure!(matches!(error, BrokerError::Full(_)), "publish after the queue was emptied: {error:?}");
+        ensure!(Instant::now() < end, "an emptied queue still refuses");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    ensure!(take(&mut consumer, 1).await? == [99]);
+    broker.close().await;
+    Ok(())
+}
+
+/// Reports beyond the limit are taken, and push out the oldest.
+pub(super) async fn the_oldest_reports_go_first(storage: Arc<dyn Storage>) -> Result<()> {
+    const LIMIT: usize = 20;
+    const COUNT: usize = 50;
+    let broker = open(&storage, Topology { max_reports: LIMIT as u64, ..topology()? }).await?;
+    let address = Address::Reports(backend("alpha")?);
+    for n in 0..COUNT {
+        post(&broker, &address, n..n + 1).await?;
+    }
+    let queue = QueueName::reports();
+    until_depth(&broker, &queue, |depth| depth.ready <= LIMIT as u64).await?;
+    let mut consumer = consume(&broker, &queue, 50).await?;
+    let mut kept = Vec::new();
+    while kept.last() != Some(&(COUNT - 1)) {
+        kept.extend(take(&mut consumer, 1).await?);
+    }
+    silence(&mut consumer).await?;
+    ensure!(kept.len() <= LIMIT && kept.len() * 2 >= LIMIT, "{} of {LIMIT} were kept", kept.len());
+    ensure!(kept == (COUNT - kept.len()..COUNT).collect::<Vec<_>>(), "kept were {kept:?}");
+    broker.close().await;
+    Ok(())
+}

@@ -1,0 +1,169 @@
+//! Every address leads to its queue, and every queue outlives the broker.
+
+use super::delivery::ensure_same;
+use super::*;
+
+/// Takes the only message of `queue`, which must be letter `n`.
+async fn only(broker: &Arc<dyn Broker>, queue: &QueueName, n: usize) -> Result<()> {
+    let mut consumer = consume(broker, queue, 10).await?;
+    let delivery = next(&mut consumer).await.with_context(|| format!("in {queue}"))?;
+    ensure_same(&letter(n), &delivery.envelope).with_context(|| format!("in {queue}"))?;
+    delivery.ack();
+    silence(&mut consumer).await.with_context(|| format!("in {queue}"))?;
+    within("close the consumer", consumer.close()).await
+}
+
+fn everywhere() -> Result<[(Address, QueueName); 7]> {
+    let (alpha, beta) = (backend("alpha")?, backend("beta")?);
+    Ok([
+        (Address::Inbound(alpha.clone()), QueueName::inbound()),
+        (Address::Outbound(alpha.clone(), Lane::Normal), QueueName::outbound(&alpha, Lane::Normal)),
+        (Address::Outbound(alpha.clone(), Lane::Bulk), QueueName::outbound(&alpha, Lane::Bulk)),
+        (Address::Outbound(beta.clone(), Lane::Normal), QueueName::outbound(&beta, Lane::Normal)),
+        (Address::Reports(beta.clone()), QueueName::reports()),
+        (Address::Callbacks(beta.clone()), QueueName::callbacks()),
+        (Address::Dead(beta), QueueName::dead()),
+    ])
+}
+
+/// Inbound, outbound of each lane and backend, reports, dead letters.
+pub(super) async fn each_address_reaches_its_queue(storage: Arc<dyn Storage>) -> Result<()> {
+    let broker = open_default(&storage).await?;
+    for (n, (address, _)) in everywhere()?.iter().enumerate() {
+        post(&broker, address, n..n + 1).await?;
+    }
+    for (n, (_, queue)) in everywhere()?.iter().enumerate() {
+        only(&broker, queue, n).await?;
+    }
+    broker.close().await;
+    Ok(())
+}
+
+/// The same in a single publish.
+pub(super) async fn one_publish_may_go_to_many_queues(storage: Arc<dyn Storage>) -> Result<()> {
+    let broker = open_default(&storage).await?;
+    let messages =
+        everywhere()?.into_iter().enumerate().map(|(n, (address, _))| (address, letter(n))).collect();
+    within("publish", broker.publish(messages)).await??;
+    for (n, (_, queue)) in everywhere()?.iter().enumerate() {
+        only(&broker, queue, n).await?;
+    }
+    broker.close().await;
+    Ok(())
+}
+
+/// Nothing else that its exchange leads to gets the message; one that is not there is unrouted.
+pub(super) async fn a_queue_can_be_addressed_by_its_name(storage: Arc<dyn Storage>) -> Result<()> {
+    let broker = open_default(&storage).await?;
+    let outbound = QueueName::outbound(&backend("alpha")?, Lane::Bulk);
+    for queue in [QueueName::inbound(), QueueName::reports(), QueueName::quarantine(), outbound] {
+        post(&broker, &Address::Queue(queue.clone()), [3]).await?;
+        only(&broker, &queue, 3).await?;
+    }
+    let stranger = QueueName::outbound(&backend("stranger")?, Lane::Normal);
+    post(&broker, &Address::Queue(stranger), [4]).await?;
+    only(&broker, &QueueName::unrouted(), 4).await?;
+    broker.close().await;
+    Ok(())
+}
+
+/// It is confirmed, and found in `postern.unrouted`.
+pub(super) async fn an_undeclared_backend_is_unrouted(storage: Arc<dyn Storage>) -> Result<()> {
+    let broker = open_default(&storage).await?;
+    let stranger = Address::Outbound(backend("stranger")?, Lane::Normal);
+    post(&broker, &stranger, 7..8).await?;
+    only(&broker, &QueueName::unrouted(), 7).await?;
+    let bulk = Address::Outbound(backend("stranger")?, Lane::Bulk);
+    post(&broker, &bulk, 8..9).await?;
+    only(&broker, &QueueName::unrouted(), 8).await?;
+    broker.close().await;
+    Ok(())
+}
+
+/// To consume from it or to ask for its depth.
+pub(super) async fn an_unknown_queue_is_refused(storage: Arc<dyn Storage>) -> Result<()> {
+    let broker = open_default(&storage).await?;
+    let unknown = QueueName::outbound(&backend("stranger")?, Lane::Normal);
+    let consumer = within("consume", broker.consume(&unknown, 1)).await?;
+    ensure!(matches!(consumer, Err(BrokerError::Refused(_))), "consume: {consumer:?}");
+    let depth = within("depth", broker.depth(&unknown)).await?;
+    ensure!(matches!(depth, Err(BrokerError::Refused(_))), "depth: {depth:?}");
+    let (address, queue) = alpha()?;
+    post(&broker, &address, 0..1).await.context("after a refusal")?;
+    only(&broker, &queue, 0).await.context("after a refusal")?;
+    broker.close().await;
+    Ok(())
+}
+
+/// Ready messages and consumers, after a moment.
+pub(super) async fn depth_counts_what_waits_and_who_takes(storage: Arc<dyn Storage>) -> Result<()> {
+    let broker = open_default(&storage).await?;
+    let (address, queue) = alpha()?;
+    until_depth(&broker, &queue, |depth| depth == Depth { ready: 0, consumers: 0 }).await?;
+    post(&broker, &address, 0..30).await?;
+    until_depth(&broker, &queue, |depth| depth == Depth { ready: 30, consumers: 0 }).await?;
+    let mut first = consume(&broker, &queue, 10).await?;
+    let held = next(&mut first).await?;
+    until_depth(&broker, &queue, |depth| depth == Depth { ready: 20, consumers: 1 }).await?;
+    let second = consume(&broker, &queue, 5).await?;
+    until_depth(&broker, &queue, |depth| depth == Depth { ready: 15, consumers: 2 }).await?;
+    drop(held);
+    drop((first, second));
+    until_depth(&broker, &queue, |depth| depth == Depth { ready: 30, consumers: 0 }).await?;
+    broker.close().await;
+    Ok(())
+}
+
+/// Confirmed is stored: another broker on the same storage finds it.
+pub(super) async fn messages_outlive_the_broker(storage: Arc<dyn Storage>) -> Result<()> {
+    let (address, queue) = alpha()?;
+    for round in 0..3 {
+        let broker = open_default(&storage).await?;
+        post(&broker, &address, round * 10..(round + 1) * 10).await?;
+        broker.close().await;
+    }
+    let broker = open_default(&storage).await?;
+    let mut consumer = consume(&broker, &queue, 4).await?;
+    ensure!(take(&mut consumer, 30).await? == (0..30).collect::<Vec<_>>(), "the order changed");
+    silence(&mut consumer).await?;
+    broker.close().await;
+    Ok(())
+}
+
+/// A backend that left the configuration and came back finds its messages.
+pub(super) async fn a_queue_declared_again_keeps_its_messages(storage: Arc<dyn Storage>) -> Result<()> {
+    let (address, queue) = alpha()?;
+    let broker = open_default(&storage).await?;
+    post(&broker, &address, 0..5).await?;
+    broker.close().await;
+
+    let mut without = topology()?;
+    without.backends.remove(&backend("alpha")?);
+    open(&storage, without).await?.close().await;
+
+    let broker = open_default(&storage).await?;
+    let mut consumer = consume(&broker, &queue, 10).await?;
+    ensure!(take(&mut consumer, 5).await? == [0, 1, 2, 3, 4]);
+    broker.close().await;
+    Ok(())
+}
+
+/// Every call fails with `Closed`, consumers end, the status says it; a second close does nothing.
+pub(super) async fn a_closed_broker_says_so(storage: Arc<dyn Storage>) -> Result<()> {
+    let broker = open_default(&storage).await?;
+    let (address, queue) = alpha()?;
+    let mut consumer = consume(&broker, &queue, 1).await?;
+    let status = broker.status();
+    within("close", broker.close()).await?;
+    ensure!(within("the consumer ends", consumer.next()).await?.is_none(), "a closed broker delivered");
+    let publish = within("publish", broker.publish(vec![(address, letter(0))])).await?;
+    ensure!(matches!(publish, Err(BrokerError::Closed)), "publish: {publish:?}");
+    let consume = within("consume", broker.consume(&queue, 1)).await?;
+    ensure!(matches!(consume, Err(BrokerError::Closed)), "consume: {consume:?}");
+    let depth = within("depth", broker.depth(&queue)).await?;
+    ensure!(matches!(depth, Err(BrokerError::Closed)), "depth: {depth:?}");
+    ensure!(*status.borrow() == Status::Closed, "status: {:?}", *status.borrow());
+    ensure!(*broker.status().borrow() == Status::Closed, "a new status: {:?}", *broker.status().borrow());
+    within("the second close", broker.close()).await?;
+    within("close a consumer of a closed broker", consumer.close()).await
+}

@@ -1,0 +1,161 @@
+//! Taking messages from a queue: what a broker feeds, what a caller holds.
+
+use super::{Envelope, QueueName};
+use std::time::Instant;
+use tokio::sync::{mpsc, oneshot};
+
+/// What is to become of a delivery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Done with: remove it.
+    Ack,
+    /// Not done with: hand it out again.
+    Release,
+}
+
+/// A verdict on its way to the broker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settlement {
+    /// [`Delivery`]'s tag, as the broker gave it.
+    pub tag: u64,
+    /// What is to become of it.
+    pub verdict: Verdict,
+}
+
+/// One message, leased to the caller. Dropped without [`ack`](Self::ack), it goes back to its queue.
+#[derive(Debug)]
+pub struct Delivery {
+    /// The message.
+    pub envelope: Envelope,
+    /// Whether it was handed out before, to whomever.
+    pub redelivered: bool,
+    /// How often, as far as the broker knows, it came back because whoever had it was lost: a process
+    /// that ended without a word. RabbitMQ before 4.3 counts every return, also one in order; the
+    /// embedded broker begins to count when the message is taken by a second process.
+    pub returned: u32,
+    /// Since when this process has it. RabbitMQ takes it back after 30 minutes.
+    pub since: Instant,
+    tag: u64,
+    settle: Option<mpsc::UnboundedSender<Settlement>>,
+}
+
+impl Delivery {
+    /// Done with: it is removed from its queue. Where the broker is lost before it learns of
+    /// that, the message comes again.
+    pub fn ack(mut self) {
+        self.settle(Verdict::Ack);
+    }
+
+    /// The same lease without the body and the headers, which take up memory.
+    #[must_use]
+    pub fn emptied(mut self) -> Self {
+        (self.envelope.body, self.envelope.headers) = Default::default();
+        self
+    }
+
+    /// Back to its queue, at its old place.
+    pub fn release(mut self) {
+        self.settle(Verdict::Release);
+    }
+
+    fn settle(&mut self, verdict: Verdict) {
+        if let Some(settle) = self.settle.take() {
+            // The receiver is gone only with the lease itself.
+            let _ = settle.send(Settlement { tag: self.tag, verdict });
+        }
+    }
+}
+
+impl Drop for Delivery {
+    fn drop(&mut self) {
+        self.settle(Verdict::Release);
+    }
+}
+
+/// A subscription to one queue.
+#[derive(Debug)]
+pub struct Consumer {
+    queue: QueueName,
+    deliveries: mpsc::Receiver<Delivery>,
+    stop: Option<oneshot::Sender<()>>,
+    finished: Option<oneshot::Receiver<()>>,
+}
+
+impl Consumer {
+    /// The queue.
+    pub fn queue(&self) -> &QueueName {
+        &self.queue
+    }
+
+    /// The next message; `None` once the broker is closed. Safe to cancel.
+    pub async fn next(&mut self) -> Option<Delivery> {
+        self.deliveries.recv().await
+    }
+
+    /// Asks the broker to deliver nothing more, hands back what was not yet taken by
+    /// [`next`](Self::next), and waits until every delivery handed out is settled and the broker
+    /// knows. Bound the wait with a time-out: it ends only with the last delivery.
+    pub async fn close(mut self) {
+        drop(self.stop.take());
+        self.deliveries.close();
+        while self.deliveries.recv().await.is_some() {}
+        if let Some(finished) = self.finished.take() {
+            let _ = finished.await;
+        }
+    }
+}
+
+/// The broker's end of a [`Consumer`].
+#[derive(Debug)]
+pub struct Feed {
+    deliveries: mpsc::Sender<Delivery>,
+    settle: mpsc::UnboundedSender<Settlement>,
+    /// The caller's verdicts, in the order in which they were given.
+    pub settlements: mpsc::UnboundedReceiver<Settlement>,
+    /// Resolves when the caller wants no more (or dropped the consumer).
+    pub stopped: oneshot::Receiver<()>,
+    /// To be dropped or sent to when the last lease is settled after `stopped`.
+    pub finished: oneshot::Sender<()>,
+}
+
+impl Feed {
+    /// Whether the caller's buffer has room. It always has while fewer than `prefetch` deliveries
+    /// are unsettled.
+    pub fn has_room(&self) -> bool {
+        self.deliveries.capacity() > 0
+    }
+
+    /// Hands a message to the caller.
+    ///
+    /// # Errors
+    /// The delivery itself is dropped, which sends its release, where the caller is gone or the
+    /// buffer is full.
+    pub fn deliver(
+        &self,
+        tag: u64,
+        envelope: Envelope,
+        redelivered: bool,
+        returned: u32,
+    ) -> Result<(), Gone> {
+        let settle = Some(self.settle.clone());
+        let delivery = Delivery { envelope, redelivered, returned, since: Instant::now(), tag, settle };
+        self.deliveries.try_send(delivery).map_err(|_| Gone)
+    }
+}
+
+/// The consumer was dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the consumer was dropped")]
+pub struct Gone;
+
+/// Both ends of a subscription to `queue`, with a buffer of `prefetch` messages.
+pub fn subscription(queue: QueueName, prefetch: u16) -> (Consumer, Feed) {
+    let (deliveries, taken) = mpsc::channel(usize::from(prefetch.max(1)));
+    let (settle, settlements) = mpsc::unbounded_channel();
+    let (stop, stopped) = oneshot::channel();
+    let (finished, has_finished) = oneshot::channel();
+    (
+        Consumer { queue, deliveries: taken, stop: Some(stop), finished: Some(has_finished) },
+        Feed { deliveries, settle, settlements, stopped, finished },
+    )
+}

@@ -1,0 +1,68 @@
+//! Free space, asked for now and then.
+
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+/// How long, and for how many published bytes, an answer is good.
+const GOOD_FOR: (Duration, u64) = (Duration::from_millis(250), 4 * 1024 * 1024);
+
+/// Watches the free space of a folder's file system.
+#[derive(Debug)]
+pub(super) struct Disk {
+    path: PathBuf,
+    min_free: u64,
+    asked: Option<Instant>,
+    written: u64,
+    problem: Option<String>,
+}
+
+impl Disk {
+    /// Of the file system that holds `path`; `min_free` 0 asks nothing.
+    pub(super) fn new(path: PathBuf, min_free: u64) -> Self {
+        Self { path, min_free, asked: None, written: 0, problem: None }
+    }
+
+    /// Why nothing more may be published, before `bytes` are.
+    pub(super) fn problem(&mut self, bytes: u64) -> Option<&str> {
+        self.written += bytes;
+        let fresh = self.asked.is_some_and(|asked| asked.elapsed() < GOOD_FOR.0) && self.written < GOOD_FOR.1;
+        if self.min_free > 0 && !fresh {
+            self.asked = Some(Instant::now());
+            self.written = 0;
+            self.problem = self.ask();
+        }
+        self.problem.as_deref()
+    }
+
+    /// Whether publishing was refused when last asked.
+    pub(super) fn is_full(&self) -> bool {
+        self.problem.is_some()
+    }
+
+    /// The problem found when last asked; empty where there was none.
+    pub(super) fn why(&self) -> &str {
+        self.problem.as_deref().unwrap_or_default()
+    }
+
+    fn ask(&self) -> Option<String> {
+        let path = self.path.display();
+        match rustix::fs::statvfs(&self.path) {
+            Ok(system) => {
+                let free = system.f_bavail.saturating_mul(system.f_frsize);
+                (free < self.min_free).then(|| {
+                    format!(
+                        "{path} has {free} bytes free, fewer than the {} that are kept free; make room, and it goes on by itself",
+                        self.min_free
+                    )
+                })
+            }
+            // Writing will show what is wrong.
+            Err(error) => {
+                tracing::warn!(%path, %error, "cannot tell the free space");
+                None
+            }
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! The folder of an embedded broker, and its lock.
+
+use super::trouble::Trouble;
+use std::{
+    fs::{DirBuilder, File, OpenOptions, TryLockError},
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+/// The folder, for this process alone.
+#[derive(Debug)]
+pub(super) struct Folder {
+    path: PathBuf,
+    // Locked as long as it is open.
+    _lock: File,
+}
+
+impl Folder {
+    /// Makes the folder where it is missing, readable for this user only, and locks it. Waits a
+    /// moment for a broker that is just being dropped.
+    pub(super) fn lock(path: &Path) -> Result<Self, Trouble> {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(path)
+            .map_err(|error| Trouble::io("cannot be made", &error))?;
+        let lock = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(path.join("lock"))
+            .map_err(|error| Trouble::io("cannot be written", &error))?;
+        for wait in [50, 100, 200, 0] {
+            match lock.try_lock() {
+                Ok(()) => return Ok(Self { path: path.to_owned(), _lock: lock }),
+                Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(wait)),
+                Err(TryLockError::Error(error)) => return Err(Trouble::io("cannot be locked", &error)),
+            }
+        }
+        Err(Trouble::Locked)
+    }
+
+    /// The folder's path.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+}

@@ -1,0 +1,188 @@
+//! Keeps the two connections open, for as long as the broker is.
+//!
+//! Whatever is lost, the broker, a connection, a channel, a queue, is built anew, without an end to
+//! the attempts. What publishes has a connection of its own, since an alarm stops everything on it:
+//! acks and the questions about queues go on.
+
+use super::{
+    endpoint::{Link, close_channel},
+    publisher::{Batch, Publisher},
+    shared::{Hub, Pauses, Shared, Side, soon},
+};
+use lapin::{Channel, options::ConfirmSelectOptions};
+use std::{sync::Arc, time::Duration};
+use tokio::{sync::mpsc, time::timeout};
+use tracing::{info, warn};
+
+/// How often the topology is declared again, in case somebody deleted a part that no consumer
+/// misses: publishes to a deleted queue end in `postern.unrouted` meanwhile.
+const REDECLARE: Duration = Duration::from_secs(60);
+/// How long consumers may take to end when the broker is closed.
+const PARTING: Duration = Duration::from_secs(2);
+
+/// Keeps the connection for consumers, questions and declarations.
+pub(super) async fn keep_consuming(shared: Arc<Shared>) {
+    let _counted = shared.lines.enter();
+    let mut pauses = Pauses::new();
+    while !shared.is_closing() {
+        let attempt = tokio::select! {
+            attempt = open_hub(&shared) => attempt,
+            () = shared.closed() => return,
+        };
+        match attempt {
+            Ok(hub) => {
+                info!("connected to {}", shared.endpoint);
+                pauses.succeeded();
+                let hub = Arc::new(hub);
+                shared.hub.send_replace(Some(Arc::clone(&hub)));
+                shared.set(&shared.consuming, Side::Up);
+                let why = attend(&shared, &hub).await;
+                pauses.lost();
+                shared.hub.send_replace(None);
+                let Some(why) = why else {
+                    let _ = timeout(PARTING, shared.feeds.none()).await;
+                    return hub.link.close().await;
+                };
+                shared.set(&shared.consuming, Side::Down(why));
+            }
+            Err(why) => shared.set(&shared.consuming, Side::Down(why)),
+        }
+        tokio::select! {
+            () = pauses.pause() => {}
+            () = shared.closed() => return,
+        }
+    }
+}
+
+async fn open_hub(shared: &Shared) -> Result<Hub, String> {
+    let link = shared.endpoint.open(shared.name("consuming").as_str()).await?;
+    match shared.declare(&link).await {
+        Ok(()) => Ok(Hub::new(link)),
+        Err(error) => {
+            link.close().await;
+            Err(format!("declaring exchanges and queues: {}", shared.endpoint.explain(&error)))
+        }
+    }
+}
+
+/// Watches over a connection: why it was lost, or `None` when the broker is to be closed.
+async fn attend(shared: &Shared, hub: &Hub) -> Option<String> {
+    // What consumes is never held back; were it otherwise, there is nothing to do about it here.
+    let mut lost = std::pin::pin!(hub.link.lost(&shared.endpoint, |_| {}));
+    loop {
+        tokio::select! {
+            why = &mut lost => return Some(why),
+            () = shared.closed() => return None,
+            () = tokio::time::sleep(REDECLARE) => {}
+        }
+        tokio::select! {
+            why = &mut lost => return Some(why),
+            () = shared.closed() => return None,
+            declared = shared.restore(&hub.link) => if let Err(error) = declared {
+                warn!("declaring exchanges and queues again: {}", shared.endpoint.explain(&error));
+            },
+        }
+    }
+}
+
+/// Keeps the connection for publishing, and publishes what comes from `batches`.
+pub(super) async fn keep_publishing(shared: Arc<Shared>, mut batches: mpsc::Receiver<Batch>) {
+    let _counted = shared.lines.enter();
+    let mut pauses = Pauses::new();
+    while !shared.is_closing() {
+        let attempt = tokio::select! {
+            attempt = open_publishing(&shared) => attempt,
+            () = shared.closed() => break,
+        };
+        match attempt {
+            Ok((link, channel)) => {
+                pauses.succeeded();
+                shared.set(&shared.publishing, Side::Up);
+                let why = publish(&shared, &link, channel, &mut batches).await;
+                pauses.lost();
+                let Some(why) = why else {
+                    link.close().await;
+                    break;
+                };
+                shared.set(&shared.publishing, Side::Down(why));
+            }
+            Err(why) => shared.set(&shared.publishing, Side::Down(why)),
+        }
+        // Dropped, a batch answers that the connection was lost.
+        while batches.try_recv().is_ok() {}
+        tokio::select! {
+            () = pauses.pause() => {}
+            () = shared.closed() => break,
+        }
+    }
+}
+
+/// A connection and a channel with confirms, not before the other connection has declared the
+/// topology.
+async fn open_publishing(shared: &Shared) -> Result<(Link, Channel), String> {
+    let mut consuming = shared.consuming.subscribe();
+    loop {
+        let side = consuming.borrow_and_update().clone();
+        match side {
+            Side::Up | Side::Blocked(_) => break,
+            Side::Down(why) => shared.set(&shared.publishing, Side::Down(why)),
+            Side::Starting => {}
+        }
+        // Its sender lives in `shared`.
+        let _ = consuming.changed().await;
+    }
+    let link = shared.endpoint.open(shared.name("publishing").as_str()).await?;
+    match confirming(shared, &link).await {
+        Ok(channel) => Ok((link, channel)),
+        Err(error) => Err(shared.endpoint.explain(&error)),
+    }
+}
+
+async fn confirming(shared: &Shared, link: &Link) -> lapin::Result<Channel> {
+    let channel = link.channel().await?;
+    soon(shared.endpoint.patience(), channel.confirm_select(ConfirmSelectOptions::default())).await?;
+    Ok(channel)
+}
+
+/// Publishes on one channel after another of `link`: why it was lost, or `None` when the broker is
+/// to be closed.
+async fn publish(
+    shared: &Shared,
+    link: &Link,
+    mut channel: Channel,
+    batches: &mut mpsc::Receiver<Batch>,
+) -> Option<String> {
+    let mut lost = std::pin::pin!(link.lost(&shared.endpoint, |blocked| {
+        shared.set(&shared.publishing, blocked.map_or(Side::Up, Side::Blocked));
+    }));
+    let mut pauses = Pauses::new();
+    loop {
+        pauses.succeeded();
+        tokio::select! {
+            why = &mut lost => return Some(why),
+            closed = Publisher::new(shared, &channel).run(batches) => if closed { return None },
+        }
+        if let Some(why) = shared.take_denied() {
+            return Some(why);
+        }
+        // The channel has failed; most likely an exchange is missing.
+        pauses.lost();
+        let again = async {
+            pauses.pause().await;
+            close_channel(&channel).await;
+            let hub = shared.hub.borrow().clone();
+            if let Some(hub) = hub {
+                shared.restore(&hub.link).await?;
+            }
+            confirming(shared, link).await
+        };
+        channel = tokio::select! {
+            why = &mut lost => return Some(why),
+            () = shared.closed() => return None,
+            again = again => match again {
+                Ok(channel) => channel,
+                Err(error) => return Some(shared.endpoint.explain(&error)),
+            },
+        };
+    }
+}

@@ -1,0 +1,139 @@
+//! Tokens: a [`Callback`] that only the door of its user could have written.
+
+use super::Callback;
+use crate::config::DoorsSection;
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD as BASE64};
+use hmac::{Hmac, Mac as _};
+use sha2::Sha256;
+use std::{collections::BTreeMap, fmt, sync::Arc};
+
+/// The longest token, in bytes.
+const MAX_TOKEN: usize = 6_000;
+/// What the keys are for, so that a password signs nothing else by accident.
+const PURPOSE: &[u8] = b"postern callback v1\0";
+
+/// What tokens are sealed with: for each user of a door with callbacks, a key made of its password.
+/// A new password makes new keys: reports about messages sent before call nobody back.
+///
+/// A token is `payload.seal`, both Base64 for URLs: the callback as JSON, and the first 16 bytes of
+/// its HMAC-SHA256.
+#[derive(Clone, Default)]
+pub struct Keys(Arc<BTreeMap<String, [u8; 32]>>);
+
+impl Keys {
+    /// Those of the configured users.
+    pub fn new(doors: &DoorsSection) -> Self {
+        let users = doors.kannel.iter().flat_map(|door| &door.users);
+        let keys = users.filter_map(|user| {
+            let mut mac = mac(user.password.expose().as_bytes())?;
+            mac.update(PURPOSE);
+            mac.update(user.username.as_bytes());
+            Some((user.username.clone(), mac.finalize().into_bytes().into()))
+        });
+        Self(Arc::new(keys.collect()))
+    }
+
+    /// The token for `callback`; `None` where its user is not known.
+    pub fn seal(&self, callback: &Callback) -> Option<String> {
+        let payload = BASE64.encode(serde_json::to_vec(callback).ok()?);
+        let mut mac = mac(self.0.get(&callback.user)?)?;
+        mac.update(payload.as_bytes());
+        let seal = mac.finalize().into_bytes();
+        Some(format!("{payload}.{}", BASE64.encode(&seal[..16])))
+    }
+
+    /// What `token` holds; `None` where it is none, or was not sealed with the password that its
+    /// user has now.
+    pub fn open(&self, token: &str) -> Option<Callback> {
+        if !might_be_token(token) {
+            return None;
+        }
+        let (payload, seal) = token.split_once('.')?;
+        let callback: Callback = serde_json::from_slice(&BASE64.decode(payload).ok()?).ok()?;
+        let mut mac = mac(self.0.get(&callback.user)?)?;
+        mac.update(payload.as_bytes());
+        let seal = BASE64.decode(seal).ok().filter(|seal| seal.len() == 16)?;
+        mac.verify_truncated_left(&seal).ok().map(|()| callback)
+    }
+}
+
+fn mac(key: &[u8]) -> Option<Hmac<Sha256>> {
+    // HMAC takes keys of any length (RFC 2104, 3).
+    Hmac::new_from_slice(key).ok()
+}
+
+/// Whether `text` could stand in an address as a token does, whoever wrote it.
+pub fn might_be_token(text: &str) -> bool {
+    let written = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    (1..=MAX_TOKEN).contains(&text.len()) && text.contains('.') && text.bytes().all(written)
+}
+
+impl fmt::Debug for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Keys({} users)", self.0.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        config::{Catalogue, Config},
+        message::MessageId,
+    };
+
+    fn keys(password: &str) -> Keys {
+        let text = format!(
+            "[backends.x]\ntype = \"console\"\n[doors.kannel]\n[[doors.kannel.users]]\nusername = \"u\"\n\
+             password = \"{password}\"\nbackend = \"x\"\n"
+        );
+        Keys::new(&Config::parse("test", Some(&text), [], &Catalogue::builtin()).unwrap().doors)
+    }
+
+    fn callback() -> Callback {
+        Callback {
+            message_id: MessageId::new(),
+            user: "u".to_owned(),
+            url: "https://client.example.org/dlr?s=%d".to_owned(),
+            mask: 31,
+            to: Some("+1555".parse().unwrap()),
+            values: [('P', "1000".to_owned())].into(),
+        }
+    }
+
+    #[test]
+    fn a_token_opens_with_the_key_that_sealed_it_and_no_other() {
+        let (keys, other) = (keys("hush"), keys("other"));
+        let token = keys.seal(&callback()).unwrap();
+        assert_eq!(keys.open(&token).map(|c| (c.url, c.values)), Some((callback().url, callback().values)));
+        assert_eq!(other.open(&token), None);
+        assert_eq!(Keys::default().open(&token), None);
+        assert_eq!(Keys::default().seal(&callback()), None);
+        assert!(!format!("{keys:?}").contains("hush"));
+    }
+
+    #[test]
+    fn whatever_is_changed_in_a_token_breaks_it() {
+        let keys = keys("hush");
+        let token = keys.seal(&callback()).unwrap();
+        for place in 0..token.len() {
+            let mut forged = token.clone().into_bytes();
+            forged[place] = if forged[place] == b'A' { b'B' } else { b'A' };
+            // The last character of each part has bits that stand for nothing: they must be zero.
+            assert_eq!(keys.open(&String::from_utf8(forged).unwrap()), None, "{place}");
+        }
+        let (payload, seal) = token.split_once('.').unwrap();
+        for forged in [
+            String::new(),
+            ".".to_owned(),
+            payload.to_owned(),
+            format!("{payload}."),
+            format!("{payload}.{}", &seal[..11]),
+            format!("{token}="),
+            format!("{token}.x"),
+            format!("{}.x", "a".repeat(MAX_TOKEN)),
+        ] {
+            assert_eq!(keys.open(&forged), None, "{forged}");
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! `[application]`: who answers inbound messages, and how a webhook is called.
+
+use super::{
+    document::join,
+    reader::Reader,
+    secret::{Secret, one_or_several},
+    values::Span,
+};
+use crate::backend::send::{Auth, HeaderName};
+use base64::{
+    Engine as _,
+    alphabet::STANDARD,
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
+};
+use indexmap::IndexMap;
+use secrecy::{ExposeSecret, SecretSlice};
+use serde::{Deserialize, Deserializer, de};
+use serde_json::Value;
+use std::{fmt, time::Duration};
+
+/// The types, as errors list them.
+const TYPES: &str = "allowed: \"none\", \"echo\", \"webhook\"";
+/// The longest time-out of a webhook: RabbitMQ takes back after 30 minutes what was not settled.
+const MAX_TIMEOUT: Duration = Duration::from_secs(10 * 60);
+/// Headers that a delivery has of its own, or that the HTTP client sets.
+const TAKEN: [&str; 9] = [
+    "content-type",
+    "content-length",
+    "connection",
+    "transfer-encoding",
+    "upgrade",
+    "webhook-id",
+    "webhook-timestamp",
+    "webhook-signature",
+    "x-postern-type",
+];
+
+/// `[application]`: who answers inbound messages, besides any consumer of `postern.inbound`.
+#[derive(Debug, Clone)]
+pub enum ApplicationSection {
+    /// Nobody here: the consumers of `postern.inbound`.
+    None,
+    /// The dispatcher, with the same text.
+    Echo,
+    /// An HTTP server, which the dispatcher calls.
+    Webhook(Box<Webhook>),
+}
+
+/// `[application]` with `type = "webhook"`: where inbound messages are POSTed to.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Webhook {
+    /// `http://…` or `https://…`. A secret: it may hold a token.
+    pub url: Secret,
+    /// What is POSTed.
+    #[serde(default)]
+    pub format: WebhookFormat,
+    /// What deliveries are signed with: each of them, so that a receiver can change from one to
+    /// the next. Needed for `json`.
+    #[serde(default, rename = "secret")]
+    pub secrets: SigningKeys,
+    /// How long connecting, sending and the whole answer may take; at most 10 minutes.
+    #[serde(default = "ten_seconds")]
+    pub timeout: Span,
+    /// Whether reports are delivered too. Absent: as `json` they are. As `form` they cannot be.
+    pub reports: Option<bool>,
+    /// Deliveries in flight, 1 to 2,000.
+    #[serde(default = "sixty_four")]
+    pub concurrency: u16,
+    /// Further headers, the same in every delivery.
+    #[serde(default)]
+    pub headers: IndexMap<HeaderName, Secret>,
+    /// The `Authorization` header.
+    pub auth: Option<Auth>,
+}
+
+/// What a webhook is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WebhookFormat {
+    /// The messages as they stand in the queues.
+    #[default]
+    Json,
+    /// `identity`, `text` and the fields, urlencoded: what RapidSMS's HTTP backend takes.
+    Form,
+}
+
+fn ten_seconds() -> Span {
+    Span(Duration::from_secs(10))
+}
+
+fn sixty_four() -> u16 {
+    64
+}
+
+impl Webhook {
+    /// Whether reports are delivered, too.
+    pub fn wants_reports(&self) -> bool {
+        self.reports.unwrap_or(self.format == WebhookFormat::Json)
+    }
+
+    /// What is wrong beyond the types: a key below `application`, and why.
+    fn problems(&self) -> Vec<(String, String)> {
+        let mut wrong = Vec::new();
+        let mut check = |key: &str, is_wrong: bool, why: &str| {
+            if is_wrong {
+                wrong.push((key.to_owned(), why.to_owned()));
+            }
+        };
+        let url = url::Url::parse(self.url.expose()).ok();
+        let url = url.filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+        let credentials = |url: &url::Url| !url.username().is_empty() || url.password().is_some();
+        check("url", url.is_none(), "must be a URL: http://… or https://…");
+        check("url", url.is_some_and(|url| credentials(&url)), "must hold no user and password: set auth");
+        let unsigned = self.format == WebhookFormat::Json && self.secrets.0.is_empty();
+        check("secret", unsigned, &format!("is missing: format = \"json\" is signed; {}", SigningKey::RULE));
+        check("timeout", self.timeout.0.is_zero(), "must be longer than 0");
+        check("timeout", self.timeout.0 > MAX_TIMEOUT, "must be at most 10m");
+        let reports_as_form = self.format == WebhookFormat::Form && self.reports == Some(true);
+        check("reports", reports_as_form, "a form holds no report: leave it out, or set format = \"json\"");
+        check("concurrency", !(1..=2_000).contains(&self.concurrency), "must be 1 to 2000");
+        for (name, value) in &self.headers {
+            let key = format!("headers.{}", name.0);
+            check(&key, TAKEN.contains(&name.0.as_str()), "is set by Postern itself");
+            let twice = self.auth.is_some() && name.0 == "authorization";
+            check(&key, twice, "Authorization is what auth sets: use one of them");
+            check(&key, !fits_header(value), NO_HEADER);
+        }
+        if let Some(Auth::Bearer(token)) = &self.auth {
+            check("auth.bearer", !fits_header(token), NO_HEADER);
+        }
+        wrong
+    }
+}
+
+const NO_HEADER: &str = "holds characters that no header may hold, such as a line break";
+
+/// RFC 9110, 5.5.
+fn fits_header(value: &Secret) -> bool {
+    value.expose().bytes().all(|byte| byte == b'\t' || (byte >= b' ' && byte != 0x7f))
+}
+
+/// Reads `[application]`: `type` decides which keys there may be.
+pub(super) fn read(reader: &mut Reader<'_>, section: Value) -> Option<ApplicationSection> {
+    const PATH: &str = "application";
+    let Value::Object(mut table) = section else {
+        reader.problem(PATH, "must be a table");
+        return None;
+    };
+    let kind = table.shift_remove("type");
+    let plain = match kind.as_ref().and_then(Value::as_str) {
+        Some("none") => ApplicationSection::None,
+        Some("echo") => ApplicationSection::Echo,
+        Some("webhook") => {
+            let webhook: Webhook = reader.read(PATH, Value::Object(table))?;
+            for (key, why) in webhook.problems() {
+                reader.problem(join(PATH, &key), why);
+            }
+            return Some(ApplicationSection::Webhook(Box::new(webhook)));
+        }
+        Some(_) => {
+            reader.problem("application.type", format!("unknown type; {TYPES}"));
+            return None;
+        }
+        None => {
+            reader.problem("application.type", format!("must be a text; {TYPES}"));
+            return None;
+        }
+    };
+    for key in table.keys() {
+        let why = "unknown key; with this type, only `type` is allowed here (type = \"webhook\" has more)";
+        reader.problem(join(PATH, key), why);
+    }
+    Some(plain)
+}
+
+/// The secrets of a webhook: in TOML one, or a list of them.
+#[derive(Debug, Clone, Default)]
+pub struct SigningKeys(pub Vec<SigningKey>);
+
+impl<'de> Deserialize<'de> for SigningKeys {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        one_or_several(deserializer).map(Self)
+    }
+}
+
+/// A symmetric secret of the Standard Webhooks specification. It prints as `[REDACTED]`.
+#[derive(Clone)]
+pub struct SigningKey(SecretSlice<u8>);
+
+impl SigningKey {
+    const RULE: &'static str = "a secret is whsec_ and 24 to 64 random bytes in Base64, as made by \
+                                echo \"whsec_$(openssl rand -base64 32)\"";
+
+    /// The bytes themselves, for whoever signs.
+    pub fn expose(&self) -> &[u8] {
+        self.0.expose_secret()
+    }
+
+    /// Reads `whsec_…`.
+    ///
+    /// # Errors
+    /// The rule that `text` breaks.
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        const BASE64: GeneralPurpose = GeneralPurpose::new(
+            &STANDARD,
+            GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+        );
+        let bytes = text.strip_prefix("whsec_").and_then(|text| BASE64.decode(text).ok());
+        let bytes = bytes.filter(|bytes| (24..=64).contains(&bytes.len())).ok_or(Self::RULE)?;
+        Ok(Self(bytes.into()))
+    }
+}
+
+impl fmt::Debug for SigningKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[REDACTED]")
+    }
+}
+
+impl<'de> Deserialize<'de> for SigningKey {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::parse(Secret::deserialize(deserializer)?.expose()).map_err(de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_signing_key_is_the_specifications_and_prints_as_none() {
+        let (short, long) = (format!("whsec_{}", "A".repeat(32)), format!("whsec_{}", "A".repeat(84)));
+        for (text, length) in [
+            (short.as_str(), 24),
+            ("whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=", 32),
+            (long.as_str(), 63),
+        ] {
+            let key: SigningKey = serde_json::from_value(json!(text)).unwrap();
+            assert_eq!(key.expose().len(), length);
+            assert_eq!(format!("{key:?}"), "[REDACTED]");
+        }
+        let (too_short, too_long) =
+            (format!("whsec_{}", "A".repeat(31)), format!("whsec_{}", "A".repeat(88)));
+        for wrong in
+            [too_short.as_str(), &too_long, &"A".repeat(32), "whsec_!AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"]
+        {
+            let why = serde_json::from_value::<SigningKey>(json!(wrong)).unwrap_err().to_string();
+            assert!(why.contains("whsec_ and 24 to 64") && !why.contains("AAAA"), "{why}");
+        }
+    }
+
+    #[test]
+    fn there_may_be_one_or_several() {
+        let one = format!("whsec_{}", "A".repeat(32));
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), format!("{one}\n")).unwrap();
+        for (secret, number) in
+            [(json!(one), 1), (json!({"file": file.path()}), 1), (json!([one, {"file": file.path()}]), 2)]
+        {
+            assert_eq!(serde_json::from_value::<SigningKeys>(secret).unwrap().0.len(), number);
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! The backend types that a program knows.
+
+use super::document::{Document, overlay};
+use serde_json::{Map, Value};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Every `shared/providers/*.toml`, by name.
+const PROVIDERS: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/providers.rs"));
+
+/// The backend types, senders and forms that a program knows: what a configuration may name.
+///
+/// The built-in ones are there from the start; a program of one's own adds to them, by name and
+/// explicitly. A name can be given once.
+#[derive(Debug, Clone)]
+pub struct Catalogue {
+    types: BTreeMap<String, Map<String, Value>>,
+    forms: BTreeSet<String>,
+}
+
+/// A name that is in the catalogue already.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the {what} `{name}` is registered twice; known are: {known}")]
+pub struct NameTaken {
+    what: &'static str,
+    name: String,
+    known: String,
+}
+
+impl Catalogue {
+    /// The types of `shared/providers/` and the form `http`.
+    pub fn builtin() -> Self {
+        let read = |&(name, text): &(&str, &str)| {
+            let tree = Document::parse(text).map(|document| document.tree).unwrap_or_default();
+            (name.to_owned(), tree)
+        };
+        Self { types: PROVIDERS.iter().map(read).collect(), forms: ["http".to_owned()].into() }
+    }
+
+    /// Adds a type whose sender is registered in Rust under the same name. It receives as `http` does.
+    ///
+    /// # Errors
+    /// [`NameTaken`]
+    pub fn add_type(&mut self, name: &str) -> Result<(), NameTaken> {
+        let mut tree = Map::new();
+        tree.insert("engine".to_owned(), name.into());
+        if self.types.contains_key(name) {
+            return Err(NameTaken { what: "backend type", name: name.to_owned(), known: self.known_types() });
+        }
+        self.types.insert(name.to_owned(), tree);
+        Ok(())
+    }
+
+    /// Adds a form that is registered in Rust, for `receive.form`.
+    ///
+    /// # Errors
+    /// [`NameTaken`]
+    pub fn add_form(&mut self, name: &str) -> Result<(), NameTaken> {
+        if !self.forms.insert(name.to_owned()) {
+            return Err(NameTaken { what: "form", name: name.to_owned(), known: self.known_forms() });
+        }
+        Ok(())
+    }
+
+    /// The types, comma-separated.
+    pub fn known_types(&self) -> String {
+        self.types.keys().map(String::as_str).collect::<Vec<_>>().join(", ")
+    }
+
+    /// The forms, comma-separated.
+    pub fn known_forms(&self) -> String {
+        self.forms.iter().map(String::as_str).collect::<Vec<_>>().join(", ")
+    }
+
+    pub(super) fn has_form(&self, name: &str) -> bool {
+        self.forms.contains(name)
+    }
+
+    /// `table` over the file of its type; `None` for an unknown type. Its `receive.auth` takes the
+    /// place of the file's whole: a request proves itself in one way.
+    pub(super) fn complete(&self, kind: &str, table: Map<String, Value>) -> Option<Map<String, Value>> {
+        let mut tree = self.types.get(kind)?.clone();
+        if table.get("receive").and_then(|receive| receive.get("auth")).is_some()
+            && let Some(Value::Object(receive)) = tree.get_mut("receive")
+        {
+            receive.shift_remove("auth");
+        }
+        overlay(&mut tree, table);
+        Some(tree)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_provider_file_parses_and_is_listed() {
+        for (name, text) in PROVIDERS {
+            assert!(Document::parse(text).is_ok_and(|d| d.tree.contains_key("engine")), "{name}");
+        }
+        assert!(Catalogue::builtin().known_types().contains("console, http"));
+    }
+
+    #[test]
+    fn a_name_is_taken_once() {
+        let mut catalogue = Catalogue::builtin();
+        catalogue.add_type("pigeon").unwrap();
+        let why = catalogue.add_type("pigeon").unwrap_err().to_string();
+        assert!(
+            why.contains("twice") && why.contains("console, http, kannel, pigeon, twilio, vumi"),
+            "{why}"
+        );
+        assert!(catalogue.add_form("http").is_err());
+    }
+}

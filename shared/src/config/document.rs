@@ -1,0 +1,121 @@
+//! A TOML text as a tree of values, and the line of every key in it.
+
+use super::problem::Problem;
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+use toml::de::{DeTable, DeValue};
+
+/// A configuration as written, before anything is known of what it means.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Document {
+    pub(super) tree: Map<String, Value>,
+    lines: BTreeMap<String, usize>,
+}
+
+impl Document {
+    /// Reads `text`; the only problem there can be is its syntax.
+    pub(super) fn parse(text: &str) -> Result<Self, Problem> {
+        let line_at = |offset: usize| 1 + text[..offset.min(text.len())].matches('\n').count();
+        let table = DeTable::parse(text).map_err(|error| Problem {
+            key: String::new(),
+            line: error.span().map(|span| line_at(span.start)),
+            what: error.message().replace('\n', ", "),
+        })?;
+        let mut document = Self::default();
+        document.tree = read_table(table.get_ref(), "", &mut |key, offset| {
+            document.lines.insert(key, line_at(offset));
+        });
+        Ok(document)
+    }
+
+    /// The line of `key`, else of the nearest key around it.
+    pub(super) fn line(&self, key: &str) -> Option<usize> {
+        let mut key = key;
+        loop {
+            if let Some(line) = self.lines.get(key) {
+                return Some(*line);
+            }
+            key = &key[..key.rfind(['.', '['])?];
+        }
+    }
+}
+
+/// The path of `key` inside `parent`, written as the errors write it.
+pub(super) fn join(parent: &str, key: &str) -> String {
+    if parent.is_empty() { key.to_owned() } else { format!("{parent}.{key}") }
+}
+
+fn read_table(table: &DeTable<'_>, path: &str, at: &mut impl FnMut(String, usize)) -> Map<String, Value> {
+    let mut tree = Map::new();
+    for (key, value) in table {
+        let path = join(path, key.get_ref());
+        at(path.clone(), key.span().start);
+        tree.insert(key.get_ref().to_string(), read_value(value.get_ref(), &path, at));
+    }
+    tree
+}
+
+fn read_value(value: &DeValue<'_>, path: &str, at: &mut impl FnMut(String, usize)) -> Value {
+    match value {
+        DeValue::String(text) => Value::String(text.to_string()),
+        DeValue::Integer(number) => {
+            i64::from_str_radix(number.as_str(), number.radix()).map_or(Value::Null, Value::from)
+        }
+        DeValue::Float(number) => number.as_str().parse::<f64>().map_or(Value::Null, Value::from),
+        DeValue::Boolean(yes) => Value::Bool(*yes),
+        DeValue::Datetime(when) => Value::String(when.to_string()),
+        DeValue::Array(items) => items
+            .iter()
+            .enumerate()
+            .map(|(index, item)| {
+                let path = format!("{path}[{index}]");
+                at(path.clone(), item.span().start);
+                read_value(item.get_ref(), &path, at)
+            })
+            .collect(),
+        DeValue::Table(table) => Value::Object(read_table(table, path, at)),
+    }
+}
+
+/// Lays `upper` over `lower`: tables are merged, everything else is replaced.
+pub(super) fn overlay(lower: &mut Map<String, Value>, upper: Map<String, Value>) {
+    for (key, value) in upper {
+        match (lower.get_mut(&key), value) {
+            (Some(Value::Object(below)), Value::Object(above)) => overlay(below, above),
+            (_, value) => {
+                lower.insert(key, value);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_knows_its_line() {
+        let document = Document::parse(
+            "[broker]\nurl = \"x\"\n\n[[api.keys]]\nname = \"a\"\n\n[[api.keys]]\nname = 7\n",
+        )
+        .unwrap();
+        assert_eq!(document.line("broker.url"), Some(2));
+        assert_eq!(document.line("broker.absent"), Some(1));
+        assert_eq!(document.line("api.keys[1].name"), Some(8));
+        assert_eq!(document.line("nowhere"), None);
+        assert_eq!(document.tree["api"]["keys"][1]["name"], 7);
+    }
+
+    #[test]
+    fn a_syntax_error_names_its_line() {
+        let problem = Document::parse("[broker]\nurl = \n").unwrap_err();
+        assert_eq!(problem.line, Some(2), "{problem}");
+    }
+
+    #[test]
+    fn tables_merge_and_arrays_replace() {
+        let mut lower = Document::parse("a = { x = 1, y = [1, 2] }").unwrap().tree;
+        overlay(&mut lower, Document::parse("a = { y = [3] }\nb = 1").unwrap().tree);
+        assert_eq!(Value::Object(lower), serde_json::json!({"a": {"x": 1, "y": [3]}, "b": 1}));
+    }
+}

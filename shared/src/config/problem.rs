@@ -1,0 +1,36 @@
+//! What is wrong with a configuration: every problem, with its key and its line.
+
+use std::fmt;
+
+/// One mistake in a configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The key, such as `backends.clinic.send.url`; empty for the file as a whole.
+    pub key: String,
+    /// The line of the file, from 1; `None` where the environment or a built-in file said it.
+    pub line: Option<usize>,
+    /// What is wrong and what is allowed. Never quotes a value that could be a secret.
+    pub what: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(line) = self.line {
+            write!(f, "line {line}: ")?;
+        }
+        if !self.key.is_empty() {
+            write!(f, "{}: ", self.key)?;
+        }
+        f.write_str(&self.what)
+    }
+}
+
+/// Everything that is wrong with a configuration, in the order of its lines.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}", .problems.iter().map(|p| format!("{}: {p}", .source_name)).collect::<Vec<_>>().join("\n"))]
+pub struct InvalidConfig {
+    /// The file's path, or what else the configuration came from.
+    pub source_name: String,
+    /// At least one.
+    pub problems: Vec<Problem>,
+}

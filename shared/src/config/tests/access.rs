@@ -1,0 +1,199 @@
+//! What users write about who may do what.
+
+use super::*;
+use crate::backend::auth::ReceiveAuth;
+
+const MISTAKES: &[Mistake] = &[
+    ("[admin]\nlisten = \"0.0.0.0:8081\"", "admin.listen", Some(2), "admin.token"),
+    ("[admin]\nlisten = \"[::]:8081\"", "admin.listen", Some(2), "admin.token"),
+    ("[admin]\ntoken = 7", "admin.token", Some(2), "must be a text"),
+    ("[admin]\ntoken = { env = \"POSTERN_NO_SUCH\" }", "admin.token", Some(2), "POSTERN_NO_SUCH"),
+    (
+        "[ingress]\ntrusted_proxies = [\"10.0.0.1/8\"]",
+        "ingress.trusted_proxies[0]",
+        Some(2),
+        "beyond its mask",
+    ),
+    ("[ingress]\ntrusted_proxies = \"10.0.0.1\"", "ingress.trusted_proxies", Some(2), "must be a list"),
+    ("[ingress]\nclient_header = \"X-Real-IP\"", "ingress.client_header", Some(2), "\"Forwarded\""),
+    (
+        "[ingress]\nrate_limit = { per_address = \"50\" }",
+        "ingress.rate_limit.per_address",
+        Some(2),
+        "\"50/s\"",
+    ),
+    ("[ingress]\nrate_limit = { burst = 1 }", "ingress.rate_limit.per_address", Some(2), "is missing"),
+    (
+        "[ingress]\nrate_limit = { per_address = \"1/s\", burst = 0 }",
+        "ingress.rate_limit.burst",
+        Some(2),
+        "at least 1",
+    ),
+    (
+        "[[api.keys]]\nname = \"a\"\nkey = \"k\"\nkey_sha256 = \"dc8331bcb2283e89d275a1c2fe66f7bf5ac3163ec1967f149dd7e27906365f0c\"\nbackends = [\"*\"]",
+        "api.keys[0].key",
+        Some(3),
+        "one of the two",
+    ),
+    (
+        "[[api.keys]]\nname = \"a\"\nkey_sha256 = \"hush\"\nbackends = [\"*\"]",
+        "api.keys[0].key_sha256",
+        Some(3),
+        "postern key",
+    ),
+    (
+        "[[api.keys]]\nname = \"a\"\nkey = \"hush\"\nbackends = [\"*\"]\n[[api.keys]]\nname = \"b\"\nkey_sha256 = \"dc8331bcb2283e89d275a1c2fe66f7bf5ac3163ec1967f149dd7e27906365f0c\"\nbackends = [\"*\"]",
+        "api.keys[1].key",
+        Some(5),
+        "another entry's",
+    ),
+    (
+        "[[api.keys]]\nname = \"\"\nkey = \"k\"\nbackends = [\"*\"]",
+        "api.keys[0].name",
+        Some(2),
+        "must be there",
+    ),
+    (
+        "[[api.keys]]\nname = \"a\"\nkey = \"k\"\nbackends = [\"*\"]\nexpires = \"soon\"",
+        "api.keys[0].expires",
+        Some(5),
+        "with its zone",
+    ),
+    (
+        "[[api.keys]]\nname = \"a\"\nkey = \"k\"\nbackends = [\"*\"]\nrate = \"1\"",
+        "api.keys[0].rate",
+        Some(5),
+        "\"100/min\"",
+    ),
+    (
+        "[backends.a]\ntype = \"http\"\nreceive = { allow = [\"example.org\"] }",
+        "backends.a.receive.allow[0]",
+        Some(3),
+        "\"192.0.2.7\"",
+    ),
+    (
+        "[backends.a]\ntype = \"http\"\nreceive = { auth = { digest = {} } }",
+        "backends.a.receive.auth",
+        Some(3),
+        "\"standard_webhooks\"",
+    ),
+    (
+        "[backends.a]\ntype = \"http\"\nreceive = { auth = { basic = { username = \"a:b\", password = \"p\" } } }",
+        "backends.a.receive.auth.basic.username",
+        Some(3),
+        "no colon",
+    ),
+    (
+        "[backends.a]\ntype = \"http\"\nreceive = { auth = { basic = { username = \"a\", password = [] } } }",
+        "backends.a.receive.auth.basic.password",
+        Some(3),
+        "empty",
+    ),
+    (
+        "[backends.a]\ntype = \"http\"\nreceive = { auth = { token = { secret = \"t\" } } }",
+        "backends.a.receive.auth.token",
+        Some(3),
+        "path = true",
+    ),
+    (
+        "[backends.a]\ntype = \"http\"\nreceive = { auth = { token = { secret = \"t\", header = \"X-T\", query = \"t\" } } }",
+        "backends.a.receive.auth.token",
+        Some(3),
+        "in one place",
+    ),
+    (
+        "[backends.a]\ntype = \"http\"\nreceive = { auth = { token = { secret = \"t\", header = \"X T\" } } }",
+        "backends.a.receive.auth.token.header",
+        Some(3),
+        "no header name",
+    ),
+    (
+        "[backends.a]\ntype = \"http\"\nreceive = { auth = { token = { secret = \"t\", query = \"t\", prefix = \"x\" } } }",
+        "backends.a.receive.auth.token.prefix",
+        Some(3),
+        "header only",
+    ),
+    (
+        "[backends.a]\ntype = \"http\"\nreceive = { auth = { token = { secret = [\"t\", \"a/b\"], path = true } } }",
+        "backends.a.receive.auth.token.secret",
+        Some(3),
+        "letters, digits",
+    ),
+    (
+        "[backends.a]\ntype = \"http\"\nreceive = { auth = { token = { secret = \"status\", path = true } } }",
+        "backends.a.receive.auth.token.secret",
+        Some(3),
+        "is not \"status\"",
+    ),
+    (
+        "[backends.a]\ntype = \"http\"\nreceive = { auth = { hmac = { secret = \"s\" } } }",
+        "backends.a.receive.auth.hmac.header",
+        Some(3),
+        "missing",
+    ),
+    (
+        "[backends.a]\ntype = \"http\"\nreceive = { auth = { hmac = { secret = \"s\", header = \"X-S\", algorithm = \"md5\" } } }",
+        "backends.a.receive.auth.hmac.algorithm",
+        Some(3),
+        "\"sha256\"",
+    ),
+    (
+        "[backends.a]\ntype = \"http\"\nreceive = { auth = { hmac = { secret = \"s\", header = \"X-S\", timestamp = { header = \"X-T\", tolerance = \"0s\" } } } }",
+        "backends.a.receive.auth.hmac.timestamp.tolerance",
+        Some(3),
+        "longer than 0",
+    ),
+    (
+        "[backends.a]\ntype = \"http\"\nreceive = { auth = { standard_webhooks = { secret = \"hush\" } } }",
+        "backends.a.receive.auth.standard_webhooks.secret",
+        Some(3),
+        "24 to 64",
+    ),
+    (
+        "[backends.a]\ntype = \"http\"\nreceive = { auth = { hmac = { secret = \"{{ settings.absent }}\", header = \"X-S\" } } }",
+        "backends.a.settings.absent",
+        Some(1),
+        "missing",
+    ),
+    ("[ingress]\ntls = { cert = \"c\" }", "ingress.tls.key", Some(2), "is missing"),
+    ("[ingress]\ntls = true", "ingress.tls", Some(2), "must be a table"),
+    (
+        "[admin]\ntls = { cert = \"/no/such\", key = \"k\" }",
+        "admin.tls.cert",
+        Some(2),
+        "/no/such cannot be read",
+    ),
+    ("[api]\ntls = { cert = \"c\", key = \"k\" }", "api.tls", Some(2), "unless api.listen is set"),
+];
+
+#[test]
+fn every_mistake_is_named() {
+    assert_named(MISTAKES);
+}
+
+#[test]
+fn who_serves_no_provider_needs_no_certificate_of_theirs() {
+    let config = parse("[ingress]\ntls = { cert = \"/no/such\", key = \"/no/such\" }").unwrap();
+    assert!(config.ingress.tls.is_some());
+}
+
+#[test]
+fn a_backends_auth_takes_the_place_of_its_types_and_its_address_holds_a_token_of_the_path() {
+    let backend = |receive: &str| {
+        let text = format!(
+            "[ingress]\npublic_url = \"https://h\"\n[backends.a]\ntype = \"twilio\"\n\
+             settings = {{ account_sid = \"a\", auth_token = \"b\", from = \"c\", token = [\"new\", \"old\"] }}\n{receive}"
+        );
+        let config = parse(&text).unwrap();
+        config.backends.into_values().next().unwrap()
+    };
+    let url = |receive| backend(receive).status_url.unwrap().expose().to_owned();
+    assert!(matches!(backend("").definition.receive.auth, ReceiveAuth::Twilio { .. }));
+    let basic = "receive = { auth = { basic = { username = \"u\", password = \"p\" } } }";
+    assert!(matches!(backend(basic).definition.receive.auth, ReceiveAuth::Basic { .. }));
+    assert!(matches!(backend("receive = { auth = \"none\" }").definition.receive.auth, ReceiveAuth::None));
+    let path = "receive = { auth = { token = { path = true, secret = \"{{ settings.token }}\" } } }";
+    assert_eq!(url(path), "https://h/backends/a/new/status");
+    assert_eq!(url(basic), "https://h/backends/a/status");
+    assert!(!format!("{:?}", backend(path)).contains("new"));
+}

@@ -1,0 +1,101 @@
+//! Why a send failed, as data: one closed set of classes decides what happens next.
+
+use serde::{Deserialize, Serialize};
+use std::{borrow::Cow, time::Duration};
+
+/// What a failure means for trying again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FailureClass {
+    /// It may work later: the network, a 5xx.
+    Transient,
+    /// The provider asks for less: a 429, a throughput error.
+    Throttled,
+    /// It will never work for this recipient or this text: a 4xx, opted out.
+    Permanent,
+    /// It will not work for anyone until the configuration is mended: a 401, a template that fails.
+    Config,
+    /// The request was written and never answered: the provider may have sent it.
+    Unknown,
+}
+
+impl FailureClass {
+    /// Every class, for metrics and documentation.
+    pub const ALL: [Self; 5] =
+        [Self::Transient, Self::Throttled, Self::Permanent, Self::Config, Self::Unknown];
+
+    /// The name in reports and metric labels.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Transient => "transient",
+            Self::Throttled => "throttled",
+            Self::Permanent => "permanent",
+            Self::Config => "config",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// One failed attempt for one identity.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// Decides what happens next.
+    pub class: FailureClass,
+    /// A short, stable name: `http_400`, `timeout`, `connect`.
+    pub code: Cow<'static, str>,
+    /// For a person to read; goes into the report, never into a log.
+    pub detail: String,
+    /// How long the provider asked to wait.
+    pub retry_after: Option<Duration>,
+}
+
+impl Failure {
+    /// Whether it says that the provider is down, and not only that this message failed: nobody took
+    /// the connection (`connect`), nobody answered (`timeout`, or any `unknown` but `no_outcome` and
+    /// `panic`), or the answer was 408 or a 5xx (`http_408`, `http_5…`). A sender of one's own says it
+    /// with the code `down`, or one of these.
+    pub fn says_down(&self) -> bool {
+        match self.class {
+            FailureClass::Transient => {
+                matches!(&*self.code, "connect" | "timeout" | "down" | "http_408")
+                    || self.code.strip_prefix("http_5").is_some_and(|rest| rest.len() == 2)
+            }
+            FailureClass::Unknown => !matches!(&*self.code, "no_outcome" | "panic"),
+            FailureClass::Throttled | FailureClass::Permanent | FailureClass::Config => false,
+        }
+    }
+
+    /// A failure without a provider's wish for its delay.
+    pub fn new(class: FailureClass, code: impl Into<Cow<'static, str>>, detail: impl Into<String>) -> Self {
+        Self { class, code: code.into(), detail: detail.into(), retry_after: None }
+    }
+
+    /// It may work later.
+    pub fn transient(code: impl Into<Cow<'static, str>>, detail: impl Into<String>) -> Self {
+        Self::new(FailureClass::Transient, code, detail)
+    }
+
+    /// It will never work.
+    pub fn permanent(code: impl Into<Cow<'static, str>>, detail: impl Into<String>) -> Self {
+        Self::new(FailureClass::Permanent, code, detail)
+    }
+
+    /// The configuration must be mended first.
+    pub fn config(code: impl Into<Cow<'static, str>>, detail: impl Into<String>) -> Self {
+        Self::new(FailureClass::Config, code, detail)
+    }
+
+    /// Written, never answered.
+    pub fn unknown(code: impl Into<Cow<'static, str>>, detail: impl Into<String>) -> Self {
+        Self::new(FailureClass::Unknown, code, detail)
+    }
+
+    /// The provider asks for less, after `retry_after` where it says so.
+    pub fn throttled(
+        code: impl Into<Cow<'static, str>>,
+        detail: impl Into<String>,
+        retry_after: Option<Duration>,
+    ) -> Self {
+        Self { retry_after, ..Self::new(FailureClass::Throttled, code, detail) }
+    }
+}

@@ -1,0 +1,38 @@
+//! The vocabulary: what a queue carries, as values that cannot be invalid.
+//!
+//! Four messages travel through Postern, each one JSON object in UTF-8: [`Inbound`] (a person
+//! wrote), [`Outbound`] (an application answers), [`Report`] (what became of it) and [`Notice`] (a
+//! client is to be told of that). Nothing
+//! behind the ingress ever sees a provider's own field name.
+
+mod identifier;
+mod inbound;
+mod json;
+mod notice;
+mod outbound;
+mod report;
+
+pub use identifier::{BackendName, Identity, InvalidName, MessageId};
+pub use inbound::Inbound;
+pub use notice::Notice;
+pub use outbound::{Context, Lane, MAX_CONTEXT_BYTES, MAX_IDENTITIES, MAX_TEXT_CHARS, Outbound};
+pub use report::{Reason, Recipient, Report, State};
+
+/// The AMQP `type` property of [`Inbound`].
+pub const INBOUND_V1: &str = "postern.inbound.v1";
+/// The AMQP `type` property of [`Outbound`].
+pub const OUTBOUND_V1: &str = "postern.outbound.v1";
+/// The AMQP `type` property of [`Report`].
+pub const REPORT_V1: &str = "postern.report.v1";
+/// The AMQP `type` property of [`Notice`].
+pub const CALLBACK_V1: &str = "postern.callback.v1";
+
+/// A body from a queue that is not the message it should be.
+#[derive(Debug, thiserror::Error)]
+#[error("not a {kind} message: {why}")]
+pub struct Malformed {
+    /// The type that was expected, such as [`OUTBOUND_V1`].
+    pub kind: &'static str,
+    /// What is wrong with it, naming the field; never quotes a value.
+    pub why: String,
+}

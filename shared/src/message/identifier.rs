@@ -1,0 +1,213 @@
+//! Names and ids: a backend's name, a person's identity, a message's id.
+
+use serde::{Deserialize, Serialize};
+use std::{fmt, str::FromStr, sync::Arc};
+use uuid::Uuid;
+
+/// A name or identity that breaks its rule. The message states the rule, never the value.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct InvalidName(pub &'static str);
+
+/// The name of a backend: one account at one provider. `a-z 0-9 - _`, 1 to 63 characters.
+///
+/// It stands in routes, queue names, routing keys and metric labels, hence the narrow alphabet.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct BackendName(Arc<str>);
+
+impl BackendName {
+    const RULE: InvalidName = InvalidName("a backend's name is 1 to 63 characters of a-z, 0-9, - and _");
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for BackendName {
+    type Err = InvalidName;
+
+    fn from_str(name: &str) -> Result<Self, InvalidName> {
+        let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_';
+        if (1..=63).contains(&name.len()) && name.bytes().all(allowed) {
+            Ok(Self(name.into()))
+        } else {
+            Err(Self::RULE)
+        }
+    }
+}
+
+impl TryFrom<String> for BackendName {
+    type Error = InvalidName;
+
+    fn try_from(name: String) -> Result<Self, InvalidName> {
+        name.parse()
+    }
+}
+
+impl From<BackendName> for String {
+    fn from(name: BackendName) -> Self {
+        name.0.as_ref().to_owned()
+    }
+}
+
+impl fmt::Display for BackendName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A person's address at a provider: a telephone number, a chat id, a user name.
+///
+/// 1 to 256 characters, not only blanks, no control characters. `Debug` hides it: an identity
+/// never reaches a log.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Identity(String);
+
+impl Identity {
+    /// The longest identity, in characters.
+    pub const MAX_CHARS: usize = 256;
+    const RULE: InvalidName =
+        InvalidName("an identity is 1 to 256 characters, not blank, without control characters");
+
+    /// The identity as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Identity {
+    type Err = InvalidName;
+
+    fn from_str(identity: &str) -> Result<Self, InvalidName> {
+        Self::try_from(identity.to_owned())
+    }
+}
+
+impl TryFrom<String> for Identity {
+    type Error = InvalidName;
+
+    fn try_from(identity: String) -> Result<Self, InvalidName> {
+        let blank = identity.trim().is_empty();
+        if blank || identity.chars().count() > Self::MAX_CHARS || identity.chars().any(char::is_control) {
+            Err(Self::RULE)
+        } else {
+            Ok(Self(identity))
+        }
+    }
+}
+
+impl From<Identity> for String {
+    fn from(identity: Identity) -> Self {
+        identity.0
+    }
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Identity(…)")
+    }
+}
+
+/// A message's id: a UUIDv7, or a UUIDv5 where the other side named the message itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct MessageId(Uuid);
+
+impl MessageId {
+    /// The namespace of the UUIDv5 ids (RFC 9562, 5.5). Fixed for ever: a new one would make new ids.
+    const NAMESPACE: Uuid = Uuid::from_u128(0x7fd2_0a3b_5c1e_4b0a_9b6e_2f8d_41c7_93ea);
+
+    /// A new id, ordered by time (UUIDv7).
+    pub fn new() -> Self {
+        Self(Uuid::now_v7())
+    }
+
+    /// The id of the message that `backend`'s provider calls `external_id`: the same for ever, so
+    /// that a provider that repeats itself makes the same id.
+    pub fn inbound(backend: &BackendName, external_id: &str) -> Self {
+        Self::named(&["in", backend.as_str(), external_id])
+    }
+
+    /// The id of the message that an API key's holder sent to `backend` under `Idempotency-Key: key`.
+    pub fn outbound(api_key_name: &str, backend: &BackendName, key: &str) -> Self {
+        Self::named(&["out", api_key_name, backend.as_str(), key])
+    }
+
+    /// The id of the automatic answer to the message `id`: the same for ever, so that answering
+    /// twice makes the same id.
+    pub fn answer_to(id: Self) -> Self {
+        Self::named(&["answer", &id.to_string()])
+    }
+
+    /// The id of a report, which has none of its own: the same for ever for the same body.
+    pub fn of_report(body: &str) -> Self {
+        Self::named(&["webhook-report", body])
+    }
+
+    /// The id in delivery reports about a message of which only `backend`'s provider's own id is
+    /// known: the same for every report about it.
+    pub fn reported(backend: &BackendName, external_id: &str) -> Self {
+        Self::named(&["report", backend.as_str(), external_id])
+    }
+
+    fn named(parts: &[&str]) -> Self {
+        Self(Uuid::new_v5(&Self::NAMESPACE, parts.join("\0").as_bytes()))
+    }
+}
+
+impl Default for MessageId {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl FromStr for MessageId {
+    type Err = uuid::Error;
+
+    fn from_str(id: &str) -> Result<Self, uuid::Error> {
+        id.parse().map(Self)
+    }
+}
+
+impl fmt::Display for MessageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_backend_name_keeps_to_its_alphabet() {
+        for good in ["a", "my-backend_2", &"x".repeat(63)] {
+            assert_eq!(good.parse::<BackendName>().map(|n| n.as_str().to_owned()), Ok(good.to_owned()));
+        }
+        for bad in ["", "A", "a.b", "a b", "é", "a/b", &"x".repeat(64)] {
+            assert_eq!(bad.parse::<BackendName>(), Err(BackendName::RULE), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn an_identity_is_neither_blank_nor_long_nor_binary_and_hides_itself() {
+        for bad in ["", "  ", "a\0b", "a\nb", &"1".repeat(257)] {
+            assert!(bad.parse::<Identity>().is_err(), "{bad:?}");
+        }
+        let identity: Identity = "+15551234567".parse().unwrap();
+        assert!(!format!("{identity:?}").contains("555"));
+    }
+
+    #[test]
+    fn the_same_external_id_makes_the_same_id_and_another_backend_another() {
+        let (a, b): (BackendName, BackendName) = ("a".parse().unwrap(), "b".parse().unwrap());
+        assert_eq!(MessageId::inbound(&a, "x"), MessageId::inbound(&a, "x"));
+        assert_ne!(MessageId::inbound(&a, "x"), MessageId::inbound(&b, "x"));
+        assert_ne!(MessageId::inbound(&a, "x"), MessageId::outbound("key", &a, "x"));
+        assert_eq!(MessageId::inbound(&a, "x").0.get_version_num(), 5);
+        assert_eq!(MessageId::new().0.get_version_num(), 7);
+    }
+}

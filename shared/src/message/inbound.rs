@@ -1,0 +1,42 @@
+//! A message that a person sent in.
+
+use super::{BackendName, INBOUND_V1, Identity, Malformed, MessageId};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// A message that a person sent in through a backend (`postern.inbound.v1`).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Inbound {
+    /// Stable where the provider gave an `external_id`, new otherwise.
+    pub id: MessageId,
+    /// The backend that it came through.
+    pub backend: BackendName,
+    /// Who wrote.
+    pub identity: Identity,
+    /// What they wrote, cleaned; empty only where the backend's form allows it (USSD sessions).
+    pub text: String,
+    /// The backend's declared extra parameters, cleaned, by our name.
+    #[serde(default)]
+    pub fields: Map<String, Value>,
+    /// The provider's own id of the message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external_id: Option<String>,
+    /// When the provider says it got the message, else when Postern did. UTC, milliseconds.
+    pub received_at: Timestamp,
+}
+
+impl Inbound {
+    /// Reads the body of a queue's message.
+    ///
+    /// # Errors
+    /// [`Malformed`] with the field at fault.
+    pub fn from_json(body: &[u8]) -> Result<Self, Malformed> {
+        super::json::read_json(INBOUND_V1, body)
+    }
+
+    /// The body for the queue.
+    pub fn to_json(&self) -> Vec<u8> {
+        super::json::write_json(self)
+    }
+}

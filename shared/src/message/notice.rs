@@ -1,0 +1,44 @@
+//! Something that a client asked to be told.
+
+use super::{BackendName, CALLBACK_V1, Identity, Malformed, MessageId};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// An event that a door's client wants to be told of (`postern.callback.v1`).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Notice {
+    /// The message that it is about.
+    pub message_id: MessageId,
+    /// The backend that it was sent through.
+    pub backend: BackendName,
+    /// What the client asked for, sealed: see [`callback`](crate::callback).
+    pub callback: String,
+    /// What happened: the bit of an [`Event`](crate::callback::Event).
+    pub event: u8,
+    /// To whom; absent where the provider's report does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<Identity>,
+    /// The provider's own id of the message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external_id: Option<String>,
+    /// What was said about it: the provider's words, or `ACK/` and `NACK/…` of sending itself.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reply: String,
+    /// When. UTC.
+    pub at: Timestamp,
+}
+
+impl Notice {
+    /// Reads the body of a queue's message.
+    ///
+    /// # Errors
+    /// [`Malformed`] with the field at fault.
+    pub fn from_json(body: &[u8]) -> Result<Self, Malformed> {
+        super::json::read_json(CALLBACK_V1, body)
+    }
+
+    /// The body for the queue.
+    pub fn to_json(&self) -> Vec<u8> {
+        super::json::write_json(self)
+    }
+}

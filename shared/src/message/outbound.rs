@@ -1,0 +1,145 @@
+//! A message that an application wants sent.
+
+use super::{BackendName, Identity, Malformed, MessageId, OUTBOUND_V1};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// What an application passes along with a message: `in_response_to`, `external_id`, `from` and
+/// whatever its backend's templates name as `context.*`.
+pub type Context = Map<String, Value>;
+
+/// The longest text, in characters. About 24 concatenated GSM-7 segments would be 3,672; chat
+/// providers take up to 7,000.
+pub const MAX_TEXT_CHARS: usize = 16_384;
+/// The most identities in one queued message; the API splits larger requests long before.
+pub const MAX_IDENTITIES: usize = 10_000;
+/// The largest context, in bytes of JSON.
+pub const MAX_CONTEXT_BYTES: usize = 65_536;
+
+/// Which of a backend's two queues a message waits in: a one-time code does not wait behind a
+/// campaign.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Lane {
+    /// `postern.outbound.<backend>`
+    #[default]
+    Normal,
+    /// `postern.outbound.<backend>.bulk`
+    Bulk,
+}
+
+/// A message that an application wants sent (`postern.outbound.v1`).
+///
+/// An application that publishes it needs only `backend`, `identities` and `text`; what is missing
+/// is filled in when it is first read.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Outbound {
+    /// The id under which every report about it comes.
+    #[serde(default)]
+    pub id: MessageId,
+    /// The backend to send through.
+    pub backend: BackendName,
+    /// Everyone still to be sent to, in order; a retry holds only those that failed.
+    pub identities: Vec<Identity>,
+    /// What to send; where `parts_sent` is more than 0, what is left of it.
+    pub text: String,
+    /// For the backend's templates, and for the application's own use in reports.
+    #[serde(default)]
+    pub context: Context,
+    /// The lane.
+    #[serde(default)]
+    pub priority: Lane,
+    /// When it was accepted. UTC.
+    #[serde(default = "Timestamp::now")]
+    pub created_at: Timestamp,
+    /// When sending it stops making sense. UTC.
+    #[serde(default)]
+    pub expires_at: Option<Timestamp>,
+    /// Which attempt this is, from 1.
+    #[serde(default = "first_attempt")]
+    pub attempt: u32,
+    /// How often this attempt was put off because the provider asked for time.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub postponed: u32,
+    /// How many parts of a text that its backend splits all of `identities` have already.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub parts_sent: u32,
+}
+
+fn first_attempt() -> u32 {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+impl Outbound {
+    /// Reads the body of a queue's message.
+    ///
+    /// # Errors
+    /// [`Malformed`] with the field at fault: not JSON, a missing field, an invalid name, no
+    /// identity, more than a limit allows.
+    pub fn from_json(body: &[u8]) -> Result<Self, Malformed> {
+        let message: Self = super::json::read_json(OUTBOUND_V1, body)?;
+        message.check().map_err(|why| Malformed { kind: OUTBOUND_V1, why })?;
+        Ok(message)
+    }
+
+    /// The body for the queue.
+    pub fn to_json(&self) -> Vec<u8> {
+        super::json::write_json(self)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        match () {
+            () if self.identities.is_empty() => Err("identities: at least one is needed".into()),
+            () if self.identities.len() > MAX_IDENTITIES => {
+                Err(format!("identities: at most {MAX_IDENTITIES} are taken"))
+            }
+            () if self.text.chars().count() > MAX_TEXT_CHARS => {
+                Err(format!("text: at most {MAX_TEXT_CHARS} characters are taken"))
+            }
+            () if self.text.contains('\0') => Err("text: null characters are not allowed".into()),
+            () if self.attempt == 0 => Err("attempt: counts from 1".into()),
+            () => Ok(()),
+        }
+    }
+
+    /// Whether sending it has stopped making sense at `now`.
+    pub fn expired(&self, now: Timestamp) -> bool {
+        self.expires_at.is_some_and(|at| at <= now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn three_fields_are_enough() {
+        let message = Outbound::from_json(br#"{"backend":"demo","identities":["1"],"text":"pong"}"#).unwrap();
+        assert_eq!((message.attempt, message.parts_sent, message.priority), (1, 0, Lane::Normal));
+        assert_eq!(Outbound::from_json(&message.to_json()).unwrap(), message);
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_and_never_quoted() {
+        for (body, named) in [
+            (r#"{"backend":"demo","identities":[],"text":"x"}"#, "identities"),
+            (r#"{"backend":"De mo","identities":["1"],"text":"x"}"#, "backend"),
+            (r#"{"backend":"demo","identities":["  "],"text":"x"}"#, "identities[0]"),
+            (r#"{"backend":"demo","identities":["1"]}"#, "text"),
+            (r#"{"backend":"demo","identities":["secret-number"],"text":7}"#, "text"),
+            (r#"{"id":"secret-number","backend":"demo","identities":["1"],"text":"x"}"#, "id"),
+            (r#"{"backend":"demo","identities":["1"],"text":"x","attempt":0}"#, "attempt"),
+            ("secret-number", "JSON"),
+        ] {
+            let why = Outbound::from_json(body.as_bytes()).unwrap_err().to_string();
+            assert!(why.contains(named), "{why} should name {named}");
+            assert!(!why.contains("secret-number"), "{why}");
+        }
+    }
+}

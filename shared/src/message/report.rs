@@ -1,0 +1,104 @@
+//! What became of a message.
+
+use super::{BackendName, Identity, Malformed, MessageId, REPORT_V1};
+use crate::error::{Failure, FailureClass};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// What became of a message, for one attempt or one delivery report (`postern.report.v1`).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// The message that it is about; [`MessageId::reported`] where a delivery report knew only the
+    /// provider's id of it. Then the message is the one whose `sent` report has the same backend
+    /// and `external_id`.
+    pub message_id: MessageId,
+    /// The backend that it was sent through.
+    pub backend: BackendName,
+    /// Which attempt, from 1; 0 in a delivery report, which is about none.
+    pub attempt: u32,
+    /// When it became known. UTC.
+    pub at: Timestamp,
+    /// One for each identity that this attempt was about.
+    pub recipients: Vec<Recipient>,
+}
+
+/// What became of a message for one identity.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Recipient {
+    /// Whom; absent where a provider's delivery report does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<Identity>,
+    /// What.
+    pub state: State,
+    /// The provider's own id of the message to this identity; of a text that was sent in parts, the
+    /// last part's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external_id: Option<String>,
+    /// Of a text that is sent in parts, the provider's ids of those that this attempt sent, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub external_ids: Vec<String>,
+    /// How many short messages the provider took over in this attempt; absent where it took none or
+    /// does not count in them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub segments: Option<usize>,
+    /// Why not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Reason>,
+}
+
+/// What is known of a message to one identity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// Stored, not yet tried.
+    Queued,
+    /// The provider took it over.
+    Sent,
+    /// The provider holds it for a recipient that it can't reach now.
+    Buffered,
+    /// The recipient has it.
+    Delivered,
+    /// This attempt failed; another follows.
+    Retrying,
+    /// It will not be sent: the last attempt failed, or trying again is pointless.
+    Failed,
+    /// The provider took it and could not deliver it.
+    Undelivered,
+    /// `expires_at` passed before it was sent.
+    Expired,
+    /// The request was written and never answered.
+    Unknown,
+}
+
+/// Why an attempt failed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Reason {
+    /// Whether trying again can help.
+    pub class: FailureClass,
+    /// A short, stable name: `http_400`, `timeout`, `connect`.
+    pub code: String,
+    /// For a person to read.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub detail: String,
+}
+
+impl From<&Failure> for Reason {
+    fn from(failure: &Failure) -> Self {
+        Self { class: failure.class, code: failure.code.to_string(), detail: failure.detail.clone() }
+    }
+}
+
+impl Report {
+    /// Reads the body of a queue's message.
+    ///
+    /// # Errors
+    /// [`Malformed`] with the field at fault.
+    pub fn from_json(body: &[u8]) -> Result<Self, Malformed> {
+        super::json::read_json(REPORT_V1, body)
+    }
+
+    /// The body for the queue.
+    pub fn to_json(&self) -> Vec<u8> {
+        super::json::write_json(self)
+    }
+}

@@ -1,0 +1,83 @@
+//! When to stop, and by when to have stopped.
+
+use std::{future::Future, time::Duration};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+};
+
+/// Tells every part of a process that it is to drain. Clones hear the same.
+#[derive(Debug, Clone)]
+pub struct Shutdown {
+    draining: watch::Receiver<bool>,
+}
+
+/// Starts the drain that its [`Shutdown`]s tell of.
+#[derive(Debug)]
+pub struct Trigger(watch::Sender<bool>);
+
+impl Trigger {
+    /// Drain now.
+    pub fn drain(&self) {
+        self.0.send_replace(true);
+    }
+}
+
+impl Shutdown {
+    /// One that is started by its trigger alone. Dropping the trigger starts it too.
+    pub fn new() -> (Trigger, Self) {
+        let (sender, draining) = watch::channel(false);
+        (Trigger(sender), Self { draining })
+    }
+
+    /// One that SIGTERM or SIGINT starts. A second signal ends the process at once, with status 1.
+    ///
+    /// # Errors
+    /// The signals cannot be caught.
+    pub fn on_signals() -> std::io::Result<Self> {
+        let (trigger, shutdown) = Self::new();
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        tokio::spawn(async move {
+            for first in [true, false] {
+                let name = tokio::select! {
+                    _ = terminate.recv() => "SIGTERM",
+                    _ = interrupt.recv() => "SIGINT",
+                };
+                if first {
+                    tracing::info!(signal = name, "draining; a second signal ends at once");
+                    trigger.drain();
+                } else {
+                    tracing::warn!(signal = name, "ending at once");
+                    std::process::exit(1);
+                }
+            }
+        });
+        Ok(shutdown)
+    }
+
+    /// Whether the drain has begun.
+    pub fn is_draining(&self) -> bool {
+        *self.draining.borrow() || self.draining.has_changed().is_err()
+    }
+
+    /// Resolves when the drain begins; at once where it has.
+    pub async fn started(&self) {
+        let mut draining = self.draining.clone();
+        // An error means that the trigger was dropped, which starts the drain too.
+        let _ = draining.wait_for(|draining| *draining).await;
+    }
+}
+
+/// Waits for `part` until `deadline` has passed since now; says in the log what it still waited for.
+pub async fn within(deadline: Duration, what: &str, part: impl Future<Output = ()>) -> bool {
+    let finished = tokio::time::timeout(deadline, part).await.is_ok();
+    if !finished {
+        tracing::warn!(
+            waited_for = what,
+            ?deadline,
+            "not finished in time; what is unfinished goes back to its queue"
+        );
+    }
+    finished
+}

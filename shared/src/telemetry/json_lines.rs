@@ -1,0 +1,183 @@
+//! A log line as one JSON object: `timestamp`, `level`, the event's own fields, `target`.
+//!
+//! The library's own formatter takes as long for a line as everything else that accepting a
+//! message needs of us.
+
+use jiff::Timestamp;
+use std::fmt::{self, Debug, Write};
+use tracing::{
+    Event, Subscriber,
+    field::{Field, Visit},
+};
+use tracing_subscriber::{
+    fmt::{FmtContext, FormatEvent, FormatFields, format::Writer},
+    registry::LookupSpan,
+};
+
+/// Formats events. Spans are left out: there are none.
+pub(super) struct JsonLines;
+
+impl<S, N> FormatEvent<S, N> for JsonLines
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        _: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let metadata = event.metadata();
+        write!(writer, "{{\"timestamp\":\"{:.6}\",\"level\":\"{}\"", Timestamp::now(), metadata.level())?;
+        let mut fields = Fields { writer: &mut writer, result: Ok(()) };
+        event.record(&mut fields);
+        fields.text("target", metadata.target());
+        fields.result?;
+        writer.write_str("}\n")
+    }
+}
+
+struct Fields<'a, 'w> {
+    writer: &'a mut Writer<'w>,
+    result: fmt::Result,
+}
+
+impl Fields<'_, '_> {
+    /// `,"name":` and then what `write` writes.
+    fn field(&mut self, name: &str, write: impl FnOnce(&mut Writer<'_>) -> fmt::Result) {
+        if self.result.is_ok() {
+            // `r#type` is the field `type`.
+            let name = name.strip_prefix("r#").unwrap_or(name);
+            self.result = self
+                .writer
+                .write_str(",\"")
+                .and_then(|()| Escaped(self.writer).write_str(name))
+                .and_then(|()| self.writer.write_str("\":"))
+                .and_then(|()| write(self.writer));
+        }
+    }
+
+    fn text(&mut self, name: &str, value: impl fmt::Display) {
+        self.field(name, |writer| {
+            writer.write_char('"')?;
+            write!(Escaped(writer), "{value}")?;
+            writer.write_char('"')
+        });
+    }
+}
+
+impl Visit for Fields<'_, '_> {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        self.text(field.name(), format_args!("{value:?}"));
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.text(field.name(), value);
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.field(field.name(), |writer| write!(writer, "{value}"));
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.field(field.name(), |writer| write!(writer, "{value}"));
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.field(field.name(), |writer| write!(writer, "{value}"));
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        // JSON has no other numbers (RFC 8259, 6).
+        self.field(field.name(), |writer| match value.is_finite() {
+            true => write!(writer, "{value}"),
+            false => writer.write_str("null"),
+        });
+    }
+}
+
+/// What is written through it stands within a JSON string (RFC 8259, 7).
+struct Escaped<'a, 'w>(&'a mut Writer<'w>);
+
+impl Write for Escaped<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let mut plain = 0;
+        for (at, byte) in text.bytes().enumerate().filter(|(_, byte)| matches!(byte, b'"' | b'\\' | 0..=0x1f))
+        {
+            self.0.write_str(&text[plain..at])?;
+            plain = at + 1;
+            match byte {
+                b'"' | b'\\' => write!(self.0, "\\{}", char::from(byte))?,
+                b'\n' => self.0.write_str("\\n")?,
+                control => write!(self.0, "\\u{control:04x}")?,
+            }
+        }
+        self.0.write_str(&text[plain..])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+    use std::{
+        io,
+        sync::{Arc, Mutex},
+    };
+    use tracing_subscriber::{fmt::layer, layer::SubscriberExt, registry};
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn logged(log: impl FnOnce()) -> Value {
+        let lines = Lines::default();
+        let written = lines.clone();
+        let layer = layer().with_writer(move || lines.clone()).event_format(JsonLines);
+        tracing::subscriber::with_default(registry().with(layer), log);
+        let bytes = written.0.lock().unwrap().clone();
+        let text = String::from_utf8(bytes).unwrap();
+        assert!(text.ends_with("}\n") && text.lines().count() == 1, "{text}");
+        let mut line: Value = serde_json::from_str(&text).unwrap();
+        let at = line.as_object_mut().unwrap().remove("timestamp").unwrap();
+        assert!(
+            at.as_str().unwrap().parse::<Timestamp>().is_ok() && at.as_str().unwrap().len() == 27,
+            "{at}"
+        );
+        line
+    }
+
+    #[test]
+    fn an_event_is_an_object_with_its_fields() {
+        let none: Option<&str> = None;
+        let line = logged(|| {
+            tracing::warn!(
+                target: "postern::test", count = 3_u64, under = -4, ratio = 0.5, whole = 2.0, nan = f64::NAN, yes = true,
+                id = %"a-b", list = ?["x"], none, r#type = "t", "it {}", "works"
+            );
+        });
+        let expected = json!({
+            "level": "WARN", "target": "postern::test", "message": "it works", "count": 3, "under": -4,
+            "ratio": 0.5, "whole": 2, "nan": null, "yes": true, "id": "a-b", "list": "[\"x\"]", "type": "t",
+        });
+        assert_eq!(line, expected);
+    }
+
+    #[test]
+    fn no_text_breaks_out_of_its_line() {
+        let text = "\"}\n{\"level\":\"\\ \u{0} \t \u{1f} é 😀 \u{7f} \u{2028}";
+        let line = logged(|| tracing::info!(text, shown = %text, "{text}"));
+        assert_eq!([&line["text"], &line["shown"], &line["message"]], [text; 3]);
+    }
+}

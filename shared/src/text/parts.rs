@@ -1,0 +1,228 @@
+//! The parts of a text that is too long for one request to its provider.
+
+use super::Meter;
+use unicode_segmentation::UnicodeSegmentation;
+
+/// How long a text may be: both hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Limit {
+    /// In Unicode scalar values; `None`: any number.
+    pub characters: Option<usize>,
+    /// In segments; `None`: any number.
+    pub segments: Option<usize>,
+}
+
+impl Limit {
+    fn holds(&self, meter: &Meter) -> bool {
+        self.characters.is_none_or(|most| meter.characters <= most)
+            && self.segments.is_none_or(|most| meter.segmentation().segments <= most)
+    }
+
+    /// Whether `text` is within it.
+    pub fn takes(&self, text: &str) -> bool {
+        let mut meter = Meter::default();
+        meter.add(text);
+        self.holds(&meter)
+    }
+}
+
+/// The longest beginning of `text` within `limit`. No grapheme cluster (UAX #29) is torn, unless it
+/// is longer than the limit.
+pub fn beginning<'t>(text: &'t str, limit: &Limit) -> &'t str {
+    &text[..fitting(text, Meter::default(), limit).0]
+}
+
+/// `text` in parts within `limit`, in order; together they are `text`. Each is as long as it can
+/// be, but ends beside white space where there is some in its second half. No grapheme cluster is
+/// torn, unless it alone is longer than the limit, and never a character: no escape sequence and no
+/// surrogate pair.
+///
+/// Where a part ends depends on what follows its beginning alone: the parts of what is left of a
+/// text are those that it had as a whole.
+///
+/// Of each part, room is left for `before`, which is to stand before it.
+pub fn split<'t>(text: &'t str, limit: &Limit, before: &str) -> Vec<&'t str> {
+    let mut room = Meter::default();
+    room.add(before);
+    let mut parts = Vec::new();
+    let mut rest = text;
+    loop {
+        let (end, space) = fitting(rest, room, limit);
+        // One character is always taken: a limit that is too small for any would never end.
+        let end = if end == 0 { rest.chars().next().map_or(0, char::len_utf8) } else { end };
+        if end == rest.len() {
+            parts.push(rest);
+            return parts;
+        }
+        let end = if space > end / 2 { space } else { end };
+        let (part, next) = rest.split_at(end);
+        parts.push(part);
+        rest = next;
+    }
+}
+
+/// How much of `text` fits where `meter` is full to already: up to the last grapheme cluster, and
+/// up to the last place among them that is beside white space.
+fn fitting(text: &str, mut meter: Meter, limit: &Limit) -> (usize, usize) {
+    let (mut end, mut space) = (0, 0);
+    for cluster in text.graphemes(true) {
+        let mut with = meter;
+        with.add(cluster);
+        if !limit.holds(&with) {
+            return match end {
+                0 => (torn(cluster, meter, limit), 0),
+                _ if blank(cluster) => (end, end),
+                _ => (end, space),
+            };
+        }
+        meter = with;
+        end += cluster.len();
+        if blank(cluster) {
+            space = end;
+        }
+    }
+    (end, end)
+}
+
+fn blank(cluster: &str) -> bool {
+    cluster.chars().all(char::is_whitespace)
+}
+
+/// How much of a cluster fits that is longer than the limit.
+fn torn(cluster: &str, mut meter: Meter, limit: &Limit) -> usize {
+    let mut end = 0;
+    for character in cluster.chars() {
+        meter.add(character.encode_utf8(&mut [0; 4]));
+        if !limit.holds(&meter) {
+            break;
+        }
+        end += character.len_utf8();
+    }
+    end
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::text::segmentation;
+    use proptest::prelude::*;
+
+    fn characters(most: usize) -> Limit {
+        Limit { characters: Some(most), segments: None }
+    }
+
+    fn segments(most: usize) -> Limit {
+        Limit { characters: None, segments: Some(most) }
+    }
+
+    #[test]
+    fn parts_end_where_a_reader_would_end_them() {
+        for (text, limit, wanted) in [
+            ("", characters(5), vec![""]),
+            ("12345", characters(5), vec!["12345"]),
+            ("123456", characters(5), vec!["12345", "6"]),
+            ("hello dear world", characters(8), vec!["hello ", "dear ", "world"]),
+            ("hello dear world", characters(10), vec!["hello dear", " world"]),
+            // White space in the first half of a part would waste most of it.
+            ("a bcdefghijkl", characters(8), vec!["a bcdefg", "hijkl"]),
+            ("слово за слово", characters(9), vec!["слово за ", "слово"]),
+            // A family, a flag and an accent are one character each to whoever reads them.
+            ("ab👨‍👩‍👧", characters(4), vec!["ab", "👨‍👩\u{200d}", "👧"]),
+            ("ab👨‍👩‍👧", characters(5), vec!["ab", "👨‍👩‍👧"]),
+            ("a🇰🇪🇺🇬", characters(3), vec!["a🇰🇪", "🇺🇬"]),
+            ("cafe\u{301}s", characters(4), vec!["caf", "e\u{301}s"]),
+            ("a\r\nb", characters(2), vec!["a", "\r\n", "b"]),
+        ] {
+            assert_eq!(split(text, &limit, ""), wanted, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn segments_are_counted_as_the_network_does() {
+        for (text, most, lengths) in [
+            ("a".repeat(161), 1, vec![160, 1]),
+            ("a".repeat(306), 2, vec![306]),
+            ("a".repeat(460), 2, vec![306, 154]),
+            // 80 escapes and their characters fill one segment, 76 each of several.
+            ("€".repeat(81), 1, vec![80, 1]),
+            ("€".repeat(153), 2, vec![152, 1]),
+            ("я".repeat(71), 1, vec![70, 1]),
+            ("😀".repeat(36), 1, vec![35, 1]),
+            ("😀".repeat(67), 2, vec![66, 1]),
+            // One part needs UCS-2, the other does not.
+            (format!("{}я", "a".repeat(200)), 1, vec![160, 41]),
+        ] {
+            let parts = split(&text, &segments(most), "");
+            assert_eq!(parts.iter().map(|part| part.chars().count()).collect::<Vec<_>>(), lengths, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_beginning_is_as_long_as_it_can_be() {
+        assert_eq!(beginning("hello dear", &characters(8)), "hello de");
+        assert_eq!(beginning("ab👨‍👩‍👧", &characters(4)), "ab");
+        assert_eq!(beginning(&"€".repeat(81), &segments(1)).chars().count(), 80);
+        assert_eq!(beginning("short", &segments(1)), "short");
+    }
+
+    fn texts() -> impl Strategy<Value = String> {
+        let piece = prop_oneof![
+            4 => "[a-zA-Z0-9 ]{1,30}",
+            2 => "[€{}\\[\\]~^|\\\\]{1,20}",
+            2 => "[а-я ]{1,30}",
+            1 => Just("👨\u{200d}👩\u{200d}👧".to_owned()),
+            1 => Just("🇰🇪🇺🇬".to_owned()),
+            1 => "e[\u{300}-\u{36f}]{0,12}",
+            1 => "\\PC{0,10}",
+            1 => "[\r\n\t ]{1,4}",
+        ];
+        proptest::collection::vec(piece, 0..30).prop_map(|pieces| pieces.concat())
+    }
+
+    fn limits() -> impl Strategy<Value = Limit> {
+        let some = |most| proptest::option::of(1..=most);
+        (some(90usize), some(3usize)).prop_map(|(characters, segments)| Limit { characters, segments })
+    }
+
+    proptest! {
+        #[test]
+        fn parts_are_the_text_within_the_limit_and_tear_nothing(
+            text in texts(), limit in limits(), room in prop_oneof![Just(""), Just("100/999 ")]
+        ) {
+            let parts = split(&text, &limit, room);
+            prop_assert_eq!(parts.concat(), text.clone());
+            let enough = limit.characters.is_none_or(|most| most > room.len());
+            let boundaries: Vec<usize> = text.grapheme_indices(true).map(|(at, _)| at).collect();
+            let mut at = 0;
+            for part in &parts {
+                let whole = format!("{room}{part}");
+                prop_assert!(!enough || limit.takes(&whole), "{} characters, {:?}", whole.chars().count(), segmentation(&whole));
+                prop_assert!(!part.is_empty() || parts.len() == 1);
+                if !part.is_empty() && !boundaries.contains(&at) {
+                    // Torn only where it had to be: the cluster alone is too long.
+                    let begun = boundaries.iter().copied().take_while(|begun| *begun < at).last().unwrap_or(0);
+                    let end = boundaries.iter().copied().find(|end| *end > at).unwrap_or(text.len());
+                    let cluster = [room, &text[begun..end]].concat();
+                    prop_assert!(!limit.takes(&cluster), "torn without need");
+                }
+                at += part.len();
+            }
+        }
+
+        #[test]
+        fn what_is_left_has_the_parts_that_it_had(text in texts(), limit in limits(), taken in 0usize..5) {
+            let parts = split(&text, &limit, "");
+            let taken = taken.min(parts.len() - 1);
+            let left = parts[taken..].concat();
+            prop_assert_eq!(split(&left, &limit, ""), &parts[taken..]);
+        }
+
+        #[test]
+        fn a_beginning_is_within_the_limit(text in texts(), limit in limits()) {
+            let begun = beginning(&text, &limit);
+            prop_assert!(text.starts_with(begun));
+            prop_assert!(limit.takes(begun));
+            prop_assert!(begun == text || !limit.takes(&text));
+        }
+    }
+}

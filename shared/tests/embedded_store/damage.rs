@@ -1,0 +1,175 @@
+use super::*;
+use std::{
+    collections::BTreeSet,
+    path::PathBuf,
+    sync::{Arc, Mutex},
+};
+use tracing_subscriber::fmt::MakeWriter;
+
+const MESSAGES: usize = 3000;
+
+/// Everything that was logged as an error.
+#[derive(Clone, Default)]
+struct Errors(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Errors {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl MakeWriter<'_> for Errors {
+    type Writer = Self;
+
+    fn make_writer(&self) -> Self {
+        self.clone()
+    }
+}
+
+fn files(dir: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let entry = entry.unwrap();
+        match entry.file_type().unwrap().is_dir() {
+            true => found.extend(files(&entry.path())),
+            false => found.push(entry.path()),
+        }
+    }
+    found.sort();
+    found
+}
+
+fn copy(from: &Path, to: &Path) {
+    for file in files(from) {
+        let copy = to.join(file.strip_prefix(from).unwrap());
+        std::fs::create_dir_all(copy.parent().unwrap()).unwrap();
+        std::fs::copy(&file, copy).unwrap();
+    }
+}
+
+/// A store with messages in tables and in a journal, whose unused end is cut off.
+async fn make(dir: &Path) {
+    let broker = open(dir).await;
+    post(&broker, 0..MESSAGES / 2).await;
+    broker.close().await;
+    tamper(dir, |db| {
+        for name in ["messages", "meta", "delayed"] {
+            keyspace(db, name).rotate_memtable_and_wait().unwrap();
+        }
+    });
+    let broker = open(dir).await;
+    for n in MESSAGES / 2..MESSAGES {
+        post(&broker, n..n + 1).await;
+    }
+    broker.close().await;
+    // Opening cuts the journal to what is used of it.
+    open(dir).await.close().await;
+}
+
+/// How a file is damaged.
+#[derive(Debug, Clone, Copy)]
+enum Harm {
+    Flip(f64),
+    Cut(f64),
+    Zero(f64),
+    Remove,
+}
+
+fn harm(file: &Path, harm: Harm) {
+    let mut bytes = std::fs::read(file).unwrap();
+    let place = |share: f64| ((bytes.len().max(1) - 1) as f64 * share) as usize;
+    match harm {
+        Harm::Remove => return std::fs::remove_file(file).unwrap(),
+        Harm::Cut(share) => bytes.truncate(place(share)),
+        _ if bytes.is_empty() => return,
+        Harm::Flip(share) => {
+            let at = place(share);
+            bytes[at] ^= 0x5a;
+        }
+        Harm::Zero(share) => {
+            let at = place(share);
+            let end = bytes.len().min(at + 2000);
+            bytes[at..end].fill(0);
+        }
+    }
+    std::fs::write(file, bytes).unwrap();
+}
+
+/// What can still be read, within a moment after the last message; the writer may have stopped.
+async fn readable(broker: &EmbeddedBroker) -> BTreeSet<usize> {
+    let mut found = BTreeSet::new();
+    let Ok(mut consumer) = broker.consume(&queue(), 500).await else { return found };
+    while let Ok(Some(delivery)) = tokio::time::timeout(Duration::from_millis(300), consumer.next()).await {
+        found.insert(number(&delivery));
+        delivery.ack();
+        if found.len() == MESSAGES {
+            break;
+        }
+    }
+    found
+}
+
+/// Every file of the store, damaged in many ways: either opening fails and says what to do, or the
+/// messages are there, or the log says that some are not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn damage_is_never_silent() {
+    let errors = Errors::default();
+    let log = tracing_subscriber::fmt().with_max_level(tracing::Level::ERROR).with_ansi(false);
+    log.with_writer(errors.clone()).try_init().unwrap();
+    let pristine = tempfile::tempdir().unwrap();
+    make(pristine.path()).await;
+    let harms = [
+        Harm::Flip(0.0),
+        Harm::Flip(0.03),
+        Harm::Flip(0.31),
+        Harm::Flip(0.5),
+        Harm::Flip(0.77),
+        Harm::Flip(0.99),
+        Harm::Cut(0.0),
+        Harm::Cut(0.4),
+        Harm::Cut(0.95),
+        Harm::Zero(0.2),
+        Harm::Zero(0.6),
+        Harm::Remove,
+    ];
+    let mut outcomes = (0, 0, 0);
+    for file in files(&pristine.path().join("store")) {
+        for kind in harms {
+            let dir = tempfile::tempdir().unwrap();
+            copy(pristine.path(), dir.path());
+            let name = file.strip_prefix(pristine.path()).unwrap();
+            harm(&dir.path().join(name), kind);
+            errors.0.lock().unwrap().clear();
+            match within(EmbeddedBroker::open(dir.path(), options())).await {
+                Err(BrokerError::Store { path, why }) => {
+                    assert_eq!(path, dir.path().display().to_string());
+                    assert!(why.contains("restore") || why.contains("check"), "{name:?} {kind:?}: {why}");
+                    outcomes.0 += 1;
+                }
+                Err(other) => panic!("{name:?} {kind:?}: {other:?}"),
+                Ok(broker) => {
+                    let found = readable(&broker).await;
+                    within(broker.close()).await;
+                    let logged = String::from_utf8_lossy(&errors.0.lock().unwrap()).into_owned();
+                    let whole = found.len() == MESSAGES;
+                    assert!(
+                        whole || !logged.is_empty(),
+                        "{name:?} {kind:?}: {} of {MESSAGES}, silently",
+                        found.len()
+                    );
+                    if whole { outcomes.1 += 1 } else { outcomes.2 += 1 }
+                }
+            }
+        }
+    }
+    println!(
+        "{} refused, {} without loss, {} with a loss that was logged",
+        outcomes.0, outcomes.1, outcomes.2
+    );
+    assert!(outcomes.0 > 0 && outcomes.1 > 0);
+}
