@@ -1,0 +1,193 @@
+//! The keys of `/v1`.
+
+use crate::rates::{Allowance, Buckets};
+use actix_web::http::header::HeaderMap;
+use jiff::Timestamp;
+use postern_shared::{
+    bearer::bearer,
+    config::{ApiKey, Selection},
+    message::BackendName,
+    metrics::Refused,
+};
+use std::time::{Duration, Instant};
+
+/// `[[api.keys]]`. Without any, everyone is let in: the configuration then listens on loopback only.
+#[derive(Debug)]
+pub struct ApiKeys {
+    keys: Vec<ApiKey>,
+    /// By name: a key that takes the place of another goes on where that one is.
+    buckets: Buckets<String>,
+}
+
+/// Who calls `/v1`.
+#[derive(Debug, Clone, Copy)]
+pub enum Caller<'a> {
+    /// Anyone: there are no keys.
+    Anyone,
+    /// The holder of this key.
+    Holder(&'a ApiKey),
+}
+
+impl ApiKeys {
+    /// These keys.
+    pub fn new(keys: &[ApiKey]) -> Self {
+        Self { keys: keys.to_vec(), buckets: Buckets::default() }
+    }
+
+    /// Those that are not taken any more.
+    pub fn expired(&self, now: Timestamp) -> impl Iterator<Item = &ApiKey> {
+        self.keys.iter().filter(move |key| key.has_expired(now))
+    }
+
+    /// Whose key `Authorization: Bearer …` holds.
+    ///
+    /// Every key is compared, each in a time that does not depend on where the two differ.
+    ///
+    /// # Errors
+    /// Why it is nobody's.
+    pub fn caller(&self, headers: &HeaderMap, now: Timestamp) -> Result<Caller<'_>, Refused> {
+        if self.keys.is_empty() {
+            return Ok(Caller::Anyone);
+        }
+        let token = bearer(headers).ok_or(Refused::Key)?;
+        let mut holder = Err(Refused::Key);
+        for key in &self.keys {
+            if key.digest().is_some_and(|digest| digest.matches(token)) {
+                holder = if key.has_expired(now) { Err(Refused::Expired) } else { Ok(Caller::Holder(key)) };
+            }
+        }
+        holder
+    }
+
+    /// Counts a request of `caller`.
+    ///
+    /// # Errors
+    /// How long until the next one is taken.
+    pub fn count(&self, caller: Caller<'_>, now: Instant) -> Result<(), Duration> {
+        match caller {
+            Caller::Holder(ApiKey { rate: Some(rate), name, .. }) => {
+                self.buckets.take(name.clone(), Allowance::from(*rate), now)
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Caller<'_> {
+    /// The name that the ids of its `Idempotency-Key`s are made of.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Anyone => "anonymous",
+            Self::Holder(key) => &key.name,
+        }
+    }
+
+    /// Whether it may send through `backend` and see it.
+    pub fn may_use(&self, backend: &BackendName) -> bool {
+        match self {
+            Self::Anyone => true,
+            Self::Holder(key) => key.backends.contains(backend),
+        }
+    }
+
+    /// Whether it may use every backend, and so may learn that there is none of a name.
+    pub fn may_use_all(&self) -> bool {
+        match self {
+            Self::Anyone => true,
+            Self::Holder(key) => key.backends == Selection::All,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use actix_web::http::header::{AUTHORIZATION, HeaderValue};
+    use serde_json::{Value, json};
+
+    fn key(change: &Value) -> ApiKey {
+        let mut key = json!({"name": "a", "key": "key-a", "backends": ["demo"]});
+        for (name, value) in change.as_object().unwrap() {
+            key[name] = value.clone();
+        }
+        serde_json::from_value(key).unwrap()
+    }
+
+    fn headers(authorization: &str) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(AUTHORIZATION, HeaderValue::from_str(authorization).unwrap());
+        headers
+    }
+
+    #[test]
+    fn a_caller_is_known_by_the_whole_key_only() {
+        // printf key-hashed | sha256sum
+        let hash = "be35011b541f98c9f5bd192c4994bc8bc45d55f6295d27032976826b64703d3e";
+        let hashed = json!({"name": "c", "key": null, "key_sha256": hash});
+        let keys =
+            ApiKeys::new(&[key(&json!({})), key(&json!({"name": "b", "key": "key-bb"})), key(&hashed)]);
+        let now = Timestamp::now();
+        for (header, name) in [
+            ("Bearer key-a", Some("a")),
+            ("bearer  key-bb ", Some("b")),
+            ("Bearer key-hashed", Some("c")),
+            (&format!("Bearer {hash}"), None),
+            ("Bearer key-", None),
+            ("Bearer key-b", None),
+            ("Bearer key-aa", None),
+            ("Bearer", None),
+            ("Bearer ", None),
+            ("Basic key-a", None),
+            ("", None),
+        ] {
+            match keys.caller(&headers(header), now) {
+                Ok(caller) => {
+                    assert_eq!(Some(caller.name()), name, "{header}");
+                    assert!(caller.may_use(&"demo".parse().unwrap()));
+                    assert!(!caller.may_use(&"other".parse().unwrap()) && !caller.may_use_all());
+                }
+                Err(why) => assert_eq!((why, name), (Refused::Key, None), "{header}"),
+            }
+        }
+        assert!(keys.caller(&HeaderMap::new(), now).is_err());
+        assert!(matches!(ApiKeys::new(&[]).caller(&HeaderMap::new(), now), Ok(Caller::Anyone)));
+        assert!(!format!("{keys:?}").contains("key-a"));
+    }
+
+    #[test]
+    fn a_key_ends_when_it_says() {
+        let end: Timestamp = "2026-12-01T00:00:00Z".parse().unwrap();
+        let old = key(&json!({"expires": "2026-12-01T00:00:00Z"}));
+        let keys = ApiKeys::new(&[old, key(&json!({"key": "key-new"}))]);
+        let second = jiff::Span::new().seconds(1);
+        for (header, now, wanted) in [
+            ("Bearer key-a", end - second, Ok("a")),
+            ("Bearer key-a", end, Err(Refused::Expired)),
+            ("Bearer key-new", end, Ok("a")),
+            ("Bearer key-old", end, Err(Refused::Key)),
+        ] {
+            assert_eq!(keys.caller(&headers(header), now).as_ref().map(Caller::name).map_err(|e| *e), wanted);
+        }
+        assert_eq!(keys.expired(end).count(), 1);
+        assert_eq!(keys.expired(end - second).count(), 0);
+    }
+
+    #[test]
+    fn keys_of_one_name_share_a_bucket() {
+        let rated = |secret: &str| key(&json!({"key": secret, "rate": "2/min"}));
+        let keys =
+            ApiKeys::new(&[rated("key-a"), rated("key-new"), key(&json!({"name": "b", "key": "key-b"}))]);
+        let start = Instant::now();
+        for (secret, wanted) in [
+            ("key-a", Ok(())),
+            ("key-new", Ok(())),
+            ("key-a", Err(Duration::from_secs(30))),
+            ("key-new", Err(Duration::from_secs(30))),
+            ("key-b", Ok(())),
+        ] {
+            let headers = headers(&format!("Bearer {secret}"));
+            let caller = keys.caller(&headers, Timestamp::now()).unwrap();
+            assert_eq!(keys.count(caller, start), wanted, "{secret}");
+        }
+    }
+}

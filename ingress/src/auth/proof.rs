@@ -1,0 +1,184 @@
+//! Whether a request is its provider's own: `receive.auth`.
+
+use super::{
+    signature::{self, Signed},
+    twilio,
+};
+use crate::forms::Request;
+use actix_web::{
+    HttpRequest,
+    http::header::{AUTHORIZATION, HeaderMap},
+};
+use base64::{Engine, prelude::BASE64_STANDARD};
+use postern_shared::{
+    backend::{
+        BackendConfig,
+        auth::{ReceiveAuth, TokenAuth},
+    },
+    config::{Secret, SecretDigest, Settings, SigningKey},
+    metrics::Refused,
+};
+use std::time::Duration;
+use url::form_urlencoded;
+
+/// What a backend's requests must prove, made ready. Prints no secret.
+#[derive(Debug)]
+pub(crate) enum Proof {
+    /// Nothing.
+    None,
+    /// One of these, each of `username:password`.
+    Basic(Vec<SecretDigest>),
+    /// One of these, at that place.
+    Token(Place, Vec<SecretDigest>),
+    /// A signature over the body.
+    Signed(Signed),
+    /// Twilio's signature over the URL below this one.
+    Twilio { tokens: Vec<Secret>, public_url: String },
+    /// What would have to be proved is missing from the configuration: nobody is let in.
+    Impossible,
+}
+
+/// Where a token stands.
+#[derive(Debug)]
+pub(crate) enum Place {
+    /// In this header, after this prefix.
+    Header(String, String),
+    /// In this parameter of the query.
+    Query(String),
+    /// At the end of the path, before `/status`.
+    Path,
+}
+
+impl Proof {
+    pub(crate) fn new(backend: &BackendConfig, public_url: Option<&str>) -> Self {
+        let settings = &backend.definition.settings;
+        Self::ready(&backend.definition.receive.auth, settings, public_url).unwrap_or(Self::Impossible)
+    }
+
+    /// `None` where a secret is missing.
+    fn ready(auth: &ReceiveAuth, settings: &Settings, public_url: Option<&str>) -> Option<Self> {
+        let digest = |secret: &Secret| SecretDigest::of(secret.expose().as_bytes());
+        Some(match auth {
+            ReceiveAuth::None => Self::None,
+            ReceiveAuth::Basic { username, password } => {
+                let name = username.resolved(settings)?;
+                let pair = |password: Secret| {
+                    digest(&Secret::from(format!("{}:{}", name.expose(), password.expose())))
+                };
+                Self::Basic(password.resolved(settings)?.into_iter().map(pair).collect())
+            }
+            ReceiveAuth::Token(token) => {
+                let secrets = token.secret.resolved(settings)?;
+                Self::Token(place(token)?, secrets.iter().map(digest).collect())
+            }
+            ReceiveAuth::Hmac(hmac) => {
+                Self::Signed(Signed::Hmac(hmac.clone(), hmac.secret.resolved(settings)?))
+            }
+            ReceiveAuth::StandardWebhooks { secret, tolerance } => {
+                let keys = secret.resolved(settings)?;
+                let keys = keys.iter().map(|key| SigningKey::parse(key.expose()).ok());
+                Self::Signed(Signed::StandardWebhooks(keys.collect::<Option<_>>()?, tolerance.0))
+            }
+            ReceiveAuth::Twilio { token } => {
+                Self::Twilio { tokens: token.resolved(settings)?, public_url: public_url?.to_owned() }
+            }
+        })
+    }
+
+    /// What it may refuse a request for.
+    pub(crate) fn refusals(&self) -> &'static [Refused] {
+        match self {
+            Self::None => &[],
+            Self::Basic(_) => &[Refused::Password],
+            Self::Token(..) => &[Refused::Token],
+            Self::Signed(_) => &[Refused::Signature, Refused::Stale],
+            Self::Twilio { .. } | Self::Impossible => &[Refused::Signature],
+        }
+    }
+
+    /// Whether a request has to prove anything.
+    pub(crate) fn asks(&self) -> bool {
+        !matches!(self, Self::None)
+    }
+
+    /// Whether the token stands in the path.
+    pub(crate) fn in_path(&self) -> bool {
+        matches!(self, Self::Token(Place::Path, _))
+    }
+
+    /// What the request refuses to prove that its head must, before its body is read.
+    pub(crate) fn of_head(&self, request: &HttpRequest) -> Result<(), Refused> {
+        match self {
+            Self::None | Self::Signed(_) | Self::Twilio { .. } => Ok(()),
+            Self::Impossible => Err(Refused::Signature),
+            Self::Basic(pairs) => {
+                let given = basic(request.headers());
+                let known = given.is_some_and(|given| pairs.iter().any(|pair| pair.matches(&given)));
+                if known { Ok(()) } else { Err(Refused::Password) }
+            }
+            Self::Token(place, secrets) => {
+                let known = shown(place, request).iter().any(|given| {
+                    // Each is compared: the time says nothing of which of them it was.
+                    secrets.iter().filter(|secret| secret.matches(given)).count() > 0
+                });
+                if known { Ok(()) } else { Err(Refused::Token) }
+            }
+        }
+    }
+
+    /// The same of its body, before that is looked at. `now` is the time since 1970.
+    pub(crate) fn of_body(&self, headers: &HeaderMap, body: &[u8], now: Duration) -> Result<(), Refused> {
+        match self {
+            Self::Signed(signed) => signature::verify(signed, headers, body, now),
+            _ => Ok(()),
+        }
+    }
+
+    /// The same of its parameters; `None` where they cannot be read.
+    pub(crate) fn of_parameters(
+        &self,
+        request: &HttpRequest,
+        body: &[u8],
+        parsed: Option<&Request<'_>>,
+    ) -> Result<(), Refused> {
+        let Self::Twilio { tokens, public_url } = self else { return Ok(()) };
+        let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+        let url = format!("{public_url}{path}");
+        let signed = |token| twilio::signed(token, &url, request.headers(), body, parsed);
+        if tokens.iter().any(signed) { Ok(()) } else { Err(Refused::Signature) }
+    }
+}
+
+fn place(token: &TokenAuth) -> Option<Place> {
+    match (&token.header, &token.query, token.path) {
+        (Some(header), None, false) => Some(Place::Header(header.0.clone(), token.prefix.clone())),
+        (None, Some(query), false) => Some(Place::Query(query.clone())),
+        (None, None, true) => Some(Place::Path),
+        _ => None,
+    }
+}
+
+/// What a request shows as its token.
+fn shown(place: &Place, request: &HttpRequest) -> Vec<Vec<u8>> {
+    match place {
+        Place::Header(name, prefix) => {
+            let values = request.headers().get_all(name.as_str());
+            let values = values.filter_map(|value| value.as_bytes().strip_prefix(prefix.as_bytes()));
+            values.map(|token| token.trim_ascii().to_vec()).collect()
+        }
+        Place::Query(name) => form_urlencoded::parse(request.query_string().as_bytes())
+            .filter(|(key, _)| key == name)
+            .map(|(_, value)| value.as_bytes().to_vec())
+            .collect(),
+        Place::Path => {
+            request.match_info().get("token").map(|it| it.as_bytes().to_vec()).into_iter().collect()
+        }
+    }
+}
+
+/// `username:password` of RFC 7617.
+fn basic(headers: &HeaderMap) -> Option<Vec<u8>> {
+    let (scheme, given) = headers.get(AUTHORIZATION)?.as_bytes().split_at_checked(6)?;
+    let given = BASE64_STANDARD.decode(given.trim_ascii()).ok()?;
+    scheme.eq_ignore_ascii_case(b"basic ").then_some(given)
+}

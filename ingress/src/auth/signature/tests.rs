@@ -1,0 +1,338 @@
+//! Signatures as others make them: by GitHub's and Standard Webhooks' documentation, and by Python's
+//! `hmac`.
+
+use super::*;
+use actix_web::http::header::{HeaderName, HeaderValue};
+use serde_json::{Value, json};
+
+const HELLO: &str = "Hello, World!";
+const NOW: Duration = Duration::from_secs(1_700_000_000);
+
+fn map(lines: &[(&str, &str)]) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for (name, value) in lines {
+        let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
+        headers.append(name, HeaderValue::from_str(value).unwrap());
+    }
+    headers
+}
+
+fn scheme(change: &Value, keys: &[&str]) -> Signed {
+    let mut scheme = json!({"header": "X-Signature", "secret": keys});
+    for (key, value) in change.as_object().unwrap() {
+        scheme[key] = value.clone();
+    }
+    let scheme: HmacAuth = serde_json::from_value(scheme).unwrap();
+    Signed::Hmac(scheme, keys.iter().map(|key| (*key).to_owned().into()).collect())
+}
+
+#[test]
+fn an_hmac_of_the_body_is_known_in_every_spelling() {
+    let github = scheme(&json!({"prefix": "sha256="}), &["It's a Secret to Everybody"]);
+    let right = "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17";
+    let upper = format!("sha256={}", right[7..].to_uppercase());
+    for (given, body, wanted) in [
+        (&[right][..], HELLO, true),
+        (&[&upper], HELLO, true),
+        (&["sha256=00", right], HELLO, true),
+        (&[&right[7..]], HELLO, false),
+        (&[&right[..right.len() - 2]], HELLO, false),
+        (&[&right[..right.len() - 1]], HELLO, false),
+        (&[&format!("{right}00")], HELLO, false),
+        (&["sha256="], HELLO, false),
+        (&["sha256=zz"], HELLO, false),
+        (&[""], HELLO, false),
+        (&[], HELLO, false),
+        (&[right], "Hello, World?", false),
+    ] {
+        let lines: Vec<_> = given.iter().map(|value| ("x-signature", *value)).collect();
+        let verified = verify(&github, &map(&lines), body.as_bytes(), NOW);
+        assert_eq!(verified, if wanted { Ok(()) } else { Err(Refused::Signature) }, "{given:?} {body}");
+    }
+}
+
+#[test]
+fn hash_encoding_and_keys_are_the_configurations() {
+    for (change, keys, given, body, wanted) in [
+        (
+            json!({"encoding": "base64"}),
+            &["key"][..],
+            "f0JOLQ/2vV3sYm4BAnVbr+yRw1EPGXOaTq7I87w6AaQ=",
+            HELLO,
+            true,
+        ),
+        (
+            json!({"encoding": "base64"}),
+            &["key"],
+            "f0JOLQ/2vV3sYm4BAnVbr+yRw1EPGXOaTq7I87w6AaQ=".trim_end_matches('='),
+            HELLO,
+            true,
+        ),
+        (json!({}), &["key"], "f0JOLQ/2vV3sYm4BAnVbr+yRw1EPGXOaTq7I87w6AaQ=", HELLO, false),
+        (json!({"algorithm": "sha1"}), &["key"], "b688f6f2602474b86713f193726755f0095edc8b", HELLO, true),
+        (json!({}), &["key"], "b688f6f2602474b86713f193726755f0095edc8b", HELLO, false),
+        (
+            json!({}),
+            &["new", "old"],
+            "ed11bca9943d125e851a8fae3c72c4353eb543d8cf963d040c2f9812cce7b3a4",
+            HELLO,
+            true,
+        ),
+        (
+            json!({}),
+            &["new"],
+            "ed11bca9943d125e851a8fae3c72c4353eb543d8cf963d040c2f9812cce7b3a4",
+            HELLO,
+            false,
+        ),
+        (json!({}), &["key"], "5d5d139563c95b5967b9bd9a8c9b233a9dedb45072794cd232dc1b74832607d0", "", false),
+    ] {
+        let verified = verify(&scheme(&change, keys), &map(&[("x-signature", given)]), body.as_bytes(), NOW);
+        assert_eq!(verified.is_ok(), wanted, "{change} {given}");
+    }
+}
+
+#[test]
+fn a_signed_time_must_be_near() {
+    let point = json!({"timestamp": {"header": "X-Time"}});
+    let colon = json!({"timestamp": {"header": "X-Time", "separator": ":", "tolerance": "1m"}});
+    let (seconds, milliseconds) = ("1700000000", "1700000000123");
+    for (change, time, signature, distance, wanted) in [
+        (
+            &point,
+            Some(seconds),
+            "c45fe0a756edde6b7d8578f2f13fbc88793867477dd2373cf8b0563d4eb5a6ba",
+            0,
+            Ok(()),
+        ),
+        (
+            &point,
+            Some(seconds),
+            "c45fe0a756edde6b7d8578f2f13fbc88793867477dd2373cf8b0563d4eb5a6ba",
+            300,
+            Ok(()),
+        ),
+        (
+            &point,
+            Some(seconds),
+            "c45fe0a756edde6b7d8578f2f13fbc88793867477dd2373cf8b0563d4eb5a6ba",
+            -300,
+            Ok(()),
+        ),
+        (
+            &point,
+            Some(seconds),
+            "c45fe0a756edde6b7d8578f2f13fbc88793867477dd2373cf8b0563d4eb5a6ba",
+            301,
+            Err(Refused::Stale),
+        ),
+        (
+            &point,
+            Some(seconds),
+            "c45fe0a756edde6b7d8578f2f13fbc88793867477dd2373cf8b0563d4eb5a6ba",
+            -301,
+            Err(Refused::Stale),
+        ),
+        (
+            &point,
+            Some(milliseconds),
+            "767ec5a0267719a36811e47fbc258d4af3f96439d974f29936aa0165c6a71d2d",
+            0,
+            Ok(()),
+        ),
+        (
+            &point,
+            Some(milliseconds),
+            "767ec5a0267719a36811e47fbc258d4af3f96439d974f29936aa0165c6a71d2d",
+            310,
+            Err(Refused::Stale),
+        ),
+        (
+            &colon,
+            Some(seconds),
+            "fc3d86d2c268d3f62ce4f637b4cd0bfe89a5ceb269fe931987ca08fb93e6ddd9",
+            60,
+            Ok(()),
+        ),
+        (
+            &colon,
+            Some(seconds),
+            "fc3d86d2c268d3f62ce4f637b4cd0bfe89a5ceb269fe931987ca08fb93e6ddd9",
+            61,
+            Err(Refused::Stale),
+        ),
+        (
+            &colon,
+            Some(seconds),
+            "c45fe0a756edde6b7d8578f2f13fbc88793867477dd2373cf8b0563d4eb5a6ba",
+            0,
+            Err(Refused::Signature),
+        ),
+        // A fresh time in front of what was signed with another.
+        (
+            &point,
+            Some("1700000301"),
+            "c45fe0a756edde6b7d8578f2f13fbc88793867477dd2373cf8b0563d4eb5a6ba",
+            301,
+            Err(Refused::Signature),
+        ),
+        (
+            &point,
+            Some("-1"),
+            "c45fe0a756edde6b7d8578f2f13fbc88793867477dd2373cf8b0563d4eb5a6ba",
+            0,
+            Err(Refused::Signature),
+        ),
+        (
+            &point,
+            Some("1e9"),
+            "c45fe0a756edde6b7d8578f2f13fbc88793867477dd2373cf8b0563d4eb5a6ba",
+            0,
+            Err(Refused::Signature),
+        ),
+        (
+            &point,
+            Some("18446744073709551615"),
+            "c45fe0a756edde6b7d8578f2f13fbc88793867477dd2373cf8b0563d4eb5a6ba",
+            0,
+            Err(Refused::Stale),
+        ),
+        (
+            &point,
+            None,
+            "c45fe0a756edde6b7d8578f2f13fbc88793867477dd2373cf8b0563d4eb5a6ba",
+            0,
+            Err(Refused::Signature),
+        ),
+    ] {
+        let lines = time.map(|time| ("x-time", time)).into_iter().chain([("x-signature", signature)]);
+        let headers = map(&lines.collect::<Vec<_>>());
+        let now = Duration::from_secs(NOW.as_secs().checked_add_signed(distance).unwrap());
+        let verified = verify(&scheme(change, &["key"]), &headers, HELLO.as_bytes(), now);
+        assert_eq!(verified, wanted, "{time:?} {distance}");
+    }
+}
+
+#[test]
+fn standard_webhooks_are_signed_as_the_specification_says() {
+    const BODY: &str = r#"{"test": 2432232314}"#;
+    const RIGHT: &str = "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=";
+    let key = |text: &str| SigningKey::parse(text).unwrap();
+    let (theirs, other) = (
+        key("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),
+        key("whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="),
+    );
+    let tolerance = Duration::from_secs(300);
+    let signed = Duration::from_secs(1_614_265_330);
+    let seconds = Duration::from_secs;
+    let both = format!("v1,O4Gjv1HqPqsMrjmczoggs/sWA8gZD0VyHG+fLh4+ktI= {RIGHT}");
+    for (keys, id, time, signature, body, now, wanted) in [
+        (vec![theirs.clone()], "msg_p5jXN8AQM9LWM0D4loKWxJek", "1614265330", RIGHT, BODY, signed, Ok(())),
+        (vec![theirs.clone()], "msg_p5jXN8AQM9LWM0D4loKWxJek", "1614265330", &both, BODY, signed, Ok(())),
+        (
+            vec![other.clone(), theirs.clone()],
+            "msg_p5jXN8AQM9LWM0D4loKWxJek",
+            "1614265330",
+            RIGHT,
+            BODY,
+            signed,
+            Ok(()),
+        ),
+        (
+            vec![theirs.clone()],
+            "msg_p5jXN8AQM9LWM0D4loKWxJek",
+            "1614265330",
+            RIGHT,
+            BODY,
+            signed + seconds(300),
+            Ok(()),
+        ),
+        (
+            vec![other],
+            "msg_p5jXN8AQM9LWM0D4loKWxJek",
+            "1614265330",
+            RIGHT,
+            BODY,
+            signed,
+            Err(Refused::Signature),
+        ),
+        (vec![theirs.clone()], "msg_another", "1614265330", RIGHT, BODY, signed, Err(Refused::Signature)),
+        (
+            vec![theirs.clone()],
+            "msg_p5jXN8AQM9LWM0D4loKWxJek",
+            "1614265331",
+            RIGHT,
+            BODY,
+            signed,
+            Err(Refused::Signature),
+        ),
+        (
+            vec![theirs.clone()],
+            "msg_p5jXN8AQM9LWM0D4loKWxJek",
+            "1614265330",
+            RIGHT,
+            BODY,
+            signed + seconds(301),
+            Err(Refused::Stale),
+        ),
+        (
+            vec![theirs.clone()],
+            "msg_p5jXN8AQM9LWM0D4loKWxJek",
+            "1614265330",
+            RIGHT,
+            BODY,
+            signed - seconds(301),
+            Err(Refused::Stale),
+        ),
+        (
+            vec![theirs.clone()],
+            "msg_p5jXN8AQM9LWM0D4loKWxJek",
+            "1614265330",
+            &RIGHT[3..],
+            BODY,
+            signed,
+            Err(Refused::Signature),
+        ),
+        (
+            vec![theirs.clone()],
+            "msg_p5jXN8AQM9LWM0D4loKWxJek",
+            "1614265330",
+            &RIGHT.replace("v1,", "v1a,"),
+            BODY,
+            signed,
+            Err(Refused::Signature),
+        ),
+        (
+            vec![theirs.clone()],
+            "msg_p5jXN8AQM9LWM0D4loKWxJek",
+            "1614265330",
+            "",
+            BODY,
+            signed,
+            Err(Refused::Signature),
+        ),
+        (
+            vec![theirs],
+            "msg_p5jXN8AQM9LWM0D4loKWxJek",
+            "1614265330",
+            RIGHT,
+            "{}",
+            signed,
+            Err(Refused::Signature),
+        ),
+    ] {
+        let lines = [("webhook-id", id), ("webhook-timestamp", time), ("webhook-signature", signature)];
+        let scheme = Signed::StandardWebhooks(keys, tolerance);
+        assert_eq!(
+            verify(&scheme, &map(&lines), body.as_bytes(), now),
+            wanted,
+            "{id} {time} {signature} {body}"
+        );
+        // None of the three may be missing.
+        for absent in 0..3 {
+            let mut lines = lines.to_vec();
+            lines.remove(absent);
+            assert!(verify(&scheme, &map(&lines), body.as_bytes(), now).is_err());
+        }
+    }
+}

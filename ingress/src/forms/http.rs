@@ -1,0 +1,125 @@
+//! The default form: cleans the parameters that a backend's configuration declares.
+
+use super::{
+    Cleaned, Errors, Form, KeyProblem,
+    field::{Field, INVALID, REQUIRED, clean_datetime},
+    request::{Found, Request, scalar_text},
+};
+use jiff::Timestamp;
+use postern_shared::{
+    backend::receive::{Receive, STANDARD_FIELDS},
+    message::Identity,
+};
+use serde_json::{Map, Value};
+
+/// The form `http`: `params`, `fields` and `charset` of `[backends.NAME.receive]`, made ready.
+#[derive(Debug)]
+pub struct HttpForm {
+    identity: Field,
+    text: Field,
+    external_id: Field,
+    received_at: Field,
+    /// The rest, in the order of the configuration.
+    extra: Vec<Field>,
+}
+
+impl HttpForm {
+    /// The form that `receive` declares.
+    ///
+    /// # Errors
+    /// Every key below `backends.NAME` that is wrong, and why.
+    pub fn new(receive: &Receive) -> Result<Self, Vec<KeyProblem>> {
+        let mut wrong = Vec::new();
+        let mut build = |name: &str| {
+            let spec = receive.field(name)?;
+            let field = Field::new(name, &spec, receive);
+            field.map_err(|(key, why)| wrong.push((format!("receive.fields.{name}.{key}"), why))).ok()
+        };
+        let standard = STANDARD_FIELDS.map(&mut build);
+        let names = receive.fields.keys().filter(|name| !STANDARD_FIELDS.contains(&name.as_str()));
+        let extra: Vec<_> = names.filter_map(|name| build(name)).collect();
+        if let [_, _, _, Some(received_at)] = &standard
+            && !received_at.is_datetime()
+        {
+            let why = "received_at is a datetime: no other type is allowed".to_owned();
+            wrong.push(("receive.fields.received_at.type".to_owned(), why));
+        }
+        match standard {
+            [Some(identity), Some(text), Some(external_id), Some(received_at)] if wrong.is_empty() => {
+                Ok(Self { identity, text, external_id, received_at, extra })
+            }
+            _ => Err(wrong),
+        }
+    }
+}
+
+impl Form for HttpForm {
+    fn clean(&self, request: &Request<'_>) -> Result<Cleaned, Errors> {
+        let mut errors = Errors::default();
+        let identity = self.identity.take(request, &mut errors).and_then(|value| {
+            let identity = Identity::try_from(text_of(value));
+            identity.map_err(|_| errors.push(self.identity.named(request), INVALID)).ok()
+        });
+        let text = self.text.take(request, &mut errors).map(text_of);
+        let external_id = self.external_id.take(request, &mut errors).map(text_of);
+        let received_at: Option<Timestamp> = self
+            .received_at
+            .take(request, &mut errors)
+            .and_then(|value| clean_datetime(value.as_str()?).ok());
+        let mut fields = Map::new();
+        for field in &self.extra {
+            if let Some(value) = field.take(request, &mut errors) {
+                fields.insert(field.name.clone(), value);
+            }
+        }
+        match identity {
+            Some(identity) if errors.is_empty() => Ok(Cleaned {
+                identity,
+                text: text.unwrap_or_default(),
+                fields,
+                external_id: external_id.filter(|id| !id.is_empty()),
+                received_at,
+            }),
+            // Nobody is the sender of nothing, even where the configuration asks for no identity.
+            None if errors.is_empty() => Err(Errors::of(self.identity.named(request), REQUIRED)),
+            _ => Err(errors),
+        }
+    }
+}
+
+impl Field {
+    /// Its cleaned value, else its default; `None` where there is neither, or an error was added.
+    fn take(&self, request: &Request<'_>, errors: &mut Errors) -> Option<Value> {
+        let (asked, found) = self.look(request);
+        let cleaned = match &found {
+            Found::NoText => Err(INVALID.to_owned()),
+            Found::Text(text) if !text.trim().is_empty() => self.clean(text.trim()).map(Some),
+            Found::Text(_) | Found::Absent => match &self.default {
+                None if self.required => Err(REQUIRED.to_owned()),
+                default => Ok(default.clone()),
+            },
+        };
+        cleaned.map_err(|why| errors.push(asked, why)).ok().flatten()
+    }
+
+    /// What the request calls it: the first of its names that is there, else the first.
+    fn named(&self, request: &Request<'_>) -> &str {
+        self.look(request).0
+    }
+
+    fn look<'r>(&self, request: &'r Request<'_>) -> (&str, Found<'r>) {
+        let all = self.asked.iter().map(|name| (name.as_str(), request.find(name)));
+        let there = all.into_iter().find(|(_, found)| *found != Found::Absent);
+        there.unwrap_or((self.asked.first().map_or(&self.name, String::as_str), Found::Absent))
+    }
+}
+
+fn text_of(value: Value) -> String {
+    match value {
+        Value::String(text) => text,
+        other => scalar_text(&other).unwrap_or_default().into_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,345 @@
+//! A provider's request, parsed and not yet cleaned.
+
+use super::{Errors, multipart, urlencoded};
+use actix_web::http::{
+    Method,
+    header::{CONTENT_TYPE, HeaderMap},
+};
+use bytes::Bytes;
+use encoding_rs::{Encoding, UTF_8};
+use postern_shared::config::IngressSection;
+use serde_json::Value;
+use std::{borrow::Cow, fmt};
+
+/// How much of parameters one request may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// The most parameters.
+    pub max_fields: usize,
+    /// The longest name, in bytes.
+    pub max_key: usize,
+    /// The longest value, in bytes.
+    pub max_value: usize,
+}
+
+impl From<&IngressSection> for Limits {
+    fn from(ingress: &IngressSection) -> Self {
+        Self { max_fields: ingress.max_fields, max_key: ingress.max_key, max_value: ingress.max_value }
+    }
+}
+
+impl Limits {
+    pub(super) fn count(&self, fields: usize) -> Result<(), String> {
+        let most = self.max_fields;
+        if fields > most { Err(format!("at most {most} parameters are taken")) } else { Ok(()) }
+    }
+
+    pub(super) fn sizes(&self, name: &str, value: usize) -> Result<(), String> {
+        let (key, most) = (self.max_key, self.max_value);
+        match () {
+            () if name.len() > key => Err(format!("a parameter's name has at most {key} bytes")),
+            () if value > most => Err(format!("{name}: at most {most} bytes are taken")),
+            () => Ok(()),
+        }
+    }
+}
+
+/// A parameter of a query, an urlencoded or a multipart body.
+#[derive(Clone, PartialEq)]
+pub struct Parameter<'a> {
+    /// Its name, read as UTF-8.
+    pub name: Cow<'a, str>,
+    /// Its value, percent-decoded.
+    pub raw: Cow<'a, [u8]>,
+    /// The charset that came with this very value (a part of a multipart body).
+    pub charset: Option<&'static Encoding>,
+}
+
+/// Hides the value.
+impl fmt::Debug for Parameter<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Parameter").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// A value that was asked for.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Found<'r> {
+    /// It is not there, or is JSON's `null`.
+    Absent,
+    /// Its text; a JSON number or boolean as it is written.
+    Text(Cow<'r, str>),
+    /// A JSON array or object, or a number that JSON cannot carry without losing digits.
+    NoText,
+}
+
+/// A request that cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unreadable {
+    /// Its body is of a kind that no form reads: 415, with what is wrong.
+    MediaType(String),
+    /// It breaks a limit, or is not what its `Content-Type` says: 400.
+    Malformed(Errors),
+}
+
+/// A provider's request: parameters or a JSON value, and everything else that a form may look at.
+pub struct Request<'a> {
+    /// The method.
+    pub method: &'a Method,
+    /// The headers.
+    pub headers: &'a HeaderMap,
+    /// The parameters in their order: of the query for a GET, else of the body. None where the
+    /// body is JSON.
+    pub parameters: Vec<Parameter<'a>>,
+    /// The body, where it is JSON.
+    pub json: Option<Value>,
+    /// The body as it came.
+    pub body: &'a Bytes,
+    /// The charset of the parameters: the one that `Content-Type` declares, else `receive.charset`.
+    pub charset: &'static Encoding,
+}
+
+/// Hides what the request says.
+impl fmt::Debug for Request<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { method, parameters, json, body, .. } = self;
+        write!(
+            f,
+            "Request({method}, {} parameters, JSON: {}, {} bytes)",
+            parameters.len(),
+            json.is_some(),
+            body.len()
+        )
+    }
+}
+
+impl<'a> Request<'a> {
+    /// Reads a request. `charset` is `receive.charset`.
+    ///
+    /// A GET has its parameters in `query`; any other method in `body`, and `query` is ignored.
+    ///
+    /// # Errors
+    /// [`Unreadable`]
+    pub fn parse(
+        method: &'a Method,
+        headers: &'a HeaderMap,
+        query: &'a str,
+        body: &'a Bytes,
+        charset: &'static Encoding,
+        limits: &Limits,
+    ) -> Result<Self, Unreadable> {
+        let malformed = |why| Unreadable::Malformed(Errors::whole(why));
+        let mut request = Self { method, headers, parameters: Vec::new(), json: None, body, charset };
+        if method == Method::GET {
+            request.parameters = urlencoded::parse(query.as_bytes(), limits).map_err(malformed)?;
+            return Ok(request);
+        }
+        let declared = headers.get(CONTENT_TYPE).map(|value| value.to_str().unwrap_or("?"));
+        let declared = declared.unwrap_or_default().trim();
+        let essence = declared.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        request.charset = charset_of(declared).unwrap_or(charset);
+        match essence.as_str() {
+            "" | "application/x-www-form-urlencoded" => {
+                request.parameters = urlencoded::parse(body, limits).map_err(malformed)?;
+            }
+            "multipart/form-data" => {
+                request.parameters = multipart::parse(declared, body, limits).map_err(malformed)?;
+            }
+            json if is_json(json) => {
+                request.json = Some(read_json(body, charset_of(declared)).map_err(malformed)?);
+            }
+            _ => return Err(Unreadable::MediaType(MEDIA_TYPES.to_owned())),
+        }
+        Ok(request)
+    }
+
+    /// The value that the request calls `name`, of several the last. In a JSON body a name that
+    /// begins with `/` is a JSON pointer (RFC 6901), any other a key of the outermost object.
+    pub fn find(&self, name: &str) -> Found<'_> {
+        if let Some(json) = &self.json {
+            let value = if name.starts_with('/') { json.pointer(name) } else { json.get(name) };
+            return match value {
+                None | Some(Value::Null) => Found::Absent,
+                Some(value) => scalar_text(value).map_or(Found::NoText, Found::Text),
+            };
+        }
+        match self.parameter(name) {
+            Some(parameter) => Found::Text(decode(parameter, self.charset)),
+            None => Found::Absent,
+        }
+    }
+
+    /// The last parameter that the request calls `name`.
+    pub fn parameter(&self, name: &str) -> Option<&Parameter<'a>> {
+        self.parameters.iter().rev().find(|parameter| parameter.name == name)
+    }
+
+    /// The text of the header `name`; `None` where it is absent or not ASCII.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+}
+
+const MEDIA_TYPES: &str =
+    "taken are application/x-www-form-urlencoded, multipart/form-data and application/json";
+
+/// Whether a media type is JSON: `application/json`, or any with the suffix of RFC 6839.
+pub(crate) fn is_json(essence: &str) -> bool {
+    essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))
+}
+
+/// The charset that a `Content-Type` declares, where it is a known one.
+pub(super) fn charset_of(content_type: &str) -> Option<&'static Encoding> {
+    content_type.split(';').skip(1).find_map(|parameter| {
+        let (name, label) = parameter.split_once('=')?;
+        let label = label.trim().trim_matches('"');
+        name.trim()
+            .eq_ignore_ascii_case("charset")
+            .then(|| Encoding::for_label_no_replacement(label.as_bytes()))?
+    })
+}
+
+/// Bytes that are none in the charset become U+FFFD; a byte order mark of the charset goes.
+fn decode<'p>(parameter: &'p Parameter<'_>, charset: &'static Encoding) -> Cow<'p, str> {
+    parameter.charset.unwrap_or(charset).decode_with_bom_removal(&parameter.raw).0
+}
+
+/// JSON is UTF-8, unless the request says otherwise.
+fn read_json(body: &[u8], charset: Option<&'static Encoding>) -> Result<Value, String> {
+    let (text, _) = charset.unwrap_or(UTF_8).decode_with_bom_removal(body);
+    serde_json::from_str(&text).map_err(|error| json_error(&error))
+}
+
+/// Where a text stops being JSON, without quoting it.
+pub(crate) fn json_error(error: &serde_json::Error) -> String {
+    let what = if error.to_string().starts_with("recursion limit") {
+        "is nested too deeply (at most 127 levels)"
+    } else if error.is_eof() {
+        "is JSON that ends too early"
+    } else {
+        "is not valid JSON"
+    };
+    format!("the body {what} (line {}, column {})", error.line(), error.column())
+}
+
+/// A JSON text, number or boolean as text.
+pub(super) fn scalar_text(value: &Value) -> Option<Cow<'_, str>> {
+    /// From 2^53 on, a number that is no 64-bit integer has lost digits.
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    match value {
+        Value::String(text) => Some(Cow::Borrowed(text)),
+        Value::Bool(yes) => Some(Cow::Borrowed(if *yes { "true" } else { "false" })),
+        Value::Number(number) if number.is_f64() && number.as_f64().is_some_and(|n| n.abs() >= EXACT) => None,
+        Value::Number(number) => Some(Cow::Owned(number.to_string())),
+        Value::Null | Value::Array(_) | Value::Object(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use actix_web::http::header::HeaderValue;
+    use proptest::prelude::*;
+
+    const LIMITS: Limits = Limits { max_fields: 10, max_key: 20, max_value: 100 };
+
+    /// What `name` is in a POST of `body`; `Err(None)` for a 415.
+    fn post(content_type: &str, body: &[u8], name: &str) -> Result<Option<String>, Option<Errors>> {
+        let mut headers = HeaderMap::new();
+        if !content_type.is_empty() {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_str(content_type).unwrap());
+        }
+        let body = Bytes::copy_from_slice(body);
+        match Request::parse(&Method::POST, &headers, "a=query", &body, UTF_8, &LIMITS) {
+            Ok(request) => match request.find(name) {
+                Found::Absent => Ok(None),
+                Found::Text(text) => Ok(Some(text.into_owned())),
+                Found::NoText => Ok(Some("NO TEXT".to_owned())),
+            },
+            Err(Unreadable::MediaType(_)) => Err(None),
+            Err(Unreadable::Malformed(errors)) => Err(Some(errors)),
+        }
+    }
+
+    #[test]
+    fn a_body_is_read_as_its_content_type_says() {
+        let form = "application/x-www-form-urlencoded";
+        let json = "application/json";
+        for (content_type, body, name, expected) in [
+            (form, &b"a=1&a=2"[..], "a", Some("2")),
+            (form, b"b=1", "a", None),
+            (form, b"a=%E9", "a", Some("\u{fffd}")),
+            (form, b"a=\xef\xbb\xbfx", "a", Some("x")),
+            ("application/x-www-form-urlencoded; charset=ISO-8859-1", b"a=%E9", "a", Some("é")),
+            ("application/x-www-form-urlencoded; Charset=\"utf-16be\"", b"a=%D8%3D%DE%00", "a", Some("😀")),
+            ("application/x-www-form-urlencoded; charset=martian", b"a=%C3%A9", "a", Some("é")),
+            ("APPLICATION/X-WWW-FORM-URLENCODED", b"a=1", "a", Some("1")),
+            ("", b"a=1", "a", Some("1")),
+            ("", b"", "a", None),
+            (form, b"/a=1", "/a", Some("1")),
+            (json, br#"{"a":"1","a":"2"}"#, "a", Some("2")),
+            (json, br#"{"a":15551234567}"#, "a", Some("15551234567")),
+            (json, br#"{"a":true}"#, "/a", Some("true")),
+            (json, br#"{"a":1.5}"#, "/a", Some("1.5")),
+            (json, br#"{"a":null}"#, "/a", None),
+            (json, br#"{"a":[]}"#, "/a", Some("NO TEXT")),
+            (json, br#"{"a":123456789012345678901234567890}"#, "/a", Some("NO TEXT")),
+            (json, br#"{"a":{"b":[{"c":"x"}]}}"#, "/a/b/0/c", Some("x")),
+            (json, br#"[{"c":"x"}]"#, "/0/c", Some("x")),
+            (json, br#"[{"c":"x"}]"#, "c", None),
+            (json, br#""x""#, "c", None),
+            (json, b"{\"a\":\"\xff\"}", "a", Some("\u{fffd}")),
+            ("application/json; charset=utf-8", br#"{"a":"1"}"#, "a", Some("1")),
+            ("application/cloudevents+json", br#"{"a":"1"}"#, "a", Some("1")),
+        ] {
+            let got = post(content_type, body, name);
+            assert_eq!(got, Ok(expected.map(str::to_owned)), "{content_type} {body:?}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_says_why() {
+        let json = "application/json";
+        let deep = "[".repeat(200) + &"]".repeat(200);
+        for (content_type, body, says) in [
+            ("text/plain", "a=1", None),
+            ("application/xml", "", None),
+            ("nonsense", "a", None),
+            (json, "", Some("ends too early")),
+            (json, "{", Some("ends too early")),
+            (json, "{]", Some("not valid JSON (line 1, column 2)")),
+            (json, r#"{"a":"\ud800"}"#, Some("JSON")),
+            (json, "{} x", Some("not valid JSON")),
+            (json, &deep, Some("nested too deeply")),
+            ("multipart/form-data", "x", Some("boundary")),
+            ("", "a&a&a&a&a&a&a&a&a&a&a", Some("at most 10 parameters")),
+        ] {
+            match (post(content_type, body.as_bytes(), "a").unwrap_err(), says) {
+                (None, None) => {}
+                (Some(errors), Some(says)) => assert!(errors.to_string().contains(says), "{body}: {errors}"),
+                (got, _) => panic!("{content_type} {body}: {got:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_prints_what_people_wrote() {
+        let (headers, body) = (HeaderMap::new(), Bytes::from_static(b"text=hush"));
+        let request = Request::parse(&Method::POST, &headers, "", &body, UTF_8, &LIMITS).unwrap();
+        assert!(!format!("{request:?} {:?}", request.parameters).contains("hush"));
+    }
+
+    proptest! {
+        #[test]
+        fn no_body_makes_it_panic(
+            kind in prop_oneof!["application/json", "", "multipart/form-data; boundary=-*", "[ -~]{0,40}"],
+            body in prop_oneof![
+                proptest::collection::vec(any::<u8>(), 0..200),
+                "[\\[\\]{}\",:0-9a-z\\\\-]{0,100}".prop_map(String::into_bytes),
+            ],
+            name in "/?.{0,10}",
+        ) {
+            let _ = post(&kind, &body, &name);
+        }
+    }
+}

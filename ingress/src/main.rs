@@ -1,0 +1,42 @@
+//! `postern-ingress`: the receiving half of Postern, beside a shared broker.
+
+use clap::Parser;
+use postern_ingress::{Ingress, StartError, forms::Forms};
+use postern_shared::{
+    config::Catalogue,
+    program::{self, Arguments, Exit, Foundation},
+};
+use std::{net::SocketAddr, process::ExitCode, sync::Arc};
+
+const ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8081);
+
+/// Takes messages from providers and applications over HTTP and publishes them to RabbitMQ.
+#[derive(Debug, Parser)]
+#[command(name = "postern-ingress", version)]
+struct Command {
+    #[command(flatten)]
+    arguments: Arguments,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    program::report(run(&Command::parse().arguments).await)
+}
+
+async fn run(arguments: &Arguments) -> Result<(), Exit> {
+    let forms = Forms::builtin();
+    let config = Arc::new(program::configuration(arguments, &Catalogue::builtin())?);
+    program::needs_shared_broker(&config, "postern-ingress")?;
+    let version = env!("CARGO_PKG_VERSION");
+    let foundation = Foundation::lay("postern-ingress", version, arguments, &config, ADMIN).await?;
+    let intake = foundation.intake(&config).await?;
+    let ingress = Ingress::bind(config, intake, foundation.metrics.clone(), &forms);
+    let ingress = ingress.map_err(|error| match error {
+        StartError::Config(_) => Exit::Config(error.to_string()),
+        StartError::Listen { .. } => Exit::Failed(error.into()),
+    })?;
+    foundation.started();
+    ingress.run(foundation.shutdown.clone()).await?;
+    foundation.close().await;
+    Ok(())
+}

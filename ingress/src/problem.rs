@@ -1,0 +1,120 @@
+//! Problem documents (RFC 9457): how `/v1` says no.
+
+use crate::rates::retry_after;
+use actix_web::{
+    HttpResponse,
+    http::{StatusCode, header},
+};
+use serde::Serialize;
+use std::time::Duration;
+
+/// The media type of a problem document.
+pub(crate) const MEDIA_TYPE: &str = "application/problem+json";
+/// Seconds after which a request that could not be stored is worth another try.
+pub(crate) const RETRY_AFTER: &str = "5";
+
+/// A problem document. Its type is `about:blank`: the status says what kind of problem it is.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Problem {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    title: &'static str,
+    status: u16,
+    detail: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    errors: Vec<Invalid>,
+    /// Seconds.
+    #[serde(skip)]
+    retry_after: Option<u64>,
+}
+
+/// What is wrong with one part of a request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Invalid {
+    /// Where in the body: a JSON pointer as a URI fragment, such as `#/identities/0`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) pointer: Option<String>,
+    /// Which header.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) header: Option<&'static str>,
+    /// What, for a person to read.
+    pub(crate) detail: String,
+}
+
+impl Invalid {
+    /// Of the body at `pointer`, which begins with `#`.
+    pub(crate) fn at(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self { pointer: Some(pointer.into()), header: None, detail: detail.into() }
+    }
+
+    /// Of a header.
+    pub(crate) fn header(name: &'static str, detail: impl Into<String>) -> Self {
+        Self { pointer: None, header: Some(name), detail: detail.into() }
+    }
+}
+
+impl Problem {
+    /// The problem that `status` names.
+    pub(crate) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
+        Self {
+            kind: "about:blank",
+            title: status.canonical_reason().unwrap_or("Error"),
+            status: status.as_u16(),
+            detail: detail.into(),
+            errors: Vec::new(),
+            retry_after: None,
+        }
+    }
+
+    /// The problem that `status` names, of one part of the request.
+    pub(crate) fn of(status: StatusCode, wrong: Invalid) -> Self {
+        Self { errors: vec![wrong.clone()], ..Self::new(status, wrong.detail) }
+    }
+
+    /// 422, with everything that is wrong.
+    pub(crate) fn invalid(errors: Vec<Invalid>) -> Self {
+        let lines = errors.iter().map(|error| {
+            let place = error.pointer.as_deref().or(error.header).unwrap_or_default();
+            format!("{}: {}", place.trim_start_matches("#/"), error.detail)
+        });
+        let detail = lines.collect::<Vec<_>>().join("; ");
+        Self { errors, ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail) }
+    }
+
+    /// The answer.
+    pub(crate) fn response(&self) -> HttpResponse {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::BAD_REQUEST);
+        let mut response = HttpResponse::build(status);
+        match status {
+            StatusCode::UNAUTHORIZED => {
+                response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
+            }
+            StatusCode::SERVICE_UNAVAILABLE => {
+                response.insert_header((header::RETRY_AFTER, RETRY_AFTER));
+            }
+            StatusCode::TOO_MANY_REQUESTS => {
+                response.insert_header((header::RETRY_AFTER, self.retry_after.unwrap_or(1)));
+            }
+            StatusCode::REQUEST_TIMEOUT => {
+                response.force_close();
+            }
+            _ => {}
+        }
+        response.content_type(MEDIA_TYPE).body(serde_json::to_vec(self).unwrap_or_default())
+    }
+
+    /// The problem of a key, or an address, that asks too much.
+    pub(crate) fn too_many(wait: Duration) -> Self {
+        let seconds = retry_after(wait);
+        let detail = format!("too many requests; the next one is taken in {seconds} s");
+        Self { retry_after: Some(seconds), ..Self::new(StatusCode::TOO_MANY_REQUESTS, detail) }
+    }
+
+    /// The answer to a method that is not in `allow`.
+    pub(crate) fn method(allow: &'static str) -> HttpResponse {
+        let detail = format!("the methods of this resource are: {allow}");
+        let mut response = Self::new(StatusCode::METHOD_NOT_ALLOWED, detail).response();
+        response.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static(allow));
+        response
+    }
+}

@@ -1,0 +1,42 @@
+//! Handing messages to the broker, and measuring it.
+
+use postern_shared::{
+    broker::{Address, Broker, BrokerError, Envelope, QueueName},
+    metrics::Metrics,
+};
+use std::{collections::BTreeSet, sync::Arc, time::Instant};
+
+/// Publishes to one broker.
+#[derive(Debug, Clone)]
+pub(crate) struct Publisher {
+    broker: Arc<dyn Broker>,
+    metrics: Metrics,
+}
+
+impl Publisher {
+    /// One whose metrics are there from the start, for each of `queues`.
+    pub(crate) fn new(broker: Arc<dyn Broker>, metrics: Metrics, queues: &[QueueName]) -> Self {
+        queues.iter().for_each(|queue| metrics.declare_queue(queue));
+        Self { broker, metrics }
+    }
+
+    /// Publishes `messages`, in order; `Ok` when all are stored.
+    pub(crate) async fn publish(&self, messages: Vec<(Address, Envelope)>) -> Result<(), BrokerError> {
+        let queues: BTreeSet<_> = messages.iter().map(|(address, _)| address.queue()).collect();
+        let start = Instant::now();
+        let published = self.broker.publish(messages).await;
+        for queue in &queues {
+            self.metrics.publish(queue, published.is_ok(), start.elapsed().as_secs_f64());
+        }
+        if let Err(error) = &published {
+            let queue = queues.first().map(QueueName::as_str);
+            tracing::warn!(queue, %error, "not stored; answered with 503");
+        }
+        published
+    }
+
+    /// The broker.
+    pub(crate) fn broker(&self) -> &dyn Broker {
+        self.broker.as_ref()
+    }
+}

@@ -1,0 +1,158 @@
+//! How many requests an address or an API key may make: a bucket for each, which fills steadily.
+
+use postern_shared::config::{AddressLimit, Rate};
+use std::{
+    collections::HashMap,
+    hash::Hash,
+    net::{IpAddr, Ipv6Addr},
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+/// The most buckets that are kept. Those that are full again go first, since a new one is full too;
+/// where there is none, all go: whoever has so many addresses is not held up by a limit for each.
+const MAX_BUCKETS: usize = 65_536;
+
+/// How fast a bucket fills, and how much it holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Allowance {
+    interval: Duration,
+    burst: u32,
+}
+
+impl From<Rate> for Allowance {
+    fn from(rate: Rate) -> Self {
+        Self { interval: rate.interval(), burst: rate.count }
+    }
+}
+
+impl From<AddressLimit> for Allowance {
+    fn from(limit: AddressLimit) -> Self {
+        let rate = limit.per_address;
+        Self { interval: rate.interval(), burst: limit.burst.unwrap_or(rate.count) }
+    }
+}
+
+impl Allowance {
+    fn capacity(self) -> Duration {
+        self.interval * self.burst
+    }
+}
+
+/// The buckets: for each key the moment at which it is full again. What it lacks now is the time
+/// until then (the generic cell rate algorithm).
+#[derive(Debug)]
+pub(crate) struct Buckets<K>(Mutex<HashMap<K, Instant>>);
+
+impl<K> Default for Buckets<K> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<K: Hash + Eq> Buckets<K> {
+    /// Whether there is anything in the bucket.
+    ///
+    /// # Errors
+    /// How long until there is.
+    pub(crate) fn open(&self, key: &K, allowance: Allowance, now: Instant) -> Result<(), Duration> {
+        let full = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(key).copied();
+        wait(full.unwrap_or(now), allowance, now)
+    }
+
+    /// Takes one out of the bucket.
+    ///
+    /// # Errors
+    /// How long until there is one; nothing is taken.
+    pub(crate) fn take(&self, key: K, allowance: Allowance, now: Instant) -> Result<(), Duration> {
+        let mut buckets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let full = buckets.get(&key).copied().unwrap_or(now).max(now);
+        wait(full, allowance, now)?;
+        if buckets.len() >= MAX_BUCKETS && !buckets.contains_key(&key) {
+            buckets.retain(|_, full| *full > now);
+            // Unless that made much room, the next ones would search all of them in vain.
+            if buckets.len() > MAX_BUCKETS / 2 {
+                buckets.clear();
+            }
+        }
+        buckets.insert(key, full + allowance.interval);
+        Ok(())
+    }
+}
+
+fn wait(full: Instant, allowance: Allowance, now: Instant) -> Result<(), Duration> {
+    let after = full.max(now) + allowance.interval;
+    match after.saturating_duration_since(now).checked_sub(allowance.capacity()) {
+        Some(wait) if !wait.is_zero() => Err(wait),
+        _ => Ok(()),
+    }
+}
+
+/// What one client has: an IPv4 address, or the /64 that an IPv6 subscriber gets.
+pub(crate) fn client(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
+        v4 => v4,
+    }
+}
+
+/// `Retry-After`: whole seconds, at least 1.
+pub(crate) fn retry_after(wait: Duration) -> u64 {
+    wait.as_secs() + u64::from(wait.subsec_nanos() > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALLOWANCE: Allowance = Allowance { interval: Duration::from_millis(100), burst: 3 };
+
+    #[test]
+    fn a_bucket_holds_a_burst_and_fills_steadily() {
+        let (buckets, start) = (Buckets::default(), Instant::now());
+        let at = |milliseconds| start + Duration::from_millis(milliseconds);
+        for (when, wanted) in [
+            (0, Ok(())),
+            (0, Ok(())),
+            (0, Ok(())),
+            (0, Err(100)),
+            (50, Err(50)),
+            (100, Ok(())),
+            (100, Err(100)),
+            (10_000, Ok(())),
+            (10_000, Ok(())),
+            (10_000, Ok(())),
+            (10_000, Err(100)),
+        ] {
+            let wanted = wanted.map_err(Duration::from_millis);
+            assert_eq!(buckets.open(&"a", ALLOWANCE, at(when)), wanted, "{when}");
+            assert_eq!(buckets.take("a", ALLOWANCE, at(when)), wanted, "{when}");
+        }
+        assert_eq!(buckets.take("b", ALLOWANCE, at(10_000)), Ok(()), "another's bucket");
+    }
+
+    #[test]
+    fn many_addresses_do_not_fill_the_memory() {
+        let (buckets, start) = (Buckets::default(), Instant::now());
+        for number in 0..3 * MAX_BUCKETS {
+            // Half of them are full again by then.
+            let now = start + Duration::from_millis(number as u64 / 1_000);
+            assert_eq!(buckets.take(number, ALLOWANCE, now), Ok(()));
+            assert!(buckets.0.lock().unwrap().len() <= MAX_BUCKETS);
+        }
+        for (address, wanted) in [
+            ("192.0.2.7", "192.0.2.7"),
+            ("::ffff:192.0.2.7", "192.0.2.7"),
+            ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
+        ] {
+            assert_eq!(client(address.parse().unwrap()).to_string(), wanted);
+        }
+    }
+
+    #[test]
+    fn a_wait_is_whole_seconds() {
+        for (milliseconds, wanted) in [(1, 1), (1_000, 1), (1_001, 2), (60_000, 60)] {
+            assert_eq!(retry_after(Duration::from_millis(milliseconds)), wanted);
+        }
+    }
+}

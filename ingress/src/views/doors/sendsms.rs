@@ -1,0 +1,277 @@
+//! What a client tells Kannel's sendsms: Kannel 1.4.5's user guide, "Using the HTTP interface to
+//! send SMS messages", and its answers to what it does not take.
+//!
+//! | parameter | what becomes of it |
+//! | --- | --- |
+//! | `username` (`user`), `password` (`pass`) | who it is |
+//! | `to` | the recipients, separated by blanks; each once |
+//! | `text`, `charset`, `coding` | the text, decoded as charset and coding say; absent: an empty one |
+//! | `smsc` | another backend of the user's |
+//! | `validity` | minutes, after which it is not sent any more |
+//! | `priority` | 0: the lane `bulk`; 1 to 3, and none: `normal` |
+//! | `dlr-url` (`dlrurl`), `dlr-mask` (`dlrmask`) | the delivery callback |
+//! | `from`, `account`, `binfo`, `mclass`, `mwi`, `pid`, `alt-dcs`, `rpi`, `compress`, `meta-data`; `validity` and `priority` once more | the message's context, under the same names with `_` for `-`; a backend of type kannel passes them on |
+//! | `udh`, `deferred`, and `coding=1` with bytes that are no text | refused: what would arrive as something else, or at another time, is better not taken |
+//! | any other | ignored |
+//!
+//! A recipient that is no number makes the whole request wrong. Kannel leaves it out and accepts the
+//! rest, without telling.
+
+use crate::forms::Request;
+use actix_web::http::header::HeaderMap;
+use jiff::{SignedDuration, Timestamp};
+use postern_shared::{
+    backend::codec::Codec,
+    callback::{MAX_URL, Reach},
+    message::{Context, Identity, Lane, MAX_IDENTITIES, MAX_TEXT_CHARS},
+};
+use std::{borrow::Cow, collections::BTreeMap};
+
+/// Every parameter, and its older name.
+const NAMES: [(&str, &str); 24] = [
+    ("username", "user"),
+    ("password", "pass"),
+    ("from", ""),
+    ("to", ""),
+    ("text", ""),
+    ("charset", ""),
+    ("coding", ""),
+    ("udh", ""),
+    ("smsc", ""),
+    ("mclass", ""),
+    ("mwi", ""),
+    ("pid", ""),
+    ("alt-dcs", ""),
+    ("rpi", ""),
+    ("compress", ""),
+    ("validity", ""),
+    ("deferred", ""),
+    ("dlr-mask", "dlrmask"),
+    ("dlr-url", "dlrurl"),
+    ("account", ""),
+    ("binfo", ""),
+    ("priority", ""),
+    ("meta-data", ""),
+    // Kannel takes it as mclass=0; it is in its list of parameters still.
+    ("flash", ""),
+];
+
+/// What a request says, still in bytes, by Kannel's names.
+#[derive(Default)]
+pub(super) struct Said<'a>(BTreeMap<&'static str, Cow<'a, [u8]>>);
+
+impl<'a> Said<'a> {
+    /// The parameters of a GET, or of a form.
+    pub(super) fn parameters(request: &'a Request<'a>) -> Self {
+        let value = |name: &str| request.parameter(name).map(|parameter| Cow::Borrowed(&*parameter.raw));
+        let one = |(name, older): (&'static str, &str)| {
+            let value = value(name).or_else(|| value(older).filter(|_| !older.is_empty()))?;
+            Some((name, value))
+        };
+        Self(NAMES.into_iter().filter_map(one).collect())
+    }
+
+    /// The `X-Kannel-…` headers of a POST whose body is the text itself.
+    pub(super) fn headers(headers: &'a HeaderMap, text: &'a [u8], octets: bool) -> Self {
+        let header = |name: &str| {
+            let value = headers.get(format!("x-kannel-{name}"))?.as_bytes();
+            Some(Cow::Borrowed(value.trim_ascii()))
+        };
+        let named = NAMES.into_iter().filter(|(name, _)| !["text", "charset"].contains(name));
+        let mut said: BTreeMap<_, _> =
+            named.filter_map(|(name, _)| header(name).map(|value| (name, value))).collect();
+        said.insert("text", Cow::Borrowed(text));
+        if octets {
+            said.entry("coding").or_insert(Cow::Borrowed(b"1"));
+        }
+        let kind = headers.get("content-type").and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+        let charset = kind.split(';').skip(1).find_map(|part| {
+            let (name, value) = part.split_once('=')?;
+            name.trim().eq_ignore_ascii_case("charset").then(|| value.trim().trim_matches('"'))
+        });
+        if let Some(charset) = charset {
+            said.insert("charset", Cow::Borrowed(charset.as_bytes()));
+        }
+        Self(said)
+    }
+
+    /// The bytes of `name`; empty where it is not there.
+    pub(super) fn bytes(&self, name: &str) -> &[u8] {
+        self.0.get(name).map_or(&[], |value| value)
+    }
+
+    fn text(&self, name: &str) -> Option<Cow<'_, str>> {
+        let text = String::from_utf8_lossy(self.0.get(name)?);
+        Some(text).filter(|text| !text.is_empty())
+    }
+
+    /// The number that `name` begins with; what is none counts as absent.
+    fn number(&self, name: &str) -> Option<i64> {
+        let text = self.text(name)?;
+        let text = text.trim_start();
+        let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
+        let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
+        let number: i64 = digits[..end].parse().ok()?;
+        Some(if text.starts_with('-') { -number } else { number })
+    }
+}
+
+/// A message as sendsms takes it.
+#[derive(Debug, PartialEq)]
+pub(super) struct Sendsms {
+    pub(super) identities: Vec<Identity>,
+    pub(super) text: String,
+    pub(super) context: Context,
+    pub(super) priority: Lane,
+    pub(super) expires_at: Option<Timestamp>,
+    /// Another backend than the user's first.
+    pub(super) smsc: Option<String>,
+    /// Where to call, and of what.
+    pub(super) callback: Option<(String, u8)>,
+    /// What callbacks repeat, by Kannel's escape for it.
+    pub(super) values: BTreeMap<char, String>,
+}
+
+/// Reads a request at `now`; what it asks to be called at must be within `reach`.
+///
+/// # Errors
+/// Kannel's words for what is wrong first.
+pub(super) fn read(said: &Said<'_>, reach: &Reach, now: Timestamp) -> Result<Sendsms, String> {
+    let identities = recipients(said)?;
+    if !said.bytes("udh").is_empty() {
+        return Err("UDH field not supported, rejected".to_owned());
+    }
+    let account = said.text("account");
+    if account.is_some_and(|account| account.len() > 64 || account.contains(['[', ']', '\r', '\n'])) {
+        return Err("Account field misformed or too long, rejected".to_owned());
+    }
+    let callback = callback(said, reach)?;
+    for (field, name, range) in [
+        ("MClass", "mclass", -1..=3),
+        ("PID", "pid", -1..=255),
+        ("RPI", "rpi", -1..=2),
+        ("Alt-DCS", "alt-dcs", -1..=1),
+        ("MWI", "mwi", -1..=7),
+        ("Coding", "coding", -1..=2),
+        ("Compress", "compress", -1..=1),
+        ("Validity", "validity", -1..=i64::from(i32::MAX)),
+        ("Deferred", "deferred", -1..=i64::from(i32::MAX)),
+        ("Priority", "priority", 0..=3),
+    ] {
+        if said.number(name).is_some_and(|number| !range.contains(&number)) {
+            return Err(format!("{field} field misformed, rejected"));
+        }
+    }
+    if said.number("deferred").is_some_and(|minutes| minutes > 0) {
+        return Err("Deferred field not supported, rejected".to_owned());
+    }
+    Ok(Sendsms {
+        identities,
+        text: text(said)?,
+        context: context(said),
+        priority: if said.number("priority") == Some(0) { Lane::Bulk } else { Lane::Normal },
+        expires_at: said.number("validity").filter(|minutes| *minutes >= 0).and_then(|minutes| {
+            let minutes = SignedDuration::from_secs(minutes * 60);
+            now.checked_add(minutes).ok()
+        }),
+        smsc: said.text("smsc").map(Cow::into_owned),
+        callback,
+        values: values(said),
+    })
+}
+
+/// `to`: words of digits, `+` and `-`.
+fn recipients(said: &Said<'_>) -> Result<Vec<Identity>, String> {
+    let Some(to) = said.0.get("to") else {
+        return Err("Missing receiver number, rejected".to_owned());
+    };
+    if to.is_empty() {
+        return Err("Empty receiver number not allowed, rejected".to_owned());
+    }
+    let denied = || "Number(s) has/have been denied by white- and/or black-lists.".to_owned();
+    let mut identities: Vec<Identity> = Vec::new();
+    for word in String::from_utf8_lossy(to).split_ascii_whitespace() {
+        let number = word.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'+' | b'-'));
+        let identity = word.parse().ok().filter(|_| number).ok_or_else(denied)?;
+        if !identities.contains(&identity) {
+            identities.push(identity);
+        }
+        if identities.len() > MAX_IDENTITIES {
+            return Err(format!("More than {MAX_IDENTITIES} receivers, rejected"));
+        }
+    }
+    if identities.is_empty() { Err(denied()) } else { Ok(identities) }
+}
+
+fn text(said: &Said<'_>) -> Result<String, String> {
+    let misformed = || "Charset or body misformed, rejected".to_owned();
+    let (charset, coding) = (said.text("charset"), said.number("coding"));
+    let coding_word = coding.map(|coding| coding.to_string());
+    let text = Codec::Kannel
+        .decode(said.bytes("text"), charset.as_deref(), coding_word.as_deref())
+        .map_err(|_| misformed())?;
+    // Where bytes are no text in their charset, Kannel takes its default for what it is.
+    let exact = charset.is_some() || coding == Some(1);
+    if text.contains('\0') || (exact && text.contains('\u{fffd}')) {
+        return Err(misformed());
+    }
+    if text.chars().count() > MAX_TEXT_CHARS {
+        return Err(format!("Text longer than {MAX_TEXT_CHARS} characters, rejected"));
+    }
+    Ok(text)
+}
+
+/// Both of `dlr-url` and `dlr-mask`, or nothing is to be told.
+fn callback(said: &Said<'_>, reach: &Reach) -> Result<Option<(String, u8)>, String> {
+    let url = said.text("dlr-url");
+    if let Some(url) = &url {
+        let begins =
+            |scheme: &str| url.get(..scheme.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(scheme));
+        if url.len() < 8 || url.len() > MAX_URL || !(begins("http://") || begins("https://")) {
+            return Err("DLR-URL field misformed, rejected".to_owned());
+        }
+        reach.url(url).map_err(|why| format!("DLR-URL refused: {why}, rejected"))?;
+    }
+    let mask = said.number("dlr-mask").unwrap_or(-1);
+    if !(-1..=63).contains(&mask) {
+        return Err("DLR-Mask field misformed, rejected".to_owned());
+    }
+    let mask = u8::try_from(mask).unwrap_or_default() & 31;
+    Ok(url.filter(|_| mask != 0).map(|url| (url.into_owned(), mask)))
+}
+
+fn context(said: &Said<'_>) -> Context {
+    let mut context = Context::new();
+    for name in ["from", "account", "binfo", "meta-data"] {
+        if let Some(text) = said.text(name) {
+            context.insert(name.replace('-', "_"), text.into_owned().into());
+        }
+    }
+    for name in ["mclass", "mwi", "pid", "alt-dcs", "rpi", "compress", "validity", "priority"] {
+        if let Some(number) = said.number(name).filter(|number| *number >= 0) {
+            context.insert(name.replace('-', "_"), number.into());
+        }
+    }
+    if said.number("flash") == Some(1) {
+        context.entry("mclass").or_insert(0.into());
+    }
+    context
+}
+
+fn values(said: &Said<'_>) -> BTreeMap<char, String> {
+    let named = [
+        ('P', "from"),
+        ('o', "account"),
+        ('B', "binfo"),
+        ('c', "coding"),
+        ('C', "charset"),
+        ('D', "meta-data"),
+        ('m', "mclass"),
+        ('M', "mwi"),
+    ];
+    let value = |(escape, name)| Some((escape, said.text(name)?.into_owned()));
+    named.into_iter().filter_map(value).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,175 @@
+//! What clients say to sendsms, and what is made of it.
+
+use super::*;
+use actix_web::http::{Method, header::HeaderValue};
+use bytes::Bytes;
+use encoding_rs::UTF_8;
+use serde_json::{Value, json};
+
+const LIMITS: crate::forms::Limits =
+    crate::forms::Limits { max_fields: 50, max_key: 100, max_value: 200_000 };
+
+fn now() -> Timestamp {
+    "2026-11-22T17:00:00Z".parse().unwrap()
+}
+
+fn got(query: &str) -> Result<Sendsms, String> {
+    let (headers, body) = (HeaderMap::new(), Bytes::new());
+    let request = Request::parse(&Method::GET, &headers, query, &body, UTF_8, &LIMITS).unwrap();
+    read(&Said::parameters(&request), &Reach::default(), now())
+}
+
+fn numbers(sms: &Sendsms) -> Vec<&str> {
+    sms.identities.iter().map(Identity::as_str).collect()
+}
+
+#[test]
+fn several_numbers_are_separated_by_blanks_and_each_is_told_once() {
+    for (to, expected) in [
+        ("1555", vec!["1555"]),
+        ("%2B1555+1666%20%2B1555", vec!["+1555", "1666"]),
+        ("++1555++", vec!["1555"]),
+        ("15-55%0A1666", vec!["15-55", "1666"]),
+    ] {
+        let sms = got(&format!("to={to}&text=x")).unwrap();
+        assert_eq!(numbers(&sms), expected, "{to}");
+    }
+}
+
+#[test]
+fn a_text_is_decoded_from_its_bytes() {
+    for (parameters, text) in [
+        ("", ""),
+        ("&text=", ""),
+        ("&text=caf%C3%A9+%2B", "café +"),
+        ("&text=caf%E9&charset=ISO-8859-1", "café"),
+        ("&text=%80&charset=windows-1252", "€"),
+        ("&text=%04%1F%04%40&coding=2", "Пр"),
+        ("&text=%D0%9F&coding=2&charset=UTF-8", "П"),
+        ("&text=%D8%3D%DE%00&charset=UTF-16BE&coding=2", "😀"),
+        ("&text=plain&coding=1", "plain"),
+        ("&text=caf%E9", "caf\u{fffd}"),
+        ("&text=a&charset=&coding=", "a"),
+    ] {
+        assert_eq!(got(&format!("to=1{parameters}")).unwrap().text, text, "{parameters}");
+    }
+}
+
+#[test]
+fn what_is_wrong_is_said_in_kannels_words() {
+    let denied = "Number(s) has/have been denied by white- and/or black-lists.";
+    let long_url = format!("http://h/{}", "x".repeat(MAX_URL));
+    let long_text = "x".repeat(MAX_TEXT_CHARS + 1);
+    for (query, says) in [
+        ("text=x", "Missing receiver number, rejected"),
+        ("to=&text=x", "Empty receiver number not allowed, rejected"),
+        ("to=+&text=x", denied),
+        ("to=alice&text=x", denied),
+        ("to=1555+alice&text=x", denied),
+        ("to=1&udh=%06%05", "UDH field not supported, rejected"),
+        ("to=1&text=%FF%FE&coding=1", "Charset or body misformed, rejected"),
+        ("to=1&text=%FF&charset=UTF-8", "Charset or body misformed, rejected"),
+        ("to=1&text=x&charset=martian", "Charset or body misformed, rejected"),
+        ("to=1&text=a%00b", "Charset or body misformed, rejected"),
+        (&format!("to=1&text={long_text}"), "Text longer than 16384 characters, rejected"),
+        ("to=1&mclass=4", "MClass field misformed, rejected"),
+        ("to=1&pid=256", "PID field misformed, rejected"),
+        ("to=1&rpi=3", "RPI field misformed, rejected"),
+        ("to=1&alt-dcs=2", "Alt-DCS field misformed, rejected"),
+        ("to=1&mwi=8", "MWI field misformed, rejected"),
+        ("to=1&coding=3", "Coding field misformed, rejected"),
+        ("to=1&compress=-2", "Compress field misformed, rejected"),
+        ("to=1&validity=-2", "Validity field misformed, rejected"),
+        ("to=1&deferred=-2", "Deferred field misformed, rejected"),
+        ("to=1&deferred=5", "Deferred field not supported, rejected"),
+        ("to=1&priority=4", "Priority field misformed, rejected"),
+        ("to=1&priority=-1", "Priority field misformed, rejected"),
+        ("to=1&dlr-mask=64", "DLR-Mask field misformed, rejected"),
+        ("to=1&dlr-url=http://", "DLR-URL field misformed, rejected"),
+        ("to=1&dlr-url=ftp://example.org/", "DLR-URL field misformed, rejected"),
+        (&format!("to=1&dlr-url={long_url}"), "DLR-URL field misformed, rejected"),
+        ("to=1&dlr-url=http://127.0.0.1/", "DLR-URL refused: 127.0.0.1 is a loopback address, rejected"),
+        (
+            "to=1&dlr-url=http://[::ffff:10.0.0.1]/",
+            "DLR-URL refused: 10.0.0.1 is a private address, rejected",
+        ),
+        (
+            "to=1&dlr-url=http://169.254.169.254/latest",
+            "DLR-URL refused: 169.254.169.254 is a link-local address, rejected",
+        ),
+        ("to=1&dlr-url=http://u:p@example.org/", "DLR-URL refused: it holds a user or a password, rejected"),
+        ("to=1&account=a%5Bb", "Account field misformed or too long, rejected"),
+        (&format!("to=1&account={}", "x".repeat(65)), "Account field misformed or too long, rejected"),
+    ] {
+        assert_eq!(got(query), Err(says.to_owned()), "{query}");
+    }
+}
+
+#[test]
+fn numbers_are_read_as_kannel_reads_them() {
+    for (query, mclass) in [
+        ("mclass=1", Some(1)),
+        ("mclass=+2x", Some(2)),
+        ("mclass=-1", None),
+        ("mclass=", None),
+        ("mclass=x", None),
+        ("flash=1", Some(0)),
+        ("flash=1&mclass=3", Some(3)),
+    ] {
+        let context = got(&format!("to=1&{query}")).unwrap().context;
+        assert_eq!(context.get("mclass"), mclass.map(Value::from).as_ref(), "{query}");
+    }
+}
+
+#[test]
+fn the_rest_goes_where_the_table_says() {
+    let sms = got("to=1&text=x&from=1000&smsc=other&validity=90&priority=0&account=acc&binfo=b&alt-dcs=1\
+                   &meta-data=%3Fsmpp%3Fa%3Db&dlrurl=https://example.org/d?s=%25d&dlrmask=27&mclass=1&unknown=y")
+    .unwrap();
+    let context = json!({"from": "1000", "account": "acc", "binfo": "b", "meta_data": "?smpp?a=b",
+        "mclass": 1, "alt_dcs": 1, "validity": 90, "priority": 0});
+    assert_eq!(Value::Object(sms.context), context);
+    assert_eq!((sms.priority, sms.smsc.as_deref()), (Lane::Bulk, Some("other")));
+    assert_eq!(sms.expires_at, Some("2026-11-22T18:30:00Z".parse().unwrap()));
+    assert_eq!(sms.callback, Some(("https://example.org/d?s=%d".to_owned(), 27)));
+    let values = [('P', "1000"), ('o', "acc"), ('B', "b"), ('D', "?smpp?a=b"), ('m', "1")];
+    assert_eq!(sms.values, values.map(|(code, value)| (code, value.to_owned())).into());
+    let least = got("to=1&priority=3&validity=-1").unwrap();
+    assert_eq!((least.priority, least.expires_at, least.callback), (Lane::Normal, None, None));
+}
+
+#[test]
+fn a_callback_needs_both_its_address_and_its_mask() {
+    for (query, callback) in [
+        ("dlr-url=https://example.org/", None),
+        ("dlr-mask=31", None),
+        ("dlr-url=https://example.org/&dlr-mask=0", None),
+        ("dlr-url=https://example.org/&dlr-mask=-1", None),
+        ("dlr-url=HTTPS://example.org/&dlr-mask=63", Some(31)),
+    ] {
+        let got = got(&format!("to=1&{query}")).unwrap().callback;
+        assert_eq!(got.map(|(_, mask)| mask), callback, "{query}");
+    }
+}
+
+#[test]
+fn headers_say_the_same_beside_a_body_that_is_the_text() {
+    let mut headers = HeaderMap::new();
+    for (name, value) in [
+        ("x-kannel-to", " +1555 1666 "),
+        ("x-kannel-from", "1000"),
+        ("x-kannel-mclass", "1"),
+        ("x-kannel-dlr-url", "https://example.org/"),
+        ("x-kannel-dlr-mask", "1"),
+        ("content-type", "text/plain; charset=\"ISO-8859-1\""),
+    ] {
+        headers.insert(name.parse().unwrap(), HeaderValue::from_static(value));
+    }
+    let sms = read(&Said::headers(&headers, b"caf\xe9", false), &Reach::default(), now()).unwrap();
+    assert_eq!((numbers(&sms), sms.text.as_str()), (vec!["+1555", "1666"], "café"));
+    assert_eq!(Value::Object(sms.context), json!({"from": "1000", "mclass": 1}));
+    assert_eq!(sms.callback, Some(("https://example.org/".to_owned(), 1)));
+    headers.insert("content-type".parse().unwrap(), HeaderValue::from_static("application/octet-stream"));
+    let octets = read(&Said::headers(&headers, b"\xff\xfe", true), &Reach::default(), now());
+    assert_eq!(octets, Err("Charset or body misformed, rejected".to_owned()));
+}

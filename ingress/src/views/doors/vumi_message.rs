@@ -1,0 +1,168 @@
+//! What a client tells Vumi, or Vumi Go: a user message as JSON.
+//!
+//! | key | what becomes of it |
+//! | --- | --- |
+//! | `to_addr` | the recipient, or a list of them |
+//! | `content` | the text; absent or null: an empty one |
+//! | `in_reply_to` | `context.external_id`, which a backend of type vumi answers with |
+//! | `session_event` | null, `new`, `resume` or `close`; the context |
+//! | `from_addr` | the context, as `from_addr` and as `from` |
+//! | `endpoint`, `metadata`, `helper_metadata`, `group` | the context |
+//! | any other | ignored |
+//!
+//! Postern keeps no messages: the answer to one needs its `to_addr`, too.
+
+use postern_shared::message::{Context, Identity, MAX_CONTEXT_BYTES, MAX_IDENTITIES, MAX_TEXT_CHARS};
+use serde_json::{Map, Value};
+
+/// The events of a session.
+const SESSION_EVENTS: [&str; 3] = ["new", "resume", "close"];
+
+/// A message as Vumi takes it.
+#[derive(Debug, PartialEq)]
+pub(super) struct UserMessage {
+    pub(super) identities: Vec<Identity>,
+    pub(super) text: String,
+    pub(super) context: Context,
+    /// What was said, for the answer.
+    pub(super) said: Map<String, Value>,
+}
+
+/// Reads a body.
+///
+/// # Errors
+/// Vumi Go's words for what is wrong.
+pub(super) fn read(body: &[u8]) -> Result<UserMessage, String> {
+    let Ok(Value::Object(said)) = serde_json::from_slice(body) else {
+        return Err("Invalid Message".to_owned());
+    };
+    let mut wrong = Vec::new();
+    let identities = identities(&said).or_else(|| {
+        wrong.push("to_addr");
+        None
+    });
+    let text = text(&said).or_else(|| {
+        wrong.push("content");
+        None
+    });
+    let text_or_null = |name: &str| said.get(name).is_none_or(|value| value.is_null() || value.is_string());
+    wrong.extend(
+        ["in_reply_to", "from_addr", "endpoint", "group"].into_iter().filter(|name| !text_or_null(name)),
+    );
+    let event = said.get("session_event").filter(|event| !event.is_null());
+    if event.is_some_and(|event| !event.as_str().is_some_and(|event| SESSION_EVENTS.contains(&event))) {
+        wrong.push("session_event");
+    }
+    let table_or_null = |name: &str| said.get(name).is_none_or(|value| value.is_null() || value.is_object());
+    wrong.extend(["metadata", "helper_metadata"].into_iter().filter(|name| !table_or_null(name)));
+    let context = context(&said);
+    if serde_json::to_vec(&context).map_or(usize::MAX, |json| json.len()) > MAX_CONTEXT_BYTES {
+        wrong.push("metadata");
+    }
+    match (identities, text) {
+        (Some(identities), Some(text)) if wrong.is_empty() => {
+            Ok(UserMessage { identities, text, context, said })
+        }
+        _ => Err(reason(&mut wrong)),
+    }
+}
+
+/// Vumi Go names one mistake in a line, several in a list.
+fn reason(wrong: &mut [&str]) -> String {
+    wrong.sort_unstable();
+    let lines: Vec<_> =
+        wrong.iter().map(|key| format!("Invalid or missing value for payload key '{key}'")).collect();
+    match &lines[..] {
+        [one] => one.clone(),
+        many => format!("Errors:\n* {}", many.join("\n* ")),
+    }
+}
+
+fn identities(said: &Map<String, Value>) -> Option<Vec<Identity>> {
+    let identity = |value: &Value| value.as_str()?.parse::<Identity>().ok();
+    match said.get("to_addr")? {
+        Value::Array(list) if (1..=MAX_IDENTITIES).contains(&list.len()) => {
+            list.iter().map(identity).collect()
+        }
+        one => identity(one).map(|one| vec![one]),
+    }
+}
+
+fn text(said: &Map<String, Value>) -> Option<String> {
+    match said.get("content") {
+        None | Some(Value::Null) => Some(String::new()),
+        Some(Value::String(text)) if !text.contains('\0') && text.chars().count() <= MAX_TEXT_CHARS => {
+            Some(text.clone())
+        }
+        Some(_) => None,
+    }
+}
+
+fn context(said: &Map<String, Value>) -> Context {
+    let mut context = Context::new();
+    for (theirs, ours) in [
+        ("in_reply_to", "external_id"),
+        ("session_event", "session_event"),
+        ("from_addr", "from_addr"),
+        ("from_addr", "from"),
+        ("endpoint", "endpoint"),
+        ("group", "group"),
+        ("metadata", "metadata"),
+        ("helper_metadata", "helper_metadata"),
+    ] {
+        let there = |value: &&Value| !value.is_null() && value.as_str() != Some("");
+        if let Some(value) = said.get(theirs).filter(there) {
+            context.insert(ours.to_owned(), value.clone());
+        }
+    }
+    context
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn both_shapes_are_read() {
+        let one = read(br#"{"to_addr":"+1555","content":"hi","extra":[1]}"#).unwrap();
+        assert_eq!((one.identities.len(), one.text.as_str()), (1, "hi"));
+        assert!(one.context.is_empty());
+        let many = json!({
+            "content": "hi", "to_addr": ["+1555", "+1666"], "session_event": "resume",
+            "metadata": {"rapidsms_msg_id": "7"}, "helper_metadata": {"go": {}}, "in_reply_to": "V1",
+            "endpoint": "e", "from_addr": "1000", "group": null,
+        });
+        let many = read(many.to_string().as_bytes()).unwrap();
+        assert_eq!(many.identities.len(), 2);
+        let wanted = json!({
+            "external_id": "V1", "session_event": "resume", "from_addr": "1000", "from": "1000",
+            "endpoint": "e", "metadata": {"rapidsms_msg_id": "7"}, "helper_metadata": {"go": {}},
+        });
+        assert_eq!(Value::Object(many.context), wanted);
+        let silent =
+            read(br#"{"to_addr":"1","content":null,"session_event":null,"in_reply_to":""}"#).unwrap();
+        assert_eq!((silent.text.as_str(), silent.context.len()), ("", 0));
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_as_vumi_go_says_it() {
+        let one = "Invalid or missing value for payload key ";
+        for (body, says) in [
+            ("", "Invalid Message".to_owned()),
+            ("[]", "Invalid Message".to_owned()),
+            ("\"x\"", "Invalid Message".to_owned()),
+            ("{}", format!("{one}'to_addr'")),
+            (r#"{"to_addr":7,"content":"x"}"#, format!("{one}'to_addr'")),
+            (r#"{"to_addr":[],"content":"x"}"#, format!("{one}'to_addr'")),
+            (r#"{"to_addr":["1",2],"content":"x"}"#, format!("{one}'to_addr'")),
+            (r#"{"to_addr":"1","content":7}"#, format!("{one}'content'")),
+            (r#"{"to_addr":"1","content":"x","session_event":"pause"}"#, format!("{one}'session_event'")),
+            (r#"{"to_addr":"1","content":"x","metadata":[]}"#, format!("{one}'metadata'")),
+            (r#"{"to_addr":"1","content":"x","in_reply_to":7}"#, format!("{one}'in_reply_to'")),
+            (r#"{"content":7}"#, format!("Errors:\n* {one}'content'\n* {one}'to_addr'")),
+        ] {
+            assert_eq!(read(body.as_bytes()), Err(says), "{body}");
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! Starting, the ports, the drain.
+
+use crate::{
+    broker::Recording,
+    client,
+    server::{Running, config},
+};
+use postern_ingress::{Ingress, forms::Forms};
+use postern_shared::metrics::Metrics;
+use std::{net::TcpListener, sync::Arc, time::Instant};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+const DEMO: &str = "[backends.demo]\ntype = \"http\"\n";
+
+fn start_error(text: &str) -> String {
+    let forms = Forms::builtin();
+    let config = Arc::new(config(text, &forms));
+    let metrics = Metrics::new("test", "0").unwrap();
+    Ingress::bind(config, Arc::new(Recording::new()), metrics, &forms).unwrap_err().to_string()
+}
+
+#[tokio::test]
+async fn what_cannot_start_names_its_key() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let why = start_error(&format!("[api]\nlisten = \"{address}\"\n"));
+    assert!(
+        why.contains("api.listen") && why.contains(&address.to_string()) && why.contains("in use"),
+        "{why}"
+    );
+    let why = start_error(
+        "[backends.a]\ntype = \"http\"\nreceive = { fields = { n = { type = \"integer\", default = \"x\" } } }\n\
+         [backends.b]\ntype = \"http\"\nreceive = { reply = { status = 204, body = \"no\" } }\n\
+         [backends.c]\ntype = \"http\"\nreceive = { reply = { content_type = \"a\\nb\" } }\n",
+    );
+    for key in [
+        "backends.a.receive.fields.n.default: ",
+        "backends.b.receive.reply.body: ",
+        "backends.c.receive.reply.content_type: ",
+    ] {
+        assert!(why.contains(key), "{key} is not in {why}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_a_port_of_its_own_the_api_is_nowhere_else() {
+    let server = Running::start(&format!("[api]\nlisten = \"127.0.0.1:0\"\n{DEMO}")).await;
+    assert_ne!(server.address, server.api);
+    for (address, path, status) in [
+        (server.address, "/backends/demo?identity=1&text=a", 200),
+        (server.api, "/backends/demo?identity=1&text=a", 404),
+        (server.address, "/v1/backends", 404),
+        (server.api, "/v1/backends", 200),
+        (server.address, "/openapi.json", 200),
+        (server.api, "/openapi.json", 200),
+    ] {
+        let answer = client::send(address, &client::written("GET", path, &[], b"")).await;
+        assert_eq!(answer.status, status, "{address} {path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drain_answers_what_is_in_flight_and_closes_what_is_idle() {
+    let server = Running::start(DEMO).await;
+    let mut idle = TcpStream::connect(server.address).await.unwrap();
+    idle.write_all(b"GET /backends/demo?identity=1&text=a HTTP/1.1\r\nHost: t\r\n\r\n").await.unwrap();
+    let mut answer = [0; 12];
+    idle.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 200");
+
+    server.broker.hold();
+    let request = client::written("GET", "/backends/demo?identity=1&text=b", &[], b"");
+    let address = server.address;
+    let in_flight = tokio::spawn(async move { client::send(address, &request).await });
+    server.broker.begun.subscribe().wait_for(|begun| *begun == 2).await.unwrap();
+    server.trigger.drain();
+    // The idle connection ends while the other still waits for the broker.
+    let mut rest = Vec::new();
+    idle.read_to_end(&mut rest).await.unwrap();
+    assert!(!in_flight.is_finished() && !server.ended.is_finished());
+    server.broker.open();
+    assert_eq!(in_flight.await.unwrap().status, 200);
+    assert!(server.ended.await.unwrap().unwrap(), "everything was answered");
+    assert!(TcpStream::connect(address).await.is_err(), "nobody listens any more");
+    assert_eq!(server.broker.take().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drain_ends_at_its_deadline() {
+    let server = Running::start(&format!("[shutdown]\ndeadline = \"300ms\"\n{DEMO}")).await;
+    server.broker.hold();
+    let request = client::written("GET", "/backends/demo?identity=1&text=a", &[], b"");
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    stream.write_all(&request).await.unwrap();
+    server.broker.begun.subscribe().wait_for(|begun| *begun == 1).await.unwrap();
+    let start = Instant::now();
+    server.trigger.drain();
+    assert!(!server.ended.await.unwrap().unwrap(), "one was not answered");
+    assert!(start.elapsed().as_secs() < 20, "{:?}", start.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_have_labels_of_closed_sets_only() {
+    let server = Running::start(DEMO).await;
+    server.get("/nowhere/secret-path").await;
+    server.method("BREW", "/backends/demo").await;
+    server.get("/backends/unknown").await;
+    let text = server.metrics.text();
+    for line in [
+        "postern_ingress_requests_total{backend=\"\",door=\"\",method=\"GET\",status=\"404\"} 2",
+        "postern_ingress_requests_total{backend=\"demo\",door=\"\",method=\"other\",status=\"405\"} 1",
+    ] {
+        assert!(text.contains(line), "{line} is not in\n{text}");
+    }
+    assert!(!text.contains("secret-path") && !text.contains("BREW") && !text.contains("unknown"));
+}

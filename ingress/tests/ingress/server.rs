@@ -1,0 +1,79 @@
+//! An ingress on a port of its own.
+
+use crate::{
+    broker::Recording,
+    client::{self, Answer},
+};
+use postern_ingress::{Ingress, forms::Forms};
+use postern_shared::{
+    config::{Catalogue, Config},
+    message::{Inbound, Outbound},
+    metrics::Metrics,
+    shutdown::{Shutdown, Trigger},
+};
+use std::{io, net::SocketAddr, sync::Arc};
+use tokio::task::JoinHandle;
+
+/// An ingress that runs.
+pub(crate) struct Running {
+    pub(crate) broker: Arc<Recording>,
+    pub(crate) address: SocketAddr,
+    pub(crate) api: SocketAddr,
+    pub(crate) metrics: Metrics,
+    pub(crate) trigger: Trigger,
+    pub(crate) ended: JoinHandle<io::Result<bool>>,
+}
+
+pub(crate) fn config(text: &str, forms: &Forms) -> Config {
+    let mut catalogue = Catalogue::builtin();
+    forms.add_to(&mut catalogue).unwrap();
+    let local = [("POSTERN__INGRESS__LISTEN", "127.0.0.1:0"), ("POSTERN__INGRESS__WORKERS", "1")];
+    let local = local.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    Config::parse("test.toml", Some(text), local, &catalogue).unwrap()
+}
+
+impl Running {
+    pub(crate) async fn start(text: &str) -> Self {
+        Self::with_forms(text, Forms::builtin()).await
+    }
+
+    pub(crate) async fn with_forms(text: &str, forms: Forms) -> Self {
+        let broker = Arc::new(Recording::new());
+        let metrics = Metrics::new("test", "0").unwrap();
+        let config = Arc::new(config(text, &forms));
+        let (trigger, shutdown) = Shutdown::new();
+        let ingress = Ingress::bind(config, broker.clone(), metrics.clone(), &forms).unwrap();
+        let (address, api) = (ingress.address().unwrap(), ingress.api_address().unwrap());
+        let ended = tokio::spawn(ingress.run(shutdown));
+        Self { broker, address, api, metrics, trigger, ended }
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        client::send(self.address, &client::written("GET", path, &[], b"")).await
+    }
+
+    pub(crate) async fn method(&self, method: &str, path: &str) -> Answer {
+        client::send(self.address, &client::written(method, path, &[], b"")).await
+    }
+
+    pub(crate) async fn post(&self, path: &str, kind: &str, body: &[u8]) -> Answer {
+        let headers = [("Content-Type", kind)];
+        client::send(self.address, &client::written("POST", path, &headers, body)).await
+    }
+
+    pub(crate) async fn form(&self, path: &str, body: &str) -> Answer {
+        self.post(path, "application/x-www-form-urlencoded", body.as_bytes()).await
+    }
+
+    /// The inbound messages since the last time.
+    pub(crate) fn inbound(&self) -> Vec<Inbound> {
+        let published = self.broker.take();
+        published.iter().map(|(_, envelope)| Inbound::from_json(&envelope.body).unwrap()).collect()
+    }
+
+    /// The outbound messages since the last time.
+    pub(crate) fn outbound(&self) -> Vec<Outbound> {
+        let published = self.broker.take();
+        published.iter().map(|(_, envelope)| Outbound::from_json(&envelope.body).unwrap()).collect()
+    }
+}
