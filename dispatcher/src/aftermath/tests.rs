@@ -1,0 +1,181 @@
+//! Verdicts in, messages out.
+
+use super::*;
+use crate::{
+    backends::{Outcome, Sent},
+    retry::Schedule,
+};
+use postern_shared::{
+    broker::HeaderValue,
+    config::{Catalogue, Config},
+    message::{Recipient, Report, State},
+};
+use proptest::prelude::*;
+use std::sync::Arc;
+
+const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
+fn schedule() -> Schedule {
+    let text = "[backends.demo]\ntype = \"http\"\n[backends.demo.send]\nurl = \"http://h/\"\n";
+    let config = Config::parse("test", Some(text), [], &Catalogue::builtin()).unwrap();
+    Schedule::new(config.backends.values().next().unwrap(), Arc::new(config.topology()))
+}
+
+fn original(identities: &[String], attempt: u32) -> Envelope {
+    let body = serde_json::json!({
+        "backend": "demo", "identities": identities, "text": "pong", "attempt": attempt,
+        "context": {"from": "x"}, "priority": "bulk", "more": "than we know",
+    });
+    Envelope { body: body.to_string().into(), ..Envelope::default() }
+        .with(header::TRACEPARENT, TRACE)
+        .with("x-own", 7)
+        .with(header::REASON, "an earlier death")
+        .with("x-delivery-count", 3)
+}
+
+/// What `outcomes` for as many identities lead to.
+fn after(outcomes: &[Outcome], attempt: u32) -> (Envelope, Outbound, Vec<(Address, Envelope)>) {
+    let identities: Vec<String> = (0..outcomes.len()).map(|n| format!("+{n}")).collect();
+    let original = original(&identities, attempt);
+    let message = Outbound::from_json(&original.body).unwrap();
+    let now = Timestamp::now();
+    let verdicts = schedule().verdicts(&message, outcomes.to_vec(), now);
+    let queue = QueueName::outbound(&message.backend, message.priority);
+    let messages = aftermath(&original, &queue, &Attempt::of(&message, None, verdicts), now);
+    (original, message, messages)
+}
+
+fn report_of(messages: &[(Address, Envelope)]) -> Report {
+    let reports: Vec<_> = messages.iter().filter(|(to, _)| matches!(to, Address::Reports(_))).collect();
+    assert_eq!(reports.len(), 1);
+    Report::from_json(&reports[0].1.body).unwrap()
+}
+
+#[test]
+fn each_identity_goes_its_way() {
+    let sent = || Ok(Sent::with_id("SM1"));
+    let outcomes = [
+        sent(),
+        Err(Failure::transient("connect", "")),
+        Err(Failure::permanent("http_400", "bad number")),
+        Err(Failure::throttled("http_429", "", Some(Duration::from_secs(300)))),
+        sent(),
+        Err(Failure::transient("http_500", "")),
+    ];
+    let (_, message, messages) = after(&outcomes, 1);
+    let states: Vec<State> = report_of(&messages).recipients.iter().map(|r: &Recipient| r.state).collect();
+    use State::{Failed, Retrying, Sent as S};
+    assert_eq!(states, [S, Retrying, Failed, Retrying, S, Retrying]);
+    let [_, (soon, first), (late, second), (_, dead)] = &messages[..] else { panic!("{messages:?}") };
+    for (address, delay) in [(soon, 5), (late, 300)] {
+        let queue = QueueName::outbound(&message.backend, postern_shared::message::Lane::Bulk);
+        assert_eq!(*address, Address::Later { queue, delay: Duration::from_secs(delay) });
+    }
+    for (envelope, identities, attempt) in
+        [(first, vec!["+1", "+5"], 2), (second, vec!["+3"], 1), (dead, vec!["+2"], 1)]
+    {
+        let again = Outbound::from_json(&envelope.body).unwrap();
+        assert_eq!(again.identities.iter().map(Identity::as_str).collect::<Vec<_>>(), identities);
+        let identities = message.identities.clone();
+        assert_eq!(Outbound { identities, attempt: 1, postponed: 0, ..again.clone() }, message);
+        assert_eq!(again.postponed, u32::from(std::ptr::eq(envelope, second)));
+        assert_eq!(again.attempt, attempt);
+        assert_eq!(envelope.text_header(header::TRACEPARENT), Some(TRACE));
+        assert_eq!(envelope.headers.get("x-own"), Some(&HeaderValue::Integer(7)));
+        assert_eq!(envelope.message_id.as_deref(), Some(message.id.to_string().as_str()));
+    }
+    assert!(!first.headers.contains_key(header::REASON) && !first.headers.contains_key("x-delivery-count"));
+    assert_eq!(messages[0].1.text_header(header::TRACEPARENT), Some(TRACE));
+    assert_eq!(dead.text_header(header::REASON), Some("http_400: bad number"));
+}
+
+#[test]
+fn a_message_that_dies_whole_stays_as_it_was() {
+    let outcomes = [
+        Err(Failure::transient("connect", "refused")),
+        Err(Failure::permanent("http_400", "bad")),
+        Err(Failure::transient("connect", "refused")),
+    ];
+    let (original, message, messages) = after(&outcomes, 6);
+    let [_, (address, dead)] = &messages[..] else { panic!("{messages:?}") };
+    assert_eq!(*address, Address::Dead(message.backend));
+    assert_eq!(dead.body, original.body);
+    assert_eq!(
+        dead.text_header(header::REASON),
+        Some("connect: refused (2 recipients); http_400: bad (1 recipients)")
+    );
+    assert_eq!(dead.text_header(header::CLASS), Some("transient"));
+    assert_eq!(dead.headers.get(header::ATTEMPTS), Some(&HeaderValue::Integer(6)));
+    assert_eq!(dead.text_header(header::QUEUE), Some("postern.outbound.demo.bulk"));
+    assert_eq!(dead.headers.get("x-own"), Some(&HeaderValue::Integer(7)));
+}
+
+#[test]
+fn a_reason_is_not_longer_than_a_header_should_be() {
+    let (_, _, messages) = after(&[Err(Failure::permanent("x", "é".repeat(5_000)))], 1);
+    assert_eq!(messages[1].1.text_header(header::REASON).unwrap().chars().count(), MAX_REASON + 1);
+}
+
+fn outcomes() -> impl Strategy<Value = Vec<Outcome>> {
+    let outcome = prop_oneof![
+        Just(Ok(Sent::with_id("SM1"))),
+        Just(Ok(Sent::without_id())),
+        (0..5_usize, proptest::option::of(0..10_000_u64)).prop_map(|(class, asked)| {
+            let mut failure = Failure::new(FailureClass::ALL[class], "code", "detail");
+            failure.retry_after = asked.map(Duration::from_secs);
+            Err(failure)
+        }),
+    ];
+    proptest::collection::vec(outcome, 1..40)
+}
+
+proptest! {
+    #[test]
+    fn nobody_vanishes_and_nobody_is_sent_to_twice(outcomes in outcomes(), attempt in 1..8_u32) {
+        let (_, message, messages) = after(&outcomes, attempt);
+        let report = report_of(&messages);
+        let mut reported: BTreeMap<Fate, Vec<&str>> = BTreeMap::new();
+        for recipient in &report.recipients {
+            reported.entry(Fate::of(recipient.state)).or_default().push(recipient.identity.as_ref().unwrap().as_str());
+        }
+        let mut again = Vec::new();
+        let mut dead = Vec::new();
+        for (address, envelope) in &messages {
+            let to = match address {
+                Address::Later { delay, .. } => {
+                    prop_assert!(*delay >= Duration::from_secs(1));
+                    &mut again
+                }
+                Address::Dead(_) => &mut dead,
+                _ => continue,
+            };
+            to.extend(Outbound::from_json(&envelope.body).unwrap().identities);
+        }
+        let sorted = |mut names: Vec<String>| { names.sort(); names };
+        let names = |list: &[Identity]| sorted(list.iter().map(|i| i.as_str().to_owned()).collect());
+        let of = |state| sorted(reported.get(&state).into_iter().flatten().map(|s| (*s).to_owned()).collect());
+        prop_assert_eq!(names(&again), of(Fate::Again));
+        prop_assert_eq!(names(&dead), of(Fate::Dead));
+        let sent: Vec<String> = message.identities.iter().zip(&outcomes).filter(|(_, o)| o.is_ok())
+            .map(|(i, _)| i.as_str().to_owned()).collect();
+        prop_assert_eq!(sorted(sent), of(Fate::Sent));
+        prop_assert_eq!(report.recipients.len(), message.identities.len());
+    }
+}
+
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Fate {
+    Sent,
+    Again,
+    Dead,
+}
+
+impl Fate {
+    fn of(state: State) -> Self {
+        match state {
+            State::Sent => Self::Sent,
+            State::Retrying => Self::Again,
+            _ => Self::Dead,
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! One request to the webhook, signed, and what its answer means.
+
+use super::sign::signature;
+use crate::{
+    backends::Outcome,
+    courier::Label,
+    outgoing::{
+        answer::Answer,
+        authorization::authorization,
+        classify::Classifier,
+        client::{Tls, client},
+        redact::{Redactor, credentials},
+    },
+};
+use bytes::Bytes;
+use jiff::Timestamp;
+use postern_shared::{
+    backend::send::Success,
+    broker::header::TRACEPARENT,
+    config::{SigningKeys, Webhook},
+};
+use reqwest::{
+    Client, Method, Request, Url,
+    header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
+};
+use std::time::Duration;
+
+/// Of the Standard Webhooks specification: the same in every attempt.
+const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
+/// Of the Standard Webhooks specification: when this attempt was made, in seconds since 1970.
+const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
+/// Of the Standard Webhooks specification: one signature for each secret.
+const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
+/// Which of the messages the body is.
+const TYPE: HeaderName = HeaderName::from_static("x-postern-type");
+
+/// A queue's message as the webhook gets it.
+pub(super) struct Parcel {
+    pub(super) label: Label,
+    /// The message's type.
+    pub(super) kind: &'static str,
+    pub(super) content_type: &'static str,
+    pub(super) body: Bytes,
+}
+
+/// Calls the webhook.
+#[derive(Debug)]
+pub(super) struct Caller {
+    url: Url,
+    /// What every request has.
+    headers: HeaderMap,
+    keys: SigningKeys,
+    timeout: Duration,
+    client: Client,
+    classifier: Classifier,
+}
+
+impl Caller {
+    /// # Errors
+    /// A key below `application`, and why it cannot be.
+    pub(super) fn new(webhook: &Webhook) -> Result<Self, String> {
+        let url = Url::parse(webhook.url.expose()).map_err(|error| format!("url: not a URL: {error}"))?;
+        let mut headers = HeaderMap::new();
+        for (name, value) in &webhook.headers {
+            let wrong = |_| format!("headers.{}: can stand in no header", name.0);
+            let mut value = HeaderValue::from_bytes(value.expose().as_bytes()).map_err(wrong)?;
+            value.set_sensitive(true);
+            let wrong = |_| format!("headers.{}: is no header name", name.0);
+            headers.insert(HeaderName::from_bytes(name.0.as_bytes()).map_err(wrong)?, value);
+        }
+        if let Some(auth) = &webhook.auth {
+            headers.insert(AUTHORIZATION, authorization(auth)?);
+        }
+        let fixed = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let mut hidden = credentials(webhook.auth.as_ref(), fixed);
+        hidden.extend(webhook.headers.values().map(|value| value.expose().to_owned()));
+        hidden.extend(url.query_pairs().map(|(_, value)| value.into_owned()));
+        hidden.push(webhook.url.expose().to_owned());
+        let tls = (url.scheme() == "https").then(Tls::default);
+        Ok(Self {
+            headers,
+            keys: webhook.secrets.clone(),
+            timeout: webhook.timeout.0,
+            client: client(webhook.timeout.0, tls.as_ref()).map_err(|why| format!("url: {why}"))?,
+            classifier: Classifier {
+                success: Success::default(),
+                external_id: None,
+                failures: Vec::new(),
+                redactor: Redactor::hiding(hidden),
+            },
+            url,
+        })
+    }
+
+    /// POSTs `parcel` and reads the answer.
+    pub(super) async fn call(&self, parcel: &Parcel) -> Outcome {
+        match self.client.execute(self.request(parcel, Timestamp::now())).await {
+            Ok(response) => self.classifier.classify(&Answer::read(response).await, Timestamp::now()),
+            Err(error) => Err(self.classifier.no_answer(&error)),
+        }
+    }
+
+    fn request(&self, parcel: &Parcel, now: Timestamp) -> Request {
+        let (id, seconds) = (parcel.label.id.to_string(), now.as_second());
+        let mut request = Request::new(Method::POST, self.url.clone());
+        *request.timeout_mut() = Some(self.timeout);
+        let headers = request.headers_mut();
+        headers.clone_from(&self.headers);
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(parcel.content_type));
+        headers.insert(TYPE, HeaderValue::from_static(parcel.kind));
+        headers.insert(WEBHOOK_TIMESTAMP, seconds.into());
+        let signatures = signature(&self.keys.0, &id, seconds, &parcel.body);
+        let trace = HeaderName::from_static(TRACEPARENT);
+        for (name, value) in [
+            (WEBHOOK_ID, Some(&id)),
+            (WEBHOOK_SIGNATURE, Some(&signatures)),
+            (trace, parcel.label.trace.as_ref()),
+        ] {
+            let value = value.filter(|value| !value.is_empty());
+            if let Some(value) = value.and_then(|value| HeaderValue::from_str(value).ok()) {
+                headers.insert(name, value);
+            }
+        }
+        *request.body_mut() = Some(parcel.body.clone().into());
+        request
+    }
+}

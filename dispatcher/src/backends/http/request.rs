@@ -1,0 +1,291 @@
+//! A message and a `send` table make a request.
+
+use super::scope::Joined;
+use crate::outgoing::authorization::authorization;
+use indexmap::IndexMap;
+use minijinja::{Value, value::ValueKind};
+use postern_shared::{
+    backend::{
+        send::{JsonTemplate, Send as SendTable},
+        template::{RenderError, Template},
+    },
+    error::Failure,
+};
+use reqwest::{
+    Method, Request, Url,
+    header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
+};
+use std::time::Duration;
+use url::form_urlencoded;
+
+/// What the client itself must say of a request's body and connection (RFC 9110, 9112).
+const OF_THE_CLIENT: [&str; 4] = ["connection", "content-length", "transfer-encoding", "upgrade"];
+
+/// How requests are built: a `send` table with everything done beforehand that can be.
+#[derive(Debug)]
+pub(super) struct Plan {
+    table: SendTable,
+    method: Method,
+    /// The URL where no template is in it.
+    fixed_url: Option<Url>,
+    /// What every request has.
+    fixed_headers: HeaderMap,
+    headers: Vec<(HeaderName, Template)>,
+    timeout: Duration,
+}
+
+impl Plan {
+    /// # Errors
+    /// A key below the backend, and why it cannot be.
+    pub(super) fn new(table: &SendTable) -> Result<Self, String> {
+        let mut fixed_headers = HeaderMap::new();
+        if !table.json.is_empty() {
+            fixed_headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        } else if !table.form.is_empty() {
+            let form = HeaderValue::from_static("application/x-www-form-urlencoded");
+            fixed_headers.insert(CONTENT_TYPE, form);
+        }
+        if let Some(auth) = &table.auth {
+            fixed_headers.insert(AUTHORIZATION, authorization(auth).map_err(|why| format!("send.{why}"))?);
+        }
+        let mut headers = Vec::new();
+        for (name, template) in &table.headers {
+            if OF_THE_CLIENT.contains(&name.0.as_str()) {
+                return Err(format!("send.headers.{}: the HTTP client sets this one itself", name.0));
+            }
+            let parsed = name.0.parse().map_err(|_| format!("send.headers.{}: is no header name", name.0))?;
+            headers.push((parsed, template.clone()));
+        }
+        let source = table.url.source();
+        let fixed_url = (!source.contains('{')).then(|| Url::parse(source)).transpose();
+        Ok(Self {
+            method: method(table),
+            fixed_url: fixed_url.map_err(|error| format!("send.url: not a URL: {error}"))?,
+            fixed_headers,
+            headers,
+            timeout: table.timeout.0,
+            table: table.clone(),
+        })
+    }
+
+    /// Whether TLS may be needed.
+    pub(super) fn may_use_tls(&self) -> bool {
+        self.fixed_url.as_ref().is_none_or(|url| url.scheme() == "https")
+    }
+
+    /// The header that every request has under `name`.
+    pub(super) fn fixed_header(&self, name: &HeaderName) -> Option<&str> {
+        self.fixed_headers.get(name)?.to_str().ok()
+    }
+
+    /// The request for what `scope` holds.
+    ///
+    /// # Errors
+    /// A failure of class `config`: a template that fails, a URL that is none.
+    pub(super) fn request(&self, scope: &Value) -> Result<Request, Failure> {
+        let mut request = Request::new(self.method.clone(), self.url(scope)?);
+        *request.timeout_mut() = Some(self.timeout);
+        *request.headers_mut() = self.fixed_headers.clone();
+        for (name, template) in &self.headers {
+            if let Some(value) =
+                template.evaluate(scope).map_err(|why| failed("headers", name.as_str(), &why))?
+            {
+                let value = header_value(text_of(&value));
+                request.headers_mut().insert(name.clone(), value?);
+            }
+        }
+        if let Some(body) = self.body(scope)? {
+            *request.body_mut() = Some(body.into());
+        }
+        Ok(request)
+    }
+
+    fn url(&self, scope: &Value) -> Result<Url, Failure> {
+        let mut url = match &self.fixed_url {
+            Some(url) => url.clone(),
+            None => {
+                let text = self.table.url.render(scope).map_err(|why| failed("url", "", &why))?;
+                let url = Url::parse(&text).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+                url.ok_or_else(|| Failure::config("url", "send.url: what the template makes is no http URL"))?
+            }
+        };
+        let (defaults, no_body) = (self.table.defaults.as_ref(), self.bodiless());
+        if !self.table.query.is_empty() || no_body && defaults.is_some() {
+            let defaults = defaults.filter(|_| no_body);
+            let parameters = parameters(defaults, &self.table.query, "query", scope)?;
+            let query = match url.query() {
+                Some(before) if !before.is_empty() => format!("{before}&{parameters}"),
+                _ => parameters,
+            };
+            url.set_query(Some(&query));
+        }
+        if url.query() == Some("") {
+            url.set_query(None);
+        }
+        Ok(url)
+    }
+
+    fn body(&self, scope: &Value) -> Result<Option<Vec<u8>>, Failure> {
+        if !self.table.json.is_empty() {
+            let mut object = default_values(self.table.defaults.as_ref(), scope)?;
+            object.extend(json_object(&self.table.json, scope)?);
+            return match serde_json::to_vec(&object) {
+                Ok(body) => Ok(Some(body)),
+                Err(_) => Err(Failure::config("template", "send.json: cannot be written as JSON")),
+            };
+        }
+        if self.table.form.is_empty() {
+            return Ok(None);
+        }
+        let form = parameters(self.table.defaults.as_ref(), &self.table.form, "form", scope)?;
+        Ok(Some(form.into_bytes()))
+    }
+
+    fn bodiless(&self) -> bool {
+        self.table.json.is_empty() && self.table.form.is_empty()
+    }
+}
+
+/// The parameters as a query or a form holds them: those of `defaults` that `templates` do not
+/// give, then what `templates` give.
+fn parameters(
+    defaults: Option<&Template>,
+    templates: &IndexMap<String, Template>,
+    key: &str,
+    scope: &Value,
+) -> Result<String, Failure> {
+    let mut given: Vec<(String, Vec<u8>)> = Vec::new();
+    each_parameter(templates, key, scope, |name, value| given.push((name.to_owned(), value.to_vec())))?;
+    let defaults = default_values(defaults, scope)?;
+    let own = defaults.iter().filter(|(name, _)| !given.iter().any(|(given, _)| given == *name));
+    let own = own.map(|(name, value)| {
+        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        (name.clone(), text.into_bytes())
+    });
+    let mut written = String::new();
+    for (name, value) in own.collect::<Vec<_>>().iter().chain(&given) {
+        if !written.is_empty() {
+            written.push('&');
+        }
+        written.extend(form_urlencoded::byte_serialize(name.as_bytes()));
+        written.push('=');
+        written.extend(form_urlencoded::byte_serialize(value));
+    }
+    Ok(written)
+}
+
+/// The table that `defaults` makes, without what is null.
+fn default_values(
+    defaults: Option<&Template>,
+    scope: &Value,
+) -> Result<serde_json::Map<String, serde_json::Value>, Failure> {
+    let value = defaults.map(|template| template.evaluate(scope)).transpose();
+    let Some(value) = value.map_err(|why| failed("defaults", "", &why))?.flatten() else {
+        return Ok(serde_json::Map::new());
+    };
+    match serde_json::to_value(&value) {
+        Ok(serde_json::Value::Object(mut table)) => {
+            table.retain(|_, value| !value.is_null());
+            Ok(table)
+        }
+        _ => Err(Failure::config("template", "send.defaults: what the template makes is no table")),
+    }
+}
+
+fn method(table: &SendTable) -> Method {
+    use postern_shared::backend::send::SendMethod;
+    match table.method {
+        SendMethod::Get => Method::GET,
+        SendMethod::Post => Method::POST,
+        SendMethod::Put => Method::PUT,
+        SendMethod::Patch => Method::PATCH,
+    }
+}
+
+/// Calls `add` with each parameter: one that is a list once for each of its items, one that is not
+/// there never.
+fn each_parameter(
+    templates: &IndexMap<String, Template>,
+    key: &str,
+    scope: &Value,
+    mut add: impl FnMut(&str, &[u8]),
+) -> Result<(), Failure> {
+    for (name, template) in templates {
+        let Some(value) = template.evaluate(scope).map_err(|why| failed(key, name, &why))? else {
+            continue;
+        };
+        let is_list = matches!(value.kind(), ValueKind::Seq | ValueKind::Iterable);
+        match value.try_iter() {
+            Ok(items) if is_list && Joined::text_of(&value).is_none() => {
+                items.for_each(|item| add(name, text_of(&item).as_bytes()));
+            }
+            _ => match value.as_bytes() {
+                Some(bytes) => add(name, bytes),
+                None => add(name, text_of(&value).as_bytes()),
+            },
+        }
+    }
+    Ok(())
+}
+
+fn json_object(
+    templates: &IndexMap<String, JsonTemplate>,
+    scope: &Value,
+) -> Result<serde_json::Map<String, serde_json::Value>, Failure> {
+    let mut object = serde_json::Map::new();
+    for (name, template) in templates {
+        if let Some(value) = json_value(name, template, scope)? {
+            object.insert(name.clone(), value);
+        }
+    }
+    Ok(object)
+}
+
+/// `None` for a name that is not there: its key is left out.
+fn json_value(
+    name: &str,
+    template: &JsonTemplate,
+    scope: &Value,
+) -> Result<Option<serde_json::Value>, Failure> {
+    Ok(match template {
+        JsonTemplate::Plain(value) => Some(value.clone()),
+        JsonTemplate::Object(templates) => Some(json_object(templates, scope)?.into()),
+        JsonTemplate::List(items) => {
+            let mut list = Vec::new();
+            for item in items {
+                list.extend(json_value(name, item, scope)?);
+            }
+            Some(list.into())
+        }
+        JsonTemplate::Text(template) => {
+            let value = template.evaluate(scope).map_err(|why| failed("json", name, &why))?;
+            value.map(|value| match Joined::text_of(&value).or(value.as_str()) {
+                Some(text) => text.into(),
+                None => serde_json::to_value(&value).unwrap_or_else(|_| value.to_string().into()),
+            })
+        }
+    })
+}
+
+/// What `value` is as a parameter. `none` within a list is an empty text.
+fn text_of(value: &Value) -> String {
+    match value.as_str() {
+        Some(text) => text.to_owned(),
+        None if value.is_none() => String::new(),
+        None => value.to_string(),
+    }
+}
+
+/// No value can begin a header of its own: control characters become spaces (RFC 9110, 5.5).
+fn header_value(mut text: String) -> Result<HeaderValue, Failure> {
+    if text.chars().any(|c| c.is_ascii_control()) {
+        text = text.replace(|c: char| c.is_ascii_control(), " ");
+    }
+    HeaderValue::from_bytes(text.trim().as_bytes())
+        .map_err(|_| Failure::config("header", "send.headers: a value that no header can hold"))
+}
+
+fn failed(key: &str, name: &str, why: &RenderError) -> Failure {
+    let dot = if name.is_empty() { "" } else { "." };
+    Failure::config("template", format!("send.{key}{dot}{name}: {why}"))
+}

@@ -1,0 +1,190 @@
+//! What a request's templates see.
+
+use minijinja::{
+    Value,
+    value::{Enumerator, Object, ObjectRepr, Serde},
+};
+use postern_shared::{
+    backend::{
+        BackendConfig,
+        codec::{Codec, Encoded},
+        send::Recipients,
+    },
+    callback,
+    config::{Secret, Settings},
+    message::{Context, Identity, MessageId},
+};
+use std::{borrow::Cow, collections::BTreeMap, fmt, sync::Arc};
+
+/// What the templates of one request see: the names of
+/// [`template::NAMES`](postern_shared::backend::template::NAMES).
+///
+/// | `recipients` | `identity` | `identities` |
+/// | --- | --- | --- |
+/// | `each` | the one | a list of the one |
+/// | `joined` | all, as one text | the same; it can also be looped over |
+/// | `list` | the one where there is just one, else not there | a list |
+#[derive(Debug, Clone)]
+pub(super) struct Scope {
+    id: Value,
+    backend: Value,
+    identity: Value,
+    identities: Value,
+    text: Value,
+    context: Value,
+    settings: Value,
+    status_url: Value,
+    status_path: Value,
+    encoded: Value,
+}
+
+/// What is the same for every message of a backend.
+#[derive(Debug)]
+pub(super) struct Constants {
+    pub(super) backend: Value,
+    pub(super) settings: Value,
+    /// Absent without `ingress.public_url`.
+    status_url: Option<Secret>,
+    status_path: Secret,
+    /// What encodes the text, and the settings that it looks at.
+    codec: Option<(Codec, Settings)>,
+}
+
+impl Constants {
+    pub(super) fn new(backend: &BackendConfig) -> Self {
+        let codec = backend.definition.send.as_ref().and_then(|send| send.codec);
+        Self {
+            backend: backend.name.as_str().into(),
+            settings: Value::from(Serde(backend.definition.settings.expose())),
+            codec: codec.map(|codec| (codec, backend.definition.settings.clone())),
+            status_url: backend.status_url.clone(),
+            status_path: backend.status_path().into(),
+        }
+    }
+
+    /// The scope of a message, recipients still to be given.
+    pub(super) fn message(&self, id: MessageId, text: &str, context: &Context) -> Scope {
+        let callback = callback::token(context);
+        Scope {
+            id: id.to_string().into(),
+            backend: self.backend.clone(),
+            identity: Value::UNDEFINED,
+            identities: Value::UNDEFINED,
+            text: text.into(),
+            context: Value::from(Serde(visible(context))),
+            settings: self.settings.clone(),
+            status_url: self
+                .status_url
+                .as_ref()
+                .map_or(Value::UNDEFINED, |url| below(url.expose(), callback)),
+            status_path: below(self.status_path.expose(), callback),
+            encoded: self.codec.as_ref().map_or(Value::UNDEFINED, |codec| encoded(text, codec)),
+        }
+    }
+}
+
+/// `context` without what is Postern's own.
+fn visible(context: &Context) -> Cow<'_, Context> {
+    if !context.contains_key(callback::CONTEXT_KEY) {
+        return Cow::Borrowed(context);
+    }
+    let mut visible = context.clone();
+    visible.shift_remove(callback::CONTEXT_KEY);
+    Cow::Owned(visible)
+}
+
+/// Where delivery reports about a message go: what its client asked for goes along.
+fn below(address: &str, callback: Option<&str>) -> Value {
+    match callback {
+        Some(token) => format!("{address}/{token}").into(),
+        None => address.into(),
+    }
+}
+
+/// `text`, `coding` and, where there is one, `charset`.
+fn encoded(text: &str, (codec, settings): &(Codec, Settings)) -> Value {
+    let Encoded { text, coding, charset } = codec.encode(text, settings);
+    let charset = charset.map(|charset| ("charset", Value::from(charset)));
+    let names = [("text", Value::from_bytes(text)), ("coding", coding.into())].into_iter().chain(charset);
+    Value::from_object(names.collect::<BTreeMap<&'static str, Value>>())
+}
+
+impl Scope {
+    /// The scope of a request to `identities`.
+    pub(super) fn to(&self, identities: &[Identity], recipients: Recipients, separator: &str) -> Value {
+        let list: Vec<Value> = identities.iter().map(|identity| identity.as_str().into()).collect();
+        let (one, all) = match (recipients, &list[..]) {
+            (Recipients::Joined, _) => {
+                let texts: Vec<&str> = identities.iter().map(Identity::as_str).collect();
+                let joined = Value::from_object(Joined { text: texts.join(separator), list });
+                (joined.clone(), joined)
+            }
+            (_, [one]) => (one.clone(), Value::from(list)),
+            _ => (Value::UNDEFINED, Value::from(list)),
+        };
+        Value::from_object(Self { identity: one, identities: all, ..self.clone() })
+    }
+
+    fn get(&self, name: &str) -> Option<Value> {
+        let value = match name {
+            "id" => &self.id,
+            "backend" => &self.backend,
+            "identity" => &self.identity,
+            "identities" => &self.identities,
+            "text" => &self.text,
+            "context" => &self.context,
+            "settings" => &self.settings,
+            "status_url" => &self.status_url,
+            "status_path" => &self.status_path,
+            "encoded" => &self.encoded,
+            _ => return None,
+        };
+        Some(value.clone())
+    }
+}
+
+impl Object for Scope {
+    fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
+        self.get(key.as_str()?)
+    }
+
+    fn get_value_by_str(self: &Arc<Self>, key: &str) -> Option<Value> {
+        self.get(key)
+    }
+
+    fn enumerate(self: &Arc<Self>) -> Enumerator {
+        Enumerator::Str(&postern_shared::backend::template::NAMES)
+    }
+}
+
+/// Several identities that print as one text and can be looped over.
+#[derive(Debug)]
+pub(super) struct Joined {
+    text: String,
+    list: Vec<Value>,
+}
+
+impl Joined {
+    /// The text of `value`, where it is one of these.
+    pub(super) fn text_of(value: &Value) -> Option<&str> {
+        value.downcast_object_ref::<Self>().map(|joined| joined.text.as_str())
+    }
+}
+
+impl Object for Joined {
+    fn repr(self: &Arc<Self>) -> ObjectRepr {
+        ObjectRepr::Seq
+    }
+
+    fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
+        self.list.get(key.as_usize()?).cloned()
+    }
+
+    fn enumerate(self: &Arc<Self>) -> Enumerator {
+        Enumerator::Seq(self.list.len())
+    }
+
+    fn render(self: &Arc<Self>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}

@@ -1,0 +1,58 @@
+//! Senders: what takes a message to a provider and says, per identity, what became of it.
+
+pub mod console;
+mod engines;
+mod guard;
+pub mod http;
+mod outcomes;
+
+pub use engines::{EngineError, Engines};
+pub(crate) use guard::{LONGEST, send_guarded};
+pub use outcomes::{Outcome, Outcomes, Sent};
+
+use async_trait::async_trait;
+use postern_shared::message::{Context, Identity, MessageId};
+use std::time::Duration;
+
+/// Sends messages through one backend.
+///
+/// ```
+/// use async_trait::async_trait;
+/// use postern_dispatcher::backends::{Backend, Outcomes, Sent};
+/// use postern_shared::{error::Failure, message::{Context, Identity, MessageId}};
+///
+/// struct Pigeon;
+///
+/// #[async_trait]
+/// impl Backend for Pigeon {
+///     async fn send(&self, id: MessageId, _: &str, identities: &[Identity], _: &Context) -> Outcomes {
+///         let fly = |identity: &Identity| match identity.as_str().strip_prefix("loft-") {
+///             Some(loft) => Ok(Sent::with_id(format!("{id}/{loft}"))),
+///             None => Err(Failure::permanent("no_loft", "no pigeon knows the way")),
+///         };
+///         identities.iter().map(fly).collect()
+///     }
+/// }
+/// ```
+#[async_trait]
+pub trait Backend: Send + Sync {
+    /// Sends `text` to every one of `identities` (at least one, in the application's order,
+    /// doubles included), and says what became of it for each.
+    ///
+    /// It must not block its thread. A panic, and a call that outlasts [`deadline`](Self::deadline),
+    /// count as an `unknown` failure for all of `identities`, with the codes `panic` and `timeout`:
+    /// a sender that knows of some that were sent should answer in time.
+    ///
+    /// Failures for which [`Failure::says_down`](postern_shared::error::Failure::says_down) holds
+    /// count for the backend's circuit breaker, those of class `throttled` pause the backend. Where
+    /// the backend has a rate, `identities` is a single one, unless its `send.recipients` says that a
+    /// request has several.
+    async fn send(&self, id: MessageId, text: &str, identities: &[Identity], context: &Context) -> Outcomes;
+
+    /// How long one call for so many identities may take; by default a minute. More than 25
+    /// minutes are never given: after 30, RabbitMQ hands the message to somebody else.
+    fn deadline(&self, identities: usize) -> Duration {
+        let _ = identities;
+        Duration::from_secs(60)
+    }
+}

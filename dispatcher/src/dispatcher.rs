@@ -1,0 +1,342 @@
+//! The dispatcher as a whole: built from a configuration, run until the drain is over.
+
+use crate::{
+    application::{
+        echo::Echo,
+        webhook::{self, Hook},
+    },
+    backends::{EngineError, Engines},
+    callbacks::{self, Callbacks},
+    consume::{Lanes, consume},
+    dispatch::Station,
+    drain::Drain,
+    flow::{Gate, Paced, census, settling},
+    publish::Publisher,
+    quarantine::{Quarantine, Rule},
+    retry::Schedule,
+    worker::Worker,
+};
+use postern_shared::{
+    broker::{Broker, BrokerError, QueueName},
+    callback::Keys,
+    config::{ApplicationSection, Config},
+    message::{BackendName, Lane},
+    metrics::Metrics,
+    shutdown::Shutdown,
+};
+use std::{fmt, sync::Arc, time::Duration};
+use tokio::{sync::Notify, task::JoinSet};
+
+/// How often the drain says what it still waits for.
+const DRAIN_SAYS: Duration = Duration::from_secs(5);
+/// How many inbound messages the application here answers at a time.
+const ECHO_CONCURRENCY: u16 = 128;
+
+/// Why a dispatcher cannot be built.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BuildError {
+    /// A backend has no sender.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The webhook cannot be called as the configuration says.
+    #[error("application.{0}")]
+    Application(String),
+    /// Clients cannot be called back as the configuration says.
+    #[error("doors.callbacks.{0}")]
+    Callbacks(String),
+    /// A backend to be served is not configured.
+    #[error("dispatcher.backends: unknown backend `{name}`; configured are: {known}")]
+    UnknownBackend {
+        /// The backend.
+        name: BackendName,
+        /// Those that are configured, comma-separated.
+        known: String,
+    },
+}
+
+/// Why a running dispatcher ended without being asked to.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The broker was closed.
+    #[error("{part}: {error}")]
+    Broker {
+        /// The backend, or the application, whose queue it is.
+        part: String,
+        /// What the broker says.
+        error: BrokerError,
+    },
+    /// A part ended by a panic, which is a mistake in the program.
+    #[error("a part of the dispatcher panicked")]
+    Panicked,
+}
+
+/// Takes outbound messages from their queues and sends them.
+pub struct Dispatcher {
+    stations: Vec<(Arc<Station>, Lanes)>,
+    rates: Rates,
+    application: Option<Application>,
+    /// With their concurrency.
+    callbacks: Option<(Arc<Callbacks>, u16)>,
+    broker: Arc<dyn Broker>,
+    publisher: Publisher,
+    metrics: Metrics,
+    rule: Rule,
+    patience: Duration,
+}
+
+/// The rates that are kept, together with other processes.
+struct Rates {
+    /// How many backends of the configuration have one, also those that are not served here.
+    number: usize,
+    recount: Arc<Notify>,
+}
+
+/// The application that is served here.
+enum Application {
+    Echo(Arc<Echo>),
+    /// With its concurrency, and whether it wants reports.
+    Webhook(Arc<Hook>, u16, bool),
+}
+
+impl Application {
+    /// # Errors
+    /// [`BuildError::Application`]
+    fn new(config: &Config, publisher: Publisher, metrics: &Metrics) -> Result<Option<Self>, BuildError> {
+        Ok(match &config.application {
+            ApplicationSection::None => None,
+            ApplicationSection::Echo => Some(Self::Echo(Arc::new(Echo::new(config, publisher)))),
+            ApplicationSection::Webhook(webhook) => {
+                let topology = Arc::new(config.topology());
+                let hook = Hook::new(config, webhook, topology, publisher, metrics);
+                let hook = Arc::new(hook.map_err(BuildError::Application)?);
+                Some(Self::Webhook(hook, webhook.concurrency, webhook.wants_reports()))
+            }
+        })
+    }
+}
+
+/// Everything that would keep a dispatcher of `config` from being built; for `check`, and for
+/// programs that look before they connect.
+pub fn problems(config: &Config, engines: &Engines) -> Vec<BuildError> {
+    let unknown = config.dispatcher.backends.names().iter().filter_map(|name| unknown_backend(config, name));
+    let refused = config.backends.values().filter_map(|backend| engines.build(backend).err());
+    let application = match &config.application {
+        ApplicationSection::Webhook(webhook) => webhook::problem(webhook).map(BuildError::Application),
+        ApplicationSection::None | ApplicationSection::Echo => None,
+    };
+    let callbacks = callbacks::problem(config).map(BuildError::Callbacks);
+    unknown.chain(refused.map(BuildError::Engine)).chain(application).chain(callbacks).collect()
+}
+
+fn unknown_backend(config: &Config, name: &BackendName) -> Option<BuildError> {
+    if config.backends.contains_key(name) {
+        return None;
+    }
+    let known = config.backends.keys().map(BackendName::as_str).collect::<Vec<_>>().join(", ");
+    Some(BuildError::UnknownBackend { name: name.clone(), known })
+}
+
+impl Dispatcher {
+    /// The dispatcher of the backends that `dispatcher.backends` names, with senders from
+    /// `engines`. It does nothing until it is [`run`](Self::run).
+    ///
+    /// # Errors
+    /// [`BuildError`] with the key and what is allowed.
+    pub fn new(
+        config: &Config,
+        broker: Arc<dyn Broker>,
+        metrics: &Metrics,
+        engines: &Engines,
+    ) -> Result<Self, BuildError> {
+        let chosen = &config.dispatcher.backends;
+        if let Some(unknown) = chosen.names().iter().find_map(|name| unknown_backend(config, name)) {
+            return Err(unknown);
+        }
+        let publisher = Publisher::new(broker.clone(), metrics.clone());
+        let topology = Arc::new(config.topology());
+        let keys = Keys::new(&config.doors);
+        let mut stations = Vec::new();
+        let rated = config.backends.values().filter(|backend| backend.definition.rate.is_some());
+        let rates = Rates { number: rated.count(), recount: Arc::default() };
+        for backend in config.backends.values().filter(|backend| chosen.contains(&backend.name)) {
+            let flow = metrics.flow(&backend.name, backend.definition.rate.is_some());
+            let gate = Gate::new(backend, settling(rates.number), rates.recount.clone(), flow);
+            let sending = metrics.sending(&backend.name);
+            if backend.definition.text.segments {
+                sending.declare_segments();
+            }
+            let station = Station {
+                name: backend.name.clone(),
+                sender: Paced::new(backend, engines.build(backend)?, sending.clone()),
+                text: backend.definition.text.clone(),
+                schedule: Schedule::new(backend, topology.clone()),
+                keys: keys.clone(),
+                publisher: publisher.clone(),
+                metrics: sending,
+                normal: QueueName::outbound(&backend.name, Lane::Normal),
+                bulk: QueueName::outbound(&backend.name, Lane::Bulk),
+            };
+            let lanes = Lanes {
+                normal: station.normal.clone(),
+                bulk: Some(station.bulk.clone()),
+                concurrency: backend.concurrency,
+                gate: Arc::new(gate),
+            };
+            stations.push((Arc::new(station), lanes));
+        }
+        let told = config.doors.call_back().then(QueueName::callbacks);
+        for queue in [QueueName::reports(), QueueName::dead()].into_iter().chain(told) {
+            metrics.declare_queue(&queue);
+        }
+        let callbacks = config.doors.call_back().then(|| {
+            let callbacks = Callbacks::new(config, topology, publisher.clone(), metrics);
+            callbacks.map(|callbacks| (Arc::new(callbacks), config.doors.callbacks.concurrency))
+        });
+        let callbacks = callbacks.transpose().map_err(BuildError::Callbacks)?;
+        let application = Application::new(config, publisher.clone(), metrics)?;
+        let (rule, patience) = (Rule::new(config.dispatcher.max_deliveries), config.shutdown.deadline.0);
+        let metrics = metrics.clone();
+        Ok(Self { stations, rates, application, callbacks, broker, publisher, metrics, rule, patience })
+    }
+
+    /// The backends that are served.
+    pub fn backends(&self) -> impl Iterator<Item = &BackendName> {
+        self.stations.iter().map(|(station, _)| &station.name)
+    }
+
+    /// Sends until `shutdown` begins, then drains: takes nothing more, hands back what is not
+    /// begun, gives what is in flight `shutdown.deadline` to finish and to be stored, hands back
+    /// the rest, and returns. The broker is still to be closed then.
+    ///
+    /// Each backend has its own task: one whose provider hangs slows no other.
+    ///
+    /// # Errors
+    /// [`RunError`]: a part ended before `shutdown` began. The others were drained.
+    pub async fn run(self, shutdown: Shutdown) -> Result<(), RunError> {
+        let (stop, stopped) = Shutdown::new();
+        let drain = Drain::new(stopped, self.patience);
+        let rated = self.stations.iter().filter(|(_, lanes)| lanes.gate.is_rated());
+        let rated = rated.map(|(_, lanes)| (lanes.normal.clone(), lanes.gate.clone())).collect();
+        let served: Vec<_> = self.stations.into_iter().map(served_backend).collect();
+        let others = self.application.map(served_application).into_iter();
+        let others = others.chain(self.callbacks.map(served_callbacks));
+        let served: Vec<_> = served.into_iter().chain(others).collect();
+        let workers = served.iter().map(|(_, worker, lanes)| (worker.clone(), lanes.gate.clone()));
+        let quarantine = Arc::new(Quarantine::new(self.rule, workers, self.publisher, self.metrics));
+        let first = quarantine.first();
+        let mut parts = JoinSet::new();
+        let mut counting = JoinSet::new();
+        counting.spawn(census(self.broker.clone(), rated, self.rates.number, self.rates.recount));
+        for (part, worker, lanes) in served {
+            spawn(&mut parts, &self.broker, &drain, part, (worker, lanes), &quarantine);
+        }
+        let (broker, part) = (self.broker, "quarantine".to_owned());
+        let of_quarantine = drain.part(&part);
+        parts.spawn(async move {
+            let ended = quarantine.run(&*broker, of_quarantine, first).await;
+            ended.map_err(|error| RunError::Broker { part, error })
+        });
+        let ended = tokio::select! {
+            () = shutdown.started() => Ok(()),
+            ended = parts.join_next(), if !parts.is_empty() => outcome(ended),
+        };
+        stop.drain();
+        let drained = drained(parts, &drain).await;
+        ended.and(drained)
+    }
+}
+
+impl fmt::Debug for Dispatcher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let backends: Vec<&BackendName> = self.backends().collect();
+        f.debug_struct("Dispatcher").field("backends", &backends).finish_non_exhaustive()
+    }
+}
+
+/// A part's name, who works in it, and on which queues.
+type Served = (String, Arc<dyn Worker>, Lanes);
+
+fn served_backend((station, lanes): (Arc<Station>, Lanes)) -> Served {
+    (station.name.to_string(), station, lanes)
+}
+
+fn served_application(application: Application) -> Served {
+    let normal = QueueName::inbound();
+    match application {
+        Application::Echo(echo) => {
+            let gate = Arc::new(Gate::always(ECHO_CONCURRENCY));
+            let lanes = Lanes { normal, bulk: None, concurrency: ECHO_CONCURRENCY, gate };
+            ("application echo".to_owned(), echo, lanes)
+        }
+        Application::Webhook(hook, concurrency, reports) => {
+            // People go first, reports never stand still.
+            let (bulk, gate) = (reports.then(QueueName::reports), Arc::new(Gate::always(concurrency)));
+            let lanes = Lanes { normal, bulk, concurrency, gate };
+            ("application webhook".to_owned(), hook, lanes)
+        }
+    }
+}
+
+fn served_callbacks((callbacks, concurrency): (Arc<Callbacks>, u16)) -> Served {
+    let gate = Arc::new(Gate::always(concurrency));
+    let lanes = Lanes { normal: QueueName::callbacks(), bulk: None, concurrency, gate };
+    ("callbacks".to_owned(), callbacks, lanes)
+}
+
+fn spawn(
+    parts: &mut JoinSet<Result<(), RunError>>,
+    broker: &Arc<dyn Broker>,
+    drain: &Drain,
+    part: String,
+    (worker, lanes): (Arc<dyn Worker>, Lanes),
+    quarantine: &Arc<Quarantine>,
+) {
+    let (broker, drain, quarantine) = (broker.clone(), drain.part(&part), quarantine.clone());
+    let queues: Arc<Vec<_>> = Arc::new(worker.queues());
+    let work = move |lane, delivery, slot| {
+        let (quarantine, worker, queues) = (quarantine.clone(), worker.clone(), queues.clone());
+        async move {
+            if let Some((_, queue)) = queues.iter().find(|(of, _)| *of == lane) {
+                quarantine.work(worker, queue, lane, delivery, slot).await;
+            }
+        }
+    };
+    parts.spawn(async move {
+        let ended = consume(&*broker, &lanes, drain, work).await;
+        ended.map_err(|error| RunError::Broker { part, error })
+    });
+}
+
+/// What the first part that ended by itself comes to.
+fn outcome(ended: Option<Result<Result<(), RunError>, tokio::task::JoinError>>) -> Result<(), RunError> {
+    match ended {
+        Some(Ok(result)) => result,
+        Some(Err(_)) => Err(RunError::Panicked),
+        None => Ok(()),
+    }
+}
+
+/// Waits for `parts`, and says now and then for what.
+async fn drained(mut parts: JoinSet<Result<(), RunError>>, drain: &Drain) -> Result<(), RunError> {
+    let mut result = Ok(());
+    let mut says = tokio::time::interval(DRAIN_SAYS);
+    loop {
+        tokio::select! {
+            ended = parts.join_next() => match ended {
+                None => return result,
+                // A broker that is closed while parts drain ends them: that is no error any more.
+                Some(Err(_)) => result = Err(RunError::Panicked),
+                Some(Ok(_)) => {}
+            },
+            _ = says.tick() => {
+                let waiting = drain.waiting();
+                if !waiting.is_empty() {
+                    let list: Vec<String> =
+                        waiting.iter().take(10).map(|(part, number)| format!("{part} {number}")).collect();
+                    let (parts, messages) = (waiting.len(), waiting.iter().map(|(_, n)| n).sum::<usize>());
+                    tracing::info!(parts, messages, waiting_for = list.join(", "), "draining");
+                }
+            }
+        }
+    }
+}

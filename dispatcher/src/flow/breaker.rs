@@ -1,0 +1,154 @@
+//! A circuit breaker: whether a provider is down, by what its last answers said.
+
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use postern_shared::config::BreakerSection;
+use std::{
+    hash::{BuildHasher, RandomState},
+    time::Duration,
+};
+use tokio::time::Instant;
+
+/// What the answer to one send says of the provider.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sign {
+    /// It works: it took a message over, or refused one for the message's own sake.
+    Up,
+    /// It does not.
+    Down,
+    /// Nothing.
+    None,
+}
+
+/// What a sign changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// It opened: nothing is sent for so long.
+    Opened(Duration),
+    /// The message that was tried failed: nothing is sent for so long.
+    StaysOpen(Duration),
+    /// It closed.
+    Closed,
+}
+
+/// A circuit breaker. Open, it lets nothing through until its pause is over, and then one message
+/// at a time until one of them has shown something.
+#[derive(Debug)]
+pub(crate) struct Breaker {
+    /// 0: it never opens.
+    failures: u32,
+    builder: ExponentialBuilder,
+    in_a_row: u32,
+    open: Option<Open>,
+}
+
+#[derive(Debug)]
+struct Open {
+    until: Instant,
+    pauses: ExponentialBackoff,
+}
+
+impl Breaker {
+    /// A closed one.
+    pub(crate) fn new(section: BreakerSection) -> Self {
+        let builder = ExponentialBuilder::new()
+            .with_min_delay(section.pause.0)
+            .with_max_delay(section.max_pause.0)
+            .with_factor(2.0)
+            .with_jitter()
+            .without_max_times();
+        Self { failures: section.failures, builder, in_a_row: 0, open: None }
+    }
+
+    /// The end of the pause; `None` while it is closed.
+    pub(crate) fn until(&self) -> Option<Instant> {
+        self.open.as_ref().map(|open| open.until)
+    }
+
+    /// Notes a sign. What was on its way when it opened changes nothing: the pause is waited for.
+    pub(crate) fn note(&mut self, sign: Sign, now: Instant) -> Option<Change> {
+        match (&mut self.open, sign) {
+            (_, Sign::None) => None,
+            (Some(open), _) if now < open.until => None,
+            (Some(open), Sign::Down) => {
+                let pause = open.pauses.next().unwrap_or_default();
+                open.until = now + pause;
+                Some(Change::StaysOpen(pause))
+            }
+            (Some(_), Sign::Up) => {
+                self.open = None;
+                self.in_a_row = 0;
+                Some(Change::Closed)
+            }
+            (None, Sign::Up) => {
+                self.in_a_row = 0;
+                None
+            }
+            (None, Sign::Down) => {
+                self.in_a_row = self.in_a_row.saturating_add(1);
+                if self.failures == 0 || self.in_a_row < self.failures {
+                    return None;
+                }
+                // Processes that lose a provider together do not ask for it together.
+                let seed = RandomState::new().hash_one(0);
+                let mut pauses = self.builder.with_jitter_seed(seed).build();
+                let pause = pauses.next().unwrap_or_default();
+                self.open = Some(Open { until: now + pause, pauses });
+                Some(Change::Opened(pause))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use postern_shared::config::Span;
+
+    fn breaker(failures: u32) -> Breaker {
+        let (pause, max_pause) = (Span(Duration::from_secs(5)), Span(Duration::from_secs(30)));
+        Breaker::new(BreakerSection { failures, pause, max_pause })
+    }
+
+    fn opened(breaker: &mut Breaker, now: Instant) -> Duration {
+        match breaker.note(Sign::Down, now) {
+            Some(Change::Opened(pause)) => pause,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn only_failures_in_a_row_open_it() {
+        let (now, mut breaker) = (Instant::now(), breaker(3));
+        for sign in [Sign::Down, Sign::Down, Sign::Up, Sign::Down, Sign::None, Sign::Down] {
+            assert_eq!(breaker.note(sign, now), None);
+        }
+        let pause = opened(&mut breaker, now);
+        assert!((5..=10).contains(&pause.as_secs()), "{pause:?}");
+        assert_eq!(breaker.until(), Some(now + pause));
+    }
+
+    #[test]
+    fn what_was_on_its_way_changes_nothing_and_the_pauses_grow_to_the_longest() {
+        let (mut now, mut breaker) = (Instant::now(), breaker(1));
+        let mut until = now + opened(&mut breaker, now);
+        assert_eq!(breaker.note(Sign::Up, now), None);
+        assert_eq!(breaker.note(Sign::Down, now), None);
+        for base in [10, 20, 30, 30, 30] {
+            now = until;
+            let Some(Change::StaysOpen(pause)) = breaker.note(Sign::Down, now) else { panic!() };
+            assert!((base..=2 * base).contains(&pause.as_secs()), "{base}: {pause:?}");
+            until = now + pause;
+        }
+        assert_eq!(breaker.note(Sign::None, until), None, "a message that showed nothing");
+        assert_eq!(breaker.note(Sign::Up, until), Some(Change::Closed));
+        assert_eq!(breaker.until(), None);
+        let pause = opened(&mut breaker, until);
+        assert!(pause.as_secs() <= 10, "it begins anew: {pause:?}");
+    }
+
+    #[test]
+    fn without_failures_it_never_opens() {
+        let mut breaker = breaker(0);
+        assert!((0..1_000).all(|_| breaker.note(Sign::Down, Instant::now()).is_none()));
+    }
+}

@@ -1,0 +1,43 @@
+//! The way of a message through the dispatcher without a socket, for counting what it costs.
+
+use crate::{
+    aftermath::aftermath, attempt::Attempt, backends::http, dispatch::log, read::read, retry::Schedule,
+};
+use jiff::Timestamp;
+use postern_shared::{
+    broker::{Envelope, QueueName},
+    config::Config,
+    message::{BackendName, Lane},
+};
+use std::sync::Arc;
+
+/// Takes the same queued message so many times from its body to what is published of it: read,
+/// made a request, the provider's answer `OK` classified, the plan, the report, the log line. How many bytes
+/// would have been published.
+///
+/// # Errors
+/// What is wrong with the configuration or the message.
+pub fn send(
+    config: &Config,
+    backend: &BackendName,
+    original: &Envelope,
+    times: usize,
+) -> Result<usize, String> {
+    let configured = config.backends.get(backend).ok_or("no such backend")?;
+    let http = http::Http::new(configured, &http::Tls::default())?;
+    let schedule = Schedule::new(configured, Arc::new(config.topology()));
+    let queue = QueueName::outbound(backend, Lane::Normal);
+    let mut published = 0;
+    for _ in 0..times {
+        let message = read(original).map_err(|malformed| malformed.to_string())?;
+        let outcomes = http.rehearse(&message).ok_or("the backend has no send table")?;
+        let now = Timestamp::now();
+        let verdicts = schedule.verdicts(&message, outcomes.into_each(message.identities.len()), now);
+        let prepared = configured.definition.text.prepare(&message.text, 0).ok();
+        let attempt = Attempt::of(&message, prepared, verdicts);
+        let messages = aftermath(original, &queue, &attempt, now);
+        log(original, &attempt);
+        published += messages.iter().map(|(_, envelope)| envelope.body.len()).sum::<usize>();
+    }
+    Ok(published)
+}

@@ -1,0 +1,22 @@
+//! The `Authorization` header.
+
+use super::client::client;
+use postern_shared::backend::send::Auth;
+use reqwest::header::{AUTHORIZATION, HeaderValue};
+use std::time::Duration;
+
+/// The `Authorization` header, hidden from whoever prints a request.
+///
+/// # Errors
+/// The key `auth`, and why it cannot be.
+pub(crate) fn authorization(auth: &Auth) -> Result<HeaderValue, String> {
+    let mut request = client(Duration::from_secs(1), None)?.get("http://localhost/");
+    request = match auth {
+        Auth::Basic { username, password } => request.basic_auth(username.expose(), Some(password.expose())),
+        Auth::Bearer(token) => request.bearer_auth(token.expose()),
+    };
+    let value = request.build().ok().and_then(|request| request.headers().get(AUTHORIZATION).cloned());
+    let mut value = value.ok_or("auth: holds characters that no header may hold, such as a line break")?;
+    value.set_sensitive(true);
+    Ok(value)
+}

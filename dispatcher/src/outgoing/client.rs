@@ -1,0 +1,88 @@
+//! The HTTP clients: of one backend, of the webhook, of the callbacks.
+
+use super::resolve::InBounds;
+use postern_shared::callback::Reach;
+use reqwest::{Client, ClientBuilder, redirect::Policy};
+use rustls::{ClientConfig, RootCertStore, crypto::CryptoProvider};
+use rustls_platform_verifier::BuilderVerifierExt;
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+/// How long an unused connection is kept. Shorter than the 30 to 75 seconds after which most
+/// servers close it: a request written into a connection that is just being closed is never
+/// answered.
+const IDLE: Duration = Duration::from_secs(20);
+
+/// How providers are recognised: by the platform's root certificates, read when they are first
+/// needed. Clones share them; a copy for each of a thousand backends would be a hundred megabytes.
+#[derive(Debug, Clone, Default)]
+pub struct Tls(Arc<OnceLock<Result<ClientConfig, String>>>);
+
+impl Tls {
+    fn for_https(&self) -> Result<ClientConfig, String> {
+        let read = || {
+            let builder =
+                ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
+            let mut config = builder?.with_platform_verifier()?.with_no_client_auth();
+            config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+            Ok(config)
+        };
+        let config = self.0.get_or_init(|| {
+            read().map_err(|error: rustls::Error| format!("the platform's root certificates: {error}"))
+        });
+        config.clone()
+    }
+}
+
+/// For URLs that need no TLS: it trusts nobody.
+fn for_http() -> Result<ClientConfig, String> {
+    let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
+    let builder = builder.map_err(|error| error.to_string())?;
+    Ok(builder.with_root_certificates(RootCertStore::empty()).with_no_client_auth())
+}
+
+/// The one crypto provider of the process, for whatever else makes TLS connections in it too.
+fn provider() -> Arc<CryptoProvider> {
+    let ring = rustls::crypto::ring::default_provider();
+    let _ = ring.clone().install_default();
+    CryptoProvider::get_default().cloned().unwrap_or_else(|| Arc::new(ring))
+}
+
+/// A client with a pool of its own: what one backend's provider does to its connections is no
+/// other's concern. It follows no redirect, keeps no cookie and ignores the environment's
+/// `HTTP_PROXY`: messages go where the configuration says and nowhere else. Without `tls`, it can
+/// make plain connections only.
+///
+/// # Errors
+/// A text for the user.
+pub(crate) fn client(timeout: Duration, tls: Option<&Tls>) -> Result<Client, String> {
+    build(builder(timeout, tls)?)
+}
+
+/// The same, for URLs that others have chosen: names lead only where `reach` says. Numbers are
+/// connected to as they are: whoever has such a URL asks [`Reach::url`] first.
+///
+/// # Errors
+/// A text for the user.
+pub(crate) fn client_in_bounds(timeout: Duration, tls: &Tls, reach: &Reach) -> Result<Client, String> {
+    build(builder(timeout, Some(tls))?.dns_resolver(Arc::new(InBounds(reach.clone()))))
+}
+
+fn build(builder: ClientBuilder) -> Result<Client, String> {
+    builder.build().map_err(|error| format!("no HTTP client can be built: {error}"))
+}
+
+fn builder(timeout: Duration, tls: Option<&Tls>) -> Result<ClientBuilder, String> {
+    Ok(Client::builder()
+        .tls_backend_preconfigured(tls.map_or_else(for_http, Tls::for_https)?)
+        .user_agent(concat!("postern/", env!("CARGO_PKG_VERSION")))
+        .redirect(Policy::none())
+        .referer(false)
+        .no_proxy()
+        .pool_idle_timeout(IDLE)
+        .tcp_keepalive(Duration::from_secs(60))
+        // Shorter than the whole: a time-out while connecting wrote nothing.
+        .connect_timeout(timeout / 2))
+}

@@ -1,0 +1,13 @@
+//! Requests to other people's servers, whoever they are: a provider, the application's webhook, a
+//! client that wants to be called back.
+//!
+//! `client` makes them and `resolve` keeps those in bounds whose address a client chose,
+//! `authorization` is the header, `answer` reads what comes back, `classify` says what it means,
+//! `redact` what of it may be told.
+
+pub(crate) mod answer;
+pub(crate) mod authorization;
+pub(crate) mod classify;
+pub(crate) mod client;
+pub(crate) mod redact;
+pub(crate) mod resolve;

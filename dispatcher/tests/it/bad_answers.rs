@@ -1,0 +1,159 @@
+//! What providers do that they should not, and what it counts as.
+
+use crate::{
+    provider::{Answer, Provider, answer},
+    setup::demo,
+};
+use postern_dispatcher::backends::{
+    Backend, Outcome,
+    http::{Http, Tls},
+};
+use postern_shared::message::{Context, Identity, MessageId};
+
+const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 21\r\n\r\n{\"id\":\"abcdefghijkl\"}";
+
+async fn send(send: &str) -> Outcome {
+    send_with(&Http::new(&demo(send), &Tls::default()).unwrap()).await
+}
+
+async fn send_with(http: &Http) -> Outcome {
+    let identities: Vec<Identity> = vec!["+15551234567".parse().unwrap()];
+    let outcomes = http.send(MessageId::new(), "pong", &identities, &Context::new()).await;
+    outcomes.into_each(1).remove(0)
+}
+
+/// `sent ID`, or class and code.
+fn told(outcome: &Outcome) -> String {
+    match outcome {
+        Ok(sent) => format!("sent {}", sent.external_id.as_deref().unwrap_or("-")),
+        Err(failure) => format!("{} {}", failure.class.as_str(), failure.code),
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_is_none_is_unknown_and_one_that_is_enough_is_sent() {
+    let table = "external_id = \"/id\"\ntimeout = \"400ms\"";
+    let body = "success = { status = [\"2xx\"], body = \"abcdefghijkl\" }";
+    let half = &OK[..OK.len() - 8];
+    for (does, more, expected) in [
+        (Answer::Raw(OK.to_owned()), "", "sent abcdefghijkl"),
+        (Answer::CloseUnread, "", "unknown no_answer"),
+        (Answer::Last(String::new()), "", "unknown no_answer"),
+        (Answer::Last("HTTP/1.1 200".to_owned()), "", "unknown no_answer"),
+        (Answer::Last("SSH-2.0-OpenSSH\r\n".to_owned()), "", "unknown no_answer"),
+        (Answer::Never, "", "unknown timeout"),
+        (Answer::Drip(OK[..12].to_owned()), "", "unknown timeout"),
+        // The status says that it was taken; what is missing is only the rest of the id.
+        (Answer::Last(half.to_owned()), "", "sent -"),
+        (Answer::Raw(half.to_owned()), "", "sent -"),
+        (Answer::Last(half.to_owned()), body, "unknown answer_cut"),
+        (Answer::Raw(half.to_owned()), body, "unknown answer_cut"),
+        (answer(200, ""), body, "transient not_accepted"),
+    ] {
+        let provider = Provider::answering(does.clone()).await;
+        let outcome = send(&format!("url = \"{}/send\"\n{table}\n{more}", provider.url)).await;
+        assert_eq!(told(&outcome), expected, "{does:?} {more}");
+        assert_eq!(provider.received().len(), 1, "{does:?}: never sent twice by itself");
+    }
+}
+
+#[tokio::test]
+async fn without_a_connection_nothing_was_written() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    for (url, detail) in
+        [(format!("http://{free}/"), "refused"), ("http://no-such-host.invalid/".to_owned(), "")]
+    {
+        let outcome = send(&format!("url = \"{url}\"\ntimeout = \"5s\"")).await;
+        assert_eq!(told(&outcome), "transient connect", "{url}");
+        let failure = outcome.unwrap_err();
+        assert!(failure.detail.contains(detail), "{failure:?}");
+    }
+    // No TLS there: the handshake fails.
+    let provider = Provider::answering(Answer::Last(OK.to_owned())).await;
+    let outcome = send(&format!("url = \"{}/\"", provider.url.replace("http:", "https:"))).await;
+    assert_eq!(told(&outcome), "transient connect");
+    assert!(provider.received().is_empty());
+}
+
+#[tokio::test]
+async fn a_connection_that_takes_too_long_wrote_nothing() {
+    // A listener whose queue is full takes no more connections.
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut held = Vec::new();
+    while let Ok(Ok(stream)) =
+        tokio::time::timeout(std::time::Duration::from_millis(300), tokio::net::TcpStream::connect(address))
+            .await
+    {
+        held.push(stream);
+        assert!(held.len() < 100, "the system takes any number of connections");
+    }
+    let outcome = send(&format!("url = \"http://{address}/\"\ntimeout = \"600ms\"")).await;
+    assert_eq!(told(&outcome), "transient connect");
+}
+
+#[tokio::test]
+async fn a_pooled_connection_that_was_closed_meanwhile_is_replaced() {
+    let provider = Provider::answering(Answer::Last(OK.to_owned())).await;
+    let http = Http::new(&demo(&format!("url = \"{}/\"", provider.url)), &Tls::default()).unwrap();
+    for _ in 0..20 {
+        let outcome = send_with(&http).await;
+        assert!(
+            ["sent -", "unknown no_answer"].contains(&told(&outcome).as_str()),
+            "the close may overtake the next request, and then nobody knows: {outcome:?}"
+        );
+        // Until the client has seen the close.
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    assert!(provider.connections() >= 20);
+    let kept = Provider::answering(Answer::Raw(OK.to_owned())).await;
+    let http = Http::new(&demo(&format!("url = \"{}/\"", kept.url)), &Tls::default()).unwrap();
+    for _ in 0..5 {
+        assert_eq!(told(&send_with(&http).await), "sent -");
+    }
+    assert_eq!(kept.connections(), 1);
+}
+
+#[tokio::test]
+async fn a_flood_is_not_read_to_its_end() {
+    let flood = "x".repeat(70_000_000);
+    let text = format!("HTTP/1.1 400 X\r\nContent-Length: {}\r\n\r\n{flood}", flood.len());
+    let provider = Provider::answering(Answer::Raw(text)).await;
+    let outcome = send(&format!("url = \"{}/\"", provider.url)).await;
+    assert_eq!(told(&outcome), "permanent http_400");
+    assert_eq!(outcome.unwrap_err().detail.chars().count(), 201);
+}
+
+#[tokio::test]
+async fn a_redirect_is_not_followed() {
+    let elsewhere = Provider::answering(answer(200, "")).await;
+    let location = elsewhere.url.clone();
+    let moved = format!("HTTP/1.1 307 X\r\nLocation: {location}/\r\nContent-Length: 0\r\n\r\n");
+    let provider = Provider::answering(Answer::Raw(moved)).await;
+    let outcome = send(&format!("url = \"{}/\"", provider.url)).await;
+    assert_eq!(told(&outcome), "config http_307");
+    assert!(elsewhere.received().is_empty());
+}
+
+#[tokio::test]
+async fn what_the_provider_echoes_holds_none_of_our_secrets() {
+    let provider =
+        Provider::start(|request| answer(400, &format!("{}\n{:?}", request.line, request.headers))).await;
+    let outcome = send(&format!(
+        "url = \"{}/\"\nquery = {{ key = \"sesame street\", pin = \"{{{{ settings.pin }}}}\" }}\n\
+         auth = {{ basic = {{ username = \"user-of-ours\", password = \"hush-hush\" }} }}\n\
+         [backends.demo.settings]\npin = \"p&q=r/s\"",
+        provider.url
+    ))
+    .await;
+    let detail = outcome.unwrap_err().detail;
+    let request = &provider.received()[0];
+    let token = request.header("authorization").unwrap().strip_prefix("Basic ").unwrap().to_owned();
+    assert!(request.line.contains("sesame+street") && request.line.contains("p%26q%3Dr%2Fs"), "{request:?}");
+    for secret in ["sesame", "p%26q", "hush", &token] {
+        assert!(!detail.contains(secret), "{secret} in {detail}");
+    }
+    assert!(detail.contains("[REDACTED]") && !detail.contains('\n'), "{detail}");
+}

@@ -1,0 +1,78 @@
+//! The drain: what is in flight finishes, the rest goes back, nothing is lost.
+
+use crate::{
+    provider::{Answer, Provider, answer},
+    setup::{Running, message, until},
+};
+use postern_dispatcher::backends::Engines;
+use postern_shared::message::Lane;
+use std::{sync::Arc, time::Instant};
+use tokio::sync::Semaphore;
+
+const OK: &str = "HTTP/1.1 200 X\r\nContent-Length: 0\r\n\r\n";
+
+fn config(provider: &Provider, deadline: &str) -> String {
+    format!(
+        "[shutdown]\ndeadline = \"{deadline}\"\n[backends.demo]\ntype = \"http\"\nconcurrency = 2\n\
+         [backends.demo.send]\nurl = \"{}/send\"\nform = {{ to = \"{{{{ identity }}}}\" }}\n",
+        provider.url
+    )
+}
+
+#[tokio::test]
+async fn what_is_in_flight_finishes_and_what_is_not_begun_goes_back_first() {
+    let gate = Arc::new(Semaphore::new(0));
+    let provider = Provider::answering(Answer::Gated(gate.clone(), OK.to_owned())).await;
+    let running = Running::start(&config(&provider, "20s"), &Engines::builtin());
+    for n in 0..7 {
+        running.queue("demo", Lane::Normal, message(&[&n.to_string()])).await;
+    }
+    until("two in flight, two waiting", || provider.received().len() == 2 && running.broker.leased() == 4)
+        .await;
+    running.drain();
+    until("a hand-back", || running.broker.leased() == 2).await;
+    assert_eq!(running.broker.waiting("postern.outbound.demo").len(), 5);
+    gate.add_permits(100);
+    let broker = running.ended().await;
+    assert_eq!(broker.waiting("postern.reports").len(), 2);
+    assert_eq!(broker.waiting("postern.outbound.demo").len(), 5);
+    assert_eq!((broker.leased(), provider.received().len()), (0, 2));
+}
+
+#[tokio::test]
+async fn at_the_deadline_the_rest_goes_back() {
+    let provider = Provider::answering(Answer::Never).await;
+    let running = Running::start(&config(&provider, "300ms"), &Engines::builtin());
+    running.queue("demo", Lane::Bulk, message(&["1"])).await;
+    until("a request", || !provider.received().is_empty()).await;
+    let (begun, metrics) = (Instant::now(), running.metrics.clone());
+    let broker = running.stop().await;
+    assert!(begun.elapsed().as_millis() >= 300 && begun.elapsed().as_secs() < 5, "{:?}", begun.elapsed());
+    assert_eq!(broker.waiting("postern.outbound.demo.bulk").len(), 1);
+    assert_eq!((broker.leased(), broker.waiting("postern.reports").len()), (0, 0));
+    assert!(metrics.text().contains("postern_dispatch_in_flight{backend=\"demo\"} 0"));
+}
+
+#[tokio::test]
+async fn what_cannot_be_stored_until_the_deadline_goes_back() {
+    let provider = Provider::answering(answer(200, "")).await;
+    let running = Running::start(&config(&provider, "300ms"), &Engines::builtin());
+    running.queue("demo", Lane::Normal, message(&["1"])).await;
+    running.broker.fail_publishes(usize::MAX);
+    until("a request", || !provider.received().is_empty()).await;
+    let broker = running.stop().await;
+    assert_eq!(broker.waiting("postern.outbound.demo").len(), 1);
+    assert_eq!((broker.leased(), provider.received().len()), (0, 1));
+}
+
+#[tokio::test]
+async fn an_idle_dispatcher_ends_at_once() {
+    let provider = Provider::answering(answer(200, "")).await;
+    let running = Running::start(&config(&provider, "20s"), &Engines::builtin());
+    running.queue("demo", Lane::Normal, message(&["1"])).await;
+    running.reports(1).await;
+    running.idle().await;
+    let begun = Instant::now();
+    running.stop().await;
+    assert!(begun.elapsed().as_secs() < 5);
+}

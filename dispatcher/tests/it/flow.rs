@@ -1,0 +1,247 @@
+//! What holds messages back: the rate, the circuit breaker, a provider that asks for less.
+
+use crate::{
+    memory::MemoryBroker,
+    provider::{Answer, Provider, answer},
+    setup::{Custom, Running, message, retries, states, until},
+};
+use postern_dispatcher::backends::{Engines, Outcomes, Sent};
+use postern_shared::{
+    broker::{Address, Broker, Envelope},
+    error::Failure,
+    message::{Lane, State},
+};
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+fn to(provider: &Provider, backend: &str, send: &str) -> String {
+    format!(
+        "[backends.demo]\ntype = \"http\"\n{backend}\n[backends.demo.send]\nurl = \"{}/send\"\n\
+         form = {{ to = \"{{{{ identity }}}}\" }}\n{send}",
+        provider.url
+    )
+}
+
+async fn queued(messages: impl IntoIterator<Item = (Lane, String)>) -> MemoryBroker {
+    let broker = MemoryBroker::new();
+    let address = |lane| Address::Outbound("demo".parse().unwrap(), lane);
+    let envelope = |body: String| Envelope { body: body.into(), ..Envelope::default() };
+    let messages = messages.into_iter().map(|(lane, body)| (address(lane), envelope(body)));
+    broker.publish(messages.collect()).await.unwrap();
+    broker
+}
+
+fn value(running: &Running, line: &str) -> f64 {
+    let text = running.metrics.text();
+    let found = text.lines().find_map(|found| found.strip_prefix(line)?.trim().parse().ok());
+    found.unwrap_or_else(|| panic!("{line} is not in\n{text}"))
+}
+
+#[tokio::test]
+async fn a_provider_that_is_down_costs_a_few_attempts_and_not_one_of_each_message() {
+    let up = Arc::new(AtomicBool::new(false));
+    let is_up = up.clone();
+    let provider =
+        Provider::start(move |_| answer(if is_up.load(Ordering::SeqCst) { 200 } else { 503 }, "")).await;
+    let broker = queued((0..200).map(|n| (Lane::Normal, message(&[&n.to_string()])))).await;
+    let own = "concurrency = 4\nbreaker = { failures = 6, pause = \"300ms\", max_pause = \"1s\" }";
+    let running = Running::on(broker, &to(&provider, own, ""), &Engines::builtin());
+    until("open", || value(&running, "postern_breaker_open{backend=\"demo\"}") > 0.0).await;
+    // What was prefetched is in the queue again, where others could take it.
+    until("hand-back", || running.broker.waiting("postern.outbound.demo").len() >= 185).await;
+    let paused = running.metrics.paused();
+    assert!(paused[0].1.contains("http_503"), "{paused:?}");
+    until("probes", || provider.received().len() >= 13).await;
+    let burnt = running.broker.delayed().len();
+    let sent_again = retries(&running.broker);
+    let counted = sent_again.iter().filter(|(_, message)| message.attempt == 2).count();
+    assert!((6..=9).contains(&counted), "{counted} attempts were burnt");
+    assert!(
+        sent_again.iter().any(|(_, message)| (message.attempt, message.postponed) == (1, 1)),
+        "one that was only tried"
+    );
+    assert_eq!(value(&running, "postern_breaker_opened_total{backend=\"demo\"}"), 1.0);
+    up.store(true, Ordering::SeqCst);
+    until("closed", || value(&running, "postern_breaker_open{backend=\"demo\"}") == 0.0).await;
+    until("all sent", || {
+        running.broker.pass_delays();
+        let sent = "postern_dispatch_messages_total{backend=\"demo\",outcome=\"sent\"}";
+        value(&running, sent) == 200.0
+    })
+    .await;
+    assert!(running.metrics.paused().is_empty() && burnt < 30);
+    let broker = running.stop().await;
+    assert!(broker.waiting("postern.dead").is_empty());
+}
+
+#[tokio::test]
+async fn failures_of_a_messages_own_never_stop_the_others() {
+    let provider = Provider::start(|request| match request.body.as_str() {
+        "to=bad" => answer(400, ""),
+        "to=config" => answer(401, ""),
+        _ => answer(200, ""),
+    })
+    .await;
+    let running = Running::start(&to(&provider, "breaker = { failures = 1 }", ""), &Engines::builtin());
+    for _ in 0..20 {
+        running.queue("demo", Lane::Normal, message(&["bad"])).await;
+        running.queue("demo", Lane::Normal, message(&["config"])).await;
+    }
+    running.queue("demo", Lane::Normal, message(&["good"])).await;
+    running.reports(41).await;
+    assert_eq!(value(&running, "postern_breaker_opened_total{backend=\"demo\"}"), 0.0);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_breaker_can_be_switched_off() {
+    let provider = Provider::answering(answer(503, "")).await;
+    let own = "breaker = { failures = 0 }\n[backends.demo.retry]\ndelays = []";
+    let running = Running::start(&to(&provider, own, ""), &Engines::builtin());
+    for n in 0..50 {
+        running.queue("demo", Lane::Normal, message(&[&n.to_string()])).await;
+    }
+    running.dead(50).await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_message_that_its_provider_puts_off_keeps_its_attempt_and_only_those_wait_who_must() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let first = asked.clone();
+    let provider = Provider::start(move |request| match request.body.as_str() {
+        "to=late" if first.fetch_add(1, Ordering::SeqCst) == 0 => {
+            Answer::Raw("HTTP/1.1 429 X\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n".to_owned())
+        }
+        _ => answer(200, ""),
+    })
+    .await;
+    let running =
+        Running::start(&to(&provider, "[backends.demo.retry]\ndelays = []", ""), &Engines::builtin());
+    let begun = Instant::now();
+    running.queue("demo", Lane::Normal, message(&["soon", "late"])).await;
+    let report = running.reports(1).await.remove(0);
+    assert_eq!(states(&report), [("soon", State::Sent), ("late", State::Retrying)]);
+    until("retry", || running.broker.delayed().len() == 1).await;
+    let (address, retry) = retries(&running.broker).remove(0);
+    assert!(matches!(address, Address::Later { delay, .. } if delay == Duration::from_secs(1)));
+    assert_eq!((retry.attempt, retry.postponed, retry.identities.len()), (1, 1, 1));
+    // Meanwhile nothing is sent to anyone.
+    running.queue("demo", Lane::Normal, message(&["other"])).await;
+    running.reports(2).await;
+    assert!(begun.elapsed() >= Duration::from_secs(1), "{:?}", begun.elapsed());
+    running.broker.pass_delays();
+    let report = running.reports(3).await.remove(2);
+    assert_eq!((states(&report), report.attempt), (vec![("late", State::Sent)], 1));
+    assert_eq!(value(&running, "postern_throttled_total{backend=\"demo\"}"), 1.0);
+    running.stop().await;
+}
+
+/// Who was sent to, and when.
+type Order = Arc<Mutex<Vec<(Instant, String)>>>;
+
+/// An engine that notes it.
+fn noting() -> (Engines, Order) {
+    let order = Order::default();
+    let noted = order.clone();
+    let engines = Engines::builtin().with("custom", move |_| {
+        let noted = noted.clone();
+        Ok(Custom(move |identities: Vec<String>| {
+            let now = Instant::now();
+            noted.lock().unwrap().extend(identities.into_iter().map(|identity| (now, identity)));
+            async { Outcomes::every(Ok(Sent::without_id())) }
+        }))
+    });
+    (engines.unwrap(), order)
+}
+
+#[tokio::test]
+async fn a_code_does_not_wait_behind_a_campaign_whose_messages_have_many_recipients() {
+    let (engines, order) = noting();
+    let campaign = message(&["bulk"; 500]);
+    let broker = queued((0..10).map(|_| (Lane::Bulk, campaign.clone()))).await;
+    let text = "[backends.demo]\ntype = \"custom\"\nconcurrency = 2\nrate = \"100/s\"";
+    let running = Running::on(broker, text, &engines);
+    until("the campaign", || order.lock().unwrap().len() > 20).await;
+    for n in 1..=3 {
+        let before = order.lock().unwrap().len();
+        running.queue("demo", Lane::Normal, message(&["code"])).await;
+        until("code", || order.lock().unwrap().iter().filter(|(_, to)| to == "code").count() == n).await;
+        let order = order.lock().unwrap();
+        let place = order.iter().rposition(|(_, to)| to == "code").unwrap();
+        assert!(place - before < 50, "{} of the campaign went before it", place - before);
+    }
+    // What it cannot finish in the drain it does not send again.
+    let sent = order.lock().unwrap().len();
+    assert!(sent < 1_000, "{sent} at 100/s");
+    running.drain();
+    drop(running);
+}
+
+#[tokio::test]
+async fn waiting_for_the_rate_is_not_counted_as_sending_and_keeps_little_in_hand() {
+    let (engines, order) = noting();
+    let broker = queued((0..400).map(|n| (Lane::Normal, message(&[&n.to_string()])))).await;
+    let text = "[backends.demo]\ntype = \"custom\"\nrate = \"4/s\"\nconcurrency = 64";
+    let running = Running::on(broker, text, &engines);
+    until("six", || order.lock().unwrap().len() >= 6).await;
+    assert!(running.broker.leased() <= 41, "what goes out in ten seconds: {}", running.broker.leased());
+    assert_eq!(value(&running, "postern_dispatch_in_flight{backend=\"demo\"}"), 0.0);
+    let sending = value(&running, "postern_send_duration_seconds_sum{backend=\"demo\"}");
+    assert!(sending < 1.0, "{sending} s of sending, the rest was waiting");
+    assert!(value(&running, "postern_rate_wait_seconds_sum{backend=\"demo\"}") > 0.5);
+    assert_eq!(value(&running, "postern_rate_share{backend=\"demo\"}"), 4.0);
+    let order = order.lock().unwrap().clone();
+    let took = order[5].0 - order[0].0;
+    assert!(took >= Duration::from_millis(1_100), "six at 4/s: {took:?}");
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn segments_and_requests_are_counted_where_the_provider_counts_them() {
+    let provider = Provider::answering(answer(200, "")).await;
+    let long = serde_json::json!({"backend": "demo", "identities": ["1"], "text": "x".repeat(400)});
+    for (rate, least) in [("segments", 1_100), ("messages", 300)] {
+        let broker = queued((0..5).map(|_| (Lane::Normal, long.to_string()))).await;
+        let own = format!("rate = {{ limit = \"10/s\", burst = 1, count = \"{rate}\" }}");
+        let running = Running::on(broker, &to(&provider, &own, ""), &Engines::builtin());
+        until("first", || {
+            value(&running, "postern_dispatch_messages_total{backend=\"demo\",outcome=\"sent\"}") >= 1.0
+        })
+        .await;
+        let begun = Instant::now();
+        running.reports(5).await;
+        let took = begun.elapsed();
+        assert!(took >= Duration::from_millis(least), "{rate}: {took:?}");
+        running.stop().await;
+    }
+    // Three requests for 25 recipients, though each recipient is counted.
+    let list = "recipients = \"joined\"\nbatch = 10";
+    let running = Running::start(&to(&provider, "rate = \"500/s\"", list), &Engines::builtin());
+    let before = provider.received().len();
+    running.queue("demo", Lane::Normal, message(&["1"; 25])).await;
+    running.reports(1).await;
+    assert_eq!(provider.received().len() - before, 3);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_sender_of_ones_own_can_say_that_its_provider_is_down() {
+    let engines = Engines::builtin()
+        .with("custom", |_| {
+            Ok(Custom(async |_| Outcomes::every(Err(Failure::transient("down", "the line is dead")))))
+        })
+        .unwrap();
+    let text = "[backends.demo]\ntype = \"custom\"\nbreaker = { failures = 2, pause = \"1m\" }";
+    let running = Running::start(text, &engines);
+    for _ in 0..2 {
+        running.queue("demo", Lane::Normal, message(&["1"])).await;
+    }
+    until("open", || value(&running, "postern_breaker_open{backend=\"demo\"}") > 0.0).await;
+    running.stop().await;
+}

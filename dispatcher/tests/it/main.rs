@@ -1,0 +1,17 @@
+//! The dispatcher between a broker in memory and a provider on loopback.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod bad_answers;
+mod consumer_loop;
+mod drains;
+mod echo;
+mod flow;
+mod logs;
+mod memory;
+mod program;
+mod provider;
+mod quarantine;
+mod requests;
+mod setup;
+mod webhook;

@@ -1,0 +1,176 @@
+//! A broker in memory: queues, leases, delays that pass when the test says so, failures on demand.
+
+use async_trait::async_trait;
+use postern_shared::broker::{
+    Address, Broker, BrokerError, Consumer, Depth, Envelope, QueueName, Status, Verdict, subscription,
+};
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard},
+};
+use tokio::sync::{Notify, watch};
+
+#[derive(Debug, Default)]
+struct State {
+    /// With how often each was handed back.
+    queues: BTreeMap<String, VecDeque<(Envelope, u32)>>,
+    delayed: Vec<(Address, Envelope)>,
+    leased: usize,
+    failures: usize,
+    attempts: usize,
+    closed: bool,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct MemoryBroker {
+    state: Arc<Mutex<State>>,
+    changed: Arc<Notify>,
+    status: watch::Sender<Status>,
+}
+
+impl MemoryBroker {
+    pub(crate) fn new() -> Self {
+        Self { state: Arc::default(), changed: Arc::default(), status: watch::channel(Status::Ready).0 }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+
+    /// The next so many publishes fail.
+    pub(crate) fn fail_publishes(&self, number: usize) {
+        self.state().failures = number;
+    }
+
+    /// How often anything was to be published.
+    pub(crate) fn publish_attempts(&self) -> usize {
+        self.state().attempts
+    }
+
+    /// What waits in `queue`, without what is leased.
+    pub(crate) fn waiting(&self, queue: &str) -> Vec<Envelope> {
+        let state = self.state();
+        state
+            .queues
+            .get(queue)
+            .map(|queue| queue.iter().map(|(e, _)| e.clone()).collect())
+            .unwrap_or_default()
+    }
+
+    /// Throws away what waits in `queue`.
+    pub(crate) fn clear(&self, queue: &str) {
+        self.state().queues.remove(queue);
+    }
+
+    /// What waits for a delay to pass.
+    pub(crate) fn delayed(&self) -> Vec<(Address, Envelope)> {
+        self.state().delayed.clone()
+    }
+
+    /// Lets every delay pass.
+    pub(crate) fn pass_delays(&self) {
+        let mut state = self.state();
+        for (address, envelope) in std::mem::take(&mut state.delayed) {
+            state.queues.entry(address.queue().to_string()).or_default().push_back((envelope, 0));
+        }
+        drop(state);
+        self.changed.notify_waiters();
+    }
+
+    /// Puts a message into `queue` that came back so often.
+    pub(crate) fn put_returned(&self, queue: &str, envelope: Envelope, returned: u32) {
+        self.state().queues.entry(queue.to_owned()).or_default().push_back((envelope, returned));
+        self.changed.notify_waiters();
+    }
+
+    /// How many deliveries are neither acknowledged nor handed back.
+    pub(crate) fn leased(&self) -> usize {
+        self.state().leased
+    }
+
+    async fn feed(self, queue: String, prefetch: u16, mut feed: postern_shared::broker::Feed) {
+        let mut leases: HashMap<u64, (Envelope, u32)> = HashMap::new();
+        let (mut tag, mut stopped) = (0, false);
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            while !stopped && leases.len() < usize::from(prefetch) && feed.has_room() {
+                let Some((envelope, returned)) = self.lease(&queue) else { break };
+                tag += 1;
+                leases.insert(tag, (envelope.clone(), returned));
+                // One that cannot be handed over is released through `settlements`.
+                let _ = feed.deliver(tag, envelope, returned > 0, returned);
+            }
+            if stopped && leases.is_empty() {
+                let _ = feed.finished.send(());
+                return;
+            }
+            tokio::select! {
+                _ = &mut feed.stopped, if !stopped => stopped = true,
+                () = changed => {}
+                Some(settlement) = feed.settlements.recv() => {
+                    let (envelope, returned) = leases.remove(&settlement.tag).unwrap();
+                    let mut state = self.state();
+                    state.leased -= 1;
+                    if settlement.verdict == Verdict::Release {
+                        state.queues.entry(queue.clone()).or_default().push_front((envelope, returned + 1));
+                    }
+                }
+            }
+        }
+    }
+
+    fn lease(&self, queue: &str) -> Option<(Envelope, u32)> {
+        let mut state = self.state();
+        let next = state.queues.get_mut(queue)?.pop_front()?;
+        state.leased += 1;
+        Some(next)
+    }
+}
+
+#[async_trait]
+impl Broker for MemoryBroker {
+    async fn publish(&self, messages: Vec<(Address, Envelope)>) -> Result<(), BrokerError> {
+        let mut state = self.state();
+        state.attempts += 1;
+        if state.closed {
+            return Err(BrokerError::Closed);
+        }
+        if state.failures > 0 {
+            state.failures -= 1;
+            return Err(BrokerError::Blocked("the test says so".to_owned()));
+        }
+        for (address, envelope) in messages {
+            if let Address::Later { .. } = address {
+                state.delayed.push((address, envelope));
+            } else {
+                state.queues.entry(address.queue().to_string()).or_default().push_back((envelope, 0));
+            }
+        }
+        drop(state);
+        self.changed.notify_waiters();
+        Ok(())
+    }
+
+    async fn consume(&self, queue: &QueueName, prefetch: u16) -> Result<Consumer, BrokerError> {
+        if self.state().closed {
+            return Err(BrokerError::Closed);
+        }
+        let (consumer, feed) = subscription(queue.clone(), prefetch);
+        tokio::spawn(self.clone().feed(queue.to_string(), prefetch, feed));
+        Ok(consumer)
+    }
+
+    async fn depth(&self, queue: &QueueName) -> Result<Depth, BrokerError> {
+        Ok(Depth { ready: self.waiting(queue.as_str()).len() as u64, consumers: 0 })
+    }
+
+    fn status(&self) -> watch::Receiver<Status> {
+        self.status.subscribe()
+    }
+
+    async fn close(&self) {
+        self.state().closed = true;
+    }
+}

@@ -1,0 +1,152 @@
+//! A dispatcher for a test: a configuration, the broker in memory, and a way to end it.
+
+use crate::memory::MemoryBroker;
+use postern_dispatcher::{
+    Dispatcher, RunError,
+    backends::{Backend, Engines, Outcomes},
+};
+use postern_shared::{
+    backend::BackendConfig,
+    broker::{Address, Broker, Envelope},
+    config::{Catalogue, Config},
+    message::{Lane, Outbound, Report, State},
+    metrics::Metrics,
+    shutdown::{Shutdown, Trigger},
+};
+use std::{sync::Arc, time::Duration};
+use tokio::task::JoinHandle;
+
+/// Reads a configuration that may use the type `custom`.
+pub(crate) fn config(text: &str) -> Config {
+    let mut catalogue = Catalogue::builtin();
+    catalogue.add_type("custom").unwrap();
+    Config::parse("test", Some(text), [], &catalogue).unwrap()
+}
+
+/// The backend `demo` with `send` as its send table.
+pub(crate) fn demo(send: &str) -> BackendConfig {
+    let text = format!("[backends.demo]\ntype = \"http\"\n[backends.demo.send]\n{send}\n");
+    config(&text).backends.into_values().next().unwrap()
+}
+
+/// A sender that does what a function says.
+pub(crate) struct Custom<F>(pub(crate) F);
+
+#[async_trait::async_trait]
+impl<F, T> Backend for Custom<F>
+where
+    F: Fn(Vec<String>) -> T + Send + Sync,
+    T: Future<Output = Outcomes> + Send,
+{
+    async fn send(
+        &self,
+        _: postern_shared::message::MessageId,
+        _: &str,
+        identities: &[postern_shared::message::Identity],
+        _: &postern_shared::message::Context,
+    ) -> Outcomes {
+        (self.0)(identities.iter().map(|identity| identity.as_str().to_owned()).collect()).await
+    }
+
+    fn deadline(&self, _: usize) -> Duration {
+        Duration::from_millis(300)
+    }
+}
+
+/// A dispatcher that runs.
+pub(crate) struct Running {
+    pub(crate) broker: MemoryBroker,
+    pub(crate) metrics: Metrics,
+    trigger: Trigger,
+    task: JoinHandle<Result<(), RunError>>,
+}
+
+impl Running {
+    pub(crate) fn start(text: &str, engines: &Engines) -> Self {
+        Self::on(MemoryBroker::new(), text, engines)
+    }
+
+    pub(crate) fn on(broker: MemoryBroker, text: &str, engines: &Engines) -> Self {
+        let metrics = Metrics::new("test", "0").unwrap();
+        let shared: Arc<dyn Broker> = Arc::new(broker.clone());
+        let dispatcher = Dispatcher::new(&config(text), shared, &metrics, engines).unwrap();
+        let (trigger, shutdown) = Shutdown::new();
+        let task = tokio::spawn(dispatcher.run(shutdown));
+        Self { broker, metrics, trigger, task }
+    }
+
+    /// Queues `body` for `backend`.
+    pub(crate) async fn queue(&self, backend: &str, lane: Lane, body: impl Into<String>) {
+        let envelope = Envelope { body: body.into().into(), ..Envelope::default() };
+        self.queue_envelope(backend, lane, envelope).await;
+    }
+
+    pub(crate) async fn queue_envelope(&self, backend: &str, lane: Lane, envelope: Envelope) {
+        let address = Address::Outbound(backend.parse().unwrap(), lane);
+        self.broker.publish(vec![(address, envelope)]).await.unwrap();
+    }
+
+    /// Waits until there are so many reports, and takes a look at them.
+    pub(crate) async fn reports(&self, number: usize) -> Vec<Report> {
+        until("reports", || self.broker.waiting("postern.reports").len() >= number).await;
+        let reports = self.broker.waiting("postern.reports");
+        reports.iter().map(|envelope| Report::from_json(&envelope.body).unwrap()).collect()
+    }
+
+    /// Waits until there are so many dead letters.
+    pub(crate) async fn dead(&self, number: usize) -> Vec<Envelope> {
+        until("dead letters", || self.broker.waiting("postern.dead").len() >= number).await;
+        self.broker.waiting("postern.dead")
+    }
+
+    /// Waits until nothing is in hand.
+    pub(crate) async fn idle(&self) {
+        until("idleness", || self.broker.leased() == 0).await;
+    }
+
+    pub(crate) fn drain(&self) {
+        self.trigger.drain();
+    }
+
+    /// Drains, and waits for the end.
+    pub(crate) async fn stop(self) -> MemoryBroker {
+        self.drain();
+        self.ended().await
+    }
+
+    pub(crate) async fn ended(self) -> MemoryBroker {
+        tokio::time::timeout(Duration::from_secs(20), self.task).await.unwrap().unwrap().unwrap();
+        self.broker
+    }
+}
+
+/// A message for `demo` to `identities`.
+pub(crate) fn message(identities: &[&str]) -> String {
+    serde_json::json!({"backend": "demo", "identities": identities, "text": "pong"}).to_string()
+}
+
+/// The retries that wait, as messages.
+pub(crate) fn retries(broker: &MemoryBroker) -> Vec<(Address, Outbound)> {
+    let read =
+        |(address, envelope): (Address, Envelope)| (address, Outbound::from_json(&envelope.body).unwrap());
+    broker.delayed().into_iter().map(read).collect()
+}
+
+/// The states of a report, by identity.
+pub(crate) fn states(report: &Report) -> Vec<(&str, State)> {
+    report
+        .recipients
+        .iter()
+        .map(|recipient| (recipient.identity.as_ref().unwrap().as_str(), recipient.state))
+        .collect()
+}
+
+/// Waits until `condition` holds.
+pub(crate) async fn until(what: &str, condition: impl Fn() -> bool) {
+    let wait = async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(15), wait).await.unwrap_or_else(|_| panic!("no {what}"));
+}
