@@ -1,0 +1,72 @@
+//! What a person sees.
+
+use postern_shared::{
+    dead::{Done, Listing, Summary},
+    program::Exit,
+};
+use serde_json::Value;
+use std::fmt::Write as _;
+
+const COLUMNS: [&str; 7] = ["ID", "BACKEND", "CLASS", "CODE", "ATTEMPTS", "AT", "RECIPIENTS"];
+
+/// A table.
+pub(super) fn list(listing: &Listing<Summary>) -> String {
+    let mut rows = vec![COLUMNS.map(str::to_owned)];
+    rows.extend(listing.letters.iter().map(row));
+    let mut widths = [0; COLUMNS.len()];
+    for row in &rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let mut text = String::new();
+    for row in &rows {
+        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
+        let _ = writeln!(text, "{}", cells.collect::<Vec<_>>().join("  ").trim_end());
+    }
+    let _ = writeln!(text, "{} of {} waiting", listing.letters.len(), listing.waiting);
+    if listing.more {
+        let _ = writeln!(text, "there are more: --limit NUMBER");
+    }
+    text
+}
+
+fn row(letter: &Summary) -> [String; 7] {
+    let text = |value: &Option<String>| value.as_ref().map_or_else(|| "-".to_owned(), |text| plain(text));
+    let number = |value: Option<i64>| value.map_or_else(|| "-".to_owned(), |number| number.to_string());
+    [
+        text(&letter.id),
+        text(&letter.backend),
+        text(&letter.class),
+        text(&letter.code),
+        number(letter.attempts),
+        text(&letter.at),
+        number(letter.recipients.and_then(|number| i64::try_from(number).ok())),
+    ]
+}
+
+/// Whoever publishes may choose an id: nothing of it moves the terminal's cursor.
+fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+/// Each message whole, as JSON.
+pub(super) fn show(listing: &Listing<Value>) -> Result<String, Exit> {
+    let mut text = String::new();
+    for letter in &listing.letters {
+        text += &serde_json::to_string_pretty(letter)?;
+        text.push('\n');
+    }
+    Ok(text)
+}
+
+/// What was done.
+pub(super) fn done(done: &Done, what: &str) -> String {
+    let would = if done.dry_run { "would be " } else { "" };
+    let mut text = format!("{} of {} waiting {would}{what}\n", done.done, done.waiting);
+    for stays in &done.stay {
+        let id = stays.id.as_deref().map_or_else(|| "one without an id".to_owned(), plain);
+        let _ = writeln!(text, "stays: {id}: {}", plain(&stays.why));
+    }
+    text
+}

@@ -1,0 +1,86 @@
+//! What the program says on stdout: where it is, and what to try.
+
+use postern_shared::{
+    backend::{BackendConfig, auth::ReceiveAuth, receive::Method},
+    config::Config,
+    program::Arguments,
+};
+use std::{
+    fmt::Write as _,
+    io::{self, Write as _},
+    net::SocketAddr,
+};
+
+/// Where the gateway is reached.
+pub(crate) struct Addresses {
+    pub(crate) providers: SocketAddr,
+    pub(crate) applications: SocketAddr,
+    pub(crate) admin: SocketAddr,
+}
+
+/// What a started gateway says.
+pub(crate) fn ready(version: &str, addresses: &Addresses, config: &Config) -> String {
+    let Addresses { providers, applications, admin } = addresses;
+    let name = |backend: &BackendConfig| backend.name.to_string();
+    let names: Vec<_> = config.backends.values().map(name).collect();
+    let shown = match &names[..] {
+        [one] => one.clone(),
+        [] => "NAME (none is configured yet)".to_owned(),
+        many if many.len() <= 8 => format!("{{{}}}", many.join(",")),
+        many => format!("NAME ({} are configured)", many.len()),
+    };
+    // The part before the colon: what follows may hold a password.
+    let broker = match config.broker.url.expose().split_once(':') {
+        Some(("embedded", folder)) => format!("embedded:{folder}"),
+        _ => "RabbitMQ".to_owned(),
+    };
+    let scheme = |tls: bool| if tls { "https" } else { "http" };
+    let public = scheme(config.ingress.tls.is_some());
+    let api = if config.api.listen.is_some() { scheme(config.api.tls.is_some()) } else { public };
+    let operations = scheme(config.admin.tls.is_some());
+    let mut text = format!(
+        "Postern {version} is ready.\n\
+         \x20 providers    {public}://{providers}/backends/{shown}\n\
+         \x20 your apps    {api}://{applications}/v1/messages\n\
+         \x20 operations   {operations}://{admin}/metrics, /livez, /readyz\n\
+         \x20 messages     {broker}\n"
+    );
+    let plain = |backend: &&BackendConfig| {
+        let receive = &backend.definition.receive;
+        let open = matches!(receive.auth, ReceiveAuth::None) && receive.allow.is_empty();
+        let standard =
+            open && receive.params.is_empty() && receive.fields.is_empty() && receive.checks.is_empty();
+        standard && receive.methods.contains(&Method::Post)
+    };
+    if let Some(backend) = config.backends.values().find(plain) {
+        let _ = write!(
+            text,
+            "\nTry it, from another terminal:\n\
+             \x20 curl -d 'identity=1112223333&text=ping' {public}://{providers}/backends/{}\n",
+            backend.name
+        );
+    }
+    text
+}
+
+/// What `check` says of a right configuration.
+pub(crate) fn valid(arguments: &Arguments, config: &Config) -> String {
+    let source = arguments
+        .config
+        .as_ref()
+        .map_or("the built-in configuration".to_owned(), |path| path.display().to_string());
+    let names: Vec<_> = config.backends.keys().map(ToString::to_string).collect();
+    match &names[..] {
+        [] => format!("{source}: valid; no backends\n"),
+        [one] => format!("{source}: valid; 1 backend: {one}\n"),
+        many => format!("{source}: valid; {} backends: {}\n", many.len(), many.join(", ")),
+    }
+}
+
+/// Writes to stdout; a closed one is no reason to stop.
+pub(crate) fn print(text: &str) -> io::Result<()> {
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
+        _ => Ok(()),
+    }
+}

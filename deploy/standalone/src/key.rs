@@ -1,0 +1,69 @@
+//! `postern key`: a new key for an application, and what the configuration needs of it.
+
+use anyhow::anyhow;
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use clap::Args;
+use postern_shared::{
+    config::{Moment, SecretDigest},
+    message::BackendName,
+};
+use rustls::crypto::ring;
+
+/// Random bytes in a key.
+const BYTES: usize = 32;
+/// What keys begin with, so that one that lies about is known for what it is.
+const PREFIX: &str = "postern_";
+
+/// What `postern key` is told.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct KeyArguments {
+    /// Who is to have it; to take the place of another key, that one's name
+    #[arg(long, default_value = "application", value_parser = name)]
+    name: String,
+    /// The backends that it may send through; without any, all
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    backends: Vec<BackendName>,
+    /// When it ends to be taken, such as 2026-12-01T00:00:00Z; without one, never
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    expires: Option<Moment>,
+}
+
+/// A key, and the lines of the configuration that know it by its hash.
+///
+/// # Errors
+/// The system has no random numbers.
+pub(crate) fn new(arguments: &KeyArguments) -> anyhow::Result<String> {
+    let mut random = [0; BYTES];
+    let source = ring::default_provider().secure_random;
+    source.fill(&mut random).map_err(|_| anyhow!("the system gives no random numbers"))?;
+    let key = format!("{PREFIX}{}", BASE64_URL_SAFE_NO_PAD.encode(random));
+    Ok(shown(&key, arguments))
+}
+
+fn shown(key: &str, arguments: &KeyArguments) -> String {
+    let digest = SecretDigest::of(key.as_bytes()).hex();
+    let names: Vec<_> = arguments.backends.iter().map(|name| format!("\"{name}\"")).collect();
+    let backends = if names.is_empty() { "\"*\"".to_owned() } else { names.join(", ") };
+    let expires = arguments.expires.map_or(String::new(), |end| format!("expires = \"{}\"\n", end.0));
+    format!(
+        "# The key, for whoever sends. It is shown this once; keep it where secrets are kept.\n\
+         {key}\n\n\
+         # For the configuration, which holds its hash only:\n\
+         [[api.keys]]\n\
+         name = \"{}\"\n\
+         key_sha256 = \"{digest}\"\n\
+         backends = [{backends}]\n\
+         {expires}",
+        arguments.name
+    )
+}
+
+fn name(text: &str) -> Result<String, &'static str> {
+    let plain = |c: char| c.is_alphanumeric() || "-_.@ ".contains(c);
+    let fits = !text.is_empty() && text.chars().all(plain);
+    fits.then(|| text.to_owned()).ok_or("letters, digits, spaces and - _ . @ only")
+}
+
+fn moment(text: &str) -> Result<Moment, &'static str> {
+    text.parse().map(Moment).map_err(|_| "a time with its zone is needed, such as 2026-12-01T00:00:00Z")
+}
