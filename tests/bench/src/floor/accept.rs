@@ -1,0 +1,96 @@
+//! A bare actix handler: a form becomes JSON, one persistent message to a quorum queue, whose
+//! confirm is awaited before the 200. Two fields are parsed and nothing is checked, counted or
+//! logged. One connection, and one channel for each of actix's threads.
+
+use super::{ACCEPTED, confirming, connect, declare, ends_with_its_input};
+use actix_web::{App, HttpResponse, HttpServer, web};
+use anyhow::{Context, Result};
+use clap::Args;
+use lapin::{BasicProperties, Channel, options::BasicPublishOptions};
+use serde::{Deserialize, Serialize};
+use std::sync::{Mutex, PoisonError};
+
+/// What it is told.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// The broker
+    #[arg(long)]
+    amqp: String,
+    /// The port of 127.0.0.1
+    #[arg(long)]
+    port: u16,
+    /// Connections to the broker; the threads share them
+    #[arg(long, default_value_t = 1)]
+    connections: usize,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+struct Form {
+    identity: String,
+    text: String,
+}
+
+/// As many fields as the message that Postern makes of it.
+#[derive(Debug, Serialize)]
+struct Message {
+    id: uuid::Uuid,
+    backend: &'static str,
+    #[serde(flatten)]
+    form: Form,
+    received_at: jiff::Timestamp,
+}
+
+async fn accept(form: web::Form<Form>, channel: web::Data<Channel>) -> HttpResponse {
+    let message = Message {
+        id: uuid::Uuid::now_v7(),
+        backend: "bench",
+        form: form.into_inner(),
+        received_at: jiff::Timestamp::now(),
+    };
+    match publish(&channel, &message).await {
+        Ok(()) => HttpResponse::Ok().body("OK"),
+        Err(error) => HttpResponse::ServiceUnavailable().body(error.to_string()),
+    }
+}
+
+async fn publish(channel: &Channel, message: &Message) -> Result<()> {
+    let properties = BasicProperties::default()
+        .with_delivery_mode(2)
+        .with_content_type("application/json".into())
+        .with_message_id(message.id.to_string().into());
+    let body = serde_json::to_vec(message)?;
+    let options = BasicPublishOptions::default();
+    let confirm = channel.basic_publish("".into(), ACCEPTED.into(), options, &body, properties).await?;
+    anyhow::ensure!(confirm.await?.is_ack(), "refused");
+    Ok(())
+}
+
+/// Serves until its standard input ends, and calls `ending` then.
+///
+/// # Errors
+/// It cannot reach the broker or listen.
+pub fn main(arguments: &Arguments, ending: fn()) -> Result<()> {
+    ends_with_its_input(ending);
+    actix_web::rt::System::new().block_on(async {
+        let threads = std::thread::available_parallelism()?.get();
+        let mut connections = Vec::new();
+        for _ in 0..arguments.connections.max(1) {
+            connections.push(connect(&arguments.amqp).await?);
+        }
+        let first = connections.first().context("a connection")?;
+        declare(&first.create_channel().await?, ACCEPTED).await?;
+        let mut channels = Vec::new();
+        for (_, connection) in (0..threads).zip(connections.iter().cycle()) {
+            channels.push(web::Data::new(confirming(connection).await?));
+        }
+        let unused = std::sync::Arc::new(Mutex::new(channels.clone().into_iter().cycle()));
+        let server = HttpServer::new(move || {
+            let next = unused.lock().unwrap_or_else(PoisonError::into_inner).next();
+            let app = App::new().route("/", web::post().to(accept));
+            next.into_iter().fold(app, App::app_data)
+        });
+        let server = server.workers(threads).tcp_nodelay(true).bind(("127.0.0.1", arguments.port))?;
+        println!("ready");
+        Ok(server.run().await?)
+    })
+}

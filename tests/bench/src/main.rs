@@ -1,0 +1,5 @@
+//! The program that measures.
+
+fn main() -> anyhow::Result<()> {
+    postern_bench::main()
+}

@@ -1,0 +1,195 @@
+//! What is measured: Postern's programs, the floors, and what stands around them.
+
+use crate::{effort::Effort, provider::Provider, queue::Queues};
+use anyhow::{Context, Result};
+use postern_tests::{Launch, Program, Rabbit, Vhost, free_port};
+use std::{
+    fmt::Write as _,
+    process::Stdio,
+    time::{Duration, Instant},
+};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, BufReader},
+    process::{Child, ChildStdout, Command},
+};
+
+/// How long a floor may take to start.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What every group of rows needs.
+#[derive(Debug)]
+pub(crate) struct Bench {
+    pub(crate) effort: Effort,
+    pub(crate) rabbit: Rabbit,
+    pub(crate) provider: Provider,
+}
+
+impl Bench {
+    pub(crate) async fn start(effort: Effort) -> Result<Self> {
+        let rabbit = tokio::task::spawn_blocking(Rabbit::unchanged).await?;
+        Ok(Self { effort, rabbit, provider: Provider::start().await? })
+    }
+
+    /// A virtual host with nothing in it.
+    pub(crate) async fn room(&self) -> Result<Room> {
+        let vhost = self.rabbit.vhost();
+        let queues = Queues::connect(&vhost.url()).await?;
+        Ok(Room { vhost, queues })
+    }
+
+    /// `backends` of them, alike, of which `bench` is one.
+    pub(crate) fn backends(&self, number: usize, concurrency: usize) -> String {
+        let mut config = String::new();
+        for index in 0..number.max(1) {
+            let name = if index == 0 { "bench".to_owned() } else { format!("other-{index}") };
+            let _ = write!(
+                config,
+                "[backends.{name}]\ntype = \"http\"\nconcurrency = {concurrency}\n\
+                 [backends.{name}.send]\nurl = \"{}\"\n\
+                 form = {{ to = \"{{{{ identity }}}}\", text = \"{{{{ text }}}}\" }}\ntimeout = \"60s\"\n",
+                self.provider.url()
+            );
+        }
+        config
+    }
+
+    /// The gateway on the embedded broker, with `backends` of them; it serves their queues, or none.
+    pub(crate) fn gateway(&self, backends: usize, concurrency: usize, sends: bool) -> String {
+        let served = if sends { "*" } else { "quiet" };
+        format!(
+            "[broker]\nurl = \"embedded:data\"\n[dispatcher]\nbackends = [\"{served}\"]\n{}\
+             [backends.quiet]\ntype = \"console\"\n",
+            self.backends(backends, concurrency)
+        )
+    }
+}
+
+/// A virtual host, and a view of its queues.
+#[derive(Debug)]
+pub(crate) struct Room {
+    pub(crate) vhost: Vhost,
+    pub(crate) queues: Queues,
+}
+
+impl Room {
+    pub(crate) async fn ingress(&self, config: &str) -> Program {
+        Launch::ingress(&self.vhost.config(config)).unread_log().start().await
+    }
+
+    pub(crate) async fn dispatcher(&self, config: &str) -> Program {
+        Launch::dispatcher(&self.vhost.config(config)).unread_log().start().await
+    }
+
+    /// The bare handler, and where it listens.
+    pub(crate) async fn bare_handler(&self) -> Result<(Floor, String)> {
+        self.bare_handler_of("postern-bench").await
+    }
+
+    pub(crate) async fn bare_handler_of(&self, program: &str) -> Result<(Floor, String)> {
+        let mut tries = 0;
+        loop {
+            let port = free_port();
+            let arguments = ["floor-accept", "--amqp", &self.vhost.url(), "--port", &port.to_string()];
+            match Floor::start(program, &arguments).await {
+                Ok(floor) => return Ok((floor, format!("http://127.0.0.1:{port}"))),
+                // Another process may have taken the port meanwhile.
+                Err(_) if tries < 3 => tries += 1,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// The bare loop.
+    pub(crate) async fn bare_loop(&self, provider: &str, concurrency: usize) -> Result<Floor> {
+        self.bare_loop_of("postern-bench", provider, concurrency).await
+    }
+
+    pub(crate) async fn bare_loop_of(
+        &self,
+        program: &str,
+        provider: &str,
+        concurrency: usize,
+    ) -> Result<Floor> {
+        let concurrency = concurrency.to_string();
+        let url = self.vhost.url();
+        let arguments = ["floor-send", "--amqp", &url, "--provider", provider, "--concurrency", &concurrency];
+        Floor::start(program, &arguments).await
+    }
+}
+
+/// A floor that runs; it ends when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Floor {
+    child: Child,
+    out: BufReader<ChildStdout>,
+}
+
+impl Floor {
+    async fn start(program: &str, arguments: &[&str]) -> Result<Self> {
+        let program = std::env::current_exe()?.with_file_name(program);
+        let mut command = Command::new(&program);
+        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
+        let mut child = command.spawn().with_context(|| format!("start {}", program.display()))?;
+        let mut out = BufReader::new(child.stdout.take().context("stdout is a pipe")?);
+        let mut line = String::new();
+        let read = tokio::time::timeout(PATIENCE, out.read_line(&mut line)).await;
+        read.with_context(|| format!("{} is not ready", arguments.join(" ")))??;
+        anyhow::ensure!(line == "ready\n", "{} ended: {line}", arguments.join(" "));
+        Ok(Self { child, out })
+    }
+
+    pub(crate) fn id(&self) -> Result<u32> {
+        self.child.id().context("the floor has ended")
+    }
+
+    /// Ends it; the last thing that it wrote.
+    pub(crate) async fn end(mut self) -> Result<String> {
+        drop(self.child.stdin.take());
+        let mut rest = String::new();
+        self.out.read_to_string(&mut rest).await?;
+        self.child.wait().await?;
+        Ok(rest)
+    }
+}
+
+/// A figure for a stretch of work.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stretch {
+    /// Messages a second.
+    pub(crate) rate: f64,
+    /// CPU time of the program for each, in microseconds.
+    pub(crate) cpu: f64,
+}
+
+/// How fast `messages` come to the provider that was told to expect them, and what that costs the
+/// processes; from when a tenth has come until a tenth is still to come.
+pub(crate) async fn sending(
+    seen: &crate::provider::Seen,
+    messages: u64,
+    processes: &[u32],
+) -> Result<Stretch> {
+    let used = || processes.iter().map(|process| crate::usage::cpu(*process)).sum::<Result<Duration>>();
+    seen.reach(messages / 10).await?;
+    let (from, before) = (seen.count(), used()?);
+    seen.reach(messages - messages / 10).await?;
+    let (to, after) = (seen.count(), used()?);
+    seen.reach(messages).await?;
+    let cpu = (after - before).as_secs_f64() * 1e6 / (to - from).max(1) as f64;
+    Ok(Stretch { rate: seen.rate(messages, 0.1, 0.9), cpu })
+}
+
+/// Waits until `path` says what `wanted` wants.
+pub(crate) async fn until<T>(
+    what: &str,
+    limit: Duration,
+    mut ready: impl AsyncFnMut() -> Result<Option<T>>,
+) -> Result<T> {
+    let start = Instant::now();
+    loop {
+        if let Some(value) = ready().await? {
+            return Ok(value);
+        }
+        anyhow::ensure!(start.elapsed() < limit, "waited {limit:?} in vain for {what}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}

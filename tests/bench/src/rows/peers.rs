@@ -1,0 +1,91 @@
+//! Others that do the same work, each as its own documentation sets it up, in turn with Postern.
+
+mod jasmin;
+mod kannel;
+mod process;
+mod rapidsms;
+
+use super::{
+    accept::{form, run},
+    send,
+};
+use crate::{
+    load::{Request, wrk},
+    rig::{Bench, Room},
+    table::{Row, Table, Target},
+};
+use anyhow::Result;
+use std::time::Duration;
+
+const CONNECTIONS: usize = 64;
+
+pub(super) async fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
+    let room = bench.room().await?;
+    kannel(bench, &room, table).await?;
+    match rapidsms::RapidSms::start(&room).await? {
+        Some(rapidsms) => {
+            let what = "RapidSMS 2.2 with Celery on RabbitMQ, two workers";
+            accepts(bench, &room, &rapidsms.receive(), what, 50.0, table).await?;
+        }
+        None => table.note("RapidSMS is not installed here: tests/bench/peers/install says how."),
+    }
+    match jasmin::Jasmin::start(&room).await? {
+        Some(jasmin) => {
+            accepts(bench, &room, &jasmin.send(), "Jasmin's /send, not durable", 15.0, table).await?
+        }
+        None => table.note("Jasmin is not installed here: tests/bench/peers/install says how."),
+    }
+    Ok(())
+}
+
+/// Accepted a second: Postern's form POST beside the peer's way in.
+async fn accepts(
+    bench: &Bench,
+    room: &Room,
+    theirs: &Request,
+    peer: &str,
+    target: f64,
+    table: &mut Table,
+) -> Result<()> {
+    let ingress = room.ingress(&bench.backends(1, 64)).await;
+    let ours = form(&ingress.url(), "/backends/bench");
+    // Interpreters read their modules with the first requests.
+    wrk::load(theirs, 4, bench.effort.load.max(Duration::from_secs(3))).await?;
+    let mut pairs = Vec::new();
+    for _ in 0..bench.effort.rounds {
+        let there = wrk::load(theirs, CONNECTIONS, bench.effort.load).await?;
+        let here = run(&ours, ingress.id(), CONNECTIONS, bench.effort.load).await?;
+        room.queues.purge("postern.inbound").await?;
+        pairs.push((here.rate, there.per_second));
+    }
+    let what = format!("form POST, {CONNECTIONS} connections");
+    table.add(Row::paired(what, "accepts/s", peer, &pairs).judged_by(Target::AtLeast(target)));
+    Ok(())
+}
+
+async fn kannel(bench: &Bench, room: &Room, table: &mut Table) -> Result<()> {
+    {
+        let kannel = kannel::Kannel::to_a_network().await?;
+        accepts(bench, room, &kannel.sendsms(), "Kannel's sendsms, not durable", 2.0, table).await?;
+    }
+    let config = bench.backends(1, 64);
+    room.dispatcher(&config).await.terminate().await;
+    let mut pairs = Vec::new();
+    for _ in 0..bench.effort.rounds {
+        let there = kannel_sends(bench).await?;
+        let here = send::ours(bench, room, &config).await?;
+        pairs.push((here.rate, there));
+    }
+    let row = Row::paired("sent, provider answers at once", "messages/s", "Kannel, HTTP to HTTP", &pairs);
+    table.add(row.judged_by(Target::AtLeast(1.5)));
+    Ok(())
+}
+
+/// Messages a second that Kannel brings to the provider, after it has accepted enough of them.
+async fn kannel_sends(bench: &Bench) -> Result<f64> {
+    let kannel = kannel::Kannel::to_http(&bench.provider.url()).await?;
+    let seen = bench.provider.expect(1_000_000, Duration::ZERO);
+    let messages = wrk::load(&kannel.sendsms(), CONNECTIONS, bench.effort.load).await?.answers as u64;
+    seen.reach(messages).await?;
+    Ok(seen.rate(messages, 0.1, 0.9))
+}

@@ -1,0 +1,46 @@
+//! The Python that tests/run has made for these tests.
+
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+use std::{
+    io::Write as _,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+/// Where `tests/run` has put it: a folder for each content of requirements.txt.
+pub(crate) fn interpreter() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let wanted = std::fs::read(here.join("interop/requirements.txt")).unwrap();
+    let hash: String = Sha256::digest(wanted).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let python = here.join("../target/interop").join(hash).join("bin/python");
+    assert!(python.exists(), "{} is not there: tests/run --only interop makes it", python.display());
+    python
+}
+
+/// A script of this folder, about to be run. What Python compiles stays beside the interpreter.
+pub(crate) fn script(name: &str) -> Command {
+    let interpreter = interpreter();
+    let compiled = interpreter.parent().unwrap().join("../compiled");
+    let mut command = Command::new(interpreter);
+    command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("interop").join(name));
+    command.env_remove("PYTHONDONTWRITEBYTECODE").env("PYTHONPYCACHEPREFIX", compiled);
+    command.env("PYTHONUNBUFFERED", "1");
+    command
+}
+
+/// What a script answers in JSON to what is written to it in JSON.
+pub(crate) async fn ask(name: &str, question: &Value) -> Value {
+    let mut command = script(name);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let (name, question) = (name.to_owned(), question.to_string());
+    let answer = tokio::task::spawn_blocking(move || {
+        let mut child = command.spawn().unwrap();
+        child.stdin.take().unwrap().write_all(question.as_bytes()).unwrap();
+        child.wait_with_output().unwrap()
+    });
+    let answer = answer.await.unwrap();
+    let log = String::from_utf8_lossy(&answer.stderr);
+    assert!(answer.status.success(), "{name}: {log}");
+    serde_json::from_slice(&answer.stdout).unwrap_or_else(|e| panic!("{name}: {e}: {log}"))
+}

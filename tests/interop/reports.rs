@@ -1,0 +1,45 @@
+//! What became of messages, put together from their reports: the attempts' and the provider's.
+
+use postern_tests::Tap;
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+
+/// The reports that came so far.
+pub(crate) struct Reports<'a> {
+    tap: &'a Tap,
+    pub(crate) seen: Vec<Value>,
+}
+
+impl<'a> Reports<'a> {
+    pub(crate) fn of(tap: &'a Tap) -> Self {
+        Self { tap, seen: Vec::new() }
+    }
+
+    /// Takes reports until one says `state` of each of `identities`.
+    pub(crate) async fn until(&mut self, state: &str, identities: &[&str]) {
+        while !identities.iter().all(|identity| self.states(identity).contains(state)) {
+            self.seen.push(self.tap.take("postern.reports").await.json());
+        }
+    }
+
+    /// Each state that is reported of an identity.
+    pub(crate) fn states(&self, identity: &str) -> BTreeSet<&str> {
+        self.about(identity).filter_map(|one| one["state"].as_str()).collect()
+    }
+
+    /// The first reason that is given for an identity: `[class, code]`.
+    pub(crate) fn reason(&self, identity: &str) -> Value {
+        let reason = self.about(identity).find_map(|one| one.get("reason"));
+        reason.map_or(Value::Null, |reason| json!([reason["class"], reason["code"]]))
+    }
+
+    /// The messages that are reported on.
+    pub(crate) fn messages(&self) -> BTreeSet<&str> {
+        self.seen.iter().filter_map(|report| report["message_id"].as_str()).collect()
+    }
+
+    fn about(&self, identity: &str) -> impl Iterator<Item = &Value> {
+        let recipients = self.seen.iter().filter_map(|report| report["recipients"].as_array()).flatten();
+        recipients.filter(move |one| one["identity"] == identity)
+    }
+}

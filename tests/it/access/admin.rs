@@ -1,0 +1,58 @@
+//! The admin port: open on loopback, else behind a token.
+
+use postern_tests::{Launch, Program, Reply, assert_silent, fetch, http_client};
+
+const TOKEN: &str = "hush-of-the-admin";
+
+async fn ask(program: &Program, path: &str, authorization: Option<&str>) -> Reply {
+    let request = http_client().get(format!("http://127.0.0.1:{}{path}", program.admin_port()));
+    let request = authorization.into_iter().fold(request, |request, it| request.header("Authorization", it));
+    fetch(request).await.unwrap()
+}
+
+#[tokio::test]
+async fn with_a_token_only_health_is_open() {
+    let launch = Launch::gateway().config("[admin]\ntoken = { env = \"ADMIN_TOKEN\" }\n");
+    let postern = launch.env("ADMIN_TOKEN", TOKEN).start().await;
+    for path in ["/livez", "/readyz"] {
+        assert_eq!(ask(&postern, path, None).await.status, 200, "{path}");
+    }
+    let right = format!("Bearer {TOKEN}");
+    assert!(ask(&postern, "/metrics", Some(&right)).await.text.contains("postern_build_info"));
+    let none = ask(&postern, "/metrics", None).await;
+    assert_eq!((none.status, none.header("www-authenticate")), (401, Some("Bearer")));
+    for wrong in ["Bearer", "Bearer x", &format!("Bearer {TOKEN}x"), &format!("Basic {TOKEN}"), TOKEN] {
+        let refused = ask(&postern, "/metrics", Some(wrong)).await;
+        assert_eq!((refused.status, &refused.text), (401, &none.text), "{wrong}");
+    }
+    let counted = ask(&postern, "/metrics", Some(&right)).await.text;
+    assert!(counted.contains("postern_admin_refused_total 6"), "{counted}");
+    let log = postern.terminate().await.log;
+    assert!(log.contains("admin.token"), "{log}");
+    assert_silent(&log.lines().map(str::to_owned).collect::<Vec<_>>(), &[TOKEN]);
+}
+
+#[tokio::test]
+async fn without_a_token_it_listens_on_loopback_only() {
+    let everywhere = Launch::gateway().env("POSTERN__ADMIN__LISTEN", "0.0.0.0:0");
+    let argument = Launch::gateway().arg("--admin-listen").arg("[::]:0");
+    for (launch, key) in [(everywhere, "admin.listen: "), (argument, "--admin-listen: ")] {
+        let ended = launch.own_addresses().run().await;
+        assert_eq!(ended.code, Some(2), "{}", ended.log);
+        for word in [key, "admin.token", "127.0.0.1"] {
+            assert!(ended.log.contains(word), "{word}: {}", ended.log);
+        }
+    }
+}
+
+#[tokio::test]
+async fn with_a_token_it_listens_anywhere() {
+    let launch = Launch::gateway().env("POSTERN__ADMIN__TOKEN", TOKEN);
+    let port = postern_tests::free_port();
+    let launch = launch.env("POSTERN__ADMIN__LISTEN", &format!("0.0.0.0:{port}"));
+    let postern = launch.env("POSTERN__INGRESS__LISTEN", "127.0.0.1:0").own_addresses().spawn();
+    postern.log().wait_for("\"started\"").await;
+    let answer = |path: &str| fetch(http_client().get(format!("http://127.0.0.1:{port}{path}")));
+    assert_eq!(answer("/livez").await.unwrap().status, 200);
+    assert_eq!(answer("/metrics").await.unwrap().status, 401);
+}

@@ -1,0 +1,8 @@
+//! Who may do what, with real programs over real sockets. The schemes of providers, row by row:
+//! `tests/fixtures/auth`.
+
+mod admin;
+mod keys;
+mod limits;
+mod tls;
+mod webhooks;

@@ -1,0 +1,167 @@
+//! TLS on the listeners, with certificates made for the test.
+
+use postern_tests::{Launch, Program, eventually, fetch, free_port};
+use rcgen::{CertificateParams, DnType, KeyPair};
+use reqwest::{Certificate, Client, Version, tls};
+use std::process::Command;
+
+const BACKEND: &str = "[backends.demo]\ntype = \"http\"\n";
+const ASKED: &str = "/backends/demo?identity=1&text=a";
+
+/// A certificate for localhost that signs itself, and its key, as PEM.
+struct Made {
+    cert: String,
+    key: String,
+}
+
+fn make(name: &str) -> Made {
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(["localhost".to_owned()]).unwrap();
+    params.distinguished_name.push(DnType::CommonName, name);
+    let cert = params.self_signed(&key).unwrap();
+    Made { cert: cert.pem(), key: key.serialize_pem() }
+}
+
+fn put(launch: &Launch, made: &Made) {
+    launch.folder().write("cert.pem", &made.cert);
+    launch.folder().write("key.pem", &made.key);
+}
+
+/// A client that trusts this certificate only.
+fn trusting(made: &Made) -> reqwest::ClientBuilder {
+    postern_tests::http_client();
+    let cert = Certificate::from_pem(made.cert.as_bytes()).unwrap();
+    Client::builder().tls_certs_only([cert]).timeout(std::time::Duration::from_secs(30))
+}
+
+fn url(program: &Program, path: &str) -> String {
+    format!("{}{path}", program.url().replace("http://127.0.0.1", "https://localhost"))
+}
+
+#[tokio::test]
+async fn every_listener_speaks_tls_and_http_2() {
+    let (api, admin) = (free_port(), free_port());
+    let config = format!(
+        "[ingress]\ntls = {{ cert = \"cert.pem\", key = \"key.pem\" }}\n\
+         [api]\nlisten = \"127.0.0.1:{api}\"\ntls = {{ cert = \"cert.pem\", key = \"key.pem\" }}\n\
+         [admin]\ntls = {{ cert = \"cert.pem\", key = \"key.pem\" }}\n{BACKEND}"
+    );
+    let launch = Launch::gateway().config(&config);
+    let launch = launch.arg("--admin-listen").arg(&format!("127.0.0.1:{admin}"));
+    let made = make("first");
+    put(&launch, &made);
+    let postern = launch.spawn();
+    postern.log().wait_for("\"started\"").await;
+    let said = postern.out().wait_for("operations").await;
+    assert!(said.contains("https://"), "{said}");
+
+    let client = trusting(&made).build().unwrap();
+    for (port, path) in [(api, "/v1/backends"), (admin, "/readyz"), (admin, "/metrics")] {
+        let reply = fetch(client.get(format!("https://localhost:{port}{path}"))).await.unwrap();
+        assert_eq!(reply.status, 200, "{path}: {}", reply.text);
+    }
+    for (most, version) in
+        [(tls::Version::TLS_1_2, Version::HTTP_2), (tls::Version::TLS_1_3, Version::HTTP_2)]
+    {
+        let client = trusting(&made).tls_version_max(most).build().unwrap();
+        let answer = client.get(url(&postern, ASKED)).send().await.unwrap();
+        assert_eq!((answer.status().as_u16(), answer.version()), (200, version), "{most:?}");
+    }
+    let old = trusting(&made).http1_only().build().unwrap();
+    let form = old.post(url(&postern, "/backends/demo")).body("identity=1&text=b");
+    let form = form.header("Content-Type", "application/x-www-form-urlencoded").send().await.unwrap();
+    assert_eq!((form.status().as_u16(), form.version()), (200, Version::HTTP_11));
+    let stranger = trusting(&make("another")).build().unwrap();
+    assert!(stranger.get(url(&postern, ASKED)).send().await.is_err(), "another certificate was expected");
+    assert!(fetch(client.get(postern.url() + ASKED)).await.is_err(), "there is nothing without TLS");
+    assert_eq!(postern.terminate().await.code, Some(0));
+}
+
+#[tokio::test]
+async fn curl_sends_a_message_over_tls() {
+    let config = format!("[ingress]\ntls = {{ cert = \"cert.pem\", key = \"key.pem\" }}\n{BACKEND}");
+    let launch = Launch::gateway().config(&config);
+    put(&launch, &make("curl"));
+    let postern = launch.start().await;
+    let address = url(&postern, "/backends/demo");
+    let output = Command::new("curl")
+        .args(["--silent", "--show-error", "--max-time", "30", "--cacert", "cert.pem"])
+        .args(["--data", "identity=1&text=ping", &address])
+        .current_dir(launch.folder().path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(0), &b"OK"[..]), "{said}");
+}
+
+#[tokio::test]
+async fn a_new_certificate_is_taken_without_a_restart_and_a_bad_one_is_not() {
+    let config = format!("[ingress]\ntls = {{ cert = \"cert.pem\", key = \"key.pem\" }}\n{BACKEND}");
+    let launch = Launch::gateway().config(&config);
+    let (first, second, third) = (make("first"), make("second"), make("third"));
+    put(&launch, &first);
+    let postern = launch.start().await;
+    // A client of its own each time: a connection that is open shows what it was shown.
+    let shows = async |made: &Made| {
+        let client = trusting(made).build().unwrap();
+        client.get(url(&postern, ASKED)).send().await.map(|answer| answer.status().as_u16())
+    };
+    assert_eq!(shows(&first).await.unwrap(), 200);
+    assert!(shows(&second).await.is_err());
+
+    put(&launch, &second);
+    eventually("the second certificate", async || shows(&second).await).await;
+    assert!(shows(&first).await.is_err());
+
+    // Another's key, then no certificate at all, then none to be read.
+    launch.folder().write("cert.pem", &third.cert);
+    let said = postern.log().wait_for("ingress.tls.key").await;
+    assert!(said.contains("key.pem holds another key") && said.contains("stays in use"), "{said}");
+    launch.folder().write("cert.pem", "hello");
+    postern.log().wait_for("cert.pem holds no certificate").await;
+    std::fs::remove_file(launch.folder().path().join("cert.pem")).unwrap();
+    postern.log().wait_for("cert.pem cannot be read").await;
+    assert_eq!(shows(&second).await.unwrap(), 200);
+
+    put(&launch, &third);
+    eventually("the third certificate", async || shows(&third).await).await;
+    let log = postern.terminate().await.log;
+    assert_eq!(log.matches("stays in use").count(), 3, "each is said once: {log}");
+    assert!(!log.contains("PRIVATE KEY"), "{log}");
+}
+
+#[tokio::test]
+async fn what_is_wrong_is_found_before_the_start() {
+    let (made, other) = (make("one"), make("other"));
+    for (cert, key, named, says) in [
+        (None, Some(&*made.key), "ingress.tls.cert", "not-there.pem cannot be read"),
+        (Some(&*made.cert), None, "ingress.tls.key", "not-there.pem cannot be read"),
+        (Some(""), Some(&made.key), "ingress.tls.cert", "cert.pem holds no certificate"),
+        (Some(&made.key), Some(&made.key), "ingress.tls.cert", "cert.pem holds no certificate"),
+        (Some(&made.cert), Some(&made.cert), "ingress.tls.key", "key.pem holds no private key"),
+        (Some(&made.cert), Some(&other.key), "ingress.tls.key", "key.pem holds another key"),
+        (
+            Some("-----BEGIN CERTIFICATE-----\naGVsbG8=\n-----END CERTIFICATE-----\n"),
+            Some(&made.key),
+            "ingress.tls.cert",
+            "damaged",
+        ),
+    ] {
+        let name = |text: Option<&str>, name: &'static str| text.map_or("not-there.pem", |_| name);
+        let config = format!(
+            "[ingress]\ntls = {{ cert = \"{}\", key = \"{}\" }}\n{BACKEND}",
+            name(cert, "cert.pem"),
+            name(key, "key.pem")
+        );
+        for command in ["check", "run"] {
+            let launch = Launch::gateway().config(&config).arg(command);
+            launch.folder().write("cert.pem", cert.unwrap_or_default());
+            launch.folder().write("key.pem", key.unwrap_or_default());
+            let ended = launch.run().await;
+            assert_eq!(ended.code, Some(2), "{named}: {}", ended.log);
+            let key = format!("{named}: ");
+            assert!(ended.log.contains(&key) && ended.log.contains(says), "{key}{says}: {}", ended.log);
+            assert!(!ended.log.contains("BEGIN PRIVATE KEY-----\n"), "{}", ended.log);
+        }
+    }
+}

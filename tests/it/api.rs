@@ -1,0 +1,225 @@
+//! `/v1` and `/openapi.json`: the application's side over HTTP.
+
+use postern_tests::{Launch, Program, Rabbit, Reply, Tap, assert_silent, fetch};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+const KEYS: &str = r#"
+[[api.keys]]
+name = "all"
+key = "key-of-all"
+backends = ["*"]
+[[api.keys]]
+name = "one"
+key = { env = "KEY_OF_ONE" }
+backends = ["one"]
+
+[backends.one]
+type = "http"
+[backends.one.send]
+url = "http://127.0.0.1:9/"
+batch = 2
+auth = { bearer = "secret-of-the-provider" }
+form = { t = "x" }
+[backends.two]
+type = "console"
+[backends.receiving]
+type = "http"
+"#;
+
+async fn ingress() -> (Program, Tap) {
+    let vhost = Rabbit::shared().vhost();
+    let launch = Launch::ingress(&vhost.config(KEYS)).env("KEY_OF_ONE", "key-of-one");
+    (launch.start().await, vhost.tap().await)
+}
+
+async fn send(ingress: &Program, key: &str, body: &Value) -> Reply {
+    let request = ingress.request(Method::POST, "/v1/messages").json(body);
+    fetch(if key.is_empty() { request } else { request.bearer_auth(key) }).await.unwrap()
+}
+
+fn message(backend: &str) -> Value {
+    json!({"backend": backend, "to": "+1555", "text": "hi"})
+}
+
+/// A problem document (RFC 9457) that names the field where one is at fault.
+fn assert_problem(name: &str, reply: &Reply, status: u16, field: &str) {
+    assert_eq!(reply.status, status, "{name}: {}", reply.text);
+    assert_eq!(reply.header("content-type"), Some("application/problem+json"), "{name}");
+    let problem = reply.json();
+    assert_eq!(problem["status"], status, "{name}: {problem}");
+    assert!(problem["title"].is_string(), "{name}: {problem}");
+    assert!(field.is_empty() || reply.text.contains(field), "{name} does not name {field}: {problem}");
+    for secret in ["+1555", "key-of"] {
+        assert!(!reply.text.contains(secret), "{name} quotes {secret}: {problem}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_wrong_is_a_problem_document_that_names_it() {
+    let (ingress, tap) = ingress().await;
+    let with = |change: Value| {
+        let mut body = message("one");
+        for (key, value) in change.as_object().unwrap() {
+            body[key] = value.clone();
+        }
+        body
+    };
+    let cases = [
+        ("no key", "", message("one"), 401, ""),
+        ("a wrong key", "key-of-none", message("one"), 401, ""),
+        ("a backend that the key may not use", "key-of-one", message("two"), 403, "backend"),
+        ("an unknown backend", "key-of-all", message("nobody"), 404, "backend"),
+        ("no text", "key-of-all", json!({"backend": "one", "to": "+1555"}), 422, "text"),
+        ("no recipient", "key-of-all", json!({"backend": "one", "text": "hi"}), 422, "identities"),
+        ("both kinds of recipients", "key-of-all", with(json!({"identities": ["+1555"]})), 422, "identities"),
+        (
+            "an empty list",
+            "key-of-all",
+            json!({"backend": "one", "identities": [], "text": "hi"}),
+            422,
+            "identities",
+        ),
+        (
+            "a blank recipient",
+            "key-of-all",
+            json!({"backend": "one", "identities": ["+1555", " "], "text": "hi"}),
+            422,
+            "identities",
+        ),
+        ("a text of another type", "key-of-all", with(json!({"text": 7})), 422, "text"),
+        ("NUL in the text", "key-of-all", with(json!({"text": "a\u{0}b"})), 422, "text"),
+        ("too long a text", "key-of-all", with(json!({"text": "x".repeat(16_385)})), 422, "text"),
+        ("an unknown field", "key-of-all", with(json!({"txt": "hi"})), 422, "txt"),
+        ("an unknown priority", "key-of-all", with(json!({"priority": "high"})), 422, "priority"),
+        ("no time", "key-of-all", with(json!({"expires_at": "tomorrow"})), 422, "expires_at"),
+        ("a backend that only receives", "key-of-all", message("receiving"), 422, "backend"),
+    ];
+    for (name, key, body, status, field) in cases {
+        assert_problem(name, &send(&ingress, key, &body).await, status, field);
+    }
+    let post = |body: &'static str, kind: &'static str| {
+        let request = ingress.request(Method::POST, "/v1/messages").bearer_auth("key-of-all");
+        fetch(request.header("Content-Type", kind).body(body))
+    };
+    assert_problem("broken JSON", &post("{\"to\"", "application/json").await.unwrap(), 400, "");
+    assert_problem("no JSON", &post("to=1", "application/x-www-form-urlencoded").await.unwrap(), 415, "");
+    let huge = json!({"backend": "one", "to": "+1555", "text": "x".repeat(3_000_000)});
+    assert_problem("a huge body", &send(&ingress, "key-of-all", &huge).await, 413, "");
+    let denied = send(&ingress, "", &message("one")).await;
+    assert!(denied.header("www-authenticate").is_some_and(|it| it.starts_with("Bearer")));
+    for queue in ["postern.outbound.one", "postern.outbound.two", "postern.unrouted"] {
+        assert_eq!(tap.depth(queue).await, Ok(0), "{queue}");
+    }
+    assert_silent(&ingress.log().lines(), &["+1555", "key-of", "secret-of-the-provider"]);
+}
+
+#[tokio::test]
+async fn many_recipients_are_several_queued_messages_of_one_id_in_order() {
+    let (ingress, tap) = ingress().await;
+    let body = json!({
+        "backend": "one", "identities": ["+1", "+2", "+3", "+4", "+5"], "text": "hi",
+        "context": {"campaign": "a"}, "expires_at": "2100-01-01T00:00:00Z",
+    });
+    let reply = send(&ingress, "key-of-one", &body).await;
+    assert_eq!(reply.status, 202, "{}", reply.text);
+    let id = reply.json()["id"].clone();
+    assert_eq!(
+        reply.json(),
+        json!({"id": id, "backend": "one", "identities": 5, "segments": 1, "encoding": "gsm7"})
+    );
+    let queued = tap.take_all("postern.outbound.one", 3).await;
+    let told: Vec<_> = queued.iter().map(|m| m.json()["identities"].clone()).collect();
+    assert_eq!(json!(told), json!([["+1", "+2"], ["+3", "+4"], ["+5"]]));
+    for message in &queued {
+        assert_eq!(message.kind.as_deref(), Some("postern.outbound.v1"));
+        let body = message.json();
+        assert_eq!(
+            (&body["id"], &body["context"]["campaign"], &body["attempt"]),
+            (&id, &json!("a"), &json!(1))
+        );
+        assert_eq!(body["expires_at"], "2100-01-01T00:00:00Z");
+    }
+}
+
+#[tokio::test]
+async fn a_bulk_message_waits_in_a_queue_of_its_own() {
+    let (ingress, tap) = ingress().await;
+    let body = json!({"backend": "one", "to": "+1", "text": "hi", "priority": "bulk"});
+    assert_eq!(send(&ingress, "key-of-all", &body).await.status, 202);
+    assert_eq!(tap.take("postern.outbound.one.bulk").await.json()["priority"], "bulk");
+}
+
+#[tokio::test]
+async fn an_idempotency_key_makes_the_same_id_for_the_same_caller() {
+    let (ingress, _tap) = ingress().await;
+    let post = async |key: &str, idempotency: &str| {
+        let request = ingress.request(Method::POST, "/v1/messages").json(&message("one"));
+        let reply = fetch(request.bearer_auth(key).header("Idempotency-Key", idempotency)).await.unwrap();
+        assert_eq!(reply.status, 202, "{}", reply.text);
+        reply.json()["id"].clone()
+    };
+    let first = post("key-of-all", "order-1").await;
+    assert_eq!(post("key-of-all", "order-1").await, first);
+    assert_ne!(post("key-of-all", "order-2").await, first);
+    assert_ne!(post("key-of-one", "order-1").await, first, "another caller's key is another key");
+    let without = send(&ingress, "key-of-all", &message("one")).await;
+    assert_ne!(without.json()["id"], send(&ingress, "key-of-all", &message("one")).await.json()["id"]);
+}
+
+#[tokio::test]
+async fn backends_are_listed_without_their_secrets() {
+    let (ingress, _tap) = ingress().await;
+    let list =
+        async |key| fetch(ingress.request(Method::GET, "/v1/backends").bearer_auth(key)).await.unwrap();
+    let all = list("key-of-all").await;
+    assert_eq!(all.status, 200);
+    for (name, kind) in [("one", "http"), ("two", "console"), ("receiving", "http")] {
+        assert!(all.text.contains(&format!("\"{name}\"")) && all.text.contains(kind), "{}", all.text);
+    }
+    assert!(!all.text.contains("secret") && !all.text.contains("key-of"), "{}", all.text);
+    assert_eq!(fetch(ingress.request(Method::GET, "/v1/backends")).await.unwrap().status, 401);
+    let one = list("key-of-one").await;
+    assert!(one.text.contains("\"one\"") && !one.text.contains("\"two\""), "not its own: {}", one.text);
+}
+
+#[tokio::test]
+async fn the_description_lists_every_path() {
+    let (ingress, _tap) = ingress().await;
+    let reply = ingress.get("/openapi.json").await;
+    assert_eq!(reply.status, 200);
+    let document = reply.json();
+    assert!(document["openapi"].as_str().unwrap().starts_with("3."), "{document}");
+    let paths: Vec<_> = document["paths"].as_object().unwrap().keys().collect();
+    for path in ["/v1/messages", "/v1/backends"] {
+        assert!(paths.iter().any(|p| *p == path), "{path} is not in {paths:?}");
+    }
+    assert!(paths.iter().any(|p| p.starts_with("/backends/{")), "{paths:?}");
+    assert!(document["components"]["securitySchemes"].is_object());
+}
+
+#[tokio::test]
+async fn v1_has_a_port_of_its_own_if_the_configuration_says_so() {
+    let vhost = Rabbit::shared().vhost();
+    let port = postern_tests::free_port();
+    let launch = Launch::ingress(&vhost.config("[backends.two]\ntype = \"console\"\n"));
+    let ingress = launch.env("POSTERN__API__LISTEN", &format!("127.0.0.1:{port}")).start().await;
+    let private = format!("http://127.0.0.1:{port}");
+    let client = postern_tests::http_client();
+    let sent = fetch(client.post(format!("{private}/v1/messages")).json(&message("two"))).await.unwrap();
+    assert_eq!(sent.status, 202, "{}", sent.text);
+    assert_eq!(ingress.post_json("/v1/messages", &message("two")).await.status, 404);
+    let provider = fetch(client.get(format!("{private}/backends/two?identity=1&text=a"))).await.unwrap();
+    assert_eq!(provider.status, 404, "the private port serves no providers");
+    assert_eq!(ingress.get("/backends/two?identity=1&text=a").await.status, 200);
+}
+
+#[tokio::test]
+async fn without_a_key_v1_is_for_loopback_only() {
+    let launch = Launch::gateway().own_addresses().env("POSTERN__INGRESS__LISTEN", "0.0.0.0:0");
+    let ended = launch.run().await;
+    assert_eq!(ended.code, Some(2), "{}", ended.log);
+    for word in ["ingress.listen", "api.keys", "api.listen"] {
+        assert!(ended.log.contains(word), "{word}: {}", ended.log);
+    }
+}

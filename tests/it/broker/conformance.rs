@@ -1,0 +1,38 @@
+//! The suite that every broker passes.
+
+use super::options;
+use anyhow::Result;
+use async_trait::async_trait;
+use postern_shared::broker::{
+    Broker, Status, Topology, conformance, conformance::Storage, rabbitmq::RabbitBroker,
+};
+use postern_tests::{Rabbit, Vhost};
+use std::sync::Arc;
+
+struct VirtualHost(Vhost);
+
+#[async_trait]
+impl Storage for VirtualHost {
+    async fn open(&self, topology: Topology) -> Result<Arc<dyn Broker>> {
+        Ok(Arc::new(RabbitBroker::connect(&self.0.url(), options(topology))?))
+    }
+
+    async fn crash(&self, broker: Arc<dyn Broker>) -> Result<()> {
+        let mut status = broker.status();
+        tokio::task::block_in_place(|| self.0.close_connections());
+        status.wait_for(|now| *now != Status::Ready).await?;
+        broker.close().await;
+        Ok(())
+    }
+}
+
+macro_rules! tests {
+    ($($case:ident)*) => {$(
+        #[tokio::test(flavor = "multi_thread")]
+        async fn $case() -> Result<()> {
+            let storage = VirtualHost(Rabbit::shared().vhost());
+            conformance::run(stringify!($case), Arc::new(storage)).await
+        }
+    )*};
+}
+postern_shared::for_each_case!(tests);

@@ -1,0 +1,118 @@
+//! RabbitMQ behind the broker trait, without the programs around it. This file has what the tests
+//! share: brokers on a virtual host of their own, and letters.
+
+mod alarm;
+mod conformance;
+mod crash;
+mod faults;
+mod supervisor;
+
+use anyhow::{Context, Result};
+use postern_shared::{
+    broker::{
+        Address, Broker, Consumer, Depth, Envelope, Options, QueueName, Status, Topology,
+        rabbitmq::RabbitBroker,
+    },
+    message::{BackendName, Lane},
+};
+use postern_tests::{Rabbit, Vhost, eventually};
+use std::{sync::Arc, time::Duration};
+
+/// How long a test waits for what must happen.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// The deadline of a publish.
+const PUBLISH_TIMEOUT: Duration = Duration::from_secs(5);
+
+fn backend(name: &str) -> BackendName {
+    name.parse().expect("a backend's name")
+}
+
+/// Two backends and a short delay.
+fn topology() -> Topology {
+    Topology {
+        backends: [backend("alpha"), backend("beta")].into(),
+        delays: [Duration::from_millis(300)].into(),
+        max_reports: 100_000,
+        max_messages: None,
+    }
+}
+
+fn options(topology: Topology) -> Options {
+    Options { topology, publish_timeout: PUBLISH_TIMEOUT, client_name: "test".to_owned(), min_free_disk: 0 }
+}
+
+fn connect(url: &str) -> Result<Arc<dyn Broker>> {
+    Ok(Arc::new(RabbitBroker::connect(url, options(topology()))?))
+}
+
+/// A broker that is ready, on a virtual host of its own.
+async fn fresh() -> Result<(Arc<dyn Broker>, Vhost)> {
+    let vhost = Rabbit::shared().vhost();
+    let broker = connect(&vhost.url())?;
+    ready(&broker).await?;
+    Ok((broker, vhost))
+}
+
+async fn within<T>(what: &str, doing: impl Future<Output = T>) -> Result<T> {
+    tokio::time::timeout(PATIENCE, doing).await.with_context(|| format!("not within {PATIENCE:?}: {what}"))
+}
+
+/// Waits for a status.
+async fn until(broker: &Arc<dyn Broker>, expected: impl FnMut(&Status) -> bool) -> Result<Status> {
+    let mut status = broker.status();
+    let found = within("the status changes", status.wait_for(expected)).await;
+    let found = found.map(|status| status.map(|status| status.clone()));
+    Ok(found.with_context(|| format!("the status is {:?}", *broker.status().borrow()))??)
+}
+
+async fn ready(broker: &Arc<dyn Broker>) -> Result<()> {
+    until(broker, |status| *status == Status::Ready).await.map(drop)
+}
+
+fn alpha() -> (Address, QueueName) {
+    let address = Address::Outbound(backend("alpha"), Lane::Normal);
+    let queue = address.queue();
+    (address, queue)
+}
+
+fn letter(number: usize) -> Envelope {
+    Envelope {
+        message_id: Some(format!("letter-{number}")),
+        body: vec![b'x'; 300].into(),
+        ..Envelope::default()
+    }
+}
+
+async fn post(broker: &Arc<dyn Broker>, address: &Address, number: usize) -> Result<()> {
+    within("publish", broker.publish(vec![(address.clone(), letter(number))])).await??;
+    Ok(())
+}
+
+/// The number of the next letter, which is acked.
+async fn take(consumer: &mut Consumer) -> Result<usize> {
+    let delivery = within("a message arrives", consumer.next()).await?.context("the consumer ended")?;
+    let number = number(&delivery.envelope)?;
+    delivery.ack();
+    Ok(number)
+}
+
+fn number(envelope: &Envelope) -> Result<usize> {
+    let id = envelope.message_id.as_deref().and_then(|id| id.strip_prefix("letter-"));
+    Ok(id.context("a message without its id")?.parse()?)
+}
+
+/// Waits for what a queue holds, and how many take from it.
+async fn depth_becomes(broker: &Arc<dyn Broker>, queue: &QueueName, expected: impl Fn(Depth) -> bool) {
+    eventually(&format!("the depth of {queue}"), async || match broker.depth(queue).await {
+        Ok(depth) if expected(depth) => Ok(()),
+        seen => Err(format!("{seen:?}")),
+    })
+    .await;
+}
+
+/// A bare connection, to do what the broker does not.
+async fn bare(url: &str) -> Result<(lapin::Connection, lapin::Channel)> {
+    let connection = lapin::Connection::connect(url, lapin::ConnectionProperties::default()).await?;
+    let channel = connection.create_channel().await?;
+    Ok((connection, channel))
+}

@@ -1,0 +1,175 @@
+//! Configuration as an operator meets it: `postern check`, the environment, secrets.
+
+use postern_tests::{Ended, Launch};
+use std::path::{Path, PathBuf};
+
+async fn check(toml: &str) -> Ended {
+    Launch::gateway().own_addresses().arg("check").config(toml).run().await
+}
+
+fn said(ended: &Ended) -> String {
+    format!("{}\n{}", ended.out, ended.log)
+}
+
+const RIGHT: &str =
+    "[broker]\nurl = \"amqp://postern:hush-hush@localhost/\"\n[backends.demo]\ntype = \"console\"\n";
+
+#[tokio::test]
+async fn check_is_content_with_what_can_run_and_starts_nothing() {
+    for toml in [RIGHT, ""] {
+        let launch = Launch::gateway().own_addresses().arg("check").config(toml);
+        let ended = launch.run().await;
+        assert_eq!(ended.code, Some(0), "{}", said(&ended));
+        assert!(!said(&ended).contains("hush"), "{}", said(&ended));
+        let left: Vec<_> = std::fs::read_dir(launch.folder().path()).unwrap().flatten().collect();
+        assert_eq!(left.len(), 1, "it made files: {left:?}");
+    }
+}
+
+/// Every configuration in the folder `deploy`, with a value for each variable that it names.
+fn shipped() -> Vec<(PathBuf, Vec<String>)> {
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy")];
+    let mut found = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for path in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|e| e == "toml") && !path.ends_with("Cargo.toml") {
+                let text = std::fs::read_to_string(&path).unwrap();
+                let named = text.split("env = \"").skip(1).map(|rest| rest.split('"').next().unwrap());
+                found.push((path.clone(), named.map(str::to_owned).collect()));
+            }
+        }
+    }
+    found
+}
+
+#[tokio::test]
+async fn every_shipped_configuration_is_right() {
+    let shipped = shipped();
+    assert!(shipped.iter().any(|(path, _)| path.ends_with("docker/postern.toml")), "{shipped:?}");
+    for (path, variables) in shipped {
+        // An example with types of its own is a program of its own.
+        let custom = path.ends_with("examples/custom/postern.toml");
+        let program = if custom { Launch::program("postern-example-custom") } else { Launch::gateway() };
+        let launch = program.own_addresses().arg("check").arg("--config").arg(path.to_str().unwrap());
+        let launch = variables.iter().fold(launch, |launch, name| launch.env(name, "a-value"));
+        let ended = launch.run().await;
+        assert_eq!(ended.code, Some(0), "{}: {}", path.display(), said(&ended));
+    }
+}
+
+#[tokio::test]
+async fn check_names_every_mistake_with_its_key_and_line() {
+    let toml = r#"[broker]
+urll = "embedded:x"
+[ingress]
+listen = "8080"
+[[api.keys]]
+name = "a"
+key = { env = "POSTERN_TEST_NOT_SET" }
+backends = ["nobody"]
+[retry]
+delays = ["soon"]
+[backends.Big]
+type = "http"
+[backends.a]
+type = "smtp"
+[backends.b]
+type = "http"
+[backends.b.send]
+url = "http://h/"
+form = { t = "{{ txt }}" }
+auth = { bearrer = "hush-hush" }
+[[backends.b.receive.checks]]
+expr = "identity ="
+error = "no"
+[admim]
+"#;
+    let ended = check(toml).await;
+    assert_eq!(ended.code, Some(2), "{}", said(&ended));
+    for (line, key) in [
+        (2, "broker.urll"),
+        (4, "ingress.listen"),
+        (7, "api.keys[0].key"),
+        (10, "retry.delays[0]"),
+        (11, "backends.Big"),
+        (14, "backends.a.type"),
+        (19, "backends.b.send.form.t"),
+        (20, "backends.b.send.auth"),
+        (22, "backends.b.receive.checks[0].expr"),
+        (24, "admim"),
+    ] {
+        let named = said(&ended).lines().any(|said| said.contains(&format!("line {line}: {key}")));
+        assert!(named, "line {line}, {key}: {}", said(&ended));
+    }
+    assert!(!said(&ended).contains("hush"), "{}", said(&ended));
+    assert!(said(&ended).contains("postern.toml"), "which file: {}", said(&ended));
+}
+
+#[tokio::test]
+async fn a_wrong_configuration_stops_every_program_with_2() {
+    let toml = "[broker]\nurl = \"redis://hush-hush\"\n";
+    for launch in [Launch::gateway().config(toml), Launch::ingress(toml), Launch::dispatcher(toml)] {
+        let ended = launch.run().await;
+        assert_eq!(ended.code, Some(2), "{}", said(&ended));
+        assert!(ended.log.contains("broker.url") && ended.log.contains("amqp://"), "{}", ended.log);
+        assert!(!said(&ended).contains("hush"), "{}", said(&ended));
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_is_not_there_is_named() {
+    let launch = Launch::gateway().own_addresses().arg("check").arg("--config").arg("not-there.toml");
+    let ended = launch.run().await;
+    assert_eq!(ended.code, Some(2), "{}", said(&ended));
+    assert!(said(&ended).contains("not-there.toml"), "{}", said(&ended));
+}
+
+#[tokio::test]
+async fn the_environment_wins_over_the_file() {
+    let launch = Launch::gateway().own_addresses().arg("check").config(RIGHT);
+    let wrong = launch.clone().env("POSTERN__DISPATCHER__CONCURRENCY", "0").run().await;
+    assert_eq!(wrong.code, Some(2), "{}", said(&wrong));
+    assert!(said(&wrong).contains("dispatcher.concurrency"), "{}", said(&wrong));
+    let unknown = launch.clone().env("POSTERN__BROKER__URLL", "x").run().await;
+    assert_eq!(unknown.code, Some(2), "{}", said(&unknown));
+    assert!(said(&unknown).contains("urll"), "{}", said(&unknown));
+    let right = launch.env("POSTERN__DISPATCHER__CONCURRENCY", "9").run().await;
+    assert_eq!(right.code, Some(0), "{}", said(&right));
+}
+
+#[tokio::test]
+async fn the_file_can_be_named_by_the_environment() {
+    let launch = Launch::gateway().own_addresses().arg("check");
+    launch.folder().write("other.toml", "[broker]\nurl = 7\n");
+    let ended = launch.env("POSTERN_CONFIG", "other.toml").run().await;
+    assert_eq!(ended.code, Some(2), "{}", said(&ended));
+    assert!(said(&ended).contains("other.toml") && said(&ended).contains("broker.url"), "{}", said(&ended));
+}
+
+#[tokio::test]
+async fn secrets_come_from_the_environment_and_from_files() {
+    let toml = |key: &str| format!("{RIGHT}[[api.keys]]\nname = \"a\"\nkey = {key}\nbackends = [\"*\"]\n");
+    let by_env = Launch::gateway()
+        .config(&toml("{ env = \"MY_KEY\" }").replace("amqp://postern:hush-hush@localhost/", "embedded:d"));
+    let postern = by_env.env("MY_KEY", "from-the-environment").start().await;
+    let ask = |key: &'static str| {
+        let request = postern.request(reqwest::Method::GET, "/v1/backends");
+        postern_tests::fetch(request.bearer_auth(key))
+    };
+    assert_eq!(ask("from-the-environment").await.unwrap().status, 200);
+    assert_eq!(ask("another").await.unwrap().status, 401);
+    let by_file = Launch::gateway().own_addresses().arg("check").config(&toml("{ file = \"key.txt\" }"));
+    let missing = by_file.run().await;
+    assert_eq!(missing.code, Some(2), "{}", said(&missing));
+    assert!(
+        said(&missing).contains("key.txt") && said(&missing).contains("api.keys[0].key"),
+        "{}",
+        said(&missing)
+    );
+    by_file.folder().write("key.txt", "from-a-file\n");
+    let there = by_file.run().await;
+    assert_eq!(there.code, Some(0), "{}", said(&there));
+    assert!(!said(&there).contains("from-a-file"), "{}", said(&there));
+}

@@ -1,0 +1,432 @@
+//! Dead letters: listed, shown, put back and dropped, from the command line and over the admin port.
+
+use postern_tests::{
+    Answer, Ended, Launch, Program, Properties, Provider, Rabbit, Tap, Vhost, eventually, fetch, http_client,
+};
+use reqwest::Method;
+use serde_json::{Value, json};
+use std::{collections::BTreeMap, time::Instant};
+
+const TOKEN: &str = "a-token-for-the-admin-port";
+const NUMBER: &str = "+15550001";
+const TEXT: &str = "a very private text";
+
+/// Two backends whose messages die with their first failure.
+fn config(broker: &str, provider: &Provider, more: &str) -> String {
+    let backend = |name: &str| {
+        format!(
+            "[backends.{name}]\ntype = \"http\"\n[backends.{name}.send]\nurl = \"{}\"\n\
+             json = {{ id = \"{{{{ id }}}}\", to = \"{{{{ identity }}}}\", text = \"{{{{ text }}}}\" }}\n",
+            provider.url(&format!("/{name}"))
+        )
+    };
+    format!("{broker}\n[retry]\ndelays = []\n{more}\n{}{}", backend("a"), backend("b"))
+}
+
+async fn cli(launch: &Launch, arguments: &[&str]) -> Ended {
+    let launch = arguments.iter().fold(launch.clone().arg("dead"), |launch, argument| launch.arg(argument));
+    launch.run().await
+}
+
+/// What the command prints with `--json`.
+async fn told(launch: &Launch, arguments: &[&str]) -> Value {
+    let ended = cli(launch, &[arguments, &["--json"]].concat()).await;
+    assert_eq!(ended.code, Some(0), "{arguments:?}: {}", ended.log);
+    serde_json::from_str(&ended.out).unwrap_or_else(|e| panic!("{e} in {}", ended.out))
+}
+
+fn ids(listing: &Value) -> Vec<String> {
+    let letters = listing["letters"].as_array().unwrap();
+    letters.iter().map(|letter| letter["id"].as_str().unwrap().to_owned()).collect()
+}
+
+async fn post(postern: &Program, backend: &str, text: &str) -> String {
+    let body = json!({"backend": backend, "to": NUMBER, "text": text});
+    let reply = postern.post_json("/v1/messages", &body).await;
+    assert_eq!(reply.status, 202, "{}", reply.text);
+    reply.json()["id"].as_str().unwrap().to_owned()
+}
+
+/// Posts `count` messages to `backend` that die of `status`, and waits until they have; their ids.
+async fn die(
+    postern: &Program,
+    provider: &Provider,
+    (backend, count): (&str, usize),
+    status: u16,
+    class: &str,
+) -> Vec<String> {
+    provider.otherwise(move |_| Answer::status(status));
+    let mut ids = Vec::new();
+    let labels = [("backend", backend), ("class", class)];
+    for number in 1..=count {
+        ids.push(post(postern, backend, TEXT).await);
+        // One after the other: they are to die in this order.
+        postern.metric_becomes("postern_dead_letters_total", &labels, number as f64).await;
+    }
+    ids
+}
+
+/// `tap` is there where the broker is RabbitMQ.
+async fn every_command_and_filter(broker: &str, tap: Option<&Tap>) {
+    let provider = Provider::start().await;
+    let launch = Launch::gateway().config(&config(broker, &provider, ""));
+    let postern = launch.start().await;
+    let a = die(&postern, &provider, ("a", 3), 400, "permanent").await;
+    let b = die(&postern, &provider, ("b", 2), 503, "transient").await;
+    assert_eq!(postern.terminate().await.code, Some(0));
+
+    let listing = told(&launch, &["list"]).await;
+    assert_eq!((&listing["waiting"], &listing["more"]), (&json!(5), &json!(false)));
+    assert_eq!(ids(&listing), [a.clone(), b.clone()].concat(), "in the order in which they died");
+    let first = &listing["letters"][0];
+    for (key, value) in [
+        ("backend", json!("a")),
+        ("queue", json!("postern.outbound.a")),
+        ("class", json!("permanent")),
+        ("code", json!("http_400")),
+        ("attempts", json!(1)),
+        ("recipients", json!(1)),
+    ] {
+        assert_eq!(first[key], value, "{key}: {first}");
+    }
+    assert!(first["at"].as_str().unwrap().parse::<jiff::Timestamp>().is_ok(), "{first}");
+    let table = cli(&launch, &["list"]).await;
+    assert_eq!(table.out.lines().count(), 7, "a head, five letters, a sum: {}", table.out);
+    for said in [table.out, table.log, listing.to_string()] {
+        assert!(!said.contains(NUMBER) && !said.contains(TEXT), "{said}");
+    }
+
+    for (filter, expected) in [
+        (vec!["--backend", "a"], a.clone()),
+        (vec!["--backend", "b,a", "--class", "transient"], b.clone()),
+        (vec!["--code", "http_503"], b.clone()),
+        (vec!["--code", "poison"], vec![]),
+        (vec!["--older-than", "1h"], vec![]),
+        (vec!["--newer-than", "1h"], [a.clone(), b.clone()].concat()),
+        (vec!["--id", &b[1]], vec![b[1].clone()]),
+        (vec!["--limit", "2"], a[..2].to_vec()),
+        (vec!["--backend", "b", "--limit", "9"], b.clone()),
+    ] {
+        let arguments = [vec!["list"], filter].concat();
+        assert_eq!(ids(&told(&launch, &arguments).await), expected, "{arguments:?}");
+    }
+    let wrong = cli(&launch, &["list", "--class", "bad"]).await;
+    assert_eq!(wrong.code, Some(2));
+    assert!(wrong.log.contains("transient, throttled"), "{}", wrong.log);
+
+    let shown = cli(&launch, &["show", &a[1]]).await;
+    assert!(shown.out.contains(NUMBER) && shown.out.contains(TEXT), "{}", shown.out);
+    let shown = told(&launch, &["show", &a[1]]).await;
+    assert_eq!(shown["letters"][0]["body"]["identities"], json!([NUMBER]));
+    assert!(shown["letters"][0]["reason"].as_str().unwrap().contains("http_400"), "{shown}");
+    let nobody = cli(&launch, &["show", "no-such-id"]).await;
+    assert_eq!(nobody.code, Some(1), "{}", nobody.log);
+
+    // What only says what it would do, and what is refused, changes nothing.
+    assert_eq!(told(&launch, &["redrive", "--dry-run"]).await["done"], 5);
+    assert_eq!(told(&launch, &["drop", "--dry-run", "--backend", "b"]).await["done"], 2);
+    let refused = cli(&launch, &["drop"]).await;
+    assert_eq!(refused.code, Some(2), "{}", refused.log);
+    assert!(refused.log.contains("--yes"), "{}", refused.log);
+    assert_eq!(ids(&told(&launch, &["list"]).await), [a.clone(), b.clone()].concat());
+
+    if let Some(tap) = tap {
+        // It takes back what a command has handed back a moment after the command has ended.
+        tap.depth_becomes("postern.dead", 5).await;
+    }
+    assert_eq!(told(&launch, &["drop", "--code", "http_400", "--limit", "1"]).await["done"], 1);
+    assert_eq!(told(&launch, &["redrive", "--backend", "b"]).await["done"], 2);
+    assert_eq!(told(&launch, &["redrive", &a[2]]).await["done"], 1);
+    assert_eq!(ids(&told(&launch, &["list"]).await), [a[1].clone()]);
+
+    provider.otherwise(|_| Answer::ok(""));
+    let before = provider.requests().len();
+    let postern = launch.start().await;
+    let asked = provider.wait_for(before + 3).await;
+    let mut again: Vec<_> =
+        asked[before..].iter().map(|r| r.json()["id"].as_str().unwrap().to_owned()).collect();
+    again.sort();
+    let mut wanted = [b.clone(), vec![a[2].clone()]].concat();
+    wanted.sort();
+    assert_eq!(again, wanted, "under the ids that they had");
+    assert!(asked[before..].iter().all(|r| r.json()["text"] == TEXT));
+    for (backend, count) in [("a", 1.0), ("b", 2.0)] {
+        let sent = [("backend", backend), ("outcome", "sent")];
+        postern.metric_becomes("postern_dispatch_messages_total", &sent, count).await;
+    }
+    assert_eq!(postern.terminate().await.code, Some(0));
+    assert_eq!(told(&launch, &["drop", "--yes"]).await["done"], 1);
+    assert_eq!(told(&launch, &["list"]).await["waiting"], 0);
+}
+
+#[tokio::test]
+async fn every_command_and_filter_embedded() {
+    every_command_and_filter("", None).await;
+}
+
+#[tokio::test]
+async fn every_command_and_filter_rabbitmq() {
+    let vhost = Rabbit::shared().vhost();
+    every_command_and_filter(&vhost.config(""), Some(&vhost.tap().await)).await;
+}
+
+/// Kills the command again and again while it puts messages back, until once it comes to its end.
+async fn interrupted(broker: &str, count: usize) {
+    let provider = Provider::start().await;
+    let launch = Launch::gateway().config(&config(broker, &provider, ""));
+    let postern = launch.start().await;
+    provider.otherwise(|_| Answer::status(400));
+    let mut posts = tokio::task::JoinSet::new();
+    for part in 0..8 {
+        let request = || postern.request(Method::POST, "/v1/messages");
+        let requests: Vec<_> = (part..count)
+            .step_by(8)
+            .map(|n| request().json(&json!({"backend": "a", "to": NUMBER, "text": format!("{TEXT} {n}")})))
+            .collect();
+        posts.spawn(async move {
+            let mut ids = Vec::new();
+            for request in requests {
+                let reply = fetch(request).await.unwrap();
+                assert_eq!(reply.status, 202, "{}", reply.text);
+                ids.push(reply.json()["id"].as_str().unwrap().to_owned());
+            }
+            ids
+        });
+    }
+    let mut accepted: Vec<String> = posts.join_all().await.concat();
+    let labels = [("backend", "a"), ("class", "permanent")];
+    postern.metric_becomes("postern_dead_letters_total", &labels, count as f64).await;
+    assert_eq!(postern.terminate().await.code, Some(0));
+
+    let redrive = launch.clone().arg("dead").arg("redrive");
+    let (mut kills, mut halfway) = (0, 0);
+    // Putting back takes longer than only looking does.
+    let begun = Instant::now();
+    assert_eq!(told(&launch, &["redrive", "--dry-run"]).await["done"], count);
+    let step = begun.elapsed() / 3;
+    let mut pause = step;
+    loop {
+        let mut running = redrive.spawn();
+        tokio::time::sleep(pause).await;
+        if running.poll().is_some() {
+            assert_eq!(running.wait().await.code, Some(0));
+            break;
+        }
+        running.kill();
+        kills += 1;
+        // RabbitMQ hands back what a killed process held a moment later.
+        let left = eventually("what is left can be counted", async || {
+            let left = told(&launch, &["list", "--limit", "1"]).await["waiting"].as_u64().unwrap();
+            if left <= count as u64 { Ok(left) } else { Err(left) }
+        })
+        .await;
+        halfway += usize::from(left > 0 && left < count as u64);
+        pause += step;
+        assert!(kills < 200, "it never comes to its end");
+    }
+    assert_eq!(told(&launch, &["list"]).await["waiting"], 0);
+
+    provider.otherwise(|_| Answer::ok(""));
+    let before = provider.requests().len();
+    let _postern = launch.start().await;
+    let mut sent: BTreeMap<String, usize> = BTreeMap::new();
+    let mut missing = count;
+    while missing > 0 {
+        (sent, missing) = eventually("further messages are sent", async || {
+            let mut sent: BTreeMap<String, usize> = BTreeMap::new();
+            for request in &provider.requests()[before..] {
+                *sent.entry(request.json()["id"].as_str().unwrap().to_owned()).or_default() += 1;
+            }
+            match accepted.iter().filter(|id| !sent.contains_key(*id)).count() {
+                fewer if fewer < missing => Ok((sent, fewer)),
+                _ => Err(format!("{missing} are missing")),
+            }
+        })
+        .await;
+    }
+    accepted.sort();
+    assert_eq!(sent.keys().cloned().collect::<Vec<_>>(), accepted, "no others");
+    let doubles = sent.values().sum::<usize>() - count;
+    println!("{kills} kills, {halfway} of them halfway, {doubles} doubles of {count}");
+    assert!(doubles <= kills * 256, "{doubles} doubles in {kills} kills");
+    assert!(halfway > 0, "{kills} kills, none of them halfway");
+}
+
+#[tokio::test]
+async fn a_redrive_that_is_killed_loses_nothing_embedded() {
+    interrupted("", 1500).await;
+}
+
+#[tokio::test]
+async fn a_redrive_that_is_killed_loses_nothing_rabbitmq() {
+    let vhost = Rabbit::shared().vhost();
+    interrupted(&vhost.config(""), 1500).await;
+}
+
+/// A request to the admin port.
+async fn admin(
+    postern: &Program,
+    method: Method,
+    path: &str,
+    token: Option<&str>,
+    body: &str,
+) -> (u16, Value) {
+    let url = format!("http://127.0.0.1:{}{path}", postern.admin_port());
+    let mut request = http_client().request(method, url).body(body.to_owned());
+    if let Some(token) = token {
+        request = request.bearer_auth(token);
+    }
+    let reply = fetch(request).await.unwrap();
+    (reply.status, serde_json::from_str(&reply.text).unwrap_or_default())
+}
+
+#[tokio::test]
+async fn the_admin_port_does_the_same_for_who_has_the_token() {
+    let provider = Provider::start().await;
+    let launch = Launch::gateway().config(&config("", &provider, "")).admin_token(TOKEN);
+    let postern = launch.start().await;
+    let a = die(&postern, &provider, ("a", 2), 400, "permanent").await;
+    let b = die(&postern, &provider, ("b", 1), 503, "transient").await;
+    for path in ["/v1/dead", &format!("/v1/dead/{}", a[0])] {
+        for token in [None, Some("wrong"), Some("")] {
+            assert_eq!(admin(&postern, Method::GET, path, token, "").await.0, 401, "{path} {token:?}");
+        }
+    }
+    for path in ["/v1/dead/redrive", "/v1/dead/drop"] {
+        assert_eq!(admin(&postern, Method::POST, path, None, r#"{"all":true}"#).await.0, 401);
+    }
+    let ask =
+        async |method: Method, path: &str, body: &str| admin(&postern, method, path, Some(TOKEN), body).await;
+    let (status, listing) =
+        ask(Method::GET, "/v1/dead?backend=a&class=permanent,unknown&newer_than=1h", "").await;
+    assert_eq!((status, ids(&listing)), (200, a.clone()));
+    assert!(!listing.to_string().contains(NUMBER), "{listing}");
+    let (status, shown) = ask(Method::GET, &format!("/v1/dead/{}", a[0]), "").await;
+    assert_eq!((status, &shown["letters"][0]["body"]["text"]), (200, &json!(TEXT)));
+    for (method, path, body, status, says) in [
+        (Method::GET, "/v1/dead/no-such-id", "", 404, "no letter"),
+        (Method::GET, "/v1/dead?bakend=a", "", 400, "bakend"),
+        (Method::GET, "/v1/dead?older_than=soon", "", 400, "older_than"),
+        (Method::POST, "/v1/dead/drop", "", 400, "all"),
+        (Method::POST, "/v1/dead/drop", r#"{"filter":{"class":["bad"]}}"#, 400, "filter.class"),
+        (Method::POST, "/v1/dead/redrive", r#"{"filtre":{}}"#, 400, "filtre"),
+        (Method::POST, "/v1/dead/redrive", "no json", 400, "expected"),
+    ] {
+        let (got, problem) = ask(method, path, body).await;
+        let detail = problem["detail"].as_str().unwrap_or_default();
+        assert!(got == status && detail.contains(says), "{path} {body}: {got} {problem}");
+    }
+    let (_, done) = ask(Method::POST, "/v1/dead/redrive", r#"{"dry_run":true}"#).await;
+    assert_eq!((&done["done"], &done["dry_run"]), (&json!(3), &json!(true)));
+    postern.metric_becomes("postern_dead_letters_waiting", &[], 3.0).await;
+    provider.otherwise(|_| Answer::ok(""));
+    let (_, done) =
+        ask(Method::POST, "/v1/dead/redrive", &format!(r#"{{"filter":{{"id":["{}"]}}}}"#, b[0])).await;
+    assert_eq!(done["done"], 1, "{done}");
+    let asked = provider.wait_for(4).await;
+    assert_eq!(asked[3].json()["id"].as_str(), Some(&*b[0]));
+    let (_, done) = ask(Method::POST, "/v1/dead/drop", r#"{"filter":{"code":["http_400"]}}"#).await;
+    assert_eq!(done["done"], 2, "{done}");
+
+    // The store is this gateway's: the command asks its admin port.
+    provider.otherwise(|_| Answer::status(400));
+    post(&postern, "a", TEXT).await;
+    let beside = launch.clone().env("POSTERN__ADMIN__LISTEN", &format!("127.0.0.1:{}", postern.admin_port()));
+    let beside = beside.env("POSTERN_ADMIN_TOKEN", TOKEN);
+    eventually("it is listed", async || match told(&beside, &["list"]).await["waiting"].as_u64() {
+        Some(1) => Ok(()),
+        other => Err(format!("{other:?}")),
+    })
+    .await;
+    assert_eq!(told(&beside, &["list", "--backend", "b", "--limit", "5"]).await["letters"], json!([]));
+    let id = ids(&told(&beside, &["list", "--newer-than", "2d"]).await).remove(0);
+    assert_eq!(told(&beside, &["show", &id]).await["letters"][0]["body"]["text"], TEXT);
+    assert_eq!(told(&beside, &["redrive", &id, "--dry-run"]).await["done"], 1);
+    assert_eq!(told(&beside, &["drop", "--yes"]).await["done"], 1);
+    let wrong = cli(&beside.env("POSTERN_ADMIN_TOKEN", "wrong"), &["list"]).await;
+    assert!(wrong.code == Some(1) && wrong.log.contains("token"), "{}", wrong.log);
+    postern_tests::assert_silent(&postern.log().lines(), &[NUMBER, TEXT, TOKEN]);
+}
+
+#[tokio::test]
+async fn without_a_token_the_admin_port_serves_no_letters() {
+    let launch = Launch::gateway();
+    let postern = launch.start().await;
+    for (method, path) in [
+        (Method::GET, "/v1/dead"),
+        (Method::GET, "/v1/dead/1"),
+        (Method::POST, "/v1/dead/drop"),
+        (Method::POST, "/v1/dead/redrive"),
+    ] {
+        assert_eq!(admin(&postern, method, path, Some("any"), "").await.0, 404, "{path}");
+    }
+    // And the command says what to do, where a gateway has the store and where there is none.
+    let locked = cli(&launch, &["list"]).await;
+    assert!(locked.code == Some(1) && locked.log.contains("admin.token"), "{}", locked.log);
+    let nowhere = Launch::gateway();
+    let none = cli(&nowhere, &["list"]).await;
+    assert!(none.code == Some(1) && none.log.contains("no store"), "{}", none.log);
+    assert!(!nowhere.folder().path().join("postern-data").exists(), "it made one");
+}
+
+#[tokio::test]
+async fn what_the_application_refused_goes_back_to_its_queue_alone() {
+    let provider = Provider::start().await;
+    let more =
+        format!("[application]\ntype = \"webhook\"\nurl = \"{}\"\nformat = \"form\"\n", provider.url("/app"));
+    let launch = Launch::gateway().config(&config("", &provider, &more)).admin_token(TOKEN);
+    let postern = launch.start().await;
+    provider.otherwise(|_| Answer::status(410));
+    assert_eq!(postern.post_form("/backends/a", &[("identity", NUMBER), ("text", TEXT)]).await.status, 200);
+    let refused = provider.take().await;
+    postern.metric_becomes("postern_dead_letters_waiting", &[], 1.0).await;
+    provider.otherwise(|_| Answer::ok(""));
+    let (_, listing) = admin(&postern, Method::GET, "/v1/dead", Some(TOKEN), "").await;
+    assert_eq!(listing["letters"][0]["queue"], "postern.inbound", "{listing}");
+    let (_, done) = admin(&postern, Method::POST, "/v1/dead/redrive", Some(TOKEN), "").await;
+    assert_eq!(done["done"], 1, "{done}");
+    let taken = provider.take().await;
+    assert_eq!((taken.header("webhook-id"), &taken.body), (refused.header("webhook-id"), &refused.body));
+    postern.metric_becomes("postern_dead_letters_waiting", &[], 0.0).await;
+}
+
+async fn unrouted(tap: &Tap, vhost: &Vhost, provider: &Provider) {
+    // Somebody declared the queues; nobody has a backend `b`.
+    let message = json!({"id": uuid::Uuid::now_v7(), "backend": "b", "identities": [NUMBER], "text": TEXT});
+    tap.publish("postern.outbound", "b", message.to_string().as_bytes(), Properties::default()).await;
+    tap.depth_becomes("postern.unrouted", 1).await;
+    let launch = Launch::gateway().config(&config(&vhost.config(""), provider, ""));
+    let postern = launch.start().await;
+    let listing = told(&launch, &["list", "--queue", "unrouted"]).await;
+    assert_eq!(listing["letters"][0]["backend"], "b", "{listing}");
+    assert_eq!(told(&launch, &["redrive", "--queue", "unrouted"]).await["done"], 1);
+    assert_eq!(provider.take().await.json()["id"], message["id"]);
+    tap.depth_becomes("postern.unrouted", 0).await;
+    assert_eq!(postern.terminate().await.code, Some(0));
+}
+
+#[tokio::test]
+async fn the_unrouted_are_put_back_once_their_backend_is_there_and_stay_until_then() {
+    let provider = Provider::obliging().await;
+    let vhost = Rabbit::shared().vhost();
+    let without = vhost.config("[backends.a]\ntype = \"console\"\n");
+    let launch = Launch::gateway().config(&without);
+    let postern = launch.start().await;
+    // It is ready as soon as its spool is; the queues are there once the broker is.
+    postern.metric_becomes("postern_broker_connected", &[], 1.0).await;
+    assert_eq!(postern.terminate().await.code, Some(0));
+    let tap = vhost.tap().await;
+    tap.publish(
+        "postern.outbound",
+        "c",
+        br#"{"backend":"c","identities":["1"],"text":"x"}"#,
+        Properties::default(),
+    )
+    .await;
+    tap.depth_becomes("postern.unrouted", 1).await;
+    let done = told(&launch, &["redrive", "--queue", "unrouted"]).await;
+    assert_eq!(done["done"], 0, "{done}");
+    assert!(done["stay"][0]["why"].as_str().unwrap().contains("postern.outbound.c"), "{done}");
+    assert_eq!(told(&launch, &["drop", "--queue", "unrouted", "--backend", "c"]).await["done"], 1);
+    unrouted(&tap, &vhost, &provider).await;
+}

@@ -1,0 +1,265 @@
+//! What goes how fast: rates that several dispatchers share, lanes, providers that are down.
+#![allow(clippy::print_stderr, reason = "the figures, for whoever runs a test with --nocapture")]
+
+use crate::reports::course;
+use postern_tests::{Answer, Gate, Launch, Program, Provider, Rabbit, Request, Vhost, eventually, free_port};
+use serde_json::{Value, json};
+use std::{
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+/// When each request came.
+type Arrivals = Arc<Mutex<Vec<(Instant, String)>>>;
+
+async fn noting() -> (Provider, Arrivals) {
+    let provider = Provider::start().await;
+    let arrivals = Arrivals::default();
+    let noted = arrivals.clone();
+    provider.otherwise(move |request: &Request| {
+        let to = request.form().first().map(|(_, to)| to.clone()).unwrap_or_default();
+        noted.lock().unwrap().push((request.at, to));
+        Answer::ok("")
+    });
+    (provider, arrivals)
+}
+
+fn backend(url: &str, own: &str) -> String {
+    format!(
+        "[retry]\ndelays = [\"1s\", \"1s\"]\n[backends.x]\ntype = \"http\"\n{own}\n[backends.x.send]\nurl = \"{url}\"\n\
+         form = {{ to = \"{{{{ identity }}}}\" }}\n"
+    )
+}
+
+/// How many came in so long from then on, once that time has passed.
+async fn arrived(arrivals: &Arrivals, from: Instant, window: Duration) -> f64 {
+    tokio::time::sleep((from + window).saturating_duration_since(Instant::now())).await;
+    let arrivals = arrivals.lock().unwrap();
+    let within = arrivals.iter().filter(|(at, _)| (from..from + window).contains(at)).count();
+    f64::from(u32::try_from(within).unwrap())
+}
+
+const LIMIT: f64 = 50.0;
+const WINDOW: Duration = Duration::from_secs(6);
+/// How long the processes take to agree: some counts, and their answers on a busy machine.
+const SETTLED: Duration = Duration::from_secs(3);
+
+/// A window at the limit: what a busy machine takes is a few per cent, and no process adds any.
+async fn keeps_the_limit(arrivals: &Arrivals, who: &str) {
+    tokio::time::sleep(SETTLED).await;
+    let ratio = arrived(arrivals, Instant::now(), WINDOW).await / (LIMIT * WINDOW.as_secs_f64());
+    eprintln!("{who}: {:.1} % of the limit", ratio * 100.0);
+    assert!((0.88..=1.05).contains(&ratio), "{who}: {ratio}");
+}
+
+#[tokio::test]
+async fn dispatchers_that_come_and_go_keep_one_limit_together() {
+    let (provider, arrivals) = noting().await;
+    let vhost = Rabbit::shared().vhost();
+    // Messages of one recipient each: one of many would be one process's.
+    let config = vhost.config(&(backend(&provider.url("/send"), "rate = \"50/s\"") + "batch = 1\n"));
+    let ingress = Launch::ingress(&config).start().await;
+    for part in 0..8 {
+        let all: Vec<_> = (0..1_000).map(|n| format!("+{}", part * 1_000 + n)).collect();
+        post(&ingress, &json!({"backend": "x", "identities": all, "text": "hi"})).await;
+    }
+    let launch = || Launch::dispatcher(&config);
+    let first = launch().start().await;
+    let begun = Instant::now();
+    keeps_the_limit(&arrivals, "one").await;
+    let second = launch().start().await;
+    keeps_the_limit(&arrivals, "two").await;
+    let others = [launch(), launch(), launch()];
+    let (third, fourth, fifth) = tokio::join!(others[0].start(), others[1].start(), others[2].start());
+    for program in [&first, &second, &third, &fourth, &fifth] {
+        program.metric_becomes("postern_rate_share", &[("backend", "x")], 10.0).await;
+    }
+    keeps_the_limit(&arrivals, "five").await;
+    second.kill();
+    third.terminate().await;
+    keeps_the_limit(&arrivals, "three, after one was killed and one drained").await;
+    let _sixth = launch().start().await;
+    keeps_the_limit(&arrivals, "four, after one was started").await;
+    let whole = begun.elapsed();
+    let ratio = arrived(&arrivals, begun, whole).await / (LIMIT * whole.as_secs_f64());
+    eprintln!("all of it, with every change: {:.1} % of the limit", ratio * 100.0);
+    assert!((0.8..=1.05).contains(&ratio), "{ratio}");
+    drop((first, fourth, fifth));
+}
+
+async fn post(gateway: &Program, body: &Value) {
+    let reply = gateway.post_json("/v1/messages", body).await;
+    assert_eq!(reply.status, 202, "{}", reply.text);
+}
+
+#[tokio::test]
+async fn a_one_time_code_does_not_wait_behind_a_campaign_of_tens_of_thousands() {
+    for batch in [1, 100] {
+        let (provider, arrivals) = noting().await;
+        let config = backend(&provider.url("/send"), "rate = \"50/s\"") + &format!("batch = {batch}\n");
+        let gateway = Launch::gateway().config(&config).start().await;
+        for part in 0..20 {
+            let all: Vec<_> = (0..1_000).map(|n| format!("+{}", part * 1_000 + n)).collect();
+            let body = json!({"backend": "x", "identities": all, "text": "buy", "priority": "bulk"});
+            post(&gateway, &body).await;
+        }
+        let count = || arrivals.lock().unwrap().len();
+        eventually("the campaign to go on", async || if count() > 20 { Ok(()) } else { Err(count()) }).await;
+        let mut waits = Vec::new();
+        for n in 0..10 {
+            let (begun, to) = (Instant::now(), format!("code-{n}"));
+            post(&gateway, &json!({"backend": "x", "to": to, "text": "1234"})).await;
+            let find =
+                || arrivals.lock().unwrap().iter().rev().find(|(_, who)| *who == to).map(|(at, _)| *at);
+            let at = eventually("the code", async || find().ok_or("not yet")).await;
+            waits.push(at - begun);
+        }
+        waits.sort();
+        eprintln!("{batch} recipients a message: a code waits {:?}, at most {:?}", waits[5], waits[9]);
+        assert!(waits[5] < Duration::from_secs(1), "{batch}: {waits:?}");
+        // And bulk goes on.
+        let before = count();
+        eventually(
+            "more of the campaign",
+            async || if count() > before + 20 { Ok(()) } else { Err(count()) },
+        )
+        .await;
+    }
+}
+
+async fn dispatcher(vhost: &Vhost, url: &str, own: &str) -> Program {
+    Launch::dispatcher(&vhost.config(&backend(url, own))).start().await
+}
+
+#[tokio::test]
+async fn a_provider_that_is_down_is_waited_for_and_not_one_message_dies() {
+    let port = free_port();
+    let vhost = Rabbit::shared().vhost();
+    let own = "concurrency = 4\nbreaker = { failures = 5, pause = \"500ms\", max_pause = \"2s\" }";
+    let x = dispatcher(&vhost, &format!("http://127.0.0.1:{port}/send"), own).await;
+    let tap = vhost.tap().await;
+    for n in 0..300 {
+        tap.send(&json!({"backend": "x", "identities": [format!("+{n}")], "text": "hi"})).await;
+    }
+    let labels = [("backend", "x")];
+    x.metric_becomes("postern_breaker_open", &labels, 1.0).await;
+    let ready = eventually("the pause in /readyz", async || {
+        let reply = x.ready().await.map_err(|error| error.to_string())?;
+        if reply.text.contains("backend x pauses") { Ok(reply) } else { Err(reply.text) }
+    })
+    .await;
+    assert_eq!(ready.status, 200, "the process is ready: {}", ready.text);
+    assert!(ready.text.starts_with("ready\n") && ready.text.contains("connect"), "{}", ready.text);
+    // Nobody holds what waits: another dispatcher could take it.
+    eventually("the messages to be back in the queue", async || {
+        match tap.depth("postern.outbound.x").await {
+            Ok(depth) if depth >= 285 => Ok(()),
+            seen => Err(format!("{seen:?}")),
+        }
+    })
+    .await;
+    // Three attempts each, a second apart: without the breaker all would be dead by then.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    tap.depth_becomes("postern.dead", 0).await;
+    assert_eq!(
+        x.metrics().await.value("postern_breaker_opened_total", &labels),
+        1.0,
+        "failed probes are no news"
+    );
+    let provider = Provider::start_on(port).await;
+    provider.otherwise(|_| Answer::ok(""));
+    let sent = [("backend", "x"), ("outcome", "sent")];
+    x.metric_becomes("postern_dispatch_messages_total", &sent, 300.0).await;
+    x.metric_becomes("postern_breaker_open", &labels, 0.0).await;
+    tap.depth_becomes("postern.dead", 0).await;
+    assert_eq!(x.ready().await.unwrap().text, "ready\n");
+    let log = x.log().lines();
+    for (line, times) in [("the provider is down", 1), ("the provider is back", 1)] {
+        assert_eq!(log.iter().filter(|found| found.contains(line)).count(), times, "{line}");
+    }
+}
+
+#[tokio::test]
+async fn one_process_says_of_its_backend_that_it_pauses() {
+    let url = format!("http://127.0.0.1:{}/", free_port());
+    let own = "breaker = { failures = 1, pause = \"1m\" }";
+    let gateway = Launch::gateway().config(&backend(&url, own)).start().await;
+    let state = async || gateway.get("/v1/backends").await.json()["backends"][0]["state"].clone();
+    eventually("ready", async || if state().await == "ready" { Ok(()) } else { Err(state().await) }).await;
+    post(&gateway, &json!({"backend": "x", "to": "+1", "text": "hi"})).await;
+    eventually("paused", async || if state().await == "paused" { Ok(()) } else { Err(state().await) }).await;
+}
+
+#[tokio::test]
+async fn a_throttled_backend_goes_on_slowly_and_its_messages_keep_their_attempts() {
+    let vhost = Rabbit::shared().vhost();
+    let provider = Provider::start().await;
+    let refused = Answer::status(429).header("Retry-After", "1");
+    provider.script([refused.clone(), refused.clone(), refused]);
+    let x = dispatcher(&vhost, &provider.url("/send"), "concurrency = 1").await;
+    let tap = vhost.tap().await;
+    provider.otherwise(|_| Answer::ok(""));
+    tap.send(&json!({"backend": "x", "identities": ["+1"], "text": "hi"})).await;
+    let wanted = json!([
+        ["retrying", 1, "throttled"],
+        ["retrying", 1, "throttled"],
+        ["retrying", 1, "throttled"],
+        ["sent", 1, null]
+    ]);
+    assert_eq!(json!(course(&tap, 4).await), wanted);
+    x.metric_becomes("postern_throttled_total", &[("backend", "x")], 3.0).await;
+    x.metric_becomes("postern_breaker_opened_total", &[("backend", "x")], 0.0).await;
+}
+
+const BACKENDS: usize = 100;
+/// What each backend's provider takes in a second.
+const EACH: f64 = 0.5;
+
+#[tokio::test]
+async fn one_hanging_backend_among_a_hundred_takes_nothing_from_the_others() {
+    let (provider, arrivals) = noting().await;
+    let hanging = Provider::start().await;
+    hanging.otherwise(|_| Answer::ok("").held(&Gate::closed()));
+    let mut config = String::new();
+    for n in 0..BACKENDS {
+        let url = if n == 0 { hanging.url("/send") } else { provider.url("/send") };
+        let own = format!("rate = {{ limit = \"{}/min\", burst = 1 }}", EACH * 60.0);
+        let rate = if n == 0 { "" } else { own.as_str() };
+        config += &format!(
+            "[backends.b{n}]\ntype = \"http\"\n{rate}\n[backends.b{n}.send]\nurl = \"{url}\"\nbatch = 1\n\
+             timeout = \"2m\"\nform = {{ to = \"{{{{ identity }}}}\" }}\n"
+        );
+    }
+    let gateway = Launch::gateway().config(&config).start().await;
+    let fill = async |backend: usize, number: usize| {
+        let all: Vec<_> = (0..number).map(|n| format!("+{n}")).collect();
+        post(&gateway, &json!({"backend": format!("b{backend}"), "identities": all, "text": "hi"})).await;
+    };
+    for n in 1..BACKENDS {
+        fill(n, 30).await;
+    }
+    let without = arrived(&arrivals, Instant::now(), Duration::from_secs(10)).await;
+    fill(0, 1_000).await;
+    hanging.wait_for(64).await;
+    let with = arrived(&arrivals, Instant::now(), Duration::from_secs(10)).await;
+    eprintln!("{without} in 10 s without, {with} with one that hangs: {:.3}", with / without);
+    assert!(without > 10.0 * EACH * 80.0, "the machine is too slow to tell: {without}");
+    assert!(with / without > 0.8, "{without} → {with}");
+    assert_eq!(hanging.requests().len(), 64, "its own concurrency is what it has");
+}
+
+#[tokio::test]
+async fn a_rate_is_checked_with_the_configuration() {
+    for (rate, says) in
+        [("\"50/fortnight\"", "100/min"), ("{ limit = \"50/s\", bursts = 1 }", "limit, burst, count")]
+    {
+        let config = backend("http://127.0.0.1:9/", &format!("rate = {rate}"));
+        let ended = Launch::gateway().arg("check").config(&config).run().await;
+        assert_eq!(ended.code, Some(2), "{}", ended.log);
+        assert!(
+            ended.log.contains("postern.toml: line 5: backends.x.rate") && ended.log.contains(says),
+            "{}",
+            ended.log
+        );
+    }
+}

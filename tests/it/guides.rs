@@ -1,0 +1,165 @@
+//! The guides, as a reader follows them: every block of theirs is written, run or compared.
+//!
+//! | block | what is done |
+//! | --- | --- |
+//! | `toml NAME` | it becomes the configuration `NAME`, and `check` takes it |
+//! | any, `PATH/NAME` | it stands so in that file of this repository, which is compiled and tested; one named `postern.toml` is a configuration, too |
+//! | `console` | its commands are run, and their output compared |
+//! | `http provider`, `http application` | it is the next request that these got |
+
+use crate::{
+    printed::{Block, Step, assert_prints, at_ports, blocks, shell},
+    providers::written,
+};
+use postern_tests::{Answer, Ended, Launch, Program, Provider, Request, eventually};
+use serde_json::json;
+
+const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+/// What the guides say is in the environment.
+const ENVIRONMENT: [(&str, &str); 3] =
+    [("AT_API_KEY", "hush"), ("KANNEL_PASSWORD", "hush"), ("RAPIDSMS_PASSWORD", "quiet")];
+/// The program of `deploy/examples/custom`, as its guide starts it.
+const CUSTOM: &str = "cargo run -p postern-example-custom --";
+
+/// A reader with a provider at port 9009 and an application at port 8000.
+struct Reader {
+    provider: Provider,
+    application: Provider,
+    /// Ready to be started with the last configuration.
+    launch: Launch,
+    running: Option<Program>,
+}
+
+impl Reader {
+    async fn follow(guide: &str) {
+        let text = std::fs::read_to_string(format!("{ROOT}/docs/guides/{guide}.md")).unwrap();
+        let (provider, application) = (Provider::start().await, Provider::obliging().await);
+        provider.otherwise(answer);
+        let mut reader = Self { provider, application, launch: Launch::gateway(), running: None };
+        let blocks = blocks(&text);
+        assert!(blocks.len() > 3, "{guide} has hardly any block");
+        for block in &blocks {
+            eprintln!("--- {guide}: ```{} {}", block.language, block.title);
+            reader.take(block).await;
+        }
+        assert!(reader.provider.requests().is_empty(), "requests that the guide does not show");
+        let checklist = text.rsplit("## Checklist").next().unwrap();
+        let points = checklist.lines().filter(|line| line.starts_with("- [ ] ")).count();
+        assert!(text.contains("\n## Checklist\n") && points > 3, "{guide} ends in a checklist");
+    }
+
+    async fn take(&mut self, block: &Block) {
+        let Block { language, title, text } = block;
+        if title.contains('/') {
+            is_in_file(title, text);
+        }
+        match (language.as_str(), title.rsplit('/').next().unwrap_or_default()) {
+            ("toml", "postern.toml") => self.configure(text).await,
+            ("toml" | "rust", _) if title.contains('/') => {}
+            ("console", "") => {
+                for step in block.steps() {
+                    self.run(&step).await;
+                }
+            }
+            ("http", "provider") => is_shown(text, &self.provider.take().await),
+            ("http", "application") => is_shown(text, &self.application.take().await),
+            _ => panic!("nothing is done with ```{language} {title}"),
+        }
+    }
+
+    async fn configure(&mut self, toml: &str) {
+        self.running = None;
+        let program = if toml.contains("outbox") { "postern-example-custom" } else { "postern" };
+        let launch = Launch::program(program);
+        let toml = self.here(toml).replace("/tmp", &launch.folder().path().display().to_string());
+        let environment = ENVIRONMENT.into_iter();
+        self.launch = environment.fold(launch.config(&toml), |launch, (name, value)| launch.env(name, value));
+        let Ended { code, log, .. } = self.launch.clone().arg("check").run().await;
+        assert_eq!(code, Some(0), "{log}");
+    }
+
+    /// `text` with the addresses of this test.
+    fn here(&self, text: &str) -> String {
+        text.replace("http://127.0.0.1:9009", &self.provider.url(""))
+            .replace("http://127.0.0.1:8000", &self.application.url(""))
+    }
+
+    async fn run(&mut self, step: &Step) {
+        let folder = format!("{}/", self.launch.folder().path().display());
+        let command = step.command.replace(CUSTOM, "postern");
+        if let Some(arguments) = command.strip_prefix("postern check ") {
+            assert!(arguments.starts_with("--config ") && arguments.ends_with("postern.toml"), "{step:?}");
+            let Ended { out, log, .. } = self.launch.clone().arg("check").run().await;
+            assert_prints(step, &(out + &log).replace(&folder, ""));
+        } else if command.starts_with("postern --config ") && command.ends_with('&') {
+            assert!(step.prints.is_empty(), "{step:?}");
+            self.running = Some(self.launch.start().await);
+        } else {
+            let running = self.running.as_ref().unwrap_or_else(|| panic!("{step:?}: nothing runs"));
+            let command = at_ports(&command, running).replace("/tmp/", &folder);
+            let looks = ["/metrics", "/v1/backends"].iter().any(|path| command.contains(path));
+            if command.starts_with("curl ") && !looks {
+                assert_prints(step, &shell(&command));
+            } else {
+                // What it looks at is still on its way.
+                let printed = eventually(&command, async || {
+                    let printed = shell(&command);
+                    if step.is_printed(&printed) { Ok(printed) } else { Err(printed) }
+                });
+                assert_prints(step, &printed.await);
+            }
+        }
+    }
+}
+
+/// The whole lines of `text` stand in that file of the repository, one after the other.
+fn is_in_file(path: &str, text: &str) {
+    let file = std::fs::read_to_string(format!("{ROOT}/{path}")).unwrap_or_else(|e| panic!("{path}: {e}"));
+    assert!(format!("\n{file}\n").contains(&format!("\n{text}\n")), "{path} does not have\n{text}");
+}
+
+fn is_shown(text: &str, request: &Request) {
+    let shown = Step { command: "a request".to_owned(), prints: text.lines().map(str::to_owned).collect() };
+    assert_prints(&shown, &written(request));
+}
+
+/// As the providers of the guides answer.
+fn answer(request: &Request) -> Answer {
+    match request.path.as_str() {
+        "/version1/messaging" => {
+            let one = json!({"statusCode": 101, "status": "Success", "messageId": "ATXid_1"});
+            Answer::json(201, &json!({"SMSMessageData": {"Recipients": [one]}}))
+        }
+        "/cgi-bin/sendsms" => Answer::status(202).body("0: Accepted for delivery"),
+        _ => Answer::json(200, &json!({"message_id": "V1"})),
+    }
+}
+
+#[tokio::test]
+async fn adding_a_provider() {
+    Reader::follow("adding-a-provider").await;
+}
+
+#[tokio::test]
+async fn adding_a_backend_in_rust() {
+    Reader::follow("adding-a-backend-in-rust").await;
+}
+
+#[tokio::test]
+async fn moving_from_rapidsms() {
+    Reader::follow("moving-from-rapidsms").await;
+}
+
+#[test]
+fn no_guide_is_left_out_and_the_readme_names_them() {
+    let readme = std::fs::read_to_string(format!("{ROOT}/README.md")).unwrap();
+    let mut guides: Vec<_> = std::fs::read_dir(format!("{ROOT}/docs/guides"))
+        .unwrap()
+        .map(|guide| guide.unwrap().file_name().into_string().unwrap())
+        .collect();
+    guides.sort();
+    assert_eq!(guides, ["adding-a-backend-in-rust.md", "adding-a-provider.md", "moving-from-rapidsms.md"]);
+    for guide in guides {
+        assert!(readme.contains(&format!("(docs/guides/{guide})")), "{guide}");
+    }
+}

@@ -1,0 +1,39 @@
+//! Postern from outside: its programs, HTTP, AMQP.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test fails by panicking, and says what it measured"
+)]
+#![allow(missing_docs, reason = "a test's name is its documentation")]
+
+mod access;
+mod api;
+mod broker;
+mod callbacks;
+mod compose;
+mod config;
+mod custom;
+mod dead;
+mod doors;
+mod flow;
+mod guides;
+mod harness;
+mod operations;
+mod outage;
+mod pair;
+mod poison;
+mod printed;
+mod providers;
+mod readme;
+mod receive;
+mod reports;
+mod retry;
+mod send;
+mod spool;
+mod standalone;
+mod text;
+mod upstream;
+mod webhook;

@@ -1,0 +1,176 @@
+//! What operators see: health, metrics, logs.
+
+use crate::reports::outcome;
+use postern_tests::{Answer, Launch, Pair, Provider, Rabbit, assert_silent};
+use serde_json::{Value, json};
+
+fn config(url: &str) -> String {
+    format!(
+        "[[api.keys]]\nname = \"app\"\nkey = \"the-api-key\"\nbackends = [\"*\"]\n[retry]\ndelays = [\"100ms\"]\n\
+         [backends.x]\ntype = \"http\"\n[backends.x.receive]\nparams = {{ external_id = \"mid\" }}\n\
+         [backends.x.send]\nurl = \"{url}\"\nauth = {{ basic = {{ username = \"provider-user\", password = \"provider-password\" }} }}\n\
+         query = {{ to = \"{{{{ identity }}}}\", key = \"{{{{ settings.token }}}}\" }}\nform = {{ text = \"{{{{ text }}}}\" }}\n\
+         [backends.x.settings]\ntoken = \"provider-token\"\n"
+    )
+}
+
+/// Everything that must not be in a log, whatever its level.
+const SECRETS: [&str; 9] = [
+    "+15551112222",
+    "the patient's test",
+    "+15553334444",
+    "your result is",
+    "the-api-key",
+    "provider-password",
+    "provider-token",
+    "answer of the provider",
+    "guest:guest",
+];
+
+#[tokio::test]
+async fn no_number_text_or_secret_is_logged_at_any_level() {
+    let provider = Provider::start().await;
+    provider.otherwise(|request| match request.query()[0].1.as_str() {
+        "+15553334444" => Answer::status(400).body("answer of the provider: +15553334444"),
+        _ => Answer::ok("answer of the provider"),
+    });
+    let vhost = postern_tests::Rabbit::shared().vhost();
+    let config = vhost.config(&config(&provider.url("/send")));
+    let trace = |launch: Launch| launch.env("POSTERN__LOG__LEVEL", "trace").env("RUST_LOG", "trace");
+    let (ingress, dispatcher) = (trace(Launch::ingress(&config)), trace(Launch::dispatcher(&config)));
+    let (ingress, dispatcher) = tokio::join!(ingress.start(), dispatcher.start());
+    let form = [("identity", "+15551112222"), ("text", "the patient's test"), ("mid", "m1")];
+    assert_eq!(ingress.post_form("/backends/x", &form).await.status, 200);
+    let query = "/backends/x?identity=%2B15551112222&text=the+patient%27s+test";
+    assert_eq!(ingress.get(query).await.status, 200);
+    assert_eq!(ingress.get("/backends/x?identity=%2B15551112222").await.status, 400);
+    let body =
+        json!({"backend": "x", "identities": ["+15551112222", "+15553334444"], "text": "your result is"});
+    for (key, status) in [("the-api-key", 202), ("the-api-key-but-wrong", 401)] {
+        let request = ingress.request(reqwest::Method::POST, "/v1/messages").bearer_auth(key).json(&body);
+        assert_eq!(postern_tests::fetch(request).await.unwrap().status, status);
+    }
+    let tap = vhost.tap().await;
+    let garbage = b"{\"identities\": \"+15553334444\", \"text\": \"your result is\"";
+    tap.publish("postern.outbound", "x", garbage, postern_tests::Properties::default()).await;
+    outcome(&tap).await;
+    tap.depth_becomes("postern.dead", 2).await;
+    for program in [ingress, dispatcher] {
+        let ended = program.terminate().await;
+        assert_eq!(ended.code, Some(0));
+        let lines: Vec<_> = ended.log.lines().map(str::to_owned).collect();
+        assert!(lines.len() > 3, "it logged next to nothing: {lines:?}");
+        assert_silent(&lines, &SECRETS);
+        for line in lines {
+            let json: Value = serde_json::from_str(&line).unwrap_or_else(|e| panic!("{e}: {line}"));
+            assert!(json.is_object(), "{line}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_metric_of_the_contract_is_there() {
+    let provider = Provider::obliging().await;
+    let pair = Pair::start(&config(&provider.url("/send"))).await;
+    assert_eq!(pair.ingress.get("/backends/x?identity=1&text=a").await.status, 200);
+    pair.tap.send(&json!({"backend": "x", "identities": ["+1555"], "text": "hi"})).await;
+    outcome(&pair.tap).await;
+    let both = [
+        "broker_connected",
+        "broker_blocked",
+        "build_info",
+        "publish_duration_seconds",
+        "publish_failures_total",
+    ];
+    let ingress = pair.ingress.metrics().await;
+    for name in both.into_iter().chain([
+        "ingress_requests_total",
+        "ingress_request_duration_seconds",
+        "spool_messages",
+        "spool_bytes",
+        "spool_oldest_seconds",
+        "spool_stored_total",
+        "spool_forwarded_total",
+        "spool_refused_total",
+        "spool_dead_letters_total",
+    ]) {
+        assert!(ingress.has(&format!("postern_{name}")), "ingress: {name}");
+    }
+    let dispatcher = pair.dispatcher.metrics().await;
+    for name in both.into_iter().chain([
+        "dispatch_messages_total",
+        "dispatch_recipients_total",
+        "send_duration_seconds",
+        "dispatch_in_flight",
+        "retries_total",
+        "dead_letters_total",
+        "message_age_seconds",
+    ]) {
+        assert!(dispatcher.has(&format!("postern_{name}")), "dispatcher: {name}");
+    }
+    for metrics in [&ingress, &dispatcher] {
+        assert!(metrics.has("process_resident_memory_bytes"));
+        assert!((metrics.value("postern_broker_connected", &[]) - 1.0).abs() < f64::EPSILON);
+        for (key, value) in metrics.labels() {
+            assert!(!value.contains("1555") && !SECRETS.contains(&value), "{key}={value}");
+        }
+    }
+    let wanted = [("backend", "x"), ("method", "GET"), ("status", "200")];
+    assert!((ingress.value("postern_ingress_requests_total", &wanted) - 1.0).abs() < f64::EPSILON);
+    assert!(
+        (dispatcher.value("postern_message_age_seconds_count", &[("backend", "x")]) - 1.0).abs()
+            < f64::EPSILON
+    );
+}
+
+#[tokio::test]
+async fn made_up_paths_and_methods_make_no_new_metrics() {
+    let pair = Pair::start(&config("http://127.0.0.1:9/")).await;
+    for n in 0..20 {
+        pair.ingress.get(&format!("/backends/made-up-{n}")).await;
+        pair.ingress.get(&format!("/made-up-{n}")).await;
+        let method = reqwest::Method::from_bytes(format!("MADEUP{n}").as_bytes()).unwrap();
+        pair.ingress.fetch(pair.ingress.request(method, "/backends/x")).await;
+    }
+    let metrics = pair.ingress.metrics().await;
+    let made_up: Vec<_> =
+        metrics.labels().filter(|(_, value)| value.to_lowercase().contains("made")).collect();
+    assert_eq!(made_up, []);
+}
+
+#[tokio::test]
+async fn health_is_on_the_admin_port_only() {
+    let pair = Pair::start(&config("http://127.0.0.1:9/")).await;
+    for program in [&pair.ingress, &pair.dispatcher] {
+        for path in ["/livez", "/readyz", "/metrics"] {
+            assert_eq!(program.admin(path).await.unwrap().status, 200, "{path}");
+        }
+        assert_eq!(program.admin("/v1/backends").await.unwrap().status, 404);
+    }
+    for path in ["/livez", "/readyz", "/metrics"] {
+        assert_eq!(pair.ingress.get(path).await.status, 404, "{path} is public");
+    }
+}
+
+#[tokio::test]
+async fn the_log_is_for_people_if_the_configuration_says_so() {
+    let postern = Launch::gateway().env("POSTERN__LOG__FORMAT", "human").start().await;
+    let log = postern.terminate().await.log;
+    assert!(!log.is_empty());
+    assert!(log.lines().all(|line| serde_json::from_str::<Value>(line).is_err()), "{log}");
+}
+
+/// A queue that somebody declared otherwise is used, and an operator learns of it.
+#[tokio::test]
+async fn a_queue_with_other_properties_is_named_by_a_program_that_is_ready() {
+    let vhost = Rabbit::shared().vhost();
+    vhost.declare_classic("postern.dead");
+    let ingress = Launch::ingress(&vhost.config("[ingress]\nspool = false\n")).start().await;
+    let ready = ingress.ready().await.unwrap();
+    assert!(
+        ready.text.starts_with("ready\n")
+            && ready.text.contains("queue postern.dead exists with other properties"),
+        "{}",
+        ready.text
+    );
+}

@@ -1,0 +1,68 @@
+//! A gateway for the tests with a backend of type `fragile`, which some texts bring down, and the
+//! whole process with it.
+
+use async_trait::async_trait;
+use postern::Gateway;
+use postern_dispatcher::backends::{Backend, Engines, Outcomes, Sent};
+use postern_shared::{
+    backend::BackendConfig,
+    message::{Context, Identity, MessageId},
+};
+use std::{fs::OpenOptions, hint::black_box, io::Write, path::PathBuf, process::ExitCode, time::Duration};
+
+/// Writes a line `ID TEXT` into the file `settings.file` and then, by the first word of the text,
+/// aborts, overflows its stack, kills its process, panics, hangs, or has sent it.
+struct Fragile {
+    file: PathBuf,
+}
+
+impl Fragile {
+    fn new(backend: &BackendConfig) -> Result<Self, String> {
+        let file = backend.definition.settings.expose().get("file").and_then(|value| value.as_str());
+        let file = file.ok_or("settings.file: must name the file for what was sent")?;
+        Ok(Self { file: file.into() })
+    }
+}
+
+#[async_trait]
+impl Backend for Fragile {
+    async fn send(&self, id: MessageId, text: &str, identities: &[Identity], _: &Context) -> Outcomes {
+        let opened = OpenOptions::new().create(true).append(true).open(&self.file);
+        let written = opened.and_then(|mut file| file.write_all(format!("{id} {text}\n").as_bytes()));
+        if let Err(error) = written {
+            return Outcomes::every(Err(postern_shared::error::Failure::config("file", error.to_string())));
+        }
+        match text.split(' ').next() {
+            Some("abort") => std::process::abort(),
+            Some("overflow") => drop(black_box(deep(black_box(0)))),
+            Some("kill") => {
+                let own = std::process::id().to_string();
+                let _ = std::process::Command::new("kill").args(["-9", &own]).status();
+                std::future::pending::<()>().await;
+            }
+            #[allow(clippy::panic, reason = "that is what the test is about")]
+            Some("panic") => panic!("on purpose"),
+            Some("hang") => std::future::pending::<()>().await,
+            // What is sent at the same time is in work when something else crashes.
+            _ => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+        identities.iter().map(|_| Ok(Sent::default())).collect()
+    }
+
+    fn deadline(&self, _: usize) -> Duration {
+        Duration::from_secs(2)
+    }
+}
+
+/// Recurses until the stack is used up.
+fn deep(level: u64) -> u64 {
+    let frame = black_box([level; 512]);
+    if level == u64::MAX { 0 } else { deep(level + 1) + frame[1] }
+}
+
+fn main() -> ExitCode {
+    match Engines::builtin().with("fragile", Fragile::new) {
+        Ok(engines) => Gateway::new().with_engines(engines).main(),
+        Err(_) => ExitCode::FAILURE,
+    }
+}

@@ -1,0 +1,107 @@
+//! Whatever a test starts or writes ends with the test binary, also where that one is killed: a
+//! shell reads from a pipe that only the test binary holds, and clears up when it closes.
+
+use std::{
+    io::Write as _,
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::{Mutex, OnceLock},
+};
+
+/// Takes `process PID`, `ended PID` and `folder PATH` lines; at the end of its input it kills what
+/// has not ended and removes the folders.
+const CLEAR_UP: &str = r#"
+trap '' INT TERM HUP
+pids='' folders=''
+newline='
+'
+while read -r verb what; do
+    case $verb in
+    process) pids="$pids $what" ;;
+    ended)
+        rest=''
+        for pid in $pids; do [ "$pid" = "$what" ] || rest="$rest $pid"; done
+        pids=$rest ;;
+    folder) folders="$folders$what$newline" ;;
+    esac
+done
+for pid in $pids; do kill -s KILL "$pid" 2>/dev/null; done
+sleep 0.2
+IFS=$newline
+for folder in $folders; do rm -rf "$folder"; done
+"#;
+
+fn tell(line: &str) {
+    static SHELL: OnceLock<Mutex<Child>> = OnceLock::new();
+    let shell = SHELL.get_or_init(|| {
+        let mut shell = Command::new("/bin/sh");
+        own_group(&mut shell).args(["-c", CLEAR_UP]).stdin(Stdio::piped());
+        Mutex::new(shell.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("start /bin/sh"))
+    });
+    let mut shell = shell.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let pipe = shell.stdin.as_mut().expect("its stdin is a pipe");
+    writeln!(pipe, "{line}").expect("the shell that clears up has ended");
+}
+
+/// Puts the command into a process group of its own, so that a Ctrl-C at the terminal leaves the
+/// clearing up to the guard.
+pub(crate) fn own_group(command: &mut Command) -> &mut Command {
+    std::os::unix::process::CommandExt::process_group(command, 0)
+}
+
+/// From now on `pid` is killed when the tests end.
+pub(crate) fn process(pid: u32) {
+    tell(&format!("process {pid}"));
+}
+
+/// `pid` has ended and was waited for; its number may belong to another process now.
+pub(crate) fn ended(pid: u32) {
+    tell(&format!("ended {pid}"));
+}
+
+/// Kills `child`, unless it has ended by itself, and waits for it.
+pub(crate) fn end(child: &mut Child) {
+    let _ = child.kill();
+    let _ = child.wait();
+    ended(child.id());
+}
+
+/// An empty folder that goes with this value, at the latest with the test binary.
+#[derive(Debug)]
+pub struct Folder(tempfile::TempDir);
+
+impl Folder {
+    /// A new one, under the system's folder for temporary files.
+    #[expect(clippy::new_without_default, reason = "it makes something on the disk")]
+    pub fn new() -> Self {
+        let folder = tempfile::Builder::new().prefix("postern-test-").tempdir().expect("make a folder");
+        tell(&format!("folder {}", folder.path().display()));
+        Self(folder)
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// Writes `text` to the file `name` in it, and says where that is.
+    pub fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.path().join(name);
+        std::fs::write(&path, text).expect("write a file of the test");
+        path
+    }
+}
+
+/// A port of 127.0.0.1 on which nothing listens now. Another process may take it before it is
+/// used: what binds it must be able to try again with another.
+pub fn free_port() -> u16 {
+    let [port] = free_ports();
+    port
+}
+
+/// Several such at once, which differ: all are bound before the first is released.
+pub fn free_ports<const N: usize>() -> [u16; N] {
+    let bound = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").expect("bind a port of 127.0.0.1"));
+    bound.map(|listener| listener.local_addr().expect("a bound socket has an address").port())
+}

@@ -1,0 +1,43 @@
+//! What must never be in a log.
+
+/// Checks that none of `secrets` (telephone numbers, texts, passwords) is in any of `lines`: as it
+/// is, percent-encoded as in an address, or escaped as in JSON.
+///
+/// # Panics
+/// With the line, the secret blackened.
+#[track_caller]
+pub fn assert_silent(lines: &[String], secrets: &[&str]) {
+    for secret in secrets {
+        for form in spellings(secret) {
+            if let Some(line) = lines.iter().find(|line| line.contains(&form)) {
+                panic!("a log line tells a secret (here blackened): {}", line.replace(&form, "█████"));
+            }
+        }
+    }
+}
+
+fn spellings(secret: &str) -> Vec<String> {
+    let encoded: String = form_urlencoded::byte_serialize(secret.as_bytes()).collect();
+    let json = serde_json::to_string(secret).expect("a text is JSON");
+    let mut all = vec![secret.to_owned(), encoded.replace('+', "%20"), encoded];
+    all.push(json.trim_matches('"').to_owned());
+    all.retain(|spelling| !spelling.is_empty());
+    all.dedup();
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_spelling_is_found() {
+        for line in
+            ["to +1555", "url=/send?to=%2B1555&x=1", "text=a%20%22b%22", "text=a+%22b%22", r#"a \"b\""#]
+        {
+            let told = std::panic::catch_unwind(|| assert_silent(&[line.to_owned()], &["+1555", "a \"b\""]));
+            assert!(told.is_err(), "{line}");
+        }
+        assert_silent(&["to +1".to_owned()], &["+1555"]);
+    }
+}

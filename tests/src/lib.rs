@@ -1,0 +1,51 @@
+//! What Postern's end-to-end tests stand on: real programs, a real RabbitMQ node, a provider that
+//! answers as it is told, and waiting for conditions instead of times.
+//!
+//! Everything here sees Postern from outside: its programs, its configuration, HTTP and AMQP.
+//!
+//! - [`Launch`] and [`Program`]: `postern`, `postern-ingress`, `postern-dispatcher`
+//! - [`Peer`]: a program of somebody else's
+//! - [`Rabbit`], [`Vhost`] and [`Tap`]: the broker, and the application's side of it
+//! - [`Proxy`]: a network that delays, freezes and cuts
+//! - [`Pair`]: both services around one virtual host
+//! - [`Provider`], [`Answer`], [`Gate`]: the HTTP provider (and an application's webhook)
+//! - [`eventually`], [`Metrics`], [`assert_silent`]: looking at what happened
+//!
+//! What fails here panics with what was seen last, so that tests stay short.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test's harness fails by panicking in the test that uses it"
+)]
+
+mod guard;
+mod leaks;
+mod log;
+mod metrics;
+mod pair;
+mod peer;
+mod program;
+mod provider;
+mod proxy;
+mod rabbit;
+mod tap;
+mod vhost;
+mod wait;
+mod wire;
+
+pub use guard::{Folder, free_port, free_ports};
+pub use leaks::assert_silent;
+pub use log::Log;
+pub use metrics::Metrics;
+pub use pair::Pair;
+pub use peer::Peer;
+pub use program::{Ended, Launch, Program};
+pub use provider::{Answer, Gate, Provider};
+pub use proxy::{Direction, Proxy};
+pub use rabbit::{Alarm, Rabbit};
+pub use tap::{Message, Properties, Tap};
+pub use vhost::{QueueInfo, Vhost};
+pub use wait::{LIMIT, eventually};
+pub use wire::{Reply, Request, fetch, http_client, pairs};

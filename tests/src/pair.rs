@@ -1,0 +1,45 @@
+//! The two services around one virtual host.
+
+use crate::{
+    leaks::assert_silent,
+    program::{Launch, Program},
+    rabbit::Rabbit,
+    tap::Tap,
+    vhost::Vhost,
+};
+
+/// An ingress and a dispatcher with the same configuration, and an application's view of the
+/// broker between them.
+#[derive(Debug)]
+pub struct Pair {
+    /// `postern-ingress`
+    pub ingress: Program,
+    /// `postern-dispatcher`
+    pub dispatcher: Program,
+    /// The application.
+    pub tap: Tap,
+    /// Where they meet.
+    pub vhost: Vhost,
+}
+
+impl Pair {
+    /// Starts both in a virtual host of their own; `config` is all of it but `[broker]`.
+    pub async fn start(config: &str) -> Self {
+        let vhost = Rabbit::shared().vhost();
+        let (ingress, dispatcher) = Self::services(&vhost.config(config)).await;
+        Self { ingress, dispatcher, tap: vhost.tap().await, vhost }
+    }
+
+    /// Starts both with `config`, which is all of it.
+    pub async fn services(config: &str) -> (Program, Program) {
+        let (ingress, dispatcher) = (Launch::ingress(config), Launch::dispatcher(config));
+        tokio::join!(ingress.start(), dispatcher.start())
+    }
+
+    /// Checks that neither has logged any of `secrets`.
+    #[track_caller]
+    pub fn assert_silent(&self, secrets: &[&str]) {
+        assert_silent(&self.ingress.log().lines(), secrets);
+        assert_silent(&self.dispatcher.log().lines(), secrets);
+    }
+}

@@ -1,0 +1,189 @@
+//! A TCP proxy that does to connections what networks do: it delays, goes silent without closing,
+//! closes one direction, cuts, refuses.
+
+use std::{sync::Arc, time::Duration};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{
+        TcpListener, TcpStream,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
+    sync::watch,
+    task::JoinHandle,
+};
+
+/// Where bytes flow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// From whoever connects to the target.
+    Up,
+    /// Back.
+    Down,
+}
+
+/// What is done to the bytes, and how often something was done to the connections.
+#[derive(Debug, Clone, Copy, Default)]
+struct Network {
+    frozen: bool,
+    delay: Duration,
+    refusing: bool,
+    cuts: usize,
+    closed_up: usize,
+    closed_down: usize,
+}
+
+impl Network {
+    fn closed(&self, direction: Direction) -> usize {
+        match direction {
+            Direction::Up => self.closed_up,
+            Direction::Down => self.closed_down,
+        }
+    }
+}
+
+/// A proxy in front of a port of 127.0.0.1. It passes everything on until it is told otherwise; with
+/// it go its connections.
+#[derive(Debug)]
+pub struct Proxy {
+    port: u16,
+    network: watch::Sender<Network>,
+    open: Arc<watch::Sender<usize>>,
+    accepting: JoinHandle<()>,
+}
+
+impl Proxy {
+    /// One in front of `target`, on a free port.
+    pub async fn to(target: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind a port of 127.0.0.1");
+        let port = listener.local_addr().expect("a bound socket has an address").port();
+        let (network, told) = watch::channel(Network::default());
+        let open = Arc::new(watch::Sender::new(0));
+        let accepting = tokio::spawn(accept(listener, target, told, Arc::clone(&open)));
+        Self { port, network, open, accepting }
+    }
+
+    /// Where it listens.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// How many connections go through it now.
+    pub fn connections(&self) -> usize {
+        *self.open.borrow()
+    }
+
+    /// Passes on nothing more in either direction, and closes nothing: the peers' bytes wait in
+    /// their buffers, as with a cable that is out. New connections are taken and get the same.
+    pub fn freeze(&self) {
+        self.network.send_modify(|network| network.frozen = true);
+    }
+
+    /// Passes on again, what has waited first.
+    pub fn thaw(&self) {
+        self.network.send_modify(|network| network.frozen = false);
+    }
+
+    /// From now on each piece of data is so much later.
+    pub fn delay(&self, delay: Duration) {
+        self.network.send_modify(|network| network.delay = delay);
+    }
+
+    /// Ends all connections there are.
+    pub fn cut(&self) {
+        self.network.send_modify(|network| network.cuts += 1);
+    }
+
+    /// Ends new connections at once, or takes them again.
+    pub fn refuse(&self, refusing: bool) {
+        self.network.send_modify(|network| network.refusing = refusing);
+    }
+
+    /// Closes one direction of all connections there are: the end of data is passed on, and what is
+    /// sent after it is not. The other direction goes on.
+    pub fn half_close(&self, direction: Direction) {
+        self.network.send_modify(|network| match direction {
+            Direction::Up => network.closed_up += 1,
+            Direction::Down => network.closed_down += 1,
+        });
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+async fn accept(
+    listener: TcpListener,
+    target: u16,
+    network: watch::Receiver<Network>,
+    open: Arc<watch::Sender<usize>>,
+) {
+    while let Ok((client, _)) = listener.accept().await {
+        let network = network.clone();
+        if network.borrow().refusing {
+            continue;
+        }
+        let open = Arc::clone(&open);
+        tokio::spawn(async move {
+            open.send_modify(|open| *open += 1);
+            connect(client, target, network).await;
+            open.send_modify(|open| *open -= 1);
+        });
+    }
+}
+
+/// One connection, until both directions have ended or it is cut.
+async fn connect(client: TcpStream, target: u16, network: watch::Receiver<Network>) {
+    let mut told = network.clone();
+    let now = *told.borrow_and_update();
+    let cut = async {
+        // An error: the proxy is gone.
+        let _ = told.wait_for(|network| network.cuts > now.cuts).await;
+    };
+    let both = async {
+        let Ok(server) = TcpStream::connect(("127.0.0.1", target)).await else { return };
+        let _ = (client.set_nodelay(true), server.set_nodelay(true));
+        let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
+        tokio::join!(
+            pump(from_client, to_server, Direction::Up, network.clone(), now),
+            pump(from_server, to_client, Direction::Down, network.clone(), now),
+        );
+    };
+    tokio::select! {
+        () = both => {}
+        () = cut => {}
+    }
+}
+
+async fn pump(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    direction: Direction,
+    mut network: watch::Receiver<Network>,
+    begun: Network,
+) {
+    let mut told = network.clone();
+    let closed = async {
+        let _ = told.wait_for(|network| network.closed(direction) > begun.closed(direction)).await;
+    };
+    let copied = async {
+        let mut buffer = vec![0; 64 * 1024];
+        while let Ok(read) = from.read(&mut buffer).await {
+            let Ok(now) = network.wait_for(|network| !network.frozen).await.map(|now| *now) else { break };
+            tokio::time::sleep(now.delay).await;
+            if read == 0 || to.write_all(&buffer[..read]).await.is_err() {
+                break;
+            }
+        }
+    };
+    tokio::select! {
+        () = copied => {}
+        () = closed => {}
+    }
+    let _ = to.shutdown().await;
+    // Kept until the connection ends: dropping it would reset what the other direction still says.
+    let mut rest = vec![0; 64 * 1024];
+    while from.read(&mut rest).await.is_ok_and(|read| read > 0) {}
+}

@@ -1,0 +1,333 @@
+//! A RabbitMQ node of the tests' own: its ports, cookie and folders are nobody else's.
+//!
+//! The node's Erlang shell reads from a pipe, so that a virtual host takes milliseconds where
+//! `rabbitmqctl` takes seconds, and the node ends when the pipe closes, however the tests end.
+
+use crate::{
+    guard::{self, Folder, free_ports},
+    vhost::Vhost,
+};
+use std::{
+    io::{BufRead as _, BufReader, Write as _},
+    path::{Path, PathBuf},
+    process::{Child, ChildStdin, Command, Stdio},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicU32, Ordering},
+        mpsc::{Receiver, RecvTimeoutError, channel},
+    },
+    time::Duration,
+};
+
+/// A node takes about ten seconds to start, more on a busy machine.
+const BOOT: Duration = Duration::from_secs(120);
+const ANSWER: Duration = Duration::from_secs(60);
+/// A write-ahead log that takes little of the disk.
+const SMALL_LOG: &str = "raft.wal_max_size_bytes = 16000000\n";
+
+/// Settings of the node that a test may change, and their defaults: the largest message in bytes;
+/// after how many milliseconds a delivery that nobody acknowledged costs its channel, and how often
+/// that is looked at.
+const SETTINGS: [(&str, u64); 3] =
+    [("max_message_size", 134_217_728), ("consumer_timeout", 1_800_000), ("channel_tick_interval", 60_000)];
+
+/// What makes a node take no publishes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Alarm {
+    /// Too little memory.
+    Memory,
+    /// Too little disk.
+    Disk,
+}
+
+impl Alarm {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Memory, Self::Disk];
+}
+
+/// A node. Clones are the same node.
+#[derive(Debug, Clone)]
+pub struct Rabbit(Arc<Node>);
+
+#[derive(Debug)]
+struct Node {
+    folder: Folder,
+    amqp: u16,
+    distribution: u16,
+    epmd_port: u16,
+    epmd: Mutex<Child>,
+    shell: Mutex<Option<Shell>>,
+    vhosts: AtomicU32,
+}
+
+#[derive(Debug)]
+struct Shell {
+    child: Child,
+    stdin: ChildStdin,
+    answers: Receiver<String>,
+    asked: u32,
+}
+
+impl Rabbit {
+    /// The node that all tests of this binary share, each in a virtual host of its own. The first
+    /// call starts it.
+    pub fn shared() -> Self {
+        static SHARED: OnceLock<Rabbit> = OnceLock::new();
+        SHARED.get_or_init(|| Self::boot(SMALL_LOG)).clone()
+    }
+
+    /// A node that the caller may stop, kill and block: nobody else has it as long as the guard
+    /// lives. It runs and is not blocked.
+    pub async fn to_harm() -> tokio::sync::MutexGuard<'static, Self> {
+        static NODE: OnceLock<tokio::sync::Mutex<Rabbit>> = OnceLock::new();
+        let node = NODE.get_or_init(|| tokio::sync::Mutex::new(Self::boot(SMALL_LOG))).lock().await;
+        if node.running() {
+            for alarm in Alarm::ALL {
+                node.alarm(alarm, false);
+            }
+            for (setting, default) in SETTINGS {
+                node.set(setting, default);
+            }
+        } else {
+            node.start().await;
+        }
+        node
+    }
+
+    /// A node as it is without any setting, for measuring.
+    pub fn unchanged() -> Self {
+        Self::boot("")
+    }
+
+    /// A virtual host that nobody else uses.
+    pub fn vhost(&self) -> Vhost {
+        let name = format!("test-{}", self.0.vhosts.fetch_add(1, Ordering::Relaxed));
+        let vhost = Vhost::new(self.clone(), name);
+        vhost.make();
+        vhost
+    }
+
+    /// What an Erlang expression is on the node.
+    ///
+    /// # Panics
+    /// When the node does not run.
+    pub fn eval(&self, expression: &str) -> String {
+        let mut shell = self.shell();
+        let shell = shell.as_mut().expect("the node is stopped");
+        shell.ask(expression, ANSWER).unwrap_or_else(|why| panic!("{expression}: {why}"))
+    }
+
+    /// Raises the memory alarm, or ends it: blocked, the node takes no publishes.
+    pub fn block(&self, blocked: bool) {
+        self.alarm(Alarm::Memory, blocked);
+    }
+
+    /// Sets `max_message_size`, `consumer_timeout` or `channel_tick_interval` until the node restarts
+    /// or is somebody else's: RabbitMQ reads them as a channel opens.
+    pub fn set(&self, setting: &str, value: u64) {
+        assert!(SETTINGS.iter().any(|(known, _)| *known == setting), "{setting} would not be set back");
+        assert_eq!(self.eval(&format!("application:set_env(rabbit, {setting}, {value})")), "ok");
+    }
+
+    /// Raises an alarm, or ends it.
+    pub fn alarm(&self, alarm: Alarm, raised: bool) {
+        let alarm = match alarm {
+            Alarm::Memory => "{resource_limit, memory, node()}",
+            Alarm::Disk => "{resource_limit, disk, node()}",
+        };
+        let change = match raised {
+            true => format!("set_alarm({{{alarm}, []}})"),
+            false => format!("clear_alarm({alarm})"),
+        };
+        // It is only announced; what answers a question after it has told every connection.
+        let expression = format!("rabbit_alarm:{change}, is_list(rabbit_alarm:get_alarms())");
+        assert_eq!(self.eval(&expression), "true");
+    }
+
+    /// Whether it is started.
+    pub fn running(&self) -> bool {
+        self.shell().is_some()
+    }
+
+    /// Ends it as a power cut would: SIGKILL.
+    ///
+    /// RabbitMQ 3.10 writes the register of its quorum queues half a second after a declare, and
+    /// its own tables when it likes; a queue or a virtual host younger than that would be lost, and
+    /// that is not what the tests are about.
+    pub fn kill(&self) {
+        self.eval("[dets:sync(T) || T <- dets:all()], mnesia:sync_log()");
+        if let Some(mut shell) = self.shell().take() {
+            guard::end(&mut shell.child);
+        }
+    }
+
+    /// Stops it in order.
+    pub async fn stop(&self) {
+        let node = self.clone();
+        let stop = tokio::task::spawn_blocking(move || {
+            if let Some(mut shell) = node.shell().take() {
+                shell.send("init:stop().").expect("the node reads its input");
+                shell.child.wait().expect("wait for the node");
+                guard::ended(shell.child.id());
+            }
+        });
+        stop.await.expect("stop the node");
+    }
+
+    /// Starts it again, on the same ports, with what it had stored.
+    pub async fn start(&self) {
+        let node = self.clone();
+        let start = tokio::task::spawn_blocking(move || {
+            let mut shell = node.shell();
+            assert!(shell.is_none(), "the node runs");
+            *shell = Some(node.0.launch().unwrap_or_else(|why| panic!("{why}")));
+        });
+        start.await.expect("start the node");
+    }
+
+    /// Where it takes connections.
+    pub(crate) fn port(&self) -> u16 {
+        self.0.amqp
+    }
+
+    fn shell(&self) -> MutexGuard<'_, Option<Shell>> {
+        self.0.shell.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// `settings` are lines of its rabbitmq.conf.
+    fn boot(settings: &str) -> Self {
+        let mut problem = String::new();
+        // Another process may take a port between our finding it free and the node's binding it.
+        for _ in 0..3 {
+            let node = Node::prepare(settings);
+            match node.launch() {
+                Ok(shell) => {
+                    *node.shell.lock().unwrap_or_else(PoisonError::into_inner) = Some(shell);
+                    return Self(Arc::new(node));
+                }
+                Err(why) => problem = why,
+            }
+        }
+        panic!("{problem}")
+    }
+}
+
+impl Node {
+    /// Folders, ports, and the port mapper that RabbitMQ cannot do without. A port mapper that
+    /// nobody started in the foreground would outlive the node.
+    fn prepare(settings: &str) -> Self {
+        let folder = Folder::new();
+        folder.write("plugins", "[].");
+        let log = "log.console = false\nlog.file.level = warning\n";
+        folder.write("rabbitmq.conf", &format!("{log}{settings}"));
+        let [amqp, distribution, epmd_port] = free_ports();
+        let mut epmd = Command::new("epmd");
+        guard::own_group(&mut epmd).args(["-port", &epmd_port.to_string(), "-address", "127.0.0.1"]);
+        epmd.current_dir(folder.path());
+        let epmd = epmd.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        let epmd = epmd.unwrap_or_else(|e| panic!("start epmd, which comes with Erlang: {e}"));
+        guard::process(epmd.id());
+        Self {
+            folder,
+            amqp,
+            distribution,
+            epmd_port,
+            epmd: Mutex::new(epmd),
+            shell: Mutex::new(None),
+            vhosts: AtomicU32::new(0),
+        }
+    }
+
+    fn launch(&self) -> Result<Shell, String> {
+        let server = server();
+        let inside = |name: &str| self.folder.path().join(name);
+        let mut command = Command::new(&server);
+        guard::own_group(&mut command)
+            .env("HOME", self.folder.path())
+            .env("ERL_EPMD_PORT", self.epmd_port.to_string())
+            .env("RABBITMQ_NODENAME", format!("postern{}@localhost", self.amqp))
+            .env("RABBITMQ_NODE_IP_ADDRESS", "127.0.0.1")
+            .env("RABBITMQ_NODE_PORT", self.amqp.to_string())
+            .env("RABBITMQ_DIST_PORT", self.distribution.to_string())
+            .env("RABBITMQ_MNESIA_BASE", inside("db"))
+            .env("RABBITMQ_LOG_BASE", inside("log"))
+            .env("RABBITMQ_ENABLED_PLUGINS_FILE", inside("plugins"))
+            .env("RABBITMQ_CONFIG_FILE", inside("rabbitmq.conf"))
+            .env("RABBITMQ_CONF_ENV_FILE", "/dev/null")
+            // Keeps the Erlang shell on standard input, and `erl` in this very process.
+            .env("RABBITMQ_ALLOW_INPUT", "1")
+            .env(
+                "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS",
+                "-start_epmd false -kernel inet_dist_use_interface {127,0,0,1}",
+            )
+            .current_dir(self.folder.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
+        let mut child = command.spawn().map_err(|e| format!("start {}: {e}", server.display()))?;
+        guard::process(child.id());
+        let stdin = child.stdin.take().expect("stdin is a pipe");
+        let stdout = child.stdout.take().expect("stdout is a pipe");
+        let (lines, answers) = channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stdout).split(b'\n').map_while(Result::ok) {
+                let sent = lines.send(String::from_utf8_lossy(&line).trim().to_owned());
+                if sent.is_err() {
+                    break;
+                }
+            }
+        });
+        let mut shell = Shell { child, stdin, answers, asked: 0 };
+        let up = "(fun Wait() -> case catch rabbit:is_running() of true -> up; _ -> timer:sleep(50), Wait() end end)()";
+        match shell.ask(up, BOOT) {
+            Ok(_) => Ok(shell),
+            Err(why) => {
+                guard::end(&mut shell.child);
+                Err(format!("the RabbitMQ node did not start: {why}"))
+            }
+        }
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let shell = self.shell.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        let epmd = self.epmd.get_mut().unwrap_or_else(PoisonError::into_inner);
+        for child in shell.map(|shell| shell.child).iter_mut().chain([epmd]) {
+            guard::end(child);
+        }
+    }
+}
+
+impl Shell {
+    fn send(&mut self, line: &str) -> std::io::Result<()> {
+        writeln!(self.stdin, "{line}")
+    }
+
+    fn ask(&mut self, expression: &str, limit: Duration) -> Result<String, String> {
+        self.asked += 1;
+        let mark = format!("@{}@", self.asked);
+        self.send(&format!("io:format(\"~n{mark}~0p~n\", [catch begin {expression} end])."))
+            .map_err(|e| format!("the node reads no input: {e}"))?;
+        let mut seen = Vec::new();
+        loop {
+            match self.answers.recv_timeout(limit) {
+                Ok(line) => match line.strip_prefix(&mark) {
+                    Some(answer) => return Ok(answer.to_owned()),
+                    None => seen.push(line),
+                },
+                Err(RecvTimeoutError::Timeout) => return Err(format!("no answer; it wrote {seen:#?}")),
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(format!("the node ended; it wrote {seen:#?}"));
+                }
+            }
+        }
+    }
+}
+
+/// The script that runs the node as whoever calls it; Debian's wrapper in the PATH wants to be
+/// root, to change to a user of its own.
+fn server() -> PathBuf {
+    let debian = Path::new("/usr/lib/rabbitmq/bin/rabbitmq-server");
+    if debian.exists() { debian.to_owned() } else { "rabbitmq-server".into() }
+}

@@ -1,0 +1,142 @@
+//! A virtual host of a node: what one test has of it for itself.
+
+use crate::{rabbit::Rabbit, tap::Tap};
+
+/// A queue as the broker knows it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct QueueInfo {
+    /// Its name.
+    pub name: String,
+    /// `rabbit_quorum_queue`, `rabbit_classic_queue` …
+    pub kind: String,
+    /// Whether it survives the node.
+    pub durable: bool,
+}
+
+/// A virtual host of a node.
+#[derive(Debug, Clone)]
+pub struct Vhost {
+    rabbit: Rabbit,
+    name: String,
+}
+
+impl Vhost {
+    pub(crate) fn new(rabbit: Rabbit, name: String) -> Self {
+        Self { rabbit, name }
+    }
+
+    /// For `broker.url`.
+    pub fn url(&self) -> String {
+        self.url_for("guest", "guest")
+    }
+
+    /// The same for another user, who need not exist.
+    pub fn url_for(&self, user: &str, password: &str) -> String {
+        format!("amqp://{user}:{password}@127.0.0.1:{}/{}", self.port(), self.name)
+    }
+
+    /// Where its node takes connections.
+    pub fn port(&self) -> u16 {
+        self.rabbit.port()
+    }
+
+    /// The same at another port: a [`Proxy`](crate::Proxy)'s.
+    pub fn url_at(&self, port: u16) -> String {
+        self.url().replace(&format!(":{}/", self.port()), &format!(":{port}/"))
+    }
+
+    /// Makes it: again, after [`delete`](Self::delete).
+    pub fn make(&self) {
+        let name = &self.name;
+        let made = self.rabbit.eval(&format!("rabbit_vhost:add(<<\"{name}\">>, <<\"tests\">>)"));
+        assert_eq!(made, "ok", "making a virtual host");
+        self.admit("guest");
+    }
+
+    /// Deletes it with all that is in it, as an operator would.
+    pub fn delete(&self) {
+        let name = &self.name;
+        let deleted = self.rabbit.eval(&format!("rabbit_vhost:delete(<<\"{name}\">>, <<\"tests\">>)"));
+        assert_eq!(deleted, "ok", "deleting a virtual host");
+    }
+
+    /// Declares a durable queue that is no quorum queue.
+    pub fn declare_classic(&self, queue: &str) {
+        let name = &self.name;
+        let declared = self.rabbit.eval(&format!(
+            "element(1, rabbit_amqqueue:declare(rabbit_misc:r(<<\"{name}\">>, queue, <<\"{queue}\">>), true, \
+             false, [], none, <<\"tests\">>))"
+        ));
+        assert_eq!(declared, "new", "declaring a queue");
+    }
+
+    /// Gives a user another password. Connections that are open stay open.
+    pub fn change_password(&self, user: &str, password: &str) {
+        let changed = self.rabbit.eval(&format!(
+            "rabbit_auth_backend_internal:change_password(<<\"{user}\">>, <<\"{password}\">>, <<\"tests\">>)"
+        ));
+        assert_eq!(changed, "ok", "changing a password");
+    }
+
+    /// Makes a user, who may do everything in this virtual host. Users belong to the node: take a
+    /// name that no other test takes.
+    pub fn add_user(&self, user: &str, password: &str) {
+        let made = self.rabbit.eval(&format!(
+            "rabbit_auth_backend_internal:add_user(<<\"{user}\">>, <<\"{password}\">>, <<\"tests\">>)"
+        ));
+        assert_eq!(made, "ok", "making a user");
+        self.admit(user);
+    }
+
+    /// Closes all connections to it, as an operator would.
+    pub fn close_connections(&self) {
+        let name = &self.name;
+        let closed = self.rabbit.eval(&format!(
+            "rabbit_connection_tracking:close_connections(rabbit_connection_tracking:list(<<\"{name}\">>), \"a test\", 0)"
+        ));
+        assert_eq!(closed, "ok", "closing the connections to a virtual host");
+    }
+
+    fn admit(&self, user: &str) {
+        self.permit(user, ".*");
+    }
+
+    /// Lets a user configure and read everything, and publish to what the regular expression `write`
+    /// matches.
+    pub fn permit(&self, user: &str, write: &str) {
+        let rights = format!("<<\".*\">>, <<\"{write}\">>, <<\".*\">>, <<\"tests\">>");
+        let given = self.rabbit.eval(&format!(
+            "rabbit_auth_backend_internal:set_permissions(<<\"{user}\">>, <<\"{}\">>, {rights})",
+            self.name
+        ));
+        assert_eq!(given, "ok", "giving the permissions for a virtual host");
+    }
+
+    /// `[broker]` with its address, and then `rest`.
+    pub fn config(&self, rest: &str) -> String {
+        format!("[broker]\nurl = \"{}\"\n\n{rest}", self.url())
+    }
+
+    /// The application's side.
+    pub async fn tap(&self) -> Tap {
+        Tap::connect(&self.url()).await
+    }
+
+    /// Its queues, by name.
+    pub fn queues(&self) -> Vec<QueueInfo> {
+        let told = self.rabbit.eval(&format!(
+            "[iolist_to_binary(io_lib:format(\"~s ~s ~s\", [element(4, amqqueue:get_name(Q)), \
+             amqqueue:get_type(Q), amqqueue:is_durable(Q)])) || Q <- rabbit_amqqueue:list(<<\"{}\">>)]",
+            self.name
+        ));
+        let mut queues: Vec<_> = told
+            .split('"')
+            .filter_map(|text| {
+                let [name, kind, durable] = text.split(' ').collect::<Vec<_>>().try_into().ok()?;
+                Some(QueueInfo { name: name.to_owned(), kind: kind.to_owned(), durable: durable == "true" })
+            })
+            .collect();
+        queues.sort();
+        queues
+    }
+}
