@@ -109,7 +109,7 @@ async fn what_is_wrong_is_a_problem_document_that_names_it() {
     let denied = send(&ingress, "", &message("one")).await;
     assert!(denied.header("www-authenticate").is_some_and(|it| it.starts_with("Bearer")));
     for queue in ["postern.outbound.one", "postern.outbound.two", "postern.unrouted"] {
-        assert_eq!(tap.depth(queue).await, Ok(0), "{queue}");
+        tap.depth_becomes(queue, 0).await;
     }
     assert_silent(&ingress.log().lines(), &["+1555", "key-of", "secret-of-the-provider"]);
 }

@@ -81,6 +81,7 @@ macro_rules! for_each_case {
             a_dropped_consumer_hands_back
             an_unsettled_message_outlives_the_broker
             closing_a_consumer_waits_for_settlement
+            what_is_released_after_a_stop_goes_back_in_order
             processes_lost_with_a_message_are_counted
             what_was_acked_or_never_out_is_not_counted
             a_delayed_message_waits_its_time

@@ -77,7 +77,7 @@ impl Drop for Delivery {
 pub struct Consumer {
     queue: QueueName,
     deliveries: mpsc::Receiver<Delivery>,
-    stop: Option<oneshot::Sender<()>>,
+    stop: Option<oneshot::Sender<Stopping>>,
     finished: Option<oneshot::Receiver<()>>,
 }
 
@@ -92,8 +92,19 @@ impl Consumer {
         self.deliveries.recv().await
     }
 
+    /// Asks the broker to deliver nothing more, and waits until it has heard: what is released from
+    /// then on does not come back to this consumer. What it delivered before is still to be had by
+    /// [`next`](Self::next). Bound the wait with a time-out.
+    pub async fn stop(&mut self) {
+        if let Some(stop) = self.stop.take() {
+            let (told, heard) = oneshot::channel();
+            let _ = stop.send(Stopping { _told: Some(told) });
+            let _ = heard.await;
+        }
+    }
+
     /// Asks the broker to deliver nothing more, hands back what was not yet taken by
-    /// [`next`](Self::next), and waits until every delivery handed out is settled and the broker
+    /// [`next`](Self::next) behind all that was released before, and waits until every delivery handed out is settled and the broker
     /// knows. Bound the wait with a time-out: it ends only with the last delivery.
     pub async fn close(mut self) {
         drop(self.stop.take());
@@ -105,6 +116,12 @@ impl Consumer {
     }
 }
 
+/// The caller wants no more. Dropped when the broker has heard of it.
+#[derive(Debug, Default)]
+pub struct Stopping {
+    _told: Option<oneshot::Sender<()>>,
+}
+
 /// The broker's end of a [`Consumer`].
 #[derive(Debug)]
 pub struct Feed {
@@ -112,8 +129,9 @@ pub struct Feed {
     settle: mpsc::UnboundedSender<Settlement>,
     /// The caller's verdicts, in the order in which they were given.
     pub settlements: mpsc::UnboundedReceiver<Settlement>,
-    /// Resolves when the caller wants no more (or dropped the consumer).
-    pub stopped: oneshot::Receiver<()>,
+    /// Resolves when the caller wants no more (or dropped the consumer). To be looked at before
+    /// `settlements`, so that what is released afterwards does not come back.
+    pub stopped: oneshot::Receiver<Stopping>,
     /// To be dropped or sent to when the last lease is settled after `stopped`.
     pub finished: oneshot::Sender<()>,
 }

@@ -16,7 +16,10 @@ pub use letter::{Letter, Summary};
 use crate::broker::{Address, Broker, BrokerError, Consumer, Delivery, Envelope, QueueName};
 use serde::{Deserialize, Serialize};
 use std::{collections::HashMap, sync::Arc, time::Duration};
-use tokio::{sync::Mutex, time::timeout};
+use tokio::{
+    sync::Mutex,
+    time::{sleep, timeout},
+};
 
 /// How many messages one consumer holds; RabbitMQ prefetches at most 2,000.
 const WINDOW: u16 = 1_000;
@@ -26,6 +29,10 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const AT_ONCE: usize = 256;
 /// How long handing back may take.
 const HAND_BACK: Duration = Duration::from_secs(30);
+/// How long the broker may take to count what was handed back, and how often it is asked. Beyond,
+/// somebody else has taken of it.
+const COUNTED: Duration = Duration::from_secs(2);
+const ASK_AGAIN: Duration = Duration::from_millis(10);
 
 /// A queue that is nobody's to work on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -295,11 +302,23 @@ impl<'a> Look<'a> {
         }
     }
 
-    /// Hands back what is held, in order.
-    async fn end(self) {
+    /// Hands back what is held, in order: to nobody here, so each window is shut before.
+    async fn end(mut self) {
+        for (consumer, _) in &mut self.windows {
+            let _ = timeout(HAND_BACK, consumer.stop()).await;
+        }
+        let mut back = 0;
         for (consumer, held) in self.windows {
+            back += held.len() as u64;
             held.into_iter().for_each(Delivery::release);
             let _ = timeout(HAND_BACK, consumer.close()).await;
         }
+        // RabbitMQ counts it a moment later: whoever looked until then would see a part.
+        let counted = async {
+            while self.broker.depth(&self.queue).await.is_ok_and(|depth| depth.ready < back) {
+                sleep(ASK_AGAIN).await;
+            }
+        };
+        let _ = timeout(COUNTED, counted).await;
     }
 }

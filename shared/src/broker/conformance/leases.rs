@@ -172,6 +172,45 @@ pub(super) async fn closing_a_consumer_waits_for_settlement(storage: Arc<dyn Sto
     Ok(())
 }
 
+/// To whom comes next, not to who stopped; also what was delivered and never taken.
+pub(super) async fn what_is_released_after_a_stop_goes_back_in_order(
+    storage: Arc<dyn Storage>,
+) -> Result<()> {
+    let broker = open_default(&storage).await?;
+    let (address, queue) = alpha()?;
+    post(&broker, &address, 0..50).await?;
+    for round in 0..10 {
+        let mut first = consume(&broker, &queue, 30).await?;
+        let mut held = Vec::new();
+        for _ in 0..30 {
+            held.push(next(&mut first).await?);
+        }
+        let mut second = consume(&broker, &queue, 20).await?;
+        let mut later = Vec::new();
+        for _ in 0..10 {
+            later.push(next(&mut second).await?);
+        }
+        within("the first stops", first.stop()).await?;
+        within("the second stops", second.stop()).await?;
+        for (consumer, held) in [(first, held), (second, later)] {
+            held.into_iter().for_each(Delivery::release);
+            within("a consumer closes", consumer.close()).await?;
+        }
+        let mut other = consume(&broker, &queue, 50).await?;
+        let mut again = Vec::new();
+        for _ in 0..50 {
+            again.push(next(&mut other).await?);
+        }
+        let numbers = again.iter().map(number).collect::<Result<Vec<_>>>()?;
+        ensure!(numbers == (0..50).collect::<Vec<_>>(), "in round {round}: {numbers:?}");
+        within("it stops", other.stop()).await?;
+        drop(again);
+        within("it closes", other.close()).await?;
+    }
+    broker.close().await;
+    Ok(())
+}
+
 /// Of a message whose holders crash, one after the other: each but the first must be counted, so
 /// that whoever takes it can tell that something is wrong with it.
 pub(super) async fn processes_lost_with_a_message_are_counted(storage: Arc<dyn Storage>) -> Result<()> {

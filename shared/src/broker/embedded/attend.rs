@@ -35,17 +35,18 @@ pub(super) async fn attend(
     let mut settlements = Vec::with_capacity(AT_ONCE);
     loop {
         tokio::select! {
+            biased;
+            _told = &mut feed.stopped, if !stopped => {
+                stopped = true;
+                let _ = ended.ops.send(Op::Stop(consumer));
+            }
+            _ = feed.settlements.recv_many(&mut settlements, AT_ONCE) => settle(&ended, &mut settlements),
             batch = leased.recv() => {
                 let Some(batch) = batch else { break };
                 for Leased { sequence, envelope, redelivered, returned } in batch {
                     // Where the caller is gone, the dropped delivery releases itself.
                     let _ = feed.deliver(sequence, envelope, redelivered, returned);
                 }
-            }
-            _ = feed.settlements.recv_many(&mut settlements, AT_ONCE) => settle(&ended, &mut settlements),
-            _ = &mut feed.stopped, if !stopped => {
-                stopped = true;
-                let _ = ended.ops.send(Op::Stop(consumer));
             }
         }
     }

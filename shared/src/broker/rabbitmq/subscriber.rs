@@ -107,16 +107,8 @@ impl Subscriber {
         let mut batch = Vec::new();
         loop {
             tokio::select! {
-                delivery = session.stream.next(), if !self.stopping => match delivery {
-                    Some(Ok(delivery)) => session.take(delivery),
-                    // A deleted queue, a cancelled consumer, a closed channel, a lost connection.
-                    Some(Err(_)) | None => {
-                        close_channel(&session.channel).await;
-                        return true;
-                    }
-                },
-                _ = self.feed.settlements.recv_many(&mut batch, TOGETHER) => self.settle(&mut session, &mut batch),
-                _ = &mut self.feed.stopped, if !self.stopping => {
+                biased;
+                _told = &mut self.feed.stopped, if !self.stopping => {
                     self.stopping = true;
                     session.cancel().await;
                 }
@@ -125,6 +117,15 @@ impl Subscriber {
                     close_channel(&session.channel).await;
                     return false;
                 }
+                _ = self.feed.settlements.recv_many(&mut batch, TOGETHER) => self.settle(&mut session, &mut batch),
+                delivery = session.stream.next(), if !self.stopping => match delivery {
+                    Some(Ok(delivery)) => session.take(delivery),
+                    // A deleted queue, a cancelled consumer, a closed channel, a lost connection.
+                    Some(Err(_)) | None => {
+                        close_channel(&session.channel).await;
+                        return true;
+                    }
+                },
             }
             self.pass_on(&mut session);
             if self.stopping && self.held == 0 {
@@ -135,9 +136,10 @@ impl Subscriber {
         }
     }
 
-    /// Hands to the caller what there is room for.
+    /// Hands to the caller what there is room for; at the end everything, since what it has no room
+    /// for comes back as a release, behind what it released before.
     fn pass_on(&mut self, session: &mut Session) {
-        while self.held < usize::from(self.prefetch)
+        while (self.stopping || self.held < usize::from(self.prefetch))
             && let Some(delivery) = session.waiting.pop_front()
         {
             let tag = u64::from(self.epoch) << TAG_BITS | delivery.delivery_tag;
@@ -191,7 +193,7 @@ impl Session {
         }
     }
 
-    /// Ends the subscription and hands back what the caller did not get.
+    /// Ends the subscription, and takes what came until then.
     async fn cancel(&mut self) {
         let tag = self.stream.tag();
         if soon(PATIENCE, self.channel.basic_cancel(tag, BasicCancelOptions::default())).await.is_ok() {
@@ -199,8 +201,6 @@ impl Session {
                 self.take(delivery);
             }
         }
-        let rest = self.waiting.drain(..).map(|delivery| (delivery.delivery_tag, Verdict::Release)).collect();
-        self.settle(rest);
     }
 }
 
