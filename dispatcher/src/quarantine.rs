@@ -4,26 +4,26 @@
 //! them come back, and the broker counts that for each. So the count alone condemns nobody. A
 //! message that came back a few times is set apart, into `postern.quarantine`, and from there each
 //! process takes one at a time: a crash then counts against that one. After the first such crash
-//! it is tried while the process works on nothing else at all, and what a starting process finds
-//! there comes before everything else, since the crash of another one would count against it.
-//! What is innocent is sent, a little later than it would have been.
+//! it is tried while the process works on nothing else at all; and since the crash of another one
+//! counts against whatever a process holds, such a message is not even held meanwhile: what a
+//! starting process finds there comes before everything else, and later one that turns out to be such
+//! a message goes back until there is room. What is innocent is sent, a little later than it would
+//! have been.
 //!
 //! Clean hand-backs in the quarantine are made by publishing the message again, with its count in a
 //! header, since RabbitMQ before 4.3 counts every return.
 
+mod trials;
+
 use crate::{
-    consume::{Slot, subscribe},
+    consume::Slot,
     drain::Drain,
     flow::Gate,
     publish::Publisher,
     worker::{Worker, unread},
 };
-use futures_util::FutureExt;
 use postern_shared::{
-    broker::{
-        Address, Broker, BrokerError, Consumer, Delivery, Envelope, QueueName, Status, Verdict, header,
-        subscription,
-    },
+    broker::{Address, Delivery, Envelope, QueueName, Verdict, header, subscription},
     error::Failure,
     message::Lane,
     metrics::Metrics,
@@ -35,17 +35,18 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    sync::{OwnedRwLockWriteGuard, RwLock, RwLockReadGuard},
+    sync::{OwnedRwLockWriteGuard, RwLock},
     time::{sleep, sleep_until, timeout},
 };
+use trials::Alone;
 
-/// How long a trial waits for everything else to be finished; then it begins all the same.
-const ALONE: Duration = Duration::from_secs(30);
+/// How long everything else may take to finish before a message is set apart: a crash between
+/// the two steps of that would double it.
+const SET_APART: Duration = Duration::from_secs(1);
+/// How long an acknowledgement may be on its way, before others may crash the process again.
+const ACKNOWLEDGED: Duration = Duration::from_millis(100);
 /// How long a message is held that cannot be tried here now, before it makes way for the next.
 const NOT_NOW: Duration = Duration::from_secs(1);
-/// How long what waits in the quarantine of a starting process may take to come, before other work
-/// begins: another process may have it.
-const FIRST_COMES: Duration = Duration::from_secs(5);
 /// How long handing back may take at the end of a drain.
 const HAND_BACK: Duration = Duration::from_secs(2);
 
@@ -92,12 +93,6 @@ async fn pause(drain: &Drain) {
     }
 }
 
-/// What a trial holds.
-enum Room<'a> {
-    Shared { _guard: RwLockReadGuard<'a, ()> },
-    Alone { _guard: Option<First> },
-}
-
 impl Quarantine {
     pub(crate) fn new(
         rule: Rule,
@@ -133,6 +128,7 @@ impl Quarantine {
             return worker.work(lane, delivery, slot).await;
         }
         drop(slot);
+        let _alone = timeout(SET_APART, self.trial.write()).await;
         let message_id = delivery.envelope.message_id.clone();
         tracing::warn!(
             queue = queue.as_str(),
@@ -144,114 +140,63 @@ impl Quarantine {
         if self.send_on(&quarantine, envelope, queue, crashes.unwrap_or_default()).await {
             self.metrics.quarantined();
             delivery.ack();
+            sleep(ACKNOWLEDGED).await;
         } else {
             delivery.release();
         }
     }
 
-    /// Tries what is set apart, one at a time, until the drain begins.
-    ///
-    /// # Errors
-    /// The broker was closed.
-    pub(crate) async fn run(
+    /// Takes a message from the quarantine to its end, or a step further. Handed back with its count
+    /// if that needs everything else to wait, which it does not.
+    async fn judge(
         &self,
-        broker: &dyn Broker,
-        drain: Drain,
-        mut first: Option<First>,
-    ) -> Result<(), BrokerError> {
-        let queue = QueueName::quarantine();
-        let subscribed = async {
-            if is_empty(broker).await {
-                first = None;
-            }
-            subscribe(broker, &queue, 1).await
-        };
-        let mut consumer = tokio::select! {
-            consumer = subscribed => consumer?,
-            () = drain.started() => return Ok(()),
-        };
-        loop {
-            let delivery = tokio::select! {
-                biased;
-                () = drain.started() => break,
-                next = consumer.next() => next.ok_or(BrokerError::Closed)?,
-                () = sleep(FIRST_COMES), if first.is_some() => {
-                    first = None;
-                    continue;
-                }
-            };
-            drain.begun();
-            let _ended = drain.clone().ends();
-            let judged = self.judge(delivery, &drain, first.take());
-            tokio::pin!(judged);
-            tokio::select! {
-                () = &mut judged => {}
-                // Nothing more is taken while this one is finished.
-                () = drain.started() => {
-                    let both = async { tokio::join!(judged, consumer.close()) };
-                    let _ = tokio::time::timeout_at(drain.deadline() + HAND_BACK, both).await;
-                    return Ok(());
-                }
-            }
-        }
-        self.hand_back(consumer).await;
-        Ok(())
-    }
-
-    /// Lets go of the consumer, and of the message that it may have taken already.
-    async fn hand_back(&self, mut consumer: Consumer) {
-        let back = async {
-            if let Some(Some(delivery)) = consumer.next().now_or_never() {
-                let crashes = crashes(&delivery.envelope).unwrap_or_default() + delivery.returned;
-                self.postpone(delivery, crashes).await;
-            }
-            consumer.close().await;
-        };
-        let _ = timeout(HAND_BACK, back).await;
-    }
-
-    /// Takes a message from the quarantine to its end, or a step further.
-    async fn judge(&self, delivery: Delivery, drain: &Drain, first: Option<First>) {
+        delivery: Delivery,
+        drain: &Drain,
+        alone: &mut Option<Alone>,
+    ) -> Option<(Delivery, u32)> {
         let before = crashes(&delivery.envelope).unwrap_or_default();
         let crashes = before.saturating_add(delivery.returned);
         let Some((queue, served)) = self.origin(&delivery.envelope) else {
-            return self.not_ours(delivery, crashes, drain).await;
+            *alone = None;
+            self.not_ours(delivery, crashes, drain).await;
+            return None;
         };
         let (lane, worker, gate) = served;
         if !gate.admits_now() {
+            *alone = None;
             pause(drain).await;
-            return self.postpone(delivery, crashes).await;
+            self.postpone(delivery, crashes).await;
+            return None;
         }
         let name = name(&delivery.envelope);
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner).replace((name, crashes));
         if delivery.returned > 0
             && let Some((_, survived)) = last.filter(|(last, _)| *last == name)
         {
-            return self.postpone(delivery, survived).await;
+            self.postpone(delivery, survived).await;
+            return None;
+        }
+        if crashes > 0 && alone.is_none() {
+            return Some((delivery, crashes));
         }
         if crashes >= self.rule.alone {
-            return self.give_up(delivery, queue, *lane, &**worker, crashes).await;
+            self.give_up(delivery, queue, *lane, &**worker, crashes).await;
+            return None;
         }
         let message_id = delivery.envelope.message_id.clone();
         tracing::info!(queue = queue.as_str(), message_id, crashes, "tried alone");
-        let _room = match first {
-            Some(guard) => Room::Alone { _guard: Some(guard) },
-            None => self.room(crashes > 0).await,
+        let _shared = match alone {
+            Some(_) => None,
+            None => Some(self.trial.read().await),
         };
         self.attempt(delivery, served, crashes, drain).await;
+        None
     }
 
     /// Where a message in the quarantine came from, and who works on that here.
     fn origin(&self, envelope: &Envelope) -> Option<(&QueueName, &Served)> {
         let name = envelope.text_header(header::QUEUE)?;
         self.workers.iter().find(|(queue, _)| queue.as_str() == name)
-    }
-
-    async fn room(&self, alone: bool) -> Room<'_> {
-        match alone {
-            false => Room::Shared { _guard: self.trial.read().await },
-            true => Room::Alone { _guard: timeout(ALONE, self.trial.clone().write_owned()).await.ok() },
-        }
     }
 
     /// Works on `delivery`. What is not finished when the drain must end goes back uncounted.
@@ -348,13 +293,6 @@ impl Quarantine {
             envelope.with(header::QUEUE, origin.as_str()).with(header::CRASHES, i64::from(crashes));
         self.publisher.publish(vec![(Address::Queue(queue.clone()), envelope)]).await
     }
-}
-
-/// Whether nothing waits in the quarantine, once the broker can be asked.
-async fn is_empty(broker: &dyn Broker) -> bool {
-    let usable = |status: &Status| !matches!(status, Status::Connecting(_));
-    let _ = broker.status().wait_for(usable).await;
-    broker.depth(&QueueName::quarantine()).await.is_ok_and(|depth| depth.ready == 0)
 }
 
 /// How often a message was lost while it was tried alone; `None` for one that was never set apart.
