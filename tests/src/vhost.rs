@@ -97,6 +97,14 @@ impl Vhost {
         assert_eq!(closed, "ok", "closing the connections to a virtual host");
     }
 
+    /// The channels that consume, as the broker calls them.
+    pub fn consuming_channels(&self) -> String {
+        self.rabbit.eval(&format!(
+            "[proplists:get_value(channel_pid, It) || It <- rabbit_amqqueue:consumers_all(<<\"{}\">>)]",
+            self.name
+        ))
+    }
+
     fn admit(&self, user: &str) {
         self.permit(user, ".*");
     }

@@ -152,17 +152,19 @@ async fn a_channel_that_the_broker_closes_is_replaced() -> Result<()> {
     let rabbit = Rabbit::to_harm().await;
     rabbit.set("consumer_timeout", 500);
     rabbit.set("channel_tick_interval", 200);
-    let broker = connect(&rabbit.vhost().url())?;
+    let vhost = rabbit.vhost();
+    let broker = connect(&vhost.url())?;
     ready(&broker).await?;
     let (address, queue) = alpha();
     let mut consumer = broker.consume(&queue, 1).await?;
     post(&broker, &address, 1).await?;
     let held = within("a message", consumer.next()).await?.context("the consumer ended")?;
-    // Once the channel is gone the message waits for another.
-    depth_becomes(&broker, &queue, |depth| {
+    let channel = vhost.consuming_channels();
+    eventually("another channel to consume", async || {
         // Left to itself the broker looks at its channels once a minute.
         rabbit.eval("[Channel ! tick || Channel <- rabbit_channel:list_local()], ok");
-        depth.ready == 1 || depth.consumers == 0
+        let now = vhost.consuming_channels();
+        if now == channel { Err(now) } else { Ok(()) }
     })
     .await;
     rabbit.set("consumer_timeout", 1_800_000);
