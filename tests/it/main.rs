@@ -25,6 +25,7 @@ mod operations;
 mod outage;
 mod pair;
 mod poison;
+mod policy;
 mod printed;
 mod providers;
 mod readme;

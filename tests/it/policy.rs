@@ -1,0 +1,76 @@
+//! What holds for every package of the workspace, as Cargo.toml and ARCHITECTURE.md say it.
+
+use std::collections::BTreeSet;
+use toml::{Table, Value};
+
+const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+
+fn manifest(folder: &str) -> Table {
+    let path = format!("{ROOT}/{folder}/Cargo.toml");
+    std::fs::read_to_string(&path).unwrap().parse().unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+fn workspace() -> Table {
+    manifest(".")["workspace"].as_table().unwrap().clone()
+}
+
+fn members() -> Vec<(String, Table)> {
+    let members = workspace()["members"].as_array().unwrap().clone();
+    assert!(members.len() > 3, "{members:?}");
+    members
+        .iter()
+        .map(|folder| (folder.as_str().unwrap().to_owned(), manifest(folder.as_str().unwrap())))
+        .collect()
+}
+
+#[test]
+fn every_package_inherits_the_lints() {
+    assert_eq!(workspace()["lints"]["rust"]["unsafe_code"].as_str(), Some("forbid"));
+    for (folder, manifest) in members() {
+        let inherits = manifest.get("lints").and_then(|lints| lints.get("workspace"));
+        assert_eq!(
+            inherits.and_then(Value::as_bool),
+            Some(true),
+            "{folder}/Cargo.toml: [lints] workspace = true"
+        );
+    }
+}
+
+#[test]
+fn every_dependency_has_its_reason() {
+    let text = std::fs::read_to_string(format!("{ROOT}/ARCHITECTURE.md")).unwrap();
+    let table = text.split("\n## Dependencies, and why each\n").nth(1).expect("the table's heading");
+    let mut reasoned = BTreeSet::new();
+    for row in table.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| --- ")).skip(1) {
+        let cells: Vec<_> = row.trim_matches('|').split(" | ").map(str::trim).collect();
+        let [crates, purpose, reason] = cells[..] else { panic!("three cells: {row}") };
+        assert!(!purpose.is_empty() && !reason.is_empty(), "{row}");
+        // "rustls with ring": what comes with it is a feature.
+        for name in crates.split(", ").filter_map(|name| name.split(' ').next()) {
+            assert!(reasoned.insert(name.to_owned()), "{name} stands in the table twice");
+        }
+    }
+    let dependencies = workspace()["dependencies"].as_table().unwrap().clone();
+    let foreign = dependencies.iter().filter(|(_, said)| said.get("path").is_none());
+    let declared: BTreeSet<String> = foreign.map(|(name, _)| name.clone()).collect();
+    assert!(declared.len() > 10, "{declared:?}");
+    let difference: Vec<_> = declared.symmetric_difference(&reasoned).collect();
+    assert!(difference.is_empty(), "in one of Cargo.toml and ARCHITECTURE.md's table only: {difference:?}");
+}
+
+/// So that the table above knows of all of them, and each has one version.
+#[test]
+fn every_dependency_is_the_workspaces() {
+    for (folder, manifest) in members() {
+        for kind in ["dependencies", "dev-dependencies", "build-dependencies"] {
+            for (name, said) in manifest.get(kind).and_then(Value::as_table).into_iter().flatten() {
+                let inherits = said.get("workspace").and_then(Value::as_bool);
+                assert_eq!(inherits, Some(true), "{folder}/Cargo.toml: {kind}: {name}.workspace = true");
+            }
+        }
+        assert!(
+            !manifest.contains_key("target"),
+            "{folder}: dependencies of one system only are not looked at"
+        );
+    }
+}
