@@ -2,16 +2,22 @@
 
 use crate::{auth::Clients, limit};
 use actix_web::{HttpMessage, HttpRequest};
-use postern_shared::{config::DoorUser, metrics::Refused};
-use subtle::ConstantTimeEq;
+use postern_shared::{
+    config::{DoorUser, SecretDigest},
+    metrics::Refused,
+};
 
-/// A door's users.
+/// A door's users, each with what its name and its password are recognised by.
 #[derive(Debug)]
-pub(super) struct Users(Vec<DoorUser>);
+pub(super) struct Users(Vec<(SecretDigest, SecretDigest, DoorUser)>);
 
 impl Users {
     pub(super) fn new<'a>(users: impl Iterator<Item = &'a DoorUser>) -> Self {
-        Self(users.cloned().collect())
+        let user = |user: &DoorUser| {
+            let [name, password] = [&*user.username, user.password.expose()];
+            (SecretDigest::of(name.as_bytes()), SecretDigest::of(password.as_bytes()), user.clone())
+        };
+        Self(users.map(user).collect())
     }
 
     /// Those whose name and password these are, and who may come from where `request` comes from.
@@ -31,10 +37,9 @@ impl Users {
             (Some(networks), Some(client)) => networks.contains(client),
             (Some(_), None) => false,
         };
-        let known = self.0.iter().filter(|user| {
-            let name = user.username.as_bytes().ct_eq(username);
-            bool::from(name & user.password.expose().as_bytes().ct_eq(password))
-        });
+        let known =
+            self.0.iter().filter(|(name, secret, _)| name.matches(username) & secret.matches(password));
+        let known = known.map(|(_, _, user)| user);
         let (here, elsewhere): (Vec<_>, Vec<_>) = known.partition(|user| from_here(user));
         match (here.is_empty(), elsewhere.is_empty()) {
             (false, _) => limit::proved(request),
