@@ -49,6 +49,10 @@ impl Shutdown {
                     trigger.drain();
                 } else {
                     tracing::warn!(signal = name, "ending at once");
+                    #[expect(
+                        clippy::disallowed_methods,
+                        reason = "whoever asks twice does not want to wait"
+                    )]
                     std::process::exit(1);
                 }
             }

@@ -1,4 +1,5 @@
 //! A text in parts: what is sent again, to whom, and what of it.
+#![expect(clippy::disallowed_types, reason = "one configuration for all cases of the property tests")]
 
 use super::*;
 use crate::aftermath::aftermath;

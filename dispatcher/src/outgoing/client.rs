@@ -74,6 +74,7 @@ fn build(builder: ClientBuilder) -> Result<Client, String> {
     builder.build().map_err(|error| format!("no HTTP client can be built: {error}"))
 }
 
+#[expect(clippy::disallowed_methods, reason = "this is outgoing::client")]
 fn builder(timeout: Duration, tls: Option<&Tls>) -> Result<ClientBuilder, String> {
     Ok(Client::builder()
         .tls_backend_preconfigured(tls.map_or_else(for_http, Tls::for_https)?)

@@ -1,6 +1,7 @@
 //! The dispatcher between a broker in memory and a provider on loopback.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::disallowed_methods, reason = "it starts the program")]
 
 mod bad_answers;
 mod consumer_loop;

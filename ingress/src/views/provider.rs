@@ -20,6 +20,7 @@ use actix_web::{
 };
 use bytes::Bytes;
 use encoding_rs::Encoding;
+use jiff::Timestamp;
 use postern_shared::{
     backend::{
         BackendConfig,
@@ -28,7 +29,7 @@ use postern_shared::{
     config::Networks,
     metrics::Refused,
 };
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 /// The way in of one route, made ready.
 pub(super) struct Entry {
@@ -90,7 +91,8 @@ impl Entry {
         } else {
             body::read(request, payload, &gateway.body).await.map_err(|error| unread(error, gateway))?
         };
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now =
+            Duration::try_from(Timestamp::now().duration_since(Timestamp::UNIX_EPOCH)).unwrap_or_default();
         self.proof.of_body(request.headers(), &body, now).map_err(|why| refusal(request, why))?;
         Ok(body)
     }

@@ -1,5 +1,6 @@
 //! The ingress over real sockets, with a broker that remembers what it was given and fails when told.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(clippy::disallowed_methods, reason = "it starts the program")]
 
 mod broker;
 mod client;

@@ -203,7 +203,8 @@ async fn nothing_is_answered_before_the_broker_confirms() {
     let server = Running::start(DEMO).await;
     server.broker.hold();
     let request = client::written("GET", "/backends/demo?identity=1&text=a", &[], b"");
-    let answer = tokio::spawn(client::send(server.address, Box::leak(request.into_boxed_slice())));
+    let address = server.address;
+    let answer = tokio::spawn(async move { client::send(address, &request).await });
     server.broker.begun.subscribe().wait_for(|begun| *begun == 1).await.unwrap();
     assert!(!answer.is_finished());
     server.broker.open();

@@ -169,6 +169,7 @@ pub struct Gone;
 /// Both ends of a subscription to `queue`, with a buffer of `prefetch` messages.
 pub fn subscription(queue: QueueName, prefetch: u16) -> (Consumer, Feed) {
     let (deliveries, taken) = mpsc::channel(usize::from(prefetch.max(1)));
+    #[expect(clippy::disallowed_methods, reason = "a verdict for each delivery: no more than the prefetch")]
     let (settle, settlements) = mpsc::unbounded_channel();
     let (stop, stopped) = oneshot::channel();
     let (finished, has_finished) = oneshot::channel();

@@ -193,6 +193,7 @@ impl SigningKey {
                                 echo \"whsec_$(openssl rand -base64 32)\"";
 
     /// The bytes themselves, for whoever signs.
+    #[expect(clippy::disallowed_methods, reason = "as Secret::expose, for bytes")]
     pub fn expose(&self) -> &[u8] {
         self.0.expose_secret()
     }

@@ -88,6 +88,7 @@ impl Config {
     /// # Errors
     /// Every problem that there is.
     pub fn load(file: Option<&Path>, catalogue: &Catalogue) -> Result<Self, InvalidConfig> {
+        #[expect(clippy::disallowed_methods, reason = "the one place that reads it")]
         let environment = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
         let Some(path) = file else {

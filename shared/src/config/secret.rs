@@ -18,6 +18,7 @@ pub struct Secret(SecretString);
 
 impl Secret {
     /// The secret itself, for the one place that needs it.
+    #[expect(clippy::disallowed_methods, reason = "this is that place")]
     pub fn expose(&self) -> &str {
         self.0.expose_secret()
     }
@@ -126,6 +127,7 @@ impl fmt::Debug for Secret {
 ///
 /// # Errors
 /// What is missing, by the variable's or the file's name.
+#[expect(clippy::disallowed_methods, reason = "a secret's own variable, which its key names")]
 pub(crate) fn resolve(value: &Value) -> Option<Result<String, String>> {
     let table = value.as_object().filter(|table| table.len() == 1)?;
     match table.iter().next()? {
@@ -197,6 +199,7 @@ fn resolve_within(value: &mut Value) -> Result<(), String> {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "what a variable holds is compared")]
 mod tests {
     use super::*;
     use serde_json::json;

@@ -3,9 +3,7 @@
 
 use super::{Core, Counters, PARTING, lane::Lane, stamp};
 use crate::{
-    broker::{
-        Address, Broker as _, BrokerError, Consumer, Delivery, Envelope, embedded::stored_bytes, header,
-    },
+    broker::{Address, Broker as _, BrokerError, Consumer, Delivery, Envelope, embedded, header},
     census::Counted,
     error::FailureClass,
     message::MessageId,
@@ -140,7 +138,7 @@ impl Forwarder {
 
     fn take(&mut self, mut delivery: Delivery) {
         let stored = std::mem::take(&mut delivery.envelope);
-        let bytes = stored_bytes(&stored);
+        let bytes = embedded::stored_bytes(&stored);
         let (address, envelope, at) = stamp::take(stored, &self.core.nobody);
         self.hand.push_back(Held { delivery, address, envelope, at, bytes });
     }
@@ -242,7 +240,7 @@ impl Forwarder {
 fn set_aside(dir: &Path, body: &[u8]) -> io::Result<String> {
     use std::io::Write as _;
     let folder = dir.join("refused");
-    std::fs::create_dir_all(&folder)?;
+    embedded::private(&folder)?;
     let path = folder.join(format!("{}.json", MessageId::new()));
     let mut file = std::fs::File::create_new(&path)?;
     file.write_all(body)?;

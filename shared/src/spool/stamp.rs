@@ -4,7 +4,6 @@ use crate::{
     broker::{Address, Envelope, HeaderValue, embedded, header},
     message::BackendName,
 };
-use std::time::{SystemTime, UNIX_EPOCH};
 
 const EXCHANGE: &str = "x-postern-spool-exchange";
 const KEY: &str = "x-postern-spool-key";
@@ -16,8 +15,7 @@ pub(super) const NOBODY: &str = "unknown";
 
 /// Milliseconds since 1970.
 pub(super) fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or_default()
 }
 
 /// `message` as it is stored.

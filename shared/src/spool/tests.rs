@@ -5,7 +5,7 @@ use crate::{
     broker::{HeaderValue, header},
     message::Lane as Priority,
 };
-use std::{path::Path, sync::Mutex};
+use std::{os::unix::fs::PermissionsExt as _, path::Path, sync::Mutex};
 use tokio::sync::Notify;
 
 /// What a broker says to a publish.
@@ -309,7 +309,10 @@ async fn a_message_that_is_refused_for_ever_becomes_a_dead_letter_and_the_others
     assert!(dead.text_header(header::REASON).unwrap().contains("not this one"));
     assert!(dead.text_header(header::DEAD_AT).unwrap().parse::<jiff::Timestamp>().is_ok());
     assert_eq!((spool.figures().dead, spool.figures().forwarded), (2, 4));
-    let kept: Vec<_> = std::fs::read_dir(dir.path().join("refused")).unwrap().collect();
+    let refused = dir.path().join("refused");
+    let mode = std::fs::metadata(&refused).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o700, "for this user only");
+    let kept: Vec<_> = std::fs::read_dir(refused).unwrap().collect();
     assert_eq!(kept.len(), 1);
     assert_eq!(std::fs::read(kept[0].as_ref().unwrap().path()).unwrap(), b"venom");
     spool.close().await;

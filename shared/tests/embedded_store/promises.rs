@@ -1,6 +1,6 @@
 use super::*;
 use postern_shared::broker::header;
-use std::time::Instant;
+use std::{os::unix::fs::PermissionsExt, time::Instant};
 
 #[tokio::test]
 async fn a_second_broker_is_locked_out_until_the_first_is_closed() {
@@ -39,6 +39,20 @@ async fn a_folder_that_cannot_be_made_is_named() {
         assert!(matches!(error, BrokerError::Store { .. }), "{error:?}");
         assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
     }
+}
+
+#[tokio::test]
+async fn what_it_holds_is_for_its_user_only_whoever_made_the_folder() {
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let dir = tempfile::tempdir().unwrap();
+    let shared = dir.path().join("shared");
+    std::fs::create_dir(&shared).unwrap();
+    std::fs::set_permissions(&shared, std::fs::Permissions::from_mode(0o755)).unwrap();
+    open(&shared).await.close().await;
+    assert_eq!((mode(&shared), mode(&shared.join("store"))), (0o755, 0o700));
+    let own = dir.path().join("own");
+    open(&own).await.close().await;
+    assert_eq!(mode(&own), 0o700);
 }
 
 #[tokio::test]

@@ -46,6 +46,7 @@ impl Remote {
         // Where another part of the program was first, that one stands.
         let _ = rustls::crypto::ring::default_provider().install_default();
         // No time-out: going through many messages takes as long as it takes.
+        #[expect(clippy::disallowed_methods, reason = "follows neither; the operator's own gateway")]
         let client = Client::builder().redirect(Policy::none()).no_proxy().build();
         Ok(Self { client: client.context("cannot make requests")?, url, token })
     }
@@ -100,6 +101,10 @@ impl Remote {
         self.read(status, &body)
     }
 
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the operator's own gateway, and all of its answer is wanted"
+    )]
     async fn send(&self, request: RequestBuilder) -> Result<(StatusCode, Vec<u8>), Exit> {
         let answer = request.bearer_auth(&self.token).send().await.map_err(reqwest::Error::without_url);
         let answer = answer.with_context(|| format!("the admin port at {} does not answer", self.url))?;

@@ -170,6 +170,7 @@ pub(super) async fn two_consumers_share_a_queue(storage: Arc<dyn Storage>) -> Re
     const COUNT: usize = 200;
     let broker = open_default(&storage).await?;
     let (address, queue) = alpha()?;
+    #[expect(clippy::disallowed_methods, reason = "holds no more than COUNT")]
     let (arrived, mut arrivals) = tokio::sync::mpsc::unbounded_channel();
     let mut tasks = tokio::task::JoinSet::new();
     for who in 0..2 {

@@ -3,10 +3,20 @@
 use super::trouble::Trouble;
 use std::{
     fs::{DirBuilder, File, OpenOptions, TryLockError},
+    io,
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     time::Duration,
 };
+
+/// Makes the folder at `path` where it is missing, and those above it: for this user only, since
+/// messages lie in it.
+///
+/// # Errors
+/// It cannot be made.
+pub(crate) fn private(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
 
 /// The folder, for this process alone.
 #[derive(Debug)]
@@ -17,14 +27,10 @@ pub(super) struct Folder {
 }
 
 impl Folder {
-    /// Makes the folder where it is missing, readable for this user only, and locks it. Waits a
+    /// Makes the folder where it is missing and locks it. Waits a
     /// moment for a broker that is just being dropped.
     pub(super) fn lock(path: &Path) -> Result<Self, Trouble> {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(path)
-            .map_err(|error| Trouble::io("cannot be made", &error))?;
+        private(path).map_err(|error| Trouble::io("cannot be made", &error))?;
         let lock = OpenOptions::new()
             .create(true)
             .truncate(false)
@@ -34,6 +40,7 @@ impl Folder {
         for wait in [50, 100, 200, 0] {
             match lock.try_lock() {
                 Ok(()) => return Ok(Self { path: path.to_owned(), _lock: lock }),
+                #[expect(clippy::disallowed_methods, reason = "opening has a thread of its own")]
                 Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(wait)),
                 Err(TryLockError::Error(error)) => return Err(Trouble::io("cannot be locked", &error)),
             }

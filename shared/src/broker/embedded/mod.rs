@@ -31,6 +31,7 @@ use super::{
 use async_trait::async_trait;
 use commit::{Entry, Queues};
 use folder::Folder;
+pub(crate) use folder::private;
 use op::{NewConsumer, Op, Ops};
 use queue::Queue;
 use record::Position;
@@ -180,6 +181,7 @@ fn open(path: &Path, options: &Options) -> Result<EmbeddedBroker, Trouble> {
         bytes: queue.position.bytes,
     });
     let found = found.collect();
+    #[expect(clippy::disallowed_methods, reason = "whoever publishes waits for the answer: one each")]
     let (ops, inbox) = mpsc::channel();
     let (status, watched) = watch::channel(Status::Ready);
     let writer = Writer::new(folder, store, queues, options.min_free_disk, status, inbox);
@@ -261,6 +263,7 @@ impl Broker for EmbeddedBroker {
         let index = self.known(queue)?;
         let prefetch = prefetch.max(1);
         let (consumer, feed) = subscription(queue.clone(), prefetch);
+        #[expect(clippy::disallowed_methods, reason = "holds no more than the prefetch")]
         let (out, leased) = tokio::sync::mpsc::unbounded_channel();
         let id = self.next_consumer.fetch_add(1, Ordering::Relaxed);
         let new = NewConsumer { id, queue: index, prefetch: usize::from(prefetch), out };

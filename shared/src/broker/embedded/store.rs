@@ -17,7 +17,7 @@ mod leases;
 pub(super) use leases::Note;
 
 use super::{
-    folder::Folder,
+    folder::{Folder, private},
     journal::Journals,
     manifest,
     record::{Position, Waiting},
@@ -80,6 +80,8 @@ impl Store {
         if exists(&unfinished)? {
             std::fs::remove_dir_all(&unfinished).map_err(|error| make(&error))?;
         }
+        // The folder around it may be one that others made, and may read.
+        private(&unfinished).map_err(|error| make(&error))?;
         let store = Self::keyspaces(&unfinished).map_err(|error| Trouble::fjall("cannot be made", error))?;
         let mut batch = store.batch();
         batch.insert(&store.meta, "format", FORMAT.to_le_bytes());
@@ -293,6 +295,7 @@ impl Store {
 
     /// Waits while fjall is behind with moving data from memory to tables. It would wait itself,
     /// but for ever where the thread that should do it has died of a full disk.
+    #[expect(clippy::disallowed_methods, reason = "writing has a thread of its own")]
     fn wait_for_room(&self) -> Result<(), Trouble> {
         let behind =
             |keyspace: &Keyspace| keyspace.sealed_memtable_count() >= 2 || keyspace.tree.l0_run_count() >= 16;
@@ -312,6 +315,7 @@ impl Store {
 
     /// A closure that gives back the space of removed messages, for a thread of its own: it
     /// rewrites all that is left.
+    #[expect(clippy::disallowed_methods, reason = "a thread of its own")]
     pub(super) fn compaction(&self) -> impl FnOnce() -> fjall::Result<()> + Send + 'static {
         let (messages, delayed, meta) = (self.messages.clone(), self.delayed.clone(), self.meta.clone());
         move || {

@@ -18,7 +18,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::mpsc,
     thread::JoinHandle,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 use tokio::sync::{mpsc::UnboundedSender, oneshot, watch};
 
@@ -66,8 +66,7 @@ pub(super) struct Writer {
 
 /// Milliseconds since 1970.
 pub(super) fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or_default()
 }
 
 impl Writer {
@@ -221,7 +220,9 @@ impl Writer {
         answers.push(answer);
         for consumer in self.consumers.values_mut() {
             // The task ends when it can hear no more, after it has passed on the last verdicts.
-            consumer.out = tokio::sync::mpsc::unbounded_channel().0;
+            #[expect(clippy::disallowed_methods, reason = "nobody hears it")]
+            let nobody = tokio::sync::mpsc::unbounded_channel().0;
+            consumer.out = nobody;
             consumer.stopping = true;
         }
         self.queues.all.iter_mut().for_each(|queue| queue.consumers.clear());

@@ -92,6 +92,7 @@ impl Endpoint {
     ///
     /// # Errors
     /// What went wrong and what can be done, for [`Status::Connecting`](crate::broker::Status).
+    #[expect(clippy::disallowed_methods, reason = "the broker's name is the configuration's")]
     pub(super) async fn open(&self, name: &str) -> Result<Link, String> {
         // The process uses one provider of cryptography; another part may have chosen it already.
         let _ = rustls::crypto::ring::default_provider().install_default();
@@ -165,6 +166,7 @@ pub(super) fn code(error: &Error) -> Option<u16> {
 
 /// The roots to trust besides those that are built in: in PEM, from the file that the environment
 /// variable `SSL_CERT_FILE` names, as with OpenSSL. The way to trust a private CA.
+#[expect(clippy::disallowed_methods, reason = "OpenSSL's variable, not one of ours")]
 async fn further_roots() -> io::Result<Option<String>> {
     match std::env::var_os("SSL_CERT_FILE") {
         Some(path) => Ok(Some(tokio::fs::read_to_string(path).await?)),
