@@ -129,6 +129,19 @@ impl Rabbit {
         assert_eq!(self.eval(&format!("application:set_env(rabbit, {setting}, {value})")), "ok");
     }
 
+    /// Takes TLS connections too, until the node ends: with this certificate and its key, as PEM. The
+    /// port.
+    pub fn listen_with_tls(&self, cert: &Path, key: &Path) -> u16 {
+        let (port, cert, key) = (crate::free_port(), cert.display(), key.display());
+        let options = format!("[{{certfile, \"{cert}\"}}, {{keyfile, \"{key}\"}}]");
+        let begun = self.eval(&format!(
+            "{{ok, _}} = application:ensure_all_started(ssl), \
+             rabbit_networking:start_ssl_listener({{\"127.0.0.1\", {port}}}, {options}, 1)"
+        ));
+        assert_eq!(begun, "ok", "listening with TLS");
+        port
+    }
+
     /// Raises an alarm, or ends it.
     pub fn alarm(&self, alarm: Alarm, raised: bool) {
         let alarm = match alarm {

@@ -5,4 +5,5 @@ mod admin;
 mod keys;
 mod limits;
 mod tls;
+mod trust;
 mod webhooks;

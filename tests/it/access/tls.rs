@@ -9,20 +9,25 @@ const BACKEND: &str = "[backends.demo]\ntype = \"http\"\n";
 const ASKED: &str = "/backends/demo?identity=1&text=a";
 
 /// A certificate for localhost that signs itself, and its key, as PEM.
-struct Made {
-    cert: String,
-    key: String,
+pub(super) struct Made {
+    pub(super) cert: String,
+    pub(super) key: String,
 }
 
 fn make(name: &str) -> Made {
+    make_for("localhost", name)
+}
+
+/// The same for another host.
+pub(super) fn make_for(host: &str, name: &str) -> Made {
     let key = KeyPair::generate().unwrap();
-    let mut params = CertificateParams::new(["localhost".to_owned()]).unwrap();
+    let mut params = CertificateParams::new([host.to_owned()]).unwrap();
     params.distinguished_name.push(DnType::CommonName, name);
     let cert = params.self_signed(&key).unwrap();
     Made { cert: cert.pem(), key: key.serialize_pem() }
 }
 
-fn put(launch: &Launch, made: &Made) {
+pub(super) fn put(launch: &Launch, made: &Made) {
     launch.folder().write("cert.pem", &made.cert);
     launch.folder().write("key.pem", &made.key);
 }
