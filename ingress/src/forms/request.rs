@@ -38,8 +38,43 @@ impl Limits {
         let (key, most) = (self.max_key, self.max_value);
         match () {
             () if name.len() > key => Err(format!("a parameter's name has at most {key} bytes")),
+            () if value > most && name.is_empty() => Err(format!("a value has at most {most} bytes")),
             () if value > most => Err(format!("{name}: at most {most} bytes are taken")),
             () => Ok(()),
+        }
+    }
+
+    /// The same limits of a JSON body: every member of an object and every item of an array, however
+    /// deep, is a parameter.
+    fn json(&self, body: &Value) -> Result<(), String> {
+        self.nested("", body, &mut 0)
+    }
+
+    fn one_more(&self, fields: &mut usize) -> Result<(), String> {
+        *fields += 1;
+        self.count(*fields)
+    }
+
+    /// Of `value`, which the member `name` holds. serde_json bounds the depth.
+    fn nested(&self, name: &str, value: &Value, fields: &mut usize) -> Result<(), String> {
+        match value {
+            Value::String(text) => self.sizes(name, text.len()),
+            Value::Array(items) => {
+                for item in items {
+                    self.one_more(fields)?;
+                    self.nested(name, item, fields)?;
+                }
+                Ok(())
+            }
+            Value::Object(members) => {
+                for (name, value) in members {
+                    self.one_more(fields)?;
+                    self.sizes(name, 0)?;
+                    self.nested(name, value, fields)?;
+                }
+                Ok(())
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) => Ok(()),
         }
     }
 }
@@ -146,7 +181,9 @@ impl<'a> Request<'a> {
                 request.parameters = multipart::parse(declared, body, limits).map_err(malformed)?;
             }
             json if is_json(json) => {
-                request.json = Some(read_json(body, charset_of(declared)).map_err(malformed)?);
+                let json = read_json(body, charset_of(declared)).map_err(malformed)?;
+                limits.json(&json).map_err(malformed)?;
+                request.json = Some(json);
             }
             _ => return Err(Unreadable::MediaType(MEDIA_TYPES.to_owned())),
         }
@@ -301,6 +338,7 @@ mod tests {
     fn what_cannot_be_read_says_why() {
         let json = "application/json";
         let deep = "[".repeat(200) + &"]".repeat(200);
+        let long = "x".repeat(101);
         for (content_type, body, says) in [
             ("text/plain", "a=1", None),
             ("application/xml", "", None),
@@ -313,6 +351,11 @@ mod tests {
             (json, &deep, Some("nested too deeply")),
             ("multipart/form-data", "x", Some("boundary")),
             ("", "a&a&a&a&a&a&a&a&a&a&a", Some("at most 10 parameters")),
+            (json, "[1,2,3,4,5,6,7,8,9,10,11]", Some("at most 10 parameters")),
+            (json, r#"{"a":[{"b":1,"c":2,"d":3,"e":4},5,6,7,8,9]}"#, Some("at most 10 parameters")),
+            (json, r#"{"a":{"123456789012345678901":1}}"#, Some("name has at most 20 bytes")),
+            (json, &format!("\"{long}\""), Some("a value has at most 100 bytes")),
+            (json, &format!("{{\"a\":[\"{long}\"]}}"), Some("a: at most 100 bytes")),
         ] {
             match (post(content_type, body.as_bytes(), "a").unwrap_err(), says) {
                 (None, None) => {}

@@ -25,6 +25,9 @@ async fn every_limit_has_its_status_and_says_so() {
         ("\u{ff}", "a".to_owned(), 415, "application/json"),
         ("application/json", "{".to_owned(), 400, "ends too early"),
         ("application/json", deep, 400, "nested too deeply"),
+        ("application/json", format!("{{\"text\":\"a\",\"x\":[{}0]}}", "0,".repeat(10)), 400, "at most 10 parameters"),
+        ("application/json", format!("{{\"identity\":\"1\",\"text\":\"{long}\"}}"), 400, "text: at most 100 bytes"),
+        ("application/json", format!("{{\"a\":{{\"{}\":1}}}}", &long[..21]), 400, "at most 20 bytes"),
         ("application/json", "\"x\"".to_owned(), 400, "identity: This field is required."),
         ("application/json", "[]".to_owned(), 400, "identity: This field is required."),
         ("multipart/form-data", "x".to_owned(), 400, "boundary"),
@@ -41,6 +44,9 @@ async fn every_limit_has_its_status_and_says_so() {
     // The limits themselves are allowed.
     let body = format!("{}identity=1&text={}", "a=1&".repeat(8), "x".repeat(100));
     assert_eq!(server.form("/backends/demo", &body).await.status, 200);
+    let rest = r#""a":[1,2],"b":{"c":null,"12345678901234567890":true,"d":[]}"#;
+    let body = format!("{{\"identity\":\"1\",\"text\":\"{}\",{rest}}}", "x".repeat(100));
+    assert_eq!(server.post("/backends/demo", "application/json", body.as_bytes()).await.status, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
