@@ -19,6 +19,7 @@ use postern_shared::{
     error::Failure,
     message::{BackendName, Malformed, MessageId},
     metrics::{ApplicationMetrics, Metrics, Outcome as Counted},
+    trace_context::id_in,
 };
 use std::{future::Future, sync::Arc, time::Instant};
 
@@ -121,7 +122,7 @@ impl Courier {
     /// answered.
     fn note(&self, queue: &QueueName, label: &Label, attempt: u32, verdict: &Verdict) {
         let (backend, message_id, to) = (label.backend.as_str(), label.id, self.to);
-        let trace_id = label.trace.as_deref().and_then(|trace| trace.split('-').nth(1));
+        let trace_id = label.trace.as_deref().and_then(id_in);
         let (counted, failure) = match verdict {
             Verdict::Sent(_) => (Counted::Sent, None),
             Verdict::Again { failure, .. } | Verdict::Postponed { failure, .. } => {

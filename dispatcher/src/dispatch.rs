@@ -15,7 +15,7 @@ use crate::{
 use jiff::Timestamp;
 use postern_shared::{
     backend::text::Text,
-    broker::{Address, Delivery, Envelope, QueueName, header},
+    broker::{Address, Delivery, Envelope, QueueName},
     callback::Keys,
     error::{Failure, FailureClass},
     message::{BackendName, Lane},
@@ -44,9 +44,9 @@ impl Station {
         let queue = self.queue(lane);
         let message = match read(&delivery.envelope) {
             Ok(message) if message.backend == self.name => message,
-            Ok(message) => {
-                let why = format!("backend is {}, but this queue is another backend's", message.backend);
-                return self.bury(&delivery.envelope, queue, &why).await.settle(delivery);
+            Ok(_) => {
+                let why = "backend: this queue is another backend's";
+                return self.bury(&delivery.envelope, queue, why).await.settle(delivery);
             }
             Err(malformed) => {
                 let why = malformed.to_string();
@@ -86,7 +86,7 @@ impl Station {
             self.metrics.dead_letter(FailureClass::Permanent);
             tracing::warn!(
                 queue = queue.as_str(),
-                message_id = original.message_id,
+                message_id = original.id().map(tracing::field::display),
                 why,
                 "dead-lettered unread"
             );
@@ -184,7 +184,7 @@ fn counted(verdict: &Verdict) -> Counted {
 /// One line for each attempt. Never an identity, a text or what the provider answered.
 pub(crate) fn log(original: &Envelope, attempt: &Attempt<'_>) {
     let (message, tally) = (attempt.message, Tally::of(attempt));
-    let trace = original.text_header(header::TRACEPARENT).and_then(|trace| trace.split('-').nth(1));
+    let trace = original.trace_id();
     let failure = attempt.verdicts().find_map(|verdict| match verdict {
         Verdict::Again { failure, .. }
         | Verdict::Postponed { failure, .. }

@@ -38,6 +38,7 @@ use tokio::{
     sync::{OwnedRwLockWriteGuard, RwLock},
     time::{sleep, sleep_until, timeout},
 };
+use tracing::field::display;
 use trials::Alone;
 
 /// How long everything else may take to finish before a message is set apart: a crash between
@@ -122,6 +123,7 @@ impl Quarantine {
         delivery: Delivery,
         slot: Slot,
     ) {
+        let delivery = delivery.in_trace();
         let crashes = crashes(&delivery.envelope);
         if crashes.is_none() && delivery.returned < self.rule.company {
             let _shared = self.trial.read().await;
@@ -129,10 +131,9 @@ impl Quarantine {
         }
         drop(slot);
         let _alone = timeout(SET_APART, self.trial.write()).await;
-        let message_id = delivery.envelope.message_id.clone();
         tracing::warn!(
             queue = queue.as_str(),
-            message_id,
+            message_id = delivery.envelope.id().map(display),
             returned = delivery.returned,
             "came back too often from whoever had it: set apart, to be tried alone"
         );
@@ -154,6 +155,7 @@ impl Quarantine {
         drain: &Drain,
         alone: &mut Option<Alone>,
     ) -> Option<(Delivery, u32)> {
+        let delivery = delivery.in_trace();
         let before = crashes(&delivery.envelope).unwrap_or_default();
         let crashes = before.saturating_add(delivery.returned);
         let Some((queue, served)) = self.origin(&delivery.envelope) else {
@@ -183,7 +185,7 @@ impl Quarantine {
             self.give_up(delivery, queue, *lane, &**worker, crashes).await;
             return None;
         }
-        let message_id = delivery.envelope.message_id.clone();
+        let message_id = delivery.envelope.id().map(display);
         tracing::info!(queue = queue.as_str(), message_id, crashes, "tried alone");
         let _shared = match alone {
             Some(_) => None,
@@ -245,10 +247,9 @@ impl Quarantine {
         };
         if self.publisher.publish(letters).await {
             worker.count_given_up(lane, &failure);
-            let message_id = delivery.envelope.message_id.clone();
             tracing::error!(
                 queue = queue.as_str(),
-                message_id,
+                message_id = delivery.envelope.id().map(display),
                 class = failure.class.as_str(),
                 code = "poison",
                 "dead-lettered: it crashes whoever works on it"

@@ -2,7 +2,7 @@
 
 use postern_shared::{
     broker::Envelope,
-    message::{Malformed, MessageId, Outbound},
+    message::{Malformed, Outbound},
 };
 use serde::{Deserialize, de::IgnoredAny};
 
@@ -13,9 +13,8 @@ use serde::{Deserialize, de::IgnoredAny};
 /// [`Malformed`]
 pub(crate) fn read(envelope: &Envelope) -> Result<Outbound, Malformed> {
     let mut message = Outbound::from_json(&envelope.body)?;
-    let outer: Option<MessageId> = envelope.message_id.as_deref().and_then(|id| id.parse().ok());
     // What Postern publishes has the same id in both: no second look at the body is needed.
-    if let Some(outer) = outer.filter(|outer| *outer != message.id)
+    if let Some(outer) = envelope.id().filter(|outer| *outer != message.id)
         && !names_itself(&envelope.body)
     {
         message.id = outer;
@@ -34,6 +33,7 @@ fn names_itself(body: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use postern_shared::message::MessageId;
 
     #[test]
     fn an_id_comes_from_the_body_else_from_the_envelope_else_is_new() {

@@ -56,7 +56,7 @@ pub(crate) fn malformed(
 ) -> Option<(Address, Envelope)> {
     tracing::warn!(
         queue = queue.as_str(),
-        message_id = original.message_id,
+        message_id = original.id().map(tracing::field::display),
         why = malformed.why,
         "dead-lettered unread"
     );

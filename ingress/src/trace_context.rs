@@ -1,91 +1,10 @@
-//! W3C Trace Context: which trace a message belongs to.
+//! Which trace a request belongs to.
 
 use actix_web::http::header::HeaderMap;
 use postern_shared::broker::header::TRACEPARENT;
-use uuid::Uuid;
+pub(crate) use postern_shared::trace_context::TraceContext;
 
-/// A `traceparent`: `00-<trace id>-<span id>-<flags>`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct TraceContext(String);
-
-impl TraceContext {
-    /// The one of a request.
-    pub(crate) fn of(headers: &HeaderMap) -> Self {
-        Self::from_header(headers.get(TRACEPARENT).and_then(|value| value.to_str().ok()))
-    }
-
-    /// The one in `header` where it is valid, else a new one that is sampled.
-    fn from_header(header: Option<&str>) -> Self {
-        header.and_then(Self::parse).unwrap_or_else(Self::new)
-    }
-
-    fn new() -> Self {
-        let (trace, span) = (Uuid::new_v4().simple(), Uuid::new_v4().as_u64_pair().0);
-        Self(format!("00-{trace}-{span:016x}-01"))
-    }
-
-    /// A later version is read as far as it is like this one (Trace Context, 4.3).
-    fn parse(header: &str) -> Option<Self> {
-        let header = header.trim();
-        let known = header.get(..55)?;
-        let mut parts = known.split('-');
-        let (version, trace, span, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-        let hex = |part: &str, length| {
-            part.len() == length && part.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
-        };
-        let nonzero = |part: &str| part.bytes().any(|b| b != b'0');
-        let ends = match version {
-            "ff" => false,
-            "00" => header.len() == 55,
-            _ => header.len() == 55 || header[55..].starts_with('-'),
-        };
-        let right = hex(version, 2) && hex(trace, 32) && hex(span, 16) && hex(flags, 2);
-        (right && ends && nonzero(trace) && nonzero(span)).then(|| Self(format!("00{}", &known[2..])))
-    }
-
-    /// The header's value.
-    pub(crate) fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// The trace id, 32 hexadecimal digits.
-    pub(crate) fn trace_id(&self) -> &str {
-        self.0.get(3..35).unwrap_or_default()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const VALID: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-
-    #[test]
-    fn a_valid_header_is_taken_over() {
-        for header in [VALID, &VALID.replacen("00", "cc", 1), &(VALID.replacen("00", "cc", 1) + "-what")] {
-            let context = TraceContext::from_header(Some(header));
-            assert_eq!(context.as_str(), VALID);
-            assert_eq!(context.trace_id(), "4bf92f3577b34da6a3ce929d0e0e4736");
-        }
-    }
-
-    #[test]
-    fn anything_else_begins_a_new_trace() {
-        for header in [
-            None,
-            Some(""),
-            Some("é".repeat(40).as_str()),
-            Some(&VALID.to_uppercase()),
-            Some(&VALID.replacen("00", "ff", 1)),
-            Some(&format!("{VALID}-more")),
-            Some(&VALID.replace("4bf92f3577b34da6a3ce929d0e0e4736", &"0".repeat(32))),
-            Some(&VALID.replace("00f067aa0ba902b7", &"0".repeat(16))),
-            Some(&VALID.replace("b7-01", "b70-1")),
-        ] {
-            let context = TraceContext::from_header(header);
-            assert_ne!(context.trace_id(), &VALID[3..35]);
-            assert_eq!(TraceContext::parse(context.as_str()), Some(context.clone()), "{header:?}");
-            assert!(context.as_str().ends_with("-01"));
-        }
-    }
+/// The one that a request's headers say, else a new one.
+pub(crate) fn of(headers: &HeaderMap) -> TraceContext {
+    TraceContext::from_header(headers.get(TRACEPARENT).and_then(|value| value.to_str().ok()))
 }

@@ -4,7 +4,8 @@
 //! The modules, in the order in which a message meets them: [`message`] and [`error`] are the
 //! values (they know no HTTP server, no AMQP, no HTTP client), [`config`] and [`backend`] say what
 //! is to be done with them, [`broker`] carries them, [`spool`] keeps them while it does not, [`dead`]
-//! is for those that could not be sent, [`text`] counts segments. [`program`], [`telemetry`],
+//! is for those that could not be sent, [`text`] counts segments, [`trace_context`] says what belongs
+//! together. [`program`], [`telemetry`],
 //! [`metrics`], [`admin`], [`bearer`], [`tls`] and [`shutdown`] are what every program of Postern has.
 
 pub mod admin;
@@ -24,3 +25,4 @@ pub mod spool;
 pub mod telemetry;
 pub mod text;
 pub mod tls;
+pub mod trace_context;

@@ -1,8 +1,10 @@
 //! What operators see: health, metrics, logs.
 
 use crate::reports::outcome;
-use postern_tests::{Answer, Launch, Pair, Provider, Rabbit, assert_silent};
+use lapin::types::{AMQPValue, ShortString};
+use postern_tests::{Answer, Ended, Launch, Pair, Properties, Provider, Rabbit, assert_silent};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 fn config(url: &str) -> String {
     format!(
@@ -15,11 +17,14 @@ fn config(url: &str) -> String {
 }
 
 /// Everything that must not be in a log, whatever its level.
-const SECRETS: [&str; 9] = [
+const SECRETS: [&str; 12] = [
     "+15551112222",
     "the patient's test",
     "+15553334444",
+    "15553334444",
     "your result is",
+    "hook-token",
+    "aG9vay1zZWNyZXQtb2YtdGhlLXRlc3Rz",
     "the-api-key",
     "provider-password",
     "provider-token",
@@ -36,7 +41,6 @@ async fn no_number_text_or_secret_is_logged_at_any_level() {
     });
     let vhost = postern_tests::Rabbit::shared().vhost();
     let config = vhost.config(&config(&provider.url("/send")));
-    let trace = |launch: Launch| launch.env("POSTERN__LOG__LEVEL", "trace").env("RUST_LOG", "trace");
     let (ingress, dispatcher) = (trace(Launch::ingress(&config)), trace(Launch::dispatcher(&config)));
     let (ingress, dispatcher) = tokio::join!(ingress.start(), dispatcher.start());
     let form = [("identity", "+15551112222"), ("text", "the patient's test"), ("mid", "m1")];
@@ -51,21 +55,78 @@ async fn no_number_text_or_secret_is_logged_at_any_level() {
         assert_eq!(postern_tests::fetch(request).await.unwrap().status, status);
     }
     let tap = vhost.tap().await;
-    let garbage = b"{\"identities\": \"+15553334444\", \"text\": \"your result is\"";
-    tap.publish("postern.outbound", "x", garbage, postern_tests::Properties::default()).await;
     outcome(&tap).await;
-    tap.depth_becomes("postern.dead", 2).await;
-    for program in [ingress, dispatcher] {
-        let ended = program.terminate().await;
-        assert_eq!(ended.code, Some(0));
-        let lines: Vec<_> = ended.log.lines().map(str::to_owned).collect();
-        assert!(lines.len() > 3, "it logged next to nothing: {lines:?}");
-        assert_silent(&lines, &SECRETS);
-        for line in lines {
-            let json: Value = serde_json::from_str(&line).unwrap_or_else(|e| panic!("{e}: {line}"));
-            assert!(json.is_object(), "{line}");
-        }
+    tap.depth_becomes("postern.dead", 1).await;
+    tap.take("postern.dead").await;
+    // An application's own words: a message's id, a trace, keys, a backend that is a number.
+    let named = Properties::default()
+        .with_message_id("to +15553334444".into())
+        .with_headers(traced("00-+15553334444-b-01").into());
+    let wrong = [
+        r#"{"identities": "+15553334444", "text": "your result is""#,
+        r#"{"backend":"x","identities":["1"],"text":"a","context":{"+15553334444":}}"#,
+        r#"{"+15553334444":{"your result is":[}}"#,
+        r#"{"backend":"15553334444","identities":["1"],"text":"a"}"#,
+    ];
+    for body in wrong {
+        tap.publish("postern.outbound", "x", body.as_bytes(), named.clone()).await;
+        let letter = tap.take("postern.dead").await;
+        let reason = letter.headers["x-postern-reason"].as_str().unwrap().to_owned();
+        assert_silent(&[reason], &SECRETS);
     }
+    let right = json!({"backend": "x", "identities": ["+15551112222"], "text": "your result is"});
+    tap.publish("postern.outbound", "x", right.to_string().as_bytes(), named).await;
+    outcome(&tap).await;
+    for program in [ingress, dispatcher] {
+        says_nothing(&program.terminate().await);
+    }
+}
+
+fn trace(launch: Launch) -> Launch {
+    launch.env("POSTERN__LOG__LEVEL", "trace").env("RUST_LOG", "trace")
+}
+
+fn traced(value: &str) -> BTreeMap<ShortString, AMQPValue> {
+    [("traceparent".into(), AMQPValue::LongString(value.into()))].into()
+}
+
+/// A clean end, and JSON lines without a secret.
+fn says_nothing(ended: &Ended) {
+    assert_eq!(ended.code, Some(0));
+    let lines: Vec<_> = ended.log.lines().map(str::to_owned).collect();
+    assert!(lines.len() > 3, "it logged next to nothing: {lines:?}");
+    assert_silent(&lines, &SECRETS);
+    for line in lines {
+        let json: Value = serde_json::from_str(&line).unwrap_or_else(|e| panic!("{e}: {line}"));
+        assert!(json.is_object(), "{line}");
+    }
+}
+
+/// The whole gateway in one process, and an application behind a webhook.
+#[tokio::test]
+async fn neither_does_the_embedded_gateway_nor_its_webhook() {
+    let (provider, application) = (Provider::start().await, Provider::start().await);
+    provider.otherwise(|_| Answer::ok("answer of the provider: +15553334444"));
+    let refusal = || Answer::status(503).body("no: +15551112222 the patient's test");
+    application.script([refusal()]);
+    application.otherwise(|_| Answer::status(400).body("answer of the provider: +15551112222"));
+    let hook = format!(
+        "[application]\ntype = \"webhook\"\nurl = \"{}\"\nsecret = \"whsec_aG9vay1zZWNyZXQtb2YtdGhlLXRlc3Rz\"\n",
+        application.url("/hook?token=hook-token")
+    );
+    let toml = hook + &config(&provider.url("/send"));
+    let postern = trace(Launch::gateway().config(&toml)).start().await;
+    let form = [("identity", "+15551112222"), ("text", "the patient's test"), ("mid", "m1")];
+    assert_eq!(postern.post_form("/backends/x", &form).await.status, 200);
+    let body = json!({"backend": "x", "identities": ["+15553334444"], "text": "your result is",
+        "context": {"+15553334444": "your result is"}});
+    let request = postern.request(reqwest::Method::POST, "/v1/messages").bearer_auth("the-api-key");
+    assert_eq!(postern_tests::fetch(request.json(&body)).await.unwrap().status, 202);
+    for queue in ["postern.inbound", "postern.reports"] {
+        let refused = [("queue", queue), ("outcome", "failed")];
+        postern.metric_becomes("postern_application_deliveries_total", &refused, 1.0).await;
+    }
+    says_nothing(&postern.terminate().await);
 }
 
 #[tokio::test]

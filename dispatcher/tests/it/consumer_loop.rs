@@ -3,7 +3,7 @@
 use crate::{
     memory::MemoryBroker,
     provider::{Answer, Provider, answer},
-    setup::{Custom, Running, message, retries, states, until},
+    setup::{Custom, Running, TRACE, message, retries, states, until},
 };
 use postern_dispatcher::{
     Dispatcher,
@@ -15,6 +15,7 @@ use postern_shared::{
     message::{Lane, MessageId, State},
     metrics::Metrics,
     shutdown::Shutdown,
+    trace_context::TraceContext,
 };
 use std::{
     sync::{
@@ -43,14 +44,14 @@ async fn a_message_is_sent_reported_and_gone() {
         body: message(&["+1", "+2"]).into(),
         ..Envelope::default()
     };
-    running.queue_envelope("demo", Lane::Normal, envelope.with(header::TRACEPARENT, "00-a-b-01")).await;
+    running.queue_envelope("demo", Lane::Normal, envelope.with(header::TRACEPARENT, TRACE)).await;
     let report = running.reports(1).await.remove(0);
     assert_eq!(report.message_id, id);
     assert_eq!(states(&report), [("+1", State::Sent), ("+2", State::Sent)]);
     assert_eq!(report.recipients[0].external_id.as_deref(), Some("SM1"));
     running.idle().await;
     let stored = running.broker.waiting("postern.reports").remove(0);
-    assert_eq!(stored.text_header(header::TRACEPARENT), Some("00-a-b-01"));
+    assert_eq!(stored.text_header(header::TRACEPARENT), Some(TRACE));
     let text = running.metrics.text();
     for line in [
         "postern_dispatch_messages_total{backend=\"demo\",outcome=\"sent\"} 1",
@@ -65,6 +66,38 @@ async fn a_message_is_sent_reported_and_gone() {
     let broker = running.stop().await;
     assert!(broker.waiting("postern.outbound.demo").is_empty() && broker.waiting("postern.dead").is_empty());
     assert_eq!(provider.received().len(), 2);
+}
+
+/// The application said none, or something else under that name.
+#[tokio::test]
+async fn a_message_without_a_trace_begins_one_that_all_that_comes_of_it_is_in() {
+    let provider = Provider::start(|request| match request.body.as_str() {
+        "to=bad" => answer(400, "no such number"),
+        _ => answer(500, ""),
+    })
+    .await;
+    let running = Running::start(&to(&provider, ""), &Engines::builtin());
+    let trace = |envelope: &Envelope| {
+        let trace = TraceContext::parse(envelope.text_header(header::TRACEPARENT)?)?;
+        Some(trace.as_str().to_owned())
+    };
+    let mut begun = Vec::new();
+    for given in [None, Some("00-+1555-b-01")] {
+        let envelope = Envelope { body: message(&["bad", "down"]).into(), ..Envelope::default() };
+        let envelope = given.into_iter().fold(envelope, |all, trace| all.with(header::TRACEPARENT, trace));
+        running.queue_envelope("demo", Lane::Normal, envelope).await;
+        let number = begun.len() + 1;
+        running.dead(number).await;
+        running.idle().await;
+        let report = running.broker.waiting("postern.reports").pop().unwrap();
+        let letter = running.broker.waiting("postern.dead").pop().unwrap();
+        let (_, retry) = running.broker.delayed().pop().unwrap();
+        let all = [&report, &letter, &retry].map(trace);
+        assert!(all[0].is_some() && all[0] == all[1] && all[1] == all[2], "{given:?}: {all:?}");
+        begun.extend(all[0].clone());
+    }
+    assert_ne!(begun[0], begun[1]);
+    running.stop().await;
 }
 
 #[tokio::test]

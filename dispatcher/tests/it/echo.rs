@@ -2,7 +2,7 @@
 
 use crate::{
     memory::MemoryBroker,
-    setup::{Running, until},
+    setup::{Running, TRACE, until},
 };
 use postern_dispatcher::backends::Engines;
 use postern_shared::{
@@ -17,7 +17,7 @@ const CONFIG: &str = "[application]\ntype = \"echo\"\n[dispatcher]\nbackends = [
 async fn write_in(broker: &MemoryBroker, body: String) {
     let address = Address::Inbound("demo".parse().unwrap());
     let envelope = Envelope { body: body.into(), ..Envelope::default() };
-    broker.publish(vec![(address, envelope.with(header::TRACEPARENT, "00-a-b-01"))]).await.unwrap();
+    broker.publish(vec![(address, envelope.with(header::TRACEPARENT, TRACE))]).await.unwrap();
 }
 
 fn inbound(backend: &str, text: &str) -> Inbound {
@@ -43,7 +43,7 @@ async fn every_text_is_answered_under_an_id_that_stays() {
     assert_eq!((answer.text.as_str(), answer.identities[0].as_str()), ("ping", "+1555"));
     assert_eq!(answer.context["in_response_to"], message.id.to_string());
     assert_eq!(answer.context["external_id"], "abc");
-    assert_eq!(answers[0].text_header(header::TRACEPARENT), Some("00-a-b-01"));
+    assert_eq!(answers[0].text_header(header::TRACEPARENT), Some(TRACE));
     assert_eq!(Outbound::from_json(&answers[1].body).unwrap().id, answer.id);
     assert_ne!(answer.id, message.id);
     running.stop().await;

@@ -100,7 +100,7 @@ async fn what_crashed_alone_before_is_tried_while_nothing_else_is() {
     }
     let running = Running::on(broker, DEMO, &engines);
     until("the trial", || !asked.lock().unwrap().is_empty()).await;
-    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    until("all to be taken", || running.broker.leased() == 4).await;
     assert_eq!(*asked.lock().unwrap(), ["slow"], "the others wait");
     gate.add_permits(1);
     running.reports(4).await;

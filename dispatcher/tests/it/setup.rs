@@ -16,6 +16,9 @@ use postern_shared::{
 use std::{sync::Arc, time::Duration};
 use tokio::task::JoinHandle;
 
+/// An application's `traceparent`.
+pub(crate) const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
 /// Reads a configuration that may use the type `custom`.
 pub(crate) fn config(text: &str) -> Config {
     let mut catalogue = Catalogue::builtin();

@@ -3,7 +3,7 @@
 use crate::{
     memory::MemoryBroker,
     provider::{Answer, Provider, Received, answer},
-    setup::{Running, until},
+    setup::{Running, TRACE, until},
 };
 use postern_dispatcher::backends::Engines;
 use postern_shared::{
@@ -75,7 +75,7 @@ async fn a_message_and_a_report_are_delivered_once_and_are_gone() {
     );
     let running = Running::start(&config(&provider, &more), &Engines::builtin());
     let (message, report) = (inbound("ping"), report());
-    write_in(&running.broker, Envelope::from(&message).with(header::TRACEPARENT, "00-a-b-01")).await;
+    write_in(&running.broker, Envelope::from(&message).with(header::TRACEPARENT, TRACE)).await;
     let first = requests(&provider, 1).await.remove(0);
     assert_eq!(first.line, "POST /hook?token=hush-hush HTTP/1.1");
     assert_eq!(first.body.as_bytes(), message.to_json());
@@ -85,7 +85,7 @@ async fn a_message_and_a_report_are_delivered_once_and_are_gone() {
         ("x-postern-type", "postern.inbound.v1"),
         ("x-tenant", "north"),
         ("authorization", "Bearer let-me-in"),
-        ("traceparent", "00-a-b-01"),
+        ("traceparent", TRACE),
     ] {
         assert_eq!(first.header(name), Some(value), "{name}");
     }

@@ -6,7 +6,7 @@ use crate::{
     forms::{is_json, json_error},
     observe::Seen,
     problem::{Invalid, Problem},
-    trace_context::TraceContext,
+    trace_context::{self, TraceContext},
 };
 use actix_web::{
     HttpMessage, HttpRequest, HttpResponse,
@@ -34,7 +34,7 @@ pub(crate) async fn submit(
     mut payload: web::Payload,
     gateway: web::Data<Gateway>,
 ) -> HttpResponse {
-    let trace = TraceContext::of(request.headers());
+    let trace = trace_context::of(request.headers());
     let mut seen = Seen { trace: Some(trace.trace_id().to_owned()), ..Seen::default() };
     let response = match accept(&request, &mut payload, &gateway, &trace).await {
         Ok((id, answer)) => {

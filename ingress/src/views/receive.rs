@@ -8,7 +8,7 @@ use crate::{
     duplicates::Claim,
     forms::{Cleaned, Errors, Form, Forms, KeyProblem, Request, decode_text, text_names},
     observe::Seen,
-    trace_context::TraceContext,
+    trace_context::{self, TraceContext},
 };
 use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
 use jiff::Timestamp;
@@ -120,7 +120,7 @@ pub(crate) async fn receive(
     if request.match_info().get("token").is_some() && !receiver.entry.token_in_path() {
         return text(StatusCode::NOT_FOUND, "not found");
     }
-    let trace = TraceContext::of(request.headers());
+    let trace = trace_context::of(request.headers());
     let mut seen = Seen {
         backend: Some(receiver.name.clone()),
         trace: Some(trace.trace_id().to_owned()),

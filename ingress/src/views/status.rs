@@ -7,7 +7,7 @@ use super::{
 use crate::{
     forms::{Errors, Found, KeyProblem, Request, clean_datetime},
     observe::Seen,
-    trace_context::TraceContext,
+    trace_context,
 };
 use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
 use bytes::Bytes;
@@ -194,7 +194,7 @@ pub(crate) async fn status(
     if request.match_info().get("token").is_some() && !reporter.entry.token_in_path() {
         return text(StatusCode::NOT_FOUND, "not found");
     }
-    let trace = TraceContext::of(request.headers());
+    let trace = trace_context::of(request.headers());
     let mut seen = Seen {
         backend: Some(reporter.name.clone()),
         trace: Some(trace.trace_id().to_owned()),

@@ -53,6 +53,13 @@ impl Delivery {
         self
     }
 
+    /// The same lease, its message in a trace: the application's, else a new one.
+    #[must_use]
+    pub fn in_trace(mut self) -> Self {
+        self.envelope = std::mem::take(&mut self.envelope).in_trace();
+        self
+    }
+
     /// Back to its queue, at its old place.
     pub fn release(mut self) {
         self.settle(Verdict::Release);

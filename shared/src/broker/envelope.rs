@@ -1,6 +1,11 @@
 //! What a queue holds: a body and what AMQP says about it.
 
-use crate::message::{CALLBACK_V1, INBOUND_V1, Inbound, Notice, OUTBOUND_V1, Outbound, REPORT_V1, Report};
+use crate::{
+    message::{
+        CALLBACK_V1, INBOUND_V1, Inbound, MessageId, Notice, OUTBOUND_V1, Outbound, REPORT_V1, Report,
+    },
+    trace_context::{self, TraceContext},
+};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 
@@ -95,6 +100,26 @@ impl Envelope {
         self
     }
 
+    /// The same in a trace: its own where its header says one, else a new one.
+    #[must_use]
+    pub fn in_trace(self) -> Self {
+        let trace = match self.text_header(header::TRACEPARENT) {
+            Some(trace) if TraceContext::is_ours(trace) => return self,
+            other => TraceContext::from_header(other),
+        };
+        self.with(header::TRACEPARENT, trace.as_str())
+    }
+
+    /// The id of its trace, for logs.
+    pub fn trace_id(&self) -> Option<&str> {
+        self.text_header(header::TRACEPARENT).and_then(trace_context::id_in)
+    }
+
+    /// The message's id, for logs. What an application calls its message otherwise is its own text.
+    pub fn id(&self) -> Option<MessageId> {
+        self.message_id.as_deref()?.parse().ok()
+    }
+
     /// The headers of the next attempt: the application's own and the trace.
     pub fn own_headers(&self) -> Headers {
         let kept = |name: &str| !header::OF_THE_QUEUE.iter().any(|prefix| name.starts_with(prefix));
@@ -119,12 +144,11 @@ impl Envelope {
     }
 }
 
-/// Hides the body and the headers: a text never reaches a log.
+/// Hides the body, the headers and whatever else is somebody's text: that never reaches a log.
 impl std::fmt::Debug for Envelope {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Envelope")
-            .field("message_id", &self.message_id)
-            .field("kind", &self.kind)
+            .field("id", &self.id())
             .field("bytes", &self.body.len())
             .finish_non_exhaustive()
     }

@@ -18,7 +18,7 @@ use crate::{
     body,
     forms::{Request, Unreadable},
     observe::Seen,
-    trace_context::TraceContext,
+    trace_context::{self, TraceContext},
 };
 use actix_web::{
     HttpRequest, HttpResponse,
@@ -44,7 +44,7 @@ pub(crate) async fn sendsms(
     mut payload: web::Payload,
     gateway: web::Data<Gateway>,
 ) -> HttpResponse {
-    let trace = TraceContext::of(request.headers());
+    let trace = trace_context::of(request.headers());
     let mut seen = Seen { trace: Some(trace.trace_id().to_owned()), door: Some("kannel"), ..Seen::default() };
     let answered = take(&request, &mut payload, &gateway, &trace, &mut seen).await;
     let (status, words) = answered.unwrap_or_else(|refused| refused);

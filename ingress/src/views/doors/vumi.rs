@@ -15,7 +15,11 @@ use super::{
     users::refused,
     vumi_message::{self, UserMessage},
 };
-use crate::{body, observe::Seen, trace_context::TraceContext};
+use crate::{
+    body,
+    observe::Seen,
+    trace_context::{self, TraceContext},
+};
 use actix_web::{
     HttpRequest, HttpResponse,
     http::{
@@ -42,7 +46,7 @@ pub(crate) async fn messages(
     mut payload: web::Payload,
     gateway: web::Data<Gateway>,
 ) -> HttpResponse {
-    let trace = TraceContext::of(request.headers());
+    let trace = trace_context::of(request.headers());
     let mut seen = Seen { trace: Some(trace.trace_id().to_owned()), door: Some("vumi"), ..Seen::default() };
     let answer = match take(&request, &mut payload, &gateway, &trace, &mut seen).await {
         Ok(message) => {
