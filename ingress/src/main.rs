@@ -27,6 +27,11 @@ async fn run(arguments: &Arguments) -> Result<(), Exit> {
     let forms = Forms::builtin();
     let config = Arc::new(program::configuration(arguments, &Catalogue::builtin())?);
     program::needs_shared_broker(&config, "postern-ingress")?;
+    let problems = postern_ingress::problems(&config, &forms);
+    if !problems.is_empty() {
+        let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        return Err(Exit::Config(lines.join("\n")));
+    }
     let version = env!("CARGO_PKG_VERSION");
     let foundation = Foundation::lay("postern-ingress", version, arguments, &config, ADMIN).await?;
     let intake = foundation.intake(&config).await?;

@@ -50,8 +50,12 @@ fn a_bad_configuration_is_status_2_with_every_problem() {
     assert!(why.contains("log.level"), "{why}");
     let amqp = "[broker]\nurl = \"amqp://127.0.0.1:9/\"\n";
     let fields = "receive = { fields = { n = { type = \"integer\", default = \"x\" } } }\n";
-    let why = ends_with(&format!("{amqp}[backends.a]\ntype = \"http\"\n{fields}"), 2);
+    let folder = tempfile::tempdir().unwrap();
+    let spool = folder.path().join("spool");
+    let ingress = format!("[ingress]\nspool = \"{}\"\n", spool.display());
+    let why = ends_with(&format!("{amqp}{ingress}[backends.a]\ntype = \"http\"\n{fields}"), 2);
     assert!(why.contains("backends.a.receive.fields.n.default"), "{why}");
+    assert!(!spool.exists(), "the spool was made before the configuration was found wrong");
     assert!(ends_with("", 2).contains("embedded"), "nothing but the embedded store by default");
 }
 
