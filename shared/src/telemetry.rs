@@ -17,14 +17,20 @@ use tracing_subscriber::{
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
     /// `log.level` is not what it should be.
-    #[error(
-        "log.level: must be error, warn, info, debug, trace, or directives such as \"info,postern_dispatcher=debug\""
-    )]
+    #[error("log.level: {LEVEL}")]
     Level,
     /// Somebody writes log lines already.
     #[error("log lines are written by another subscriber already")]
     Twice,
 }
+
+/// What is wrong with `level` as `log.level`.
+pub(crate) fn problem(level: &str) -> Option<&'static str> {
+    EnvFilter::builder().parse(level).is_err().then_some(LEVEL)
+}
+
+const LEVEL: &str =
+    "must be error, warn, info, debug, trace, or directives such as \"info,postern_dispatcher=debug\"";
 
 /// Writes log lines from now on, for the whole process.
 ///

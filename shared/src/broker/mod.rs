@@ -166,3 +166,8 @@ pub async fn connect(url: &str, options: Options) -> Result<Arc<dyn Broker>, Bro
         _ => Err(BrokerError::Url("unknown kind of broker".to_owned())),
     }
 }
+
+/// What is wrong with `url` as the address of RabbitMQ; it is not quoted.
+pub(crate) fn problem(url: &str) -> Option<String> {
+    rabbitmq::problem(url)
+}

@@ -2,7 +2,7 @@
 
 use super::{
     AdminSection, ApiSection, BreakerSection, BrokerSection, Catalogue, Config, DispatcherSection,
-    IngressSection, RetrySection, Secret, Selection, reader::Reader,
+    IngressSection, LogSection, RetrySection, Secret, Selection, reader::Reader,
 };
 use crate::{
     backend::{Definition, auth::ReceiveAuth},
@@ -22,8 +22,8 @@ pub(super) fn broker(broker: &BrokerSection, reader: &mut Reader<'_>) {
     match broker.url.expose().split_once(':') {
         Some(("embedded", dir)) if !dir.is_empty() => {}
         Some(("amqp" | "amqps", _)) => {
-            if !url::Url::parse(broker.url.expose()).is_ok_and(|url| url.has_host()) {
-                reader.problem("broker.url", format!("not a URL; {allowed}"));
+            if let Some(why) = crate::broker::problem(broker.url.expose()) {
+                reader.problem("broker.url", format!("{why}; {allowed}"));
             }
         }
         _ => reader.problem("broker.url", format!("unknown kind of broker; {allowed}")),
@@ -111,6 +111,12 @@ pub(super) fn dispatcher(dispatcher: &DispatcherSection, reader: &mut Reader<'_>
     concurrency(dispatcher.concurrency, "dispatcher.concurrency", reader);
     if !(2..=100).contains(&dispatcher.max_deliveries) {
         reader.problem("dispatcher.max_deliveries", "must be 2 to 100");
+    }
+}
+
+pub(super) fn log(log: &LogSection, reader: &mut Reader<'_>) {
+    if let Some(why) = crate::telemetry::problem(&log.level) {
+        reader.problem("log.level", why);
     }
 }
 

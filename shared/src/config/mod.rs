@@ -175,7 +175,7 @@ fn read_sections(
         section(reader, &mut tree, "retry", |retry, reader| cross_check::retry(retry, "retry", reader));
     let breaker =
         section(reader, &mut tree, "breaker", |own, reader| cross_check::breaker(*own, "breaker", reader));
-    let log = section(reader, &mut tree, "log", |_, _| {});
+    let log = section(reader, &mut tree, "log", cross_check::log);
     let shutdown = section(reader, &mut tree, "shutdown", |_, _| {});
     let sections = (ingress.as_ref(), retry.as_ref(), dispatcher.as_ref(), breaker);
     let backends = read_backends(reader, take(&mut tree, "backends"), sections, catalogue);

@@ -133,3 +133,11 @@ impl Drop for RabbitBroker {
         self.shared.closing.send_replace(true);
     }
 }
+
+/// What is wrong with `url`; it is not quoted.
+pub(super) fn problem(url: &str) -> Option<String> {
+    Endpoint::new(url).err().map(|error| match error {
+        super::BrokerError::Url(why) => why,
+        other => other.to_string(),
+    })
+}

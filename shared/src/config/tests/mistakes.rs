@@ -8,6 +8,8 @@ const MISTAKES: &[Mistake] = &[
     ("[brokr]\nurl = \"x\"", "brokr", Some(1), "broker, ingress"),
     ("[broker]\nurll = \"embedded:x\"", "broker.urll", Some(2), "publish_timeout"),
     ("[broker]\nurl = \"redis://x\"", "broker.url", Some(2), "amqp://"),
+    ("[broker]\nurl = \"amqp://h/?heartbeat=x\"", "broker.url", Some(2), "amqp://"),
+    ("[log]\nlevel = \"a=b=c\"", "log.level", Some(2), "directives"),
     ("[broker]\nurl = \"amqp:\"", "broker.url", Some(2), "amqp://"),
     ("[broker]\nurl = { env = \"POSTERN_NO_SUCH\" }", "broker.url", Some(2), "POSTERN_NO_SUCH"),
     ("[broker]\nurl = { file = \"/no/such\" }", "broker.url", Some(2), "/no/such"),
