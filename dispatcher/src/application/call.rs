@@ -17,13 +17,15 @@ use jiff::Timestamp;
 use postern_shared::{
     backend::send::Success,
     broker::header::TRACEPARENT,
-    config::{SigningKeys, Webhook},
+    config::{SigningKeys, Webhook, WebhookUrl},
+    error::Failure,
 };
 use reqwest::{
-    Client, Method, Request, Url,
+    Client, Method, Request,
     header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
 };
 use std::time::Duration;
+use url::form_urlencoded;
 
 /// Of the Standard Webhooks specification: the same in every attempt.
 const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
@@ -46,7 +48,7 @@ pub(super) struct Parcel {
 /// Calls the webhook.
 #[derive(Debug)]
 pub(super) struct Caller {
-    url: Url,
+    address: WebhookUrl,
     /// What every request has.
     headers: HeaderMap,
     keys: SigningKeys,
@@ -59,7 +61,7 @@ impl Caller {
     /// # Errors
     /// A key below `application`, and why it cannot be.
     pub(super) fn new(webhook: &Webhook) -> Result<Self, String> {
-        let url = Url::parse(webhook.url.expose()).map_err(|error| format!("url: not a URL: {error}"))?;
+        let address = webhook.address().map_err(|why| format!("url: {why}"))?;
         let mut headers = HeaderMap::new();
         for (name, value) in &webhook.headers {
             let wrong = |_| format!("headers.{}: can stand in no header", name.0);
@@ -74,10 +76,14 @@ impl Caller {
         let fixed = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
         let mut hidden = credentials(webhook.auth.as_ref(), fixed);
         hidden.extend(webhook.headers.values().map(|value| value.expose().to_owned()));
-        hidden.extend(url.query_pairs().map(|(_, value)| value.into_owned()));
-        hidden.push(webhook.url.expose().to_owned());
-        let tls = (url.scheme() == "https").then(Tls::default);
+        let url = webhook.url.expose();
+        let query = url.split_once('?').map_or("", |(_, query)| query.split('#').next().unwrap_or_default());
+        let values = form_urlencoded::parse(query.as_bytes()).map(|(_, value)| value.into_owned());
+        hidden.extend(values.filter(|value| !value.contains('{')));
+        hidden.extend(address.fixed().map(str::to_owned));
+        let tls = url.starts_with("https").then(Tls::default);
         Ok(Self {
+            address,
             headers,
             keys: webhook.secrets.clone(),
             timeout: webhook.timeout.0,
@@ -88,21 +94,24 @@ impl Caller {
                 failures: Vec::new(),
                 redactor: Redactor::hiding(hidden),
             },
-            url,
         })
     }
 
     /// POSTs `parcel` and reads the answer.
     pub(super) async fn call(&self, parcel: &Parcel) -> Outcome {
-        match self.client.execute(self.request(parcel, Timestamp::now())).await {
+        match self.client.execute(self.request(parcel, Timestamp::now())?).await {
             Ok(response) => self.classifier.classify(&Answer::read(response).await, Timestamp::now()),
             Err(error) => Err(self.classifier.no_answer(&error)),
         }
     }
 
-    fn request(&self, parcel: &Parcel, now: Timestamp) -> Request {
+    /// # Errors
+    /// The template of the address makes none for this backend.
+    fn request(&self, parcel: &Parcel, now: Timestamp) -> Result<Request, Failure> {
+        let url = self.address.of(&parcel.label.backend);
+        let url = url.map_err(|why| Failure::config("url", format!("application.url: {why}")))?;
         let (id, seconds) = (parcel.label.id.to_string(), now.as_second());
-        let mut request = Request::new(Method::POST, self.url.clone());
+        let mut request = Request::new(Method::POST, url);
         *request.timeout_mut() = Some(self.timeout);
         let headers = request.headers_mut();
         headers.clone_from(&self.headers);
@@ -122,6 +131,6 @@ impl Caller {
             }
         }
         *request.body_mut() = Some(parcel.body.clone().into());
-        request
+        Ok(request)
     }
 }

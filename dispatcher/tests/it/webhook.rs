@@ -131,6 +131,28 @@ async fn a_form_is_what_rapidsms_takes_and_holds_no_reports() {
 }
 
 #[tokio::test]
+async fn the_address_may_say_which_backend_it_was() {
+    let provider = Provider::start(|request| match request.body.contains("\"gone\"") {
+        true => answer(410, "nothing at /s1-hush/demo, nor for s2-hush"),
+        false => answer(200, ""),
+    })
+    .await;
+    let config = json_format(&provider)
+        .replace("/hook?token=hush-hush", "/s1-hush/{{ backend }}?s=s2-hush&of={{ backend }}");
+    let running = Running::start(&config, &Engines::builtin());
+    write_in(&running.broker, Envelope::from(&inbound("ping"))).await;
+    assert_eq!(requests(&provider, 1).await[0].line, "POST /s1-hush/demo?s=s2-hush&of=demo HTTP/1.1");
+    let address = Address::Reports("demo".parse().unwrap());
+    running.broker.publish(vec![(address, Envelope::from(&report()))]).await.unwrap();
+    assert_eq!(requests(&provider, 2).await[1].line, "POST /s1-hush/demo?s=s2-hush&of=demo HTTP/1.1");
+    write_in(&running.broker, Envelope::from(&inbound("gone"))).await;
+    let letter = running.dead(1).await.remove(0);
+    let reason = letter.text_header(header::REASON).unwrap();
+    assert!(reason.starts_with("http_410: nothing at") && !reason.contains("s2-hush"), "{reason}");
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn it_is_tried_again_as_it_was_until_it_is_taken() {
     let answers = Arc::new(AtomicUsize::new(0));
     let count = answers.clone();

@@ -87,10 +87,10 @@ impl Template {
     /// # Errors
     /// A text for the user: a syntax error, or a name outside [`NAMES`].
     pub fn parse(source: &str) -> Result<Self, String> {
-        Self::compile(source, Escape::None)
+        Self::compile(source, &NAMES, Escape::None)
     }
 
-    fn compile(source: &str, escape: Escape) -> Result<Self, String> {
+    fn compile(source: &str, names: &[&str], escape: Escape) -> Result<Self, String> {
         let mut jinja = Environment::new();
         jinja.set_undefined_behavior(UndefinedBehavior::Chainable);
         jinja.set_auto_escape_callback(|_| AutoEscape::None);
@@ -105,10 +105,10 @@ impl Template {
             .map_err(|error| format!("not a template: {}", error.detail().unwrap_or("wrong syntax")))?;
         let used = jinja.get_template("value").map(|template| template.undeclared_variables(false));
         let mut unknown: Vec<_> =
-            used.unwrap_or_default().into_iter().filter(|name| !NAMES.contains(&name.as_str())).collect();
+            used.unwrap_or_default().into_iter().filter(|name| !names.contains(&name.as_str())).collect();
         if !unknown.is_empty() {
             unknown.sort();
-            return Err(format!("unknown name {}; a template sees {}", unknown.join(", "), NAMES.join(", ")));
+            return Err(format!("unknown name {}; a template sees {}", unknown.join(", "), names.join(", ")));
         }
         let program = match pieces(source) {
             Some(pieces) => Program::Pieces(pieces.into(), escape),
@@ -187,6 +187,14 @@ impl UrlTemplate {
     /// # Errors
     /// A text for the user.
     pub fn parse(source: &str) -> Result<Self, String> {
+        Self::seeing(source, &NAMES)
+    }
+
+    /// As [`parse`](Self::parse), of a template that sees nothing but `names`.
+    ///
+    /// # Errors
+    /// A text for the user.
+    pub fn seeing(source: &str, names: &[&str]) -> Result<Self, String> {
         let rest = ["http://", "https://"].iter().find_map(|scheme| source.strip_prefix(scheme));
         let whole_from_settings = source.starts_with("{{");
         let authority = match rest {
@@ -196,6 +204,9 @@ impl UrlTemplate {
         };
         if authority.is_empty() {
             return Err("names no host".to_owned());
+        }
+        if !names.contains(&"settings") && authority.contains(['{', '}']) {
+            return Err("its host must hold no template: no value chooses where a request goes".to_owned());
         }
         if !authority.contains("{{") {
             let plain = source.split("{{").next().unwrap_or_default();
@@ -209,8 +220,8 @@ impl UrlTemplate {
         if authority.contains("{%") || !Template::names(&authority).is_ok_and(settings_only) {
             return Err("its host may hold {{ settings.… }}, but nothing of the message".to_owned());
         }
-        let base = (!base.is_empty()).then(|| Template::compile(base, Escape::None)).transpose()?;
-        Ok(Self { source: source.into(), base, rest: Template::compile(rest, Escape::Url)? })
+        let base = (!base.is_empty()).then(|| Template::compile(base, names, Escape::None)).transpose()?;
+        Ok(Self { source: source.into(), base, rest: Template::compile(rest, names, Escape::Url)? })
     }
 
     /// The URL for the message that `scope` holds, unparsed.
@@ -297,85 +308,4 @@ impl<'de> Deserialize<'de> for UrlTemplate {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use minijinja::context;
-
-    fn scope() -> Value {
-        context! {
-            id => "7", identity => "+1 5", identities => ["+1 5", "2"], text => "a&b=c/{{ id }}",
-            context => context! { n => 3 }, settings => context! { sid => "x/y" },
-        }
-    }
-
-    #[test]
-    fn names_text_and_jinja_render_alike() {
-        for (source, text) in [
-            ("", ""),
-            ("plain", "plain"),
-            ("{{ identity }}", "+1 5"),
-            ("to {{identity}}: {{ text }}!", "to +1 5: a&b=c/{{ id }}!"),
-            ("{{ context.n }}{{ context.absent.deep }}", "3"),
-            ("{{ identities | join(';') }}", "+1 5;2"),
-            ("{% if context.n == 3 %}three{% endif %}", "three"),
-        ] {
-            assert_eq!(Template::parse(source).unwrap().render(&scope()).unwrap(), text, "{source}");
-        }
-    }
-
-    #[test]
-    fn one_name_keeps_its_type_or_is_left_out() {
-        let evaluate = |source| Template::parse(source).unwrap().evaluate(&scope()).unwrap();
-        assert_eq!(evaluate("{{ context.n }}"), Some(Value::from(3)));
-        assert_eq!(evaluate("{{ identities }}").and_then(|list| list.len()), Some(2));
-        assert_eq!(evaluate("{{ context.absent }}"), None);
-        assert_eq!(evaluate("x{{ context.absent }}"), Some(Value::from("x")));
-        assert_eq!(evaluate("{{ 31 if context.n }}"), Some(Value::from(31)));
-        assert_eq!(evaluate("{{ 31 if context.absent }}"), None);
-        assert_eq!(evaluate("{{ context.absent or context.n }}"), Some(Value::from(3)));
-        assert_eq!(evaluate("{{ '?a=' ~ id if context.n == 3 }}"), Some(Value::from("?a=7")));
-    }
-
-    #[test]
-    fn a_value_cannot_leave_its_place_in_a_url() {
-        let url = UrlTemplate::parse("https://h/{{ settings.sid }}?q={{ text }}").unwrap();
-        assert_eq!(url.render(&scope()).unwrap(), "https://h/x%2Fy?q=a%26b%3Dc%2F%7B%7B%20id%20%7D%7D");
-        let url = UrlTemplate::parse("https://h/{{ text | upper }}").unwrap();
-        assert_eq!(url.render(&scope()).unwrap(), "https://h/A%26B%3DC%2F%7B%7B%20ID%20%7D%7D");
-        let url = UrlTemplate::parse("{{ settings.base }}/{{ settings.sid }}?q={{ text }}").unwrap();
-        let settings = context! { base => "https://h/v1", sid => "x/y" };
-        let rendered = url.render(&context! { settings, text => "a&b" }).unwrap();
-        assert_eq!(rendered, "https://h/v1/x%2Fy?q=a%26b");
-    }
-
-    #[test]
-    fn a_message_cannot_choose_the_host() {
-        for (wrong, named) in [
-            ("ftp://h/", "http"),
-            ("https://{{ context.host }}/", "host"),
-            ("https://h{{ text }}/", "host"),
-            ("{{ text }}/x", "host"),
-            ("{{ settings.api_url ~ text }}/x", "host"),
-            ("{{ settings.api_url or context.url }}/x", "host"),
-            ("{{ settings[text] }}/x", "host"),
-            ("{{ settings.api_url }}{{ text }}/x", "host"),
-            ("{{ settings.api_url }}.{{ text }}", "host"),
-            ("https://{{ settings.zone ~ context.zone }}.example.org/", "host"),
-            ("https://", "host"),
-            ("https://h:x/", "URL"),
-        ] {
-            let why = UrlTemplate::parse(wrong).unwrap_err();
-            assert!(why.contains(named), "{wrong}: {why}");
-        }
-        assert!(UrlTemplate::parse("{{ settings.api_url }}/send").is_ok());
-        assert!(UrlTemplate::parse("https://{{ settings.zone }}.example.org/send").is_ok());
-        assert!(UrlTemplate::parse("{{ settings.api_url }}?to={{ text }}").is_ok());
-        assert!(UrlTemplate::parse("{{ settings.api_url }}").is_ok());
-    }
-
-    #[test]
-    fn a_wrong_template_says_so() {
-        assert!(Template::parse("{{ text").unwrap_err().contains("not a template"));
-        assert!(Template::parse("{{ message }}").unwrap_err().contains("unknown name message"));
-    }
-}
+mod tests;

@@ -6,7 +6,13 @@ use super::{
     secret::{Secret, one_or_several},
     values::Span,
 };
-use crate::backend::send::{Auth, HeaderName};
+use crate::{
+    backend::{
+        send::{Auth, HeaderName},
+        template::UrlTemplate,
+    },
+    message::BackendName,
+};
 use base64::{
     Engine as _,
     alphabet::STANDARD,
@@ -17,6 +23,7 @@ use secrecy::{ExposeSecret, SecretSlice};
 use serde::{Deserialize, Deserializer, de};
 use serde_json::Value;
 use std::{fmt, time::Duration};
+use url::Url;
 
 /// The types, as errors list them.
 const TYPES: &str = "allowed: \"none\", \"echo\", \"webhook\"";
@@ -50,7 +57,8 @@ pub enum ApplicationSection {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Webhook {
-    /// `http://…` or `https://…`. A secret: it may hold a token.
+    /// `http://…` or `https://…`, with `{{ backend }}` where the backend's name is to stand in its
+    /// path or query. A secret: it may hold a token.
     pub url: Secret,
     /// What is POSTed.
     #[serde(default)]
@@ -93,7 +101,52 @@ fn sixty_four() -> u16 {
     64
 }
 
+/// The address of a [`Webhook`], which may depend on the backend that a message came through.
+#[derive(Clone)]
+pub struct WebhookUrl(UrlTemplate);
+
+impl WebhookUrl {
+    /// Where messages of `backend` go.
+    ///
+    /// # Errors
+    /// What the template makes is no URL of `http` or `https`; a text that does not hold it.
+    pub fn of(&self, backend: &BackendName) -> Result<Url, String> {
+        self.made_for(backend.as_str())
+    }
+
+    fn made_for(&self, backend: &str) -> Result<Url, String> {
+        let made = self.0.render(&minijinja::context! { backend }).map_err(|error| error.to_string())?;
+        let url = Url::parse(&made).map_err(|error| format!("not a URL: {error}"))?;
+        let http = matches!(url.scheme(), "http" | "https") && url.has_host();
+        if http { Ok(url) } else { Err("must be a URL: http://… or https://…".to_owned()) }
+    }
+
+    /// The pieces that are the same for every backend.
+    pub fn fixed(&self) -> impl Iterator<Item = &str> {
+        self.0.source().split('{').filter_map(|piece| piece.rsplit('}').next())
+    }
+}
+
+impl fmt::Debug for WebhookUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[REDACTED]")
+    }
+}
+
 impl Webhook {
+    /// Its address.
+    ///
+    /// # Errors
+    /// Why it can be none.
+    pub fn address(&self) -> Result<WebhookUrl, String> {
+        let address = WebhookUrl(UrlTemplate::seeing(self.url.expose(), &["backend"])?);
+        let url = address.made_for("any")?;
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err("must hold no user and password: set auth".to_owned());
+        }
+        Ok(address)
+    }
+
     /// Whether reports are delivered, too.
     pub fn wants_reports(&self) -> bool {
         self.reports.unwrap_or(self.format == WebhookFormat::Json)
@@ -107,11 +160,8 @@ impl Webhook {
                 wrong.push((key.to_owned(), why.to_owned()));
             }
         };
-        let url = url::Url::parse(self.url.expose()).ok();
-        let url = url.filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
-        let credentials = |url: &url::Url| !url.username().is_empty() || url.password().is_some();
-        check("url", url.is_none(), "must be a URL: http://… or https://…");
-        check("url", url.is_some_and(|url| credentials(&url)), "must hold no user and password: set auth");
+        let address = self.address().err();
+        check("url", address.is_some(), &address.unwrap_or_default());
         let unsigned = self.format == WebhookFormat::Json && self.secrets.0.is_empty();
         check("secret", unsigned, &format!("is missing: format = \"json\" is signed; {}", SigningKey::RULE));
         check("timeout", self.timeout.0.is_zero(), "must be longer than 0");
@@ -250,6 +300,39 @@ mod tests {
             let why = serde_json::from_value::<SigningKey>(json!(wrong)).unwrap_err().to_string();
             assert!(why.contains("whsec_ and 24 to 64") && !why.contains("AAAA"), "{why}");
         }
+    }
+
+    #[test]
+    fn an_address_may_hold_the_backend_but_not_in_its_host() {
+        let address = |url: &str| {
+            let webhook: Webhook = serde_json::from_value(json!({"url": url, "format": "form"})).unwrap();
+            webhook.address()
+        };
+        for (url, made) in [
+            ("http://h/hook", "http://h/hook"),
+            ("http://h/backend/{{ backend }}/", "http://h/backend/my-kannel/"),
+            ("https://h:1?t=hush&b={{backend}}", "https://h:1/?t=hush&b=my-kannel"),
+            ("http://h/{% if backend == 'vumi' %}v{% else %}k{% endif %}", "http://h/k"),
+        ] {
+            let address = address(url).unwrap();
+            assert_eq!(address.of(&"my-kannel".parse().unwrap()).unwrap().as_str(), made);
+            assert_eq!(format!("{address:?}"), "[REDACTED]");
+        }
+        for (url, why) in [
+            ("http://{{ backend }}/", "host"),
+            ("http://{{ backend }}@h/", "host"),
+            ("http://h/{{ identity }}", "a template sees backend"),
+            ("http://h/{{ backend | nonsense }}", "the template failed"),
+            ("http://h/{{ backend / 2 }}", "the template failed"),
+            ("http://u@h/{{ backend }}", "auth"),
+            ("ftp://h/", "https"),
+        ] {
+            let refused = address(url).unwrap_err();
+            assert!(refused.contains(why), "{url}: {refused}");
+        }
+        let pieces: Vec<_> =
+            address("http://h/s1/{{ backend }}/s2?t=s3").unwrap().fixed().map(str::to_owned).collect();
+        assert_eq!(pieces, ["http://h/s1/", "", "/s2?t=s3"]);
     }
 
     #[test]

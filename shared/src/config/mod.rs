@@ -20,7 +20,7 @@ mod spool;
 mod tests;
 mod values;
 
-pub use application::{ApplicationSection, SigningKey, SigningKeys, Webhook, WebhookFormat};
+pub use application::{ApplicationSection, SigningKey, SigningKeys, Webhook, WebhookFormat, WebhookUrl};
 pub use catalogue::{Catalogue, NameTaken};
 pub use digest::SecretDigest;
 pub use doors::{CONVERSATION, CallbacksSection, DoorUser, DoorsSection, KannelDoor, VumiDoor};

@@ -93,53 +93,81 @@ backend = "vumi"
 [backends.kannel]
 type = "kannel"
 [backends.kannel.settings]
-sendsms_url = "PROVIDER"
+sendsms_url = "KANNEL"
 sendsms_params = { username = "tester", password = "hush" }
 [backends.vumi]
 type = "vumi"
 [backends.vumi.settings]
-sendsms_url = "PROVIDER"
+sendsms_url = "VUMI"
 "#;
 
-/// Postern with RapidSMS behind it, whose view for messages is at `view`, and the provider that
-/// `make` makes of the ingress's address: its own, and where it takes messages.
-async fn around<T>(view: &str, make: impl AsyncFnOnce(String) -> (T, String)) -> (Pair, RapidSms, T) {
-    let vhost = Rabbit::shared().vhost();
-    let config = |webhook: &str, provider: &str, public: &str| {
-        vhost.config(
-            &CONFIG.replace("WEBHOOK", webhook).replace("PROVIDER", provider).replace("PUBLIC", public),
-        )
-    };
-    let nowhere = "http://127.0.0.1:9";
-    let ingress = Launch::ingress(&config(nowhere, nowhere, nowhere)).start().await;
-    let url = ingress.url();
-    let ((provider, takes), rapidsms) = tokio::join!(make(ingress.url()), RapidSms::start(&url));
-    let dispatcher = Launch::dispatcher(&config(&rapidsms.url(view), &takes, &url)).start().await;
-    let tap = vhost.tap().await;
-    (Pair { ingress, dispatcher, tap, vhost }, rapidsms, provider)
+/// Postern with RapidSMS behind it, and a Kannel and a Vumi before it: whatever comes in goes to
+/// RapidSMS's backend of the same name.
+struct Around {
+    pair: Pair,
+    rapidsms: RapidSms,
+    kannel: Kannel,
+    vumi: Provider,
+}
+
+impl Around {
+    async fn start() -> Self {
+        let vhost = Rabbit::shared().vhost();
+        let vumi = Provider::start().await;
+        vumi.otherwise(|_| Answer::json(200, &json!({"message_id": "v1"})));
+        let config = |webhook: &str, kannel: &str, public: &str| {
+            let config = CONFIG.replace("WEBHOOK", webhook).replace("KANNEL", kannel);
+            vhost.config(&config.replace("VUMI", &vumi.url("/messages.json")).replace("PUBLIC", public))
+        };
+        let nowhere = "http://127.0.0.1:9";
+        let ingress = Launch::ingress(&config(nowhere, nowhere, nowhere)).start().await;
+        let url = ingress.url();
+        let (mut kannel, rapidsms) = tokio::join!(Kannel::start(&url, ""), RapidSms::start(&url));
+        kannel.connect().await;
+        let config = config(&rapidsms.url("/backend/{{ backend }}/"), &kannel.sendsms_url(), &url);
+        let dispatcher = Launch::dispatcher(&config).start().await;
+        let tap = vhost.tap().await;
+        Self { pair: Pair { ingress, dispatcher, tap, vhost }, rapidsms, kannel, vumi }
+    }
+
+    /// Somebody writes `text` by way of Vumi.
+    async fn vumi_brings(&self, id: &str, text: &str) {
+        let message = json!({"message_id": id, "from_addr": NUMBER, "to_addr": "2000",
+            "transport_name": "t", "transport_type": "sms", "content": text});
+        let reply = self.pair.ingress.post_json("/backends/vumi", &message).await;
+        assert_eq!((reply.status, reply.text.as_str()), (200, ""));
+    }
+
+    /// The next message that Vumi is sent: its text, and to whom.
+    async fn vumi_takes(&self) -> (Value, Value) {
+        let asked = self.vumi.take().await.json();
+        (asked["content"].clone(), asked["to_addr"].clone())
+    }
+
+    /// Nothing was given up, sent twice or logged.
+    async fn ends(mut self) {
+        self.kannel.delivered_no_more().await;
+        self.pair.tap.depth_becomes("postern.dead", 0).await;
+        assert_eq!(self.vumi.requests().len(), 0);
+        self.pair.assert_silent(&[NUMBER, "café", "all well", "hush"]);
+    }
 }
 
 const TEXTS: [&str; 3] = ["hello", "café", "all well 😀"];
 
 #[tokio::test]
 async fn a_text_goes_through_kannel_to_rapidsms_and_its_answer_back_and_its_report_to_rapidsms() {
-    let (pair, rapidsms, mut kannel) = around("/backend/kannel/", async |ingress| {
-        let mut kannel = Kannel::start(&ingress, "").await;
-        kannel.connect().await;
-        let takes = kannel.sendsms_url();
-        (kannel, takes)
-    })
-    .await;
+    let mut around = Around::start().await;
     for text in TEXTS {
-        kannel.types(NUMBER, "text", &format!("echo {text}"));
-        assert_eq!(kannel.delivers(1).await, [delivery("2000", NUMBER, text)]);
+        around.kannel.types(NUMBER, "text", &format!("echo {text}"));
+        assert_eq!(around.kannel.delivers(1).await, [delivery("2000", NUMBER, text)]);
     }
     let (both, many) = (["+15550001", "+15550002"], "to both: é 😀");
-    rapidsms.broadcasts("kannel", &both, many).await;
-    let mut delivered = kannel.delivers(2).await;
+    around.rapidsms.broadcasts("kannel", &both, many).await;
+    let mut delivered = around.kannel.delivers(2).await;
     delivered.sort();
     assert_eq!(delivered, both.map(|number| delivery("2000", number, many)));
-    for report in rapidsms.reports(TEXTS.len() + both.len()).await {
+    for report in around.rapidsms.reports(TEXTS.len() + both.len()).await {
         // RapidSMS takes neither an empty text nor a date that is none.
         assert_ne!(report["status_text"], "");
         let date: jiff::Timestamp = report["date_sent"].as_str().unwrap().parse().unwrap();
@@ -149,35 +177,31 @@ async fn a_text_goes_through_kannel_to_rapidsms_and_its_answer_back_and_its_repo
         assert!(to == NUMBER || both.contains(&to), "{report}");
         assert!([1, 8].contains(&status), "{report}");
     }
-    kannel.delivered_no_more().await;
-    pair.tap.depth_becomes("postern.dead", 0).await;
-    pair.assert_silent(&[NUMBER, "café", "all well", "hush"]);
+    around.ends().await;
 }
 
 #[tokio::test]
 async fn a_text_goes_through_vumi_to_rapidsms_and_its_answer_back() {
-    let (pair, rapidsms, vumi) = around("/backend/vumi/", async |_| {
-        let vumi = Provider::start().await;
-        vumi.otherwise(|_| Answer::json(200, &json!({"message_id": "v1"})));
-        let takes = vumi.url("/messages.json");
-        (vumi, takes)
-    })
-    .await;
+    let around = Around::start().await;
     for (at, text) in TEXTS.iter().enumerate() {
-        let message = json!({"message_id": format!("m{at}"), "from_addr": NUMBER, "to_addr": "2000",
-            "transport_name": "t", "transport_type": "sms", "content": format!("echo {text}")});
-        let reply = pair.ingress.post_json("/backends/vumi", &message).await;
-        assert_eq!((reply.status, reply.text.as_str()), (200, ""));
-        let asked = vumi.take().await.json();
-        assert_eq!((&asked["content"], &asked["to_addr"]), (&json!(text), &json!([NUMBER])));
+        around.vumi_brings(&format!("m{at}"), &format!("echo {text}")).await;
+        assert_eq!(around.vumi_takes().await, (json!(text), json!([NUMBER])));
     }
-    rapidsms.broadcasts("vumi", &["+15550001", "+15550002"], "to both: é 😀").await;
-    let asked = vumi.take().await.json();
-    assert_eq!(
-        (&asked["content"], &asked["to_addr"]),
-        (&json!("to both: é 😀"), &json!(["+15550001", "+15550002"]))
-    );
-    pair.tap.depth_becomes("postern.dead", 0).await;
-    assert_eq!(vumi.requests().len(), 0);
-    pair.assert_silent(&[NUMBER, "café", "all well", "hush"]);
+    around.rapidsms.broadcasts("vumi", &["+15550001", "+15550002"], "to both: é 😀").await;
+    assert_eq!(around.vumi_takes().await, (json!("to both: é 😀"), json!(["+15550001", "+15550002"])));
+    around.ends().await;
+}
+
+/// Each RapidSMS backend gets what came through the backend of its name, and answers through it.
+#[tokio::test]
+async fn one_rapidsms_has_both_backends_on_one_pair() {
+    let mut around = Around::start().await;
+    for (at, text) in TEXTS.iter().enumerate() {
+        let (by_kannel, by_vumi) = (format!("{text}, by Kannel"), format!("{text}, by Vumi"));
+        around.kannel.types(NUMBER, "text", &format!("echo {by_kannel}"));
+        around.vumi_brings(&format!("m{at}"), &format!("echo {by_vumi}")).await;
+        assert_eq!(around.kannel.delivers(1).await, [delivery("2000", NUMBER, &by_kannel)]);
+        assert_eq!(around.vumi_takes().await, (json!(by_vumi), json!([NUMBER])));
+    }
+    around.ends().await;
 }

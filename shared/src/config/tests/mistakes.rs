@@ -40,6 +40,18 @@ const MISTAKES: &[Mistake] = &[
         "auth",
     ),
     (
+        "[application]\ntype = \"webhook\"\nurl = \"http://{{ backend }}.h/\"\nformat = \"form\"\n",
+        "application.url",
+        Some(3),
+        "its host must hold no template",
+    ),
+    (
+        "[application]\ntype = \"webhook\"\nurl = \"http://h/{{ identity }}\"\nformat = \"form\"\n",
+        "application.url",
+        Some(3),
+        "a template sees backend",
+    ),
+    (
         "[application]\ntype = \"webhook\"\nurl = \"http://h/\"\nsecret = \"whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\"\nurll = 1",
         "application.urll",
         Some(5),
