@@ -9,11 +9,11 @@ use std::{
     sync::{Mutex, OnceLock},
 };
 
-/// Takes `process PID`, `ended PID` and `folder PATH` lines; at the end of its input it kills what
-/// has not ended and removes the folders.
+/// Takes `process PID`, `ended PID`, `folder PATH` and `mounted PATH` lines; at the end of its input
+/// it kills what has not ended, unmounts and removes the folders.
 const CLEAR_UP: &str = r#"
 trap '' INT TERM HUP
-pids='' folders=''
+pids='' folders='' mounted=''
 newline='
 '
 while read -r verb what; do
@@ -24,11 +24,13 @@ while read -r verb what; do
         for pid in $pids; do [ "$pid" = "$what" ] || rest="$rest $pid"; done
         pids=$rest ;;
     folder) folders="$folders$what$newline" ;;
+    mounted) mounted="$mounted$what$newline" ;;
     esac
 done
 for pid in $pids; do kill -s KILL "$pid" 2>/dev/null; done
 sleep 0.2
 IFS=$newline
+for folder in $mounted; do umount -l "$folder" 2>/dev/null; done
 for folder in $folders; do rm -rf "$folder"; done
 "#;
 
@@ -58,6 +60,11 @@ pub(crate) fn process(pid: u32) {
 /// `pid` has ended and was waited for; its number may belong to another process now.
 pub(crate) fn ended(pid: u32) {
     tell(&format!("ended {pid}"));
+}
+
+/// What is mounted at `folder` is unmounted when the tests end.
+pub(crate) fn mounted(folder: &Path) {
+    tell(&format!("mounted {}", folder.display()));
 }
 
 /// Kills `child`, unless it has ended by itself, and waits for it.

@@ -6,7 +6,7 @@
 //! - [`Launch`] and [`Program`]: `postern`, `postern-ingress`, `postern-dispatcher`
 //! - [`Peer`]: a program of somebody else's
 //! - [`Rabbit`], [`Vhost`] and [`Tap`]: the broker, and the application's side of it
-//! - [`Proxy`]: a network that delays, freezes and cuts
+//! - [`Proxy`]: a network that delays, freezes and cuts; [`SmallDisk`]: a disk that is soon full
 //! - [`Pair`]: both services around one virtual host
 //! - [`Provider`], [`Answer`], [`Gate`]: the HTTP provider (and an application's webhook)
 //! - [`eventually`], [`Metrics`], [`assert_silent`]: looking at what happened
@@ -20,6 +20,8 @@
     reason = "a test's harness fails by panicking in the test that uses it"
 )]
 
+mod disk;
+mod epmd;
 mod guard;
 mod leaks;
 mod log;
@@ -35,6 +37,7 @@ mod vhost;
 mod wait;
 mod wire;
 
+pub use disk::SmallDisk;
 pub use guard::{Folder, free_port, free_ports};
 pub use leaks::assert_silent;
 pub use log::Log;
@@ -47,5 +50,5 @@ pub use proxy::{Direction, Proxy};
 pub use rabbit::{Alarm, Rabbit};
 pub use tap::{Message, Properties, Tap};
 pub use vhost::{QueueInfo, Vhost};
-pub use wait::{LIMIT, eventually};
+pub use wait::{LIMIT, eventually, within};
 pub use wire::{Reply, Request, fetch, http_client, pairs};

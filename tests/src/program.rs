@@ -8,6 +8,7 @@ use crate::{
     wire::{Reply, fetch, http_client},
 };
 use std::{
+    os::unix::process::ExitStatusExt as _,
     path::PathBuf,
     process::{Child, Command, Stdio},
     sync::Arc,
@@ -313,9 +314,13 @@ impl Program {
     }
 
     /// Ends it as a power cut would: SIGKILL.
+    ///
+    /// # Panics
+    /// When it had ended before.
     pub fn kill(mut self) -> Log {
         self.child.kill().expect("kill a child");
-        self.child.wait().expect("wait for a child");
+        let status = self.child.wait().expect("wait for a child");
+        assert_eq!(status.signal(), Some(9), "{} ended by itself: {status}", self.name);
         self.log.clone()
     }
 

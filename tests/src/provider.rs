@@ -117,6 +117,7 @@ struct State {
     script: VecDeque<Answer>,
     otherwise: Option<Reaction>,
     requests: Vec<Request>,
+    forgetful: bool,
     unexpected: Vec<String>,
 }
 
@@ -170,6 +171,11 @@ impl Provider {
     /// Answers what the script does not cover.
     pub fn otherwise(&self, reaction: impl Fn(&Request) -> Answer + Send + 'static) {
         self.state().otherwise = Some(Box::new(reaction));
+    }
+
+    /// From now on keeps no request: whoever asks for thousands counts them in the reaction.
+    pub fn forget(&self) {
+        self.state().forgetful = true;
     }
 
     /// Everything that was asked so far.
@@ -244,7 +250,9 @@ fn choose(state: &Mutex<State>, request: Request) -> Answer {
             Answer::status(500)
         }
     };
-    state.requests.push(request);
+    if !state.forgetful {
+        state.requests.push(request);
+    }
     answer
 }
 

@@ -1,7 +1,13 @@
 //! A TCP proxy that does to connections what networks do: it delays, goes silent without closing,
 //! closes one direction, cuts, refuses.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{
@@ -48,18 +54,27 @@ pub struct Proxy {
     port: u16,
     network: watch::Sender<Network>,
     open: Arc<watch::Sender<usize>>,
+    accepted: Arc<AtomicUsize>,
     accepting: JoinHandle<()>,
 }
 
 impl Proxy {
     /// One in front of `target`, on a free port.
     pub async fn to(target: u16) -> Self {
+        Self::to_any(&[target]).await
+    }
+
+    /// One in front of several, on a free port: each connection goes to the first that takes it, of
+    /// which each is the first in turn.
+    pub async fn to_any(targets: &[u16]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind a port of 127.0.0.1");
         let port = listener.local_addr().expect("a bound socket has an address").port();
         let (network, told) = watch::channel(Network::default());
         let open = Arc::new(watch::Sender::new(0));
-        let accepting = tokio::spawn(accept(listener, target, told, Arc::clone(&open)));
-        Self { port, network, open, accepting }
+        let accepted = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&accepted);
+        let accepting = tokio::spawn(accept(listener, targets.to_vec(), told, Arc::clone(&open), counted));
+        Self { port, network, open, accepted, accepting }
     }
 
     /// Where it listens.
@@ -70,6 +85,11 @@ impl Proxy {
     /// How many connections go through it now.
     pub fn connections(&self) -> usize {
         *self.open.borrow()
+    }
+
+    /// How many it has taken so far.
+    pub fn accepted(&self) -> usize {
+        self.accepted.load(Ordering::Relaxed)
     }
 
     /// Passes on nothing more in either direction, and closes nothing: the peers' bytes wait in
@@ -116,26 +136,29 @@ impl Drop for Proxy {
 
 async fn accept(
     listener: TcpListener,
-    target: u16,
+    mut targets: Vec<u16>,
     network: watch::Receiver<Network>,
     open: Arc<watch::Sender<usize>>,
+    accepted: Arc<AtomicUsize>,
 ) {
     while let Ok((client, _)) = listener.accept().await {
         let network = network.clone();
         if network.borrow().refusing {
             continue;
         }
-        let open = Arc::clone(&open);
+        accepted.fetch_add(1, Ordering::Relaxed);
+        targets.rotate_left(1);
+        let (open, targets) = (Arc::clone(&open), targets.clone());
         tokio::spawn(async move {
             open.send_modify(|open| *open += 1);
-            connect(client, target, network).await;
+            connect(client, &targets, network).await;
             open.send_modify(|open| *open -= 1);
         });
     }
 }
 
 /// One connection, until both directions have ended or it is cut.
-async fn connect(client: TcpStream, target: u16, network: watch::Receiver<Network>) {
+async fn connect(client: TcpStream, targets: &[u16], network: watch::Receiver<Network>) {
     let mut told = network.clone();
     let now = *told.borrow_and_update();
     let cut = async {
@@ -143,7 +166,7 @@ async fn connect(client: TcpStream, target: u16, network: watch::Receiver<Networ
         let _ = told.wait_for(|network| network.cuts > now.cuts).await;
     };
     let both = async {
-        let Ok(server) = TcpStream::connect(("127.0.0.1", target)).await else { return };
+        let Some(server) = first(targets).await else { return };
         let _ = (client.set_nodelay(true), server.set_nodelay(true));
         let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
         tokio::join!(
@@ -155,6 +178,16 @@ async fn connect(client: TcpStream, target: u16, network: watch::Receiver<Networ
         () = both => {}
         () = cut => {}
     }
+}
+
+/// A connection to the first that takes one.
+async fn first(targets: &[u16]) -> Option<TcpStream> {
+    for target in targets {
+        if let Ok(server) = TcpStream::connect(("127.0.0.1", *target)).await {
+            return Some(server);
+        }
+    }
+    None
 }
 
 async fn pump(

@@ -4,6 +4,7 @@
 //! `rabbitmqctl` takes seconds, and the node ends when the pipe closes, however the tests end.
 
 use crate::{
+    epmd::Epmd,
     guard::{self, Folder, free_ports},
     vhost::Vhost,
 };
@@ -54,8 +55,7 @@ struct Node {
     folder: Folder,
     amqp: u16,
     distribution: u16,
-    epmd_port: u16,
-    epmd: Mutex<Child>,
+    epmd: Arc<Epmd>,
     shell: Mutex<Option<Shell>>,
     vhosts: AtomicU32,
 }
@@ -97,6 +97,45 @@ impl Rabbit {
     /// A node as it is without any setting, for measuring.
     pub fn unchanged() -> Self {
         Self::boot("")
+    }
+
+    /// So many nodes that are one cluster, and nobody else's.
+    pub fn cluster(size: usize) -> Vec<Self> {
+        let mut problem = String::new();
+        for _ in 0..3 {
+            match Self::form(size) {
+                Ok(nodes) => return nodes,
+                Err(why) => problem = why,
+            }
+        }
+        panic!("{problem}")
+    }
+
+    fn form(size: usize) -> Result<Vec<Self>, String> {
+        let [epmd] = free_ports();
+        let epmd = Arc::new(Epmd::start(epmd));
+        let ports: Vec<[u16; 2]> = (0..size).map(|_| free_ports()).collect();
+        let mut settings = format!("{SMALL_LOG}cluster_formation.peer_discovery_backend = classic_config\n");
+        for (number, [amqp, _]) in ports.iter().enumerate() {
+            let line = format!("cluster_formation.classic_config.nodes.{} = {}\n", number + 1, name(*amqp));
+            settings.push_str(&line);
+        }
+        let nodes = ports.iter().map(|ports| Node::prepare(&settings, *ports, Arc::clone(&epmd)));
+        let nodes: Vec<_> = nodes.map(|node| Self(Arc::new(node))).collect();
+        for node in &nodes {
+            *node.shell() = Some(node.0.launch()?);
+        }
+        let members = nodes[0].eval("length(rabbit_nodes:all_running())");
+        assert_eq!(members, size.to_string(), "the nodes are not one cluster");
+        Ok(nodes)
+    }
+
+    /// Whether it leads that queue; it must run.
+    pub fn leads(&self, vhost: &Vhost, queue: &str) -> bool {
+        let queue = format!("rabbit_misc:r(<<\"{}\">>, queue, <<\"{queue}\">>)", vhost.name());
+        self.eval(&format!(
+            "element(2, amqqueue:get_pid(element(2, rabbit_amqqueue:lookup({queue})))) =:= node()"
+        )) == "true"
     }
 
     /// A virtual host that nobody else uses.
@@ -199,7 +238,7 @@ impl Rabbit {
     }
 
     /// Where it takes connections.
-    pub(crate) fn port(&self) -> u16 {
+    pub fn port(&self) -> u16 {
         self.0.amqp
     }
 
@@ -212,7 +251,8 @@ impl Rabbit {
         let mut problem = String::new();
         // Another process may take a port between our finding it free and the node's binding it.
         for _ in 0..3 {
-            let node = Node::prepare(settings);
+            let [amqp, distribution, epmd] = free_ports();
+            let node = Node::prepare(settings, [amqp, distribution], Arc::new(Epmd::start(epmd)));
             match node.launch() {
                 Ok(shell) => {
                     *node.shell.lock().unwrap_or_else(PoisonError::into_inner) = Some(shell);
@@ -226,29 +266,13 @@ impl Rabbit {
 }
 
 impl Node {
-    /// Folders, ports, and the port mapper that RabbitMQ cannot do without. A port mapper that
-    /// nobody started in the foreground would outlive the node.
-    fn prepare(settings: &str) -> Self {
+    /// Its folder, its ports and its settings.
+    fn prepare(settings: &str, [amqp, distribution]: [u16; 2], epmd: Arc<Epmd>) -> Self {
         let folder = Folder::new();
         folder.write("plugins", "[].");
         let log = "log.console = false\nlog.file.level = warning\n";
         folder.write("rabbitmq.conf", &format!("{log}{settings}"));
-        let [amqp, distribution, epmd_port] = free_ports();
-        let mut epmd = Command::new("epmd");
-        guard::own_group(&mut epmd).args(["-port", &epmd_port.to_string(), "-address", "127.0.0.1"]);
-        epmd.current_dir(folder.path());
-        let epmd = epmd.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-        let epmd = epmd.unwrap_or_else(|e| panic!("start epmd, which comes with Erlang: {e}"));
-        guard::process(epmd.id());
-        Self {
-            folder,
-            amqp,
-            distribution,
-            epmd_port,
-            epmd: Mutex::new(epmd),
-            shell: Mutex::new(None),
-            vhosts: AtomicU32::new(0),
-        }
+        Self { folder, amqp, distribution, epmd, shell: Mutex::new(None), vhosts: AtomicU32::new(0) }
     }
 
     fn launch(&self) -> Result<Shell, String> {
@@ -256,9 +280,9 @@ impl Node {
         let inside = |name: &str| self.folder.path().join(name);
         let mut command = Command::new(&server);
         guard::own_group(&mut command)
-            .env("HOME", self.folder.path())
-            .env("ERL_EPMD_PORT", self.epmd_port.to_string())
-            .env("RABBITMQ_NODENAME", format!("postern{}@localhost", self.amqp))
+            .env("HOME", self.epmd.home())
+            .env("ERL_EPMD_PORT", self.epmd.port().to_string())
+            .env("RABBITMQ_NODENAME", name(self.amqp))
             .env("RABBITMQ_NODE_IP_ADDRESS", "127.0.0.1")
             .env("RABBITMQ_NODE_PORT", self.amqp.to_string())
             .env("RABBITMQ_DIST_PORT", self.distribution.to_string())
@@ -304,10 +328,8 @@ impl Node {
 
 impl Drop for Node {
     fn drop(&mut self) {
-        let shell = self.shell.get_mut().unwrap_or_else(PoisonError::into_inner).take();
-        let epmd = self.epmd.get_mut().unwrap_or_else(PoisonError::into_inner);
-        for child in shell.map(|shell| shell.child).iter_mut().chain([epmd]) {
-            guard::end(child);
+        if let Some(mut shell) = self.shell.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
+            guard::end(&mut shell.child);
         }
     }
 }
@@ -336,6 +358,11 @@ impl Shell {
             }
         }
     }
+}
+
+/// The Erlang name of the node at that port.
+fn name(amqp: u16) -> String {
+    format!("postern{amqp}@localhost")
 }
 
 /// The script that runs the node as whoever calls it; Debian's wrapper in the PATH wants to be

@@ -25,6 +25,11 @@ impl Vhost {
         Self { rabbit, name }
     }
 
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// For `broker.url`.
     pub fn url(&self) -> String {
         self.url_for("guest", "guest")
@@ -102,6 +107,14 @@ impl Vhost {
         self.rabbit.eval(&format!(
             "[proplists:get_value(channel_pid, It) || It <- rabbit_amqqueue:consumers_all(<<\"{}\">>)]",
             self.name
+        ))
+    }
+
+    /// The channels that are open in it, as the node names them.
+    pub fn channels(&self) -> String {
+        let mine = format!("{{vhost, <<\"{}\">>}}", self.name);
+        self.rabbit.eval(&format!(
+            "lists:sort([P || [{{pid, P}}, {mine}] <- rabbit_channel:info_all([pid, vhost])])"
         ))
     }
 

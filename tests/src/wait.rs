@@ -17,7 +17,10 @@ pub async fn eventually<T, E: Display>(what: &str, condition: impl AsyncFnMut() 
 }
 
 /// The same with a limit of its own.
-pub(crate) async fn within<T, E: Display>(
+///
+/// # Panics
+/// After `limit`, as [`eventually`].
+pub async fn within<T, E: Display>(
     limit: Duration,
     what: &str,
     mut condition: impl AsyncFnMut() -> Result<T, E>,
