@@ -332,9 +332,9 @@ impl Core {
 /// Whether another try may succeed, and the spool is to keep the message until then. A full queue is
 /// no such case: it tells whoever publishes to slow down.
 fn may_pass(error: &BrokerError) -> bool {
-    use BrokerError::{Blocked, Closed, Full, Locked, Refused, Store, TimedOut, Unavailable, Url};
+    use BrokerError::{Blocked, Closed, Full, Locked, Refused, Rejected, Store, TimedOut, Unavailable, Url};
     match error {
-        Unavailable(_) | Blocked(_) | TimedOut(_) | Store { .. } => true,
+        Unavailable(_) | Blocked(_) | Rejected(_) | TimedOut(_) | Store { .. } => true,
         Full(_) | Refused(_) | Locked { .. } | Url(_) | Closed => false,
     }
 }

@@ -113,6 +113,9 @@ pub enum BrokerError {
     /// The queue is at its limit.
     #[error("the queue is full: {0}")]
     Full(String),
+    /// The queue does not take it now, and is at no limit that anybody knows of.
+    #[error("the queue takes nothing now: {0}")]
+    Rejected(String),
     /// No answer in time. The message may be stored all the same.
     #[error("no answer within {0:?}")]
     TimedOut(Duration),

@@ -5,7 +5,7 @@ use anyhow::ensure;
 use lapin::{
     ExchangeKind,
     options::{ExchangeDeclareOptions, ExchangeDeleteOptions, QueueDeclareOptions, QueueDeleteOptions},
-    types::FieldTable,
+    types::{AMQPValue, FieldTable},
 };
 use postern_shared::broker::BrokerError;
 use std::time::Instant;
@@ -46,6 +46,52 @@ async fn a_channel_error_fails_what_was_in_flight_and_nothing_after() -> Result<
     .await;
     let mut consumer = broker.consume(&queue, 10).await?;
     ensure!(take(&mut consumer).await? == 1);
+    bare.close(200, "OK".into()).await?;
+    broker.close().await;
+    Ok(())
+}
+
+/// A queue that refuses without a limit that we know of: others do not suffer, the channel on which
+/// it was refused is replaced, and the queue is published to again as soon as it takes something.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_channel_that_is_refused_is_replaced_and_harms_no_other_queue() -> Result<()> {
+    let vhost = Rabbit::shared().vhost();
+    let (address, queue) = alpha();
+    let (bare, channel) = bare(&vhost.url()).await?;
+    let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+    let mut arguments = FieldTable::default();
+    arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
+    arguments.insert("x-max-length".into(), AMQPValue::LongLongInt(1));
+    arguments.insert("x-overflow".into(), AMQPValue::LongString("reject-publish".into()));
+    channel.queue_declare(queue.as_str().into(), durable, arguments).await?;
+    let broker = connect(&vhost.url())?;
+    ready(&broker).await?;
+    let rejected = async || {
+        eventually("a refusal", async || match broker.publish(vec![(address.clone(), letter(0))]).await {
+            Err(BrokerError::Rejected(name)) if name == queue.as_str() => Ok(()),
+            other => Err(format!("{other:?}")),
+        })
+        .await;
+    };
+    rejected().await;
+    let before = vhost.channels();
+    eventually("another channel", async || {
+        rejected().await;
+        broker
+            .publish(vec![(Address::Dead(backend("alpha")), letter(1))])
+            .await
+            .map_err(|e| e.to_string())?;
+        let now = vhost.channels();
+        if now == before { Err(now) } else { Ok(()) }
+    })
+    .await;
+    let mut consumer = broker.consume(&queue, 100).await?;
+    ensure!(take(&mut consumer).await? == 0);
+    eventually("the queue to take messages again", async || {
+        broker.publish(vec![(address.clone(), letter(2))]).await
+    })
+    .await;
+    while take(&mut consumer).await? != 2 {}
     bare.close(200, "OK".into()).await?;
     broker.close().await;
     Ok(())

@@ -26,6 +26,14 @@ const IN_FLIGHT: usize = 1024;
 /// How many confirms may be given up before the channel is replaced. lapin keeps a record of each
 /// until its confirm arrives, which, from a queue without a majority, may be never.
 const GIVEN_UP: usize = 4096;
+/// How long a channel is used after the broker has refused a message on it. RabbitMQ 3 notes in the
+/// channel whom to ask about a queue, and where that is a node that has just died, it refuses
+/// whatever else comes for that queue, also when another node leads it. A new channel asks anew.
+const REFUSING: Duration = Duration::from_secs(2);
+/// The same where queues have a limit: then it is the likelier reason.
+const FULL: Duration = Duration::from_secs(30);
+/// How long such a channel waits for the confirms under way.
+const SETTLING: Duration = Duration::from_secs(1);
 /// How long confirms are awaited when the broker is closed.
 const PARTING: Duration = Duration::from_secs(2);
 /// How often the channel is looked at while nothing happens.
@@ -46,6 +54,7 @@ pub(super) struct Batch {
 struct Landed {
     messages: usize,
     given_up: usize,
+    refused: bool,
 }
 
 /// The owner of a channel.
@@ -55,11 +64,13 @@ pub(super) struct Publisher<'a> {
     flying: FuturesUnordered<Pin<Box<dyn Future<Output = Landed> + Send + 'a>>>,
     in_flight: usize,
     given_up: usize,
+    /// When the broker first refused a message.
+    refused: Option<Instant>,
 }
 
 impl<'a> Publisher<'a> {
     pub(super) fn new(shared: &'a Shared, channel: &'a Channel) -> Self {
-        Self { shared, channel, flying: FuturesUnordered::new(), in_flight: 0, given_up: 0 }
+        Self { shared, channel, flying: FuturesUnordered::new(), in_flight: 0, given_up: 0, refused: None }
     }
 
     /// Publishes until the channel fails (`false`) or the broker is to be closed (`true`).
@@ -69,6 +80,10 @@ impl<'a> Publisher<'a> {
         let mut glances = interval(GLANCE);
         glances.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while self.channel.status().connected() && self.given_up < GIVEN_UP {
+            let refusing = self.refusing();
+            if refusing.is_some_and(|late| late > SETTLING || self.in_flight == 0) {
+                break;
+            }
             tokio::select! {
                 () = &mut closed => {
                     let _ = timeout(PARTING, async { while self.flying.next().await.is_some() {} }).await;
@@ -80,7 +95,7 @@ impl<'a> Publisher<'a> {
                         self.count(&landed);
                     }
                 }
-                Some(batch) = batches.recv(), if self.in_flight < IN_FLIGHT => {
+                Some(batch) = batches.recv(), if self.in_flight < IN_FLIGHT && refusing.is_none() => {
                     self.launch(batch).await;
                     while self.in_flight < IN_FLIGHT && let Ok(batch) = batches.try_recv() {
                         self.launch(batch).await;
@@ -94,7 +109,16 @@ impl<'a> Publisher<'a> {
         false
     }
 
+    /// For how long the channel should have been replaced, since it refuses messages.
+    fn refusing(&self) -> Option<Duration> {
+        let bearable = if self.shared.options.topology.max_messages.is_some() { FULL } else { REFUSING };
+        self.refused.and_then(|since| since.elapsed().checked_sub(bearable))
+    }
+
     fn count(&mut self, landed: &Landed) {
+        if landed.refused {
+            self.refused.get_or_insert_with(Instant::now);
+        }
         self.in_flight -= landed.messages;
         self.given_up += landed.given_up;
     }
@@ -145,8 +169,9 @@ async fn fly(shared: &Shared, channel: &Channel, batch: Batch) -> Landed {
             }
         }
     };
+    let refused = matches!(outcome, Err(BrokerError::Full(_) | BrokerError::Rejected(_)));
     let _ = reply.send(outcome);
-    Landed { messages: messages.len(), given_up: messages.len() - confirmed }
+    Landed { messages: messages.len(), given_up: messages.len() - confirmed, refused }
 }
 
 /// Publishes `messages` with the first poll, and counts their confirms. The first error, if any.
@@ -195,8 +220,7 @@ async fn confirmation(
     };
     match confirmation {
         Ok(Confirmation::Ack(_)) => Ok(()),
-        // With every queue a quorum queue, the one reason is a limit with `reject-publish`.
-        Ok(Confirmation::Nack(_)) => Err(BrokerError::Full(message.address.queue().to_string())),
+        Ok(Confirmation::Nack(_)) => Err(nacked(shared, message)),
         Ok(Confirmation::NotRequested) => {
             Err(BrokerError::Unavailable("the channel gives no confirms".to_owned()))
         }
@@ -210,6 +234,16 @@ async fn confirmation(
             }
             Err(BrokerError::Unavailable(why))
         }
+    }
+}
+
+/// Why the broker may have refused `message`: the queue's limit, if it has one, or a queue that is
+/// just changing its leader.
+fn nacked(shared: &Shared, message: &Outgoing) -> BrokerError {
+    let queue = message.address.queue();
+    match shared.options.topology.max_messages {
+        Some(_) => BrokerError::Full(queue.to_string()),
+        None => BrokerError::Rejected(queue.to_string()),
     }
 }
 
