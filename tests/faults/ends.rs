@@ -1,0 +1,54 @@
+//! Where messages come out: the fake provider and the application's webhook, which write into the
+//! ledger what they get.
+
+use crate::{ledger::Ledger, load::number_in};
+use postern_tests::{Answer, Provider, Request};
+use serde_json::Value;
+use std::{sync::Arc, time::Duration};
+
+/// How long both take for an answer: what is sent meanwhile is in flight when a fault strikes.
+pub(crate) const THINKING: Duration = Duration::from_millis(20);
+
+/// The provider behind backend `x`, and the application.
+#[derive(Debug)]
+pub(crate) struct Ends {
+    provider: Provider,
+    application: Provider,
+}
+
+impl Ends {
+    pub(crate) async fn start(ledger: &Arc<Ledger>) -> Self {
+        let (provider, application) = (Provider::start().await, Provider::start().await);
+        for end in [&provider, &application] {
+            end.forget();
+            let ledger = Arc::clone(ledger);
+            end.otherwise(move |request| Answer::status(take(&ledger, request)).after(THINKING));
+        }
+        Self { provider, application }
+    }
+
+    pub(crate) fn provider(&self) -> String {
+        self.provider.url("/send")
+    }
+
+    pub(crate) fn application(&self) -> String {
+        self.application.url("/hook")
+    }
+}
+
+/// The status to answer with.
+fn take(ledger: &Ledger, request: &Request) -> u16 {
+    let body: Value = request.json();
+    if request.header("x-postern-type") == Some("postern.report.v1") {
+        // One that says that there will be another attempt is not what became of it.
+        let state = body["recipients"][0]["state"].as_str().unwrap_or_default();
+        if matches!(state, "sent" | "failed") {
+            ledger.reported(body["message_id"].as_str().unwrap_or_default());
+        }
+        return 200;
+    }
+    match body["text"].as_str().and_then(number_in) {
+        Some(number) => ledger.arrived(number, body["id"].as_str()),
+        None => 400,
+    }
+}

@@ -1,0 +1,41 @@
+//! Three nodes on one machine, behind something that balances connections, as in front of a cluster.
+
+use super::broker::CONNECTION_LOST;
+use crate::{
+    field::{Field, PATIENCE},
+    table::Row,
+};
+use postern_tests::{Proxy, Rabbit, Vhost, within};
+
+/// The queues whose leader is killed, in turn; the others have theirs here or there.
+const QUEUES: [&str; 3] = ["postern.wait.1000ms", "postern.outbound.x", "postern.inbound"];
+
+/// The number of the node that leads `queue`.
+async fn leader(nodes: &[Rabbit], vhost: &Vhost, queue: &str) -> usize {
+    within(PATIENCE, "a leader that runs", async || {
+        let leads = |node: &Rabbit| node.running() && node.leads(vhost, queue);
+        nodes.iter().position(leads).ok_or("none")
+    })
+    .await
+}
+
+pub(crate) async fn leader_killed(name: &'static str, times: usize) -> Row {
+    let nodes = Rabbit::cluster(3);
+    let vhost = nodes[0].vhost();
+    let ports: Vec<_> = nodes.iter().map(Rabbit::port).collect();
+    let proxy = Proxy::to_any(&ports).await;
+    let mut field = Field::pair(&vhost.url_at(proxy.port()), "").await;
+    for queue in QUEUES.iter().cycle().take(times) {
+        let led = leader(&nodes, &vhost, queue).await;
+        field.strike().await;
+        nodes[led].kill();
+        field.calm();
+        let next = leader(&nodes, &vhost, queue).await;
+        assert_ne!(next, led, "it leads and is dead");
+        // The others carry on without it.
+        field.recovers().await;
+        nodes[led].start().await;
+        field.recovers().await;
+    }
+    field.settle(name, CONNECTION_LOST).await
+}

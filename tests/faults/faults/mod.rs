@@ -1,0 +1,59 @@
+//! The faults: each a scenario that lets a fault strike so many times, sees that it did, and that
+//! everything flows again. What docs/guarantees.md allows is in the scenario's last line.
+
+pub(crate) mod broker;
+pub(crate) mod cluster;
+pub(crate) mod disk;
+pub(crate) mod network;
+pub(crate) mod processes;
+pub(crate) mod spool;
+
+use crate::table::Row;
+use futures_util::future::LocalBoxFuture;
+
+/// A fault by its name, and how it is tried so many times.
+#[derive(Clone, Copy)]
+pub(crate) struct Scenario {
+    pub(crate) name: &'static str,
+    pub(crate) run: fn(&'static str, usize) -> LocalBoxFuture<'static, Row>,
+}
+
+/// `scenario!("what happens", function)`
+macro_rules! scenario {
+    ($name:literal, $run:path) => {
+        $crate::faults::Scenario { name: $name, run: |name, times| Box::pin($run(name, times)) }
+    };
+}
+
+/// Those of a lane strike one after the other, the lanes side by side.
+pub(crate) const LANES: &[&[Scenario]] = &[
+    &[
+        scenario!("three nodes: kill -9 of the queues' leader", cluster::leader_killed),
+        scenario!("full disk under the spool", disk::full_under_spool),
+    ],
+    &[
+        scenario!("kill -9 of the broker", broker::killed),
+        scenario!("kill -9 of the broker, the ingress and the dispatcher at once", broker::power_cut),
+        scenario!("the broker's memory alarm", broker::memory_alarm),
+        scenario!("the broker's disk alarm", broker::disk_alarm),
+    ],
+    &[
+        scenario!("kill -9 of the ingress", processes::ingress_killed),
+        scenario!("kill -9 of the dispatcher", processes::dispatcher_killed),
+        scenario!("kill -9 of the one process, RabbitMQ", processes::gateway_killed),
+        scenario!("SIGTERM to the ingress", processes::ingress_drained),
+        scenario!("SIGTERM to the dispatcher", processes::dispatcher_drained),
+    ],
+    &[
+        scenario!("the network cuts every connection to the broker", network::cut),
+        scenario!("the network closes one direction", network::half_closed),
+        scenario!("the network goes silent", network::silent),
+        scenario!("the network is slow", network::slow),
+    ],
+    &[
+        scenario!("kill -9 of the one process, embedded", processes::embedded_killed),
+        scenario!("SIGTERM to the one process, embedded", processes::embedded_drained),
+        scenario!("full disk under the embedded broker, and kill -9", disk::full_under_embedded),
+        scenario!("kill -9 of the ingress with a spool that is not empty", spool::killed),
+    ],
+];

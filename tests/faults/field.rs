@@ -1,0 +1,304 @@
+//! One scenario's field: Postern's programs between the clients and the ends, the ledger, and the
+//! faults so far.
+
+use crate::{
+    ends::Ends,
+    ledger::{Ledger, Way, Window},
+    load::{Load, Target, time_of_one},
+    services::Service,
+    table::{Allowance, Row},
+};
+use postern_shared::{
+    broker::{self, Options, QueueName, Status, Topology},
+    message::{BackendName, Lane},
+};
+use postern_tests::{Launch, Reply, within};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// How long anything may take that has to happen, on a busy machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
+/// How long nothing may come of what is outstanding before it counts as lost: longer than the three
+/// minutes after which RabbitMQ moves a retry again whose way to its queue ended in a dead node.
+const GIVEN_UP: Duration = Duration::from_secs(240);
+/// `dispatcher.concurrency`
+const CONCURRENCY: usize = 4;
+/// What docs/guarantees.md says may be in a dispatcher's hands: twice `concurrency` for each backend
+/// and lane. Here these are the backend's two lanes, and the inbound messages to the webhook.
+pub(crate) const IN_HAND: usize = 3 * 2 * CONCURRENCY;
+/// What docs/guarantees.md says the spool may double: 128 for each queue, of which there are three.
+pub(crate) const FORWARDED: usize = 3 * 128;
+const DELAY: Duration = Duration::from_secs(1);
+const TOKEN: &str = "the-token-of-the-campaign";
+
+/// What answers people's messages.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Application {
+    Webhook,
+    Echo,
+}
+
+#[derive(Debug)]
+pub(crate) struct Field {
+    pub(crate) ledger: Arc<Ledger>,
+    /// The ingress, or the one process.
+    pub(crate) front: Service,
+    /// The dispatcher, where it is a process of its own.
+    pub(crate) back: Option<Service>,
+    application: Application,
+    url: String,
+    target: Target,
+    load: Load,
+    begun: Instant,
+    windows: Vec<Window>,
+    _ends: Ends,
+}
+
+impl Field {
+    /// Both services around the broker at `url`, with a webhook; `more` of `[ingress]`.
+    pub(crate) async fn pair(url: &str, more: &str) -> Self {
+        let (ledger, target) = (Arc::new(Ledger::default()), Target::default());
+        let ends = Ends::start(&ledger).await;
+        let config = config(url, more, &ends, Application::Webhook);
+        let (front, back) = (Launch::ingress(&config), Launch::dispatcher(&config).admin_token(TOKEN));
+        let (front, back) =
+            tokio::join!(Service::start(front, Some(target.clone())), Service::start(back, None));
+        Self::new(url, ledger, target, (front, Some(back)), Application::Webhook, ends)
+    }
+
+    /// The one process, with the application `echo`.
+    pub(crate) async fn gateway(url: &str, more: &str) -> Self {
+        let (ledger, target) = (Arc::new(Ledger::default()), Target::default());
+        let ends = Ends::start(&ledger).await;
+        let launch = Launch::gateway().config(&config(url, more, &ends, Application::Echo));
+        let front = Service::start(launch.admin_token(TOKEN), Some(target.clone())).await;
+        Self::new(url, ledger, target, (front, None), Application::Echo, ends)
+    }
+
+    fn new(
+        url: &str,
+        ledger: Arc<Ledger>,
+        target: Target,
+        (front, back): (Service, Option<Service>),
+        application: Application,
+        _ends: Ends,
+    ) -> Self {
+        let (load, begun) = (Load::start(&ledger, &target), Instant::now());
+        let url = url.to_owned();
+        Self { ledger, front, back, application, url, target, load, begun, windows: Vec::new(), _ends }
+    }
+
+    /// The process that sends.
+    pub(crate) fn dispatcher(&mut self) -> &mut Service {
+        self.back.as_mut().unwrap_or(&mut self.front)
+    }
+
+    /// Waits until messages rush through, and notes that a fault is about to strike.
+    pub(crate) async fn strike(&mut self) {
+        self.load.rush(true);
+        let before = self.ledger.counts();
+        let grown =
+            |now: [usize; 2], then: [usize; 2]| now.iter().zip(then).all(|(now, then)| *now >= then + 40);
+        within(PATIENCE, "messages to rush through", async || {
+            let now = self.ledger.counts();
+            let flows = self.ledger.flows(crate::ends::THINKING);
+            let rushing = grown(now.accepted, before.accepted) && grown(now.ended, before.ended);
+            if flows && rushing { Ok(()) } else { Err(format!("{now:?} after {before:?}")) }
+        })
+        .await;
+        let now = Instant::now();
+        self.windows.push(Window { from: now, to: now });
+    }
+
+    /// The fault has struck: the clients go on as before.
+    pub(crate) fn calm(&self) {
+        self.load.rush(false);
+    }
+
+    /// Waits until what is posted from now on comes out again, both ways.
+    pub(crate) async fn recovers(&mut self) {
+        self.calm();
+        let mark = Instant::now();
+        within(PATIENCE, "messages to come through again", async || {
+            let through = Way::BOTH.map(|way| self.ledger.arrived_since(mark, way));
+            if through == [true; 2] {
+                Ok(())
+            } else {
+                Err(format!("{through:?}, {:?}", self.ledger.counts()))
+            }
+        })
+        .await;
+        if let Some(window) = self.windows.last_mut() {
+            window.to = Instant::now();
+        }
+    }
+
+    /// Waits until `condition` holds of the ingress's metric.
+    pub(crate) async fn front_metric(&self, name: &str, condition: impl Fn(f64) -> bool) -> f64 {
+        within(PATIENCE, &format!("{name} of the ingress"), async || {
+            let seen = self.front.metric(name).await?;
+            if condition(seen) { Ok(seen) } else { Err(seen.to_string()) }
+        })
+        .await
+    }
+
+    /// Waits until so many more have been stored in the spool.
+    pub(crate) async fn spools(&self, more: f64) {
+        let before = self.front_metric("postern_spool_stored_total", |_| true).await;
+        self.front_metric("postern_spool_stored_total", |stored| stored >= before + more).await;
+    }
+
+    /// Waits until the spool, where there is one, is empty: one that was killed with something in it
+    /// is another fault.
+    pub(crate) async fn spool_empties(&self) {
+        self.front_metric("postern_spool_messages", |messages| messages == 0.0).await;
+    }
+
+    /// Waits until the spool hands its messages on.
+    pub(crate) async fn forwards(&self) {
+        self.front_metric("postern_spool_forwarded_total", |forwarded| forwarded > 0.0).await;
+    }
+
+    /// Waits until messages have been accepted both ways that nobody sends.
+    pub(crate) async fn accepts_meanwhile(&self) {
+        let before = self.ledger.counts().accepted;
+        within(PATIENCE, "messages to be accepted", async || {
+            let now = self.ledger.counts().accepted;
+            if now.iter().zip(before).all(|(now, before)| *now >= before + 20) {
+                Ok(())
+            } else {
+                Err(format!("{now:?}"))
+            }
+        })
+        .await;
+    }
+
+    /// Waits until so many more requests have got no answer.
+    pub(crate) async fn goes_unanswered(&self, more: usize) {
+        let before = self.ledger.counts().unanswered;
+        within(PATIENCE, "requests without an answer", async || {
+            let now = self.ledger.counts().unanswered;
+            if now >= before + more { Ok(()) } else { Err(now) }
+        })
+        .await;
+    }
+
+    /// Waits until so many more requests have been answered with 503.
+    pub(crate) async fn refuses(&self, more: usize) {
+        let before = self.ledger.counts().refusals;
+        within(PATIENCE, "answers 503", async || {
+            let now = self.ledger.counts().refusals;
+            if now >= before + more { Ok(()) } else { Err(now) }
+        })
+        .await;
+    }
+
+    /// How long one more message takes to be accepted.
+    pub(crate) async fn time_of_one(&self) -> Duration {
+        time_of_one(&self.ledger, &self.target).await
+    }
+
+    /// Ends the load, waits for the end of every accepted message, drains the programs, and looks
+    /// for what is left anywhere.
+    pub(crate) async fn settle(mut self, fault: &'static str, allowance: Allowance) -> Row {
+        self.load.stop().await;
+        let stopped = Instant::now();
+        let reports = self.application == Application::Webhook;
+        let (mut dead, mut left, mut since) = (Vec::new(), usize::MAX, Instant::now());
+        loop {
+            let outstanding = self.ledger.outstanding(&dead, reports).len();
+            if outstanding == 0 || (outstanding == left && since.elapsed() > GIVEN_UP) {
+                break;
+            }
+            if outstanding != left {
+                (left, since) = (outstanding, Instant::now());
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            dead = self.dead().await;
+        }
+        for service in [Some(&mut self.front), self.back.as_mut()].into_iter().flatten() {
+            service.drain().await;
+            service.assert_silent();
+        }
+        let (counts, times) = (self.ledger.counts(), self.windows.len());
+        let verdict = self.ledger.verdict((self.begun, stopped), &self.windows, &dead, reports);
+        let mut row = Row::new(fault, times, &verdict, allowance);
+        if counts.accepted.contains(&0) {
+            row.problems.push(format!("no load: {counts:?}"));
+        }
+        row.problems.extend(leftovers(&self.url, dead.len() as u64).await);
+        row
+    }
+
+    /// The ids of the dead letters.
+    async fn dead(&mut self) -> Vec<String> {
+        let told = match self.dispatcher().program().admin("/v1/dead?limit=1000000").await {
+            Ok(Reply { status: 200, text, .. }) => text,
+            // Asked again.
+            _ => return Vec::new(),
+        };
+        let listing: serde_json::Value = serde_json::from_str(&told).expect("a listing of dead letters");
+        let letters = listing["letters"].as_array().expect("letters");
+        letters.iter().map(|letter| letter["id"].as_str().unwrap_or_default().to_owned()).collect()
+    }
+}
+
+/// What is in the queues that nobody can explain, now that every program has ended.
+async fn leftovers(url: &str, dead: u64) -> Vec<String> {
+    let x: BackendName = "x".parse().expect("a backend's name");
+    let queues = [
+        QueueName::inbound(),
+        QueueName::outbound(&x, Lane::Normal),
+        QueueName::outbound(&x, Lane::Bulk),
+        QueueName::unrouted(),
+        QueueName::quarantine(),
+        QueueName::dead(),
+    ];
+    let options = Options {
+        topology: Topology {
+            backends: [x].into(),
+            delays: [DELAY].into(),
+            max_reports: 1_000_000,
+            max_messages: None,
+        },
+        publish_timeout: Duration::from_secs(2),
+        client_name: "campaign".to_owned(),
+        min_free_disk: 0,
+    };
+    let broker = broker::connect(url, options).await.expect("the broker");
+    let ready = tokio::time::timeout(PATIENCE, async {
+        broker.status().wait_for(|status| *status == Status::Ready).await.map(drop)
+    });
+    ready.await.expect("the broker is ready in time").expect("the broker is not closed");
+    let mut problems = Vec::new();
+    for queue in queues {
+        let expected = if queue == QueueName::dead() { dead } else { 0 };
+        let depth = broker.depth(&queue).await.expect("a queue's depth").ready;
+        if depth != expected {
+            problems.push(format!("{queue} holds {depth} messages instead of {expected}"));
+        }
+    }
+    broker.close().await;
+    problems
+}
+
+fn config(url: &str, more: &str, ends: &Ends, application: Application) -> String {
+    let application = match application {
+        Application::Echo => "type = \"echo\"".to_owned(),
+        Application::Webhook => format!(
+            "type = \"webhook\"\nurl = \"{}\"\nconcurrency = {CONCURRENCY}\n\
+             secret = \"whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\"",
+            ends.application()
+        ),
+    };
+    format!(
+        "[broker]\nurl = \"{url}\"\npublish_timeout = \"5s\"\nmin_free_disk = 0\n[ingress]\n{more}\n\
+         [dispatcher]\nconcurrency = {CONCURRENCY}\n[application]\n{application}\n\
+         [retry]\ndelays = [\"1s\", \"1s\", \"1s\"]\n[backends.x]\ntype = \"http\"\n\
+         [backends.x.send]\nurl = \"{}\"\n\
+         json = {{ id = \"{{{{ id }}}}\", to = \"{{{{ identity }}}}\", text = \"{{{{ text }}}}\" }}\n",
+        ends.provider()
+    )
+}

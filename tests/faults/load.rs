@@ -1,0 +1,164 @@
+//! Providers and applications that post messages, some of which repeat themselves until they are
+//! answered, as they should.
+
+use crate::ledger::{Ledger, Way};
+use postern_tests::{fetch, http_client};
+use reqwest::Client;
+use serde_json::json;
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+use tokio::{sync::watch, task::JoinSet};
+
+/// The number that every message is from or to. It must be in no log.
+pub(crate) const NUMBER: &str = "+15557654321";
+/// What every text begins with. It must be in no log.
+pub(crate) const TEXT: &str = "fault-campaign";
+
+/// Clients for each way, each with one request under way.
+const CLIENTS: usize = 6;
+/// How many requests are under way at the most.
+pub(crate) const UNDER_WAY: usize = 2 * CLIENTS;
+/// How long a client rests after an answer; in a rush, not at all.
+const REST: Duration = Duration::from_millis(200);
+/// How long it rests after anything but a 2xx.
+const SORRY: Duration = Duration::from_millis(100);
+
+/// Where the clients post to: a program that was restarted has another port.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Target(Arc<Mutex<String>>);
+
+impl Target {
+    pub(crate) fn set(&self, url: String) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = url;
+    }
+
+    fn get(&self) -> String {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Pace {
+    Calm,
+    Rush,
+    Over,
+}
+
+/// The clients, at work.
+#[derive(Debug)]
+pub(crate) struct Load {
+    pace: watch::Sender<Pace>,
+    clients: JoinSet<()>,
+}
+
+impl Load {
+    pub(crate) fn start(ledger: &Arc<Ledger>, target: &Target) -> Self {
+        let (pace, _) = watch::channel(Pace::Calm);
+        let http = http_client();
+        let mut clients = JoinSet::new();
+        for number in 0..CLIENTS {
+            for way in Way::BOTH {
+                let client = Poster {
+                    http: http.clone(),
+                    ledger: Arc::clone(ledger),
+                    target: target.clone(),
+                    way,
+                    // Every other one says who a message is, and repeats it until it is taken.
+                    repeats: number % 2 == 0,
+                };
+                clients.spawn(client.work(pace.subscribe()));
+            }
+        }
+        Self { pace, clients }
+    }
+
+    /// From now on as fast as answers come, or not.
+    pub(crate) fn rush(&self, rushing: bool) {
+        self.pace.send_replace(if rushing { Pace::Rush } else { Pace::Calm });
+    }
+
+    /// Ends it, once every client has an answer to its last request.
+    pub(crate) async fn stop(&mut self) {
+        self.pace.send_replace(Pace::Over);
+        while let Some(ended) = self.clients.join_next().await {
+            ended.expect("a client");
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Poster {
+    http: Client,
+    ledger: Arc<Ledger>,
+    target: Target,
+    way: Way,
+    repeats: bool,
+}
+
+impl Poster {
+    async fn work(self, mut pace: watch::Receiver<Pace>) {
+        while *pace.borrow_and_update() != Pace::Over {
+            let number = self.ledger.begin(self.way);
+            while !self.post(number).await && self.repeats && *pace.borrow() != Pace::Over {
+                tokio::time::sleep(SORRY).await;
+            }
+            if *pace.borrow() == Pace::Calm {
+                // Woken by a rush. An error: the load is gone.
+                let _ = tokio::time::timeout(REST, pace.changed()).await;
+            }
+        }
+    }
+
+    /// Posts it once; whether it was accepted.
+    async fn post(&self, number: usize) -> bool {
+        let (base, text, key) = (self.target.get(), format!("{TEXT} {number}"), format!("key-{number}"));
+        let request = match self.way {
+            Way::Received => {
+                let mut form = vec![("identity", NUMBER), ("text", &text)];
+                form.extend(self.repeats.then_some(("external_id", &*key)));
+                self.http.post(base + "/backends/x").form(&form)
+            }
+            Way::Submitted => {
+                let priority = if number % 8 == 5 { "bulk" } else { "normal" };
+                let body = json!({"backend": "x", "to": NUMBER, "text": text, "priority": priority});
+                let request = self.http.post(base + "/v1/messages").json(&body);
+                if self.repeats { request.header("Idempotency-Key", &key) } else { request }
+            }
+        };
+        self.ledger.tries(number);
+        let Ok(reply) = fetch(request).await else {
+            self.ledger.answered(number, None, None);
+            tokio::time::sleep(SORRY).await;
+            return false;
+        };
+        let accepted = (200..300).contains(&reply.status);
+        let body = (accepted && self.way == Way::Submitted).then(|| reply.json());
+        let id = body.as_ref().and_then(|body| body["id"].as_str());
+        self.ledger.answered(number, Some(reply.status), id);
+        if !accepted {
+            tokio::time::sleep(SORRY).await;
+        }
+        accepted
+    }
+}
+
+/// The number of the message with this text.
+pub(crate) fn number_in(text: &str) -> Option<usize> {
+    text.strip_prefix(TEXT)?.trim().parse().ok()
+}
+
+/// How long one more message takes to be accepted.
+pub(crate) async fn time_of_one(ledger: &Arc<Ledger>, target: &Target) -> Duration {
+    let poster = Poster {
+        http: http_client(),
+        ledger: Arc::clone(ledger),
+        target: target.clone(),
+        way: Way::Submitted,
+        repeats: true,
+    };
+    let (number, begun) = (ledger.begin(poster.way), Instant::now());
+    while !poster.post(number).await {}
+    begun.elapsed()
+}

@@ -1,0 +1,110 @@
+//! The fault campaign: Postern's programs under load while processes are killed, brokers crash and
+//! block, networks fail and disks are full; and a ledger that compares what was accepted with what
+//! came out. `tests/faults/run` builds it and starts it.
+//!
+//! - `load`: the clients; `ends`: the provider and the application; `ledger`: what both say
+//! - `services`, `field`: Postern's programs between them
+//! - `faults`: what happens to them; `table`: what came of it
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a scenario fails by panicking, and a program for people at a terminal prints"
+)]
+
+mod ends;
+mod faults;
+mod field;
+mod ledger;
+mod load;
+mod services;
+mod table;
+
+use clap::Parser;
+use faults::{LANES, Scenario};
+use std::{
+    panic::catch_unwind,
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+use table::{Row, Table};
+
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// How often each fault strikes in a scenario
+    #[arg(long, default_value_t = 2)]
+    times: usize,
+    /// Begin all scenarios again until so many minutes have passed
+    #[arg(long, default_value_t = 0)]
+    minutes: u64,
+    /// Only faults whose name has one of these in it
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<String>,
+}
+
+impl Arguments {
+    fn wants(&self, scenario: &Scenario) -> bool {
+        self.only.is_empty() || self.only.iter().any(|part| scenario.name.contains(part.as_str()))
+    }
+}
+
+fn main() -> ExitCode {
+    let table = campaign(&Arguments::parse());
+    println!("{table}");
+    let problems = table.problems();
+    for problem in &problems {
+        eprintln!("postern-faults: {problem}");
+    }
+    if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// All lanes side by side, and each until the time is over: once at least.
+fn campaign(arguments: &Arguments) -> Table {
+    let begun = Instant::now();
+    let until = begun + Duration::from_secs(60 * arguments.minutes);
+    let mut table = Table::default();
+    std::thread::scope(|threads| {
+        let lanes: Vec<_> = LANES.iter().map(|lane| threads.spawn(|| run(lane, arguments, until))).collect();
+        for lane in lanes {
+            lane.join().expect("a lane").into_iter().for_each(|row| table.add(row));
+        }
+    });
+    let names: Vec<_> = LANES.iter().flat_map(|lane| lane.iter()).map(|scenario| scenario.name).collect();
+    table.sort(&names);
+    eprintln!("--- {:.0} s", begun.elapsed().as_secs_f64());
+    table
+}
+
+fn run(lane: &[Scenario], arguments: &Arguments, until: Instant) -> Vec<Row> {
+    let mut rows = Vec::new();
+    loop {
+        for scenario in lane.iter().filter(|scenario| arguments.wants(scenario)) {
+            let begun = Instant::now();
+            let row = one(scenario, arguments.times);
+            let found = if row.problems.is_empty() { "" } else { ": FAILED" };
+            eprintln!("--- {}: {:.0} s{found}", scenario.name, begun.elapsed().as_secs_f64());
+            for problem in &row.problems {
+                eprintln!("--- {}: {problem}", scenario.name);
+            }
+            rows.push(row);
+        }
+        if rows.is_empty() || Instant::now() >= until {
+            return rows;
+        }
+    }
+}
+
+/// One that panics is a row, too.
+fn one(scenario: &Scenario, times: usize) -> Row {
+    let tried = catch_unwind(|| {
+        // The load has a thread of its own: the scenario may block this one.
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+        runtime.expect("a runtime").block_on((scenario.run)(scenario.name, times))
+    });
+    tried.unwrap_or_else(|panic| {
+        let why = panic.downcast_ref::<String>().cloned();
+        let why = why.or_else(|| panic.downcast_ref::<&str>().map(|why| (*why).to_owned()));
+        Row::failed(scenario.name, why.unwrap_or_else(|| "it panicked".to_owned()))
+    })
+}

@@ -1,0 +1,195 @@
+//! The table: a row for each fault.
+
+use crate::ledger::Verdict;
+use std::{fmt, time::Duration};
+
+/// How many doubles docs/guarantees.md allows for each time that the fault strikes.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Allowance {
+    /// Postern's own.
+    pub(crate) doubled: usize,
+    /// Those of senders that got no answer and repeated themselves.
+    pub(crate) repeated: usize,
+}
+
+/// What came of one fault.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Row {
+    fault: &'static str,
+    times: usize,
+    verdict: Verdict,
+    /// For each time.
+    allowed: [usize; 2],
+    /// Why it was not tried.
+    skipped: Option<String>,
+    /// What must not be.
+    pub(crate) problems: Vec<String>,
+}
+
+impl Row {
+    pub(crate) fn new(fault: &'static str, times: usize, verdict: &Verdict, allowance: Allowance) -> Self {
+        let allowed = [allowance.doubled, allowance.repeated];
+        let mut problems = verdict.problems.clone();
+        if verdict.lost > 0 {
+            problems.push(format!("{} messages are lost", verdict.lost));
+        }
+        for (doubles, allowed) in verdict.at_once.into_iter().zip(allowed) {
+            if doubles > allowed {
+                problems.push(format!("{doubles} doubles at once, and {allowed} are allowed"));
+            }
+        }
+        if times == 0 {
+            problems.push("the fault never struck".to_owned());
+        }
+        Self { fault, times, verdict: verdict.clone(), allowed, skipped: None, problems }
+    }
+
+    /// One that could not be tried here.
+    pub(crate) fn skipped(fault: &'static str, why: String) -> Self {
+        Self { fault, skipped: Some(why), ..Self::default() }
+    }
+
+    /// One whose scenario did not get to its end.
+    pub(crate) fn failed(fault: &'static str, why: String) -> Self {
+        Self { fault, problems: vec![why], ..Self::default() }
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.times += other.times;
+        let (ours, theirs) = (&mut self.verdict, &other.verdict);
+        ours.accepted += theirs.accepted;
+        ours.lost += theirs.lost;
+        ours.doubled += theirs.doubled;
+        ours.repeated += theirs.repeated;
+        ours.dead += theirs.dead;
+        for side in 0..2 {
+            ours.pauses[side] = ours.pauses[side].max(theirs.pauses[side]);
+            ours.at_once[side] = ours.at_once[side].max(theirs.at_once[side]);
+            self.allowed[side] = self.allowed[side].max(other.allowed[side]);
+        }
+        self.skipped = self.skipped.take().or_else(|| other.skipped.clone());
+        self.problems.extend(other.problems.iter().cloned());
+    }
+
+    fn cells(&self) -> [String; 8] {
+        let Verdict { accepted, lost, doubled, repeated, at_once, dead, pauses, .. } = &self.verdict;
+        let fault = self.fault.to_owned();
+        if let Some(why) = &self.skipped {
+            let none = String::new;
+            return [fault, format!("not run: {why}"), none(), none(), none(), none(), none(), none()];
+        }
+        let seconds = |pause: Duration| format!("{:.1} s", pause.as_secs_f64());
+        [
+            fault,
+            self.times.to_string(),
+            accepted.to_string(),
+            lost.to_string(),
+            doubles(*doubled, at_once[0], self.allowed[0]),
+            doubles(*repeated, at_once[1], self.allowed[1]),
+            dead.to_string(),
+            format!("{} / {}", seconds(pauses[0]), seconds(pauses[1])),
+        ]
+    }
+}
+
+/// How many, the most at once, and how many of these may be.
+fn doubles(all: usize, at_once: usize, allowed: usize) -> String {
+    if all == 0 { "0".to_owned() } else { format!("{all} ({at_once} ≤ {allowed})") }
+}
+
+/// All rows, one for each fault, in the order in which they came first.
+#[derive(Debug, Default)]
+pub(crate) struct Table {
+    rows: Vec<Row>,
+}
+
+impl Table {
+    pub(crate) fn add(&mut self, row: Row) {
+        match self.rows.iter_mut().find(|known| known.fault == row.fault) {
+            Some(known) => known.add(&row),
+            None => self.rows.push(row),
+        }
+    }
+
+    /// In the order of `faults`.
+    pub(crate) fn sort(&mut self, faults: &[&str]) {
+        self.rows.sort_by_key(|row| faults.iter().position(|fault| *fault == row.fault));
+    }
+
+    /// What must not be, and with which fault.
+    pub(crate) fn problems(&self) -> Vec<String> {
+        let of = |row: &Row| row.problems.iter().map(|problem| format!("{}: {problem}", row.fault)).collect();
+        self.rows.iter().flat_map(|row| -> Vec<String> { of(row) }).collect()
+    }
+}
+
+const HEAD: [&str; 8] = [
+    "fault",
+    "times",
+    "accepted",
+    "lost",
+    "doubled (at once)",
+    "repeated by senders (at once)",
+    "dead letters",
+    "longest pause: accepting / delivering",
+];
+
+impl fmt::Display for Table {
+    /// As Markdown, in columns that a terminal shows well, too.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let head = HEAD.map(str::to_owned);
+        let rows: Vec<_> = self.rows.iter().map(Row::cells).collect();
+        let mut widths = [3; 8];
+        for row in [&head].into_iter().chain(&rows) {
+            for (width, cell) in widths.iter_mut().zip(row) {
+                *width = cell.chars().count().max(*width);
+            }
+        }
+        let dashes = widths.map(|width| "-".repeat(width));
+        for row in [&head, &dashes].into_iter().chain(&rows) {
+            for (cell, width) in row.iter().zip(widths) {
+                write!(f, "| {cell:width$} ")?;
+            }
+            writeln!(f, "|")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn verdict(doubled: usize, lost: usize) -> Verdict {
+        let pauses = [Duration::from_millis(1500), Duration::from_secs(3)];
+        Verdict { accepted: 100, doubled, at_once: [doubled, 0], lost, pauses, ..Verdict::default() }
+    }
+
+    #[test]
+    fn doubles_beyond_what_is_allowed_and_losses_are_problems() {
+        let allowance = Allowance { doubled: 3, repeated: 0 };
+        assert!(Row::new("a", 2, &verdict(3, 0), allowance).problems.is_empty());
+        let many = Row::new("a", 2, &verdict(4, 0), allowance);
+        assert_eq!(many.problems, ["4 doubles at once, and 3 are allowed"]);
+        assert_eq!(Row::new("a", 1, &verdict(0, 1), allowance).problems.len(), 1);
+        assert_eq!(Row::new("a", 0, &verdict(0, 0), allowance).problems.len(), 1);
+    }
+
+    #[test]
+    fn rows_of_one_fault_are_added_up() {
+        let mut table = Table::default();
+        let allowance = Allowance { doubled: 3, repeated: 0 };
+        table.add(Row::skipped("b", "mount: not permitted".to_owned()));
+        for doubled in [1, 2] {
+            table.add(Row::new("a", 1, &verdict(doubled, 0), allowance));
+        }
+        table.sort(&["a", "b"]);
+        let text = table.to_string();
+        let row: Vec<_> = text.lines().nth(2).unwrap().split('|').map(str::trim).collect();
+        assert_eq!(row[1..9], ["a", "2", "200", "0", "3 (2 ≤ 3)", "0", "0", "1.5 s / 3.0 s"]);
+        assert!(text.lines().nth(3).unwrap().contains("not run: mount: not permitted"), "{text}");
+        assert_eq!(table.problems(), Vec::<String>::new());
+        table.add(Row::failed("b", "it broke".to_owned()));
+        assert_eq!(table.problems(), ["b: it broke"]);
+    }
+}
