@@ -1,16 +1,24 @@
-//! The way of a request through the ingress without a socket, for counting what it costs.
+//! The way of a request through the ingress without a socket, for counting what it costs and for
+//! seeing what it makes of requests that nobody would write.
 
 use crate::{forms::Forms, observe::observe, routes, views::Gateway};
 use actix_web::{
-    App,
-    http::header::CONTENT_TYPE,
+    App, Error,
+    body::{MessageBody, to_bytes},
+    dev::{ServiceFactory, ServiceRequest, ServiceResponse},
+    http::{
+        Method, StatusCode, Uri,
+        header::{CONTENT_TYPE, HeaderName, HeaderValue},
+    },
     middleware::from_fn,
-    rt::System,
+    rt::{System, SystemRunner},
     test::{TestRequest, call_service, init_service},
     web::Data,
 };
+use bytes::Bytes;
+use futures_util::{FutureExt, future::LocalBoxFuture};
 use postern_shared::{broker::Broker, config::Config, metrics::Metrics};
-use std::sync::Arc;
+use std::{fmt, net::SocketAddr, rc::Rc, sync::Arc};
 
 /// What a form is posted as.
 const FORM: &str = "application/x-www-form-urlencoded";
@@ -27,14 +35,9 @@ pub fn accept(
     body: &'static str,
     times: usize,
 ) -> Result<usize, String> {
+    let gateway = gateway(config, broker)?;
     System::new().block_on(async {
-        let metrics = Metrics::new("measured", "0").map_err(|error| error.to_string())?;
-        let gateway = Gateway::new(Arc::new(config), broker, metrics, &Forms::builtin());
-        let gateway = gateway.map_err(|problems| format!("{problems:?}"))?;
-        let gateway = Data::new(gateway);
-        let app = App::new().app_data(gateway.clone()).wrap(from_fn(observe));
-        let app = app.configure(|app| routes::providers(&gateway, app));
-        let app = init_service(app.configure(|app| routes::everyone(&gateway, app))).await;
+        let app = init_service(app(&gateway)).await;
         let mut taken = 0;
         for _ in 0..times {
             let request = TestRequest::post().uri(path).insert_header((CONTENT_TYPE, FORM));
@@ -43,4 +46,83 @@ pub fn accept(
         }
         Ok(taken)
     })
+}
+
+/// An ingress without a socket, for one thread. Its rate limit is not there.
+pub struct Socketless {
+    system: SystemRunner,
+    call: Box<dyn Fn(TestRequest) -> LocalBoxFuture<'static, (StatusCode, Bytes)>>,
+}
+
+impl Socketless {
+    /// The ingress of `config`; `broker` gets what comes of its requests.
+    ///
+    /// # Errors
+    /// What is wrong with the configuration.
+    pub fn new(config: Config, broker: Arc<dyn Broker>) -> Result<Self, String> {
+        let gateway = gateway(config, broker)?;
+        let system = System::new();
+        let app = Rc::new(system.block_on(init_service(app(&gateway))));
+        let call = Box::new(move |request: TestRequest| {
+            let app = Rc::clone(&app);
+            async move {
+                let answer = call_service(&*app, request.to_request()).await;
+                let status = answer.status();
+                (status, to_bytes(answer.into_body()).await.unwrap_or_default())
+            }
+            .boxed_local()
+        });
+        Ok(Self { system, call })
+    }
+
+    /// The status and the body of the answer; `None` where a server of HTTP would not take these for
+    /// a method, a target and headers.
+    pub fn answer(
+        &self,
+        method: &[u8],
+        target: &[u8],
+        headers: &[(&[u8], &[u8])],
+        body: Vec<u8>,
+    ) -> Option<(u16, Bytes)> {
+        let target = Uri::try_from(target).ok()?;
+        let mut request = TestRequest::default()
+            .method(Method::from_bytes(method).ok()?)
+            .uri(&target.to_string())
+            .peer_addr(SocketAddr::from(([127, 0, 0, 1], 40_000)))
+            .set_payload(body);
+        for (name, value) in headers {
+            let name = HeaderName::from_bytes(name).ok()?;
+            request = request.append_header((name, HeaderValue::from_bytes(value).ok()?));
+        }
+        let (status, body) = self.system.block_on((self.call)(request));
+        Some((status.as_u16(), body))
+    }
+}
+
+impl fmt::Debug for Socketless {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Socketless").finish_non_exhaustive()
+    }
+}
+
+fn gateway(config: Config, broker: Arc<dyn Broker>) -> Result<Data<Gateway>, String> {
+    let metrics = Metrics::new("measured", "0").map_err(|error| error.to_string())?;
+    let gateway = Gateway::new(Arc::new(config), broker, metrics, &Forms::builtin());
+    gateway.map(Data::new).map_err(|problems| format!("{problems:?}"))
+}
+
+fn app(
+    gateway: &Data<Gateway>,
+) -> App<
+    impl ServiceFactory<
+        ServiceRequest,
+        Response = ServiceResponse<impl MessageBody + use<>>,
+        Config = (),
+        InitError = (),
+        Error = Error,
+    > + use<>,
+> {
+    let app = App::new().app_data(gateway.clone()).wrap(from_fn(observe));
+    let all = [routes::providers, routes::doors, routes::applications, routes::everyone];
+    all.iter().fold(app, |app, routes| app.configure(|app| routes(gateway, app)))
 }

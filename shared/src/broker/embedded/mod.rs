@@ -34,9 +34,9 @@ use folder::Folder;
 pub(crate) use folder::private;
 use op::{NewConsumer, Op, Ops};
 use queue::Queue;
-use record::Position;
+use record::{Malformed, Position};
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     future::Future,
     path::Path,
     sync::{
@@ -201,13 +201,19 @@ fn open(path: &Path, options: &Options) -> Result<EmbeddedBroker, Trouble> {
     })
 }
 
+const OTHERS: &str = "its messages are another queue's";
+
 /// The queues of the store and those of `specs`. One that is no longer declared is kept with its
 /// messages.
 fn declare(store: &Store, specs: &[QueueSpec]) -> Result<Queues, Trouble> {
     let waiting = store.waiting()?;
     let next_due = store.due(waiting.from, 0, 0)?.next;
     let mut queues = Queues { waiting, next_due, ..Queues::default() };
+    let mut ids = HashSet::new();
     for (name, position) in store.queues()? {
+        if !ids.insert(position.id) {
+            return Err(Trouble::malformed(&format!("queue {name}"), Malformed::Damaged(OTHERS)));
+        }
         queues.by_name.insert(name.clone(), queues.all.len());
         queues.all.push(Queue::new(name, position));
     }

@@ -114,7 +114,8 @@ impl Queue {
     /// The notes to be written before what was [leased](Self::lease) is handed out.
     pub(super) fn notes(&mut self) -> Vec<Note> {
         let (id, past) = (self.position.id, &self.past);
-        let note = |sequence| (id, sequence, past.get(&sequence).map_or(1, |past| past.lost + 1));
+        let note =
+            |sequence| (id, sequence, past.get(&sequence).map_or(1, |past| past.lost.saturating_add(1)));
         std::mem::take(&mut self.unwritten).into_iter().map(note).collect()
     }
 

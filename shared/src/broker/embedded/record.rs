@@ -155,6 +155,11 @@ fn take_text(record: &mut Bytes) -> Result<String, Malformed> {
     String::from_utf8(record.split_to(length).into()).map_err(|_| Malformed::Damaged("a text is not UTF-8"))
 }
 
+/// Above every number that a store can come to in its life.
+const BEYOND: u64 = 1 << 56;
+
+const IMPOSSIBLE: Malformed = Malformed::Damaged("it holds numbers that cannot be");
+
 /// Where a queue stands: written in the batch that changes it, so that opening the store reads one
 /// record for each queue and no message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -190,14 +195,17 @@ impl Position {
         if record.len() != 44 {
             return Err(Malformed::Damaged("its length is wrong"));
         }
-        Ok(Self {
+        let position = Self {
             id: record.get_u32_le(),
             head: record.get_u64_le(),
             tail: record.get_u64_le(),
             count: record.get_u64_le(),
             bytes: record.get_u64_le(),
             handed: record.get_u64_le(),
-        })
+        };
+        let Self { id, head, tail, count, bytes, handed } = position;
+        let can_be = id < u32::MAX && head <= tail && handed <= tail && tail.max(count).max(bytes) < BEYOND;
+        if can_be { Ok(position) } else { Err(IMPOSSIBLE) }
     }
 }
 
@@ -228,11 +236,12 @@ impl Waiting {
         if record.len() != 32 {
             return Err(Malformed::Damaged("its length is wrong"));
         }
-        Ok(Self {
+        let waiting = Self {
             from: (record.get_u64_le(), record.get_u64_le()),
             tail: record.get_u64_le(),
             count: record.get_u64_le(),
-        })
+        };
+        if waiting.tail.max(waiting.count) < BEYOND { Ok(waiting) } else { Err(IMPOSSIBLE) }
     }
 }
 
@@ -298,10 +307,30 @@ mod tests {
 
     #[test]
     fn positions_come_back_as_they_were() {
-        let position = Position { id: 7, head: 1, tail: u64::MAX, count: 3, bytes: 4, handed: 5 };
+        let position = Position { id: 7, head: 1, tail: BEYOND - 1, count: 3, bytes: 4, handed: 5 };
         assert_eq!(Position::decode(position.encode().into()), Ok(position));
-        let waiting = Waiting { from: (1, 2), tail: 3, count: u64::MAX };
+        let waiting = Waiting { from: (u64::MAX, 2), tail: 3, count: BEYOND - 1 };
         assert_eq!(Waiting::decode(waiting.encode().into()), Ok(waiting));
+    }
+
+    #[test]
+    fn a_position_that_cannot_be_is_no_position() {
+        let sound = Position { id: 7, head: 2, tail: 9, count: 3, bytes: 4, handed: 5 };
+        for wrong in [
+            Position { id: u32::MAX, ..sound },
+            Position { head: 10, ..sound },
+            Position { handed: 10, ..sound },
+            Position { tail: u64::MAX, ..sound },
+            Position { count: u64::MAX, ..sound },
+            Position { bytes: u64::MAX, ..sound },
+        ] {
+            assert_eq!(Position::decode(wrong.encode().into()), Err(IMPOSSIBLE), "{wrong:?}");
+        }
+        for wrong in
+            [Waiting { tail: BEYOND, ..Waiting::default() }, Waiting { count: BEYOND, ..Waiting::default() }]
+        {
+            assert_eq!(Waiting::decode(wrong.encode().into()), Err(IMPOSSIBLE), "{wrong:?}");
+        }
     }
 
     #[test]

@@ -148,7 +148,7 @@ impl Store {
                 "the end of the embedded store's journal is missing or damaged: messages that were confirmed last are lost, others may come again; check the disk"
             );
         }
-        self.set_mark(folder, mark.max(last) + 1)
+        self.set_mark(folder, mark.max(last).saturating_add(1))
     }
 
     fn mark(&self) -> Result<u64, Trouble> {
@@ -172,7 +172,7 @@ impl Store {
 
     /// The last write before the store is closed.
     pub(super) fn close(self, folder: &Folder) {
-        if let Err(trouble) = self.mark().and_then(|mark| self.set_mark(folder, mark + 1)) {
+        if let Err(trouble) = self.mark().and_then(|mark| self.set_mark(folder, mark.saturating_add(1))) {
             tracing::warn!(path = %folder.path().display(), ?trouble, "the embedded store was not closed well");
         }
     }

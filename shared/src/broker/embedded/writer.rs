@@ -79,7 +79,7 @@ impl Writer {
         status: watch::Sender<Status>,
         inbox: mpsc::Receiver<Op>,
     ) -> Self {
-        let live: u64 = queues.all.iter().map(|queue| queue.position.bytes).sum();
+        let live: u64 = queues.all.iter().map(|queue| queue.position.bytes).fold(0, u64::saturating_add);
         Self {
             disk: Disk::new(folder.path().to_owned(), min_free_disk),
             garbage: store.table_bytes().saturating_sub(live),
@@ -318,7 +318,7 @@ impl Writer {
         if self.compaction.as_ref().is_some_and(|thread| !thread.is_finished()) {
             return;
         }
-        let live: u64 = self.queues.all.iter().map(|queue| queue.position.bytes).sum();
+        let live: u64 = self.queues.all.iter().map(|queue| queue.position.bytes).fold(0, u64::saturating_add);
         if self.garbage < GARBAGE.max(live) || self.closing.is_some() {
             return;
         }
