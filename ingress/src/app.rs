@@ -19,11 +19,17 @@ use std::{
     io,
     net::{SocketAddr, TcpListener},
     sync::Arc,
+    time::Duration,
 };
 use tokio::net::TcpSocket;
 
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 1024;
+
+/// How long a connection stays open behind an answer that its client was not waiting for, so that
+/// it may read it. actix-http measures this by a clock that it looks at twice a second, if it has
+/// the time: where the clock is later than this, the connection is never closed.
+const LINGER: Duration = Duration::from_secs(3);
 
 /// Why the ingress cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -177,6 +183,7 @@ fn server(gateway: &Data<Gateway>, port: Port, routes: Vec<Routes>) -> io::Resul
         .disable_signals()
         .shutdown_timeout(deadline)
         .client_request_timeout(config.ingress.read_timeout.0)
+        .client_disconnect_timeout(LINGER)
         .tls_handshake_timeout(config.ingress.read_timeout.0)
         .tcp_nodelay(true);
     let server = match port.tls {

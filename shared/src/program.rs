@@ -12,6 +12,7 @@ use crate::{
     tls::Tls,
 };
 use clap::Args;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::{
     net::SocketAddr,
     path::PathBuf,
@@ -111,6 +112,7 @@ impl Foundation {
         admin: SocketAddr,
     ) -> Result<Self, Exit> {
         telemetry::init(&config.log).map_err(|error| Exit::Config(error.to_string()))?;
+        raise_open_files();
         let shutdown = Shutdown::on_signals()?;
         let metrics = Metrics::new(program, version)?;
         let (key, address) = match (arguments.admin_listen, config.admin.listen) {
@@ -210,5 +212,15 @@ impl Foundation {
         }
         self.broker.close().await;
         tracing::info!("drained");
+    }
+}
+/// Lets this process open as many files as the system allows it: each connection is one, and the
+/// limit that a process begins with is often 1,024, for the sake of programs that use `select`.
+fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum
+        && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })
+    {
+        tracing::warn!(%error, limit = limit.current, "the limit of open files cannot be raised; connections beyond it wait");
     }
 }

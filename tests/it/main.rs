@@ -21,6 +21,7 @@ mod doors;
 mod flow;
 mod guides;
 mod harness;
+mod hostile;
 mod operations;
 mod outage;
 mod pair;

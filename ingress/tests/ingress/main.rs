@@ -5,6 +5,7 @@
 mod broker;
 mod client;
 mod server;
+mod smuggling;
 
 mod api;
 mod hostile;

@@ -1,0 +1,156 @@
+//! More of everything than anyone with good intentions sends, to the real process: what it answers,
+//! and how much memory it takes.
+
+use postern_tests::{Launch, Program, Reply, eventually};
+use std::{
+    process::Command,
+    time::{Duration, Instant},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+const MIB: u64 = 1024 * 1024;
+/// Requests are answered within this, whatever else goes on; the machine may be busy.
+const SOON: Duration = Duration::from_secs(5);
+const CONFIG: &str = "[ingress]\nread_timeout = \"15s\"\n[backends.demo]\ntype = \"http\"\n";
+
+async fn gateway(config: &str) -> Program {
+    Launch::gateway().config(config).start().await
+}
+
+/// `VmRSS` or `VmHWM`, in bytes.
+fn memory(program: &Program, name: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", program.id())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap();
+    1024 * line.trim().trim_end_matches(" kB").parse::<u64>().unwrap()
+}
+
+async fn connect(program: &Program) -> TcpStream {
+    TcpStream::connect(program.url().strip_prefix("http://").unwrap()).await.unwrap()
+}
+
+async fn message(program: &Program) -> (Reply, Duration) {
+    let start = Instant::now();
+    let reply = program.post_form("/backends/demo", &[("identity", "1"), ("text", "a")]).await;
+    (reply, start.elapsed())
+}
+
+async fn answer(stream: &mut TcpStream) -> String {
+    let mut bytes = Vec::new();
+    let _ = stream.read_to_end(&mut bytes).await;
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// How many files this process may open, its limit raised to what it may be raised to.
+fn open_files() -> usize {
+    let limits = std::fs::read_to_string("/proc/self/limits").unwrap();
+    let files = limits.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap();
+    let hard = files.split_whitespace().nth(1).unwrap();
+    limit_files(std::process::id(), hard);
+    hard.parse().unwrap_or(usize::MAX)
+}
+
+fn limit_files(process: u32, limit: &str) {
+    let process = process.to_string();
+    let limit = format!("--nofile={limit}:{limit}");
+    assert!(Command::new("prlimit").args(["--pid", &process, &limit]).status().unwrap().success());
+}
+
+/// Connections that say nothing, half a head, or half a body hold up nobody, cost little, and end.
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_thousand_idle_connections_hold_up_nobody() {
+    let wanted = 10_000.min(open_files().saturating_sub(1_000));
+    assert!(wanted > 1_000, "ulimit -Hn is too low for this test: 11000 is enough");
+    let program = gateway(CONFIG).await;
+    let before = memory(&program, "VmRSS");
+    let mut idle = Vec::with_capacity(wanted);
+    for n in 0..wanted {
+        let mut stream = connect(&program).await;
+        let head = "POST /backends/demo HTTP/1.1\r\nHost: t\r\nContent-Length: 17\r\n";
+        match n % 3 {
+            0 => {}
+            1 => stream.write_all(head.as_bytes()).await.unwrap(),
+            _ => stream.write_all(format!("{head}\r\nidentity=1").as_bytes()).await.unwrap(),
+        }
+        idle.push(stream);
+    }
+    let (reply, took) = message(&program).await;
+    assert_eq!(reply.status, 200, "{}", reply.text);
+    assert!(took < SOON, "{took:?}");
+    let grown = memory(&program, "VmRSS").saturating_sub(before);
+    println!("{wanted} idle connections: {} KiB each, a message took {took:?}", grown / 1024 / wanted as u64);
+    assert!(grown < 400 * MIB, "{} MiB", grown / MIB);
+    // Each is told, or just let go, when its time is over.
+    for (n, stream) in idle.iter_mut().enumerate() {
+        let answer = tokio::time::timeout(Duration::from_secs(60), answer(stream)).await;
+        let answer = answer.unwrap_or_else(|_| panic!("connection {n} is not closed"));
+        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 408"), "{n}: {answer}");
+    }
+    assert_eq!(message(&program).await.0.status, 200);
+}
+
+/// Where no more files can be opened, it waits for one, and goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_limit_of_open_files_is_no_end() {
+    let program = gateway(&CONFIG.replace("15s", "1s")).await;
+    limit_files(program.id(), "150");
+    let mut idle = Vec::new();
+    for _ in 0..300 {
+        idle.push(connect(&program).await);
+    }
+    let (reply, took) = message(&program).await;
+    assert_eq!(reply.status, 200, "{}", reply.text);
+    println!("with all files in use, a message took {took:?}");
+    drop(idle);
+    eventually("an answer at once", async || match message(&program).await {
+        (reply, took) if reply.status == 200 && took < Duration::from_secs(1) => Ok(()),
+        (reply, took) => Err(format!("{} after {took:?}", reply.status)),
+    })
+    .await;
+}
+
+/// Whatever is sent, no more of it is held than is taken.
+#[tokio::test(flavor = "multi_thread")]
+async fn bodies_of_a_hundred_megabytes_take_no_memory() {
+    let program = gateway(CONFIG).await;
+    assert_eq!(message(&program).await.0.status, 200);
+    let before = memory(&program, "VmHWM");
+    let piece = vec![b'x'; 1 << 20];
+    let declared = "Content-Length: 104857600\r\n";
+    let chunked = "Transfer-Encoding: chunked\r\n";
+    // Zeros, a thousand times smaller.
+    let bomb = "Content-Encoding: gzip\r\nContent-Length: 104857600\r\n";
+    for path in ["/backends/demo", "/backends/demo/status", "/backends/nobody", "/v1/messages", "/nowhere"] {
+        for framing in [declared, chunked, bomb] {
+            let mut stream = connect(&program).await;
+            let head =
+                format!("POST {path} HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\n{framing}\r\n");
+            stream.write_all(head.as_bytes()).await.unwrap();
+            let mut sent = 0;
+            while sent < 100 {
+                if framing == chunked && stream.write_all(b"100000\r\n").await.is_err() {
+                    break;
+                }
+                // It has said no, and closes.
+                if stream.write_all(&piece).await.is_err() {
+                    break;
+                }
+                if framing == chunked && stream.write_all(b"\r\n").await.is_err() {
+                    break;
+                }
+                sent += 1;
+            }
+            let _ = stream.shutdown().await;
+            let answer = answer(&mut stream).await;
+            // Where the connection was reset while we wrote, its answer may be lost with it.
+            let status = answer.get(9..12).unwrap_or("reset");
+            assert!(["404", "413", "415", "reset"].contains(&status), "{path} {framing}: {answer}");
+        }
+    }
+    let grown = memory(&program, "VmHWM") - before;
+    println!("at most {} KiB more", grown / 1024);
+    assert!(grown < 32 * MIB, "{} MiB", grown / MIB);
+    assert_eq!(message(&program).await.0.status, 200);
+}
