@@ -105,6 +105,12 @@ impl Plan {
             Some(url) => url.clone(),
             None => {
                 let text = self.table.url.render(scope).map_err(|why| failed("url", "", &why))?;
+                if has_dots(&text) {
+                    return Err(Failure::permanent(
+                        "url",
+                        "send.url: what the message says makes a segment . or .. of its path",
+                    ));
+                }
                 let url = Url::parse(&text).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
                 url.ok_or_else(|| Failure::config("url", "send.url: what the template makes is no http URL"))?
             }
@@ -144,6 +150,16 @@ impl Plan {
     fn bodiless(&self) -> bool {
         self.table.json.is_empty() && self.table.form.is_empty()
     }
+}
+
+/// Whether the path of `url` has segments that lead elsewhere: `.` needs no encoding, and encoded it
+/// means the same (WHATWG URL, "double-dot URL path segment").
+fn has_dots(url: &str) -> bool {
+    let path = url.split(['?', '#']).next().unwrap_or_default();
+    path.split('/').any(|segment| {
+        let plain = segment.replace("%2e", ".").replace("%2E", ".");
+        plain == "." || plain == ".."
+    })
 }
 
 /// The parameters as a query or a form holds them: those of `defaults` that `templates` do not
@@ -289,3 +305,6 @@ fn failed(key: &str, name: &str, why: &RenderError) -> Failure {
     let dot = if name.is_empty() { "" } else { "." };
     Failure::config("template", format!("send.{key}{dot}{name}: {why}"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,117 @@
+//! No value of a message leaves the parameter that it stands in.
+
+use super::super::{request::Plan, scope::Constants};
+use indexmap::IndexMap;
+use postern_shared::{
+    backend::send::Recipients,
+    config::{Catalogue, Config},
+    error::{Failure, FailureClass},
+    message::{Context, Identity, MessageId},
+};
+use proptest::prelude::*;
+use reqwest::Request;
+use std::{borrow::Cow, sync::LazyLock};
+use url::form_urlencoded;
+
+const CONFIG: &str = r#"
+[backends.form]
+type = "http"
+[backends.form.send]
+url = "http://example.org/a/{{ text }}/b{{ context.more }}?p={{ text }}"
+query = { q = "{{ text }}", mixed = "<{{ context.more }}>" }
+form = { t = "{{ text }}", to = "{{ identity }}", c = "{{ context.more }}" }
+headers = { X-Text = "{{ text }}", X-More = "a {{ context.more }} b" }
+
+[backends.json]
+type = "http"
+[backends.json.send]
+url = "http://example.org/send"
+json = { t = "{{ text }}", deep = { list = ["{{ context.more }}", "<{{ text }}>"] } }
+"#;
+
+static CONFIGURED: LazyLock<Config> =
+    LazyLock::new(|| Config::parse("test.toml", Some(CONFIG), [], &Catalogue::builtin()).unwrap());
+
+fn request(backend: &str, text: &str, more: &str) -> Result<Request, Failure> {
+    let backend = &CONFIGURED.backends[&backend.parse().unwrap()];
+    let plan = Plan::new(backend.definition.send.as_ref().unwrap()).unwrap();
+    let mut context = Context::new();
+    context.insert("more".to_owned(), more.into());
+    let scope = Constants::new(backend).message(MessageId::default(), text, &context);
+    let to: Identity = "+15551234567".parse().unwrap();
+    plan.request(&scope.to(&[to], Recipients::Each, ","))
+}
+
+fn body(request: &Request) -> &[u8] {
+    request.body().and_then(|body| body.as_bytes()).unwrap_or_default()
+}
+
+fn pairs(encoded: &[u8]) -> Vec<(Cow<'_, str>, Cow<'_, str>)> {
+    form_urlencoded::parse(encoded).collect()
+}
+
+/// Whatever people write, and more often what means something in a URL, a header or JSON.
+fn words() -> impl Strategy<Value = String> {
+    prop_oneof![any::<String>(), "[./?#&=%+;@:\\\\\"'{}<>\r\n\t \u{0}é2eE😀-]{0,12}"]
+}
+
+proptest! {
+    #[test]
+    fn of_a_path_a_query_a_form_and_a_header(text in words(), more in words()) {
+        let request = match request("form", &text, &more) {
+            Ok(request) => request,
+            Err(failure) => {
+                prop_assert!([".", ".."].contains(&&*text), "{text:?} {more:?}: {failure:?}");
+                prop_assert_eq!(failure.class, FailureClass::Permanent);
+                return Ok(());
+            }
+        };
+        let url = request.url();
+        prop_assert_eq!((url.scheme(), url.host_str(), url.fragment()), ("http", Some("example.org"), None));
+        let path: Vec<_> = url.path().split('/').map(decoded).collect();
+        prop_assert_eq!(&path, &["".to_owned(), "a".to_owned(), text.clone(), format!("b{more}")]);
+        let mixed = format!("<{more}>");
+        prop_assert_eq!(
+            pairs(url.query().unwrap().as_bytes()),
+            [("p", &text), ("q", &text), ("mixed", &mixed)].map(|(name, value)| (name.into(), Cow::from(value)))
+        );
+        prop_assert_eq!(
+            pairs(body(&request)),
+            [("t", &*text), ("to", "+15551234567"), ("c", &*more)].map(|(name, value)| (name.into(), value.into()))
+        );
+        let headers: IndexMap<_, _> = request.headers().iter().collect();
+        prop_assert_eq!(headers.len(), 3, "{:?}", headers);
+        for (_, value) in headers {
+            prop_assert!(!value.as_bytes().iter().any(|byte| byte.is_ascii_control()));
+        }
+    }
+
+    #[test]
+    fn of_json(text in words(), more in words()) {
+        let request = request("json", &text, &more).unwrap();
+        let read: serde_json::Value = serde_json::from_slice(body(&request)).unwrap();
+        let expected = serde_json::json!({"t": text, "deep": {"list": [more, format!("<{text}>")]}});
+        prop_assert_eq!(read, expected);
+    }
+}
+
+#[test]
+fn a_value_that_leads_elsewhere_in_a_path_is_refused() {
+    for text in [".", ".."] {
+        let failure = request("form", text, "").unwrap_err();
+        assert_eq!((failure.class, &*failure.code), (FailureClass::Permanent, "url"), "{text}");
+    }
+    for (text, segment) in [("...", "..."), ("%2e%2E", "%252e%252E"), ("../..", "..%2F.."), (".\\.", ".%5C.")]
+    {
+        let request = request("form", text, "").unwrap();
+        assert_eq!(request.url().path(), format!("/a/{segment}/b"), "{text}");
+    }
+}
+
+fn decoded(segment: &str) -> String {
+    let bytes: Vec<u8> = form_urlencoded::parse(format!("x={}", segment.replace('+', "%2B")).as_bytes())
+        .next()
+        .map(|(_, value)| value.into_owned().into_bytes())
+        .unwrap_or_default();
+    String::from_utf8(bytes).unwrap()
+}
