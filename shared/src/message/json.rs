@@ -113,6 +113,9 @@ pub(super) fn write_json<T: Serialize>(message: &T) -> Vec<u8> {
 }
 
 #[cfg(test)]
+mod properties;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::message::{Inbound, Notice, Outbound, Report};
