@@ -23,6 +23,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 /// How long nothing may come of what is outstanding before it counts as lost: longer than the three
 /// minutes after which RabbitMQ moves a retry again whose way to its queue ended in a dead node.
 const GIVEN_UP: Duration = Duration::from_secs(240);
+/// Beyond that, it is said how long everything took to come out.
+const SETTLED: Duration = Duration::from_secs(20);
 /// `dispatcher.concurrency`
 const CONCURRENCY: usize = 4;
 /// What docs/guarantees.md says may be in a dispatcher's hands: twice `concurrency` for each backend
@@ -217,6 +219,12 @@ impl Field {
             }
             tokio::time::sleep(Duration::from_millis(500)).await;
             dead = self.dead().await;
+        }
+        if stopped.elapsed() > SETTLED {
+            eprintln!(
+                "--- {fault}: the last message came {:.0} s after the load",
+                stopped.elapsed().as_secs_f64()
+            );
         }
         for service in [Some(&mut self.front), self.back.as_mut()].into_iter().flatten() {
             service.drain().await;

@@ -125,7 +125,7 @@ impl Rabbit {
         for node in &nodes {
             *node.shell() = Some(node.0.launch()?);
         }
-        let members = nodes[0].eval("length(rabbit_nodes:all_running())");
+        let members = nodes[0].eval("length([node() | nodes()])");
         assert_eq!(members, size.to_string(), "the nodes are not one cluster");
         Ok(nodes)
     }

@@ -10,6 +10,8 @@ use tokio::sync::MutexGuard;
 
 /// So many messages are spooled before the broker comes back.
 const SPOOLED: f64 = 30.0;
+/// So many are spooled during an alarm: sending comes to a halt meanwhile.
+const BLOCKED: f64 = 150.0;
 
 /// What is published when the connection is lost, what is forwarded then, and what is sent.
 pub(crate) const CONNECTION_LOST: Allowance =
@@ -73,7 +75,7 @@ async fn alarm(name: &'static str, times: usize, alarm: Alarm) -> Row {
         rabbit.alarm(alarm, true);
         field.calm();
         field.front_metric("postern_broker_blocked", |blocked| blocked == 1.0).await;
-        field.spools(SPOOLED).await;
+        field.spools(BLOCKED).await;
         rabbit.alarm(alarm, false);
         field.recovers().await;
         field.spool_empties().await;

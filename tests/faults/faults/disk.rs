@@ -52,9 +52,9 @@ pub(crate) async fn full_under_spool(name: &'static str, times: usize) -> Row {
         disk.fill();
         field.refuses(REFUSED).await;
         field.calm();
-        // The broker comes back first: what is in the spool can be forwarded, and not be removed.
+        // The broker comes back first: what is forwarded cannot be removed from the spool.
         proxy.refuse(false);
-        field.recovers().await;
+        field.front_metric("postern_broker_connected", |connected| connected == 1.0).await;
         disk.clear();
         field.recovers().await;
         field.spool_empties().await;
