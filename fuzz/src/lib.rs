@@ -3,6 +3,12 @@
 //! (`fuzz/run`), and `tests/corpus.rs` plays what is in `corpus/` without it.
 
 #![allow(clippy::panic, clippy::unwrap_used, clippy::expect_used, reason = "a finding is a panic")]
+#![allow(
+    clippy::disallowed_types,
+    clippy::disallowed_macros,
+    clippy::disallowed_methods,
+    reason = "libFuzzer calls a function: what it needs lives as long as the process"
+)]
 
 mod broker;
 mod definition;

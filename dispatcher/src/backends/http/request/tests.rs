@@ -1,5 +1,7 @@
 //! No value of a message leaves the parameter that it stands in.
 
+#![allow(clippy::disallowed_types, reason = "read once for thousands of cases")]
+
 use super::super::{request::Plan, scope::Constants};
 use indexmap::IndexMap;
 use postern_shared::{
