@@ -240,6 +240,7 @@ impl Dispatcher {
             () = shutdown.started() => Ok(()),
             ended = parts.join_next(), if !parts.is_empty() => outcome(ended),
         };
+        tracing::info!("no more messages are taken");
         stop.drain();
         let drained = drained(parts, &drain).await;
         ended.and(drained)

@@ -151,6 +151,7 @@ impl Ingress {
             }
             () = shutdown.started() => {}
         }
+        tracing::info!("no more requests are accepted");
         let answered = async {
             join_all(handles.iter().map(|handle| handle.stop(true))).await;
         };

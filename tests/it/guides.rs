@@ -151,6 +151,19 @@ async fn moving_from_rapidsms() {
 }
 
 #[test]
+fn kannels_get_url_is_the_providers_files() {
+    let file = std::fs::read_to_string(format!("{ROOT}/shared/providers/kannel.toml")).unwrap();
+    let (_, query) = file.split_once("/backends/NAME?").expect("the file has a get-url");
+    let (query, _) = query.split_once('"').unwrap();
+    assert!(query.contains("external_id=%I"), "{query}");
+    let guide = std::fs::read_to_string(format!("{ROOT}/docs/guides/moving-from-rapidsms.md")).unwrap();
+    assert!(
+        guide.contains(&format!("/backends/kannel?{query}`")),
+        "the guide's get-url lacks some of {query}"
+    );
+}
+
+#[test]
 fn no_guide_is_left_out_and_the_readme_names_them() {
     let readme = std::fs::read_to_string(format!("{ROOT}/README.md")).unwrap();
     let mut guides: Vec<_> = std::fs::read_dir(format!("{ROOT}/docs/guides"))

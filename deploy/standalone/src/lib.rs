@@ -23,10 +23,12 @@ use postern_shared::{
     program::{self, Arguments, Exit, Foundation},
     shutdown::Shutdown,
 };
-use std::{future::Future, io, net::SocketAddr, pin::pin, process::ExitCode, sync::Arc};
+use std::{future::Future, io, net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
 
 const ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8081);
 const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// How much longer than the ingress accepts the dispatcher consumes, where requests are in flight.
+const HEAD_START: Duration = Duration::from_secs(2);
 
 /// A message gateway between people's messaging providers and your applications.
 #[derive(Debug, Parser)]
@@ -149,29 +151,34 @@ fn in_runtime(work: impl Future<Output = Result<(), Exit>>) -> Result<(), Exit> 
     runtime.block_on(work)
 }
 
-/// Runs both halves until `shutdown`, or until one of them ends by itself; then the other drains.
+/// Runs both halves until `shutdown`, or until one of them ends by itself; then the other drains. The
+/// ingress drains first: consuming goes on until it has ended, but for no longer than the head start.
 async fn together(
     shutdown: &Shutdown,
     ingress: Ingress,
     dispatcher: Dispatcher,
 ) -> (io::Result<bool>, Result<(), RunError>) {
-    let (trigger, draining) = Shutdown::new();
+    let (no_more_requests, receiving) = Shutdown::new();
+    let (no_more_messages, sending) = Shutdown::new();
     let receive = async {
-        let ended = ingress.run(draining.clone()).await;
-        trigger.drain();
+        let ended = ingress.run(receiving).await;
+        no_more_messages.drain();
         ended
     };
     let send = async {
-        let ended = dispatcher.run(draining.clone()).await;
-        trigger.drain();
+        let ended = dispatcher.run(sending).await;
+        no_more_requests.drain();
         ended
     };
-    let mut both = pin!(async { tokio::join!(receive, send) });
+    let drain = async {
+        shutdown.started().await;
+        no_more_requests.drain();
+        tokio::time::sleep(HEAD_START).await;
+        no_more_messages.drain();
+        std::future::pending().await
+    };
     tokio::select! {
-        ended = &mut both => ended,
-        () = shutdown.started() => {
-            trigger.drain();
-            both.await
-        }
+        ended = async { tokio::join!(receive, send) } => ended,
+        never = drain => never,
     }
 }

@@ -41,12 +41,14 @@ impl Codec {
 
     /// `text` for a provider: GSM-7 where that is enough, else UCS-2, unless `settings` has a
     /// `coding` or a `charset`. An empty `charset` sends none, for a Kannel without iconv. A charset
-    /// that cannot hold the text gives way to the default.
+    /// that cannot hold the text gives way to the default, and so does the coding 0, in which Kannel
+    /// would send a question mark for each character that GSM-7 lacks.
     pub fn encode(self, text: &str, settings: &Settings) -> Encoded {
         let Self::Kannel = self;
         let settings = settings.expose();
         let automatic = if Alphabet::of(text) == Alphabet::Gsm7 { 0 } else { 2 };
-        let coding = settings.get("coding").and_then(serde_json::Value::as_u64).unwrap_or(automatic);
+        let coding = settings.get("coding").and_then(serde_json::Value::as_u64).filter(|coding| *coding != 0);
+        let coding = coding.unwrap_or(automatic);
         let default = if coding == 2 { "UTF-16BE" } else { "UTF-8" };
         let wanted = settings.get("charset").and_then(serde_json::Value::as_str);
         let in_charset = |name: &str| Charset::named(name).and_then(|charset| charset.encode(text));
@@ -174,6 +176,10 @@ mod tests {
             ("П", json!({"charset": "ascii", "coding": 2}), b"\x04\x1f", 2, Some("UTF-16BE")),
             ("П", json!({"charset": "UTF-8"}), "П".as_bytes(), 2, Some("UTF-8")),
             ("a", json!({"coding": 2}), b"\0a", 2, Some("UTF-16BE")),
+            ("a", json!({"coding": 0}), b"a", 0, Some("UTF-8")),
+            ("П", json!({"coding": 0, "charset": "UTF-8"}), "П".as_bytes(), 2, Some("UTF-8")),
+            ("П", json!({"coding": 0, "charset": ""}), b"\x04\x1f", 2, None),
+            ("€", json!({"charset": "windows-1252"}), b"\x80", 0, Some("windows-1252")),
         ] {
             let settings: Settings = serde_json::from_value(settings).unwrap();
             let wanted = Encoded { text: bytes.to_vec(), coding, charset: charset.map(str::to_owned) };
