@@ -32,6 +32,11 @@ impl Journals {
         Ok(Self(journals))
     }
 
+    /// Whether there is none: a store that was once made always has one.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// After the store was opened: the bytes of finished writes that it cut off. A journal that is
     /// gone was no longer needed.
     pub(super) fn discarded(&self) -> u64 {

@@ -99,6 +99,10 @@ impl Store {
             return Err(Trouble::damaged("cannot be opened", &damage));
         }
         let journals = Journals::inspect(path).map_err(|error| Trouble::io("cannot be read", &error))?;
+        // fjall would begin a new one, and pass over what is written to that when it is opened next.
+        if journals.is_empty() {
+            return Err(Trouble::damaged("cannot be opened", "its journal store/*.jnl is missing"));
+        }
         let store = Self::keyspaces(path).map_err(|error| Trouble::fjall("cannot be opened", error))?;
         let discarded = journals.discarded();
         let format = store.meta.get("format").map_err(|error| Trouble::fjall("cannot be read", error))?;
