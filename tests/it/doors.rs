@@ -15,7 +15,7 @@ pub(crate) fn door(more: &str) -> String {
          [retry]\ndelays = [\"500ms\", \"500ms\"]\n\
          [doors.callbacks]\nallow = [\"127.0.0.0/8\"]\n[doors.kannel]\n\
          [[doors.kannel.users]]\nusername = \"rapidsms\"\npassword = \"{PASSWORD}\"\nbackend = \"x\"\n\
-         backends = [\"y\"]\n{more}\n"
+         backends = [\"y\"]\nsmsc = {{ \"Net.2\" = \"y\" }}\n{more}\n"
     )
 }
 
@@ -89,6 +89,7 @@ async fn sendsms_answers_as_kannel_does() {
             "DLR-URL refused: 10.0.0.1 is a private address, rejected",
         ),
         (vec![to, ("smsc", "y"), ("text", "other")], 202, "3: Queued for later delivery"),
+        (vec![to, ("smsc", "Net.2"), ("text", "named")], 202, "3: Queued for later delivery"),
         (vec![to], 202, "3: Queued for later delivery"),
     ] {
         let reply = sendsms(&ingress, &more).await;
@@ -111,7 +112,14 @@ async fn sendsms_answers_as_kannel_does() {
     let texts: Vec<_> = queued.iter().map(|message| text(&message.json())).collect();
     assert_eq!(texts, ["hi", "", "a form & é", "café"]);
     assert_eq!(queued[3].json()["context"], json!({"from": "1000"}));
-    assert_eq!(text(&tap.take("postern.outbound.y").await.json()), "other");
+    let other = tap.take_all("postern.outbound.y", 2).await;
+    let texts: Vec<_> = other.iter().map(|message| text(&message.json())).collect();
+    assert_eq!(texts, ["other", "named"]);
+    // A client of a Kannel names connections that nobody here has heard of.
+    let request = ingress.request(reqwest::Method::GET, "/cgi-bin/sendsms");
+    let query = [("username", "near"), ("password", "by"), to, ("text", "a"), ("smsc", "usb0-modem")];
+    is_accepted(&ingress.fetch(request.query(&query)).await);
+    assert_eq!(text(&tap.take("postern.outbound.x").await.json()), "a");
     // Once a dispatcher serves it, nothing waits.
     let dispatcher = Launch::dispatcher(&config).start().await;
     eventually("a message that need not wait", async || {

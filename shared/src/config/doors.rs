@@ -4,6 +4,7 @@ use super::{
     Config, Secret, Selection, cross_check::selection, networks::Networks, reader::Reader, values::Span,
 };
 use crate::message::BackendName;
+use indexmap::IndexMap;
 use serde::Deserialize;
 use std::{collections::BTreeSet, time::Duration};
 
@@ -82,6 +83,8 @@ pub struct DoorUser {
     pub backend: BackendName,
     /// Where else it may send, by Kannel's `smsc`. Absent: nowhere.
     pub backends: Option<Selection>,
+    /// Kannel: what the client's `smsc` means, by its own names.
+    pub smsc: Option<IndexMap<String, BackendName>>,
     /// The addresses that it may come from. Absent: any.
     pub allow: Option<Networks>,
     /// Vumi: the only conversation in the path that is this user's. Absent: any. One user name may
@@ -90,8 +93,19 @@ pub struct DoorUser {
 }
 
 impl DoorUser {
-    /// Whether it may send through `backend`.
-    pub fn may_use(&self, backend: &BackendName) -> bool {
+    /// Where a message goes whose client names `smsc`: what the user's table says, else the backend
+    /// of that name if it is one of the user's. Any other name is `backend` for a user with neither
+    /// `smsc` nor `backends`, as Kannel sends by any connection what names one that it does not
+    /// have; who has either has said what there is, and gets `None`.
+    pub fn route(&self, smsc: Option<&str>) -> Option<BackendName> {
+        let Some(smsc) = smsc else { return Some(self.backend.clone()) };
+        let listed = self.smsc.as_ref().and_then(|table| table.get(smsc));
+        let named = || smsc.parse().ok().filter(|name| self.may_name(name));
+        let otherwise = || (self.smsc.is_none() && self.backends.is_none()).then(|| self.backend.clone());
+        listed.cloned().or_else(named).or_else(otherwise)
+    }
+
+    fn may_name(&self, backend: &BackendName) -> bool {
         *backend == self.backend || self.backends.as_ref().is_some_and(|more| more.contains(backend))
     }
 }
@@ -115,9 +129,17 @@ pub(super) fn check(doors: &DoorsSection, reader: &mut Reader<'_>) {
     if let Some(door) = &doors.kannel {
         path(&door.path, "doors.kannel.path", reader);
         users(&door.users, "doors.kannel", reader);
-        for (index, _) in door.users.iter().enumerate().filter(|(_, user)| user.conversation.is_some()) {
-            let key = format!("doors.kannel.users[{index}].conversation");
-            reader.problem(key, "only users of doors.vumi have conversations");
+        for (index, user) in door.users.iter().enumerate() {
+            let key = format!("doors.kannel.users[{index}]");
+            if user.conversation.is_some() {
+                reader.problem(format!("{key}.conversation"), "only users of doors.vumi have conversations");
+            }
+            if user.smsc.as_ref().is_some_and(|table| table.contains_key("")) {
+                reader.problem(
+                    format!("{key}.smsc"),
+                    "a name is empty: that is what a client names who names none",
+                );
+            }
         }
     }
     if let Some(door) = &doors.vumi {
@@ -128,6 +150,10 @@ pub(super) fn check(doors: &DoorsSection, reader: &mut Reader<'_>) {
             if user.conversation.is_some() && without {
                 let key = format!("doors.vumi.users[{index}].conversation");
                 reader.problem(key, format!("doors.vumi.path has no {CONVERSATION} to find it in"));
+            }
+            if user.smsc.is_some() {
+                let key = format!("doors.vumi.users[{index}].smsc");
+                reader.problem(key, "only clients of doors.kannel name an smsc");
             }
             if user.username.contains(':') {
                 let key = format!("doors.vumi.users[{index}].username");
@@ -179,155 +205,30 @@ pub(super) fn across(config: &Config, reader: &mut Reader<'_>) {
     let vumi = config.doors.vumi.iter().map(|door| ("doors.vumi", &door.users));
     for (door, users) in kannel.chain(vumi) {
         for (index, user) in users.iter().enumerate() {
-            let key = format!("{door}.users[{index}].backend");
+            let key = format!("{door}.users[{index}]");
             if let Some(more) = &user.backends {
-                selection(config, more, &format!("{key}s"), reader);
+                selection(config, more, &format!("{key}.backends"), reader);
             }
-            match config.backends.get(&user.backend) {
-                None => {
-                    let known: Vec<_> = config.backends.keys().map(BackendName::as_str).collect();
-                    let known = known.join(", ");
-                    reader
-                        .problem(key, format!("unknown backend `{}`; configured are: {known}", user.backend));
-                }
-                Some(backend) if !backend.definition.sends() => {
-                    let why = format!("the backend {} only receives: it has no send table", user.backend);
-                    reader.problem(key, why);
-                }
-                Some(_) => {}
+            sends(config, &user.backend, format!("{key}.backend"), reader);
+            for (name, backend) in user.smsc.iter().flatten() {
+                sends(config, backend, format!("{key}.smsc.{name}"), reader);
             }
         }
+    }
+}
+
+fn sends(config: &Config, name: &BackendName, key: String, reader: &mut Reader<'_>) {
+    match config.backends.get(name) {
+        None => {
+            let known: Vec<_> = config.backends.keys().map(BackendName::as_str).collect();
+            reader.problem(key, format!("unknown backend `{name}`; configured are: {}", known.join(", ")));
+        }
+        Some(backend) if !backend.definition.sends() => {
+            reader.problem(key, format!("the backend {name} only receives: it has no send table"));
+        }
+        Some(_) => {}
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use crate::config::{Catalogue, Config};
-
-    /// The problems of `doors` beside two backends, of which `deaf` only receives.
-    fn problems(doors: &str) -> Vec<String> {
-        let text = format!("[backends.x]\ntype = \"console\"\n[backends.deaf]\ntype = \"http\"\n{doors}\n");
-        match Config::parse("test", Some(&text), [], &Catalogue::builtin()) {
-            Ok(_) => Vec::new(),
-            Err(invalid) => invalid.problems.iter().map(ToString::to_string).collect(),
-        }
-    }
-
-    const USER: &str = "username = \"u\"\npassword = \"hush\"\nbackend = \"x\"\n";
-
-    #[test]
-    fn doors_that_can_be_opened_are_taken() {
-        for doors in [
-            String::new(),
-            format!("[doors.kannel]\n[[doors.kannel.users]]\n{USER}"),
-            format!(
-                "[doors.kannel]\npath = \"/sms\"\n[[doors.kannel.users]]\n{USER}backends = [\"*\"]\nallow = [\"10.0.0.0/8\"]"
-            ),
-            format!(
-                "[[doors.vumi.users]]\n{USER}conversation = \"a\"\n[[doors.vumi.users]]\n{USER}conversation = \"b\""
-            ),
-            format!("[doors.vumi]\npath = \"/v1x/send\"\n[[doors.vumi.users]]\n{USER}"),
-            "[doors.callbacks]\nallow = [\"127.0.0.1\", \"fd00::/8\"]".to_owned(),
-        ] {
-            assert_eq!(problems(&doors), [""; 0], "{doors}");
-        }
-    }
-
-    #[test]
-    fn every_mistake_is_named() {
-        for (doors, expected) in [
-            ("[doors.kannnel]", "line 5: doors.kannnel: unknown key; allowed here: callbacks, kannel, vumi"),
-            ("[doors.kannel]", "line 5: doors.kannel.users: is missing: at least one [[doors.kannel.users]]"),
-            (
-                "[doors.kannel]\nport = 1\n[[doors.kannel.users]]\nUSER",
-                "line 6: doors.kannel.port: unknown key; allowed here: path or users",
-            ),
-            (
-                "[[doors.kannel.users]]\nname = \"u\"\nUSER",
-                "line 6: doors.kannel.users[0].name: unknown key; allowed here: username, password,",
-            ),
-            (
-                "[[doors.kannel.users]]\nusername = \"u\"\nbackend = \"x\"",
-                "line 5: doors.kannel.users[0].password: is missing",
-            ),
-            (
-                "[[doors.kannel.users]]\nusername = \"u\"\npassword = \"\"\nbackend = \"x\"",
-                "line 7: doors.kannel.users[0].password: the secret is empty",
-            ),
-            (
-                "[[doors.kannel.users]]\nUSER[[doors.kannel.users]]\nUSER",
-                "line 10: doors.kannel.users[1].username: is another user's too",
-            ),
-            (
-                "[[doors.kannel.users]]\nUSERallow = [\"10.0.0.1/8\"]",
-                "line 9: doors.kannel.users[0].allow[0]: has bits beyond its mask",
-            ),
-            (
-                "[[doors.kannel.users]]\nUSERallow = [\"here\"]",
-                "line 9: doors.kannel.users[0].allow[0]: must be an address such as",
-            ),
-            (
-                "[[doors.kannel.users]]\nUSERallow = []",
-                "line 9: doors.kannel.users[0].allow: would let nobody in",
-            ),
-            (
-                "[[doors.kannel.users]]\nUSERbackends = [\"z\"]",
-                "line 9: doors.kannel.users[0].backends: unknown backend `z`; configured are: deaf, x",
-            ),
-            (
-                "[[doors.kannel.users]]\nusername = \"u\"\npassword = \"p\"\nbackend = \"z\"",
-                "line 8: doors.kannel.users[0].backend: unknown backend `z`",
-            ),
-            (
-                "[[doors.kannel.users]]\nusername = \"u\"\npassword = \"p\"\nbackend = \"deaf\"",
-                "line 8: doors.kannel.users[0].backend: the backend deaf only receives",
-            ),
-            (
-                "[[doors.kannel.users]]\nUSERconversation = \"c\"",
-                "line 9: doors.kannel.users[0].conversation: only users of doors.vumi have conversations",
-            ),
-            (
-                "[doors.kannel]\npath = \"sendsms\"\n[[doors.kannel.users]]\nUSER",
-                "line 6: doors.kannel.path: must be a path such as",
-            ),
-            (
-                "[doors.kannel]\npath = \"/{x}\"\n[[doors.kannel.users]]\nUSER",
-                "line 6: doors.kannel.path: must be a path such as",
-            ),
-            (
-                "[doors.kannel]\npath = \"/backends/x\"\n[[doors.kannel.users]]\nUSER",
-                "line 6: doors.kannel.path: /backends is Postern's own",
-            ),
-            (
-                "[doors.vumi]\npath = \"/v1/messages\"\n[[doors.vumi.users]]\nUSER",
-                "line 6: doors.vumi.path: /v1 is Postern's own",
-            ),
-            (
-                "[doors.vumi]\npath = \"/m\"\n[[doors.vumi.users]]\nUSERconversation = \"c\"",
-                "line 11: doors.vumi.users[0].conversation: doors.vumi.path has no {conversation}",
-            ),
-            (
-                "[[doors.vumi.users]]\nusername = \"a:b\"\npassword = \"p\"\nbackend = \"x\"",
-                "line 6: doors.vumi.users[0].username: must have no colon",
-            ),
-            (
-                "[doors.vumi]\npath = \"/cgi-bin/sendsms\"\n[[doors.vumi.users]]\nUSER[[doors.kannel.users]]\nUSER",
-                "line 6: doors.vumi.path: is the path of doors.kannel, too",
-            ),
-            ("[doors.callbacks]\nallow = \"127.0.0.1\"", "line 6: doors.callbacks.allow: must be a list"),
-            (
-                "[doors.callbacks]\ntimeout = \"11m\"",
-                "line 6: doors.callbacks.timeout: must be longer than 0 and at most 10m",
-            ),
-            ("[doors.callbacks]\nconcurrency = 0", "line 6: doors.callbacks.concurrency: must be 1 to 2000"),
-        ] {
-            let doors = doors.replace("USER", USER);
-            let found = problems(&doors);
-            assert!(
-                found.iter().any(|problem| problem.starts_with(expected)),
-                "{doors}\n{expected}\n{found:?}"
-            );
-            assert!(!found.iter().any(|problem| problem.contains("hush")), "{found:?}");
-        }
-    }
-}
+mod tests;

@@ -32,7 +32,13 @@ INSTALLED_BACKENDS = {
     "kannel": {
         "ENGINE": "rapidsms.backends.kannel.KannelBackend",
         "sendsms_url": GATEWAY + "/cgi-bin/sendsms",
-        "sendsms_params": {"username": "rapidsms", "password": "hush-hush", "from": "2000"},
+        # As RapidSMS's documentation has them.
+        "sendsms_params": {
+            "smsc": "usb0-modem",
+            "from": "2000",
+            "username": "rapidsms",
+            "password": "hush-hush",
+        },
         "charset": "UTF-8",
         "delivery_report_url": OWN,
     },

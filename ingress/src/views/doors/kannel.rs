@@ -6,7 +6,7 @@
 //! | 202 `3: Queued for later delivery` | it is stored, and nobody serves the backend now, or the broker is away |
 //! | 400 with Kannel's words | something in it is wrong: see `sendsms` |
 //! | 403 `Authorization failed for sendsms` | no such user, a wrong password, another address than the user's |
-//! | 403 `Not routable. Do not try again.` | `smsc` names no backend of the user's |
+//! | 403 `Not routable. Do not try again.` | `smsc` leads nowhere: see [`DoorUser::route`] |
 //! | 503 `Temporal failure, try again later.` | it could not be stored |
 
 use super::{
@@ -32,7 +32,7 @@ use postern_shared::{
     backend::BackendConfig,
     callback::{CONTEXT_KEY, Callback},
     config::DoorUser,
-    message::{BackendName, MAX_CONTEXT_BYTES, MessageId},
+    message::{MAX_CONTEXT_BYTES, MessageId},
 };
 
 /// An answer: its status and Kannel's words.
@@ -128,13 +128,9 @@ fn parameters<'a>(
     }
 }
 
-/// The backend that `smsc` names, else the user's first; `None` where it is not one of the user's.
+/// The backend that a message goes to whose client names `smsc`.
 fn route<'g>(gateway: &'g Gateway, user: &DoorUser, smsc: Option<&str>) -> Option<&'g BackendConfig> {
-    let name = match smsc {
-        None => user.backend.clone(),
-        Some(smsc) => smsc.parse::<BackendName>().ok().filter(|name| user.may_use(name))?,
-    };
-    gateway.config.backends.get(&name).filter(|backend| backend.definition.sends())
+    gateway.config.backends.get(&user.route(smsc)?).filter(|backend| backend.definition.sends())
 }
 
 fn submission(gateway: &Gateway, user: &DoorUser, id: MessageId, sms: Sendsms) -> Result<Submission, Answer> {

@@ -6,7 +6,7 @@
 //! | `username` (`user`), `password` (`pass`) | who it is |
 //! | `to` | the recipients, separated by blanks; each once |
 //! | `text`, `charset`, `coding` | the text, decoded as charset and coding say; absent: an empty one |
-//! | `smsc` | another backend of the user's |
+//! | `smsc` | another backend of the user's, or a name that the user has for one |
 //! | `validity` | minutes, after which it is not sent any more |
 //! | `priority` | 0: the lane `bulk`; 1 to 3, and none: `normal` |
 //! | `dlr-url` (`dlrurl`), `dlr-mask` (`dlrmask`) | the delivery callback |
@@ -124,7 +124,7 @@ pub(super) struct Sendsms {
     pub(super) context: Context,
     pub(super) priority: Lane,
     pub(super) expires_at: Option<Timestamp>,
-    /// Another backend than the user's first.
+    /// Which way the client wants it to go.
     pub(super) smsc: Option<String>,
     /// Where to call, and of what.
     pub(super) callback: Option<(String, u8)>,
