@@ -10,42 +10,61 @@ const PREFIX: &str = "POSTERN__";
 /// Sets the keys that `variables` name, and returns the paths of those keys.
 ///
 /// A name's parts are matched without regard to case, `-` and `_` alike, against the keys that are
-/// there; a part that matches none makes a new key in lower case. A value is read as TOML where it
-/// is (`8`, `true`, `["a"]`), and is text otherwise.
+/// there; a part that matches none makes a new key in lower case. In a list a part is a place,
+/// counted from 0; the place behind the last makes a new entry. A value is read as TOML where it is
+/// (`8`, `true`, `["a"]`), and is text otherwise.
 pub(super) fn apply(
     tree: &mut Map<String, Value>,
     variables: impl IntoIterator<Item = (String, String)>,
 ) -> BTreeSet<String> {
-    let mut set = BTreeSet::new();
-    let mut variables: Vec<_> = variables.into_iter().collect();
-    variables.sort();
-    for (name, text) in variables {
-        if let Some(name) = name.strip_prefix(PREFIX) {
-            let parts: Vec<&str> = name.split("__").filter(|part| !part.is_empty()).collect();
-            if let Some((last, parents)) = parts.split_last() {
-                set.extend(put(tree, parents, last, read(&text)));
-            }
-        }
+    let variables: Vec<_> = variables.into_iter().collect();
+    let ours = variables.iter().filter_map(|(name, text)| {
+        let parts: Vec<&str> =
+            name.strip_prefix(PREFIX)?.split("__").filter(|part| !part.is_empty()).collect();
+        (!parts.is_empty()).then_some((parts, text))
+    });
+    let mut ours: Vec<_> = ours.collect();
+    // The tenth entry of a list comes behind its second.
+    ours.sort_by_cached_key(|(parts, _)| {
+        parts.iter().map(|part| (part.parse::<usize>().ok(), (*part).to_owned())).collect::<Vec<_>>()
+    });
+    let mut root = Value::Object(std::mem::take(tree));
+    let set =
+        ours.into_iter().map(|(parts, text)| put(&mut root, String::new(), &parts, read(text))).collect();
+    if let Value::Object(root) = root {
+        *tree = root;
     }
     set
 }
 
-fn put(tree: &mut Map<String, Value>, parents: &[&str], last: &str, value: Value) -> Option<String> {
-    let mut path = String::new();
-    let mut table = tree;
-    for part in parents {
-        let key = existing(table, part);
-        path = join(&path, &key);
-        let below = table.entry(key).or_insert_with(|| Value::Object(Map::new()));
-        if !below.is_object() {
-            *below = Value::Object(Map::new());
-        }
-        table = below.as_object_mut()?;
+fn put(at: &mut Value, path: String, parts: &[&str], value: Value) -> String {
+    let Some((part, rest)) = parts.split_first() else {
+        *at = value;
+        return path;
+    };
+    if at.is_null() && *part == "0" {
+        *at = Value::Array(Vec::new());
     }
-    let key = existing(table, last);
-    path = join(&path, &key);
-    table.insert(key, value);
-    Some(path)
+    if let Value::Array(list) = at
+        && let Ok(index) = part.parse::<usize>()
+        && index <= list.len()
+    {
+        if index == list.len() {
+            list.push(Value::Null);
+        }
+        return put(&mut list[index], format!("{path}[{index}]"), rest, value);
+    }
+    if !at.is_object() {
+        *at = Value::Object(Map::new());
+    }
+    match at {
+        Value::Object(table) => {
+            let key = existing(table, part);
+            let path = join(&path, &key);
+            put(table.entry(key).or_insert(Value::Null), path, rest, value)
+        }
+        _ => path,
+    }
 }
 
 fn existing(table: &Map<String, Value>, part: &str) -> String {
@@ -89,5 +108,25 @@ mod tests {
             })
         );
         assert!(set.contains("backends.my-one.send.headers.X-Id") && set.len() == 4);
+    }
+
+    #[test]
+    fn a_place_in_a_list_is_a_part_of_the_name() {
+        let mut tree = Document::parse("[[api.keys]]\nname = \"a\"\nkey = \"x\"\n").unwrap().tree;
+        let entries = (1..12).map(|n| (format!("POSTERN__API__KEYS__{n}__NAME"), format!("n{n}")));
+        let more = [
+            ("POSTERN__API__KEYS__0__KEY", "y"),
+            ("POSTERN__DOORS__KANNEL__USERS__0__USERNAME", "u"),
+            ("POSTERN__DOORS__KANNEL__USERS__0__ALLOW__0", "10.0.0.0/8"),
+        ];
+        let set = apply(&mut tree, entries.chain(more.map(|(k, v)| (k.to_owned(), v.to_owned()))));
+        let mut keys = vec![json!({"name": "a", "key": "y"})];
+        keys.extend((1..12).map(|n| json!({"name": format!("n{n}")})));
+        let users = json!([{"username": "u", "allow": ["10.0.0.0/8"]}]);
+        assert_eq!(
+            Value::Object(tree),
+            json!({"api": {"keys": keys}, "doors": {"kannel": {"users": users}}})
+        );
+        assert!(set.contains("api.keys[0].key") && set.contains("doors.kannel.users[0].allow[0]"), "{set:?}");
     }
 }
