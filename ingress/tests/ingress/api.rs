@@ -248,6 +248,7 @@ async fn the_description_is_served_and_names_every_status_that_was_seen_here() {
         ("/paths/~1v1~1backends/get", &["200", "401"]),
         ("/paths/~1backends~1{name}/post", &["2XX", "400", "404", "405", "408", "413", "415", "503"]),
         ("/paths/~1backends~1{name}/get", &["2XX", "400", "404", "405", "503"]),
+        ("/paths/~1backends~1{name}~1status/post", &["2XX", "400", "404", "405", "408", "413", "415", "503"]),
     ] {
         let responses = document.pointer(pointer).unwrap()["responses"].as_object().unwrap();
         assert_eq!(responses.keys().map(String::as_str).collect::<Vec<_>>(), statuses, "{pointer}");
