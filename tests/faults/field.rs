@@ -30,6 +30,8 @@ const CONCURRENCY: usize = 4;
 /// What docs/guarantees.md says may be in a dispatcher's hands: twice `concurrency` for each backend
 /// and lane. Here these are the backend's two lanes, and the inbound messages to the webhook.
 pub(crate) const IN_HAND: usize = 3 * 2 * CONCURRENCY;
+/// And of the application `echo`, which takes 128 at a time.
+pub(crate) const ECHOED: usize = 2 * 128;
 /// What docs/guarantees.md says the spool may double: 128 for each queue, of which there are three.
 pub(crate) const FORWARDED: usize = 3 * 128;
 const DELAY: Duration = Duration::from_secs(1);

@@ -1,7 +1,7 @@
 //! A disk without room, to the last byte: a small tmpfs.
 
 use crate::{
-    field::{FORWARDED, Field, IN_HAND},
+    field::{ECHOED, FORWARDED, Field, IN_HAND},
     load::UNDER_WAY,
     table::{Allowance, Row},
 };
@@ -32,7 +32,7 @@ pub(crate) async fn full_under_embedded(name: &'static str, times: usize) -> Row
         }
         field.recovers().await;
     }
-    field.settle(name, Allowance { doubled: IN_HAND, repeated: UNDER_WAY }).await
+    field.settle(name, Allowance { doubled: IN_HAND + ECHOED, repeated: UNDER_WAY }).await
 }
 
 pub(crate) async fn full_under_spool(name: &'static str, times: usize) -> Row {

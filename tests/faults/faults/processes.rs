@@ -1,7 +1,7 @@
 //! Postern's own processes: killed, or told to end.
 
 use crate::{
-    field::{Field, IN_HAND},
+    field::{ECHOED, Field, IN_HAND},
     load::UNDER_WAY,
     table::{Allowance, Row},
 };
@@ -51,7 +51,7 @@ async fn one_process_killed(name: &'static str, mut field: Field, times: usize) 
         field.recovers().await;
         field.spool_empties().await;
     }
-    field.settle(name, Allowance { doubled: IN_HAND, ..UNANSWERED }).await
+    field.settle(name, Allowance { doubled: IN_HAND + ECHOED, ..UNANSWERED }).await
 }
 
 pub(crate) async fn gateway_killed(name: &'static str, times: usize) -> Row {
