@@ -1,7 +1,7 @@
 //! Ways in for the clients of other gateways.
 
 use postern_tests::{
-    Answer, Launch, Message, Program, Provider, Rabbit, Reply, assert_silent, eventually, free_port,
+    Answer, Launch, Message, Pair, Program, Provider, Rabbit, Reply, assert_silent, eventually, free_port,
 };
 use serde_json::{Value, json};
 
@@ -147,6 +147,45 @@ async fn what_cannot_be_stored_is_a_temporal_failure() {
     let reply = sendsms(&ingress, &[("to", NUMBER), ("text", "x")]).await;
     assert_eq!((reply.status, reply.text.as_str()), (503, "Temporal failure, try again later."));
     assert!(reply.header("retry-after").is_some());
+}
+
+/// As RapidSMS broadcasts: all recipients in one request, one of them mistyped years ago.
+#[tokio::test]
+async fn bad_numbers_of_a_broadcast_are_reported_and_the_others_are_sent() {
+    let (provider, client) = (Provider::obliging().await, Provider::obliging().await);
+    let pair = Pair::start(&(door("") + &both(&provider))).await;
+    let dlr = client.url("/dlr?type=%d&to=%p&reply=%A");
+    let to = ("to", "+15550001 alice +15550002 07o0 alice");
+    is_accepted(&sendsms(&pair.ingress, &[to, ("text", "x"), ("dlr-mask", "31"), ("dlr-url", &dlr)]).await);
+    let mut sent: Vec<_> = Vec::new();
+    for _ in 0..2 {
+        sent.push(value(&provider.take().await.form(), "to"));
+    }
+    sent.sort();
+    assert_eq!(sent, ["+15550001", "+15550002"]);
+    let mut reports =
+        pair.tap.take_all("postern.reports", 2).await.iter().map(Message::json).collect::<Vec<_>>();
+    reports.sort_by_key(|report| report["attempt"].as_u64());
+    let [left_out, attempt] = &reports[..] else { panic!("{reports:?}") };
+    let failed = |number: &str| {
+        json!({"identity": number, "state": "failed", "reason": {"class": "permanent",
+        "code": "invalid_number", "detail": "no number: digits, + and - are taken"}})
+    };
+    assert_eq!(left_out["recipients"], json!([failed("alice"), failed("07o0")]));
+    assert_eq!((&left_out["attempt"], &left_out["message_id"]), (&json!(0), &attempt["message_id"]));
+    let mut called: Vec<_> = Vec::new();
+    for call in client.wait_for(4).await {
+        let query = call.query();
+        called.push([value(&query, "type"), value(&query, "to"), value(&query, "reply")].join(" "));
+    }
+    called.sort();
+    let bad = ["16 07o0 NACK/invalid_number", "16 alice NACK/invalid_number"];
+    assert_eq!(called, [&bad[..], &["8 +15550001 ACK/", "8 +15550002 ACK/"]].concat());
+    let none = sendsms(&pair.ingress, &[("to", "alice bob"), ("text", "x")]).await;
+    let words = "Number(s) has/have been denied by white- and/or black-lists.";
+    assert_eq!((none.status, none.text.as_str()), (400, words));
+    pair.tap.depth_becomes("postern.reports", 0).await;
+    pair.assert_silent(&["+15550001", "alice", "07o0", PASSWORD]);
 }
 
 #[tokio::test]

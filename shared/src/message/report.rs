@@ -14,7 +14,8 @@ pub struct Report {
     pub message_id: MessageId,
     /// The backend that it was sent through.
     pub backend: BackendName,
-    /// Which attempt, from 1; 0 in a delivery report, which is about none.
+    /// Which attempt, from 1; 0 in a report that is about none: a delivery report, or one about
+    /// recipients that a door left out.
     pub attempt: u32,
     /// When it became known. UTC.
     pub at: Timestamp,

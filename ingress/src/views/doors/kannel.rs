@@ -30,9 +30,13 @@ use encoding_rs::UTF_8;
 use jiff::Timestamp;
 use postern_shared::{
     backend::BackendConfig,
-    callback::{CONTEXT_KEY, Callback},
+    broker::{Address, Envelope, header::TRACEPARENT},
+    callback::{CONTEXT_KEY, Callback, Event},
     config::DoorUser,
-    message::{MAX_CONTEXT_BYTES, MessageId},
+    error::Failure,
+    message::{
+        BackendName, Identity, MAX_CONTEXT_BYTES, MessageId, Notice, Reason, Recipient, Report, State,
+    },
 };
 
 /// An answer: its status and Kannel's words.
@@ -91,8 +95,12 @@ async fn take(
     let too_long = |_| (StatusCode::BAD_REQUEST, "Message too long, rejected".to_owned());
     backend.definition.text.prepare(&sms.text, 0).map_err(too_long)?;
     let id = MessageId::new();
-    let submission = submission(gateway, user, id, sms)?;
-    if !queue(gateway, id, backend, submission, trace).await {
+    let refused = sms.refused.clone();
+    let (submission, callback) = submission(gateway, user, id, sms)?;
+    let also = left_out(&backend.name, id, refused, callback);
+    let also =
+        also.into_iter().map(|(address, envelope)| (address, envelope.with(TRACEPARENT, trace.as_str())));
+    if !queue(gateway, id, backend, submission, also.collect(), trace).await {
         return Err((StatusCode::SERVICE_UNAVAILABLE, "Temporal failure, try again later.".to_owned()));
     }
     seen.message = Some(id);
@@ -133,9 +141,18 @@ fn route<'g>(gateway: &'g Gateway, user: &DoorUser, smsc: Option<&str>) -> Optio
     gateway.config.backends.get(&user.route(smsc)?).filter(|backend| backend.definition.sends())
 }
 
-fn submission(gateway: &Gateway, user: &DoorUser, id: MessageId, sms: Sendsms) -> Result<Submission, Answer> {
+/// What the client wants told, and the token that it is sealed in.
+type Wish = (Callback, String);
+
+fn submission(
+    gateway: &Gateway,
+    user: &DoorUser,
+    id: MessageId,
+    sms: Sendsms,
+) -> Result<(Submission, Option<Wish>), Answer> {
     let Sendsms { identities, text, mut context, priority, expires_at, callback, values, .. } = sms;
     let too_much = || (StatusCode::BAD_REQUEST, "Fields too long, rejected".to_owned());
+    let mut wish = None;
     if let Some((url, mask)) = callback {
         let to = Some(&identities[..]).filter(|all| all.len() == 1).map(|all| all[0].clone());
         let callback = Callback { message_id: id, user: user.username.clone(), url, mask, to, values };
@@ -143,10 +160,55 @@ fn submission(gateway: &Gateway, user: &DoorUser, id: MessageId, sms: Sendsms) -
         if gateway.doors.keys.open(&token).is_none() {
             return Err(too_much());
         }
-        context.insert(CONTEXT_KEY.to_owned(), token.into());
+        context.insert(CONTEXT_KEY.to_owned(), token.clone().into());
+        wish = Some((callback, token));
     }
     if serde_json::to_vec(&context).map_or(usize::MAX, |json| json.len()) > MAX_CONTEXT_BYTES {
         return Err(too_much());
     }
-    Ok(Submission { identities, text, context, priority, expires_at })
+    Ok((Submission { identities, text, context, priority, expires_at }, wish))
+}
+
+/// What is told of the recipients that are no numbers, and left out: a report that they failed, and
+/// an event to the client who wants to know.
+fn left_out(
+    backend: &BackendName,
+    id: MessageId,
+    refused: Vec<Identity>,
+    wish: Option<Wish>,
+) -> Vec<(Address, Envelope)> {
+    if refused.is_empty() {
+        return Vec::new();
+    }
+    let now = Timestamp::now();
+    let at = Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now);
+    let failure = Failure::permanent("invalid_number", "no number: digits, + and - are taken");
+    let mut told = Vec::new();
+    if let Some((_, token)) = wish.filter(|(callback, _)| callback.wants(Event::Refused)) {
+        told.extend(refused.iter().map(|identity| {
+            let notice = Notice {
+                message_id: id,
+                backend: backend.clone(),
+                callback: token.clone(),
+                event: Event::Refused.bit(),
+                identity: Some(identity.clone()),
+                external_id: None,
+                reply: format!("NACK/{}", failure.code),
+                at,
+            };
+            (Address::Callbacks(backend.clone()), Envelope::from(&notice))
+        }));
+    }
+    let recipient = |identity| Recipient {
+        identity: Some(identity),
+        state: State::Failed,
+        external_id: None,
+        external_ids: Vec::new(),
+        segments: None,
+        reason: Some(Reason::from(&failure)),
+    };
+    let recipients = refused.into_iter().map(recipient).collect();
+    let report = Report { message_id: id, backend: backend.clone(), attempt: 0, at, recipients };
+    told.push((Address::Reports(backend.clone()), Envelope::from(&report)));
+    told
 }

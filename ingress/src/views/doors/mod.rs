@@ -67,14 +67,16 @@ fn answer(status: StatusCode, allow: &'static str) -> HttpResponseBuilder {
     answer
 }
 
-/// Queues a client's message; `false` where it is not stored.
+/// Queues a client's message, and what is `also` to be told of it; `false` where it is not stored.
 async fn queue(
     gateway: &Gateway,
     id: MessageId,
     backend: &BackendConfig,
     submission: Submission,
+    also: Vec<(Address, Envelope)>,
     trace: &TraceContext,
 ) -> bool {
-    let messages: Vec<(Address, Envelope)> = submission.messages(id, backend, Timestamp::now(), trace);
+    let mut messages: Vec<(Address, Envelope)> = submission.messages(id, backend, Timestamp::now(), trace);
+    messages.extend(also);
     gateway.publisher.publish(messages).await.is_ok()
 }

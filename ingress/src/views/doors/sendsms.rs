@@ -14,8 +14,8 @@
 //! | `udh`, `deferred`, and `coding=1` with bytes that are no text | refused: what would arrive as something else, or at another time, is better not taken |
 //! | any other | ignored |
 //!
-//! A recipient that is no number makes the whole request wrong. Kannel leaves it out and accepts the
-//! rest, without telling.
+//! A recipient that is no number is left out, as Kannel does; but it is told, in a report of its own.
+//! Where none is a number, the request is wrong.
 
 use crate::forms::Request;
 use actix_web::http::header::HeaderMap;
@@ -120,6 +120,8 @@ impl<'a> Said<'a> {
 #[derive(Debug, PartialEq)]
 pub(super) struct Sendsms {
     pub(super) identities: Vec<Identity>,
+    /// Recipients that are no numbers.
+    pub(super) refused: Vec<Identity>,
     pub(super) text: String,
     pub(super) context: Context,
     pub(super) priority: Lane,
@@ -137,7 +139,7 @@ pub(super) struct Sendsms {
 /// # Errors
 /// Kannel's words for what is wrong first.
 pub(super) fn read(said: &Said<'_>, reach: &Reach, now: Timestamp) -> Result<Sendsms, String> {
-    let identities = recipients(said)?;
+    let (identities, refused) = recipients(said)?;
     if !said.bytes("udh").is_empty() {
         return Err("UDH field not supported, rejected".to_owned());
     }
@@ -167,6 +169,7 @@ pub(super) fn read(said: &Said<'_>, reach: &Reach, now: Timestamp) -> Result<Sen
     }
     Ok(Sendsms {
         identities,
+        refused,
         text: text(said)?,
         context: context(said),
         priority: if said.number("priority") == Some(0) { Lane::Bulk } else { Lane::Normal },
@@ -180,27 +183,41 @@ pub(super) fn read(said: &Said<'_>, reach: &Reach, now: Timestamp) -> Result<Sen
     })
 }
 
-/// `to`: words of digits, `+` and `-`.
-fn recipients(said: &Said<'_>) -> Result<Vec<Identity>, String> {
+/// `to`: words of digits, `+` and `-`, and those that are not.
+fn recipients(said: &Said<'_>) -> Result<(Vec<Identity>, Vec<Identity>), String> {
     let Some(to) = said.0.get("to") else {
         return Err("Missing receiver number, rejected".to_owned());
     };
     if to.is_empty() {
         return Err("Empty receiver number not allowed, rejected".to_owned());
     }
-    let denied = || "Number(s) has/have been denied by white- and/or black-lists.".to_owned();
-    let mut identities: Vec<Identity> = Vec::new();
+    let (mut identities, mut refused): (Vec<Identity>, Vec<Identity>) = (Vec::new(), Vec::new());
     for word in String::from_utf8_lossy(to).split_ascii_whitespace() {
         let number = word.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'+' | b'-'));
-        let identity = word.parse().ok().filter(|_| number).ok_or_else(denied)?;
-        if !identities.contains(&identity) {
-            identities.push(identity);
+        let (identity, known) = match word.parse().ok().filter(|_| number) {
+            Some(identity) => (identity, &mut identities),
+            None => match told(word) {
+                Some(identity) => (identity, &mut refused),
+                None => continue,
+            },
+        };
+        if !known.contains(&identity) {
+            known.push(identity);
         }
-        if identities.len() > MAX_IDENTITIES {
+        if identities.len() + refused.len() > MAX_IDENTITIES {
             return Err(format!("More than {MAX_IDENTITIES} receivers, rejected"));
         }
     }
-    if identities.is_empty() { Err(denied()) } else { Ok(identities) }
+    if identities.is_empty() {
+        return Err("Number(s) has/have been denied by white- and/or black-lists.".to_owned());
+    }
+    Ok((identities, refused))
+}
+
+/// A word that is no number, as a report may hold it: its beginning, U+FFFD for what no identity holds.
+fn told(word: &str) -> Option<Identity> {
+    let fit = |c: char| if c.is_control() || c.is_whitespace() { '\u{fffd}' } else { c };
+    word.chars().take(Identity::MAX_CHARS).map(fit).collect::<String>().parse().ok()
 }
 
 fn text(said: &Said<'_>) -> Result<String, String> {

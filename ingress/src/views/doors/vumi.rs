@@ -97,7 +97,7 @@ async fn take(
     let too_long = |why| (StatusCode::BAD_REQUEST, format!("content is too long: {why}"));
     backend.definition.text.prepare(&text, 0).map_err(too_long)?;
     let submission = Submission { identities, text, context, priority: Lane::Normal, expires_at: None };
-    if !queue(gateway, id, backend, submission, trace).await {
+    if !queue(gateway, id, backend, submission, Vec::new(), trace).await {
         return Err(unavailable());
     }
     seen.message = Some(id);

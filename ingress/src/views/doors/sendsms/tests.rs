@@ -37,6 +37,24 @@ fn several_numbers_are_separated_by_blanks_and_each_is_told_once() {
 }
 
 #[test]
+fn what_is_no_number_is_left_out_and_told() {
+    let long = "x".repeat(300);
+    for (to, good, bad) in [
+        ("1555+alice", vec!["1555"], vec!["alice"]),
+        ("alice+1555+bob+alice+1555", vec!["1555"], vec!["alice", "bob"]),
+        ("1555+a%00b+%C2%A0", vec!["1555"], vec!["a\u{fffd}b", "\u{fffd}"]),
+        (&format!("1555+{long}"), vec!["1555"], vec![&long[..256]]),
+        (&format!("1555+{}", "1".repeat(300)), vec!["1555"], vec![&"1".repeat(256)]),
+    ] {
+        let sms = got(&format!("to={to}&text=x")).unwrap();
+        let refused: Vec<_> = sms.refused.iter().map(Identity::as_str).collect();
+        assert_eq!((numbers(&sms), refused), (good, bad), "{to}");
+    }
+    let many = vec!["x"; 1].join("+") + &(0..MAX_IDENTITIES).map(|n| format!("+{n}")).collect::<String>();
+    assert!(got(&format!("to={many}")).unwrap_err().starts_with("More than"));
+}
+
+#[test]
 fn a_text_is_decoded_from_its_bytes() {
     for (parameters, text) in [
         ("", ""),
@@ -65,7 +83,7 @@ fn what_is_wrong_is_said_in_kannels_words() {
         ("to=&text=x", "Empty receiver number not allowed, rejected"),
         ("to=+&text=x", denied),
         ("to=alice&text=x", denied),
-        ("to=1555+alice&text=x", denied),
+        ("to=alice+bob&text=x", denied),
         ("to=1&udh=%06%05", "UDH field not supported, rejected"),
         ("to=1&text=%FF%FE&coding=1", "Charset or body misformed, rejected"),
         ("to=1&text=%FF&charset=UTF-8", "Charset or body misformed, rejected"),
