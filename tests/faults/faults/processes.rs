@@ -3,6 +3,7 @@
 use crate::{
     field::{ECHOED, Field, IN_HAND},
     load::UNDER_WAY,
+    services::Service,
     table::{Allowance, Row},
 };
 use postern_tests::{Folder, Rabbit};
@@ -13,98 +14,88 @@ async fn shared() -> String {
 
 /// What was in flight at the ingress: senders that got no answer repeat themselves.
 const UNANSWERED: Allowance = Allowance { doubled: 0, repeated: UNDER_WAY };
+/// The same, and what its dispatcher and its echo held.
+const ONE_PROCESS: Allowance = Allowance { doubled: IN_HAND + ECHOED, ..UNANSWERED };
 
-pub(crate) async fn ingress_killed(name: &'static str, times: usize) -> Row {
-    let mut field = Field::pair(&shared().await, "").await;
+/// How a process is ended.
+#[derive(Clone, Copy)]
+enum End {
+    /// `kill -9`
+    Kill,
+    /// SIGTERM, and its drain.
+    Drain,
+}
+
+impl End {
+    async fn strike(self, service: &mut Service) {
+        match self {
+            Self::Kill => service.kill(),
+            Self::Drain => service.drain().await,
+        }
+    }
+}
+
+/// Ends what accepts, the ingress or the one process, and starts it again.
+async fn front(name: &'static str, mut field: Field, times: usize, end: End, allowed: Allowance) -> Row {
     for _ in 0..times {
         field.strike().await;
-        field.front.kill();
+        end.strike(&mut field.front).await;
         field.calm();
         field.goes_unanswered(UNDER_WAY).await;
         field.front.restart().await;
         field.recovers().await;
         field.spool_empties().await;
     }
-    field.settle(name, UNANSWERED).await
+    field.settle(name, allowed).await
 }
 
-pub(crate) async fn dispatcher_killed(name: &'static str, times: usize) -> Row {
+/// Ends the dispatcher, while the ingress accepts, and starts it again.
+async fn back(name: &'static str, times: usize, end: End, allowed: Allowance) -> Row {
     let mut field = Field::pair(&shared().await, "").await;
     for _ in 0..times {
         field.strike().await;
-        field.dispatcher().kill();
+        end.strike(field.dispatcher()).await;
         field.calm();
         field.accepts_meanwhile().await;
         field.dispatcher().restart().await;
         field.recovers().await;
     }
-    field.settle(name, Allowance { doubled: IN_HAND, repeated: 0 }).await
+    field.settle(name, allowed).await
 }
 
-async fn one_process_killed(name: &'static str, mut field: Field, times: usize) -> Row {
-    for _ in 0..times {
-        field.strike().await;
-        field.front.kill();
-        field.calm();
-        field.goes_unanswered(UNDER_WAY).await;
-        field.front.restart().await;
-        field.recovers().await;
-        field.spool_empties().await;
-    }
-    field.settle(name, Allowance { doubled: IN_HAND + ECHOED, ..UNANSWERED }).await
+pub(crate) async fn ingress_killed(name: &'static str, times: usize) -> Row {
+    let field = Field::pair(&shared().await, "").await;
+    front(name, field, times, End::Kill, UNANSWERED).await
+}
+
+pub(crate) async fn dispatcher_killed(name: &'static str, times: usize) -> Row {
+    back(name, times, End::Kill, Allowance { doubled: IN_HAND, repeated: 0 }).await
 }
 
 pub(crate) async fn gateway_killed(name: &'static str, times: usize) -> Row {
     let field = Field::gateway(&shared().await, "").await;
-    one_process_killed(name, field, times).await
+    front(name, field, times, End::Kill, ONE_PROCESS).await
 }
 
 pub(crate) async fn embedded_killed(name: &'static str, times: usize) -> Row {
     let folder = Folder::new();
     let field = Field::gateway(&embedded(&folder), "").await;
-    one_process_killed(name, field, times).await
+    front(name, field, times, End::Kill, ONE_PROCESS).await
 }
 
 pub(crate) async fn ingress_drained(name: &'static str, times: usize) -> Row {
-    let mut field = Field::pair(&shared().await, "").await;
-    for _ in 0..times {
-        field.strike().await;
-        field.front.drain().await;
-        field.calm();
-        field.goes_unanswered(UNDER_WAY).await;
-        field.front.restart().await;
-        field.recovers().await;
-        field.spool_empties().await;
-    }
-    field.settle(name, Allowance::default()).await
+    let field = Field::pair(&shared().await, "").await;
+    front(name, field, times, End::Drain, Allowance::default()).await
 }
 
 pub(crate) async fn dispatcher_drained(name: &'static str, times: usize) -> Row {
-    let mut field = Field::pair(&shared().await, "").await;
-    for _ in 0..times {
-        field.strike().await;
-        field.dispatcher().drain().await;
-        field.calm();
-        field.accepts_meanwhile().await;
-        field.dispatcher().restart().await;
-        field.recovers().await;
-    }
-    field.settle(name, Allowance::default()).await
+    back(name, times, End::Drain, Allowance::default()).await
 }
 
 pub(crate) async fn embedded_drained(name: &'static str, times: usize) -> Row {
     let folder = Folder::new();
-    let mut field = Field::gateway(&embedded(&folder), "").await;
-    for _ in 0..times {
-        field.strike().await;
-        field.front.drain().await;
-        field.calm();
-        field.goes_unanswered(UNDER_WAY).await;
-        field.front.restart().await;
-        field.recovers().await;
-        field.spool_empties().await;
-    }
-    field.settle(name, Allowance::default()).await
+    let field = Field::gateway(&embedded(&folder), "").await;
+    front(name, field, times, End::Drain, Allowance::default()).await
 }
 
 fn embedded(folder: &Folder) -> String {
