@@ -86,6 +86,7 @@ async fn a_service_started_before_its_broker_waits_for_it() {
     let config = backend("http://127.0.0.1:9/").replace("URL", &vhost.url());
     rabbit.stop().await;
     let ingress = Launch::ingress(&config).spawn();
+    ingress.log().wait_for("\"started\"").await;
     readiness_becomes(&ingress, 503).await;
     let form = [("identity", "+1555"), ("text", "early")];
     assert_eq!(ingress.post_form("/backends/x", &form).await.status, 503);

@@ -254,6 +254,7 @@ async fn a_folder_that_cannot_be_made_stops_the_start_only_where_it_was_asked_fo
     let ingress = default.spawn();
     ready(&ingress, 503, "broker not connected").await;
     ingress.log().wait_for("no spool").await;
+    ingress.log().wait_for("\"started\"").await;
     let refused = receive(&ingress, "nowhere").await;
     assert_eq!((refused.status, refused.header("retry-after").is_some()), (503, true));
 }
