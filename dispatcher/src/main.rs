@@ -11,6 +11,9 @@ use std::{net::SocketAddr, process::ExitCode};
 
 const ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8082);
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Takes outbound messages from RabbitMQ and sends them through their backends.
 #[derive(Debug, Parser)]
 #[command(name = "postern-dispatcher", version)]

@@ -10,6 +10,9 @@ use std::{net::SocketAddr, process::ExitCode, sync::Arc};
 
 const ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8081);
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Takes messages from providers and applications over HTTP and publishes them to RabbitMQ.
 #[derive(Debug, Parser)]
 #[command(name = "postern-ingress", version)]

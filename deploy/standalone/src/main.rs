@@ -3,6 +3,9 @@
 use postern::Gateway;
 use std::process::ExitCode;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     Gateway::new().main()
 }

@@ -64,6 +64,9 @@ impl Bench {
     }
 }
 
+/// Makes a floor publish as Postern does: not straight into the queue, but to a topic exchange.
+pub(crate) const BY_TOPIC: &[&str] = &["--by-topic"];
+
 /// A virtual host, and a view of its queues.
 #[derive(Debug)]
 pub(crate) struct Room {
@@ -82,15 +85,17 @@ impl Room {
 
     /// The bare handler, and where it listens.
     pub(crate) async fn bare_handler(&self) -> Result<(Floor, String)> {
-        self.bare_handler_of("postern-bench").await
+        self.bare_handler_of("postern-bench", &[]).await
     }
 
-    pub(crate) async fn bare_handler_of(&self, program: &str) -> Result<(Floor, String)> {
+    /// The bare handler of that program, with further arguments.
+    pub(crate) async fn bare_handler_of(&self, program: &str, further: &[&str]) -> Result<(Floor, String)> {
         let mut tries = 0;
         loop {
             let port = free_port();
-            let arguments = ["floor-accept", "--amqp", &self.vhost.url(), "--port", &port.to_string()];
-            match Floor::start(program, &arguments).await {
+            let (url, number) = (self.vhost.url(), port.to_string());
+            let arguments = ["floor-accept", "--amqp", &url, "--port", &number];
+            match Floor::start(program, &[&arguments, further].concat()).await {
                 Ok(floor) => return Ok((floor, format!("http://127.0.0.1:{port}"))),
                 // Another process may have taken the port meanwhile.
                 Err(_) if tries < 3 => tries += 1,
@@ -101,19 +106,21 @@ impl Room {
 
     /// The bare loop.
     pub(crate) async fn bare_loop(&self, provider: &str, concurrency: usize) -> Result<Floor> {
-        self.bare_loop_of("postern-bench", provider, concurrency).await
+        self.bare_loop_of("postern-bench", provider, concurrency, &[]).await
     }
 
+    /// The bare loop of that program, with further arguments.
     pub(crate) async fn bare_loop_of(
         &self,
         program: &str,
         provider: &str,
         concurrency: usize,
+        further: &[&str],
     ) -> Result<Floor> {
         let concurrency = concurrency.to_string();
         let url = self.vhost.url();
         let arguments = ["floor-send", "--amqp", &url, "--provider", provider, "--concurrency", &concurrency];
-        Floor::start(program, &arguments).await
+        Floor::start(program, &[&arguments, further].concat()).await
     }
 }
 

@@ -20,17 +20,15 @@ use super::{
 use async_trait::async_trait;
 use endpoint::Endpoint;
 use properties::Outgoing;
-use publisher::Batch;
+use publisher::Unpublished;
 use shared::Shared;
 use std::{sync::Arc, time::Duration};
 use subscriber::Subscriber;
 use tokio::{
-    sync::{mpsc, oneshot, watch},
+    sync::{oneshot, watch},
     time::{Instant, timeout, timeout_at},
 };
 
-/// How many batches may wait for the publishing channel before their callers wait themselves.
-const BATCHES: usize = 1024;
 /// How long closing may take.
 const PARTING: Duration = Duration::from_secs(5);
 
@@ -38,7 +36,6 @@ const PARTING: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct RabbitBroker {
     shared: Arc<Shared>,
-    batches: mpsc::Sender<Batch>,
 }
 
 impl RabbitBroker {
@@ -49,10 +46,9 @@ impl RabbitBroker {
     /// [`BrokerError::Url`].
     pub fn connect(url: &str, options: Options) -> Result<Self, BrokerError> {
         let shared = Arc::new(Shared::new(Endpoint::new(url)?, options));
-        let (batches, queued) = mpsc::channel(BATCHES);
         tokio::spawn(supervisor::keep_consuming(Arc::clone(&shared)));
-        tokio::spawn(supervisor::keep_publishing(Arc::clone(&shared), queued));
-        Ok(Self { shared, batches })
+        tokio::spawn(supervisor::keep_publishing(Arc::clone(&shared)));
+        Ok(Self { shared })
     }
 
     fn is_declared(&self, queue: &QueueName) -> bool {
@@ -66,26 +62,26 @@ impl Broker for RabbitBroker {
     async fn publish(&self, messages: Vec<(Address, Envelope)>) -> Result<(), BrokerError> {
         let limit = self.shared.options.publish_timeout;
         let deadline = Instant::now() + limit;
-        self.shared.usable(&self.shared.publishing, deadline).await?;
-        let messages: Vec<_> = messages
+        let mut messages: Vec<_> = messages
             .into_iter()
             .map(|(address, envelope)| Outgoing::new(address, envelope))
             .collect::<Result<_, _>>()?;
         if messages.is_empty() {
             return Ok(());
         }
-        let (reply, answer) = oneshot::channel();
         let published = async {
-            // Fails only where the task has ended, and then drops `reply`.
-            let _ = self.batches.send(Batch { messages, deadline, reply }).await;
-            answer.await
+            loop {
+                let publisher = self.shared.publisher(deadline).await?;
+                match publisher.publish(&self.shared, &mut messages).await {
+                    Ok(outcome) => return outcome,
+                    Err(Unpublished::Because(error)) => return Err(error),
+                    Err(Unpublished::Replaced) => {}
+                }
+            }
         };
         match timeout_at(deadline, published).await {
-            Ok(Ok(outcome)) => outcome,
-            Ok(Err(_)) if self.shared.is_closing() => Err(BrokerError::Closed),
-            Ok(Err(_)) => {
-                Err(BrokerError::Unavailable(format!("the connection to {} was lost", self.shared.endpoint)))
-            }
+            Ok(Err(BrokerError::Unavailable(_))) if self.shared.is_closing() => Err(BrokerError::Closed),
+            Ok(outcome) => outcome,
             Err(_) => Err(BrokerError::TimedOut(limit)),
         }
     }

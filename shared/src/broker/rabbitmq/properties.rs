@@ -1,6 +1,6 @@
 //! An [`Envelope`] as AMQP 0-9-1 carries it, and back.
 
-use crate::broker::{Address, BrokerError, Envelope, HeaderValue, Headers};
+use crate::broker::{Address, BrokerError, Envelope, HeaderValue, Headers, header::TRACEPARENT};
 use bytes::Bytes;
 use lapin::{
     BasicProperties,
@@ -14,9 +14,15 @@ const PERSISTENT: u8 = 2;
 /// broker answers a larger one by closing the channel, with everything in flight on it.
 const MAX_BODY: usize = 16 * 1024 * 1024;
 
-/// The most bytes in the names and values of all headers. They must fit into one frame, 128 KiB by
-/// default, together with what encloses them.
-const MAX_HEADERS: usize = 64 * 1024;
+/// The most bytes that all headers of a message may take in AMQP's encoding. They must fit into one
+/// frame, [`FRAME`], together with what encloses them.
+const MAX_HEADERS: usize = 16 * 1024;
+/// So many bytes of an application's own headers are carried on to retries and dead letters: what
+/// cannot be published again would never end. Beyond, headers are left out.
+const MAX_FOREIGN: usize = 12 * 1024;
+/// The largest frame, in bytes, on the connection that publishes. lapin holds room for 32 of them,
+/// twice; with the 128 KiB that brokers offer, that would be 8 MiB of memory.
+pub(super) const FRAME: u32 = 20 * 1024;
 
 /// Headers that RabbitMQ adds when it delivers again or dead-letters. They tell of the broker's
 /// ways, not of the message, and would grow with each retry.
@@ -97,14 +103,11 @@ fn table(headers: Headers) -> Result<FieldTable, BrokerError> {
     let mut table = FieldTable::default();
     let mut bytes = 0;
     for (name, value) in headers {
-        let (value, length) = match value {
-            HeaderValue::Integer(number) => (AMQPValue::LongLongInt(number), 8),
-            HeaderValue::Text(text) => {
-                let length = text.len();
-                (AMQPValue::LongString(text.into_bytes().into()), length)
-            }
+        bytes += weight(&name, &value);
+        let value = match value {
+            HeaderValue::Integer(number) => AMQPValue::LongLongInt(number),
+            HeaderValue::Text(text) => AMQPValue::LongString(text.into_bytes().into()),
         };
-        bytes += name.len() + length;
         table.insert(short("header's name", name)?, value);
     }
     if bytes > MAX_HEADERS {
@@ -115,10 +118,32 @@ fn table(headers: Headers) -> Result<FieldTable, BrokerError> {
     Ok(table)
 }
 
+/// The bytes of a header in AMQP's encoding.
+fn weight(name: &str, value: &HeaderValue) -> usize {
+    let value = match value {
+        HeaderValue::Integer(_) => 8,
+        HeaderValue::Text(text) => 4 + text.len(),
+    };
+    1 + name.len() + 1 + value
+}
+
 fn headers(table: &FieldTable) -> Headers {
     let kept = |name: &str| !OF_THE_BROKER.iter().any(|prefix| name.starts_with(prefix));
     let known = table.inner().iter().filter(|(name, _)| kept(name.as_str()));
-    known.filter_map(|(name, value)| Some((name.as_str().to_owned(), header(value)?))).collect()
+    let mut headers: Headers =
+        known.filter_map(|(name, value)| Some((name.as_str().to_owned(), header(value)?))).collect();
+    let mut room = MAX_FOREIGN;
+    headers.retain(|name, value| {
+        let weight = if own(name) { 0 } else { weight(name, value) };
+        let fits = weight <= room;
+        room -= if fits { weight } else { 0 };
+        fits
+    });
+    headers
+}
+
+fn own(name: &str) -> bool {
+    name == TRACEPARENT || name.starts_with("x-postern-")
 }
 
 fn header(value: &AMQPValue) -> Option<HeaderValue> {
@@ -180,6 +205,28 @@ mod tests {
         assert_eq!((returned(&properties), returned(&BasicProperties::default())), (3, 0));
         let read = envelope(&properties, Vec::new());
         assert_eq!(read.headers, Headers::from([("small".to_owned(), HeaderValue::Integer(255))]));
+    }
+
+    /// A message that was taken can be published again, whatever its application put around it.
+    #[test]
+    fn headers_beyond_their_room_are_left_out_and_ours_never() {
+        let mut table = FieldTable::default();
+        let long = |bytes: usize| AMQPValue::LongString(vec![b'7'; bytes].into());
+        for (name, value) in
+            [("a", long(8000)), ("b", long(8000)), ("c", long(10)), ("traceparent", long(55))]
+        {
+            table.insert(name.into(), value);
+        }
+        for n in 0..2000 {
+            table.insert(format!("d{n}").into(), AMQPValue::Boolean(true));
+            table.insert(format!("e{n}").into(), AMQPValue::ShortShortInt(1));
+        }
+        table.insert("x-postern-reason".into(), long(500));
+        let read = envelope(&BasicProperties::default().with_headers(table), Vec::new());
+        let names: Vec<_> = read.headers.keys().filter(|name| !name.starts_with('e')).collect();
+        assert_eq!(names, ["a", "c", "traceparent", "x-postern-reason"]);
+        assert!(read.headers.len() > 100, "{}", read.headers.len());
+        Outgoing::new(address(), read).unwrap();
     }
 
     #[test]

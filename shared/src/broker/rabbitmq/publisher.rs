@@ -1,6 +1,7 @@
 //! Publishes on one channel and awaits the confirms of many messages at a time.
 //!
-//! One task owns the channel: several that publish on one lapin channel get each other's confirms.
+//! Whoever has a message publishes it, on whatever thread: no task stands in between, which would
+//! be two more turns of the scheduler for each message.
 
 use super::{
     endpoint::{ACCESS_REFUSED, PRECONDITION_FAILED, code},
@@ -8,21 +9,25 @@ use super::{
     shared::{Shared, Side},
 };
 use crate::broker::BrokerError;
-use futures_util::{FutureExt, StreamExt, future::maybe_done, stream::FuturesUnordered};
+use futures_util::{FutureExt, future::maybe_done};
 use lapin::{Channel, Confirmation, Error, ErrorKind, PublisherConfirm, options::BasicPublishOptions};
 use std::{
     mem::take,
-    pin::{Pin, pin},
-    task::Poll,
+    pin::pin,
+    sync::{
+        Mutex, OnceLock, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll},
     time::Duration,
 };
 use tokio::{
-    sync::{mpsc, oneshot},
-    time::{Instant, MissedTickBehavior, interval, timeout, timeout_at},
+    sync::{Notify, Semaphore, watch},
+    time::{Instant, MissedTickBehavior, interval, timeout},
 };
 
 /// How many messages may await their confirms at a time. Beyond, the channel gains nothing.
-const IN_FLIGHT: usize = 1024;
+const IN_FLIGHT: u32 = 1024;
 /// How many confirms may be given up before the channel is replaced. lapin keeps a record of each
 /// until its confirm arrives, which, from a queue without a majority, may be never.
 const GIVEN_UP: usize = 4096;
@@ -32,172 +37,183 @@ const GIVEN_UP: usize = 4096;
 const REFUSING: Duration = Duration::from_secs(2);
 /// The same where queues have a limit: then it is the likelier reason.
 const FULL: Duration = Duration::from_secs(30);
-/// How long such a channel waits for the confirms under way.
+/// How long the confirms under way on a channel that is to be replaced are awaited. Where it has
+/// failed, lapin fails them at once, and each caller learns why.
 const SETTLING: Duration = Duration::from_secs(1);
 /// How long confirms are awaited when the broker is closed.
 const PARTING: Duration = Duration::from_secs(2);
 /// How often the channel is looked at while nothing happens.
 const GLANCE: Duration = Duration::from_millis(500);
 
-/// Messages that one caller publishes together.
+/// A channel with confirms.
 #[derive(Debug)]
-pub(super) struct Batch {
-    pub(super) messages: Vec<Outgoing>,
-    /// When the caller gives up.
-    pub(super) deadline: Instant,
-    /// Dropped unanswered where the connection is lost.
-    pub(super) reply: oneshot::Sender<Result<(), BrokerError>>,
-}
-
-/// What has become of a batch.
-#[derive(Debug)]
-struct Landed {
-    messages: usize,
-    given_up: usize,
-    refused: bool,
-}
-
-/// The owner of a channel.
-pub(super) struct Publisher<'a> {
-    shared: &'a Shared,
-    channel: &'a Channel,
-    flying: FuturesUnordered<Pin<Box<dyn Future<Output = Landed> + Send + 'a>>>,
-    in_flight: usize,
-    given_up: usize,
+pub(super) struct Publisher {
+    channel: Channel,
+    /// Held while messages are numbered and queued. lapin does that in two steps: between them
+    /// another thread's message would get the number, and either the other's confirm.
+    turn: Mutex<()>,
+    room: Semaphore,
+    given_up: AtomicUsize,
     /// When the broker first refused a message.
-    refused: Option<Instant>,
+    refused: OnceLock<Instant>,
+    /// That the channel may have failed.
+    failing: Notify,
+    /// Ends whatever still awaits its confirm.
+    over: watch::Sender<bool>,
 }
 
-impl<'a> Publisher<'a> {
-    pub(super) fn new(shared: &'a Shared, channel: &'a Channel) -> Self {
-        Self { shared, channel, flying: FuturesUnordered::new(), in_flight: 0, given_up: 0, refused: None }
+/// Why nothing was said to the broker.
+#[derive(Debug)]
+pub(super) enum Unpublished {
+    /// The channel is being replaced: another has to be asked.
+    Replaced,
+    /// Another reason.
+    Because(BrokerError),
+}
+
+/// Counts the confirms that nobody will wait for any more.
+struct Awaited<'a> {
+    publisher: &'a Publisher,
+    confirms: usize,
+}
+
+impl Drop for Awaited<'_> {
+    fn drop(&mut self) {
+        self.publisher.given_up.fetch_add(self.confirms, Ordering::Relaxed);
+    }
+}
+
+impl Publisher {
+    pub(super) fn new(channel: Channel) -> Self {
+        Self {
+            channel,
+            turn: Mutex::new(()),
+            room: Semaphore::new(IN_FLIGHT as usize),
+            given_up: AtomicUsize::new(0),
+            refused: OnceLock::new(),
+            failing: Notify::new(),
+            over: watch::Sender::new(false),
+        }
     }
 
-    /// Publishes until the channel fails (`false`) or the broker is to be closed (`true`).
-    pub(super) async fn run(mut self, batches: &mut mpsc::Receiver<Batch>) -> bool {
-        let shared = self.shared;
+    /// Publishes `messages`, at once and whole, before any other; `Ok` when the broker has
+    /// confirmed each. The first error, if any.
+    ///
+    /// Dropped half-way, the messages are on their way and nobody learns what becomes of them.
+    pub(super) async fn publish(
+        &self,
+        shared: &Shared,
+        messages: &mut [Outgoing],
+    ) -> Result<Result<(), BrokerError>, Unpublished> {
+        let places = u32::try_from(messages.len()).unwrap_or(IN_FLIGHT).min(IN_FLIGHT);
+        let Ok(_places) = self.room.acquire_many(places).await else { return Err(Unpublished::Replaced) };
+        if let Side::Blocked(why) = &*shared.publishing.borrow() {
+            return Err(Unpublished::Because(BrokerError::Blocked(why.clone())));
+        }
+        let mut awaited = Awaited { publisher: self, confirms: messages.len() };
+        let mut over = self.over.subscribe();
+        let outcome = tokio::select! {
+            biased;
+            outcome = self.all_of(shared, messages, &mut awaited.confirms) => outcome,
+            _ = over.wait_for(|over| *over) => {
+                Err(BrokerError::Unavailable(format!("the connection to {} was lost", shared.endpoint)))
+            }
+        };
+        match &outcome {
+            Ok(()) => {}
+            Err(BrokerError::Full(_) | BrokerError::Rejected(_)) => {
+                self.refused.get_or_init(Instant::now);
+            }
+            Err(_) => self.failing.notify_one(),
+        }
+        Ok(outcome)
+    }
+
+    /// Publishes `messages` with the first poll, and counts the confirms that are still to come.
+    async fn all_of(
+        &self,
+        shared: &Shared,
+        messages: &mut [Outgoing],
+        awaited: &mut usize,
+    ) -> Result<(), BrokerError> {
+        if let [one] = messages {
+            let mut flight = pin!(maybe_done(publish(shared, &self.channel, one)));
+            self.launch(&mut [flight.as_mut()]).await;
+            flight.as_mut().await;
+            *awaited = 0;
+            return flight.take_output().unwrap_or(Ok(()));
+        }
+        let mut flights: Vec<_> = messages
+            .iter_mut()
+            .map(|one| Box::pin(maybe_done(publish(shared, &self.channel, one))))
+            .collect();
+        self.launch(&mut flights).await;
+        let mut outcome = Ok(());
+        for mut flight in flights {
+            flight.as_mut().await;
+            *awaited -= 1;
+            outcome = outcome.and(flight.as_mut().take_output().unwrap_or(Ok(())));
+        }
+        outcome
+    }
+
+    /// Polls each of `flights` once. lapin numbers a message and queues it with the first poll;
+    /// whatever is first polled in some order is published in that order, without waiting for the
+    /// socket.
+    async fn launch<F: Future + Unpin>(&self, flights: &mut [F]) {
+        let poll = |context: &mut Context<'_>| {
+            let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+            for flight in &mut *flights {
+                let _ = flight.poll_unpin(context);
+            }
+            Poll::Ready(())
+        };
+        std::future::poll_fn(poll).await;
+    }
+
+    /// Watches over the channel until it is to be replaced (`false`) or the broker is to be closed
+    /// (`true`).
+    pub(super) async fn attend(&self, shared: &Shared) -> bool {
         let mut closed = pin!(shared.closed());
         let mut glances = interval(GLANCE);
         glances.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        while self.channel.status().connected() && self.given_up < GIVEN_UP {
-            let refusing = self.refusing();
-            if refusing.is_some_and(|late| late > SETTLING || self.in_flight == 0) {
-                break;
-            }
+        while self.channel.status().connected()
+            && self.given_up.load(Ordering::Relaxed) < GIVEN_UP
+            && !self.is_refusing(shared)
+        {
             tokio::select! {
-                () = &mut closed => {
-                    let _ = timeout(PARTING, async { while self.flying.next().await.is_some() {} }).await;
-                    return true;
-                }
-                Some(landed) = self.flying.next() => {
-                    self.count(&landed);
-                    while let Some(Some(landed)) = self.flying.next().now_or_never() {
-                        self.count(&landed);
-                    }
-                }
-                Some(batch) = batches.recv(), if self.in_flight < IN_FLIGHT && refusing.is_none() => {
-                    self.launch(batch).await;
-                    while self.in_flight < IN_FLIGHT && let Ok(batch) = batches.try_recv() {
-                        self.launch(batch).await;
-                    }
-                }
+                () = &mut closed => return true,
+                () = self.failing.notified() => {}
                 _ = glances.tick() => {}
             }
         }
-        // Where the channel failed, lapin fails what was in flight, and each caller learns why.
-        let _ = timeout(GLANCE, async { while self.flying.next().await.is_some() {} }).await;
         false
     }
 
-    /// For how long the channel should have been replaced, since it refuses messages.
-    fn refusing(&self) -> Option<Duration> {
-        let bearable = if self.shared.options.topology.max_messages.is_some() { FULL } else { REFUSING };
-        self.refused.and_then(|since| since.elapsed().checked_sub(bearable))
+    /// Whether the broker has refused messages on it for too long.
+    fn is_refusing(&self, shared: &Shared) -> bool {
+        let bearable = if shared.options.topology.max_messages.is_some() { FULL } else { REFUSING };
+        self.refused.get().is_some_and(|since| since.elapsed() > bearable)
     }
 
-    fn count(&mut self, landed: &Landed) {
-        if landed.refused {
-            self.refused.get_or_insert_with(Instant::now);
-        }
-        self.in_flight -= landed.messages;
-        self.given_up += landed.given_up;
+    /// Takes no more messages, and waits a while for the confirms under way. `parting`: since the
+    /// broker is to be closed.
+    pub(super) async fn retire(&self, parting: bool) {
+        let patience = if parting { PARTING } else { SETTLING };
+        let _ = timeout(patience, self.room.acquire_many(IN_FLIGHT)).await;
+        self.end();
     }
 
-    /// Hands a batch to the channel, at once and whole, before any other.
-    async fn launch(&mut self, batch: Batch) {
-        if batch.reply.is_closed() {
-            return;
-        }
-        let blocked = match &*self.shared.publishing.borrow() {
-            Side::Blocked(why) => Some(why.clone()),
-            _ => None,
-        };
-        if let Some(why) = blocked {
-            let _ = batch.reply.send(Err(BrokerError::Blocked(why)));
-            return;
-        }
-        let messages = batch.messages.len();
-        let mut flight: Pin<Box<dyn Future<Output = Landed> + Send + 'a>> =
-            Box::pin(fly(self.shared, self.channel, batch));
-        self.in_flight += messages;
-        match once(&mut flight).await {
-            Poll::Ready(landed) => self.count(&landed),
-            Poll::Pending => self.flying.push(flight),
-        }
+    /// Ends whatever is under way.
+    pub(super) fn end(&self) {
+        self.room.close();
+        self.over.send_replace(true);
     }
-}
 
-/// Polls `future` once. lapin numbers a message and queues it with the first poll; whatever is
-/// first polled in some order is published in that order, without waiting for the socket.
-async fn once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
-    std::future::poll_fn(|cx| Poll::Ready(future.poll_unpin(cx))).await
-}
-
-/// Publishes a batch, all of it with the first poll, and answers it.
-async fn fly(shared: &Shared, channel: &Channel, batch: Batch) -> Landed {
-    let Batch { mut messages, deadline, mut reply } = batch;
-    let mut confirmed = 0;
-    let outcome = {
-        let mut all = pin!(all_of(shared, channel, &mut messages, &mut confirmed));
-        tokio::select! {
-            biased;
-            outcome = &mut all => outcome,
-            // The caller's own timer has run out, or the caller has gone before it.
-            () = reply.closed() => {
-                let late = BrokerError::TimedOut(shared.options.publish_timeout);
-                timeout_at(deadline, all).await.unwrap_or(Err(late))
-            }
-        }
-    };
-    let refused = matches!(outcome, Err(BrokerError::Full(_) | BrokerError::Rejected(_)));
-    let _ = reply.send(outcome);
-    Landed { messages: messages.len(), given_up: messages.len() - confirmed, refused }
-}
-
-/// Publishes `messages` with the first poll, and counts their confirms. The first error, if any.
-async fn all_of(
-    shared: &Shared,
-    channel: &Channel,
-    messages: &mut [Outgoing],
-    confirmed: &mut usize,
-) -> Result<(), BrokerError> {
-    if let [one] = messages {
-        let outcome = publish(shared, channel, one).await;
-        *confirmed = 1;
-        return outcome;
+    /// Its channel.
+    pub(super) fn channel(&self) -> &Channel {
+        &self.channel
     }
-    let mut flights: Vec<_> =
-        messages.iter_mut().map(|one| Box::pin(maybe_done(publish(shared, channel, one)))).collect();
-    for flight in &mut flights {
-        let _ = once(flight).await;
-    }
-    let mut outcome = Ok(());
-    for mut flight in flights {
-        flight.as_mut().await;
-        *confirmed += 1;
-        outcome = outcome.and(flight.as_mut().take_output().unwrap_or(Ok(())));
-    }
-    outcome
 }
 
 /// Publishes `message`, of which only its body and its address are left.

@@ -18,7 +18,7 @@ use lapin::{
     types::FieldTable,
 };
 use std::{collections::VecDeque, sync::Arc, time::Duration};
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::Instant};
 use tracing::{debug, warn};
 
 /// How many bits of a [`Settlement`]'s tag are the broker's; the others tell the channels apart.
@@ -27,6 +27,9 @@ const TAG_BITS: u32 = 48;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The most settlements that are looked at together.
 const TOGETHER: usize = 1024;
+/// How long an ack may wait for its neighbours: a quorum queue writes each into its log, and one for
+/// many costs it as much as one for one. It waits only while the broker has enough to deliver.
+const GATHER: Duration = Duration::from_millis(1);
 
 /// The task behind a [`Consumer`](crate::broker::Consumer).
 pub(super) struct Subscriber {
@@ -53,6 +56,8 @@ struct Session {
     channel: Channel,
     stream: lapin::Consumer,
     window: Window,
+    /// What the caller decided, and the broker was not yet told.
+    decided: Vec<(u64, Verdict)>,
     /// Delivered to us, but not yet to the caller, who still holds deliveries of earlier channels.
     waiting: VecDeque<Delivery>,
 }
@@ -104,12 +109,14 @@ impl Subscriber {
     async fn serve(&mut self, mut session: Session) -> bool {
         let shared = Arc::clone(&self.shared);
         let mut closed = std::pin::pin!(shared.closed());
+        let mut gathered = std::pin::pin!(tokio::time::sleep(Duration::ZERO));
         let mut batch = Vec::new();
         loop {
             tokio::select! {
                 biased;
                 _told = &mut self.feed.stopped, if !self.stopping => {
                     self.stopping = true;
+                    session.settle();
                     session.cancel().await;
                 }
                 () = &mut closed => {
@@ -117,7 +124,13 @@ impl Subscriber {
                     close_channel(&session.channel).await;
                     return false;
                 }
-                _ = self.feed.settlements.recv_many(&mut batch, TOGETHER) => self.settle(&mut session, &mut batch),
+                () = &mut gathered, if !session.decided.is_empty() => session.settle(),
+                _ = self.feed.settlements.recv_many(&mut batch, TOGETHER) => {
+                    if session.decided.is_empty() {
+                        gathered.as_mut().reset(Instant::now() + GATHER);
+                    }
+                    self.hear(&mut session, &mut batch);
+                }
                 delivery = session.stream.next(), if !self.stopping => match delivery {
                     Some(Ok(delivery)) => session.take(delivery),
                     // A deleted queue, a cancelled consumer, a closed channel, a lost connection.
@@ -151,12 +164,17 @@ impl Subscriber {
         }
     }
 
-    /// Tells the broker what the caller decided.
-    fn settle(&mut self, session: &mut Session, batch: &mut Vec<Settlement>) {
+    /// Takes note of what the caller decided, and tells the broker unless that can wait.
+    fn hear(&mut self, session: &mut Session, batch: &mut Vec<Settlement>) {
         self.held -= batch.len();
         let own = |tag: u64| tag >> TAG_BITS == u64::from(self.epoch);
         let verdicts = batch.drain(..).filter(|settlement| own(settlement.tag));
-        session.settle(verdicts.map(|s| (s.tag & ((1 << TAG_BITS) - 1), s.verdict)).collect());
+        session.decided.extend(verdicts.map(|s| (s.tag & ((1 << TAG_BITS) - 1), s.verdict)));
+        let enough = session.decided.len() * 4 >= usize::from(self.prefetch);
+        if enough || self.stopping || session.decided.iter().any(|(_, verdict)| *verdict == Verdict::Release)
+        {
+            session.settle();
+        }
     }
 
     /// The same for all that was decided up to now.
@@ -164,7 +182,8 @@ impl Subscriber {
         while let Ok(settlement) = self.feed.settlements.try_recv() {
             batch.push(settlement);
         }
-        self.settle(session, batch);
+        self.hear(session, batch);
+        session.settle();
     }
 }
 
@@ -174,8 +193,9 @@ impl Session {
         self.waiting.push_back(delivery);
     }
 
-    fn settle(&mut self, verdicts: Vec<(u64, Verdict)>) {
-        for notice in self.window.settle(verdicts) {
+    /// Tells the broker what was decided.
+    fn settle(&mut self) {
+        for notice in self.window.settle(std::mem::take(&mut self.decided)) {
             // lapin queues a frame with the first poll. There is nothing to wait for: no answer
             // comes, and where the channel is gone the deliveries are no longer ours.
             let _ = match notice {
@@ -214,7 +234,7 @@ async fn open(shared: &Shared, queue: &QueueName, prefetch: u16) -> Session {
             match subscribe(shared, &hub, queue, prefetch).await {
                 Ok((channel, stream)) => {
                     let (window, waiting) = (Window::default(), VecDeque::new());
-                    return Session { _hub: hub, channel, stream, window, waiting };
+                    return Session { _hub: hub, channel, stream, window, decided: Vec::new(), waiting };
                 }
                 Err(error) => {
                     warn!("consuming from {queue}, trying on: {}", shared.endpoint.explain(&error));

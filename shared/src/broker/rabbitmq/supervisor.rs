@@ -6,17 +6,22 @@
 
 use super::{
     endpoint::{Link, close_channel},
-    publisher::{Batch, Publisher},
+    properties::FRAME,
+    publisher::Publisher,
     shared::{Hub, Pauses, Shared, Side, soon},
 };
+use futures_util::future::try_join_all;
 use lapin::{Channel, options::ConfirmSelectOptions};
 use std::{sync::Arc, time::Duration};
-use tokio::{sync::mpsc, time::timeout};
+use tokio::time::timeout;
 use tracing::{info, warn};
 
 /// How often the topology is declared again, in case somebody deleted a part that no consumer
 /// misses: publishes to a deleted queue end in `postern.unrouted` meanwhile.
 const REDECLARE: Duration = Duration::from_secs(60);
+/// How many channels publish. A channel is a process of the broker's, which routes one message after
+/// the other: two of them use two cores.
+const CHANNELS: usize = 2;
 /// How long consumers may take to end when the broker is closed.
 const PARTING: Duration = Duration::from_secs(2);
 
@@ -55,7 +60,7 @@ pub(super) async fn keep_consuming(shared: Arc<Shared>) {
 }
 
 async fn open_hub(shared: &Shared) -> Result<Hub, String> {
-    let link = shared.endpoint.open(shared.name("consuming").as_str()).await?;
+    let link = shared.endpoint.open(shared.name("consuming").as_str(), None).await?;
     match shared.declare(&link).await {
         Ok(()) => Ok(Hub::new(link)),
         Err(error) => {
@@ -85,8 +90,8 @@ async fn attend(shared: &Shared, hub: &Hub) -> Option<String> {
     }
 }
 
-/// Keeps the connection for publishing, and publishes what comes from `batches`.
-pub(super) async fn keep_publishing(shared: Arc<Shared>, mut batches: mpsc::Receiver<Batch>) {
+/// Keeps the connection for publishing, and its channels.
+pub(super) async fn keep_publishing(shared: Arc<Shared>) {
     let _counted = shared.lines.enter();
     let mut pauses = Pauses::new();
     while !shared.is_closing() {
@@ -95,11 +100,11 @@ pub(super) async fn keep_publishing(shared: Arc<Shared>, mut batches: mpsc::Rece
             () = shared.closed() => break,
         };
         match attempt {
-            Ok((link, channel)) => {
+            Ok((link, channels)) => {
                 pauses.succeeded();
-                shared.set(&shared.publishing, Side::Up);
-                let why = publish(&shared, &link, channel, &mut batches).await;
+                let why = publish(&shared, &link, channels).await;
                 pauses.lost();
+                shared.strike_all();
                 let Some(why) = why else {
                     link.close().await;
                     break;
@@ -108,8 +113,6 @@ pub(super) async fn keep_publishing(shared: Arc<Shared>, mut batches: mpsc::Rece
             }
             Err(why) => shared.set(&shared.publishing, Side::Down(why)),
         }
-        // Dropped, a batch answers that the connection was lost.
-        while batches.try_recv().is_ok() {}
         tokio::select! {
             () = pauses.pause() => {}
             () = shared.closed() => break,
@@ -117,9 +120,9 @@ pub(super) async fn keep_publishing(shared: Arc<Shared>, mut batches: mpsc::Rece
     }
 }
 
-/// A connection and a channel with confirms, not before the other connection has declared the
+/// A connection and channels with confirms, not before the other connection has declared the
 /// topology.
-async fn open_publishing(shared: &Shared) -> Result<(Link, Channel), String> {
+async fn open_publishing(shared: &Shared) -> Result<(Link, Vec<Channel>), String> {
     let mut consuming = shared.consuming.subscribe();
     loop {
         let side = consuming.borrow_and_update().clone();
@@ -131,11 +134,13 @@ async fn open_publishing(shared: &Shared) -> Result<(Link, Channel), String> {
         // Its sender lives in `shared`.
         let _ = consuming.changed().await;
     }
-    let link = shared.endpoint.open(shared.name("publishing").as_str()).await?;
-    match confirming(shared, &link).await {
-        Ok(channel) => Ok((link, channel)),
-        Err(error) => Err(shared.endpoint.explain(&error)),
+    let link = shared.endpoint.open(shared.name("publishing").as_str(), Some(FRAME)).await?;
+    let mut channels = Vec::new();
+    for _ in 0..CHANNELS {
+        let channel = confirming(shared, &link).await;
+        channels.push(channel.map_err(|error| shared.endpoint.explain(&error))?);
     }
+    Ok((link, channels))
 }
 
 async fn confirming(shared: &Shared, link: &Link) -> lapin::Result<Channel> {
@@ -144,32 +149,43 @@ async fn confirming(shared: &Shared, link: &Link) -> lapin::Result<Channel> {
     Ok(channel)
 }
 
-/// Publishes on one channel after another of `link`: why it was lost, or `None` when the broker is
-/// to be closed.
-async fn publish(
-    shared: &Shared,
-    link: &Link,
-    mut channel: Channel,
-    batches: &mut mpsc::Receiver<Batch>,
-) -> Option<String> {
-    let mut lost = std::pin::pin!(link.lost(&shared.endpoint, |blocked| {
+/// Keeps the channels of `link`: why it was lost, or `None` when the broker is to be closed.
+async fn publish(shared: &Shared, link: &Link, channels: Vec<Channel>) -> Option<String> {
+    let lost = link.lost(&shared.endpoint, |blocked| {
         shared.set(&shared.publishing, blocked.map_or(Side::Up, Side::Blocked));
-    }));
+    });
+    let kept = try_join_all(channels.into_iter().map(|channel| keep_channel(shared, link, channel)));
+    shared.set(&shared.publishing, Side::Up);
+    tokio::select! {
+        why = lost => Some(why),
+        kept = kept => kept.err(),
+    }
+}
+
+/// Keeps one channel after another, the first being `channel`, until the broker is to be closed.
+///
+/// # Errors
+/// Why there is no other.
+async fn keep_channel(shared: &Shared, link: &Link, mut channel: Channel) -> Result<(), String> {
     let mut pauses = Pauses::new();
     loop {
         pauses.succeeded();
-        tokio::select! {
-            why = &mut lost => return Some(why),
-            closed = Publisher::new(shared, &channel).run(batches) => if closed { return None },
+        let publisher = Arc::new(Publisher::new(channel));
+        shared.enlist(&publisher);
+        let closing = publisher.attend(shared).await;
+        shared.strike(&publisher);
+        publisher.retire(closing).await;
+        if closing {
+            return Ok(());
         }
         if let Some(why) = shared.take_denied() {
-            return Some(why);
+            return Err(why);
         }
         // The channel has failed; most likely an exchange is missing.
         pauses.lost();
         let again = async {
             pauses.pause().await;
-            close_channel(&channel).await;
+            close_channel(publisher.channel()).await;
             let hub = shared.hub.borrow().clone();
             if let Some(hub) = hub {
                 shared.restore(&hub.link).await?;
@@ -177,12 +193,8 @@ async fn publish(
             confirming(shared, link).await
         };
         channel = tokio::select! {
-            why = &mut lost => return Some(why),
-            () = shared.closed() => return None,
-            again = again => match again {
-                Ok(channel) => channel,
-                Err(error) => return Some(shared.endpoint.explain(&error)),
-            },
+            () = shared.closed() => return Ok(()),
+            again = again => again.map_err(|error| shared.endpoint.explain(&error))?,
         };
     }
 }

@@ -2,7 +2,7 @@
 //! confirm is awaited before the 200. Two fields are parsed and nothing is checked, counted or
 //! logged. One connection, and one channel for each of actix's threads.
 
-use super::{ACCEPTED, confirming, connect, declare, ends_with_its_input};
+use super::{ACCEPTED, Route, confirming, connect, ends_with_its_input};
 use actix_web::{App, HttpResponse, HttpServer, web};
 use anyhow::{Context, Result};
 use clap::Args;
@@ -22,6 +22,9 @@ pub struct Arguments {
     /// Connections to the broker; the threads share them
     #[arg(long, default_value_t = 1)]
     connections: usize,
+    /// Publish to a topic exchange that leads to the queue
+    #[arg(long)]
+    by_topic: bool,
 }
 
 #[derive(Debug, Deserialize, Serialize)]
@@ -40,27 +43,28 @@ struct Message {
     received_at: jiff::Timestamp,
 }
 
-async fn accept(form: web::Form<Form>, channel: web::Data<Channel>) -> HttpResponse {
+async fn accept(form: web::Form<Form>, channel: web::Data<Channel>, route: web::Data<Route>) -> HttpResponse {
     let message = Message {
         id: uuid::Uuid::now_v7(),
         backend: "bench",
         form: form.into_inner(),
         received_at: jiff::Timestamp::now(),
     };
-    match publish(&channel, &message).await {
+    match publish(&channel, &route, &message).await {
         Ok(()) => HttpResponse::Ok().body("OK"),
         Err(error) => HttpResponse::ServiceUnavailable().body(error.to_string()),
     }
 }
 
-async fn publish(channel: &Channel, message: &Message) -> Result<()> {
+async fn publish(channel: &Channel, route: &Route, message: &Message) -> Result<()> {
     let properties = BasicProperties::default()
         .with_delivery_mode(2)
         .with_content_type("application/json".into())
         .with_message_id(message.id.to_string().into());
     let body = serde_json::to_vec(message)?;
     let options = BasicPublishOptions::default();
-    let confirm = channel.basic_publish("".into(), ACCEPTED.into(), options, &body, properties).await?;
+    let Route { exchange, key } = route.clone();
+    let confirm = channel.basic_publish(exchange, key, options, &body, properties).await?;
     anyhow::ensure!(confirm.await?.is_ack(), "refused");
     Ok(())
 }
@@ -78,7 +82,8 @@ pub fn main(arguments: &Arguments, ending: fn()) -> Result<()> {
             connections.push(connect(&arguments.amqp).await?);
         }
         let first = connections.first().context("a connection")?;
-        declare(&first.create_channel().await?, ACCEPTED).await?;
+        let route = Route::to(&first.create_channel().await?, ACCEPTED, arguments.by_topic).await?;
+        let route = web::Data::new(route);
         let mut channels = Vec::new();
         for (_, connection) in (0..threads).zip(connections.iter().cycle()) {
             channels.push(web::Data::new(confirming(connection).await?));
@@ -86,7 +91,7 @@ pub fn main(arguments: &Arguments, ending: fn()) -> Result<()> {
         let unused = std::sync::Arc::new(Mutex::new(channels.clone().into_iter().cycle()));
         let server = HttpServer::new(move || {
             let next = unused.lock().unwrap_or_else(PoisonError::into_inner).next();
-            let app = App::new().route("/", web::post().to(accept));
+            let app = App::new().app_data(route.clone()).route("/", web::post().to(accept));
             next.into_iter().fold(app, App::app_data)
         });
         let server = server.workers(threads).tcp_nodelay(true).bind(("127.0.0.1", arguments.port))?;

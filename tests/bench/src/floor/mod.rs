@@ -5,9 +5,9 @@ pub mod send;
 
 use anyhow::Result;
 use lapin::{
-    Channel, Connection, ConnectionProperties,
-    options::{ConfirmSelectOptions, QueueDeclareOptions},
-    types::{AMQPValue, FieldTable},
+    Channel, Connection, ConnectionProperties, ExchangeKind,
+    options::{ConfirmSelectOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions},
+    types::{AMQPValue, FieldTable, ShortString},
 };
 
 /// What the bare handler publishes to.
@@ -35,6 +35,30 @@ async fn confirming(connection: &Connection) -> Result<Channel> {
     let channel = connection.create_channel().await?;
     channel.confirm_select(ConfirmSelectOptions::default()).await?;
     Ok(channel)
+}
+
+/// Where a floor publishes to reach one queue.
+#[derive(Debug, Clone)]
+struct Route {
+    exchange: ShortString,
+    key: ShortString,
+}
+
+impl Route {
+    /// The way to `queue`, which is declared: straight, by the default exchange, or as to Postern's
+    /// queues, by a topic exchange of the same name that others may bind to.
+    async fn to(channel: &Channel, queue: &str, by_topic: bool) -> Result<Self> {
+        declare(channel, queue).await?;
+        if !by_topic {
+            return Ok(Self { exchange: "".into(), key: queue.into() });
+        }
+        let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
+        let nothing = FieldTable::default();
+        channel.exchange_declare(queue.into(), ExchangeKind::Topic, durable, nothing.clone()).await?;
+        let options = QueueBindOptions::default();
+        channel.queue_bind(queue.into(), queue.into(), "#".into(), options, nothing).await?;
+        Ok(Self { exchange: queue.into(), key: "bench".into() })
+    }
 }
 
 /// A quorum queue, as Postern's are.

@@ -3,7 +3,7 @@
 //! counted or logged. So many tasks do that one message after the other; twice as many messages are
 //! prefetched. All publish on the channels given, a task always on the same.
 
-use super::{OUTBOUND, REPORTS, confirming, connect, declare, ends_with_its_input};
+use super::{OUTBOUND, REPORTS, Route, confirming, connect, declare, ends_with_its_input};
 use anyhow::{Context, Result};
 use clap::Args;
 use futures_util::StreamExt;
@@ -35,6 +35,9 @@ pub struct Arguments {
     /// Channels to publish on
     #[arg(long, default_value_t = 1)]
     channels: usize,
+    /// Publish reports to a topic exchange that leads to their queue
+    #[arg(long)]
+    by_topic: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -67,7 +70,7 @@ pub async fn main(arguments: Arguments, ending: fn()) -> Result<()> {
     let (publishing, consuming) = (connect(&arguments.amqp).await?, connect(&arguments.amqp).await?);
     let channel = consuming.create_channel().await?;
     declare(&channel, OUTBOUND).await?;
-    declare(&channel, REPORTS).await?;
+    let route = Route::to(&channel, REPORTS, arguments.by_topic).await?;
     channel.basic_qos(arguments.concurrency * 2, BasicQosOptions::default()).await?;
     let options = BasicConsumeOptions::default();
     let table = FieldTable::default();
@@ -87,12 +90,12 @@ pub async fn main(arguments: Arguments, ending: fn()) -> Result<()> {
     let mut tasks = JoinSet::new();
     for (_, reports) in (0..arguments.concurrency).zip(channels.iter().cycle()) {
         let (take, client, reports) = (take.clone(), client.clone(), reports.clone());
-        let provider = arguments.provider.clone();
+        let (provider, route) = (arguments.provider.clone(), route.clone());
         tasks.spawn(async move {
             loop {
                 let next = take.lock().await.recv().await;
                 let Some(delivery) = next else { return Ok(()) };
-                send(&client, &provider, &reports, delivery).await?;
+                send(&client, &provider, (&reports, &route), delivery).await?;
             }
         });
     }
@@ -106,7 +109,12 @@ pub async fn main(arguments: Arguments, ending: fn()) -> Result<()> {
     }
 }
 
-async fn send(client: &reqwest::Client, provider: &str, reports: &Channel, delivery: Delivery) -> Result<()> {
+async fn send(
+    client: &reqwest::Client,
+    provider: &str,
+    (reports, route): (&Channel, &Route),
+    delivery: Delivery,
+) -> Result<()> {
     let message: Message = serde_json::from_slice(&delivery.data)?;
     let to = message.identities.first().context("an identity")?;
     let answer = client.post(provider).form(&Form { to, text: &message.text }).send().await?;
@@ -119,7 +127,8 @@ async fn send(client: &reqwest::Client, provider: &str, reports: &Channel, deliv
         .with_message_id(message.id.as_str().into());
     let body = serde_json::to_vec(&report)?;
     let options = BasicPublishOptions::default();
-    let confirm = reports.basic_publish("".into(), REPORTS.into(), options, &body, properties).await?;
+    let Route { exchange, key } = route.clone();
+    let confirm = reports.basic_publish(exchange, key, options, &body, properties).await?;
     anyhow::ensure!(confirm.await?.is_ack(), "refused");
     delivery.ack(BasicAckOptions::default()).await?;
     Ok(())

@@ -47,7 +47,7 @@ pub(super) async fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
         let gateway = launch.start().await;
         let answers = posted(&form(&gateway.url(), "/backends/bench"), load).await?;
         here.push(Counted::new(&gateway.terminate().await.out, answers)?);
-        let (floor, base) = room.bare_handler_of(COUNTED).await?;
+        let (floor, base) = room.bare_handler_of(COUNTED, &[]).await?;
         let answers = posted(&form(&base, "/"), load).await?;
         there.push(Counted::new(&floor.end().await?, answers)?);
     }
@@ -74,7 +74,7 @@ async fn sent(bench: &Bench, room: &Room, table: &mut Table) -> Result<()> {
         room.queues.purge("postern.reports").await?;
         here.push(Counted::new(&gateway.terminate().await.out, messages as f64)?);
         let seen = bench.provider.expect(messages, Duration::ZERO);
-        let floor = room.bare_loop_of(COUNTED, &bench.provider.url(), 64).await?;
+        let floor = room.bare_loop_of(COUNTED, &bench.provider.url(), 64, &[]).await?;
         room.queues.fill("", OUTBOUND, messages).await?;
         seen.reach(messages).await?;
         room.queues.depth_becomes(crate::floor::REPORTS, messages).await?;

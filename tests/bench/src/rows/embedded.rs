@@ -42,7 +42,7 @@ pub(super) async fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
     room.bare_loop(&bench.provider.url(), 64).await?.end().await?;
     let mut pairs = Vec::new();
     for _ in 0..bench.effort.rounds {
-        let there = bare(bench, &room).await?;
+        let there = bare(bench, &room, &[]).await?;
         let here = drain(bench, bench.effort.messages, 1).await?;
         pairs.push((here.rate, there.rate));
     }

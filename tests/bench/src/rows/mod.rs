@@ -10,6 +10,7 @@ mod latency;
 mod memory;
 mod pair;
 mod peers;
+mod routed;
 mod send;
 mod slow;
 mod waiting;
@@ -27,6 +28,8 @@ pub(crate) enum Group {
     Latency,
     /// Sent a second, to a provider that answers at once; CPU for each
     Send,
+    /// The floors through a topic exchange, as Postern publishes
+    Routed,
     /// Sent a second, to a provider that takes 300 ms
     Slow,
     /// Two dispatchers on one backend's queue
@@ -62,6 +65,7 @@ impl Group {
             Self::Accept => accept::measure(bench, table).await,
             Self::Latency => latency::measure(bench, table).await,
             Self::Send => send::measure(bench, table).await,
+            Self::Routed => routed::measure(bench, table).await,
             Self::Slow => slow::measure(bench, table).await,
             Self::Pair => pair::measure(bench, table).await,
             Self::Embedded => embedded::measure(bench, table).await,

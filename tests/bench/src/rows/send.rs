@@ -8,7 +8,7 @@ use crate::{
 use anyhow::Result;
 use std::time::Duration;
 
-const CONCURRENCY: usize = 64;
+pub(super) const CONCURRENCY: usize = 64;
 
 pub(super) async fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
     let room = bench.room().await?;
@@ -18,7 +18,7 @@ pub(super) async fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
     room.bare_loop(&bench.provider.url(), CONCURRENCY).await?.end().await?;
     let mut pairs = Vec::new();
     for _ in 0..bench.effort.rounds {
-        let there = bare(bench, &room).await?;
+        let there = bare(bench, &room, &[]).await?;
         let here = ours(bench, &room, &config).await?;
         pairs.push((here, there));
     }
@@ -30,12 +30,13 @@ pub(super) async fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
     Ok(())
 }
 
-/// The bare loop, on a queue that was filled before it starts.
-pub(crate) async fn bare(bench: &Bench, room: &Room) -> Result<Stretch> {
+/// The bare loop with further arguments, on a queue that was filled before it starts.
+pub(crate) async fn bare(bench: &Bench, room: &Room, further: &[&str]) -> Result<Stretch> {
     let messages = bench.effort.messages;
     room.queues.fill("", OUTBOUND, messages).await?;
     let seen = bench.provider.expect(messages, Duration::ZERO);
-    let floor = room.bare_loop(&bench.provider.url(), CONCURRENCY).await?;
+    let provider = bench.provider.url();
+    let floor = room.bare_loop_of("postern-bench", &provider, CONCURRENCY, further).await?;
     let stretch = sending(&seen, messages, &[floor.id()?]).await?;
     room.queues.depth_becomes(REPORTS, messages).await?;
     floor.end().await?;
