@@ -31,7 +31,7 @@ mod routes;
 
 use super::{Address, Broker, BrokerError, Consumer, Delivery, Depth, Envelope, QueueName, Status, Topology};
 use crate::message::{BackendName, Lane};
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use async_trait::async_trait;
 use std::{
     future::Future,
@@ -88,7 +88,7 @@ macro_rules! for_each_case {
             delays_do_not_block_one_another
             a_delay_outlives_the_broker
             many_delayed_messages_all_return
-            a_full_queue_refuses_and_recovers
+            a_full_queue_refuses_and_recovers each_publish_learns_its_own_fate
             the_oldest_reports_go_first
         }
     };

@@ -35,6 +35,45 @@ pub(super) async fn a_full_queue_refuses_and_recovers(storage: Arc<dyn Storage>)
     Ok(())
 }
 
+/// Of what many tasks publish at the same time, each learns what became of its own: nothing that was
+/// refused passes for stored, nothing that was stored for refused.
+pub(super) async fn each_publish_learns_its_own_fate(storage: Arc<dyn Storage>) -> Result<()> {
+    const LIMIT: usize = 10;
+    const TASKS: usize = 32;
+    const EACH: usize = 40;
+    let broker = open(&storage, Topology { max_messages: Some(LIMIT as u64), ..topology()? }).await?;
+    let (full, queue) = alpha()?;
+    let mut stored = 0;
+    while within("publish", broker.publish(vec![(full.clone(), letter(stored))])).await?.is_ok() {
+        stored += 1;
+    }
+    let reports = Address::Reports(backend("alpha")?);
+    let tasks = (0..TASKS).map(|_| {
+        let (broker, full, reports) = (Arc::clone(&broker), full.clone(), reports.clone());
+        tokio::spawn(async move {
+            let mut late = 0;
+            for n in 0..EACH {
+                let taken = broker.publish(vec![(reports.clone(), letter(n))]).await;
+                taken.map_err(|error| anyhow!("a report, of which any number are taken: {error:?}"))?;
+                match broker.publish(vec![(full.clone(), letter(n))]).await {
+                    // A broker may notice the limit a few messages late, on each of its channels.
+                    Ok(()) => late += 1,
+                    Err(BrokerError::Full(_)) => {}
+                    Err(other) => bail!("publish to a full queue: {other:?}"),
+                }
+            }
+            Ok(late)
+        })
+    });
+    for task in tasks.collect::<Vec<_>>() {
+        stored += task.await??;
+    }
+    until_depth(&broker, &queue, |depth| depth.ready == stored as u64).await?;
+    until_depth(&broker, &QueueName::reports(), |depth| depth.ready == (TASKS * EACH) as u64).await?;
+    broker.close().await;
+    Ok(())
+}
+
 /// Reports beyond the limit are taken, and push out the oldest.
 pub(super) async fn the_oldest_reports_go_first(storage: Arc<dyn Storage>) -> Result<()> {
     const LIMIT: usize = 20;
