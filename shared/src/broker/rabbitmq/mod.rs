@@ -20,7 +20,6 @@ use super::{
 use async_trait::async_trait;
 use endpoint::Endpoint;
 use properties::Outgoing;
-use publisher::Unpublished;
 use shared::Shared;
 use std::{sync::Arc, time::Duration};
 use subscriber::Subscriber;
@@ -72,10 +71,8 @@ impl Broker for RabbitBroker {
         let published = async {
             loop {
                 let publisher = self.shared.publisher(deadline).await?;
-                match publisher.publish(&self.shared, &mut messages).await {
-                    Ok(outcome) => return outcome,
-                    Err(Unpublished::Because(error)) => return Err(error),
-                    Err(Unpublished::Replaced) => {}
+                if let Some(outcome) = publisher.publish(&self.shared, &mut messages).await {
+                    return outcome;
                 }
             }
         };

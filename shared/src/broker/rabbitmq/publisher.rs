@@ -62,15 +62,6 @@ pub(super) struct Publisher {
     over: watch::Sender<bool>,
 }
 
-/// Why nothing was said to the broker.
-#[derive(Debug)]
-pub(super) enum Unpublished {
-    /// The channel is being replaced: another has to be asked.
-    Replaced,
-    /// Another reason.
-    Because(BrokerError),
-}
-
 /// Counts the confirms that nobody will wait for any more.
 struct Awaited<'a> {
     publisher: &'a Publisher,
@@ -97,18 +88,19 @@ impl Publisher {
     }
 
     /// Publishes `messages`, at once and whole, before any other; `Ok` when the broker has
-    /// confirmed each. The first error, if any.
+    /// confirmed each, else the first error. `None` where the channel is being replaced: another has
+    /// to be asked, and `messages` are as they were.
     ///
     /// Dropped half-way, the messages are on their way and nobody learns what becomes of them.
     pub(super) async fn publish(
         &self,
         shared: &Shared,
         messages: &mut [Outgoing],
-    ) -> Result<Result<(), BrokerError>, Unpublished> {
+    ) -> Option<Result<(), BrokerError>> {
         let places = u32::try_from(messages.len()).unwrap_or(IN_FLIGHT).min(IN_FLIGHT);
-        let Ok(_places) = self.room.acquire_many(places).await else { return Err(Unpublished::Replaced) };
+        let _places = self.room.acquire_many(places).await.ok()?;
         if let Side::Blocked(why) = &*shared.publishing.borrow() {
-            return Err(Unpublished::Because(BrokerError::Blocked(why.clone())));
+            return Some(Err(BrokerError::Blocked(why.clone())));
         }
         let mut awaited = Awaited { publisher: self, confirms: messages.len() };
         let mut over = self.over.subscribe();
@@ -126,7 +118,7 @@ impl Publisher {
             }
             Err(_) => self.failing.notify_one(),
         }
-        Ok(outcome)
+        Some(outcome)
     }
 
     /// Publishes `messages` with the first poll, and counts the confirms that are still to come.
@@ -196,15 +188,13 @@ impl Publisher {
         self.refused.get().is_some_and(|since| since.elapsed() > bearable)
     }
 
-    /// Takes no more messages, and waits a while for the confirms under way. `parting`: since the
-    /// broker is to be closed.
-    pub(super) async fn retire(&self, parting: bool) {
+    /// Waits a while for the confirms under way. `parting`: since the broker is to be closed.
+    pub(super) async fn settle(&self, parting: bool) {
         let patience = if parting { PARTING } else { SETTLING };
         let _ = timeout(patience, self.room.acquire_many(IN_FLIGHT)).await;
-        self.end();
     }
 
-    /// Ends whatever is under way.
+    /// Takes no more messages, and ends whatever is under way.
     pub(super) fn end(&self) {
         self.room.close();
         self.over.send_replace(true);

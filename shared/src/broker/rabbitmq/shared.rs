@@ -16,10 +16,7 @@ use lapin::{
     types::{FieldTable, ShortString},
 };
 use std::{
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 use tokio::{
@@ -82,10 +79,8 @@ pub(super) struct Shared {
     pub(super) consuming: watch::Sender<Side>,
     /// There while [`Self::consuming`] is up; the topology is declared by then.
     pub(super) hub: watch::Sender<Option<Arc<Hub>>>,
-    /// The channels to publish on; none while there is no connection for it.
-    publishers: watch::Sender<Vec<Arc<Publisher>>>,
-    /// Counts up, so that they take turns.
-    turns: AtomicUsize,
+    /// The channel to publish on; `None` while there is no connection for it, or it is replaced.
+    pub(super) publisher: watch::Sender<Option<Arc<Publisher>>>,
     pub(super) closing: watch::Sender<bool>,
     /// How many tasks keep connections.
     pub(super) lines: Census,
@@ -110,8 +105,7 @@ impl Shared {
             publishing: watch::Sender::new(Side::Starting),
             consuming: watch::Sender::new(Side::Starting),
             hub: watch::Sender::new(None),
-            publishers: watch::Sender::new(Vec::new()),
-            turns: AtomicUsize::new(0),
+            publisher: watch::Sender::new(None),
             closing: watch::Sender::new(false),
             lines: Census::default(),
             feeds: Census::default(),
@@ -195,48 +189,27 @@ impl Shared {
         }
     }
 
-    /// A channel to publish on. While all of them are being replaced, it is waited for.
+    /// The channel to publish on. While it is being replaced, the next one is waited for.
     ///
     /// # Errors
     /// Why there is none, at the latest at `deadline`.
     pub(super) async fn publisher(&self, deadline: Instant) -> Result<Arc<Publisher>, BrokerError> {
         loop {
             self.usable(&self.publishing, deadline).await?;
-            if let Some(publisher) = self.next_publisher() {
-                return Ok(publisher);
+            if let Some(publisher) = &*self.publisher.borrow() {
+                return Ok(Arc::clone(publisher));
             }
-            let (mut publishers, mut sides) = (self.publishers.subscribe(), self.publishing.subscribe());
+            let (mut publisher, mut side) = (self.publisher.subscribe(), self.publishing.subscribe());
             let changed = async {
                 tokio::select! {
-                    _ = publishers.wait_for(|publishers| !publishers.is_empty()) => {}
-                    _ = sides.wait_for(|side| *side != Side::Up) => {}
+                    _ = publisher.wait_for(Option::is_some) => {}
+                    _ = side.wait_for(|side| *side != Side::Up) => {}
                     () = self.closed() => {}
                 }
             };
             let late = BrokerError::TimedOut(self.options.publish_timeout);
             timeout_at(deadline, changed).await.map_err(|_| late)?;
         }
-    }
-
-    fn next_publisher(&self) -> Option<Arc<Publisher>> {
-        let publishers = self.publishers.borrow();
-        let turn = self.turns.fetch_add(1, Ordering::Relaxed);
-        publishers.get(turn.checked_rem(publishers.len())?).cloned()
-    }
-
-    /// There is another channel to publish on.
-    pub(super) fn enlist(&self, publisher: &Arc<Publisher>) {
-        self.publishers.send_modify(|publishers| publishers.push(Arc::clone(publisher)));
-    }
-
-    /// There is one less.
-    pub(super) fn strike(&self, publisher: &Arc<Publisher>) {
-        self.publishers.send_modify(|publishers| publishers.retain(|other| !Arc::ptr_eq(other, publisher)));
-    }
-
-    /// There is none any more, and what was under way on them is lost.
-    pub(super) fn strike_all(&self) {
-        self.publishers.send_replace(Vec::new()).iter().for_each(|publisher| publisher.end());
     }
 
     /// The depth of `queue`.

@@ -10,7 +10,6 @@ use super::{
     publisher::Publisher,
     shared::{Hub, Pauses, Shared, Side, soon},
 };
-use futures_util::future::try_join_all;
 use lapin::{Channel, options::ConfirmSelectOptions};
 use std::{sync::Arc, time::Duration};
 use tokio::time::timeout;
@@ -19,9 +18,6 @@ use tracing::{info, warn};
 /// How often the topology is declared again, in case somebody deleted a part that no consumer
 /// misses: publishes to a deleted queue end in `postern.unrouted` meanwhile.
 const REDECLARE: Duration = Duration::from_secs(60);
-/// How many channels publish. A channel is a process of the broker's, which routes one message after
-/// the other: two of them use two cores.
-const CHANNELS: usize = 2;
 /// How long consumers may take to end when the broker is closed.
 const PARTING: Duration = Duration::from_secs(2);
 
@@ -90,7 +86,7 @@ async fn attend(shared: &Shared, hub: &Hub) -> Option<String> {
     }
 }
 
-/// Keeps the connection for publishing, and its channels.
+/// Keeps the connection for publishing, and its channel.
 pub(super) async fn keep_publishing(shared: Arc<Shared>) {
     let _counted = shared.lines.enter();
     let mut pauses = Pauses::new();
@@ -100,11 +96,10 @@ pub(super) async fn keep_publishing(shared: Arc<Shared>) {
             () = shared.closed() => break,
         };
         match attempt {
-            Ok((link, channels)) => {
+            Ok((link, channel)) => {
                 pauses.succeeded();
-                let why = publish(&shared, &link, channels).await;
+                let why = publish(&shared, &link, channel).await;
                 pauses.lost();
-                shared.strike_all();
                 let Some(why) = why else {
                     link.close().await;
                     break;
@@ -120,9 +115,9 @@ pub(super) async fn keep_publishing(shared: Arc<Shared>) {
     }
 }
 
-/// A connection and channels with confirms, not before the other connection has declared the
+/// A connection and a channel with confirms, not before the other connection has declared the
 /// topology.
-async fn open_publishing(shared: &Shared) -> Result<(Link, Vec<Channel>), String> {
+async fn open_publishing(shared: &Shared) -> Result<(Link, Channel), String> {
     let mut consuming = shared.consuming.subscribe();
     loop {
         let side = consuming.borrow_and_update().clone();
@@ -135,12 +130,10 @@ async fn open_publishing(shared: &Shared) -> Result<(Link, Vec<Channel>), String
         let _ = consuming.changed().await;
     }
     let link = shared.endpoint.open(shared.name("publishing").as_str(), Some(FRAME)).await?;
-    let mut channels = Vec::new();
-    for _ in 0..CHANNELS {
-        let channel = confirming(shared, &link).await;
-        channels.push(channel.map_err(|error| shared.endpoint.explain(&error))?);
+    match confirming(shared, &link).await {
+        Ok(channel) => Ok((link, channel)),
+        Err(error) => Err(shared.endpoint.explain(&error)),
     }
-    Ok((link, channels))
 }
 
 async fn confirming(shared: &Shared, link: &Link) -> lapin::Result<Channel> {
@@ -149,16 +142,33 @@ async fn confirming(shared: &Shared, link: &Link) -> lapin::Result<Channel> {
     Ok(channel)
 }
 
-/// Keeps the channels of `link`: why it was lost, or `None` when the broker is to be closed.
-async fn publish(shared: &Shared, link: &Link, channels: Vec<Channel>) -> Option<String> {
+/// Publishes over `link`: why it was lost, or `None` when the broker is to be closed.
+async fn publish(shared: &Shared, link: &Link, channel: Channel) -> Option<String> {
     let lost = link.lost(&shared.endpoint, |blocked| {
         shared.set(&shared.publishing, blocked.map_or(Side::Up, Side::Blocked));
     });
-    let kept = try_join_all(channels.into_iter().map(|channel| keep_channel(shared, link, channel)));
+    let kept = keep_channel(shared, link, channel);
     shared.set(&shared.publishing, Side::Up);
     tokio::select! {
         why = lost => Some(why),
         kept = kept => kept.err(),
+    }
+}
+
+/// Makes messages be published on a channel. However this ends, what is then under way on it ends.
+struct Service<'a>(&'a Shared, Arc<Publisher>);
+
+impl<'a> Service<'a> {
+    fn begin(shared: &'a Shared, publisher: Arc<Publisher>) -> Self {
+        shared.publisher.send_replace(Some(Arc::clone(&publisher)));
+        Self(shared, publisher)
+    }
+}
+
+impl Drop for Service<'_> {
+    fn drop(&mut self) {
+        self.0.publisher.send_replace(None);
+        self.1.end();
     }
 }
 
@@ -171,10 +181,11 @@ async fn keep_channel(shared: &Shared, link: &Link, mut channel: Channel) -> Res
     loop {
         pauses.succeeded();
         let publisher = Arc::new(Publisher::new(channel));
-        shared.enlist(&publisher);
+        let service = Service::begin(shared, Arc::clone(&publisher));
         let closing = publisher.attend(shared).await;
-        shared.strike(&publisher);
-        publisher.retire(closing).await;
+        shared.publisher.send_replace(None);
+        publisher.settle(closing).await;
+        drop(service);
         if closing {
             return Ok(());
         }
