@@ -12,9 +12,10 @@ INSTALLED_APPS = [
     "django.contrib.auth",
     "rapidsms",
     "rapidsms.router.celery",
+    "rapidsms.backends.database",
     "rapidsms.backends.http",
 ]
-INSTALLED_BACKENDS = {"bench": {"ENGINE": "rapidsms.backends.http.outgoing"}}
+INSTALLED_BACKENDS = {"bench": {"ENGINE": "rapidsms.backends.database.DatabaseBackend"}}
 RAPIDSMS_ROUTER = "rapidsms.router.celery.CeleryRouter"
 USE_TZ = True
 CELERY_BROKER_URL = os.environ["BENCH_AMQP"]

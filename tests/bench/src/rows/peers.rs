@@ -7,7 +7,7 @@ mod rapidsms;
 
 use super::{
     accept::{form, run},
-    send,
+    embedded, send,
 };
 use crate::{
     load::{Request, wrk},
@@ -15,6 +15,7 @@ use crate::{
     table::{Row, Table, Target},
 };
 use anyhow::Result;
+use postern_tests::Launch;
 use std::time::Duration;
 
 const CONNECTIONS: usize = 64;
@@ -25,17 +26,27 @@ pub(super) async fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
     match rapidsms::RapidSms::start(&room).await? {
         Some(rapidsms) => {
             let what = "RapidSMS 2.2 with Celery on RabbitMQ, two workers";
-            accepts(bench, &room, &rapidsms.receive(), what, 50.0, table).await?;
+            let measured = accepts(bench, &room, &rapidsms.receive(), what, 50.0, table).await;
+            or_noted(measured, what, table);
         }
         None => table.note("RapidSMS is not installed here: tests/bench/peers/install says how."),
     }
     match jasmin::Jasmin::start(&room).await? {
         Some(jasmin) => {
-            accepts(bench, &room, &jasmin.send(), "Jasmin's /send, not durable", 15.0, table).await?
+            let what = "Jasmin's /send, not durable";
+            let measured = accepts(bench, &room, &jasmin.send(), what, 15.0, table).await;
+            or_noted(measured, what, table);
         }
         None => table.note("Jasmin is not installed here: tests/bench/peers/install says how."),
     }
     Ok(())
+}
+
+/// A peer that breaks down under the load says so in the table, and nothing else is lost by it.
+fn or_noted(measured: Result<()>, peer: &str, table: &mut Table) {
+    if let Err(error) = measured {
+        table.note(format!("{peer}: it could not be measured ({error})."));
+    }
 }
 
 /// Accepted a second: Postern's form POST beside the peer's way in.
@@ -67,6 +78,7 @@ async fn kannel(bench: &Bench, room: &Room, table: &mut Table) -> Result<()> {
     {
         let kannel = kannel::Kannel::to_a_network().await?;
         accepts(bench, room, &kannel.sendsms(), "Kannel's sendsms, not durable", 2.0, table).await?;
+        embedded_accepts(bench, &kannel, table).await?;
     }
     let config = bench.backends(1, 64);
     room.dispatcher(&config).await.terminate().await;
@@ -78,6 +90,31 @@ async fn kannel(bench: &Bench, room: &Room, table: &mut Table) -> Result<()> {
     }
     let row = Row::paired("sent, provider answers at once", "messages/s", "Kannel, HTTP to HTTP", &pairs);
     table.add(row.judged_by(Target::AtLeast(1.5)));
+    let mut pairs = Vec::new();
+    for _ in 0..bench.effort.rounds {
+        let there = kannel_sends(bench).await?;
+        let here = embedded::drain(bench, bench.effort.messages, 1).await?;
+        pairs.push((here.rate, there));
+    }
+    let what = "embedded broker, sent, provider answers at once";
+    table.add(Row::paired(what, "messages/s", "Kannel, HTTP to HTTP", &pairs));
+    Ok(())
+}
+
+/// Kannel has no broker beside it, and neither has Postern as one process: the like beside the like,
+/// but that Postern's answer means a message on the disk.
+async fn embedded_accepts(bench: &Bench, kannel: &kannel::Kannel, table: &mut Table) -> Result<()> {
+    let mut pairs = Vec::new();
+    for _ in 0..bench.effort.rounds {
+        let there = wrk::load(&kannel.sendsms(), CONNECTIONS, bench.effort.load).await?;
+        let gateway = Launch::gateway().config(&bench.gateway(1, 64, false)).unread_log().start().await;
+        let post = form(&gateway.url(), "/backends/bench");
+        let here = run(&post, gateway.id(), CONNECTIONS, bench.effort.load).await?;
+        gateway.terminate().await;
+        pairs.push((here.rate, there.per_second));
+    }
+    let what = format!("embedded broker, form POST, {CONNECTIONS} connections");
+    table.add(Row::paired(what, "accepts/s", "Kannel's sendsms, not durable", &pairs));
     Ok(())
 }
 
