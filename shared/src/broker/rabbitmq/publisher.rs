@@ -98,12 +98,19 @@ impl Publisher {
         messages: &mut [Outgoing],
     ) -> Option<Result<(), BrokerError>> {
         let places = u32::try_from(messages.len()).unwrap_or(IN_FLIGHT).min(IN_FLIGHT);
-        let _places = self.room.acquire_many(places).await.ok()?;
+        let places = self.room.acquire_many(places).await.ok()?;
+        let mut over = self.over.subscribe();
+        if !self.channel.status().connected() {
+            // The next channel takes them: on this one they would only fail.
+            drop(places);
+            self.failing.notify_one();
+            let _ = over.wait_for(|over| *over).await;
+            return None;
+        }
         if let Side::Blocked(why) = &*shared.publishing.borrow() {
             return Some(Err(BrokerError::Blocked(why.clone())));
         }
         let mut awaited = Awaited { publisher: self, confirms: messages.len() };
-        let mut over = self.over.subscribe();
         let outcome = tokio::select! {
             biased;
             outcome = self.all_of(shared, messages, &mut awaited.confirms) => outcome,
