@@ -28,10 +28,7 @@ pub(super) async fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
         for _ in 0..bench.effort.rounds {
             let there = run(&bare_post, floor.id()?, connections, bench.effort.load).await?;
             room.queues.purge(ACCEPTED).await?;
-            let gateway = Launch::gateway().config(&bench.gateway(1, 64, false)).unread_log().start().await;
-            let post = form(&gateway.url(), "/backends/bench");
-            let here = run(&post, gateway.id(), connections, bench.effort.load).await?;
-            gateway.terminate().await;
+            let here = accepts(bench, connections).await?;
             pairs.push((here.rate, there.rate));
         }
         let what = format!("embedded broker, form POST, {connections} connections");
@@ -50,6 +47,15 @@ pub(super) async fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
         Row::paired("embedded broker, sent, 64 in flight", "messages/s", "bare loop on RabbitMQ", &pairs);
     table.add(row.judged_by(Target::AtLeast(2.0)));
     Ok(())
+}
+
+/// How fast a gateway with nothing in its store accepts.
+pub(super) async fn accepts(bench: &Bench, connections: usize) -> Result<Stretch> {
+    let gateway = Launch::gateway().config(&bench.gateway(1, 64, false)).unread_log().start().await;
+    let post = form(&gateway.url(), "/backends/bench");
+    let stretch = run(&post, gateway.id(), connections, bench.effort.load).await?;
+    gateway.terminate().await;
+    Ok(stretch)
 }
 
 /// How fast the first `effort.messages` of those that wait are sent.

@@ -15,7 +15,6 @@ use crate::{
     table::{Row, Table, Target},
 };
 use anyhow::Result;
-use postern_tests::Launch;
 use std::time::Duration;
 
 const CONNECTIONS: usize = 64;
@@ -107,10 +106,7 @@ async fn embedded_accepts(bench: &Bench, kannel: &kannel::Kannel, table: &mut Ta
     let mut pairs = Vec::new();
     for _ in 0..bench.effort.rounds {
         let there = wrk::load(&kannel.sendsms(), CONNECTIONS, bench.effort.load).await?;
-        let gateway = Launch::gateway().config(&bench.gateway(1, 64, false)).unread_log().start().await;
-        let post = form(&gateway.url(), "/backends/bench");
-        let here = run(&post, gateway.id(), CONNECTIONS, bench.effort.load).await?;
-        gateway.terminate().await;
+        let here = embedded::accepts(bench, CONNECTIONS).await?;
         pairs.push((here.rate, there.per_second));
     }
     let what = format!("embedded broker, form POST, {CONNECTIONS} connections");
