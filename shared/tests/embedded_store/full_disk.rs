@@ -88,8 +88,8 @@ fn a_write_that_fails_is_reported_and_it_recovers_by_itself() {
         assert!(lines.any(|line| line.unwrap().ends_with(&expected)), "the child failed before \"{what}\"");
     };
     until("open");
-    // Writes beyond 4 MiB of any file fail from now on.
-    limit("4194304");
+    // Writes beyond 1 MiB of any file fail from now on: a journal grows to more.
+    limit("1048576");
     child.0.stdin.take().unwrap().write_all(b"go on\n").unwrap();
     until("full");
     limit("unlimited");

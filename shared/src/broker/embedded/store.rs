@@ -43,11 +43,11 @@ const FORMAT: u32 = 1;
 
 const MIB: u64 = 1024 * 1024;
 /// Blocks read from disk. Messages are read once, in order: a large cache would only hold the past.
-const CACHE: u64 = 8 * MIB;
+const CACHE: u64 = 2 * MIB;
 /// What is written is held in memory until this much is there. There may be three of them at once.
-const MEMTABLE: u64 = 16 * MIB;
+const MEMTABLE: u64 = 2 * MIB;
 /// Positions are overwritten all the time.
-const META_MEMTABLE: u64 = 2 * MIB;
+const META_MEMTABLE: u64 = MIB / 2;
 const TABLE: u64 = 32 * MIB;
 const JOURNALS: u64 = 128 * MIB;
 

@@ -88,19 +88,19 @@ impl Endpoint {
         self.patience
     }
 
-    /// Opens a connection that the broker shows as `name`, with frames of at most `frame` bytes
-    /// where that is given.
+    /// Opens a connection that the broker shows as `name`, with frames of at most `frame` bytes,
+    /// or fewer where its URL says so.
     ///
     /// # Errors
     /// What went wrong and what can be done, for [`Status::Connecting`](crate::broker::Status).
     #[expect(clippy::disallowed_methods, reason = "the broker's name is the configuration's")]
-    pub(super) async fn open(&self, name: &str, frame: Option<u32>) -> Result<Link, String> {
+    pub(super) async fn open(&self, name: &str, frame: u32) -> Result<Link, String> {
         // The process uses one provider of cryptography; another part may have chosen it already.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let socket = Socket::default();
         let (handle, patience) = (Arc::clone(&socket.0), self.patience);
         let mut uri = self.uri.clone();
-        uri.query.frame_max = [uri.query.frame_max, frame].into_iter().flatten().min();
+        uri.query.frame_max = Some(uri.query.frame_max.map_or(frame, |wanted| wanted.min(frame)));
         let connecting = Connection::connector(
             uri,
             default_runtime().map_err(|error| self.explain(&error))?,

@@ -15,14 +15,18 @@ const PERSISTENT: u8 = 2;
 const MAX_BODY: usize = 16 * 1024 * 1024;
 
 /// The most bytes that all headers of a message may take in AMQP's encoding. They must fit into one
-/// frame, [`FRAME`], together with what encloses them.
+/// frame, [`PUBLISHED_FRAME`], together with what encloses them.
 const MAX_HEADERS: usize = 16 * 1024;
 /// So many bytes of an application's own headers are carried on to retries and dead letters: what
 /// cannot be published again would never end. Beyond, headers are left out.
 const MAX_FOREIGN: usize = 12 * 1024;
 /// The largest frame, in bytes, on the connection that publishes. lapin holds room for 32 of them,
 /// twice; with the 128 KiB that brokers offer, that would be 8 MiB of memory.
-pub(super) const FRAME: u32 = 20 * 1024;
+pub(super) const PUBLISHED_FRAME: u32 = 20 * 1024;
+/// The same on the connection that consumes: what RabbitMQ offers unless it is told otherwise, so
+/// that the headers of whatever was published fit. Where lapin learns it from the broker only, it
+/// writes zeros over all of the room, which takes the memory before anything comes.
+pub(super) const CONSUMED_FRAME: u32 = 128 * 1024;
 
 /// Headers that RabbitMQ adds when it delivers again or dead-letters. They tell of the broker's
 /// ways, not of the message, and would grow with each retry.

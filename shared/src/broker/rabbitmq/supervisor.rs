@@ -6,7 +6,7 @@
 
 use super::{
     endpoint::{Link, close_channel},
-    properties::FRAME,
+    properties::{CONSUMED_FRAME, PUBLISHED_FRAME},
     publisher::Publisher,
     shared::{Hub, Pauses, Shared, Side, soon},
 };
@@ -56,7 +56,7 @@ pub(super) async fn keep_consuming(shared: Arc<Shared>) {
 }
 
 async fn open_hub(shared: &Shared) -> Result<Hub, String> {
-    let link = shared.endpoint.open(shared.name("consuming").as_str(), None).await?;
+    let link = shared.endpoint.open(shared.name("consuming").as_str(), CONSUMED_FRAME).await?;
     match shared.declare(&link).await {
         Ok(()) => Ok(Hub::new(link)),
         Err(error) => {
@@ -129,7 +129,7 @@ async fn open_publishing(shared: &Shared) -> Result<(Link, Channel), String> {
         // Its sender lives in `shared`.
         let _ = consuming.changed().await;
     }
-    let link = shared.endpoint.open(shared.name("publishing").as_str(), Some(FRAME)).await?;
+    let link = shared.endpoint.open(shared.name("publishing").as_str(), PUBLISHED_FRAME).await?;
     match confirming(shared, &link).await {
         Ok(channel) => Ok((link, channel)),
         Err(error) => Err(shared.endpoint.explain(&error)),
