@@ -28,7 +28,11 @@ fn decode(bytes: &[u8]) -> Cow<'_, [u8]> {
         return percent_decode(bytes).into();
     }
     let spaced: Vec<u8> = bytes.iter().map(|byte| if *byte == b'+' { b' ' } else { *byte }).collect();
-    Cow::Owned(percent_decode(&spaced).collect())
+    let decoded = match Cow::from(percent_decode(&spaced)) {
+        Cow::Owned(decoded) => Some(decoded),
+        Cow::Borrowed(_) => None,
+    };
+    Cow::Owned(decoded.unwrap_or(spaced))
 }
 
 #[cfg(test)]
