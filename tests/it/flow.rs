@@ -5,7 +5,10 @@ use crate::reports::course;
 use postern_tests::{Answer, Gate, Launch, Program, Provider, Rabbit, Request, Vhost, eventually, free_port};
 use serde_json::{Value, json};
 use std::{
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -13,13 +16,18 @@ use std::{
 type Arrivals = Arc<Mutex<Vec<(Instant, String)>>>;
 
 async fn noting() -> (Provider, Arrivals) {
+    noting_for(Arc::default()).await
+}
+
+/// The same, that answers after so many milliseconds.
+async fn noting_for(latency: Arc<AtomicU64>) -> (Provider, Arrivals) {
     let provider = Provider::start().await;
     let arrivals = Arrivals::default();
     let noted = arrivals.clone();
     provider.otherwise(move |request: &Request| {
         let to = request.form().first().map(|(_, to)| to.clone()).unwrap_or_default();
         noted.lock().unwrap().push((request.at, to));
-        Answer::ok("")
+        Answer::ok("").after(Duration::from_millis(latency.load(Ordering::Relaxed)))
     });
     (provider, arrivals)
 }
@@ -254,6 +262,42 @@ async fn one_hanging_backend_among_a_hundred_takes_nothing_from_the_others() {
     assert!(without > 10.0 * EACH * 80.0, "the machine is too slow to tell: {without}");
     assert!(with / without > 0.8, "{without} → {with}");
     assert_eq!(hanging.requests().len(), 64, "its own concurrency is what it has");
+}
+
+/// Two backends at providers that answer after 100 ms and then after 400: one with the most that it
+/// may have in flight a fixed number, one that may take eight times as many where that pays.
+#[tokio::test]
+async fn a_concurrency_that_follows_the_provider_beats_a_fixed_one() {
+    let latency = Arc::new(AtomicU64::new(100));
+    let (fixed, at_fixed) = noting_for(latency.clone()).await;
+    let (following, at_following) = noting_for(latency.clone()).await;
+    let mut config = String::new();
+    for (name, provider, own) in [("fixed", &fixed, ""), ("following", &following, "concurrency_max = 64\n")]
+    {
+        config += &format!(
+            "[backends.{name}]\ntype = \"http\"\nconcurrency = 8\n{own}[backends.{name}.send]\nurl = \"{}\"\n\
+             batch = 1\nform = {{ to = \"{{{{ identity }}}}\" }}\n",
+            provider.url("/send")
+        );
+    }
+    let gateway = Launch::gateway().config(&config).start().await;
+    for (backend, thousands) in [("fixed", 2), ("following", 15)] {
+        for part in 0..thousands {
+            let all: Vec<_> = (0..1_000).map(|n| format!("+{}", part * 1_000 + n)).collect();
+            post(&gateway, &json!({"backend": backend, "identities": all, "text": "hi"})).await;
+        }
+    }
+    let metric = "postern_dispatch_concurrency";
+    gateway.metric_reaches(metric, &[("backend", "following")], 32.0).await;
+    latency.store(400, Ordering::Relaxed);
+    gateway.metric_reaches(metric, &[("backend", "following")], 64.0).await;
+    let from = Instant::now() + Duration::from_secs(1);
+    let window = Duration::from_secs(4);
+    let (with, without) =
+        tokio::join!(arrived(&at_following, from, window), arrived(&at_fixed, from, window));
+    eprintln!("400 ms: {with} in 4 s following the provider, {without} with a fixed number");
+    assert!(with > 4.0 * without, "{with} and {without}");
+    assert_eq!(gateway.metrics().await.value(metric, &[("backend", "fixed")]), 8.0);
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use super::{
     breaker::Change,
     state::{Mode, Noted, State, Step},
+    width::Width,
 };
 use crate::backends::Outcome;
 use postern_shared::{
@@ -80,10 +81,12 @@ pub(crate) struct Pass {
 impl Gate {
     /// A gate that is always open.
     pub(crate) fn always(concurrency: u16) -> Self {
+        let now = Instant::now();
+        let width = Width::new(concurrency, concurrency, now);
         let never = BreakerSection { failures: 0, pause: Span(SECOND), max_pause: Span(SECOND) };
         Self {
             name: String::new(),
-            state: Mutex::new(State::new(never, None, Duration::ZERO, Instant::now())),
+            state: Mutex::new(State::new(never, None, Duration::ZERO, width, now)),
             changed: Notify::new(),
             lanes: None,
             prefetch: prefetch(concurrency, None, TIMEOUT),
@@ -102,9 +105,13 @@ impl Gate {
     ) -> Self {
         let rate = backend.definition.rate;
         let timeout = backend.definition.send.as_ref().map_or(TIMEOUT, |send| send.timeout.0);
+        let now = Instant::now();
+        let width = Width::new(backend.concurrency_min, backend.concurrency, now);
+        let state = State::new(backend.breaker, rate, settle, width, now);
+        metrics.concurrency(state.messages());
         Self {
             name: backend.name.to_string(),
-            state: Mutex::new(State::new(backend.breaker, rate, settle, Instant::now())),
+            state: Mutex::new(state),
             changed: Notify::new(),
             lanes: rate.map(|_| [LaneGate::new(), LaneGate::new()]),
             prefetch: prefetch(backend.concurrency, rate, timeout),
@@ -347,11 +354,17 @@ impl Pass {
         drop(self.door.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 
-    /// Notes what one send came to for each of its recipients. Where the provider is to be given
-    /// time before the next attempt, the failure then says how much.
-    pub(crate) fn note(&self, outcomes: &mut [Outcome]) {
-        let gate = &*self.gate;
-        let noted = gate.state().note(outcomes, self.tries, Instant::now());
+    /// Notes what one send came to for each of its recipients, and how long it took. Where the
+    /// provider is to be given time before the next attempt, the failure then says how much.
+    pub(crate) fn note(&self, outcomes: &mut [Outcome], took: Duration) {
+        let (gate, now) = (&*self.gate, Instant::now());
+        let mut state = gate.state();
+        let noted = state.note(outcomes, self.tries, now);
+        let messages = state.answered(outcomes, took, now);
+        drop(state);
+        if let (Some(messages), Some(metrics)) = (messages, &gate.metrics) {
+            metrics.concurrency(messages);
+        }
         if noted != Noted::default() {
             gate.tell(noted, outcomes);
             gate.changed.notify_waiters();
@@ -361,8 +374,8 @@ impl Pass {
 
 impl Drop for Pass {
     fn drop(&mut self) {
+        self.gate.state().given_up(self.tries);
         if self.tries {
-            self.gate.state().trying = false;
             self.gate.changed.notify_waiters();
         }
     }

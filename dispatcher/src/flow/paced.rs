@@ -122,8 +122,9 @@ impl Paced {
         // Also where the drain's deadline ends it.
         let _ends = Ends(&self.metrics);
         let mut outcomes = send_guarded(&*self.backend, message, text, identities).await;
-        self.metrics.send_duration.observe(begun.elapsed().as_secs_f64());
-        pass.note(&mut outcomes);
+        let took = begun.elapsed();
+        self.metrics.send_duration.observe(took.as_secs_f64());
+        pass.note(&mut outcomes, took);
         outcomes
     }
 }

@@ -5,6 +5,7 @@ use super::{
     rate::{Bucket, Share},
     throttle::Throttle,
     turn::Turn,
+    width::Width,
 };
 use crate::backends::Outcome;
 use postern_shared::{
@@ -67,6 +68,9 @@ pub(super) struct State {
     pub(super) pace: Option<Pace>,
     /// Whether the one message of [`Mode::One`] is on its way.
     pub(super) trying: bool,
+    width: Width,
+    /// The messages in work.
+    working: u32,
 }
 
 /// How a rate is kept.
@@ -89,6 +93,7 @@ impl State {
         breaker: BreakerSection,
         rate: Option<RateLimit>,
         settle: Duration,
+        width: Width,
         now: Instant,
     ) -> Self {
         let pace = rate.map(|rate| {
@@ -103,7 +108,14 @@ impl State {
                 per_second: limit,
             }
         });
-        Self { breaker: Breaker::new(breaker), throttle: Throttle::default(), pace, trying: false }
+        Self {
+            breaker: Breaker::new(breaker),
+            throttle: Throttle::default(),
+            pace,
+            trying: false,
+            width,
+            working: 0,
+        }
     }
 
     pub(super) fn mode(&self, now: Instant) -> Mode {
@@ -129,16 +141,47 @@ impl State {
     /// A message was taken: whether it is the one that shows whether the provider is back. There is
     /// one at a time, wherever it was taken from.
     pub(super) fn taken(&mut self, now: Instant) -> bool {
+        self.working += 1;
         let tries = self.mode(now) == Mode::One && !self.trying;
         self.trying |= tries;
         tries
     }
 
-    /// How many places one message takes: more than one while the speed comes back.
+    /// It is in work no more.
+    pub(super) fn given_up(&mut self, tries: bool) {
+        self.working = self.working.saturating_sub(1);
+        self.trying &= !tries;
+    }
+
+    /// How many places one message takes: more than one while the speed comes back, or where the
+    /// width is not the widest.
     pub(super) fn places(&self, now: Instant) -> u32 {
-        let speed = self.throttle.speed(now);
+        if self.pace.is_some() {
+            return 1;
+        }
         // 1 to 16.
-        if self.pace.is_some() || speed >= 1.0 { 1 } else { (1.0 / speed).round() as u32 }
+        let slower = (1.0 / self.throttle.speed(now)).round() as u32;
+        self.width.places() * slower.max(1)
+    }
+
+    /// Notes that an answer took so long; how many messages may be sent at a time, where that is
+    /// another number now.
+    pub(super) fn answered(&mut self, outcomes: &[Outcome], took: Duration, now: Instant) -> Option<u32> {
+        if self.throttle.speed(now) < 1.0 || self.breaker.until().is_some() {
+            self.width.forget(now);
+            return None;
+        }
+        let done = |outcome: &Outcome| match outcome {
+            Ok(_) => true,
+            Err(failure) => failure.class == FailureClass::Permanent,
+        };
+        let changed = self.width.answered(took, self.working, outcomes.iter().all(done), now);
+        changed.then(|| self.width.messages())
+    }
+
+    /// How many messages may be sent at a time.
+    pub(super) fn messages(&self) -> u32 {
+        self.width.messages()
     }
 
     /// A request of `lane` begins to wait.

@@ -54,6 +54,9 @@ pub struct Definition {
     pub retry: Option<RetrySection>,
     /// Its own number of sends in flight; absent: `dispatcher.concurrency`.
     pub concurrency: Option<u16>,
+    /// Up to so many sends in flight, where more of them get more messages through: beginning with
+    /// `concurrency`. Absent: that is a fixed number.
+    pub concurrency_max: Option<u16>,
     /// The most that its provider takes; absent: as much as `concurrency` lets through.
     pub rate: Option<RateLimit>,
     /// Its own circuit breaker; absent: `[breaker]`.
@@ -76,8 +79,10 @@ pub struct BackendConfig {
     pub definition: Definition,
     /// How long to wait before each further attempt.
     pub retry: RetrySection,
-    /// Sends in flight.
+    /// The most sends in flight.
     pub concurrency: u16,
+    /// The fewest that it limits itself to: the same, unless it follows the provider.
+    pub concurrency_min: u16,
     /// When sending pauses.
     pub breaker: BreakerSection,
     /// Where its provider sends delivery reports, as the provider sees it; absent without

@@ -156,6 +156,15 @@ pub(super) fn backend(definition: &Definition, path: &str, catalogue: &Catalogue
     if let Some(own) = definition.concurrency {
         concurrency(own, &format!("{path}.concurrency"), reader);
     }
+    if let Some(most) = definition.concurrency_max {
+        concurrency(most, &format!("{path}.concurrency_max"), reader);
+        if definition.rate.is_some() {
+            reader.problem(
+                format!("{path}.concurrency_max"),
+                "has no use beside rate: a rate is kept whatever the provider's answers take; set concurrency",
+            );
+        }
+    }
     let burst = definition.rate.and_then(|rate| rate.burst);
     if burst.is_some_and(|burst| !(1..=MAX_BURST).contains(&burst)) {
         reader.problem(format!("{path}.rate.burst"), format!("must be 1 to {MAX_BURST}"));

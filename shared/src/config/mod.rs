@@ -243,6 +243,11 @@ fn read_backends(
             ) => {
                 let retry = definition.retry.clone().unwrap_or_else(|| retry.clone());
                 let concurrency = definition.concurrency.unwrap_or(dispatcher.concurrency);
+                let most = definition.concurrency_max;
+                if most.is_some_and(|most| most < concurrency) {
+                    let key = format!("backends.{name}.concurrency_max");
+                    reader.problem(key, format!("must be at least concurrency, which is {concurrency}"));
+                }
                 let breaker = definition.breaker.map_or(breaker, |own| own.over(breaker));
                 if definition.breaker.is_some() {
                     cross_check::breaker(breaker, &format!("backends.{name}.breaker"), reader);
@@ -253,7 +258,8 @@ fn read_backends(
                     name: name.clone(),
                     definition,
                     retry,
-                    concurrency,
+                    concurrency: most.unwrap_or(concurrency),
+                    concurrency_min: concurrency,
                     breaker,
                     status_url: None,
                 };

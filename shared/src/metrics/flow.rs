@@ -22,6 +22,7 @@ pub(super) struct Flow {
     throttled: IntCounterVec,
     rate_wait: HistogramVec,
     rate_share: GaugeVec,
+    concurrency: IntGaugeVec,
     paused: Arc<Mutex<BTreeMap<BackendName, Pause>>>,
 }
 
@@ -51,6 +52,10 @@ impl Flow {
                 Opts::new("rate_share", "What this process may send of the backend's rate, a second"),
                 backend,
             )?,
+            concurrency: IntGaugeVec::new(
+                Opts::new("dispatch_concurrency", "How many messages may be sent at a time"),
+                backend,
+            )?,
             paused: Arc::default(),
         };
         registry.register(Box::new(flow.breaker_open.clone()))?;
@@ -58,6 +63,7 @@ impl Flow {
         registry.register(Box::new(flow.throttled.clone()))?;
         registry.register(Box::new(flow.rate_wait.clone()))?;
         registry.register(Box::new(flow.rate_share.clone()))?;
+        registry.register(Box::new(flow.concurrency.clone()))?;
         Ok(flow)
     }
 
@@ -126,6 +132,11 @@ impl FlowMetrics {
     /// Notes what this process may send of the rate, a second.
     pub fn share(&self, per_second: f64) {
         self.all.rate_share.with_label_values(&[self.backend.as_str()]).set(per_second);
+    }
+
+    /// Notes how many messages may be sent at a time.
+    pub fn concurrency(&self, messages: u32) {
+        self.all.concurrency.with_label_values(&[self.backend.as_str()]).set(i64::from(messages));
     }
 
     /// Notes an answer by which the provider asked for less.

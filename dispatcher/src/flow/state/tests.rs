@@ -22,7 +22,7 @@ fn state(failures: u32, rate: Option<u32>, now: Instant) -> State {
         burst: Some(1),
         count: Counted::Messages,
     });
-    let mut state = State::new(breaker, rate, Duration::from_secs(1), now);
+    let mut state = State::new(breaker, rate, Duration::from_secs(1), Width::new(64, 64, now), now);
     if let Some(pace) = &mut state.pace {
         pace.share.counted(1, now);
     }

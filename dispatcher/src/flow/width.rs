@@ -1,0 +1,254 @@
+//! How many messages are sent at a time, where that may follow the provider.
+//!
+//! Its latency alone does not say what is right: it grows with the number in flight where the
+//! provider is at its limit, and by itself where it is far away or slow, when only more in flight
+//! keep the rate. So a width is tried, and kept where it pays: a wider one that lets clearly more
+//! through, a narrower one that lets hardly less through.
+
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// A width is measured for at least so long, and for two answers' time,
+const PERIOD: Duration = Duration::from_millis(500);
+/// and until so many have come.
+const ENOUGH: u32 = 32;
+/// Of a wider width, the part of what it could let through that it must; of a narrower one, the part
+/// that it may lose.
+const WORTH: f64 = 0.25;
+/// After a width that did not pay, the next is not tried for so long,
+const REST: Duration = Duration::from_secs(20);
+/// unless the rate changes by such a part: then a wider one is.
+const UPSET: f64 = 0.25;
+
+/// How wide it is, in places: so many of them does a message take.
+#[derive(Debug)]
+pub(super) struct Width {
+    /// All places: the most messages.
+    all: u32,
+    /// The places of one message at the narrowest. 1: the width is fixed.
+    narrowest: u32,
+    places: u32,
+    /// How long answers take, smoothed.
+    latency: Duration,
+    period: Period,
+    trial: Option<Trial>,
+    /// The direction of the next trial.
+    wider: bool,
+    /// Until when none is made, and the rate meanwhile.
+    rest: Option<(Instant, f64)>,
+}
+
+/// What is counted of one width.
+#[derive(Debug, Clone, Copy)]
+struct Period {
+    from: Instant,
+    answers: u32,
+    /// Of them, those of messages that the provider took or refused for good.
+    through: u32,
+    /// Of them, those while there was no room for another message.
+    full: u32,
+}
+
+/// The width before this one, and its rate.
+#[derive(Debug, Clone, Copy)]
+struct Trial {
+    places: u32,
+    rate: f64,
+}
+
+impl Width {
+    /// Of at least `fewest` messages and at most `most`; it begins with the fewest.
+    pub(super) fn new(fewest: u16, most: u16, now: Instant) -> Self {
+        let (fewest, most) = (u32::from(fewest.max(1)), u32::from(most.max(1)));
+        let narrowest = (most / fewest).max(1);
+        Self {
+            all: most,
+            narrowest,
+            places: narrowest,
+            latency: Duration::ZERO,
+            period: Period::from(now),
+            trial: None,
+            wider: true,
+            rest: None,
+        }
+    }
+
+    /// How many places one message takes.
+    pub(super) fn places(&self) -> u32 {
+        self.places
+    }
+
+    /// How many messages that lets through.
+    pub(super) fn messages(&self) -> u32 {
+        self.all / self.places
+    }
+
+    /// What was measured says nothing: the provider asked for less, or is down.
+    pub(super) fn forget(&mut self, now: Instant) {
+        self.period = Period::from(now);
+        self.trial = None;
+    }
+
+    /// An answer came after `took`, while `working` messages were in work, its own included;
+    /// `through`: it is done with. Whether the width is another one now.
+    pub(super) fn answered(&mut self, took: Duration, working: u32, through: bool, now: Instant) -> bool {
+        if self.narrowest == 1 {
+            return false;
+        }
+        self.latency = if self.latency.is_zero() { took } else { (self.latency * 7 + took) / 8 };
+        let period = &mut self.period;
+        if now < period.from {
+            return false;
+        }
+        period.answers += 1;
+        period.through += u32::from(through);
+        period.full += u32::from((working + 1) * self.places > self.all);
+        let lasted = now.duration_since(period.from);
+        if lasted < PERIOD.max(self.latency * 2) || period.answers < ENOUGH {
+            return false;
+        }
+        let Period { answers, through, full, .. } = std::mem::replace(period, Period::from(now));
+        if full * 10 < answers * 9 {
+            // There are not more messages than this.
+            self.trial = None;
+            return false;
+        }
+        let before = self.places;
+        self.judge(f64::from(through) / lasted.as_secs_f64(), now);
+        if self.places != before {
+            // What is in flight was begun at the width before.
+            self.period.from = now + self.latency;
+        }
+        self.places != before
+    }
+
+    fn judge(&mut self, rate: f64, now: Instant) {
+        match self.trial.take() {
+            Some(before) => {
+                let possible = f64::from(before.places) / f64::from(self.places);
+                if rate >= before.rate * (1.0 + WORTH * (possible - 1.0)) {
+                    self.step(rate, now);
+                } else {
+                    self.places = before.places;
+                    self.settle(before.rate, now);
+                }
+            }
+            None => match self.rest {
+                Some((_, usual)) if (rate / usual - 1.0).abs() > UPSET => {
+                    self.wider = true;
+                    self.step(rate, now);
+                }
+                Some((until, usual)) if now < until => {
+                    self.rest = Some((until, (usual * 3.0 + rate) / 4.0));
+                }
+                _ => self.step(rate, now),
+            },
+        }
+    }
+
+    /// Tries the next width.
+    fn step(&mut self, rate: f64, now: Instant) {
+        let next = if self.wider { self.places * 2 / 3 } else { self.places + self.places.div_ceil(2) };
+        let next = next.clamp(1, self.narrowest);
+        if next == self.places {
+            self.settle(rate, now);
+        } else {
+            self.trial = Some(Trial { places: self.places, rate });
+            self.rest = None;
+            self.places = next;
+        }
+    }
+
+    /// Stays as it is for a while, and then tries the other direction.
+    fn settle(&mut self, rate: f64, now: Instant) {
+        self.rest = Some((now + REST, rate.max(f64::MIN_POSITIVE)));
+        self.wider = !self.wider;
+    }
+}
+
+impl Period {
+    fn from(from: Instant) -> Self {
+        Self { from, answers: 0, through: 0, full: 0 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A provider that answers after `latency`, but no more than `limit` messages a second, and
+    /// whose messages never end.
+    struct Provider {
+        latency: Duration,
+        limit: f64,
+    }
+
+    impl Provider {
+        /// Sends for so long; how many came through a second, in its last quarter.
+        fn takes(&self, width: &mut Width, now: &mut Instant, seconds: u64) -> f64 {
+            let end = *now + Duration::from_secs(seconds);
+            let last = *now + Duration::from_secs(seconds * 3 / 4);
+            let mut counted = 0.0;
+            while *now < end {
+                let working = width.messages();
+                // Little's law: what is beyond the limit waits at the provider.
+                let took = self.latency.as_secs_f64().max(f64::from(working) / self.limit);
+                *now += Duration::from_secs_f64(took / f64::from(working));
+                width.answered(Duration::from_secs_f64(took), working, true, *now);
+                counted += if *now > last { 1.0 } else { 0.0 };
+            }
+            counted / (seconds as f64 / 4.0)
+        }
+    }
+
+    const FAR: Provider = Provider { latency: Duration::from_millis(300), limit: 1e9 };
+    const NEAR: Provider = Provider { latency: Duration::from_millis(50), limit: 1_000.0 };
+
+    #[test]
+    fn it_widens_for_a_provider_that_is_slow_and_narrows_for_one_at_its_limit() {
+        let mut now = Instant::now();
+        let mut width = Width::new(64, 512, now);
+        assert_eq!((width.places(), width.messages()), (8, 64));
+        let rate = FAR.takes(&mut width, &mut now, 60);
+        assert!(rate > 0.9 * 512.0 / 0.3, "{rate}/s, {} at a time", width.messages());
+        // At its limit with 50 at a time: whatever is more only waits there.
+        let rate = NEAR.takes(&mut width, &mut now, 300);
+        assert!(rate > 0.95 * NEAR.limit, "{rate}");
+        assert!(width.messages() <= 102, "{} at a time", width.messages());
+        // Slow all at once: it does not wait until its rest is over.
+        let rate = FAR.takes(&mut width, &mut now, 16);
+        assert!(rate > 0.9 * 512.0 / 0.3, "{rate}/s, {} at a time", width.messages());
+    }
+
+    #[test]
+    fn it_is_fixed_where_there_is_nothing_between_the_fewest_and_the_most() {
+        let mut now = Instant::now();
+        let mut width = Width::new(64, 64, now);
+        FAR.takes(&mut width, &mut now, 60);
+        assert_eq!((width.places(), width.messages()), (1, 64));
+    }
+
+    #[test]
+    fn it_stays_where_there_are_not_so_many_messages() {
+        let mut now = Instant::now();
+        let mut width = Width::new(10, 100, now);
+        for _ in 0..10_000 {
+            now += Duration::from_millis(10);
+            assert!(!width.answered(Duration::from_millis(50), 5, true, now));
+        }
+        assert_eq!(width.messages(), 10);
+    }
+
+    #[test]
+    fn more_that_fail_are_not_more() {
+        let mut now = Instant::now();
+        let mut width = Width::new(10, 100, now);
+        for n in 0..100_000_u32 {
+            let working = width.messages();
+            now += Duration::from_millis(100) / working;
+            // It takes 10 at a time, and lets the others come to nothing.
+            width.answered(Duration::from_millis(100), working, n % working < 10, now);
+        }
+        assert!(width.messages() <= 25, "{}", width.messages());
+    }
+}
