@@ -54,8 +54,8 @@ pub struct Definition {
     pub retry: Option<RetrySection>,
     /// Its own number of sends in flight; absent: `dispatcher.concurrency`.
     pub concurrency: Option<u16>,
-    /// Up to so many sends in flight, where more of them get more messages through: beginning with
-    /// `concurrency`. Absent: that is a fixed number.
+    /// Up to so many sends in flight, where more of them get more messages through, beginning with
+    /// `concurrency`, of which it is at least twice as many. Absent: that is a fixed number.
     pub concurrency_max: Option<u16>,
     /// The most that its provider takes; absent: as much as `concurrency` lets through.
     pub rate: Option<RateLimit>,

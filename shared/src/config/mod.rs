@@ -244,9 +244,10 @@ fn read_backends(
                 let retry = definition.retry.clone().unwrap_or_else(|| retry.clone());
                 let concurrency = definition.concurrency.unwrap_or(dispatcher.concurrency);
                 let most = definition.concurrency_max;
-                if most.is_some_and(|most| most < concurrency) {
+                if most.is_some_and(|most| most / 2 < concurrency) {
                     let key = format!("backends.{name}.concurrency_max");
-                    reader.problem(key, format!("must be at least concurrency, which is {concurrency}"));
+                    let why = format!("must be at least twice concurrency, which is {concurrency}");
+                    reader.problem(key, why);
                 }
                 let breaker = definition.breaker.map_or(breaker, |own| own.over(breaker));
                 if definition.breaker.is_some() {

@@ -178,10 +178,10 @@ const MISTAKES: &[Mistake] = &[
     ),
     ("[[api.keys]]\nname = \"a\"\nbackends = [\"*\"]", "api.keys[0].key", Some(1), "missing"),
     (
-        "[backends.x]\ntype = \"console\"\nconcurrency_max = 10",
+        "[backends.x]\ntype = \"console\"\nconcurrency_max = 127",
         "backends.x.concurrency_max",
         Some(3),
-        "at least concurrency, which is 64",
+        "at least twice concurrency, which is 64",
     ),
     (
         "[backends.x]\ntype = \"console\"\nconcurrency_max = 3000",
@@ -190,7 +190,7 @@ const MISTAKES: &[Mistake] = &[
         "1 to 2000",
     ),
     (
-        "[backends.x]\ntype = \"console\"\nrate = \"5/s\"\nconcurrency_max = 100",
+        "[backends.x]\ntype = \"console\"\nrate = \"5/s\"\nconcurrency_max = 200",
         "backends.x.concurrency_max",
         Some(4),
         "rate",
