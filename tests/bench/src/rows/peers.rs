@@ -22,26 +22,28 @@ const CONNECTIONS: usize = 64;
 pub(super) async fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
     let room = bench.room().await?;
     kannel(bench, &room, table).await?;
-    match rapidsms::RapidSms::start(&room).await? {
-        Some(rapidsms) => {
-            let what = "RapidSMS 2.2 with Celery on RabbitMQ, two workers";
+    let what = "RapidSMS 2.2 with Celery on RabbitMQ, two workers";
+    match rapidsms::RapidSms::start(&room).await {
+        Ok(Some(rapidsms)) => {
             let measured = accepts(bench, &room, &rapidsms.receive(), what, 50.0, table).await;
             or_noted(measured, what, table);
         }
-        None => table.note("RapidSMS is not installed here: tests/bench/peers/install says how."),
+        Err(error) => or_noted(Err(error), what, table),
+        Ok(None) => table.note("RapidSMS is not installed here: tests/bench/peers/install says how."),
     }
-    match jasmin::Jasmin::start(&room).await? {
-        Some(jasmin) => {
-            let what = "Jasmin's /send, not durable";
+    let what = "Jasmin's /send, not durable";
+    match jasmin::Jasmin::start(&room).await {
+        Ok(Some(jasmin)) => {
             let measured = accepts(bench, &room, &jasmin.send(), what, 15.0, table).await;
             or_noted(measured, what, table);
         }
-        None => table.note("Jasmin is not installed here: tests/bench/peers/install says how."),
+        Err(error) => or_noted(Err(error), what, table),
+        Ok(None) => table.note("Jasmin is not installed here: tests/bench/peers/install says how."),
     }
     Ok(())
 }
 
-/// A peer that breaks down under the load says so in the table, and nothing else is lost by it.
+/// A peer that does not start, or breaks down under the load, says so in the table, and nothing else is lost by it.
 fn or_noted(measured: Result<()>, peer: &str, table: &mut Table) {
     if let Err(error) = measured {
         table.note(format!("{peer}: it could not be measured ({error})."));
