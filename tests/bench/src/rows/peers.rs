@@ -22,31 +22,35 @@ const CONNECTIONS: usize = 64;
 pub(super) async fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
     let room = bench.room().await?;
     kannel(bench, &room, table).await?;
+    let beside = (bench, &room);
+    let rapidsms = rapidsms::RapidSms::start(&room).await;
     let what = "RapidSMS 2.2 with Celery on RabbitMQ, two workers";
-    match rapidsms::RapidSms::start(&room).await {
-        Ok(Some(rapidsms)) => {
-            let measured = accepts(bench, &room, &rapidsms.receive(), what, 50.0, table).await;
-            or_noted(measured, what, table);
-        }
-        Err(error) => or_noted(Err(error), what, table),
-        Ok(None) => table.note("RapidSMS is not installed here: tests/bench/peers/install says how."),
-    }
-    let what = "Jasmin's /send, not durable";
-    match jasmin::Jasmin::start(&room).await {
-        Ok(Some(jasmin)) => {
-            let measured = accepts(bench, &room, &jasmin.send(), what, 15.0, table).await;
-            or_noted(measured, what, table);
-        }
-        Err(error) => or_noted(Err(error), what, table),
-        Ok(None) => table.note("Jasmin is not installed here: tests/bench/peers/install says how."),
-    }
+    optional(beside, rapidsms, rapidsms::RapidSms::receive, what, 50.0, table).await;
+    let jasmin = jasmin::Jasmin::start(&room).await;
+    optional(beside, jasmin, jasmin::Jasmin::send, "Jasmin's /send, not durable", 15.0, table).await;
     Ok(())
 }
 
-/// A peer that does not start, or breaks down under the load, says so in the table, and nothing else is lost by it.
-fn or_noted(measured: Result<()>, peer: &str, table: &mut Table) {
+/// Accepted a second beside a peer that may not be installed. One that does not start, or breaks
+/// down under the load, says so in the table, and nothing else is lost by it.
+async fn optional<P>(
+    (bench, room): (&Bench, &Room),
+    started: Result<Option<P>>,
+    way_in: fn(&P) -> Request,
+    what: &str,
+    target: f64,
+    table: &mut Table,
+) {
+    let measured = match started {
+        Ok(None) => {
+            table.note(format!("{what}: not installed here; tests/bench/peers/install says how."));
+            return;
+        }
+        Ok(Some(peer)) => accepts(bench, room, &way_in(&peer), what, target, table).await,
+        Err(error) => Err(error),
+    };
     if let Err(error) = measured {
-        table.note(format!("{peer}: it could not be measured ({error})."));
+        table.note(format!("{what}: it could not be measured ({error})."));
     }
 }
 
