@@ -98,6 +98,16 @@ struct Fill {
 }
 
 impl Fill {
+    /// So many characters of one unit each.
+    fn add_ones(&mut self, characters: usize, alphabet: Alphabet) {
+        self.units += characters;
+        let total = self.in_last + characters;
+        let more = total.saturating_sub(1) / alphabet.concatenated();
+        self.full += more;
+        self.in_last = total - more * alphabet.concatenated();
+    }
+
+    /// A character of so many units.
     fn add(&mut self, units: usize, alphabet: Alphabet) {
         self.units += units;
         self.in_last += units;
@@ -110,14 +120,28 @@ impl Fill {
 
 impl Meter {
     fn add(&mut self, text: &str) {
+        // One unit each in either alphabet, as nearly all are: added at once.
+        let mut ones = 0;
         for character in text.chars() {
             self.characters += 1;
             match septets(character) {
-                Some(septets) => self.gsm7.add(septets, Alphabet::Gsm7),
-                None => self.beyond_gsm7 = true,
+                Some(1) => ones += 1,
+                septets => {
+                    self.add_ones(std::mem::take(&mut ones));
+                    self.ucs2.add(character.len_utf16(), Alphabet::Ucs2);
+                    match septets {
+                        Some(septets) => self.gsm7.add(septets, Alphabet::Gsm7),
+                        None => self.beyond_gsm7 = true,
+                    }
+                }
             }
-            self.ucs2.add(character.len_utf16(), Alphabet::Ucs2);
         }
+        self.add_ones(ones);
+    }
+
+    fn add_ones(&mut self, characters: usize) {
+        self.gsm7.add_ones(characters, Alphabet::Gsm7);
+        self.ucs2.add_ones(characters, Alphabet::Ucs2);
     }
 
     fn segmentation(&self) -> Segmentation {
@@ -131,6 +155,7 @@ impl Meter {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn cost(text: &str) -> (Alphabet, usize, usize) {
         let Segmentation { alphabet, units, segments } = segmentation(text);
@@ -171,6 +196,24 @@ mod tests {
                 text.chars().count(),
                 text.chars().next()
             );
+        }
+    }
+
+    proptest! {
+        /// What is added at once weighs what it weighs one by one.
+        #[test]
+        fn a_text_weighs_what_its_characters_do(text in "([a-z ]{0,200}|€|😀|я|\\[){0,12}") {
+            let (mut whole, mut single) = (Meter::default(), Meter::default());
+            whole.add(&text);
+            for character in text.chars() {
+                single.characters += 1;
+                match septets(character) {
+                    Some(septets) => single.gsm7.add(septets, Alphabet::Gsm7),
+                    None => single.beyond_gsm7 = true,
+                }
+                single.ucs2.add(character.len_utf16(), Alphabet::Ucs2);
+            }
+            prop_assert_eq!(whole, single);
         }
     }
 }

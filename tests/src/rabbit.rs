@@ -156,16 +156,25 @@ impl Rabbit {
         shell.ask(expression, ANSWER).unwrap_or_else(|why| panic!("{expression}: {why}"))
     }
 
+    /// Its version, such as "3.10.8".
+    pub fn version(&self) -> String {
+        self.eval("element(2, application:get_key(rabbit, vsn))").trim_matches('"').to_owned()
+    }
+
     /// Raises the memory alarm, or ends it: blocked, the node takes no publishes.
     pub fn block(&self, blocked: bool) {
         self.alarm(Alarm::Memory, blocked);
     }
 
     /// Sets `max_message_size`, `consumer_timeout` or `channel_tick_interval` until the node restarts
-    /// or is somebody else's: RabbitMQ reads them as a channel opens.
+    /// or is somebody else's: RabbitMQ reads them as a channel opens, 4 the first of them from a term
+    /// that it wrote as it started.
     pub fn set(&self, setting: &str, value: u64) {
         assert!(SETTINGS.iter().any(|(known, _)| *known == setting), "{setting} would not be set back");
-        assert_eq!(self.eval(&format!("application:set_env(rabbit, {setting}, {value})")), "ok");
+        let set = format!(
+            "persistent_term:put({setting}, {value}), application:set_env(rabbit, {setting}, {value})"
+        );
+        assert_eq!(self.eval(&set), "ok");
     }
 
     /// Takes TLS connections too, until the node ends: with this certificate and its key, as PEM. The
@@ -365,9 +374,12 @@ fn name(amqp: u16) -> String {
     format!("postern{amqp}@localhost")
 }
 
-/// The script that runs the node as whoever calls it; Debian's wrapper in the PATH wants to be
-/// root, to change to a user of its own.
+/// The script that runs the node as whoever calls it: that of `POSTERN_TESTS_RABBITMQ`, or Debian's
+/// (its wrapper in the PATH wants to be root, to change to a user of its own).
 fn server() -> PathBuf {
+    if let Some(chosen) = std::env::var_os("POSTERN_TESTS_RABBITMQ") {
+        return chosen.into();
+    }
     let debian = Path::new("/usr/lib/rabbitmq/bin/rabbitmq-server");
     if debian.exists() { debian.to_owned() } else { "rabbitmq-server".into() }
 }

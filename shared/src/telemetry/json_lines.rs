@@ -29,8 +29,9 @@ where
         event: &Event<'_>,
     ) -> fmt::Result {
         let metadata = event.metadata();
-        write!(writer, "{{\"timestamp\":\"{:.6}\",\"level\":\"{}\"", Timestamp::now(), metadata.level())?;
+        write!(writer, "{{\"timestamp\":\"{:.6}\"", Timestamp::now())?;
         let mut fields = Fields { writer: &mut writer, result: Ok(()) };
+        fields.text("level", metadata.level().as_str());
         event.record(&mut fields);
         fields.text("target", metadata.target());
         fields.result?;
@@ -58,10 +59,14 @@ impl Fields<'_, '_> {
         }
     }
 
-    fn text(&mut self, name: &str, value: impl fmt::Display) {
+    fn text(&mut self, name: &str, value: &str) {
+        self.quoted(name, |mut escaped| escaped.write_str(value));
+    }
+
+    fn quoted(&mut self, name: &str, write: impl FnOnce(Escaped<'_, '_>) -> fmt::Result) {
         self.field(name, |writer| {
             writer.write_char('"')?;
-            write!(Escaped(writer), "{value}")?;
+            write(Escaped(writer))?;
             writer.write_char('"')
         });
     }
@@ -69,7 +74,7 @@ impl Fields<'_, '_> {
 
 impl Visit for Fields<'_, '_> {
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        self.text(field.name(), format_args!("{value:?}"));
+        self.quoted(field.name(), |mut escaped| write!(escaped, "{value:?}"));
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
@@ -102,9 +107,13 @@ struct Escaped<'a, 'w>(&'a mut Writer<'w>);
 
 impl Write for Escaped<'_, '_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
+        let is_special = |byte: u8| matches!(byte, b'"' | b'\\' | 0..=0x1f);
+        // Without a way out of the loop it takes many bytes at a time.
+        if !text.bytes().fold(false, |any, byte| any | is_special(byte)) {
+            return self.0.write_str(text);
+        }
         let mut plain = 0;
-        for (at, byte) in text.bytes().enumerate().filter(|(_, byte)| matches!(byte, b'"' | b'\\' | 0..=0x1f))
-        {
+        for (at, byte) in text.bytes().enumerate().filter(|(_, byte)| is_special(*byte)) {
             self.0.write_str(&text[plain..at])?;
             plain = at + 1;
             match byte {

@@ -95,7 +95,7 @@ async fn measure(run: Run) -> Result<()> {
         group.measure(&bench, &mut table).await?;
         eprintln!("--- {group:?}: {:.0} s", from.elapsed().as_secs_f64());
     }
-    let about = machine::about(&run.commit, &effort, begun.elapsed())?;
+    let about = machine::about(&run.commit, &effort, begun.elapsed(), &bench.rabbit)?;
     println!("{}", table.plain());
     println!("{about}");
     if let Some(file) = &run.write {

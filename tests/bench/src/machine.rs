@@ -2,10 +2,11 @@
 
 use crate::effort::Effort;
 use anyhow::Result;
-use std::{process::Command, time::Duration};
+use postern_tests::Rabbit;
+use std::time::Duration;
 
 /// Some lines about the commit and the machine; no name, no path.
-pub(crate) fn about(commit: &str, effort: &Effort, took: Duration) -> Result<String> {
+pub(crate) fn about(commit: &str, effort: &Effort, took: Duration, rabbit: &Rabbit) -> Result<String> {
     let file = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let line = |text: &str, key: &str| {
         let found = text.lines().find(|line| line.starts_with(key)).and_then(|line| line.split_once(':'));
@@ -26,13 +27,6 @@ pub(crate) fn about(commit: &str, effort: &Effort, took: Duration) -> Result<Str
         took.as_secs().div_ceil(60),
         std::thread::available_parallelism()?,
         kernel.trim_end_matches('.'),
-        version("dpkg-query", &["-W", "-f", "${Version}", "rabbitmq-server"]),
+        rabbit.version(),
     ))
-}
-
-fn version(program: &str, arguments: &[&str]) -> String {
-    let told = Command::new(program).args(arguments).output().ok().filter(|told| told.status.success());
-    told.map_or("of unknown version".to_owned(), |told| {
-        String::from_utf8_lossy(&told.stdout).trim().to_owned()
-    })
 }

@@ -178,8 +178,12 @@ fn parameters(
         let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         (name.clone(), text.into_bytes())
     });
-    let mut written = String::new();
-    for (name, value) in own.collect::<Vec<_>>().iter().chain(&given) {
+    let own: Vec<_> = own.collect();
+    let all = || own.iter().chain(&given);
+    // Half as much again for escapes, as a text in Latin letters has them.
+    let room = all().map(|(name, value)| name.len() + 2 + value.len() * 3 / 2).sum();
+    let mut written = String::with_capacity(room);
+    for (name, value) in all() {
         if !written.is_empty() {
             written.push('&');
         }

@@ -121,7 +121,8 @@ impl Store {
     fn keyspaces(path: &Path) -> fjall::Result<Self> {
         let db = Database::builder(path)
             .cache_size(CACHE)
-            .worker_threads(2)
+            // With more, one of fjall's threads spins for as long as another compacts.
+            .worker_threads(1)
             .max_journaling_size(JOURNALS)
             .manual_journal_persist(true)
             .open()?;
