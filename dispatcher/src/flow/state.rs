@@ -168,8 +168,7 @@ impl State {
     /// another number now.
     pub(super) fn answered(&mut self, outcomes: &[Outcome], took: Duration, now: Instant) -> Option<u32> {
         if self.throttle.speed(now) < 1.0 || self.breaker.until().is_some() {
-            self.width.forget(now);
-            return None;
+            return self.width.forget(now).then(|| self.width.messages());
         }
         let done = |outcome: &Outcome| match outcome {
             Ok(_) => true,

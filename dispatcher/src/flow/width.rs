@@ -83,10 +83,11 @@ impl Width {
         self.all / self.places
     }
 
-    /// What was measured says nothing: the provider asked for less, or is down.
-    pub(super) fn forget(&mut self, now: Instant) {
+    /// What was measured says nothing: the provider asked for less, or is down. Whether the width is
+    /// another one now.
+    pub(super) fn forget(&mut self, now: Instant) -> bool {
         self.period = Period::from(now);
-        self.trial = None;
+        self.break_off()
     }
 
     /// An answer came after `took`, while `working` messages were in work, its own included;
@@ -110,8 +111,7 @@ impl Width {
         let Period { answers, through, full, .. } = std::mem::replace(period, Period::from(now));
         if full * 10 < answers * 9 {
             // There are not more messages than this.
-            self.trial = None;
-            return false;
+            return self.break_off();
         }
         let before = self.places;
         self.judge(f64::from(through) / lasted.as_secs_f64(), now);
@@ -144,6 +144,13 @@ impl Width {
                 _ => self.step(rate, now),
             },
         }
+    }
+
+    /// Ends a trial that nothing can be learnt from: of its two widths the narrower one stays.
+    fn break_off(&mut self) -> bool {
+        let Some(before) = self.trial.take() else { return false };
+        let narrower = self.places.max(before.places);
+        std::mem::replace(&mut self.places, narrower) != narrower
     }
 
     /// Tries the next width.
@@ -237,6 +244,30 @@ mod tests {
             assert!(!width.answered(Duration::from_millis(50), 5, true, now));
         }
         assert_eq!(width.messages(), 10);
+    }
+
+    #[test]
+    fn a_wider_width_that_nobody_can_judge_is_not_kept() {
+        let start = Instant::now();
+        let on_trial = || {
+            let (mut now, mut width) = (start, Width::new(64, 512, start));
+            while width.messages() == 64 {
+                now += Duration::from_millis(300) / 64;
+                width.answered(Duration::from_millis(300), 64, true, now);
+            }
+            (width, now)
+        };
+        let (mut throttled, now) = on_trial();
+        assert!(throttled.messages() > 64);
+        assert!(throttled.forget(now));
+        assert_eq!(throttled.messages(), 64);
+        assert!(!throttled.forget(now));
+        let (mut few, mut now) = on_trial();
+        for _ in 0..1_000 {
+            now += Duration::from_millis(10);
+            few.answered(Duration::from_millis(300), 3, true, now);
+        }
+        assert_eq!(few.messages(), 64);
     }
 
     #[test]
