@@ -39,6 +39,11 @@ const CONSOLE: [&str; 22] = [
     "mtrouter -l",
 ];
 
+/// Runs the program that is its first argument with its lock in the working directory. Jasmin's own is
+/// one for the whole machine, and stays when the process is killed.
+const WITH_ITS_OWN_LOCK: &str = "import lockfile, runpy, sys; lock = lockfile.FileLock; \
+    lockfile.FileLock = lambda _: lock('jasmind'); sys.argv.pop(0); runpy.run_path(sys.argv[0], run_name='__main__')";
+
 #[derive(Debug)]
 pub(super) struct Jasmin {
     _jasmind: Process,
@@ -78,7 +83,7 @@ impl Jasmin {
         redis.listens(redis_port).await?;
         let root = folder.path().to_string_lossy().into_owned();
         let daemon = python.join("jasmind.py").canonicalize()?;
-        let arguments = [&daemon.to_string_lossy(), "-c", "jasmin.cfg"];
+        let arguments = ["-c", WITH_ITS_OWN_LOCK, &daemon.to_string_lossy(), "-c", "jasmin.cfg"];
         let environment = [("ROOT_PATH", root.as_str())];
         let mut jasmind = Process::start(&python.join("python"), &arguments, folder.path(), &environment)?;
         jasmind.listens(console).await?;
