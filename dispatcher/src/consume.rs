@@ -8,7 +8,12 @@ use postern_shared::{
     broker::{Broker, BrokerError, Consumer, Delivery, QueueName},
     message::Lane,
 };
-use std::{future::Future, pin::pin, sync::Arc, time::Duration};
+use std::{
+    future::{Future, pending},
+    pin::pin,
+    sync::Arc,
+    time::Duration,
+};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     task::JoinSet,
@@ -214,11 +219,20 @@ impl Intake {
         });
         loop {
             let next = async {
-                lanes.gate.admits().await;
+                gate.admits().await;
                 // Slots first: a message that is taken is begun at once.
-                let places = lanes.gate.places().min(u32::from(lanes.concurrency.max(1)));
+                let places = gate.places().min(u32::from(lanes.concurrency.max(1)));
                 let place = slots.clone().acquire_many_owned(places).await.ok()?;
-                self.next(&lanes.gate).await.map(|(lane, delivery, door)| (lane, delivery, door, place))
+                let idle = async {
+                    gate.idles();
+                    pending().await
+                };
+                let next = tokio::select! {
+                    biased;
+                    next = self.next(gate) => next,
+                    never = idle => never,
+                };
+                next.map(|(lane, delivery, door)| (lane, delivery, door, place))
             };
             tokio::select! {
                 biased;
@@ -269,6 +283,6 @@ async fn next_of(lane: Lane, gate: &Gate, consumer: &mut Option<Consumer>) -> (L
             let door = gate.door(lane).await;
             (lane, door, consumer.next().await)
         }
-        None => std::future::pending().await,
+        None => pending().await,
     }
 }

@@ -296,7 +296,7 @@ async fn a_concurrency_that_follows_the_provider_beats_a_fixed_one() {
     let (with, without) =
         tokio::join!(arrived(&at_following, from, window), arrived(&at_fixed, from, window));
     eprintln!("400 ms: {with} in 4 s following the provider, {without} with a fixed number");
-    assert!(with > 4.0 * without, "{with} and {without}");
+    assert!(with > 2.0 * without, "{with} and {without}");
     assert_eq!(gateway.metrics().await.value(metric, &[("backend", "fixed")]), 8.0);
 }
 

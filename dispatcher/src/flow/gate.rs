@@ -209,6 +209,11 @@ impl Gate {
         door.clone().acquire_owned().await.ok()
     }
 
+    /// There is room for another message, and none to be had: until one is taken.
+    pub(crate) fn idles(&self) {
+        self.state().idles();
+    }
+
     /// A message of `lane` was taken through `door`.
     pub(crate) fn pass(self: &Arc<Self>, lane: Lane, door: Door) -> Pass {
         let now = Instant::now();

@@ -69,8 +69,8 @@ pub(super) struct State {
     /// Whether the one message of [`Mode::One`] is on its way.
     pub(super) trying: bool,
     width: Width,
-    /// The messages in work.
-    working: u32,
+    /// Whether there is room for another message, and none to be had.
+    idle: bool,
 }
 
 /// How a rate is kept.
@@ -114,7 +114,7 @@ impl State {
             pace,
             trying: false,
             width,
-            working: 0,
+            idle: false,
         }
     }
 
@@ -141,15 +141,19 @@ impl State {
     /// A message was taken: whether it is the one that shows whether the provider is back. There is
     /// one at a time, wherever it was taken from.
     pub(super) fn taken(&mut self, now: Instant) -> bool {
-        self.working += 1;
+        self.idle = false;
         let tries = self.mode(now) == Mode::One && !self.trying;
         self.trying |= tries;
         tries
     }
 
-    /// It is in work no more.
+    /// There is room for another message, and none to be had.
+    pub(super) fn idles(&mut self) {
+        self.idle = true;
+    }
+
+    /// A message that was taken is in work no more.
     pub(super) fn given_up(&mut self, tries: bool) {
-        self.working = self.working.saturating_sub(1);
         self.trying &= !tries;
     }
 
@@ -174,7 +178,7 @@ impl State {
             Ok(_) => true,
             Err(failure) => failure.class == FailureClass::Permanent,
         };
-        let changed = self.width.answered(took, self.working, outcomes.iter().all(done), now);
+        let changed = self.width.answered(took, outcomes.iter().all(done), self.idle, now);
         changed.then(|| self.width.messages())
     }
 

@@ -15,8 +15,11 @@ const ENOUGH: u32 = 32;
 /// Of a wider width, the part of what it could let through that it must; of a narrower one, the part
 /// that it may lose.
 const WORTH: f64 = 0.25;
-/// After a width that did not pay, the next is not tried for so long,
-const REST: Duration = Duration::from_secs(20);
+/// After a width that did not pay, the next is not tried for so long: it may have been a hiccup. After
+/// each more in a row it is twice as long,
+const REST: Duration = Duration::from_secs(2);
+/// up to this,
+const LONGEST_REST: Duration = Duration::from_secs(20);
 /// unless the rate changes by such a part: then a wider one is.
 const UPSET: f64 = 0.25;
 
@@ -36,6 +39,8 @@ pub(super) struct Width {
     wider: bool,
     /// Until when none is made, and the rate meanwhile.
     rest: Option<(Instant, f64)>,
+    /// How long the next one is.
+    next_rest: Duration,
 }
 
 /// What is counted of one width.
@@ -45,8 +50,8 @@ struct Period {
     answers: u32,
     /// Of them, those of messages that the provider took or refused for good.
     through: u32,
-    /// Of them, those while there was no room for another message.
-    full: u32,
+    /// Of them, those while there was room for another message and none to be had.
+    idle: u32,
 }
 
 /// The width before this one, and its rate.
@@ -70,6 +75,7 @@ impl Width {
             trial: None,
             wider: true,
             rest: None,
+            next_rest: REST,
         }
     }
 
@@ -90,9 +96,9 @@ impl Width {
         self.break_off()
     }
 
-    /// An answer came after `took`, while `working` messages were in work, its own included;
-    /// `through`: it is done with. Whether the width is another one now.
-    pub(super) fn answered(&mut self, took: Duration, working: u32, through: bool, now: Instant) -> bool {
+    /// An answer came after `took`. `through`: its message is done with; `idle`: there was room for
+    /// another one, and none to be had. Whether the width is another one now.
+    pub(super) fn answered(&mut self, took: Duration, through: bool, idle: bool, now: Instant) -> bool {
         if self.narrowest == 1 {
             return false;
         }
@@ -103,18 +109,22 @@ impl Width {
         }
         period.answers += 1;
         period.through += u32::from(through);
-        period.full += u32::from((working + 1) * self.places > self.all);
+        period.idle += u32::from(idle);
         let lasted = now.duration_since(period.from);
         if lasted < PERIOD.max(self.latency * 2) || period.answers < ENOUGH {
             return false;
         }
-        let Period { answers, through, full, .. } = std::mem::replace(period, Period::from(now));
-        if full * 10 < answers * 9 {
-            // There are not more messages than this.
-            return self.break_off();
-        }
+        let Period { answers, through, idle, .. } = std::mem::replace(period, Period::from(now));
+        let rate = f64::from(through) / lasted.as_secs_f64();
         let before = self.places;
-        self.judge(f64::from(through) / lasted.as_secs_f64(), now);
+        if idle * 10 <= answers {
+            self.judge(rate, now);
+        } else if self.trial.as_ref().is_some_and(|before| before.pays(self.places, rate)) {
+            // It lets through all that there is.
+            self.trial = None;
+        } else {
+            self.break_off();
+        }
         if self.places != before {
             // What is in flight was begun at the width before.
             self.period.from = now + self.latency;
@@ -124,18 +134,18 @@ impl Width {
 
     fn judge(&mut self, rate: f64, now: Instant) {
         match self.trial.take() {
+            Some(before) if before.pays(self.places, rate) => {
+                self.next_rest = REST;
+                self.step(rate, now);
+            }
             Some(before) => {
-                let possible = f64::from(before.places) / f64::from(self.places);
-                if rate >= before.rate * (1.0 + WORTH * (possible - 1.0)) {
-                    self.step(rate, now);
-                } else {
-                    self.places = before.places;
-                    self.settle(before.rate, now);
-                }
+                self.places = before.places;
+                self.settle(before.rate, now);
             }
             None => match self.rest {
                 Some((_, usual)) if (rate / usual - 1.0).abs() > UPSET => {
                     self.wider = true;
+                    self.next_rest = REST;
                     self.step(rate, now);
                 }
                 Some((until, usual)) if now < until => {
@@ -168,14 +178,23 @@ impl Width {
 
     /// Stays as it is for a while, and then tries the other direction.
     fn settle(&mut self, rate: f64, now: Instant) {
-        self.rest = Some((now + REST, rate.max(f64::MIN_POSITIVE)));
+        self.rest = Some((now + self.next_rest, rate.max(f64::MIN_POSITIVE)));
+        self.next_rest = (self.next_rest * 2).min(LONGEST_REST);
         self.wider = !self.wider;
+    }
+}
+
+impl Trial {
+    /// Whether another width with this `rate` is better than the one before it.
+    fn pays(&self, places: u32, rate: f64) -> bool {
+        let possible = f64::from(self.places) / f64::from(places);
+        rate >= self.rate * (1.0 + WORTH * (possible - 1.0))
     }
 }
 
 impl Period {
     fn from(from: Instant) -> Self {
-        Self { from, answers: 0, through: 0, full: 0 }
+        Self { from, answers: 0, through: 0, idle: 0 }
     }
 }
 
@@ -201,7 +220,7 @@ mod tests {
                 // Little's law: what is beyond the limit waits at the provider.
                 let took = self.latency.as_secs_f64().max(f64::from(working) / self.limit);
                 *now += Duration::from_secs_f64(took / f64::from(working));
-                width.answered(Duration::from_secs_f64(took), working, true, *now);
+                width.answered(Duration::from_secs_f64(took), true, false, *now);
                 counted += if *now > last { 1.0 } else { 0.0 };
             }
             counted / (seconds as f64 / 4.0)
@@ -241,7 +260,7 @@ mod tests {
         let mut width = Width::new(10, 100, now);
         for _ in 0..10_000 {
             now += Duration::from_millis(10);
-            assert!(!width.answered(Duration::from_millis(50), 5, true, now));
+            assert!(!width.answered(Duration::from_millis(50), true, true, now));
         }
         assert_eq!(width.messages(), 10);
     }
@@ -253,7 +272,7 @@ mod tests {
             let (mut now, mut width) = (start, Width::new(64, 512, start));
             while width.messages() == 64 {
                 now += Duration::from_millis(300) / 64;
-                width.answered(Duration::from_millis(300), 64, true, now);
+                width.answered(Duration::from_millis(300), true, false, now);
             }
             (width, now)
         };
@@ -265,9 +284,33 @@ mod tests {
         let (mut few, mut now) = on_trial();
         for _ in 0..1_000 {
             now += Duration::from_millis(10);
-            few.answered(Duration::from_millis(300), 3, true, now);
+            few.answered(Duration::from_millis(300), true, true, now);
         }
         assert_eq!(few.messages(), 64);
+    }
+
+    #[test]
+    fn a_wider_width_that_sends_all_there_is_stays() {
+        let mut now = Instant::now();
+        let mut width = Width::new(64, 512, now);
+        // 300 a second come, of which 64 at a time would send 213.
+        for _ in 0..60 * 250 {
+            let rate = (f64::from(width.messages()) / 0.3).min(300.0);
+            now += Duration::from_secs_f64(1.0 / rate);
+            width.answered(Duration::from_millis(300), true, width.messages() > 90, now);
+        }
+        assert_eq!(width.messages(), 102);
+    }
+
+    #[test]
+    fn a_hiccup_while_a_width_is_tried_costs_seconds() {
+        let mut now = Instant::now();
+        let mut width = Width::new(64, 512, now);
+        FAR.takes(&mut width, &mut now, 2);
+        assert!(width.messages() > 64, "one is on trial");
+        Provider { latency: Duration::from_secs(1), ..FAR }.takes(&mut width, &mut now, 3);
+        let rate = FAR.takes(&mut width, &mut now, 24);
+        assert!(rate > 0.9 * 512.0 / 0.3, "{rate}/s, {} at a time", width.messages());
     }
 
     #[test]
@@ -278,7 +321,7 @@ mod tests {
             let working = width.messages();
             now += Duration::from_millis(100) / working;
             // It takes 10 at a time, and lets the others come to nothing.
-            width.answered(Duration::from_millis(100), working, n % working < 10, now);
+            width.answered(Duration::from_millis(100), n % working < 10, false, now);
         }
         assert!(width.messages() <= 25, "{}", width.messages());
     }
