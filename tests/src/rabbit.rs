@@ -25,11 +25,6 @@ const BOOT: Duration = Duration::from_secs(120);
 const ANSWER: Duration = Duration::from_secs(60);
 /// A write-ahead log that takes little of the disk.
 const SMALL_LOG: &str = "raft.wal_max_size_bytes = 16000000\n";
-/// Loopback only, and no epmd of its own. What dead-letters from a quorum queue at least once sends a
-/// message again when its confirm, in milliseconds, stayed away: that of a leader that was killed. The
-/// default is three minutes, and it looks that often, so that a retry may wait for six.
-const ERLANG: &str = "-start_epmd false -kernel inet_dist_use_interface {127,0,0,1} \
-     -rabbit dead_letter_worker_publisher_confirm_timeout 10000";
 
 /// Settings of the node that a test may change, and their defaults: the largest message in bytes;
 /// after how many milliseconds a delivery that nobody acknowledged costs its channel, and how often
@@ -307,7 +302,10 @@ impl Node {
             .env("RABBITMQ_CONF_ENV_FILE", "/dev/null")
             // Keeps the Erlang shell on standard input, and `erl` in this very process.
             .env("RABBITMQ_ALLOW_INPUT", "1")
-            .env("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", ERLANG)
+            .env(
+                "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS",
+                "-start_epmd false -kernel inet_dist_use_interface {127,0,0,1}",
+            )
             .current_dir(self.folder.path())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
