@@ -20,9 +20,9 @@ use std::{
 
 /// How long anything may take that has to happen, on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
-/// How long nothing may come of what is outstanding before it counts as lost: longer than the three
-/// minutes after which RabbitMQ moves a retry again whose way to its queue ended in a dead node.
-const GIVEN_UP: Duration = Duration::from_secs(240);
+/// How long nothing may come of what is outstanding before it counts as lost: longer than the 65
+/// seconds that RabbitMQ waits for a queue without a leader, and the 10 until it tries again.
+const GIVEN_UP: Duration = Duration::from_secs(120);
 /// Beyond that, it is said how long everything took to come out.
 const SETTLED: Duration = Duration::from_secs(20);
 /// `dispatcher.concurrency`
@@ -137,6 +137,15 @@ impl Field {
         if let Some(window) = self.windows.last_mut() {
             window.to = Instant::now();
         }
+    }
+
+    /// Waits until what an end puts off from now on comes again and is taken.
+    pub(crate) async fn retries(&self) {
+        let mark = Instant::now();
+        within(PATIENCE, "a retry to come", async || {
+            if self.ledger.retried_since(mark) { Ok(()) } else { Err(format!("{:?}", self.ledger.counts())) }
+        })
+        .await;
     }
 
     /// Waits until `condition` holds of the ingress's metric.

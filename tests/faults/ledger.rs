@@ -194,6 +194,13 @@ impl Ledger {
         young.into_iter().any(|entry| entry.way == way && !entry.ended.is_empty())
     }
 
+    /// Whether a message that was begun after `mark` has been put off and has come out then.
+    pub(crate) fn retried_since(&self, mark: Instant) -> bool {
+        let book = self.book();
+        let mut young = book.entries.iter().rev().take_while(|entry| entry.begun > mark);
+        young.any(|entry| entry.put_off && !entry.ended.is_empty())
+    }
+
     /// The accepted messages that have not come out, are not reported though they are to be, or are
     /// refused and not among `dead`.
     pub(crate) fn outstanding(&self, dead: &[String], reports: bool) -> Vec<usize> {

@@ -1,6 +1,7 @@
 //! docker-compose.yml and what it refers to. No engine runs here: this is what can be seen in the
 //! files.
 
+use postern_tests::Rabbit;
 use saphyr::{LoadableYamlNode as _, Yaml};
 use std::{collections::BTreeSet, path::Path};
 
@@ -78,4 +79,18 @@ fn images_variables_and_configuration_are_those_that_exist() {
     {
         assert!(compose.contains(&format!("\n    {name}: \"${{{name}:?")), "{name} is not passed on");
     }
+}
+
+/// The broker of the file moves a retry again as soon as the nodes that the tests run, and these take
+/// the setting from the same variable.
+#[test]
+fn its_broker_is_set_like_those_that_are_tried() {
+    let text = read("docker-compose.yml");
+    let documents = Yaml::load_from_str(&text).unwrap();
+    let environment = &documents[0]["services"]["rabbitmq"]["environment"];
+    let arguments = environment["RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS"].as_str().unwrap();
+    let name = "dead_letter_worker_publisher_confirm_timeout";
+    let milliseconds = arguments.strip_prefix(&format!("-rabbit {name} ")).unwrap();
+    let set = Rabbit::shared().eval(&format!("application:get_env(rabbit, {name})"));
+    assert_eq!(set, format!("{{ok,{milliseconds}}}"));
 }

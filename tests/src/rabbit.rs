@@ -25,6 +25,10 @@ const BOOT: Duration = Duration::from_secs(120);
 const ANSWER: Duration = Duration::from_secs(60);
 /// A write-ahead log that takes little of the disk.
 const SMALL_LOG: &str = "raft.wal_max_size_bytes = 16000000\n";
+/// Loopback only, and no epmd of its own; and what docker-compose.yml sets: after how many
+/// milliseconds a wait queue again moves a retry whose queue had no leader.
+const ERLANG: &str = "-start_epmd false -kernel inet_dist_use_interface {127,0,0,1} \
+     -rabbit dead_letter_worker_publisher_confirm_timeout 5000";
 
 /// Settings of the node that a test may change, and their defaults: the largest message in bytes;
 /// after how many milliseconds a delivery that nobody acknowledged costs its channel, and how often
@@ -302,10 +306,7 @@ impl Node {
             .env("RABBITMQ_CONF_ENV_FILE", "/dev/null")
             // Keeps the Erlang shell on standard input, and `erl` in this very process.
             .env("RABBITMQ_ALLOW_INPUT", "1")
-            .env(
-                "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS",
-                "-start_epmd false -kernel inet_dist_use_interface {127,0,0,1}",
-            )
+            .env("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", ERLANG)
             .current_dir(self.folder.path())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
