@@ -119,7 +119,11 @@ impl Rabbit {
         let [epmd] = free_ports();
         let epmd = Arc::new(Epmd::start(epmd));
         let ports: Vec<[u16; 2]> = (0..size).map(|_| free_ports()).collect();
-        let mut settings = format!("{SMALL_LOG}cluster_formation.peer_discovery_backend = classic_config\n");
+        // RabbitMQ 4 would wait for a second node before it says that the first is up.
+        let mut settings = format!(
+            "{SMALL_LOG}cluster_formation.peer_discovery_backend = classic_config\n\
+             cluster_formation.target_cluster_size_hint = 1\n"
+        );
         for (number, [amqp, _]) in ports.iter().enumerate() {
             let line = format!("cluster_formation.classic_config.nodes.{} = {}\n", number + 1, name(*amqp));
             settings.push_str(&line);

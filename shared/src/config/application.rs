@@ -194,7 +194,7 @@ fn fits_header(value: &Secret) -> bool {
 pub(super) fn read(reader: &mut Reader<'_>, section: Value) -> Option<ApplicationSection> {
     const PATH: &str = "application";
     let Value::Object(mut table) = section else {
-        reader.problem(PATH, "must be a table");
+        reader.unreadable(PATH, "must be a table");
         return None;
     };
     let kind = table.shift_remove("type");
@@ -209,11 +209,11 @@ pub(super) fn read(reader: &mut Reader<'_>, section: Value) -> Option<Applicatio
             return Some(ApplicationSection::Webhook(Box::new(webhook)));
         }
         Some(_) => {
-            reader.problem("application.type", format!("unknown type; {TYPES}"));
+            reader.unreadable("application.type", format!("unknown type; {TYPES}"));
             return None;
         }
         None => {
-            reader.problem("application.type", format!("must be a text; {TYPES}"));
+            reader.unreadable("application.type", format!("must be a text; {TYPES}"));
             return None;
         }
     };

@@ -98,6 +98,7 @@ pub(super) fn api(api: &ApiSection, reader: &mut Reader<'_>) {
         }
         let path = format!("api.keys[{index}].key");
         match key.digest() {
+            None if !reader.has_read(&format!("api.keys[{index}]")) => {}
             None => reader.problem(path, "is missing, or there beside key_sha256: one of the two is needed"),
             Some(digest) if api.keys[..index].iter().any(|other| other.digest() == Some(digest)) => {
                 reader.problem(path, "is another entry's too");
@@ -171,6 +172,14 @@ pub(super) fn backend(definition: &Definition, path: &str, catalogue: &Catalogue
     }
 }
 
+/// A `concurrency_max` of the backend at `path` that leaves its `concurrency` no room.
+pub(super) fn too_narrow(concurrency: u16, path: &str, reader: &mut Reader<'_>) {
+    if reader.has_read(&format!("{path}.concurrency")) && reader.has_read("dispatcher.concurrency") {
+        let why = format!("must be at least twice concurrency, which is {concurrency}");
+        reader.problem(format!("{path}.concurrency_max"), why);
+    }
+}
+
 /// A circuit breaker at `key`.
 pub(super) fn breaker(breaker: BreakerSection, key: &str, reader: &mut Reader<'_>) {
     if breaker.failures > MAX_FAILURES {
@@ -178,7 +187,7 @@ pub(super) fn breaker(breaker: BreakerSection, key: &str, reader: &mut Reader<'_
     }
     if breaker.pause.0.as_millis() < 100 {
         reader.problem(format!("{key}.pause"), "must be at least 100ms");
-    } else if breaker.max_pause < breaker.pause {
+    } else if breaker.max_pause < breaker.pause && reader.has_read(key) {
         reader.problem(format!("{key}.max_pause"), "must be at least as long as pause");
     }
 }
@@ -212,7 +221,7 @@ fn settings(definition: &Definition, path: &str, reader: &mut Reader<'_>) {
 /// What several sections say together.
 pub(super) fn across(config: &Config, reader: &mut Reader<'_>) {
     let listen = config.api.listen.unwrap_or(config.ingress.listen);
-    if config.api.keys.is_empty() && !listen.ip().is_loopback() {
+    if config.api.keys.is_empty() && !listen.ip().is_loopback() && reader.has_read("api") {
         let key = if config.api.listen.is_some() { "api.listen" } else { "ingress.listen" };
         reader.problem(
             key,
@@ -241,6 +250,13 @@ pub(super) fn across(config: &Config, reader: &mut Reader<'_>) {
 pub(super) fn selection(config: &Config, chosen: &Selection, key: &str, reader: &mut Reader<'_>) {
     let unknown = |name: &&BackendName| !config.backends.contains_key(*name);
     for name in chosen.names().iter().filter(unknown) {
+        unknown_backend(config, name, key, reader);
+    }
+}
+
+/// A name that no backend has; one whose backend cannot be read is known all the same.
+pub(super) fn unknown_backend(config: &Config, name: &BackendName, key: &str, reader: &mut Reader<'_>) {
+    if reader.has_read(&format!("backends.{name}")) {
         let known: Vec<_> = config.backends.keys().map(BackendName::as_str).collect();
         reader.problem(key, format!("unknown backend `{name}`; configured are: {}", known.join(", ")));
     }

@@ -1,7 +1,11 @@
 //! `[doors]`: ways in for clients that speak another gateway's protocol.
 
 use super::{
-    Config, Secret, Selection, cross_check::selection, networks::Networks, reader::Reader, values::Span,
+    Config, Secret, Selection,
+    cross_check::{selection, unknown_backend},
+    networks::Networks,
+    reader::Reader,
+    values::Span,
 };
 use crate::message::BackendName;
 use indexmap::IndexMap;
@@ -219,11 +223,8 @@ pub(super) fn across(config: &Config, reader: &mut Reader<'_>) {
 
 fn sends(config: &Config, name: &BackendName, key: String, reader: &mut Reader<'_>) {
     match config.backends.get(name) {
-        None => {
-            let known: Vec<_> = config.backends.keys().map(BackendName::as_str).collect();
-            reader.problem(key, format!("unknown backend `{name}`; configured are: {}", known.join(", ")));
-        }
-        Some(backend) if !backend.definition.sends() => {
+        None => unknown_backend(config, name, &key, reader),
+        Some(backend) if !backend.definition.sends() && reader.has_read(&format!("backends.{name}")) => {
             reader.problem(key, format!("the backend {name} only receives: it has no send table"));
         }
         Some(_) => {}

@@ -119,21 +119,23 @@ impl Config {
     ) -> Result<Self, InvalidConfig> {
         let invalid = |problems| InvalidConfig { source_name: source_name.to_owned(), problems };
         let builtin = Document::parse(DEFAULT).map_err(|problem| invalid(vec![problem]))?;
+        // What a file leaves out; it has no use for the trial's backend and application.
+        let mut otherwise = builtin.tree.clone();
+        otherwise.shift_remove("backends");
+        if let Some(Value::Object(application)) = otherwise.get_mut("application") {
+            application.insert("type".to_owned(), "none".into());
+        }
         let (document, mut tree) = match text {
             None => (Document::default(), builtin.tree),
             Some(text) => {
                 let document = Document::parse(text).map_err(|problem| invalid(vec![problem]))?;
-                let mut tree = builtin.tree;
-                tree.shift_remove("backends");
-                if let Some(Value::Object(application)) = tree.get_mut("application") {
-                    application.insert("type".to_owned(), "none".into());
-                }
+                let mut tree = otherwise.clone();
                 overlay(&mut tree, document.tree.clone());
                 (document, tree)
             }
         };
         let set = environment::apply(&mut tree, environment);
-        let mut reader = Reader::new(&document, set);
+        let mut reader = Reader::new(&document, otherwise, set);
         let config = read_sections(&mut reader, tree, catalogue);
         match config {
             Some(config) if reader.problems.is_empty() => Ok(config),
@@ -189,7 +191,7 @@ fn read_sections(
         ingress: ingress?,
         admin: admin?,
         api: api?,
-        application: application?,
+        application: application.unwrap_or(ApplicationSection::None),
         doors: doors?,
         dispatcher: dispatcher?,
         retry: retry?,
@@ -216,7 +218,7 @@ fn section<T: DeserializeOwned>(
     section
 }
 
-/// `None` where one of them, or a section that they rest on, is wrong.
+/// Those of them that can be read; `None` where a section that they rest on cannot.
 fn read_backends(
     reader: &mut Reader<'_>,
     tables: Value,
@@ -229,50 +231,43 @@ fn read_backends(
     catalogue: &Catalogue,
 ) -> Option<BTreeMap<BackendName, BackendConfig>> {
     let Value::Object(tables) = tables else {
-        reader.problem("backends", "must be a table of backends: [backends.NAME]");
+        reader.unreadable("backends", "must be a table of backends: [backends.NAME]");
         return None;
     };
-    let mut backends = Some(BTreeMap::new());
-    for (name, table) in tables {
-        let read = read_backend(reader, &name, table, catalogue);
-        backends = match (backends, read, sections) {
-            (
-                Some(mut backends),
-                Some((name, definition)),
-                (Some(ingress), Some(retry), Some(dispatcher), Some(breaker)),
-            ) => {
-                let retry = definition.retry.clone().unwrap_or_else(|| retry.clone());
-                let concurrency = definition.concurrency.unwrap_or(dispatcher.concurrency);
-                let most = definition.concurrency_max;
-                if most.is_some_and(|most| most / 2 < concurrency) {
-                    let key = format!("backends.{name}.concurrency_max");
-                    let why = format!("must be at least twice concurrency, which is {concurrency}");
-                    reader.problem(key, why);
-                }
-                let breaker = definition.breaker.map_or(breaker, |own| own.over(breaker));
-                if definition.breaker.is_some() {
-                    cross_check::breaker(breaker, &format!("backends.{name}.breaker"), reader);
-                }
-                let public = ingress.public_url.as_ref().filter(|_| definition.status.is_some());
-                let public = public.cloned();
-                let mut backend = BackendConfig {
-                    name: name.clone(),
-                    definition,
-                    retry,
-                    concurrency: most.unwrap_or(concurrency),
-                    concurrency_min: concurrency,
-                    breaker,
-                    status_url: None,
-                };
-                let path = backend.status_path();
-                backend.status_url = public.map(|public| format!("{public}{path}").into());
-                backends.insert(name, backend);
-                Some(backends)
-            }
-            _ => None,
+    let read: Vec<_> = tables
+        .into_iter()
+        .filter_map(|(name, table)| read_backend(reader, &name, table, catalogue))
+        .collect();
+    let (Some(ingress), Some(retry), Some(dispatcher), Some(breaker)) = sections else { return None };
+    let mut backends = BTreeMap::new();
+    for (name, definition) in read {
+        let path = join("backends", name.as_str());
+        let retry = definition.retry.clone().unwrap_or_else(|| retry.clone());
+        let concurrency = definition.concurrency.unwrap_or(dispatcher.concurrency);
+        let most = definition.concurrency_max;
+        if most.is_some_and(|most| most / 2 < concurrency) {
+            cross_check::too_narrow(concurrency, &path, reader);
+        }
+        let breaker = definition.breaker.map_or(breaker, |own| own.over(breaker));
+        if definition.breaker.is_some() {
+            cross_check::breaker(breaker, &join(&path, "breaker"), reader);
+        }
+        let public = ingress.public_url.as_ref().filter(|_| definition.status.is_some());
+        let public = public.cloned();
+        let mut backend = BackendConfig {
+            name: name.clone(),
+            definition,
+            retry,
+            concurrency: most.unwrap_or(concurrency),
+            concurrency_min: concurrency,
+            breaker,
+            status_url: None,
         };
+        let path = backend.status_path();
+        backend.status_url = public.map(|public| format!("{public}{path}").into());
+        backends.insert(name, backend);
     }
-    backends
+    Some(backends)
 }
 
 fn read_backend(
@@ -282,25 +277,25 @@ fn read_backend(
     catalogue: &Catalogue,
 ) -> Option<(BackendName, Definition)> {
     let path = join("backends", name);
-    let parsed = name.parse::<BackendName>().map_err(|rule| reader.problem(&path, rule.to_string())).ok();
+    let parsed = name.parse::<BackendName>().map_err(|rule| reader.unreadable(&path, rule.to_string())).ok();
     let Value::Object(table) = table else {
-        reader.problem(&path, "must be a table");
+        reader.unreadable(&path, "must be a table");
         return None;
     };
     let known = || format!("allowed: {}", catalogue.known_types());
     let kind = match table.get("type") {
         Some(Value::String(kind)) => kind.clone(),
         Some(_) => {
-            reader.problem(join(&path, "type"), format!("must be a text; {}", known()));
+            reader.unreadable(join(&path, "type"), format!("must be a text; {}", known()));
             return None;
         }
         None => {
-            reader.problem(join(&path, "type"), format!("is missing; {}", known()));
+            reader.unreadable(join(&path, "type"), format!("is missing; {}", known()));
             return None;
         }
     };
     let Some(table) = catalogue.complete(&kind, table) else {
-        reader.problem(join(&path, "type"), format!("unknown type; {}", known()));
+        reader.unreadable(join(&path, "type"), format!("unknown type; {}", known()));
         return None;
     };
     let definition = reader.read(&path, Value::Object(table))?;

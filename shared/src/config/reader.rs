@@ -13,36 +13,62 @@ use std::collections::BTreeSet;
 #[derive(Debug)]
 pub(super) struct Reader<'a> {
     document: &'a Document,
+    /// What stands in for a key that is wrong, so that the checks behind it see the others.
+    builtin: Map<String, Value>,
     /// The keys that the environment set: their line in the file means nothing.
     from_environment: BTreeSet<String>,
+    /// The keys that could not be read.
+    unread: BTreeSet<String>,
+    /// Those of them that were entries of lists: the list, and the place in the file's.
+    taken: BTreeSet<(String, usize)>,
     pub(super) problems: Vec<Problem>,
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(document: &'a Document, from_environment: BTreeSet<String>) -> Self {
-        Self { document, from_environment, problems: Vec::new() }
+    pub(super) fn new(
+        document: &'a Document,
+        builtin: Map<String, Value>,
+        from_environment: BTreeSet<String>,
+    ) -> Self {
+        let (unread, taken, problems) = (BTreeSet::new(), BTreeSet::new(), Vec::new());
+        Self { document, builtin, from_environment, unread, taken, problems }
     }
 
-    /// Notes that `key` is wrong.
-    pub(super) fn problem(&mut self, key: impl Into<String>, what: impl Into<String>) {
+    /// Notes that `key` is wrong, as far as it could be read.
+    pub(super) fn problem(&mut self, key: impl AsRef<str>, what: impl Into<String>) {
+        let key = key.as_ref();
+        if self.has_read(key) {
+            self.note(self.in_file(key), what.into());
+        }
+    }
+
+    /// Notes that `key` cannot be read.
+    pub(super) fn unreadable(&mut self, key: impl Into<String>, what: impl Into<String>) {
         let key = key.into();
-        let line = if self.from_environment.contains(&key) { None } else { self.document.line(&key) };
-        self.problems.push(Problem { key, line, what: what.into() });
+        if self.unread.insert(key.clone()) {
+            self.note(key, what.into());
+        }
+    }
+
+    /// Whether all of `key` could be read: a check that rests on another key than its own asks.
+    pub(super) fn has_read(&self, key: &str) -> bool {
+        let key = self.in_file(key);
+        !self.unread.iter().any(|unread| is_in(unread, &key) || is_in(&key, unread))
     }
 
     /// Reads the section at `path`. After a mistake it takes the wrong key out and reads again, so
-    /// that one run finds them all; `None` where there was any.
+    /// that one run finds them all: what it returns then has the built-in value there, or none.
+    /// `None` where nothing can be read without it.
     pub(super) fn read<T: DeserializeOwned>(&mut self, path: &str, mut section: Value) -> Option<T> {
-        let mut reported = BTreeSet::new();
+        let mut filled = BTreeSet::new();
         loop {
             let error = match serde_path_to_error::deserialize::<_, T>(section.clone()) {
-                Ok(value) if reported.is_empty() => return Some(value),
-                Ok(_) => return None,
+                Ok(value) => return Some(value),
                 Err(error) => error,
             };
             let text = error.inner().to_string();
             let segments: Vec<Segment> = error.path().iter().cloned().collect();
-            let mut key = segments.iter().fold(path.to_owned(), |path, segment| match segment {
+            let key = segments.iter().fold(path.to_owned(), |path, segment| match segment {
                 Segment::Seq { index } => format!("{path}[{index}]"),
                 Segment::Map { key } => join(&path, key),
                 Segment::Enum { variant } => join(&path, variant),
@@ -51,21 +77,82 @@ impl<'a> Reader<'a> {
             if self.from_environment.contains(&key) && retry_as_text(&mut section, &segments) {
                 continue;
             }
+            let around = self.in_file(&key);
             let missing = text.strip_prefix("missing field `").and_then(|rest| rest.split('`').next());
-            if let Some(field) = missing {
-                key = join(&key, field);
-            }
-            if !reported.insert(key.clone()) {
-                return None;
-            }
-            if !(missing.is_some() && self.problems.iter().any(|p| p.key == key)) {
-                self.problem(key, explain(&text));
-            }
-            if missing.is_some() || !take_out(&mut section, &segments) {
-                return None;
+            let Some(field) = missing else {
+                self.unreadable(&around, explain(&text));
+                if !self.take_out(&mut section, &segments, &around) {
+                    return self.fallback(path);
+                }
+                continue;
+            };
+            let key = join(&around, field);
+            self.unreadable(&key, explain(&text));
+            let filled = filled.insert(key.clone()) && self.fill(&mut section, path, &key);
+            if !filled && !self.take_out(&mut section, &segments, &around) {
+                return self.fallback(path);
             }
         }
     }
+
+    /// `key`, which counts the entries of lists as they are now, as the file counts them.
+    fn in_file(&self, key: &str) -> String {
+        let mut pieces = key.split('[');
+        let mut path = pieces.next().unwrap_or_default().to_owned();
+        for piece in pieces {
+            let (index, rest) = piece.split_once(']').unwrap_or((piece, ""));
+            let index = index.parse().map_or(index.to_owned(), |index: usize| {
+                let gone = self.taken.iter().filter(|(list, _)| *list == path).map(|(_, place)| *place);
+                gone.fold(index, |index, gone| if gone <= index { index + 1 } else { index }).to_string()
+            });
+            path = format!("{path}[{index}]{rest}");
+        }
+        path
+    }
+
+    /// Takes out what is at `segments`, which the file has at `key`; whether it was there.
+    fn take_out(&mut self, section: &mut Value, segments: &[Segment], key: &str) -> bool {
+        let Some((last, parents)) = segments.split_last() else { return false };
+        match (find(section, parents), last) {
+            (Some(Value::Object(table)), Segment::Map { key }) => table.shift_remove(key).is_some(),
+            (Some(Value::Array(items)), Segment::Seq { index }) if *index < items.len() => {
+                let place = key.trim_end_matches(']').rsplit_once('[');
+                self.taken.extend(place.and_then(|(list, at)| Some((list.to_owned(), at.parse().ok()?))));
+                items.remove(*index);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn note(&mut self, key: String, what: String) {
+        let line = if self.from_environment.contains(&key) { None } else { self.document.line(&key) };
+        self.problems.push(Problem { key, line, what });
+    }
+
+    /// The built-in section at `path`, where there is one that runs as it is.
+    fn fallback<T: DeserializeOwned>(&self, path: &str) -> Option<T> {
+        T::deserialize(self.builtin.get(path)?).ok()
+    }
+
+    /// Puts the built-in value of `key` into the `section` at `path`; whether there is one.
+    fn fill(&self, section: &mut Value, path: &str, key: &str) -> bool {
+        let Some(built_in) = self.builtin.get(path) else { return false };
+        let pointer = key[path.len()..].replace('.', "/");
+        let (Some(value), Some((parent, name))) = (built_in.pointer(&pointer), pointer.rsplit_once('/'))
+        else {
+            return false;
+        };
+        match section.pointer_mut(parent) {
+            Some(Value::Object(table)) => table.insert(name.to_owned(), value.clone()).is_none(),
+            _ => false,
+        }
+    }
+}
+
+/// Whether `key` is `whole`, or a part of it.
+fn is_in(key: &str, whole: &str) -> bool {
+    key.strip_prefix(whole).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
 }
 
 /// An environment variable's value that looks like a number where a text is wanted is a text.
@@ -73,18 +160,6 @@ fn retry_as_text(section: &mut Value, segments: &[Segment]) -> bool {
     match find(section, segments) {
         Some(value) if value.is_number() || value.is_boolean() => {
             *value = Value::String(value.to_string());
-            true
-        }
-        _ => false,
-    }
-}
-
-fn take_out(section: &mut Value, segments: &[Segment]) -> bool {
-    let Some((last, parents)) = segments.split_last() else { return false };
-    match (find(section, parents), last) {
-        (Some(Value::Object(table)), Segment::Map { key }) => table.shift_remove(key).is_some(),
-        (Some(Value::Array(items)), Segment::Seq { index }) if *index < items.len() => {
-            items.remove(*index);
             true
         }
         _ => false,

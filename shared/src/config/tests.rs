@@ -125,6 +125,70 @@ fn one_run_finds_all_mistakes_in_the_order_of_their_lines() {
     assert!(error.to_string().starts_with("test.toml: line 2: ingress.listen: "), "{error}");
 }
 
+/// What cannot be read, what a type cannot say, and what two sections say together.
+#[test]
+fn one_run_finds_mistakes_of_every_kind() {
+    let error = parse(
+        r#"
+        [ingress]
+        listen = "0.0.0.0:8080"
+        max_body = 0
+        odd = 1
+        [[api.keys]]
+        name = "a"
+        key = "k"
+        backends = ["a", "c", "nobody"]
+        [application]
+        type = "webhook"
+        [retry]
+        delays = [7, "1ms", "x"]
+        [breaker]
+        pause = "1h"
+        max_pause = 1
+        [backends.a]
+        type = "http"
+        concurrency = "x"
+        concurrency_max = 3
+        rate = "often"
+        [backends.a.receive]
+        form = "none-such"
+        [backends.a.send]
+        batch = 3
+        [backends.b]
+        type = "twilio"
+        [backends.c]
+        [doors.vumi]
+        users = [{ username = "u", password = "p", backend = "a" }, { username = "u:", password = "p", backend = "d" }]
+        "#,
+    )
+    .unwrap_err();
+    let keys: Vec<_> = error.problems.iter().map(|p| (p.key.as_str(), p.line.unwrap())).collect();
+    assert_eq!(
+        keys,
+        [
+            ("ingress.public_url", 2),
+            ("ingress.max_body", 4),
+            ("ingress.odd", 5),
+            ("api.keys[0].backends", 9),
+            ("application.url", 10),
+            ("retry.delays[0]", 13),
+            ("retry.delays[2]", 13),
+            ("retry.delays[1]", 13),
+            ("breaker.max_pause", 16),
+            ("backends.a.concurrency", 19),
+            ("backends.a.rate", 21),
+            ("backends.a.receive.form", 23),
+            ("backends.a.send.url", 24),
+            ("backends.b.settings.account_sid", 26),
+            ("backends.b.settings.auth_token", 26),
+            ("backends.b.settings.from", 26),
+            ("backends.c.type", 28),
+            ("doors.vumi.users[1].username", 30),
+            ("doors.vumi.users[1].backend", 30),
+        ]
+    );
+}
+
 #[test]
 fn no_problem_quotes_a_secret() {
     let error = parse(
