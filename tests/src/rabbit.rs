@@ -119,22 +119,23 @@ impl Rabbit {
         let [epmd] = free_ports();
         let epmd = Arc::new(Epmd::start(epmd));
         let ports: Vec<[u16; 2]> = (0..size).map(|_| free_ports()).collect();
-        // RabbitMQ 4 would wait for a second node before it says that the first is up.
-        let mut settings = format!(
-            "{SMALL_LOG}cluster_formation.peer_discovery_backend = classic_config\n\
-             cluster_formation.target_cluster_size_hint = 1\n"
-        );
+        let mut settings = format!("{SMALL_LOG}cluster_formation.peer_discovery_backend = classic_config\n");
         for (number, [amqp, _]) in ports.iter().enumerate() {
             let line = format!("cluster_formation.classic_config.nodes.{} = {}\n", number + 1, name(*amqp));
             settings.push_str(&line);
         }
         let nodes = ports.iter().map(|ports| Node::prepare(&settings, *ports, Arc::clone(&epmd)));
         let nodes: Vec<_> = nodes.map(|node| Self(Arc::new(node))).collect();
-        for node in &nodes {
-            *node.shell() = Some(node.0.launch()?);
-        }
+        // Side by side: RabbitMQ 4 waits for a second node before it says that the first is up.
+        std::thread::scope(|threads| {
+            let launch = |node: &Self| node.0.launch().map(|shell| *node.shell() = Some(shell));
+            let started: Vec<_> = nodes.iter().map(|node| threads.spawn(move || launch(node))).collect();
+            started.into_iter().try_for_each(|node| node.join().expect("a node's start"))
+        })?;
         let members = nodes[0].eval("length([node() | nodes()])");
-        assert_eq!(members, size.to_string(), "the nodes are not one cluster");
+        if members != size.to_string() {
+            return Err(format!("one cluster has {members} of {size} nodes"));
+        }
         Ok(nodes)
     }
 
