@@ -5,9 +5,11 @@ use super::{
     problem::Problem,
 };
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use serde_path_to_error::Segment;
 use std::collections::BTreeSet;
+
+type Wrong = serde_path_to_error::Error<serde_json::Error>;
 
 /// Reads sections and remembers what was wrong with them.
 #[derive(Debug)]
@@ -57,7 +59,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads the section at `path`. After a mistake it takes the wrong key out and reads again, so
-    /// that one run finds them all: what it returns then has the built-in value there, or none.
+    /// that one run finds them all: what it returns then has nothing there, or what stands in for it.
     /// `None` where nothing can be read without it.
     pub(super) fn read<T: DeserializeOwned>(&mut self, path: &str, mut section: Value) -> Option<T> {
         let mut filled = BTreeSet::new();
@@ -68,12 +70,7 @@ impl<'a> Reader<'a> {
             };
             let text = error.inner().to_string();
             let segments: Vec<Segment> = error.path().iter().cloned().collect();
-            let key = segments.iter().fold(path.to_owned(), |path, segment| match segment {
-                Segment::Seq { index } => format!("{path}[{index}]"),
-                Segment::Map { key } => join(&path, key),
-                Segment::Enum { variant } => join(&path, variant),
-                Segment::Unknown => path,
-            });
+            let key = place(path, &error);
             if self.from_environment.contains(&key) && retry_as_text(&mut section, &segments) {
                 continue;
             }
@@ -86,9 +83,13 @@ impl<'a> Reader<'a> {
                 }
                 continue;
             };
-            let key = join(&around, field);
-            self.unreadable(&key, explain(&text));
-            let filled = filled.insert(key.clone()) && self.fill(&mut section, path, &key);
+            self.unreadable(join(&around, field), explain(&text));
+            let key = join(&key, field);
+            let filled = filled.insert(key.clone())
+                && (self.fill(&mut section, path, &key)
+                    || stand_in::<T>(&mut section, &segments, field, |error| {
+                        is_in(&place(path, error), &key)
+                    }));
             if !filled && !self.take_out(&mut section, &segments, &around) {
                 return self.fallback(path);
             }
@@ -148,6 +149,40 @@ impl<'a> Reader<'a> {
             _ => false,
         }
     }
+}
+
+/// Puts something that can be read there into the `field` that the table at `segments` lacks, so that
+/// the rest of the table is looked at; whether there is such a thing. `concerns` says whether an error
+/// is one of the field.
+fn stand_in<T: DeserializeOwned>(
+    section: &mut Value,
+    segments: &[Segment],
+    field: &str,
+    concerns: impl Fn(&Wrong) -> bool,
+) -> bool {
+    let texts = ["unread", "1s", "http://unread.invalid/"].map(Value::from);
+    for value in texts.into_iter().chain([json!(1), json!(true), json!([]), json!({})]) {
+        let Some(Value::Object(table)) = find(section, segments) else { return false };
+        table.insert(field.to_owned(), value);
+        let read = serde_path_to_error::deserialize::<_, T>(section.clone());
+        if !read.is_err_and(|error| concerns(&error)) {
+            return true;
+        }
+    }
+    if let Some(Value::Object(table)) = find(section, segments) {
+        table.shift_remove(field);
+    }
+    false
+}
+
+/// The key that the `error` in the section at `path` is about.
+fn place(path: &str, error: &Wrong) -> String {
+    error.path().iter().fold(path.to_owned(), |path, segment| match segment {
+        Segment::Seq { index } => format!("{path}[{index}]"),
+        Segment::Map { key } => join(&path, key),
+        Segment::Enum { variant } => join(&path, variant),
+        Segment::Unknown => path,
+    })
 }
 
 /// Whether `key` is `whole`, or a part of it.

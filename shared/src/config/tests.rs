@@ -138,6 +138,10 @@ fn one_run_finds_mistakes_of_every_kind() {
         name = "a"
         key = "k"
         backends = ["a", "c", "nobody"]
+        [[api.keys]]
+        name = 7
+        key = "l"
+        backends = ["nobody"]
         [application]
         type = "webhook"
         [retry]
@@ -170,21 +174,24 @@ fn one_run_finds_mistakes_of_every_kind() {
             ("ingress.max_body", 4),
             ("ingress.odd", 5),
             ("api.keys[0].backends", 9),
-            ("application.url", 10),
-            ("retry.delays[0]", 13),
-            ("retry.delays[2]", 13),
-            ("retry.delays[1]", 13),
-            ("breaker.max_pause", 16),
-            ("backends.a.concurrency", 19),
-            ("backends.a.rate", 21),
-            ("backends.a.receive.form", 23),
-            ("backends.a.send.url", 24),
-            ("backends.b.settings.account_sid", 26),
-            ("backends.b.settings.auth_token", 26),
-            ("backends.b.settings.from", 26),
-            ("backends.c.type", 28),
-            ("doors.vumi.users[1].username", 30),
-            ("doors.vumi.users[1].backend", 30),
+            ("api.keys[1].name", 11),
+            ("api.keys[1].backends", 13),
+            ("application.url", 14),
+            ("application.secret", 14),
+            ("retry.delays[0]", 17),
+            ("retry.delays[2]", 17),
+            ("retry.delays[1]", 17),
+            ("breaker.max_pause", 20),
+            ("backends.a.concurrency", 23),
+            ("backends.a.rate", 25),
+            ("backends.a.receive.form", 27),
+            ("backends.a.send.url", 28),
+            ("backends.b.settings.account_sid", 30),
+            ("backends.b.settings.auth_token", 30),
+            ("backends.b.settings.from", 30),
+            ("backends.c.type", 32),
+            ("doors.vumi.users[1].username", 34),
+            ("doors.vumi.users[1].backend", 34),
         ]
     );
 }
