@@ -189,16 +189,12 @@ impl Ledger {
 
     /// Whether a message of that way that was begun after `mark` has come out.
     pub(crate) fn arrived_since(&self, mark: Instant, way: Way) -> bool {
-        let book = self.book();
-        let young = book.entries.iter().rev().take_while(|entry| entry.begun > mark);
-        young.into_iter().any(|entry| entry.way == way && !entry.ended.is_empty())
+        self.book().begun_since(mark).any(|entry| entry.way == way && !entry.ended.is_empty())
     }
 
     /// Whether a message that was begun after `mark` has been put off and has come out then.
     pub(crate) fn retried_since(&self, mark: Instant) -> bool {
-        let book = self.book();
-        let mut young = book.entries.iter().rev().take_while(|entry| entry.begun > mark);
-        young.any(|entry| entry.put_off && !entry.ended.is_empty())
+        self.book().begun_since(mark).any(|entry| entry.put_off && !entry.ended.is_empty())
     }
 
     /// The accepted messages that have not come out, are not reported though they are to be, or are
@@ -278,6 +274,10 @@ impl Ledger {
 }
 
 impl Book {
+    fn begun_since(&self, mark: Instant) -> impl Iterator<Item = &Entry> {
+        self.entries.iter().rev().take_while(move |entry| entry.begun > mark)
+    }
+
     fn seen(&mut self, number: usize, id: Option<&str>) {
         let Some(id) = id else { return };
         self.entries[number].ids.insert(id.to_owned());
