@@ -172,9 +172,10 @@ pub(super) fn backend(definition: &Definition, path: &str, catalogue: &Catalogue
     }
 }
 
-/// A `concurrency_max` of the backend at `path` that leaves its `concurrency` no room.
-pub(super) fn too_narrow(concurrency: u16, path: &str, reader: &mut Reader<'_>) {
-    if reader.has_read(&format!("{path}.concurrency")) && reader.has_read("dispatcher.concurrency") {
+/// The `most` that `concurrency` may grow to, of the backend at `path`.
+pub(super) fn concurrency_max(most: u16, concurrency: u16, path: &str, reader: &mut Reader<'_>) {
+    let known = reader.has_read(&format!("{path}.concurrency")) && reader.has_read("dispatcher.concurrency");
+    if known && most / 2 < concurrency {
         let why = format!("must be at least twice concurrency, which is {concurrency}");
         reader.problem(format!("{path}.concurrency_max"), why);
     }

@@ -245,8 +245,8 @@ fn read_backends(
         let retry = definition.retry.clone().unwrap_or_else(|| retry.clone());
         let concurrency = definition.concurrency.unwrap_or(dispatcher.concurrency);
         let most = definition.concurrency_max;
-        if most.is_some_and(|most| most / 2 < concurrency) {
-            cross_check::too_narrow(concurrency, &path, reader);
+        if let Some(most) = most {
+            cross_check::concurrency_max(most, concurrency, &path, reader);
         }
         let breaker = definition.breaker.map_or(breaker, |own| own.over(breaker));
         if definition.breaker.is_some() {

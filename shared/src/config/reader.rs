@@ -85,11 +85,15 @@ impl<'a> Reader<'a> {
             };
             self.unreadable(join(&around, field), explain(&text));
             let key = join(&key, field);
+            let concerns = |error: &Wrong| is_in(&place(path, error), &key);
             let filled = filled.insert(key.clone())
-                && (self.fill(&mut section, path, &key)
-                    || stand_in::<T>(&mut section, &segments, field, |error| {
-                        is_in(&place(path, error), &key)
-                    }));
+                && stand_in::<T>(
+                    &mut section,
+                    &segments,
+                    field,
+                    self.built_in(path, &segments, field),
+                    concerns,
+                );
             if !filled && !self.take_out(&mut section, &segments, &around) {
                 return self.fallback(path);
             }
@@ -136,32 +140,25 @@ impl<'a> Reader<'a> {
         T::deserialize(self.builtin.get(path)?).ok()
     }
 
-    /// Puts the built-in value of `key` into the `section` at `path`; whether there is one.
-    fn fill(&self, section: &mut Value, path: &str, key: &str) -> bool {
-        let Some(built_in) = self.builtin.get(path) else { return false };
-        let pointer = key[path.len()..].replace('.', "/");
-        let (Some(value), Some((parent, name))) = (built_in.pointer(&pointer), pointer.rsplit_once('/'))
-        else {
-            return false;
-        };
-        match section.pointer_mut(parent) {
-            Some(Value::Object(table)) => table.insert(name.to_owned(), value.clone()).is_none(),
-            _ => false,
-        }
+    /// The built-in value of the `field` of the table at `segments` in the section at `path`.
+    fn built_in(&self, path: &str, segments: &[Segment], field: &str) -> Option<Value> {
+        find(&mut self.builtin.get(path)?.clone(), segments)?.get(field).cloned()
     }
 }
 
-/// Puts something that can be read there into the `field` that the table at `segments` lacks, so that
-/// the rest of the table is looked at; whether there is such a thing. `concerns` says whether an error
-/// is one of the field.
+/// Puts `built_in`, or else something that can be read there, into the `field` that the table at
+/// `segments` lacks, so that the rest of the table is looked at; whether there is such a thing.
+/// `concerns` says whether an error is one of the field.
 fn stand_in<T: DeserializeOwned>(
     section: &mut Value,
     segments: &[Segment],
     field: &str,
+    built_in: Option<Value>,
     concerns: impl Fn(&Wrong) -> bool,
 ) -> bool {
     let texts = ["unread", "1s", "http://unread.invalid/"].map(Value::from);
-    for value in texts.into_iter().chain([json!(1), json!(true), json!([]), json!({})]) {
+    let others = [json!(1), json!(true), json!([]), json!({})];
+    for value in built_in.into_iter().chain(texts).chain(others) {
         let Some(Value::Object(table)) = find(section, segments) else { return false };
         table.insert(field.to_owned(), value);
         let read = serde_path_to_error::deserialize::<_, T>(section.clone());
