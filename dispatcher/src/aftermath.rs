@@ -2,8 +2,8 @@
 
 use crate::{attempt::Attempt, report::report, retry::Verdict};
 use jiff::{Timestamp, Unit};
+use postern_broker::{Address, Envelope, QueueName, header};
 use postern_shared::{
-    broker::{Address, Envelope, QueueName, header},
     error::{Failure, FailureClass},
     message::{Identity, Outbound},
 };

@@ -8,8 +8,8 @@ use crate::{
     retry::{Schedule, Verdict},
 };
 use jiff::Timestamp;
+use postern_config::backend::text::Prepared;
 use postern_shared::{
-    backend::text::Prepared,
     error::Failure,
     message::{Identity, Outbound},
 };

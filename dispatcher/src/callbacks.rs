@@ -15,14 +15,13 @@ use crate::{
     retry::Verdict,
 };
 use jiff::Timestamp;
+use postern_broker::{Address, Delivery, Envelope, QueueName, Topology, header};
+use postern_config::{CallbacksSection, Config, backend::send::Success};
+use postern_service::metrics::Metrics;
 use postern_shared::{
-    backend::send::Success,
-    broker::{Address, Delivery, Envelope, QueueName, Topology, header},
     callback::{self, Event, Keys, Reach, Refused},
-    config::{CallbacksSection, Config},
     error::Failure,
     message::{Notice, Outbound},
-    metrics::Metrics,
 };
 use reqwest::{Client, Method, Request, Url};
 use std::{sync::Arc, time::Duration};
@@ -61,7 +60,7 @@ impl Callbacks {
         let section = &config.doors.callbacks;
         let queue = QueueName::callbacks();
         Ok(Self {
-            keys: Keys::new(&config.doors),
+            keys: config.doors.callback_keys(),
             reach: Reach::new(&section.allow),
             timeout: section.timeout.0,
             client: client(section)?,

@@ -4,10 +4,8 @@ use crate::{
     drain::Drain,
     flow::{Door, Gate, Mode, Pass, Turn},
 };
-use postern_shared::{
-    broker::{Broker, BrokerError, Consumer, Delivery, QueueName},
-    message::Lane,
-};
+use postern_broker::{Broker, BrokerError, Consumer, Delivery, QueueName};
+use postern_shared::message::Lane;
 use std::{
     future::{Future, pending},
     pin::pin,

@@ -13,12 +13,12 @@ use crate::{
     retry::{Schedule, Verdict},
     worker::{self, reason},
 };
+use postern_broker::{Address, Delivery, Envelope, QueueName, Topology, header};
+use postern_config::Config;
+use postern_service::metrics::{ApplicationMetrics, Metrics, Outcome as Counted};
 use postern_shared::{
-    broker::{Address, Delivery, Envelope, QueueName, Topology, header},
-    config::Config,
     error::Failure,
     message::{BackendName, Malformed, MessageId},
-    metrics::{ApplicationMetrics, Metrics, Outcome as Counted},
     trace_context::id_in,
 };
 use std::{future::Future, sync::Arc, time::Instant};

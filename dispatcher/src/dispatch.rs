@@ -13,13 +13,13 @@ use crate::{
     retry::{Schedule, Verdict},
 };
 use jiff::Timestamp;
+use postern_broker::{Address, Delivery, Envelope, QueueName};
+use postern_config::backend::text::Text;
+use postern_service::metrics::{Outcome as Counted, SendingMetrics};
 use postern_shared::{
-    backend::text::Text,
-    broker::{Address, Delivery, Envelope, QueueName},
     callback::Keys,
     error::{Failure, FailureClass},
     message::{BackendName, Lane},
-    metrics::{Outcome as Counted, SendingMetrics},
 };
 use std::sync::Arc;
 

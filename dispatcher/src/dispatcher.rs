@@ -16,14 +16,10 @@ use crate::{
     retry::Schedule,
     worker::Worker,
 };
-use postern_shared::{
-    broker::{Broker, BrokerError, QueueName},
-    callback::Keys,
-    config::{ApplicationSection, Config},
-    message::{BackendName, Lane},
-    metrics::Metrics,
-    shutdown::Shutdown,
-};
+use postern_broker::{Broker, BrokerError, QueueName};
+use postern_config::{ApplicationSection, Config};
+use postern_service::{metrics::Metrics, shutdown::Shutdown};
+use postern_shared::message::{BackendName, Lane};
 use std::{fmt, sync::Arc, time::Duration};
 use tokio::{sync::Notify, task::JoinSet};
 
@@ -106,7 +102,7 @@ impl Application {
             ApplicationSection::None => None,
             ApplicationSection::Echo => Some(Self::Echo(Arc::new(Echo::new(config, publisher)))),
             ApplicationSection::Webhook(webhook) => {
-                let topology = Arc::new(config.topology());
+                let topology = Arc::new(postern_service::topology(config));
                 let hook = Hook::new(config, webhook, topology, publisher, metrics);
                 let hook = Arc::new(hook.map_err(BuildError::Application)?);
                 Some(Self::Webhook(hook, webhook.concurrency, webhook.wants_reports()))
@@ -153,8 +149,8 @@ impl Dispatcher {
             return Err(unknown);
         }
         let publisher = Publisher::new(broker.clone(), metrics.clone());
-        let topology = Arc::new(config.topology());
-        let keys = Keys::new(&config.doors);
+        let topology = Arc::new(postern_service::topology(config));
+        let keys = config.doors.callback_keys();
         let mut stations = Vec::new();
         let rated = config.backends.values().filter(|backend| backend.definition.rate.is_some());
         let rates = Rates { number: rated.count(), recount: Arc::default() };

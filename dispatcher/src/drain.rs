@@ -1,6 +1,6 @@
 //! When to stop, by when to have stopped, and what is still waited for.
 
-use postern_shared::shutdown::Shutdown;
+use postern_service::shutdown::Shutdown;
 use std::{
     collections::BTreeMap,
     sync::{

@@ -1,12 +1,10 @@
 //! `postern-dispatcher`: the sending half of Postern, beside a shared broker.
 
 use clap::Parser;
+use postern_config::{Catalogue, Config, Selection};
 use postern_dispatcher::{Dispatcher, backends::Engines};
-use postern_shared::{
-    config::{Catalogue, Config, Selection},
-    message::BackendName,
-    program::{self, Arguments, Exit, Foundation},
-};
+use postern_service::program::{self, Arguments, Exit, Foundation};
+use postern_shared::message::BackendName;
 use std::{net::SocketAddr, process::ExitCode};
 
 const ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8082);

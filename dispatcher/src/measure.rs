@@ -4,11 +4,9 @@ use crate::{
     aftermath::aftermath, attempt::Attempt, backends::http, dispatch::log, read::read, retry::Schedule,
 };
 use jiff::Timestamp;
-use postern_shared::{
-    broker::{Envelope, QueueName},
-    config::Config,
-    message::{BackendName, Lane},
-};
+use postern_broker::{Envelope, QueueName};
+use postern_config::Config;
+use postern_shared::message::{BackendName, Lane};
 use std::sync::Arc;
 
 /// Takes the same queued message so many times from its body to what is published of it: read,
@@ -25,7 +23,7 @@ pub fn send(
 ) -> Result<usize, String> {
     let configured = config.backends.get(backend).ok_or("no such backend")?;
     let http = http::Http::new(configured, &http::Tls::default())?;
-    let schedule = Schedule::new(configured, Arc::new(config.topology()));
+    let schedule = Schedule::new(configured, Arc::new(postern_service::topology(config)));
     let queue = QueueName::outbound(backend, Lane::Normal);
     let mut published = 0;
     for _ in 0..times {

@@ -1,9 +1,7 @@
 //! Publishing what became of a message: for as long as it takes.
 
-use postern_shared::{
-    broker::{Address, Broker, BrokerError, Envelope},
-    metrics::Metrics,
-};
+use postern_broker::{Address, Broker, BrokerError, Envelope};
+use postern_service::metrics::Metrics;
 use std::{
     sync::Arc,
     time::{Duration, Instant},

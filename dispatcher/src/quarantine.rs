@@ -22,12 +22,9 @@ use crate::{
     publish::Publisher,
     worker::{Worker, unread},
 };
-use postern_shared::{
-    broker::{Address, Delivery, Envelope, QueueName, Verdict, header, subscription},
-    error::Failure,
-    message::Lane,
-    metrics::Metrics,
-};
+use postern_broker::{Address, Delivery, Envelope, QueueName, Verdict, header, subscription};
+use postern_service::metrics::Metrics;
+use postern_shared::{error::Failure, message::Lane};
 use std::{
     collections::BTreeMap,
     hash::{DefaultHasher, Hash, Hasher},

@@ -1,9 +1,7 @@
 //! Reading a message from a backend's queue.
 
-use postern_shared::{
-    broker::Envelope,
-    message::{Malformed, Outbound},
-};
+use postern_broker::Envelope;
+use postern_shared::message::{Malformed, Outbound};
 use serde::{Deserialize, de::IgnoredAny};
 
 /// The message in `envelope`. Where an application gave its body no id, AMQP's `message_id` is the

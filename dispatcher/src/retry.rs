@@ -6,12 +6,12 @@ use crate::{
     flow::NOT_BEGUN,
 };
 use jiff::{SignedDuration, Timestamp};
+use postern_broker::Topology;
+use postern_config::backend::{BackendConfig, send::Unanswered};
 use postern_shared::{
-    backend::{BackendConfig, send::Unanswered},
-    broker::Topology,
-    config::Span,
     error::{Failure, FailureClass},
     message::Outbound,
+    value::Span,
 };
 use std::{sync::Arc, time::Duration};
 

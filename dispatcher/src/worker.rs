@@ -12,11 +12,11 @@ use crate::{
 };
 use async_trait::async_trait;
 use jiff::Timestamp;
+use postern_broker::{Address, Delivery, Envelope, QueueName};
+use postern_service::metrics::Outcome as Counted;
 use postern_shared::{
-    broker::{Address, Delivery, Envelope, QueueName},
     error::{Failure, FailureClass},
     message::{BackendName, Lane, Malformed},
-    metrics::Outcome as Counted,
 };
 use std::sync::Arc;
 

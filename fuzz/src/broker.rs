@@ -1,7 +1,7 @@
 //! A broker that confirms at once and keeps what it was given until it is asked.
 
 use async_trait::async_trait;
-use postern_shared::broker::{Address, Broker, BrokerError, Consumer, Depth, Envelope, QueueName, Status};
+use postern_broker::{Address, Broker, BrokerError, Consumer, Depth, Envelope, QueueName, Status};
 use std::sync::Mutex;
 use tokio::sync::watch;
 

@@ -1,12 +1,10 @@
 //! A configuration, with the definitions of its backends, and the requests that these make.
 
+use postern_broker::Envelope;
+use postern_config::{Catalogue, Config};
 use postern_dispatcher::{backends::Engines, measure};
 use postern_ingress::forms::Forms;
-use postern_shared::{
-    broker::Envelope,
-    config::{Catalogue, Config},
-    message::{BackendName, Context, Identity, Lane, MessageId, Outbound},
-};
+use postern_shared::message::{BackendName, Context, Identity, Lane, MessageId, Outbound};
 
 /// A TOML text: whatever it is, it is a configuration or a list of problems, and one that is valid
 /// makes a request of a message or says why not.

@@ -1,12 +1,10 @@
 //! A request on its way through the ingress, from its parsed head on.
 
 use crate::broker::Kept;
+use postern_broker::Address;
+use postern_config::{Catalogue, Config};
 use postern_ingress::measure::Socketless;
-use postern_shared::{
-    broker::Address,
-    config::{Catalogue, Config},
-    message::{Inbound, Notice, Outbound, Report},
-};
+use postern_shared::message::{Inbound, Notice, Outbound, Report};
 use std::{mem::ManuallyDrop, sync::Arc};
 
 /// One backend with a field of every type, one of every built-in type, and both doors.

@@ -1,13 +1,9 @@
 //! The embedded broker's store after something happened to its files.
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
-use postern_shared::{
-    broker::{
-        Address, Broker, BrokerError, Delivery, Envelope, Options, QueueName, Topology,
-        embedded::EmbeddedBroker,
-    },
-    message::{BackendName, Lane},
-};
+use postern_broker::{Address, Broker, BrokerError, Delivery, Envelope, Options, QueueName, Topology};
+use postern_shared::message::{BackendName, Lane};
+use postern_store::embedded::EmbeddedBroker;
 use std::{
     fs,
     future::Future,

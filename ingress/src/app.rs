@@ -8,9 +8,9 @@ use actix_web::{
     web::{Data, ServiceConfig},
 };
 use futures_util::future::{join_all, select_all};
-use postern_shared::{
-    broker::Broker,
-    config::{Config, Problem, TlsFiles},
+use postern_broker::Broker;
+use postern_config::{Config, Problem, TlsFiles};
+use postern_service::{
     metrics::Metrics,
     shutdown::{Shutdown, within},
     tls::Tls,

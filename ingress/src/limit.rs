@@ -14,7 +14,8 @@ use actix_web::{
     middleware::Next,
     web,
 };
-use postern_shared::{config::AddressLimit, metrics::Refused};
+use postern_config::AddressLimit;
+use postern_service::metrics::Refused;
 use std::{
     net::IpAddr,
     time::{Duration, Instant},

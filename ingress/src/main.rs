@@ -1,11 +1,9 @@
 //! `postern-ingress`: the receiving half of Postern, beside a shared broker.
 
 use clap::Parser;
+use postern_config::Catalogue;
 use postern_ingress::{Ingress, StartError, forms::Forms};
-use postern_shared::{
-    config::Catalogue,
-    program::{self, Arguments, Exit, Foundation},
-};
+use postern_service::program::{self, Arguments, Exit, Foundation};
 use std::{net::SocketAddr, process::ExitCode, sync::Arc};
 
 const ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8081);

@@ -17,7 +17,9 @@ use actix_web::{
 };
 use bytes::Bytes;
 use futures_util::{FutureExt, future::LocalBoxFuture};
-use postern_shared::{broker::Broker, config::Config, metrics::Metrics};
+use postern_broker::Broker;
+use postern_config::Config;
+use postern_service::metrics::Metrics;
 use std::{fmt, net::SocketAddr, rc::Rc, sync::Arc};
 
 /// What a form is posted as.

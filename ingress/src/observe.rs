@@ -9,10 +9,8 @@ use actix_web::{
     middleware::Next,
     web,
 };
-use postern_shared::{
-    message::{BackendName, MessageId},
-    metrics::Refused,
-};
+use postern_service::metrics::Refused;
+use postern_shared::message::{BackendName, MessageId};
 use std::time::Instant;
 
 /// What a view found out about a request.

@@ -1,9 +1,7 @@
 //! Handing messages to the broker, and measuring it.
 
-use postern_shared::{
-    broker::{Address, Broker, BrokerError, Envelope, QueueName},
-    metrics::Metrics,
-};
+use postern_broker::{Address, Broker, BrokerError, Envelope, QueueName};
+use postern_service::metrics::Metrics;
 use std::{collections::BTreeSet, sync::Arc, time::Instant};
 
 /// Publishes to one broker.

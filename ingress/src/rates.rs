@@ -1,6 +1,7 @@
 //! How many requests an address or an API key may make: a bucket for each, which fills steadily.
 
-use postern_shared::config::{AddressLimit, Rate};
+use postern_config::AddressLimit;
+use postern_shared::value::Rate;
 use std::{
     collections::HashMap,
     hash::Hash,

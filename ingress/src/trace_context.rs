@@ -1,7 +1,7 @@
 //! Which trace a request belongs to.
 
 use actix_web::http::header::HeaderMap;
-use postern_shared::broker::header::TRACEPARENT;
+use postern_broker::header::TRACEPARENT;
 pub(crate) use postern_shared::trace_context::TraceContext;
 
 /// The one that a request's headers say, else a new one.

@@ -1,28 +1,13 @@
-//! Postern's vocabulary, used by the ingress and the dispatcher alike: what a message is, what a
-//! configuration says, and the broker between the two.
+//! Postern's vocabulary, used by everything else: what a message is, what went wrong with it, and
+//! the values that configurations are made of. It knows no server, no client, no AMQP and no database.
 //!
-//! The modules, in the order in which a message meets them: [`message`] and [`error`] are the
-//! values (they know no HTTP server, no AMQP, no HTTP client), [`config`] and [`backend`] say what
-//! is to be done with them, [`broker`] carries them, [`spool`] keeps them while it does not, [`dead`]
-//! is for those that could not be sent, [`text`] counts segments, [`trace_context`] says what belongs
-//! together. [`program`], [`telemetry`],
-//! [`metrics`], [`admin`], [`bearer`], [`tls`] and [`shutdown`] are what every program of Postern has.
+//! [`message`] and [`error`] are what goes through the queues, [`text`] counts segments and splits
+//! what is too long, [`trace_context`] says what belongs together, [`callback`] is what a client of
+//! another gateway wants to be told, [`value`] holds spans, rates, secrets and the like.
 
-pub mod admin;
-pub mod backend;
-pub mod bearer;
-pub mod broker;
 pub mod callback;
-mod census;
-pub mod config;
-pub mod dead;
 pub mod error;
 pub mod message;
-pub mod metrics;
-pub mod program;
-pub mod shutdown;
-pub mod spool;
-pub mod telemetry;
 pub mod text;
-pub mod tls;
 pub mod trace_context;
+pub mod value;

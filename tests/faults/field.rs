@@ -8,10 +8,9 @@ use crate::{
     services::Service,
     table::{Allowance, Row},
 };
-use postern_shared::{
-    broker::{self, Options, QueueName, Status, Topology},
-    message::{BackendName, Lane},
-};
+use postern_broker::{Options, QueueName, Status, Topology};
+use postern_service::broker;
+use postern_shared::message::{BackendName, Lane};
 use postern_tests::{Launch, Reply, within};
 use std::{
     sync::Arc,

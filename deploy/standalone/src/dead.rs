@@ -11,13 +11,12 @@ mod table;
 use crate::greeting::print;
 use clap::{Args, Subcommand};
 use desk::Desk;
-use postern_shared::{
-    config::Config,
+use postern_config::Config;
+use postern_service::{
     dead::{Age, Filter, Listing, Pile},
-    error::FailureClass,
-    message::BackendName,
     program::Exit,
 };
+use postern_shared::{error::FailureClass, message::BackendName};
 use serde::Serialize;
 use std::{net::SocketAddr, path::PathBuf};
 
@@ -166,7 +165,7 @@ async fn answer(desk: &Desk, action: Action, place: &Place) -> Result<String, Ex
     Ok(match action {
         Action::List { which, .. } => {
             let mut filter = which.filter(Vec::new(), place.queue);
-            filter.limit.get_or_insert(postern_shared::admin::dead::LISTED);
+            filter.limit.get_or_insert(postern_service::admin::dead::LISTED);
             let listing = desk.list(&filter).await?;
             if place.json { json(&listing)? } else { table::list(&listing) }
         }

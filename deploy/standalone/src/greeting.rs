@@ -1,10 +1,10 @@
 //! What the program says on stdout: where it is, and what to try.
 
-use postern_shared::{
+use postern_config::{
+    Config,
     backend::{BackendConfig, auth::ReceiveAuth, receive::Method},
-    config::Config,
-    program::Arguments,
 };
+use postern_service::program::Arguments;
 use std::{
     fmt::Write as _,
     io::{self, Write as _},

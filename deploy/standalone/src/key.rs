@@ -4,8 +4,8 @@ use anyhow::anyhow;
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use clap::Args;
 use postern_shared::{
-    config::{Moment, SecretDigest},
     message::BackendName,
+    value::{Moment, SecretDigest},
 };
 use rustls::crypto::ring;
 

@@ -16,10 +16,10 @@ mod key;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
+use postern_config::{Catalogue, Config};
 use postern_dispatcher::{Dispatcher, RunError, backends::Engines};
 use postern_ingress::{Ingress, StartError, forms::Forms};
-use postern_shared::{
-    config::{Catalogue, Config},
+use postern_service::{
     program::{self, Arguments, Exit, Foundation},
     shutdown::Shutdown,
 };

@@ -5,11 +5,9 @@ use crate::{
     backends::{Outcome, Sent},
     retry::Schedule,
 };
-use postern_shared::{
-    broker::HeaderValue,
-    config::{Catalogue, Config},
-    message::{Recipient, Report, State},
-};
+use postern_broker::HeaderValue;
+use postern_config::{Catalogue, Config};
+use postern_shared::message::{Recipient, Report, State};
 use proptest::prelude::*;
 use std::sync::Arc;
 
@@ -18,7 +16,7 @@ const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 fn schedule() -> Schedule {
     let text = "[backends.demo]\ntype = \"http\"\n[backends.demo.send]\nurl = \"http://h/\"\n";
     let config = Config::parse("test", Some(text), [], &Catalogue::builtin()).unwrap();
-    Schedule::new(config.backends.values().next().unwrap(), Arc::new(config.topology()))
+    Schedule::new(config.backends.values().next().unwrap(), Arc::new(postern_service::topology(&config)))
 }
 
 fn original(identities: &[String], attempt: u32) -> Envelope {

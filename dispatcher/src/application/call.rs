@@ -14,12 +14,9 @@ use crate::{
 };
 use bytes::Bytes;
 use jiff::Timestamp;
-use postern_shared::{
-    backend::send::Success,
-    broker::header::TRACEPARENT,
-    config::{SigningKeys, Webhook, WebhookUrl},
-    error::Failure,
-};
+use postern_broker::header::TRACEPARENT;
+use postern_config::{Webhook, WebhookUrl, backend::send::Success};
+use postern_shared::{error::Failure, value::SigningKeys};
 use reqwest::{
     Client, Method, Request,
     header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},

@@ -2,11 +2,9 @@
 
 use crate::{aftermath::traced, consume::Slot, publish::Publisher, worker};
 use jiff::Timestamp;
-use postern_shared::{
-    broker::{Address, Delivery, Envelope, QueueName},
-    config::Config,
-    message::{BackendName, Context, Inbound, Lane, MessageId, Outbound},
-};
+use postern_broker::{Address, Delivery, Envelope, QueueName};
+use postern_config::Config;
+use postern_shared::message::{BackendName, Context, Inbound, Lane, MessageId, Outbound};
 use std::{
     collections::BTreeSet,
     sync::{Mutex, PoisonError},

@@ -2,7 +2,7 @@
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use hmac::{Hmac, Mac as _};
-use postern_shared::config::SigningKey;
+use postern_shared::value::SigningKey;
 use sha2::Sha256;
 
 /// The value of `webhook-signature` for the body of the delivery `id` at `timestamp` (seconds since
@@ -22,7 +22,7 @@ pub(crate) fn signature(keys: &[SigningKey], id: &str, timestamp: i64, body: &[u
 #[cfg(test)]
 mod tests {
     use super::*;
-    use postern_shared::config::SigningKeys;
+    use postern_shared::value::SigningKeys;
 
     const ID: &str = "msg_p5jXN8AQM9LWM0D4loKWxJek";
     const BODY: &[u8] = br#"{"test": 2432232314}"#;

@@ -6,12 +6,10 @@ use crate::{
     courier::{Courier, Label},
     publish::Publisher,
 };
-use postern_shared::{
-    broker::{Delivery, Envelope, QueueName, Topology, header},
-    config::{Config, Webhook, WebhookFormat},
-    message::{INBOUND_V1, Inbound, Lane, Malformed, MessageId, REPORT_V1, Report},
-    metrics::Metrics,
-};
+use postern_broker::{Delivery, Envelope, QueueName, Topology, header};
+use postern_config::{Config, Webhook, WebhookFormat};
+use postern_service::metrics::Metrics;
+use postern_shared::message::{INBOUND_V1, Inbound, Lane, Malformed, MessageId, REPORT_V1, Report};
 use serde_json::Value;
 use std::sync::Arc;
 use url::form_urlencoded;

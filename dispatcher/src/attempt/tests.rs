@@ -3,12 +3,9 @@
 
 use super::*;
 use crate::aftermath::aftermath;
-use postern_shared::{
-    backend::text::Text,
-    broker::{Address, Envelope, QueueName},
-    config::{Catalogue, Config},
-    message::{Recipient, Report, State},
-};
+use postern_broker::{Address, Envelope, QueueName};
+use postern_config::{Catalogue, Config, backend::text::Text};
+use postern_shared::message::{Recipient, Report, State};
 use proptest::prelude::*;
 use std::{
     collections::BTreeMap,
@@ -25,7 +22,7 @@ fn policy() -> Text {
 static SCHEDULE: LazyLock<Schedule> = LazyLock::new(|| {
     let text = "[backends.demo]\ntype = \"http\"\n[backends.demo.send]\nurl = \"http://h/\"\n";
     let config = Config::parse("test", Some(text), [], &Catalogue::builtin()).unwrap();
-    Schedule::new(config.backends.values().next().unwrap(), Arc::new(config.topology()))
+    Schedule::new(config.backends.values().next().unwrap(), Arc::new(postern_service::topology(&config)))
 });
 
 fn message(identities: usize) -> Outbound {

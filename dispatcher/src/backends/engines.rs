@@ -5,10 +5,7 @@ use super::{
     console::Console,
     http::{Http, Tls},
 };
-use postern_shared::{
-    backend::BackendConfig,
-    config::{Catalogue, NameTaken},
-};
+use postern_config::{Catalogue, NameTaken, backend::BackendConfig};
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
 /// The senders that need no registration.

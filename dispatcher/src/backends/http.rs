@@ -12,11 +12,11 @@ use crate::{
 use async_trait::async_trait;
 use futures_util::{StreamExt, stream};
 use jiff::Timestamp;
+use postern_config::backend::{
+    BackendConfig,
+    send::{Recipients, Send as SendTable},
+};
 use postern_shared::{
-    backend::{
-        BackendConfig,
-        send::{Recipients, Send as SendTable},
-    },
     error::Failure,
     message::{BackendName, Context, Identity, MessageId},
 };

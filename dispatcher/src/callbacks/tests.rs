@@ -1,9 +1,9 @@
 //! Which notices follow an attempt.
 
 use super::*;
+use postern_config::Catalogue;
 use postern_shared::{
     callback::{CONTEXT_KEY, Callback},
-    config::Catalogue,
     message::{Context, Lane, MessageId},
 };
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 fn keys() -> Keys {
     let text = "[backends.demo]\ntype = \"console\"\n[[doors.kannel.users]]\nusername = \"u\"\n\
                 password = \"hush\"\nbackend = \"demo\"\n";
-    Keys::new(&Config::parse("test", Some(text), [], &Catalogue::builtin()).unwrap().doors)
+    Config::parse("test", Some(text), [], &Catalogue::builtin()).unwrap().doors.callback_keys()
 }
 
 /// To three people, with the callback of `callback_of` for the events of `mask`.

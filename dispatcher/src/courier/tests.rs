@@ -1,7 +1,8 @@
 //! What follows an attempt.
 
 use super::*;
-use postern_shared::{broker::HeaderValue, message::Inbound};
+use postern_broker::HeaderValue;
+use postern_shared::message::Inbound;
 use serde_json::{Value, json};
 use std::time::Duration;
 

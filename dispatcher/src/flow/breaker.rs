@@ -1,7 +1,7 @@
 //! A circuit breaker: whether a provider is down, by what its last answers said.
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
-use postern_shared::config::BreakerSection;
+use postern_config::BreakerSection;
 use std::{
     hash::{BuildHasher, RandomState},
     time::Duration,
@@ -102,7 +102,7 @@ impl Breaker {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use postern_shared::config::Span;
+    use postern_shared::value::Span;
 
     fn breaker(failures: u32) -> Breaker {
         let (pause, max_pause) = (Span(Duration::from_secs(5)), Span(Duration::from_secs(30)));

@@ -3,7 +3,7 @@
 
 use super::Gate;
 use futures_util::{StreamExt, stream};
-use postern_shared::broker::{Broker, BrokerError, QueueName};
+use postern_broker::{Broker, BrokerError, QueueName};
 use std::{sync::Arc, time::Duration};
 use tokio::{sync::Notify, time::sleep};
 

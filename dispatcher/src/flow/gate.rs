@@ -6,13 +6,12 @@ use super::{
     width::Width,
 };
 use crate::backends::Outcome;
-use postern_shared::{
+use postern_config::{
+    BreakerSection,
     backend::{BackendConfig, flow::RateLimit},
-    config::{BreakerSection, Span},
-    error::Failure,
-    message::Lane,
-    metrics::FlowMetrics,
 };
+use postern_service::metrics::FlowMetrics;
+use postern_shared::{error::Failure, message::Lane, value::Span};
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,

@@ -4,14 +4,14 @@
 use super::{Pass, gate::Held};
 use crate::backends::{Backend, Outcome, send_guarded};
 use futures_util::{StreamExt, stream::FuturesOrdered};
+use postern_config::backend::{
+    BackendConfig,
+    flow::Counted,
+    send::{Recipients, Send as SendTable},
+};
+use postern_service::metrics::SendingMetrics;
 use postern_shared::{
-    backend::{
-        BackendConfig,
-        flow::Counted,
-        send::{Recipients, Send as SendTable},
-    },
     message::{Identity, Outbound},
-    metrics::SendingMetrics,
     text::segmentation,
 };
 use std::{
@@ -140,7 +140,7 @@ impl Drop for Ends<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use postern_shared::config::{Catalogue, Config};
+    use postern_config::{Catalogue, Config};
 
     fn pieces(more: &str) -> Option<Pieces> {
         let text = format!("[backends.demo]\ntype = \"http\"\nsend = {{ url = \"http://h/\", {more}");

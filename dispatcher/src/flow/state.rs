@@ -8,9 +8,8 @@ use super::{
     width::Width,
 };
 use crate::backends::Outcome;
+use postern_config::{BreakerSection, backend::flow::RateLimit};
 use postern_shared::{
-    backend::flow::RateLimit,
-    config::BreakerSection,
     error::{Failure, FailureClass},
     message::Lane,
 };

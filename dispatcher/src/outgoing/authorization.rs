@@ -1,7 +1,7 @@
 //! The `Authorization` header.
 
 use super::client::client;
-use postern_shared::backend::send::Auth;
+use postern_config::backend::send::Auth;
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 use std::time::Duration;
 

@@ -20,10 +20,8 @@
 use super::{answer::Answer, redact::Redactor};
 use crate::backends::{Outcome, Sent};
 use jiff::Timestamp;
-use postern_shared::{
-    backend::send::{AnswerPart, KnownFailure, Success},
-    error::{Failure, FailureClass},
-};
+use postern_config::backend::send::{AnswerPart, KnownFailure, Success};
+use postern_shared::error::{Failure, FailureClass};
 use reqwest::header::{HeaderMap, RETRY_AFTER};
 use std::{error::Error, time::Duration};
 

@@ -1,7 +1,7 @@
 //! What of an answer goes into a report: a short text without our secrets.
 
 use minijinja::Value;
-use postern_shared::backend::{
+use postern_config::backend::{
     BackendConfig,
     send::{Auth, Send as SendTable},
 };

@@ -3,7 +3,7 @@
 use super::{First, HAND_BACK, Quarantine, crashes};
 use crate::{consume::subscribe, drain::Drain};
 use futures_util::FutureExt;
-use postern_shared::broker::{Broker, BrokerError, Consumer, QueueName, Status};
+use postern_broker::{Broker, BrokerError, Consumer, QueueName, Status};
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until, timeout};
 

@@ -1,7 +1,7 @@
 //! Failure in, verdict out.
 
 use super::*;
-use postern_shared::config::{Catalogue, Config};
+use postern_config::{Catalogue, Config};
 
 fn schedule(more: &str) -> Schedule {
     let text = format!(
@@ -9,7 +9,7 @@ fn schedule(more: &str) -> Schedule {
          [backends.demo.send]\nurl = \"http://h/\"\n{more}"
     );
     let config = Config::parse("test", Some(&text), [], &Catalogue::builtin()).unwrap();
-    Schedule::new(config.backends.values().next().unwrap(), Arc::new(config.topology()))
+    Schedule::new(config.backends.values().next().unwrap(), Arc::new(postern_service::topology(&config)))
 }
 
 fn attempt(attempt: u32, expires_at: Option<&str>) -> Outbound {

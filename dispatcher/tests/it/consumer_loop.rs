@@ -5,16 +5,15 @@ use crate::{
     provider::{Answer, Provider, answer},
     setup::{Custom, Running, TRACE, message, retries, states, until},
 };
+use postern_broker::{Address, Broker, Envelope, HeaderValue, QueueName, header};
 use postern_dispatcher::{
     Dispatcher,
     backends::{Engines, Outcomes, Sent},
 };
+use postern_service::{metrics::Metrics, shutdown::Shutdown};
 use postern_shared::{
-    broker::{Address, Broker, Envelope, HeaderValue, QueueName, header},
     error::Failure,
     message::{Lane, MessageId, State},
-    metrics::Metrics,
-    shutdown::Shutdown,
     trace_context::TraceContext,
 };
 use std::{
@@ -386,7 +385,7 @@ fn what_is_not_registered_or_not_configured_is_refused_by_name() {
         "[backends.demo]\ntype = \"http\"\nsend = { url = \"http://h/\", headers = { Upgrade = \"x\" } }",
     );
     assert!(why.contains("backends.demo.send.headers.upgrade"), "{why}");
-    let make = |_: &postern_shared::backend::BackendConfig| Ok(Custom(async |_| Outcomes::none()));
+    let make = |_: &postern_config::backend::BackendConfig| Ok(Custom(async |_| Outcomes::none()));
     let twice = Engines::builtin().with("console", make).unwrap_err().to_string();
     assert!(twice.contains("console") && twice.contains("http"), "{twice}");
     let mut config = crate::setup::config("[backends.demo]\ntype = \"console\"");

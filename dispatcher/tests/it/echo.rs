@@ -4,11 +4,9 @@ use crate::{
     memory::MemoryBroker,
     setup::{Running, TRACE, until},
 };
+use postern_broker::{Address, Broker, Envelope, header};
 use postern_dispatcher::backends::Engines;
-use postern_shared::{
-    broker::{Address, Broker, Envelope, header},
-    message::{Inbound, MessageId, Outbound},
-};
+use postern_shared::message::{Inbound, MessageId, Outbound};
 use serde_json::json;
 
 const CONFIG: &str = "[application]\ntype = \"echo\"\n[dispatcher]\nbackends = []\n\

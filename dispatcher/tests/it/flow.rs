@@ -5,9 +5,9 @@ use crate::{
     provider::{Answer, Provider, answer},
     setup::{Custom, Running, message, retries, states, until},
 };
+use postern_broker::{Address, Broker, Envelope};
 use postern_dispatcher::backends::{Engines, Outcomes, Sent};
 use postern_shared::{
-    broker::{Address, Broker, Envelope},
     error::Failure,
     message::{Lane, State},
 };

@@ -4,11 +4,9 @@ use crate::{
     provider::{Provider, answer},
     setup::{Running, message},
 };
+use postern_broker::{Envelope, header};
 use postern_dispatcher::backends::Engines;
-use postern_shared::{
-    broker::{Envelope, header},
-    message::Lane,
-};
+use postern_shared::message::Lane;
 use std::{
     io,
     sync::{Arc, Mutex},

@@ -1,7 +1,7 @@
 //! A broker in memory: queues, leases, delays that pass when the test says so, failures on demand.
 
 use async_trait::async_trait;
-use postern_shared::broker::{
+use postern_broker::{
     Address, Broker, BrokerError, Consumer, Depth, Envelope, QueueName, Status, Verdict, subscription,
 };
 use std::{
@@ -88,7 +88,7 @@ impl MemoryBroker {
         self.state().leased
     }
 
-    async fn feed(self, queue: String, prefetch: u16, mut feed: postern_shared::broker::Feed) {
+    async fn feed(self, queue: String, prefetch: u16, mut feed: postern_broker::Feed) {
         let mut leases: HashMap<u64, (Envelope, u32)> = HashMap::new();
         let (mut tag, mut stopped) = (0, false);
         loop {

@@ -1,12 +1,9 @@
 //! Messages that came back too often: set apart, tried alone, given up.
 
 use crate::setup::{Custom, Running, message, states, until};
+use postern_broker::{Envelope, HeaderValue, header};
 use postern_dispatcher::backends::{Engines, Outcomes, Sent};
-use postern_shared::{
-    broker::{Envelope, HeaderValue, header},
-    error::Failure,
-    message::State,
-};
+use postern_shared::{error::Failure, message::State};
 use std::sync::{Arc, Mutex};
 use tokio::sync::Semaphore;
 

@@ -1,18 +1,17 @@
 //! A dispatcher for a test: a configuration, the broker in memory, and a way to end it.
 
 use crate::memory::MemoryBroker;
+use postern_broker::{Address, Broker, Envelope};
+use postern_config::{Catalogue, Config, backend::BackendConfig};
 use postern_dispatcher::{
     Dispatcher, RunError,
     backends::{Backend, Engines, Outcomes},
 };
-use postern_shared::{
-    backend::BackendConfig,
-    broker::{Address, Broker, Envelope},
-    config::{Catalogue, Config},
-    message::{Lane, Outbound, Report, State},
+use postern_service::{
     metrics::Metrics,
     shutdown::{Shutdown, Trigger},
 };
+use postern_shared::message::{Lane, Outbound, Report, State};
 use std::{sync::Arc, time::Duration};
 use tokio::task::JoinHandle;
 

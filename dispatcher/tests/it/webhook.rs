@@ -5,11 +5,9 @@ use crate::{
     provider::{Answer, Provider, Received, answer},
     setup::{Running, TRACE, until},
 };
+use postern_broker::{Address, Broker, Envelope, HeaderValue, QueueName, header};
 use postern_dispatcher::backends::Engines;
-use postern_shared::{
-    broker::{Address, Broker, Envelope, HeaderValue, QueueName, header},
-    message::{Inbound, MessageId, Report},
-};
+use postern_shared::message::{Inbound, MessageId, Report};
 use serde_json::{Value, json};
 use std::{
     sync::{

@@ -1,7 +1,8 @@
 //! The address that a request comes from, behind proxies or not.
 
 use actix_web::http::header::{FORWARDED, HeaderMap, X_FORWARDED_FOR};
-use postern_shared::config::{ClientHeader, IngressSection, Networks};
+use postern_config::{ClientHeader, IngressSection};
+use postern_shared::value::Networks;
 use std::net::{IpAddr, SocketAddr};
 
 /// How a client's address is found: `ingress.trusted_proxies` and `ingress.client_header`.

@@ -3,12 +3,9 @@
 use crate::rates::{Allowance, Buckets};
 use actix_web::http::header::HeaderMap;
 use jiff::Timestamp;
-use postern_shared::{
-    bearer::bearer,
-    config::{ApiKey, Selection},
-    message::BackendName,
-    metrics::Refused,
-};
+use postern_config::{ApiKey, Selection};
+use postern_service::{bearer::bearer, metrics::Refused};
+use postern_shared::message::BackendName;
 use std::time::{Duration, Instant};
 
 /// `[[api.keys]]`. Without any, everyone is let in: the configuration then listens on loopback only.

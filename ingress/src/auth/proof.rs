@@ -10,14 +10,12 @@ use actix_web::{
     http::header::{AUTHORIZATION, HeaderMap},
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
-use postern_shared::{
-    backend::{
-        BackendConfig,
-        auth::{ReceiveAuth, TokenAuth},
-    },
-    config::{Secret, SecretDigest, Settings, SigningKey},
-    metrics::Refused,
+use postern_config::backend::{
+    BackendConfig,
+    auth::{ReceiveAuth, TokenAuth},
 };
+use postern_service::metrics::Refused;
+use postern_shared::value::{Secret, SecretDigest, Settings, SigningKey};
 use std::time::Duration;
 use url::form_urlencoded;
 

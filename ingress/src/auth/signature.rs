@@ -10,11 +10,9 @@ use hmac::{
     Hmac, Mac,
     digest::{KeyInit, crypto_common::InvalidLength},
 };
-use postern_shared::{
-    backend::auth::{Algorithm, HmacAuth, SignatureEncoding},
-    config::{Secret, SigningKey},
-    metrics::Refused,
-};
+use postern_config::backend::auth::{Algorithm, HmacAuth, SignatureEncoding};
+use postern_service::metrics::Refused;
+use postern_shared::value::{Secret, SigningKey};
 use sha1::Sha1;
 use sha2::Sha256;
 use std::time::Duration;

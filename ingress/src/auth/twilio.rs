@@ -5,7 +5,7 @@ use crate::forms::Request;
 use actix_web::http::header::HeaderMap;
 use base64::{Engine, prelude::BASE64_STANDARD};
 use hmac::Hmac;
-use postern_shared::config::Secret;
+use postern_shared::value::Secret;
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,7 +1,7 @@
 //! Decoding a text whose bytes depend on other parameters.
 
 use super::request::{Parameter, Request};
-use postern_shared::backend::{codec::Codec, receive::Receive};
+use postern_config::backend::{codec::Codec, receive::Receive};
 use std::borrow::Cow;
 
 /// Decodes the parameter that is the text, in place: whoever looks at it then finds UTF-8.

@@ -4,7 +4,7 @@
 use super::request::scalar_text;
 use email_address::{EmailAddress, Options};
 use jiff::{Timestamp, civil, tz::TimeZone};
-use postern_shared::backend::{
+use postern_config::backend::{
     field::{FieldSpec, FieldType, Number, Pattern},
     receive::Receive,
 };

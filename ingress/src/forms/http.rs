@@ -6,10 +6,8 @@ use super::{
     request::{Found, Request, scalar_text},
 };
 use jiff::Timestamp;
-use postern_shared::{
-    backend::receive::{Receive, STANDARD_FIELDS},
-    message::Identity,
-};
+use postern_config::backend::receive::{Receive, STANDARD_FIELDS};
+use postern_shared::message::Identity;
 use serde_json::{Map, Value};
 
 /// The form `http`: `params`, `fields` and `charset` of `[backends.NAME.receive]`, made ready.

@@ -18,11 +18,8 @@ pub use request::{Found, Limits, Parameter, Request, Unreadable};
 pub(crate) use request::{is_json, json_error};
 
 use jiff::Timestamp;
-use postern_shared::{
-    backend::BackendConfig,
-    config::{Catalogue, NameTaken},
-    message::Identity,
-};
+use postern_config::{Catalogue, NameTaken, backend::BackendConfig};
+use postern_shared::message::Identity;
 use serde_json::{Map, Value};
 use std::{collections::BTreeMap, fmt, sync::Arc};
 

@@ -7,7 +7,7 @@ use actix_web::http::{
 };
 use bytes::Bytes;
 use encoding_rs::{Encoding, UTF_8};
-use postern_shared::config::IngressSection;
+use postern_config::IngressSection;
 use serde_json::Value;
 use std::{borrow::Cow, fmt};
 

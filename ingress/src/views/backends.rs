@@ -5,12 +5,10 @@ use crate::{auth::Caller, limit, problem::Problem};
 use actix_web::{HttpMessage, HttpRequest, HttpResponse, http::StatusCode, web};
 use futures_util::future::{join, join_all};
 use jiff::Timestamp;
-use postern_shared::{
-    backend::BackendConfig,
-    broker::{QueueName, Status},
-    message::Lane,
-    metrics::Refused,
-};
+use postern_broker::{QueueName, Status};
+use postern_config::backend::BackendConfig;
+use postern_service::metrics::Refused;
+use postern_shared::message::Lane;
 use serde::Serialize;
 use std::time::Instant;
 

@@ -11,12 +11,10 @@ use crate::{
 };
 use bytes::Bytes;
 use jiff::Timestamp;
-use postern_shared::{
-    broker::{Broker, QueueName},
-    config::{Config, Problem},
-    message::Lane,
-    metrics::{Metrics, Refused},
-};
+use postern_broker::{Broker, QueueName};
+use postern_config::{Config, Problem};
+use postern_service::metrics::{Metrics, Refused};
+use postern_shared::message::Lane;
 use std::{collections::HashMap, sync::Arc};
 
 /// What every view works with. Shared by all threads; nothing in it is ever locked or changed, but

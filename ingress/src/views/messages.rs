@@ -17,11 +17,9 @@ use actix_web::{
     web,
 };
 use jiff::Timestamp;
-use postern_shared::{
-    backend::{BackendConfig, text::Prepared},
-    message::MessageId,
-    metrics::Refused,
-};
+use postern_config::backend::{BackendConfig, text::Prepared};
+use postern_service::metrics::Refused;
+use postern_shared::message::MessageId;
 use serde_json::{Value, json};
 
 const IDEMPOTENCY_KEY: &str = "Idempotency-Key";

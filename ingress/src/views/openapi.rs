@@ -4,12 +4,12 @@
 use super::Gateway;
 use actix_web::{HttpResponse, web};
 use bytes::Bytes;
-use postern_shared::{
+use postern_config::{
+    Config,
     backend::{
         auth::ReceiveAuth,
         receive::{Method, Receive},
     },
-    config::Config,
 };
 use serde_json::{Map, Value};
 
@@ -88,7 +88,7 @@ pub(crate) async fn document(gateway: web::Data<Gateway>) -> HttpResponse {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use postern_shared::config::Catalogue;
+    use postern_config::Catalogue;
 
     fn rendered(text: &str) -> Value {
         let config = Config::parse("test", Some(text), [], &Catalogue::builtin()).unwrap();

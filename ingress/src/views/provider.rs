@@ -21,14 +21,12 @@ use actix_web::{
 use bytes::Bytes;
 use encoding_rs::Encoding;
 use jiff::Timestamp;
-use postern_shared::{
-    backend::{
-        BackendConfig,
-        receive::{Method as Allowed, Reply},
-    },
-    config::Networks,
-    metrics::Refused,
+use postern_config::backend::{
+    BackendConfig,
+    receive::{Method as Allowed, Reply},
 };
+use postern_service::metrics::Refused;
+use postern_shared::value::Networks;
 use std::time::Duration;
 
 /// The way in of one route, made ready.

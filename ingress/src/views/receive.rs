@@ -12,12 +12,10 @@ use crate::{
 };
 use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
 use jiff::Timestamp;
-use postern_shared::{
-    backend::{BackendConfig, check::Check, codec::Codec},
-    broker::{Address, Envelope, header::TRACEPARENT},
-    message::{BackendName, Inbound, MessageId},
-    metrics::Metrics,
-};
+use postern_broker::{Address, Envelope, header::TRACEPARENT};
+use postern_config::backend::{BackendConfig, check::Check, codec::Codec};
+use postern_service::metrics::Metrics;
+use postern_shared::message::{BackendName, Inbound, MessageId};
 use std::{
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},

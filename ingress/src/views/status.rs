@@ -12,13 +12,13 @@ use crate::{
 use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
 use bytes::Bytes;
 use jiff::Timestamp;
+use postern_broker::{Address, Envelope, header::TRACEPARENT};
+use postern_config::backend::{
+    BackendConfig,
+    receive::MAX_EXTERNAL_ID_CHARS,
+    status::{STATUS_FIELDS, Status},
+};
 use postern_shared::{
-    backend::{
-        BackendConfig,
-        receive::MAX_EXTERNAL_ID_CHARS,
-        status::{STATUS_FIELDS, Status},
-    },
-    broker::{Address, Envelope, header::TRACEPARENT},
     callback::Event,
     error::FailureClass,
     message::{BackendName, Identity, MessageId, Notice, Reason, Recipient, Report, State},

@@ -3,9 +3,9 @@
 
 use crate::{problem::Invalid, trace_context::TraceContext};
 use jiff::Timestamp;
+use postern_broker::{Address, Envelope, header::TRACEPARENT};
+use postern_config::backend::BackendConfig;
 use postern_shared::{
-    backend::BackendConfig,
-    broker::{Address, Envelope, header::TRACEPARENT},
     callback::CONTEXT_KEY,
     message::{
         BackendName, Context, Identity, Lane, MAX_CONTEXT_BYTES, MAX_IDENTITIES, MAX_TEXT_CHARS, MessageId,

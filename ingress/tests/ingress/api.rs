@@ -4,10 +4,8 @@ use crate::{
     client::{self, Answer},
     server::Running,
 };
-use postern_shared::{
-    broker::{Address, BrokerError, Depth, Status},
-    message::{Lane, MessageId},
-};
+use postern_broker::{Address, BrokerError, Depth, Status};
+use postern_shared::message::{Lane, MessageId};
 use serde_json::{Value, json};
 
 const CONFIG: &str = r#"

@@ -1,7 +1,7 @@
 //! A broker in memory: it keeps what is published, and fails or holds on when told.
 
 use async_trait::async_trait;
-use postern_shared::broker::{Address, Broker, BrokerError, Consumer, Depth, Envelope, QueueName, Status};
+use postern_broker::{Address, Broker, BrokerError, Consumer, Depth, Envelope, QueueName, Status};
 use std::sync::Mutex;
 use tokio::sync::{Semaphore, watch};
 

@@ -1,11 +1,9 @@
 //! What a provider's requests become: the table of RapidSMS's behaviour, row by row.
 
 use crate::{client, server::Running};
+use postern_broker::{Address, BrokerError};
 use postern_ingress::forms::{Cleaned, Errors, Form, Forms, HttpForm, Request};
-use postern_shared::{
-    broker::{Address, BrokerError},
-    message::MessageId,
-};
+use postern_shared::message::MessageId;
 use serde_json::json;
 use std::time::Duration;
 

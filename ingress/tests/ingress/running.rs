@@ -6,7 +6,7 @@ use crate::{
     server::{Running, config},
 };
 use postern_ingress::{Ingress, forms::Forms};
-use postern_shared::metrics::Metrics;
+use postern_service::metrics::Metrics;
 use std::{net::TcpListener, sync::Arc, time::Instant};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},

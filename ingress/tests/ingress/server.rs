@@ -4,13 +4,13 @@ use crate::{
     broker::Recording,
     client::{self, Answer},
 };
+use postern_config::{Catalogue, Config};
 use postern_ingress::{Ingress, forms::Forms};
-use postern_shared::{
-    config::{Catalogue, Config},
-    message::{Inbound, Outbound},
+use postern_service::{
     metrics::Metrics,
     shutdown::{Shutdown, Trigger},
 };
+use postern_shared::message::{Inbound, Outbound};
 use std::{io, net::SocketAddr, sync::Arc};
 use tokio::task::JoinHandle;
 

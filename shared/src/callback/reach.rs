@@ -1,7 +1,7 @@
 //! Where a client may have Postern make requests: to the public Internet, and wherever the
 //! configuration says, so that nobody reaches through it into the network that it stands in.
 
-use crate::config::Networks;
+use crate::value::Networks;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use url::{Host, Url};
 

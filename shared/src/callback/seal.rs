@@ -1,7 +1,7 @@
 //! Tokens: a [`Callback`] that only the door of its user could have written.
 
 use super::Callback;
-use crate::config::DoorsSection;
+use crate::value::Secret;
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD as BASE64};
 use hmac::{Hmac, Mac as _};
 use sha2::Sha256;
@@ -21,14 +21,13 @@ const PURPOSE: &[u8] = b"postern callback v1\0";
 pub struct Keys(Arc<BTreeMap<String, [u8; 32]>>);
 
 impl Keys {
-    /// Those of the configured users.
-    pub fn new(doors: &DoorsSection) -> Self {
-        let users = doors.kannel.iter().flat_map(|door| &door.users);
-        let keys = users.filter_map(|user| {
-            let mut mac = mac(user.password.expose().as_bytes())?;
+    /// The keys of `users`, each a name and a password.
+    pub fn new<'a>(users: impl IntoIterator<Item = (&'a str, &'a Secret)>) -> Self {
+        let keys = users.into_iter().filter_map(|(name, password)| {
+            let mut mac = mac(password.expose().as_bytes())?;
             mac.update(PURPOSE);
-            mac.update(user.username.as_bytes());
-            Some((user.username.clone(), mac.finalize().into_bytes().into()))
+            mac.update(name.as_bytes());
+            Some((name.to_owned(), mac.finalize().into_bytes().into()))
         });
         Self(Arc::new(keys.collect()))
     }
@@ -77,17 +76,10 @@ impl fmt::Debug for Keys {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        config::{Catalogue, Config},
-        message::MessageId,
-    };
+    use crate::message::MessageId;
 
     fn keys(password: &str) -> Keys {
-        let text = format!(
-            "[backends.x]\ntype = \"console\"\n[doors.kannel]\n[[doors.kannel.users]]\nusername = \"u\"\n\
-             password = \"{password}\"\nbackend = \"x\"\n"
-        );
-        Keys::new(&Config::parse("test", Some(&text), [], &Catalogue::builtin()).unwrap().doors)
+        Keys::new([("u", &password.to_owned().into())])
     }
 
     fn callback() -> Callback {

@@ -4,11 +4,9 @@
 use anyhow::{Result, ensure};
 use async_trait::async_trait;
 use clap::{Parser, ValueEnum};
-use postern_shared::{
-    broker::{Address, Broker, BrokerError, Consumer, Depth, Envelope, QueueName, Status, header},
-    config::{Catalogue, Config},
-    telemetry,
-};
+use postern_broker::{Address, Broker, BrokerError, Consumer, Depth, Envelope, QueueName, Status, header};
+use postern_config::{Catalogue, Config};
+use postern_service::telemetry;
 use std::sync::Arc;
 use tokio::sync::watch;
 

@@ -2,7 +2,7 @@
 
 use super::*;
 use anyhow::ensure;
-use postern_shared::broker::BrokerError;
+use postern_broker::BrokerError;
 use postern_tests::Alarm;
 use std::time::Instant;
 

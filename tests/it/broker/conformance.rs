@@ -3,9 +3,11 @@
 use super::options;
 use anyhow::Result;
 use async_trait::async_trait;
-use postern_shared::broker::{
-    Broker, Status, Topology, conformance, conformance::Storage, rabbitmq::RabbitBroker,
+use postern_broker::{
+    Broker, Status, Topology,
+    conformance::{self, Storage},
 };
+use postern_rabbitmq::RabbitBroker;
 use postern_tests::{Rabbit, Vhost};
 use std::sync::Arc;
 
@@ -35,4 +37,4 @@ macro_rules! tests {
         }
     )*};
 }
-postern_shared::for_each_case!(tests);
+postern_broker::for_each_case!(tests);

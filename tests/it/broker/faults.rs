@@ -7,7 +7,7 @@ use lapin::{
     options::{ExchangeDeclareOptions, ExchangeDeleteOptions, QueueDeclareOptions, QueueDeleteOptions},
     types::{AMQPValue, FieldTable},
 };
-use postern_shared::broker::BrokerError;
+use postern_broker::BrokerError;
 use std::time::Instant;
 use tokio::net::TcpListener;
 

@@ -8,13 +8,9 @@ mod faults;
 mod supervisor;
 
 use anyhow::{Context, Result};
-use postern_shared::{
-    broker::{
-        Address, Broker, Consumer, Depth, Envelope, Options, QueueName, Status, Topology,
-        rabbitmq::RabbitBroker,
-    },
-    message::{BackendName, Lane},
-};
+use postern_broker::{Address, Broker, Consumer, Depth, Envelope, Options, QueueName, Status, Topology};
+use postern_rabbitmq::RabbitBroker;
+use postern_shared::message::{BackendName, Lane};
 use postern_tests::{Rabbit, Vhost, eventually};
 use std::{sync::Arc, time::Duration};
 

@@ -3,11 +3,9 @@
 
 use async_trait::async_trait;
 use postern::Gateway;
+use postern_config::backend::BackendConfig;
 use postern_dispatcher::backends::{Backend, Engines, Outcomes, Sent};
-use postern_shared::{
-    backend::BackendConfig,
-    message::{Context, Identity, MessageId},
-};
+use postern_shared::message::{Context, Identity, MessageId};
 use std::{fs::OpenOptions, hint::black_box, io::Write, path::PathBuf, process::ExitCode, time::Duration};
 
 /// Writes a line `ID TEXT` into the file `settings.file` and then, by the first word of the text,

@@ -1,7 +1,8 @@
 //! A form that takes messages from one number only.
 
+use postern_config::backend::BackendConfig;
 use postern_ingress::forms::{Cleaned, Errors, Form, HttpForm, KeyProblem, Request};
-use postern_shared::{backend::BackendConfig, message::Identity};
+use postern_shared::message::Identity;
 
 /// Cleans as the built-in form does, and refuses every number but `settings.number`.
 #[derive(Debug)]

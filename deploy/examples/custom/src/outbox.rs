@@ -1,9 +1,9 @@
 //! A backend that "sends" by appending to files.
 
 use async_trait::async_trait;
+use postern_config::backend::BackendConfig;
 use postern_dispatcher::backends::{Backend, Outcome, Outcomes, Sent};
 use postern_shared::{
-    backend::BackendConfig,
     error::Failure,
     message::{Context, Identity, MessageId},
 };

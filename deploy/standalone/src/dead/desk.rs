@@ -1,9 +1,10 @@
 //! Who answers: the broker from here, or a running gateway.
 
 use super::{Place, remote::Remote};
-use postern_shared::{
-    broker::{self, Broker, BrokerError, Status},
-    config::Config,
+use postern_broker::{Broker, BrokerError, Status};
+use postern_config::Config;
+use postern_service::broker;
+use postern_service::{
     dead::{DeadLetters, Done, Filter, Letter, Listing, Pile, Summary},
     program::Exit,
 };
@@ -37,8 +38,8 @@ impl Desk {
                  its admin port with --admin"
             )));
         }
-        let options = broker::Options {
-            topology: config.topology(),
+        let options = postern_broker::Options {
+            topology: postern_service::topology(config),
             publish_timeout: config.broker.publish_timeout.0,
             client_name: "postern dead".to_owned(),
             min_free_disk: config.broker.min_free_disk,

@@ -2,7 +2,7 @@
 
 use super::Place;
 use anyhow::{Context, anyhow};
-use postern_shared::{
+use postern_service::{
     admin::dead::Order,
     dead::{Done, Filter, Listing, Pile, Summary},
     program::Exit,

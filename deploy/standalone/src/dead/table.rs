@@ -1,6 +1,6 @@
 //! What a person sees.
 
-use postern_shared::{
+use postern_service::{
     dead::{Done, Listing, Summary},
     program::Exit,
 };

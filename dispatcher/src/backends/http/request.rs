@@ -4,13 +4,11 @@ use super::scope::Joined;
 use crate::outgoing::authorization::authorization;
 use indexmap::IndexMap;
 use minijinja::{Value, value::ValueKind};
-use postern_shared::{
-    backend::{
-        send::{JsonTemplate, Send as SendTable},
-        template::{RenderError, Template},
-    },
-    error::Failure,
+use postern_config::backend::{
+    send::{JsonTemplate, Send as SendTable},
+    template::{RenderError, Template},
 };
+use postern_shared::error::Failure;
 use reqwest::{
     Method, Request, Url,
     header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
@@ -213,7 +211,7 @@ fn default_values(
 }
 
 fn method(table: &SendTable) -> Method {
-    use postern_shared::backend::send::SendMethod;
+    use postern_config::backend::send::SendMethod;
     match table.method {
         SendMethod::Get => Method::GET,
         SendMethod::Post => Method::POST,

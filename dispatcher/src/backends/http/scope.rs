@@ -4,20 +4,20 @@ use minijinja::{
     Value,
     value::{Enumerator, Object, ObjectRepr, Serde},
 };
+use postern_config::backend::{
+    BackendConfig,
+    codec::{Codec, Encoded},
+    send::Recipients,
+};
 use postern_shared::{
-    backend::{
-        BackendConfig,
-        codec::{Codec, Encoded},
-        send::Recipients,
-    },
     callback,
-    config::{Secret, Settings},
     message::{Context, Identity, MessageId},
+    value::{Secret, Settings},
 };
 use std::{borrow::Cow, collections::BTreeMap, fmt, sync::Arc};
 
 /// What the templates of one request see: the names of
-/// [`template::NAMES`](postern_shared::backend::template::NAMES).
+/// [`template::NAMES`](postern_config::backend::template::NAMES).
 ///
 /// | `recipients` | `identity` | `identities` |
 /// | --- | --- | --- |
@@ -153,7 +153,7 @@ impl Object for Scope {
     }
 
     fn enumerate(self: &Arc<Self>) -> Enumerator {
-        Enumerator::Str(&postern_shared::backend::template::NAMES)
+        Enumerator::Str(&postern_config::backend::template::NAMES)
     }
 }
 

@@ -2,10 +2,8 @@
 
 use super::*;
 use crate::backends::Sent;
-use postern_shared::{
-    backend::flow::Counted,
-    config::{Rate, Span},
-};
+use postern_config::backend::flow::Counted;
+use postern_shared::value::{Rate, Span};
 
 fn after(from: Instant, milliseconds: u64) -> Instant {
     from + Duration::from_millis(milliseconds)

@@ -1,7 +1,7 @@
 //! Answer in, outcome out.
 
 use super::*;
-use postern_shared::config::{Catalogue, Config};
+use postern_config::{Catalogue, Config};
 use reqwest::header::HeaderValue;
 
 fn classifier(send: &str) -> Classifier {

@@ -28,11 +28,10 @@ use actix_web::{
 use bytes::Bytes;
 use encoding_rs::UTF_8;
 use jiff::Timestamp;
+use postern_broker::{Address, Envelope, header::TRACEPARENT};
+use postern_config::{DoorUser, backend::BackendConfig};
 use postern_shared::{
-    backend::BackendConfig,
-    broker::{Address, Envelope, header::TRACEPARENT},
     callback::{CONTEXT_KEY, Callback, Event},
-    config::DoorUser,
     error::Failure,
     message::{
         BackendName, Identity, MAX_CONTEXT_BYTES, MessageId, Notice, Reason, Recipient, Report, State,

@@ -16,11 +16,10 @@ use actix_web::{
     http::{StatusCode, header},
 };
 use jiff::Timestamp;
+use postern_broker::{Address, Envelope};
+use postern_config::{DoorsSection, backend::BackendConfig};
 use postern_shared::{
-    backend::BackendConfig,
-    broker::{Address, Envelope},
     callback::{Keys, Reach},
-    config::DoorsSection,
     message::MessageId,
 };
 use served::Served;
@@ -42,7 +41,7 @@ impl Doors {
         Self {
             kannel: Users::new(doors.kannel.iter().flat_map(|door| &door.users)),
             vumi: Users::new(doors.vumi.iter().flat_map(|door| &door.users)),
-            keys: Keys::new(doors),
+            keys: doors.callback_keys(),
             reach: Reach::new(&doors.callbacks.allow),
             served: Served::default(),
         }

@@ -20,8 +20,8 @@
 use crate::forms::Request;
 use actix_web::http::header::HeaderMap;
 use jiff::{SignedDuration, Timestamp};
+use postern_config::backend::codec::Codec;
 use postern_shared::{
-    backend::codec::Codec,
     callback::{MAX_URL, Reach},
     message::{Context, Identity, Lane, MAX_IDENTITIES, MAX_TEXT_CHARS},
 };

@@ -1,9 +1,7 @@
 //! Whether anybody takes what is queued for a backend: Kannel tells its clients.
 
-use postern_shared::{
-    broker::{Broker, QueueName},
-    message::{BackendName, Lane},
-};
+use postern_broker::{Broker, QueueName};
+use postern_shared::message::{BackendName, Lane};
 use std::{
     collections::HashMap,
     sync::{Mutex, PoisonError},

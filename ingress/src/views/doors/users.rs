@@ -2,10 +2,9 @@
 
 use crate::{auth::Clients, limit};
 use actix_web::{HttpMessage, HttpRequest};
-use postern_shared::{
-    config::{DoorUser, SecretDigest},
-    metrics::Refused,
-};
+use postern_config::DoorUser;
+use postern_service::metrics::Refused;
+use postern_shared::value::SecretDigest;
 
 /// A door's users, each with what its name and its password are recognised by.
 #[derive(Debug)]

@@ -30,11 +30,9 @@ use actix_web::{
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
 use jiff::Timestamp;
-use postern_shared::{
-    config::DoorUser,
-    message::{Lane, MessageId},
-    metrics::Refused,
-};
+use postern_config::DoorUser;
+use postern_service::metrics::Refused;
+use postern_shared::message::{Lane, MessageId};
 use serde_json::{Map, Value, json};
 
 /// A refusal: its status and why.

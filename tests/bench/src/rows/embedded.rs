@@ -12,10 +12,9 @@ use crate::{
 };
 use anyhow::Result;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use postern_shared::{
-    broker::{Address, Broker, Envelope, Options, Topology, embedded::EmbeddedBroker},
-    message::{BackendName, Lane},
-};
+use postern_broker::{Address, Broker, Envelope, Options, Topology};
+use postern_shared::message::{BackendName, Lane};
+use postern_store::embedded::EmbeddedBroker;
 use postern_tests::Launch;
 use std::{path::Path, time::Duration};
 

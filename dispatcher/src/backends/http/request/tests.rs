@@ -4,9 +4,8 @@
 
 use super::super::{request::Plan, scope::Constants};
 use indexmap::IndexMap;
+use postern_config::{Catalogue, Config, backend::send::Recipients};
 use postern_shared::{
-    backend::send::Recipients,
-    config::{Catalogue, Config},
     error::{Failure, FailureClass},
     message::{Context, Identity, MessageId},
 };

@@ -1,0 +1,179 @@
+//! What a queue holds: a body and what AMQP says about it.
+
+use bytes::Bytes;
+use postern_shared::{
+    message::{
+        CALLBACK_V1, INBOUND_V1, Inbound, MessageId, Notice, OUTBOUND_V1, Outbound, REPORT_V1, Report,
+    },
+    trace_context::{self, TraceContext},
+};
+use std::collections::BTreeMap;
+
+/// Names of the headers that Postern sets.
+pub mod header {
+    /// W3C Trace Context: `00-<trace id>-<span id>-<flags>`.
+    pub const TRACEPARENT: &str = "traceparent";
+    /// Why a dead message is dead.
+    pub const REASON: &str = "x-postern-reason";
+    /// The failure class of a dead message: one of a closed set.
+    pub const CLASS: &str = "x-postern-class";
+    /// The failure's name of a dead message: `http_400`, `poison` …
+    pub const CODE: &str = "x-postern-code";
+    /// When a dead message died: RFC 3339, UTC.
+    pub const DEAD_AT: &str = "x-postern-dead-at";
+    /// How many attempts a dead message had: an integer.
+    pub const ATTEMPTS: &str = "x-postern-attempts";
+    /// Which attempt to deliver to the application this is, from 1: an integer. Absent: the first.
+    pub const ATTEMPT: &str = "x-postern-attempt";
+    /// The queue that a dead message, or one in the quarantine, came from.
+    pub const QUEUE: &str = "x-postern-queue";
+    /// How often a message in the quarantine was lost with a process that worked on nothing else of
+    /// it: an integer.
+    pub const CRASHES: &str = "x-postern-crashes";
+
+    /// How the names of headers begin that say what happened to a message in a queue: they are not
+    /// true of its next attempt.
+    pub const OF_THE_QUEUE: [&str; 5] =
+        ["x-postern-", "x-death", "x-delivery-count", "x-first-death-", "x-last-death-"];
+}
+
+/// A header's value. AMQP knows more kinds; those are dropped on reading.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HeaderValue {
+    /// UTF-8.
+    Text(String),
+    /// Any of AMQP's integers.
+    Integer(i64),
+}
+
+impl From<&str> for HeaderValue {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}
+
+impl From<String> for HeaderValue {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl From<i64> for HeaderValue {
+    fn from(number: i64) -> Self {
+        Self::Integer(number)
+    }
+}
+
+/// Headers by name.
+pub type Headers = BTreeMap<String, HeaderValue>;
+
+/// A queue's message: a body and the properties around it.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Envelope {
+    /// AMQP `message_id`: the message's id.
+    pub message_id: Option<String>,
+    /// AMQP `type`: one of the `postern.*.v1` names.
+    pub kind: Option<String>,
+    /// AMQP `content_type`.
+    pub content_type: Option<String>,
+    /// AMQP `headers`.
+    pub headers: Headers,
+    /// The message.
+    pub body: Bytes,
+}
+
+impl Envelope {
+    fn json(kind: &str, id: String, body: Vec<u8>) -> Self {
+        Self {
+            message_id: Some(id),
+            kind: Some(kind.to_owned()),
+            content_type: Some("application/json".to_owned()),
+            headers: Headers::new(),
+            body: body.into(),
+        }
+    }
+
+    /// The same with one more header.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl Into<HeaderValue>) -> Self {
+        self.headers.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// The same in a trace: its own where its header says one, else a new one.
+    #[must_use]
+    pub fn in_trace(self) -> Self {
+        let trace = match self.text_header(header::TRACEPARENT) {
+            Some(trace) if TraceContext::is_ours(trace) => return self,
+            other => TraceContext::from_header(other),
+        };
+        self.with(header::TRACEPARENT, trace.as_str())
+    }
+
+    /// The id of its trace, for logs.
+    pub fn trace_id(&self) -> Option<&str> {
+        self.text_header(header::TRACEPARENT).and_then(trace_context::id_in)
+    }
+
+    /// The message's id, for logs. What an application calls its message otherwise is its own text.
+    pub fn id(&self) -> Option<MessageId> {
+        self.message_id.as_deref()?.parse().ok()
+    }
+
+    /// The headers of the next attempt: the application's own and the trace.
+    pub fn own_headers(&self) -> Headers {
+        let kept = |name: &str| !header::OF_THE_QUEUE.iter().any(|prefix| name.starts_with(prefix));
+        let kept = self.headers.iter().filter(|(name, _)| kept(name));
+        kept.map(|(name, value)| (name.clone(), value.clone())).collect()
+    }
+
+    /// The number of the header `name`.
+    pub fn integer_header(&self, name: &str) -> Option<i64> {
+        match self.headers.get(name) {
+            Some(HeaderValue::Integer(number)) => Some(*number),
+            _ => None,
+        }
+    }
+
+    /// The text of the header `name`.
+    pub fn text_header(&self, name: &str) -> Option<&str> {
+        match self.headers.get(name) {
+            Some(HeaderValue::Text(text)) => Some(text),
+            _ => None,
+        }
+    }
+}
+
+/// Hides the body, the headers and whatever else is somebody's text: that never reaches a log.
+impl std::fmt::Debug for Envelope {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Envelope")
+            .field("id", &self.id())
+            .field("bytes", &self.body.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl From<&Inbound> for Envelope {
+    fn from(message: &Inbound) -> Self {
+        Self::json(INBOUND_V1, message.id.to_string(), message.to_json())
+    }
+}
+
+impl From<&Outbound> for Envelope {
+    fn from(message: &Outbound) -> Self {
+        Self::json(OUTBOUND_V1, message.id.to_string(), message.to_json())
+    }
+}
+
+impl From<&Report> for Envelope {
+    fn from(report: &Report) -> Self {
+        Self::json(REPORT_V1, report.message_id.to_string(), report.to_json())
+    }
+}
+
+impl From<&Notice> for Envelope {
+    fn from(notice: &Notice) -> Self {
+        Self::json(CALLBACK_V1, notice.message_id.to_string(), notice.to_json())
+    }
+}

@@ -1,0 +1,113 @@
+//! How fast one sends through a backend, and when sending pauses: `rate` and `breaker`.
+
+use postern_shared::value::{Rate, Span};
+use serde::{
+    Deserialize, Deserializer,
+    de::{self, value::MapAccessDeserializer},
+};
+use std::fmt;
+
+/// A provider's limit: `[backends.NAME] rate`, as a text (`"50/s"`) or as a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RateLimit {
+    /// The most that goes out in a span of time, from all processes together.
+    pub limit: Rate,
+    /// How many may go at once after a pause, from all processes together, 1 to 10,000. Absent: what
+    /// the limit lets through in a tenth of a second, at least one.
+    pub burst: Option<u32>,
+    /// What is counted.
+    pub count: Counted,
+}
+
+/// What a rate counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Counted {
+    /// Each recipient once, also where one request has many of them.
+    #[default]
+    Messages,
+    /// Each recipient as many times as the text has segments.
+    Segments,
+    /// Each request once, however many recipients it has.
+    Requests,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Table {
+    limit: Rate,
+    burst: Option<u32>,
+    #[serde(default)]
+    count: Counted,
+}
+
+impl<'de> Deserialize<'de> for RateLimit {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(RateLimitVisitor)
+    }
+}
+
+struct RateLimitVisitor;
+
+impl<'de> de::Visitor<'de> for RateLimitVisitor {
+    type Value = RateLimit;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(
+            "a rate such as \"50/s\", \"100/min\" or \"1000/h\", at most a million, or { limit = \"50/s\", … }",
+        )
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<RateLimit, E> {
+        let limit = Rate::parse(text).ok_or_else(|| E::invalid_value(de::Unexpected::Str(text), &self))?;
+        Ok(RateLimit { limit, burst: None, count: Counted::default() })
+    }
+
+    fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<RateLimit, A::Error> {
+        let Table { limit, burst, count } = Table::deserialize(MapAccessDeserializer::new(map))?;
+        Ok(RateLimit { limit, burst, count })
+    }
+}
+
+/// `[retry]`
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RetrySection {
+    /// How long to wait before each further attempt. Then the message is dead-lettered.
+    pub delays: Vec<Span>,
+}
+
+/// `[breaker]`: when sending through a backend pauses because its provider is down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BreakerSection {
+    /// So many sends in a row that say so (no connection, no answer, a 5xx) begin the pause; 0: never.
+    pub failures: u32,
+    /// The first pause. Each next one is twice as long, until a send succeeds.
+    pub pause: Span,
+    /// The longest pause.
+    pub max_pause: Span,
+}
+
+/// A backend's own `breaker`: what it does not say is as `[breaker]` says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BreakerTable {
+    /// See [`BreakerSection::failures`].
+    pub failures: Option<u32>,
+    /// See [`BreakerSection::pause`].
+    pub pause: Option<Span>,
+    /// See [`BreakerSection::max_pause`].
+    pub max_pause: Option<Span>,
+}
+
+impl BreakerTable {
+    /// It over `general`.
+    pub fn over(self, general: BreakerSection) -> BreakerSection {
+        BreakerSection {
+            failures: self.failures.unwrap_or(general.failures),
+            pause: self.pause.unwrap_or(general.pause),
+            max_pause: self.max_pause.unwrap_or(general.max_pause),
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! How a backend's requests are received: `[backends.NAME.receive]`.
+
+use super::{auth::ReceiveAuth, check::Check, codec::Codec, field::FieldSpec};
+use indexmap::IndexMap;
+use postern_shared::{
+    message::{Identity, MAX_TEXT_CHARS},
+    value::{Networks, OneOrMany},
+};
+use serde::Deserialize;
+
+/// Our own names, which need no declaration in `fields`.
+pub const STANDARD_FIELDS: [&str; 4] = ["identity", "text", "external_id", "received_at"];
+/// The longest `external_id`, in characters.
+pub const MAX_EXTERNAL_ID_CHARS: usize = 512;
+
+/// How a backend's requests are received.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Receive {
+    /// The HTTP methods taken; any other is answered 405.
+    pub methods: Vec<Method>,
+    /// Our name of a parameter → the request's, or several of which the first that is there
+    /// counts. One that begins with `/` is a JSON pointer (RFC 6901). Absent: the same name.
+    pub params: IndexMap<String, OneOrMany>,
+    /// The answer to a valid request.
+    pub reply: Reply,
+    /// Extra parameters, and changes to those that Postern knows itself.
+    pub fields: IndexMap<String, FieldSpec>,
+    /// Custom validation, in order.
+    pub checks: Vec<Check>,
+    /// The form that cleans a request: `http`, or a name registered by a program of one's own.
+    pub form: String,
+    /// The charset of urlencoded, query and multipart values: a WHATWG label. Bytes that it cannot
+    /// decode become U+FFFD.
+    pub charset: Charset,
+    /// What decodes the text, where its bytes depend on other parameters. Absent: `charset` does.
+    pub codec: Option<Codec>,
+    /// What a request must prove, a message as well as a delivery report.
+    pub auth: ReceiveAuth,
+    /// The addresses that a request may come from; any other is answered 403. None: all.
+    pub allow: Networks,
+}
+
+impl Default for Receive {
+    fn default() -> Self {
+        Self {
+            methods: vec![Method::Get, Method::Post],
+            params: IndexMap::new(),
+            reply: Reply::default(),
+            fields: IndexMap::new(),
+            checks: Vec::new(),
+            form: "http".to_owned(),
+            charset: Charset(encoding_rs::UTF_8),
+            codec: None,
+            auth: ReceiveAuth::None,
+            allow: Networks::default(),
+        }
+    }
+}
+
+impl Receive {
+    /// What the request calls the parameter that we call `name`.
+    pub fn param<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        renamed(&self.params, name)
+    }
+
+    /// The declaration of `name`; the standard fields have one of their own.
+    pub fn field(&self, name: &str) -> Option<FieldSpec> {
+        self.fields.get(name).cloned().or_else(|| match name {
+            "identity" => Some(FieldSpec::text(true, Identity::MAX_CHARS)),
+            "text" => Some(FieldSpec::text(true, MAX_TEXT_CHARS)),
+            "external_id" => Some(FieldSpec::text(false, MAX_EXTERNAL_ID_CHARS)),
+            "received_at" => Some(FieldSpec {
+                kind: super::field::FieldType::Datetime,
+                max_length: None,
+                ..FieldSpec::text(false, 0)
+            }),
+            _ => None,
+        })
+    }
+
+    /// What is wrong beyond the types: a key below `receive`, and why.
+    pub fn problems(&self) -> Vec<(String, String)> {
+        let mut wrong: Vec<_> =
+            method_problem(&self.methods).into_iter().chain(reply_problem(&self.reply)).collect();
+        for (name, theirs) in &self.params {
+            if self.field(name).is_none() {
+                let known = STANDARD_FIELDS.join(", ");
+                let why = format!("is no field of ours: use one of {known}, or declare it in receive.fields");
+                wrong.push((format!("params.{name}"), why));
+            }
+            if theirs.0.is_empty() || theirs.0.iter().any(String::is_empty) {
+                wrong.push((format!("params.{name}"), "must name a parameter".to_owned()));
+            }
+        }
+        for (name, spec) in &self.fields {
+            let keys = spec.problems().into_iter();
+            wrong.extend(keys.map(|(key, why)| (format!("fields.{name}.{key}"), why)));
+        }
+        wrong
+    }
+}
+
+/// What a request calls the parameter that we call `name`.
+pub(super) fn renamed<'a>(
+    params: &'a IndexMap<String, OneOrMany>,
+    name: &'a str,
+) -> impl Iterator<Item = &'a str> {
+    let renamed = params.get(name).map(|names| names.0.iter().map(String::as_str));
+    let own = renamed.is_none().then_some(name);
+    renamed.into_iter().flatten().chain(own)
+}
+
+pub(super) fn method_problem(methods: &[Method]) -> Option<(String, String)> {
+    let why = "at least one of \"GET\", \"POST\", \"PUT\"";
+    methods.is_empty().then(|| ("methods".to_owned(), why.to_owned()))
+}
+
+pub(super) fn reply_problem(reply: &Reply) -> Option<(String, String)> {
+    let why = "must be 200 to 299: the message was taken over";
+    (!(200..=299).contains(&reply.status)).then(|| ("reply.status".to_owned(), why.to_owned()))
+}
+
+/// A method that a backend may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Method {
+    /// Parameters in the query.
+    Get,
+    /// Parameters in the body.
+    Post,
+    /// Parameters in the body.
+    Put,
+}
+
+impl Method {
+    /// The name on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Post => "POST",
+            Self::Put => "PUT",
+        }
+    }
+}
+
+/// The answer to a valid request, in the provider's own dialect.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Reply {
+    /// 200 to 299.
+    pub status: u16,
+    /// The body, as it is.
+    pub body: String,
+    /// The body's media type.
+    pub content_type: String,
+}
+
+impl Default for Reply {
+    fn default() -> Self {
+        Self { status: 200, body: "OK".to_owned(), content_type: "text/plain; charset=utf-8".to_owned() }
+    }
+}
+
+/// A charset by its WHATWG label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Charset(pub &'static encoding_rs::Encoding);
+
+impl<'de> Deserialize<'de> for Charset {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let label = String::deserialize(deserializer)?;
+        let found = encoding_rs::Encoding::for_label_no_replacement(label.as_bytes()).map(Self);
+        found.ok_or_else(|| {
+            serde::de::Error::custom(
+                "unknown charset; allowed are WHATWG labels such as utf-8, iso-8859-1, utf-16be",
+            )
+        })
+    }
+}

@@ -1,0 +1,74 @@
+//! How a backend's delivery reports are read: `[backends.NAME.status]`.
+
+use super::receive::{Method, Reply, method_problem, reply_problem};
+use indexmap::IndexMap;
+use postern_shared::{message::State, value::OneOrMany};
+use serde::Deserialize;
+
+/// Our names of what a delivery report says.
+pub const STATUS_FIELDS: [&str; 7] =
+    ["message_id", "external_id", "identity", "state", "code", "detail", "at"];
+
+/// How a backend's delivery reports are read. They come to `/backends/NAME/status`.
+///
+/// | our name | what it is |
+/// | --- | --- |
+/// | `message_id` | our own id of the message, where the callback's address carried it |
+/// | `external_id` | the provider's id of it; one of the two must be there |
+/// | `identity` | whom the report is about; not every provider says |
+/// | `state` | the provider's word for what became of it, a key of `states` |
+/// | `code`, `detail` | why it was not delivered |
+/// | `at` | when, by the provider's clock; what is no time, or lies in 1970, counts as absent |
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Status {
+    /// The HTTP methods taken; any other is answered 405.
+    pub methods: Vec<Method>,
+    /// Our name of a parameter → the request's, or several of which the first that is there and
+    /// not blank counts. One that begins with `/` is a JSON pointer (RFC 6901). Absent: the same
+    /// name. What the body does not have is looked for in the query.
+    pub params: IndexMap<String, OneOrMany>,
+    /// The provider's word → our state. Any other word is answered 400.
+    pub states: IndexMap<String, State>,
+    /// The answer to a report that was stored.
+    pub reply: Reply,
+}
+
+impl Default for Status {
+    fn default() -> Self {
+        Self {
+            methods: vec![Method::Get, Method::Post],
+            params: IndexMap::new(),
+            states: IndexMap::new(),
+            reply: Reply::default(),
+        }
+    }
+}
+
+impl Status {
+    /// What the request calls the parameter that we call `name`.
+    pub fn param<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        super::receive::renamed(&self.params, name)
+    }
+
+    /// What is wrong beyond the types: a key below `status`, and why.
+    pub fn problems(&self) -> Vec<(String, String)> {
+        let mut wrong: Vec<_> =
+            method_problem(&self.methods).into_iter().chain(reply_problem(&self.reply)).collect();
+        for (name, theirs) in &self.params {
+            if !STATUS_FIELDS.contains(&name.as_str()) {
+                let why =
+                    format!("is no field of a delivery report: use one of {}", STATUS_FIELDS.join(", "));
+                wrong.push((format!("params.{name}"), why));
+            }
+            if theirs.0.is_empty() || theirs.0.iter().any(String::is_empty) {
+                wrong.push((format!("params.{name}"), "must name a parameter".to_owned()));
+            }
+        }
+        if self.states.is_empty() {
+            let why = "must say what the provider's words mean, such as { DELIVRD = \"delivered\" }";
+            wrong.push(("states".to_owned(), why.to_owned()));
+        }
+        wrong
+    }
+}

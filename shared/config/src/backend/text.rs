@@ -1,0 +1,282 @@
+//! How a backend's texts are made ready for its provider: `[backends.NAME.text]`.
+
+use postern_shared::text::{
+    Alphabet,
+    parts::{Limit, beginning, split},
+    plain::plain_where_it_saves,
+    segmentation,
+};
+use serde::Deserialize;
+use std::borrow::Cow;
+
+/// The room that a part's number takes: `"100/999 "`.
+const NUMBER: &str = "100/999 ";
+/// The most parts that are numbered.
+const MOST_NUMBERED: usize = 999;
+/// The least characters that a numbered part must have.
+const LEAST_NUMBERED: usize = 40;
+
+/// What is done to a text before its provider gets it.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Text {
+    /// Whether its provider counts in segments, as short messages do and chats do not.
+    pub segments: bool,
+    /// Whether typographic punctuation is made plain where the text then fits GSM-7.
+    pub transliterate: bool,
+    /// The longest text of one request to the provider.
+    pub limit: Bounds,
+    /// What becomes of a longer one.
+    pub over: Over,
+    /// Whether each part of a split text begins with its number: `1/3 `.
+    pub numbered: bool,
+}
+
+impl Default for Text {
+    fn default() -> Self {
+        Self {
+            segments: true,
+            transliterate: false,
+            limit: Bounds::default(),
+            over: Over::Split,
+            numbered: false,
+        }
+    }
+}
+
+/// The longest text of one request; 0: any length. Both hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Bounds {
+    /// In Unicode scalar values.
+    pub characters: usize,
+    /// In segments.
+    pub segments: usize,
+}
+
+/// What becomes of a text that is too long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Over {
+    /// It is sent in parts.
+    Split,
+    /// It is not sent.
+    Refuse,
+    /// Its beginning is sent.
+    Truncate,
+}
+
+/// A text that its backend refuses. The message holds lengths, and nothing of the text.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{has}, and the limit is {limit}")]
+pub struct TooLong {
+    has: String,
+    limit: String,
+}
+
+/// A text in the parts that its provider gets, one in each request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prepared<'t> {
+    text: Cow<'t, str>,
+    /// Where each part ends in `text`; at least one.
+    ends: Vec<usize>,
+    /// How many parts were sent before these, where they are numbered.
+    numbered: Option<usize>,
+    counts: bool,
+}
+
+/// What a text costs for each recipient.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cost {
+    /// UCS-2 where any part needs it.
+    pub alphabet: Alphabet,
+    /// Of all parts.
+    pub segments: usize,
+}
+
+impl Text {
+    /// What is wrong beyond the types: a key below `text`, and why.
+    pub fn problems(&self) -> Vec<(String, String)> {
+        let mut wrong = Vec::new();
+        let mut check = |key: &str, is_wrong: bool, why: String| {
+            if is_wrong {
+                wrong.push((key.to_owned(), why));
+            }
+        };
+        let Bounds { characters, segments } = self.limit;
+        let why = "this backend does not count in segments (text.segments = false): use characters";
+        check("limit.segments", segments > 0 && !self.segments, why.to_owned());
+        let why = "numbers the parts of a split text: it needs over = \"split\" and a limit";
+        let splits = self.over == Over::Split && (characters > 0 || segments > 0);
+        check("numbered", self.numbered && !splits, why.to_owned());
+        let short = self.numbered && (1..LEAST_NUMBERED).contains(&characters);
+        check("limit.characters", short, format!("must be at least {LEAST_NUMBERED} with numbered parts"));
+        wrong
+    }
+
+    /// `text`, of whose parts `before` were sent already, as its provider gets it.
+    ///
+    /// # Errors
+    /// It is too long, and such are refused.
+    pub fn prepare<'t>(&self, text: &'t str, before: usize) -> Result<Prepared<'t>, TooLong> {
+        // What is left of a text was made plain with the whole of it, or was not.
+        let text =
+            if self.transliterate && before == 0 { plain_where_it_saves(text) } else { Cow::Borrowed(text) };
+        let some = |most| (most > 0).then_some(most);
+        let limit = Limit { characters: some(self.limit.characters), segments: some(self.limit.segments) };
+        let whole = Prepared { ends: vec![text.len()], text, numbered: None, counts: self.segments };
+        if limit == Limit::default() || limit.takes(&whole.text) && before == 0 {
+            return Ok(whole);
+        }
+        match self.over {
+            Over::Refuse if limit.takes(&whole.text) => Ok(whole),
+            Over::Refuse => Err(TooLong::new(&whole.text, &limit)),
+            Over::Truncate => {
+                let end = beginning(&whole.text, &limit).len();
+                Ok(Prepared { ends: vec![end], ..whole })
+            }
+            Over::Split => {
+                let room = if self.numbered { NUMBER } else { "" };
+                let mut end = 0;
+                let ends: Vec<usize> = split(&whole.text, &limit, room)
+                    .iter()
+                    .map(|part| {
+                        end += part.len();
+                        end
+                    })
+                    .collect();
+                let numbered = (self.numbered && before + ends.len() <= MOST_NUMBERED).then_some(before);
+                Ok(Prepared { ends, numbered, ..whole })
+            }
+        }
+    }
+}
+
+impl TooLong {
+    fn new(text: &str, limit: &Limit) -> Self {
+        let characters = limit.characters.map(|most| (text.chars().count(), most, "characters"));
+        let segments = limit.segments.map(|most| (segmentation(text).segments, most, "segments"));
+        let over = [characters, segments].into_iter().flatten().find(|(has, most, _)| has > most);
+        let (has, most, unit) = over.unwrap_or_default();
+        Self { has: format!("it has {has} {unit}"), limit: format!("{most}") }
+    }
+}
+
+impl Prepared<'_> {
+    /// How many parts there are: at least one.
+    #[expect(clippy::len_without_is_empty, reason = "there is always one")]
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// The part number `index`, from 0, as the provider gets it.
+    pub fn part(&self, index: usize) -> Cow<'_, str> {
+        let begin = index.checked_sub(1).map_or(0, |before| self.ends[before]);
+        let part = &self.text[begin..self.ends[index]];
+        match self.numbered {
+            Some(before) => format!("{}/{} {part}", before + index + 1, before + self.len()).into(),
+            None => part.into(),
+        }
+    }
+
+    /// What is still to be sent when the first `parts` were: the text of the rest, without numbers.
+    pub fn after(&self, parts: usize) -> &str {
+        let begin = parts.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.text[begin..]
+    }
+
+    /// What the parts `from..to` cost; `None` where the provider does not count in segments.
+    pub fn cost(&self, from: usize, to: usize) -> Option<Cost> {
+        let costs = (from..to).map(|index| segmentation(&self.part(index)));
+        let none = Cost { alphabet: Alphabet::Gsm7, segments: 0 };
+        self.counts.then(|| {
+            costs.fold(none, |cost, part| Cost {
+                alphabet: if part.alphabet == Alphabet::Ucs2 { Alphabet::Ucs2 } else { cost.alphabet },
+                segments: cost.segments + part.segments,
+            })
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn policy(table: serde_json::Value) -> Text {
+        serde_json::from_value(table).unwrap()
+    }
+
+    fn parts(policy: &Text, text: &str, before: usize) -> Vec<String> {
+        let prepared = policy.prepare(text, before).unwrap();
+        (0..prepared.len()).map(|index| prepared.part(index).into_owned()).collect()
+    }
+
+    #[test]
+    fn a_text_becomes_what_the_table_says() {
+        let long = "one two three four five six seven eight nine ten";
+        for (table, text, wanted) in [
+            (json!({}), "“x”", vec!["“x”"]),
+            (json!({"transliterate": true}), "“x”", vec!["\"x\""]),
+            (json!({"transliterate": true}), "“я”", vec!["“я”"]),
+            (json!({"limit": {"characters": 4}}), "“x” y", vec!["“x” ", "y"]),
+            (json!({"limit": {"characters": 4, "segments": 1}, "over": "truncate"}), "“x” y", vec!["“x” "]),
+            // Made plain before it is measured.
+            (
+                json!({"limit": {"characters": 4}, "transliterate": true, "over": "truncate"}),
+                "ab…",
+                vec!["ab.."],
+            ),
+            (json!({"limit": {"characters": 0}}), long, vec![long]),
+            (
+                json!({"limit": {"characters": 40}, "numbered": true}),
+                long,
+                vec!["1/2 one two three four five six ", "2/2 seven eight nine ten"],
+            ),
+            (json!({"limit": {"characters": 48}, "numbered": true}), long, vec![long]),
+        ] {
+            assert_eq!(parts(&policy(table.clone()), text, 0), wanted, "{table}");
+        }
+    }
+
+    #[test]
+    fn what_is_left_goes_on_where_it_stopped() {
+        let numbered = policy(json!({"limit": {"characters": 40}, "numbered": true, "transliterate": true}));
+        let text = "word ".repeat(40);
+        let all = parts(&numbered, &text, 0);
+        let prepared = numbered.prepare(&text, 0).unwrap();
+        for sent in 0..all.len() {
+            assert_eq!(parts(&numbered, prepared.after(sent), sent), &all[sent..]);
+        }
+        assert_eq!(prepared.after(0), text);
+        // The last part is the last of two, though alone it would need no number.
+        assert_eq!(parts(&numbered, "the end", 2), ["3/3 the end"]);
+    }
+
+    #[test]
+    fn a_text_that_is_too_long_says_by_how_much() {
+        for (limit, text, says) in [
+            (json!({"characters": 5}), "hush, hush", "it has 10 characters, and the limit is 5"),
+            (
+                json!({"characters": 500, "segments": 1}),
+                "я".repeat(71).as_str(),
+                "it has 2 segments, and the limit is 1",
+            ),
+        ] {
+            let refuses = policy(json!({"limit": limit, "over": "refuse"}));
+            assert_eq!(refuses.prepare(text, 0).unwrap_err().to_string(), says);
+            assert_eq!(parts(&refuses, "short", 0), ["short"]);
+        }
+    }
+
+    #[test]
+    fn the_cost_is_that_of_all_parts() {
+        let two = policy(json!({"limit": {"segments": 1}}));
+        let text = format!("{}я", "a".repeat(200));
+        let prepared = two.prepare(&text, 0).unwrap();
+        assert_eq!(prepared.cost(0, 2), Some(Cost { alphabet: Alphabet::Ucs2, segments: 2 }));
+        assert_eq!(prepared.cost(0, 1), Some(Cost { alphabet: Alphabet::Gsm7, segments: 1 }));
+        let chat = policy(json!({"segments": false}));
+        assert_eq!(chat.prepare(&text, 0).unwrap().cost(0, 1), None);
+    }
+}

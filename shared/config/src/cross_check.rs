@@ -1,0 +1,299 @@
+//! What one section's types cannot say: bounds, and what two sections say together.
+
+use crate::{
+    backend::{
+        Definition,
+        auth::ReceiveAuth,
+        flow::{BreakerSection, RetrySection},
+    },
+    broker_url,
+    catalogue::Catalogue,
+    config::Config,
+    reader::Reader,
+    sections::{
+        AdminSection, ApiSection, BrokerSection, DispatcherSection, IngressSection, LogSection, Selection,
+    },
+    tls_files::TlsProblem,
+};
+use postern_shared::{message::BackendName, value::Secret};
+use tracing_subscriber::EnvFilter;
+
+/// The most sends in flight for each backend: RabbitMQ caps a quorum queue's prefetch there.
+const MAX_CONCURRENCY: u16 = 2_000;
+/// The largest `rate.burst`.
+const MAX_BURST: u32 = 10_000;
+/// The most failures in a row that a circuit breaker can be told to wait for.
+const MAX_FAILURES: u32 = 100_000;
+
+pub(super) fn broker(broker: &BrokerSection, reader: &mut Reader<'_>) {
+    if let Some(why) = broker_url::problem(broker.url.expose()) {
+        reader.problem("broker.url", why);
+    }
+    if broker.publish_timeout.0.is_zero() {
+        reader.problem("broker.publish_timeout", "must be longer than 0");
+    }
+    for (key, value) in
+        [("broker.max_reports", Some(broker.max_reports)), ("broker.max_messages", broker.max_messages)]
+    {
+        if value == Some(0) {
+            reader.problem(key, "must be at least 1");
+        }
+    }
+}
+
+pub(super) fn ingress(ingress: &IngressSection, reader: &mut Reader<'_>) {
+    if let Some(public) = &ingress.public_url {
+        let right = url::Url::parse(public).is_ok_and(|url| {
+            matches!(url.scheme(), "http" | "https") && url.query().is_none() && url.fragment().is_none()
+        });
+        if !right || public.ends_with('/') {
+            let rule = "must be an http or https URL without query and without a / at its end";
+            reader.problem("ingress.public_url", rule);
+        }
+    }
+    for (key, value) in [
+        ("ingress.max_body", ingress.max_body),
+        ("ingress.max_fields", ingress.max_fields),
+        ("ingress.max_key", ingress.max_key),
+        ("ingress.max_value", ingress.max_value),
+    ] {
+        if value == 0 {
+            reader.problem(key, "must be at least 1");
+        }
+    }
+    if ingress.rate_limit.is_some_and(|limit| limit.burst == Some(0)) {
+        reader.problem("ingress.rate_limit.burst", "must be at least 1");
+    }
+    for (key, value) in [
+        ("ingress.spool.max_messages", ingress.spool.max_messages),
+        ("ingress.spool.max_bytes", ingress.spool.max_bytes),
+    ] {
+        if value == 0 {
+            reader.problem(key, "must be at least 1; to have no spool, set ingress.spool = false");
+        }
+    }
+    if ingress.read_timeout.0.is_zero() {
+        reader.problem("ingress.read_timeout", "must be longer than 0");
+    }
+}
+
+pub(super) fn admin(admin: &AdminSection, reader: &mut Reader<'_>) {
+    // Every program has this port. The ingress looks at the files of its own: no other needs them.
+    if let Some(Err(TlsProblem { key, what })) = admin.tls.as_ref().map(|files| files.read().1) {
+        reader.problem(format!("admin.tls.{key}"), what);
+    }
+    if let Some(why) = admin.listen.and_then(|address| admin.exposes(address)) {
+        reader.problem("admin.listen", why);
+    }
+}
+
+pub(super) fn api(api: &ApiSection, reader: &mut Reader<'_>) {
+    if api.tls.is_some() && api.listen.is_none() {
+        let why = "is of no port: /v1 is on ingress.listen, with ingress.tls, unless api.listen is set";
+        reader.problem("api.tls", why);
+    }
+    for (index, key) in api.keys.iter().enumerate() {
+        if key.name.is_empty() {
+            reader.problem(format!("api.keys[{index}].name"), "must be there");
+        }
+        let path = format!("api.keys[{index}].key");
+        match key.digest() {
+            None if !reader.has_read(&format!("api.keys[{index}]")) => {}
+            None => reader.problem(path, "is missing, or there beside key_sha256: one of the two is needed"),
+            Some(digest) if api.keys[..index].iter().any(|other| other.digest() == Some(digest)) => {
+                reader.problem(path, "is another entry's too");
+            }
+            Some(_) => {}
+        }
+    }
+}
+
+pub(super) fn dispatcher(dispatcher: &DispatcherSection, reader: &mut Reader<'_>) {
+    concurrency(dispatcher.concurrency, "dispatcher.concurrency", reader);
+    if !(2..=100).contains(&dispatcher.max_deliveries) {
+        reader.problem("dispatcher.max_deliveries", "must be 2 to 100");
+    }
+}
+
+pub(super) fn log(log: &LogSection, reader: &mut Reader<'_>) {
+    if EnvFilter::builder().parse(&log.level).is_err() {
+        let levels = "must be error, warn, info, debug, trace, or directives such as \"info,postern_dispatcher=debug\"";
+        reader.problem("log.level", levels);
+    }
+}
+
+pub(super) fn retry(retry: &RetrySection, key: &str, reader: &mut Reader<'_>) {
+    for (index, delay) in retry.delays.iter().enumerate() {
+        if delay.0.as_millis() < 100 {
+            reader.problem(format!("{key}.delays[{index}]"), "must be at least 100ms");
+        }
+    }
+    if retry.delays.len() > 100 {
+        reader.problem(format!("{key}.delays"), "at most 100 delays are taken");
+    }
+}
+
+pub(super) fn backend(definition: &Definition, path: &str, catalogue: &Catalogue, reader: &mut Reader<'_>) {
+    let auth = definition.receive.auth.problems(&definition.settings);
+    for (key, why) in definition.receive.problems().into_iter().chain(auth) {
+        reader.problem(format!("{path}.receive.{key}"), why);
+    }
+    if !catalogue.has_form(&definition.receive.form) {
+        let known = catalogue.known_forms();
+        reader.problem(format!("{path}.receive.form"), format!("unknown form; allowed: {known}"));
+    }
+    for (key, why) in definition.status.iter().flat_map(|status| status.problems()) {
+        reader.problem(format!("{path}.status.{key}"), why);
+    }
+    for (key, why) in definition.send.iter().flat_map(|send| send.problems()) {
+        reader.problem(format!("{path}.send.{key}"), why);
+    }
+    for (key, why) in definition.text.problems() {
+        reader.problem(format!("{path}.text.{key}"), why);
+    }
+    settings(definition, path, reader);
+    if let Some(own) = &definition.retry {
+        retry(own, &format!("{path}.retry"), reader);
+    }
+    if let Some(own) = definition.concurrency {
+        concurrency(own, &format!("{path}.concurrency"), reader);
+    }
+    if let Some(most) = definition.concurrency_max {
+        concurrency(most, &format!("{path}.concurrency_max"), reader);
+        if definition.rate.is_some() {
+            reader.problem(
+                format!("{path}.concurrency_max"),
+                "has no use beside rate: a rate is kept whatever the provider's answers take; set concurrency",
+            );
+        }
+    }
+    let burst = definition.rate.and_then(|rate| rate.burst);
+    if burst.is_some_and(|burst| !(1..=MAX_BURST).contains(&burst)) {
+        reader.problem(format!("{path}.rate.burst"), format!("must be 1 to {MAX_BURST}"));
+    }
+}
+
+/// The `most` that `concurrency` may grow to, of the backend at `path`.
+pub(super) fn concurrency_max(most: u16, concurrency: u16, path: &str, reader: &mut Reader<'_>) {
+    let known = reader.has_read(&format!("{path}.concurrency")) && reader.has_read("dispatcher.concurrency");
+    if known && most / 2 < concurrency {
+        let why = format!("must be at least twice concurrency, which is {concurrency}");
+        reader.problem(format!("{path}.concurrency_max"), why);
+    }
+}
+
+/// A circuit breaker at `key`.
+pub(super) fn breaker(breaker: BreakerSection, key: &str, reader: &mut Reader<'_>) {
+    if breaker.failures > MAX_FAILURES {
+        reader.problem(format!("{key}.failures"), format!("must be 0 (never pause) to {MAX_FAILURES}"));
+    }
+    if breaker.pause.0.as_millis() < 100 {
+        reader.problem(format!("{key}.pause"), "must be at least 100ms");
+    } else if breaker.max_pause < breaker.pause && reader.has_read(key) {
+        reader.problem(format!("{key}.max_pause"), "must be at least as long as pause");
+    }
+}
+
+/// The settings that a definition needs.
+fn settings(definition: &Definition, path: &str, reader: &mut Reader<'_>) {
+    let empty = |name: &String| {
+        let value = definition.settings.expose().get(name);
+        value
+            .is_none_or(|value| value.is_null() || value == "" || value.as_array().is_some_and(Vec::is_empty))
+    };
+    let missing = definition.required_settings.iter().filter(|names| names.0.iter().all(empty));
+    let mut missing: Vec<Vec<String>> = missing.map(|names| names.0.clone()).collect();
+    for name in definition.receive.auth.secrets().into_iter().filter_map(Secret::setting).map(str::to_owned) {
+        if empty(&name) && !missing.iter().any(|names| names.contains(&name)) {
+            missing.push(vec![name]);
+        }
+    }
+    for names in missing {
+        let or =
+            names[1..].iter().map(|name| format!(", or {path}.settings.{name} instead")).collect::<String>();
+        let key = format!("{path}.settings.{}", names.first().map_or("", String::as_str));
+        reader.problem(key, format!("is missing: backends of type {} need it{or}", definition.kind));
+    }
+    let codec = definition.send.as_ref().and_then(|send| send.codec);
+    for (key, why) in codec.iter().flat_map(|codec| codec.problems(&definition.settings)) {
+        reader.problem(format!("{path}.settings.{key}"), why);
+    }
+}
+
+/// What several sections say together.
+pub(super) fn across(config: &Config, reader: &mut Reader<'_>) {
+    let listen = config.api.listen.unwrap_or(config.ingress.listen);
+    if config.api.keys.is_empty() && !listen.ip().is_loopback() && reader.has_read("api") {
+        let key = if config.api.listen.is_some() { "api.listen" } else { "ingress.listen" };
+        reader.problem(
+            key,
+            "without [[api.keys]], anyone who reaches this address could send: add a key, or set \
+             api.listen to a loopback address such as \"127.0.0.1:8090\"",
+        );
+    }
+    for (name, backend) in &config.backends {
+        let signed = matches!(backend.definition.receive.auth, ReceiveAuth::Twilio { .. });
+        if signed && config.ingress.public_url.is_none() {
+            let why = format!(
+                "is missing: the requests of backends.{name} are signed over the address that its provider \
+                 calls. Or trust every request: receive.auth = \"none\""
+            );
+            reader.problem("ingress.public_url", why);
+        }
+    }
+    doors(config, reader);
+    selection(config, &config.dispatcher.backends, "dispatcher.backends", reader);
+    for (index, key) in config.api.keys.iter().enumerate() {
+        selection(config, &key.backends, &format!("api.keys[{index}].backends"), reader);
+    }
+}
+
+/// Names in `chosen` that no backend has.
+pub(super) fn selection(config: &Config, chosen: &Selection, key: &str, reader: &mut Reader<'_>) {
+    let unknown = |name: &&BackendName| !config.backends.contains_key(*name);
+    for name in chosen.names().iter().filter(unknown) {
+        unknown_backend(config, name, key, reader);
+    }
+}
+
+/// A name that no backend has; one whose backend cannot be read is known all the same.
+pub(super) fn unknown_backend(config: &Config, name: &BackendName, key: &str, reader: &mut Reader<'_>) {
+    if reader.has_read(&format!("backends.{name}")) {
+        let known: Vec<_> = config.backends.keys().map(BackendName::as_str).collect();
+        reader.problem(key, format!("unknown backend `{name}`; configured are: {}", known.join(", ")));
+    }
+}
+
+fn concurrency(number: u16, key: &str, reader: &mut Reader<'_>) {
+    if !(1..=MAX_CONCURRENCY).contains(&number) {
+        reader.problem(key, format!("must be 1 to {MAX_CONCURRENCY}"));
+    }
+}
+
+/// What `[doors]` says of backends.
+fn doors(config: &Config, reader: &mut Reader<'_>) {
+    let kannel = config.doors.kannel.iter().map(|door| ("doors.kannel", &door.users));
+    let vumi = config.doors.vumi.iter().map(|door| ("doors.vumi", &door.users));
+    for (door, users) in kannel.chain(vumi) {
+        for (index, user) in users.iter().enumerate() {
+            let key = format!("{door}.users[{index}]");
+            if let Some(more) = &user.backends {
+                selection(config, more, &format!("{key}.backends"), reader);
+            }
+            sends(config, &user.backend, format!("{key}.backend"), reader);
+            for (name, backend) in user.smsc.iter().flatten() {
+                sends(config, backend, format!("{key}.smsc.{name}"), reader);
+            }
+        }
+    }
+}
+
+fn sends(config: &Config, name: &BackendName, key: String, reader: &mut Reader<'_>) {
+    match config.backends.get(name) {
+        None => unknown_backend(config, name, &key, reader),
+        Some(backend) if !backend.definition.sends() && reader.has_read(&format!("backends.{name}")) => {
+            reader.problem(key, format!("the backend {name} only receives: it has no send table"));
+        }
+        Some(_) => {}
+    }
+}

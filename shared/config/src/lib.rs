@@ -1,0 +1,37 @@
+//! What a configuration says, checked: a [`Config`] is one that can be run.
+//!
+//! `deploy/default.toml` lies below every file and documents every key; the file lies over it, the
+//! environment over both. [`backend`] is what `[backends.NAME]` and the files in `shared/providers/`
+//! may say.
+
+mod application;
+pub mod backend;
+mod broker_url;
+mod catalogue;
+mod config;
+mod cross_check;
+mod document;
+mod doors;
+mod environment;
+mod load;
+mod problem;
+mod reader;
+mod sections;
+mod spool;
+#[cfg(test)]
+mod tests;
+mod tls_files;
+
+pub use application::{ApplicationSection, Webhook, WebhookFormat, WebhookUrl};
+pub use backend::flow::{BreakerSection, RetrySection};
+pub use catalogue::{Catalogue, NameTaken};
+pub use config::Config;
+pub use doors::{CONVERSATION, CallbacksSection, DoorUser, DoorsSection, KannelDoor, VumiDoor};
+pub use load::DEFAULT;
+pub use problem::{InvalidConfig, Problem};
+pub use sections::{
+    AddressLimit, AdminSection, ApiKey, ApiSection, BrokerSection, ClientHeader, DispatcherSection,
+    IngressSection, LogFormat, LogSection, Selection, ShutdownSection,
+};
+pub use spool::SpoolSection;
+pub use tls_files::{Fingerprint, TlsFiles, TlsProblem};

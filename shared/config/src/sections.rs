@@ -1,0 +1,239 @@
+//! The sections of a configuration file, but for the backends. Their defaults are in
+//! `deploy/default.toml`, which lies under every configuration.
+
+use crate::{spool::SpoolSection, tls_files::TlsFiles};
+use jiff::Timestamp;
+use postern_shared::message::BackendName;
+use postern_shared::value::{Moment, Networks, Rate, Secret, SecretDigest, Span, Window};
+use serde::Deserialize;
+use std::net::SocketAddr;
+
+/// `[broker]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BrokerSection {
+    /// `embedded:DIR`, `amqp://…` or `amqps://…`. A secret: it holds a password.
+    pub url: Secret,
+    /// How long a publish may take, its confirm included.
+    pub publish_timeout: Span,
+    /// The most reports that `postern.reports` keeps; the oldest go first.
+    pub max_reports: u64,
+    /// The most messages that wait in each other queue; publishes beyond are refused. Absent: no limit.
+    pub max_messages: Option<u64>,
+    /// Embedded only: free bytes on the disk below which nothing more is accepted.
+    pub min_free_disk: u64,
+}
+
+/// `[ingress]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IngressSection {
+    /// The public port.
+    pub listen: SocketAddr,
+    /// Absent: without TLS.
+    pub tls: Option<TlsFiles>,
+    /// Scheme, host and path under which providers see it, without a `/` at the end.
+    pub public_url: Option<String>,
+    /// The largest body, in bytes.
+    pub max_body: usize,
+    /// The most parameters of one request.
+    pub max_fields: usize,
+    /// The longest name of a parameter, in bytes.
+    pub max_key: usize,
+    /// The longest value of a parameter, in bytes.
+    pub max_value: usize,
+    /// How long a client may take to send its headers, and then its body.
+    pub read_timeout: Span,
+    /// Threads that serve requests; 0: one for each core.
+    pub workers: usize,
+    /// The proxies in front of it, whose word about their client is taken.
+    #[serde(default)]
+    pub trusted_proxies: Networks,
+    /// Where they say it.
+    pub client_header: ClientHeader,
+    /// How many requests that prove nothing one address may make. Absent: any number.
+    pub rate_limit: Option<AddressLimit>,
+    /// How long a message that a provider repeats (the same backend, the same `external_id`) is
+    /// acknowledged without being queued again; 0: it is always queued again.
+    pub dedupe_window: Window,
+    /// Where messages are stored while the broker takes none.
+    #[serde(default)]
+    pub spool: SpoolSection,
+}
+
+/// The header in which proxies name their client; each of several adds itself on the right.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub enum ClientHeader {
+    /// Addresses, with commas between them.
+    #[serde(rename = "X-Forwarded-For")]
+    XForwardedFor,
+    /// RFC 7239.
+    Forwarded,
+}
+
+/// `ingress.rate_limit`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AddressLimit {
+    /// Of one IPv4 address, or of one IPv6 /64.
+    pub per_address: Rate,
+    /// How many of them at once. Absent: as many as the rate's number.
+    pub burst: Option<u32>,
+}
+
+/// `[admin]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AdminSection {
+    /// The port of `/metrics`, `/livez` and `/readyz`. Absent: 127.0.0.1:8081, and 8082 for
+    /// `postern-dispatcher`.
+    pub listen: Option<SocketAddr>,
+    /// What must be shown for `/metrics` and `/v1/dead`, as `Authorization: Bearer …`. Absent: nothing,
+    /// `/v1/dead` is not there, and
+    /// `listen` is a loopback address.
+    pub token: Option<SecretDigest>,
+    /// Absent: without TLS.
+    pub tls: Option<TlsFiles>,
+}
+
+impl AdminSection {
+    /// Why this section may not listen on `address`; `None` where it may.
+    pub fn exposes(&self, address: SocketAddr) -> Option<&'static str> {
+        (self.token.is_none() && !address.ip().to_canonical().is_loopback()).then_some(
+            "without admin.token, anyone who reaches this address could read what goes on here: set \
+             admin.token = { env = \"POSTERN_ADMIN_TOKEN\" }, or listen on a loopback address such as \
+             \"127.0.0.1:8081\"",
+        )
+    }
+}
+
+/// `[api]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ApiSection {
+    /// A port of its own for `/v1`. Absent: on `ingress.listen`.
+    pub listen: Option<SocketAddr>,
+    /// Of that port; absent: without TLS.
+    pub tls: Option<TlsFiles>,
+    /// Who may send. Without any, `/v1` answers only on a loopback address.
+    pub keys: Vec<ApiKey>,
+}
+
+/// `[[api.keys]]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ApiKey {
+    /// Who it is, for logs. Part of the ids that its `Idempotency-Key`s make: a key that takes the
+    /// place of another has the same name.
+    pub name: String,
+    /// What they send as `Authorization: Bearer …`.
+    key: Option<SecretDigest>,
+    /// The same, where the configuration is not to hold the key itself. One of the two is there.
+    #[serde(default, deserialize_with = "postern_shared::value::from_hex")]
+    key_sha256: Option<SecretDigest>,
+    /// The backends that they may send through.
+    pub backends: Selection,
+    /// When it ends to be taken. Absent: never.
+    pub expires: Option<Moment>,
+    /// How many requests it may make. Absent: any number.
+    pub rate: Option<Rate>,
+}
+
+impl ApiKey {
+    /// What the key is recognised by; `None` where the configuration says it twice or not at all,
+    /// which [`Config::parse`](super::Config::parse) refuses.
+    pub fn digest(&self) -> Option<&SecretDigest> {
+        match (&self.key, &self.key_sha256) {
+            (Some(digest), None) | (None, Some(digest)) => Some(digest),
+            _ => None,
+        }
+    }
+
+    /// Whether it is not taken any more.
+    pub fn has_expired(&self, now: Timestamp) -> bool {
+        self.expires.is_some_and(|end| end.0 <= now)
+    }
+}
+
+/// `[dispatcher]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DispatcherSection {
+    /// Which backends' queues this process serves.
+    pub backends: Selection,
+    /// Sends in flight for each backend, 1 to 2,000.
+    pub concurrency: u16,
+    /// How often a message may be taken by a process that ends without a word, 2 to 100. Then it is
+    /// dead-lettered; in the last half of them it is tried alone.
+    pub max_deliveries: u32,
+}
+
+/// `[log]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogSection {
+    /// How lines look.
+    pub format: LogFormat,
+    /// `error`, `warn`, `info`, `debug`, `trace`, or directives such as `info,lapin=warn`.
+    pub level: String,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// `human` on a terminal, `json` otherwise.
+    Auto,
+    /// For people.
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+/// `[shutdown]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ShutdownSection {
+    /// How long what is in flight may take to finish after SIGTERM.
+    pub deadline: Span,
+}
+
+/// Some backends by name, or all of them (`["*"]`).
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "Vec<String>")]
+pub enum Selection {
+    /// All.
+    All,
+    /// These.
+    Some(Vec<BackendName>),
+}
+
+impl Selection {
+    /// Whether `backend` is one of them.
+    pub fn contains(&self, backend: &BackendName) -> bool {
+        match self {
+            Self::All => true,
+            Self::Some(names) => names.contains(backend),
+        }
+    }
+
+    /// Those it names; none for all.
+    pub fn names(&self) -> &[BackendName] {
+        match self {
+            Self::All => &[],
+            Self::Some(names) => names,
+        }
+    }
+}
+
+impl TryFrom<Vec<String>> for Selection {
+    type Error = String;
+
+    fn try_from(names: Vec<String>) -> Result<Self, String> {
+        if names.iter().any(|name| name == "*") {
+            return Ok(Self::All);
+        }
+        let names = names.into_iter().map(BackendName::try_from).collect::<Result<_, _>>();
+        names.map(Self::Some).map_err(|rule| format!("must be [\"*\"] or a list of names: {rule}"))
+    }
+}

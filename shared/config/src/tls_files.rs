@@ -1,0 +1,95 @@
+//! The certificate of a listener and its key: two files in PEM.
+
+use rustls::{
+    Error, InconsistentKeys,
+    crypto::ring,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    sign::CertifiedKey,
+};
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+/// The certificate of a listener. Its files may change while we run.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsFiles {
+    /// The certificate and those between it and the root, in this order, as PEM.
+    pub cert: PathBuf,
+    /// Its private key, as PEM.
+    pub key: PathBuf,
+}
+
+/// What is wrong with one of the files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsProblem {
+    /// `cert` or `key`.
+    pub key: &'static str,
+    /// What it is, with the file's name.
+    pub what: String,
+}
+
+impl TlsProblem {
+    /// As errors at the start say it: `ingress.tls.cert: …`.
+    pub fn of(self, section: &str) -> String {
+        format!("{section}.{}: {}", self.key, self.what)
+    }
+}
+
+/// What the files hold, or why they cannot be read: changes when they do.
+pub type Fingerprint = [u8; 32];
+
+impl TlsFiles {
+    /// Reads both files: what they hold now, and the certificate or why there is none.
+    pub fn read(&self) -> (Fingerprint, Result<CertifiedKey, TlsProblem>) {
+        let (cert, key) = (std::fs::read(&self.cert), std::fs::read(&self.key));
+        let mut hash = Sha256::new();
+        for file in [&cert, &key] {
+            match file {
+                Ok(bytes) => hash.update(Sha256::digest(bytes)),
+                Err(error) => hash.update(error.to_string()),
+            }
+        }
+        (hash.finalize().into(), certified(self, cert, key))
+    }
+}
+
+fn certified(
+    files: &TlsFiles,
+    cert: io::Result<Vec<u8>>,
+    key: io::Result<Vec<u8>>,
+) -> Result<CertifiedKey, TlsProblem> {
+    let wrong = |key, path: &Path, what: &str| {
+        let what = format!("the file {} {what}", path.display());
+        TlsProblem { key, what }
+    };
+    let of_cert = |what: &str| wrong("cert", &files.cert, what);
+    let of_key = |what: &str| wrong("key", &files.key, what);
+    let cert = cert.map_err(|error| of_cert(&format!("cannot be read: {error}")))?;
+    let key = key.map_err(|error| of_key(&format!("cannot be read: {error}")))?;
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&cert).collect();
+    let chain = chain.map_err(|_| of_cert("is no PEM text"))?;
+    if chain.is_empty() {
+        return Err(of_cert(
+            "holds no certificate: -----BEGIN CERTIFICATE----- is needed, the server's first",
+        ));
+    }
+    let key = PrivateKeyDer::from_pem_slice(&key);
+    let key = key.map_err(|_| of_key("holds no private key: -----BEGIN PRIVATE KEY----- is needed"))?;
+    let key = ring::default_provider().key_provider.load_private_key(key);
+    let key = key.map_err(|_| {
+        of_key("holds a key of a kind that is not known: RSA, ECDSA (P-256, P-384) and Ed25519 are")
+    })?;
+    let certified = CertifiedKey::new(chain, key);
+    match certified.keys_match() {
+        Ok(()) | Err(Error::InconsistentKeys(InconsistentKeys::Unknown)) => Ok(certified),
+        Err(Error::InconsistentKeys(_)) => Err(of_key(&format!(
+            "holds another key than that of the certificate in {}",
+            files.cert.display()
+        ))),
+        Err(_) => Err(of_cert("holds a damaged certificate")),
+    }
+}

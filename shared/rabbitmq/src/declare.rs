@@ -1,0 +1,234 @@
+//! Makes sure that every exchange and queue is there.
+
+use super::endpoint::{Link, NOT_FOUND, PRECONDITION_FAILED, code, late};
+use lapin::{
+    Channel, Error, ErrorKind, ExchangeKind,
+    options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions},
+    types::{AMQPValue, FieldTable},
+};
+use postern_broker::{
+    QueueName, Topology,
+    topology::{CALLBACKS, DEAD, INBOUND, Limit, OUTBOUND, Overflow, QUARANTINE, REPORTS, RETURN, UNROUTED},
+};
+use std::{collections::BTreeMap, time::Duration};
+use tokio::time::timeout;
+use tracing::warn;
+
+/// How long the broker may take for one declaration: a new quorum queue takes part of a second.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How often a message may be delivered before a quorum queue drops it: as good as always.
+///
+/// RabbitMQ 4 drops after 20 deliveries unless it is told otherwise; a gateway that crashes or is
+/// restarted 20 times would lose what it held. `-1` means "never" only from 4.0 on; 3.10 accepts it
+/// as well, but knows no such meaning, and a value chosen by the broker's version would no longer
+/// match after an upgrade. This one means the same to all of them.
+const DELIVERY_LIMIT: i64 = i32::MAX as i64;
+
+/// Declares the topology, again and again, and remembers what it found different.
+#[derive(Debug, Default)]
+pub(super) struct Declarer {
+    /// Queues and exchanges that somebody else declared in another way, used as they are, and what
+    /// the broker says of them.
+    foreign: BTreeMap<String, String>,
+}
+
+impl Declarer {
+    /// What is used although it is not as it should be, a sentence each.
+    pub(super) fn remarks(&self) -> Vec<String> {
+        self.foreign.values().cloned().collect()
+    }
+
+    /// Declares everything in `topology`. What exists already is left as it is.
+    ///
+    /// # Errors
+    /// What could not be declared and why.
+    pub(super) async fn run(&mut self, link: &Link, topology: &Topology) -> lapin::Result<()> {
+        let mut pass = Pass { link, channel: None, foreign: &mut self.foreign };
+        let done = pass.everything(topology).await;
+        if let Some(channel) = pass.channel {
+            super::endpoint::close_channel(&channel).await;
+        }
+        done
+    }
+}
+
+/// One run over the topology.
+struct Pass<'a> {
+    link: &'a Link,
+    channel: Option<Channel>,
+    foreign: &'a mut BTreeMap<String, String>,
+}
+
+impl Pass<'_> {
+    async fn everything(&mut self, topology: &Topology) -> lapin::Result<()> {
+        // Whatever finds no queue ends in the one for the unrouted.
+        self.exchange(UNROUTED, ExchangeKind::Fanout, &[]).await?;
+        let otherwise = [("alternate-exchange", text(UNROUTED))];
+        for name in [INBOUND, REPORTS, CALLBACKS, DEAD] {
+            self.exchange(name, ExchangeKind::Topic, &otherwise).await?;
+        }
+        for name in [OUTBOUND, RETURN] {
+            self.exchange(name, ExchangeKind::Direct, &otherwise).await?;
+        }
+        for queue in topology.queues() {
+            let name = queue.name.as_str();
+            self.queue(name, queue.limit.map(limit).as_ref().map_or(&[], |limit| limit)).await?;
+            self.bind(name, RETURN, name).await?;
+            match name {
+                INBOUND | REPORTS | CALLBACKS | DEAD => self.bind(name, name, "#").await?,
+                UNROUTED => self.bind(name, name, "").await?,
+                QUARANTINE => {}
+                _ => {
+                    let key = name.strip_prefix(OUTBOUND).unwrap_or(name).trim_start_matches('.');
+                    self.bind(name, OUTBOUND, key).await?;
+                }
+            }
+        }
+        for delay in &topology.delays {
+            self.wait(*delay, &otherwise).await?;
+        }
+        Ok(())
+    }
+
+    /// An exchange and a queue in which messages wait for `delay`.
+    ///
+    /// The exchange is a fanout, so that the routing key is free to name the queue to return to. A
+    /// message that has waited keeps its key, and `postern.return` reads it. The default exchange
+    /// could, too, but it has no alternate: retries to a queue that was deleted would stay in the
+    /// wait queue and, from 32 of them on, hold up all others.
+    async fn wait(&mut self, delay: Duration, otherwise: &[(&str, AMQPValue)]) -> lapin::Result<()> {
+        let name = QueueName::wait(delay);
+        let milliseconds = i64::try_from(delay.as_millis()).unwrap_or(i64::MAX);
+        let arguments = [
+            ("x-message-ttl", AMQPValue::LongLongInt(milliseconds)),
+            ("x-dead-letter-exchange", text(RETURN)),
+            // Only these two together move a message without a moment in which a crash loses it.
+            ("x-dead-letter-strategy", text("at-least-once")),
+            ("x-overflow", text("reject-publish")),
+        ];
+        self.exchange(name.as_str(), ExchangeKind::Fanout, otherwise).await?;
+        self.queue(name.as_str(), &arguments).await?;
+        self.bind(name.as_str(), name.as_str(), "").await
+    }
+
+    async fn exchange(
+        &mut self,
+        name: &str,
+        kind: ExchangeKind,
+        arguments: &[(&str, AMQPValue)],
+    ) -> lapin::Result<()> {
+        let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
+        let passive = ExchangeDeclareOptions { passive: true, ..durable };
+        let arguments = table(arguments);
+        let known = format!("exchange {name}");
+        if self.foreign.contains_key(&known) {
+            let channel = self.channel().await?;
+            let check = channel.exchange_declare(name.into(), kind.clone(), passive, FieldTable::default());
+            match self.answer(check).await {
+                Err(error) if code(&error) == Some(NOT_FOUND) => drop(self.foreign.remove(&known)),
+                other => return other,
+            };
+        }
+        let channel = self.channel().await?;
+        match self.answer(channel.exchange_declare(name.into(), kind, durable, arguments)).await {
+            Err(error) if is_usable(&error) => self.accept(known, &error),
+            other => return other,
+        }
+        Ok(())
+    }
+
+    async fn queue(&mut self, name: &str, arguments: &[(&str, AMQPValue)]) -> lapin::Result<()> {
+        let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+        let passive = QueueDeclareOptions { passive: true, ..durable };
+        let mut all = table(arguments);
+        all.insert("x-queue-type".into(), text("quorum"));
+        all.insert("x-delivery-limit".into(), AMQPValue::LongLongInt(DELIVERY_LIMIT));
+        let known = format!("queue {name}");
+        if self.foreign.contains_key(&known) {
+            let channel = self.channel().await?;
+            let check = channel.queue_declare(name.into(), passive, FieldTable::default());
+            match self.answer(check).await {
+                Err(error) if code(&error) == Some(NOT_FOUND) => drop(self.foreign.remove(&known)),
+                other => return other.map(drop),
+            };
+        }
+        let channel = self.channel().await?;
+        match self.answer(channel.queue_declare(name.into(), durable, all)).await {
+            Err(error) if is_usable(&error) => self.accept(known, &error),
+            other => return other.map(drop),
+        }
+        Ok(())
+    }
+
+    async fn bind(&mut self, queue: &str, exchange: &str, key: &str) -> lapin::Result<()> {
+        let channel = self.channel().await?;
+        let (options, none) = (QueueBindOptions::default(), FieldTable::default());
+        self.answer(channel.queue_bind(queue.into(), exchange.into(), key.into(), options, none)).await
+    }
+
+    fn accept(&mut self, known: String, error: &Error) {
+        let refusal = match error.kind() {
+            ErrorKind::ProtocolError(error) => error.get_message().to_string(),
+            _ => error.to_string(),
+        };
+        let remark = format!(
+            "{known} exists with other properties and is used as it is; delete it to have it declared anew: {refusal}"
+        );
+        warn!("{remark}");
+        self.foreign.insert(known, remark);
+    }
+
+    /// A channel: the last one, unless the broker closed it.
+    async fn channel(&mut self) -> lapin::Result<Channel> {
+        if let Some(channel) = self.channel.as_ref().filter(|channel| channel.status().connected()) {
+            return Ok(channel.clone());
+        }
+        let channel = self.link.channel().await?;
+        self.channel = Some(channel.clone());
+        Ok(channel)
+    }
+
+    async fn answer<T>(&mut self, asked: impl Future<Output = lapin::Result<T>>) -> lapin::Result<T> {
+        let answer = timeout(PATIENCE, asked).await.unwrap_or_else(|_| Err(late()));
+        if answer.is_err() {
+            // The broker closes a channel with its refusal, which lapin notices a moment later.
+            self.channel = None;
+        }
+        answer
+    }
+}
+
+/// Whether `error` says that something durable is there already, in other ways different from what
+/// was asked for.
+fn is_usable(error: &Error) -> bool {
+    match error.kind() {
+        ErrorKind::ProtocolError(refusal) if refusal.get_id() == PRECONDITION_FAILED => {
+            let why = refusal.get_message().as_str();
+            why.contains("inequivalent arg")
+                && !["'durable'", "'auto_delete'", "'exclusive'"].iter().any(|flag| why.contains(flag))
+        }
+        _ => false,
+    }
+}
+
+fn limit(limit: Limit) -> [(&'static str, AMQPValue); 2] {
+    let overflow = match limit.overflow {
+        Overflow::DropOldest => "drop-head",
+        Overflow::Refuse => "reject-publish",
+    };
+    let messages = i64::try_from(limit.messages).unwrap_or(i64::MAX);
+    [("x-max-length", AMQPValue::LongLongInt(messages)), ("x-overflow", text(overflow))]
+}
+
+fn text(value: &str) -> AMQPValue {
+    AMQPValue::LongString(value.into())
+}
+
+fn table(arguments: &[(&str, AMQPValue)]) -> FieldTable {
+    let mut table = FieldTable::default();
+    for (name, value) in arguments {
+        table.insert((*name).into(), value.clone());
+    }
+    table
+}

@@ -1,0 +1,314 @@
+//! Publishes on one channel and awaits the confirms of many messages at a time.
+//!
+//! Whoever has a message publishes it, on whatever thread: no task stands in between, which would
+//! be two more turns of the scheduler for each message.
+
+use super::{
+    connections::{ConnectionState, Connections},
+    endpoint::{ACCESS_REFUSED, PRECONDITION_FAILED, code},
+    properties::Outgoing,
+};
+use futures_util::{FutureExt, future::maybe_done};
+use lapin::{Channel, Confirmation, Error, ErrorKind, PublisherConfirm, options::BasicPublishOptions};
+use postern_broker::BrokerError;
+use std::{
+    mem::take,
+    pin::pin,
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+use tokio::{
+    sync::{Notify, Semaphore, watch},
+    time::{Instant, MissedTickBehavior, interval, timeout, timeout_at},
+};
+
+/// How many messages may await their confirms at a time. Beyond, the channel gains nothing.
+const IN_FLIGHT: u32 = 1024;
+/// How many confirms may be given up before the channel is replaced. lapin keeps a record of each
+/// until its confirm arrives, which, from a queue without a majority, may be never.
+const GIVEN_UP: usize = 4096;
+/// How long a channel is used after the broker has refused a message on it. RabbitMQ 3 notes in the
+/// channel whom to ask about a queue, and where that is a node that has just died, it refuses
+/// whatever else comes for that queue, also when another node leads it. A new channel asks anew.
+const REFUSING: Duration = Duration::from_secs(2);
+/// The same where queues have a limit: then it is the likelier reason.
+const FULL: Duration = Duration::from_secs(30);
+/// How long the confirms under way on a channel that is to be replaced are awaited. Where it has
+/// failed, lapin fails them at once, and each caller learns why.
+const SETTLING: Duration = Duration::from_secs(1);
+/// How long confirms are awaited when the broker is closed.
+const PARTING: Duration = Duration::from_secs(2);
+/// How often the channel is looked at while nothing happens.
+const GLANCE: Duration = Duration::from_millis(500);
+
+/// A channel with confirms.
+#[derive(Debug)]
+pub(super) struct Publisher {
+    channel: Channel,
+    /// Held while messages are numbered and queued. lapin does that in two steps: between them
+    /// another thread's message would get the number, and either the other's confirm.
+    turn: Mutex<()>,
+    room: Semaphore,
+    given_up: AtomicUsize,
+    /// When the broker first refused a message.
+    refused: OnceLock<Instant>,
+    /// That the channel may have failed.
+    failing: Notify,
+    /// Ends whatever still awaits its confirm.
+    over: watch::Sender<bool>,
+}
+
+/// Counts the confirms that nobody will wait for any more.
+struct Awaited<'a> {
+    publisher: &'a Publisher,
+    confirms: usize,
+}
+
+impl Drop for Awaited<'_> {
+    fn drop(&mut self) {
+        self.publisher.given_up.fetch_add(self.confirms, Ordering::Relaxed);
+    }
+}
+
+impl Publisher {
+    pub(super) fn new(channel: Channel) -> Self {
+        Self {
+            channel,
+            turn: Mutex::new(()),
+            room: Semaphore::new(IN_FLIGHT as usize),
+            given_up: AtomicUsize::new(0),
+            refused: OnceLock::new(),
+            failing: Notify::new(),
+            over: watch::Sender::new(false),
+        }
+    }
+
+    /// Publishes `messages`, at once and whole, before any other; `Ok` when the broker has
+    /// confirmed each, else the first error. `None` where the channel is being replaced: another has
+    /// to be asked, and `messages` are as they were.
+    ///
+    /// Dropped half-way, the messages are on their way and nobody learns what becomes of them.
+    pub(super) async fn publish(
+        &self,
+        shared: &Connections,
+        messages: &mut [Outgoing],
+    ) -> Option<Result<(), BrokerError>> {
+        let places = u32::try_from(messages.len()).unwrap_or(IN_FLIGHT).min(IN_FLIGHT);
+        let places = self.room.acquire_many(places).await.ok()?;
+        let mut over = self.over.subscribe();
+        if !self.channel.status().connected() {
+            // The next channel takes them: on this one they would only fail.
+            drop(places);
+            self.failing.notify_one();
+            let _ = over.wait_for(|over| *over).await;
+            return None;
+        }
+        if let ConnectionState::Blocked(why) = &*shared.publishing.borrow() {
+            return Some(Err(BrokerError::Blocked(why.clone())));
+        }
+        let mut awaited = Awaited { publisher: self, confirms: messages.len() };
+        let outcome = tokio::select! {
+            biased;
+            outcome = self.all_of(shared, messages, &mut awaited.confirms) => outcome,
+            _ = over.wait_for(|over| *over) => {
+                Err(BrokerError::Unavailable(format!("the connection to {} was lost", shared.endpoint)))
+            }
+        };
+        match &outcome {
+            Ok(()) => {}
+            Err(BrokerError::Full(_) | BrokerError::Rejected(_)) => {
+                self.refused.get_or_init(Instant::now);
+            }
+            Err(_) => self.failing.notify_one(),
+        }
+        Some(outcome)
+    }
+
+    /// Publishes `messages` with the first poll, and counts the confirms that are still to come.
+    async fn all_of(
+        &self,
+        shared: &Connections,
+        messages: &mut [Outgoing],
+        awaited: &mut usize,
+    ) -> Result<(), BrokerError> {
+        if let [one] = messages {
+            let mut flight = pin!(maybe_done(publish(shared, &self.channel, one)));
+            self.launch(&mut [flight.as_mut()]).await;
+            flight.as_mut().await;
+            *awaited = 0;
+            return flight.take_output().unwrap_or(Ok(()));
+        }
+        let mut flights: Vec<_> = messages
+            .iter_mut()
+            .map(|one| Box::pin(maybe_done(publish(shared, &self.channel, one))))
+            .collect();
+        self.launch(&mut flights).await;
+        let mut outcome = Ok(());
+        for mut flight in flights {
+            flight.as_mut().await;
+            *awaited -= 1;
+            outcome = outcome.and(flight.as_mut().take_output().unwrap_or(Ok(())));
+        }
+        outcome
+    }
+
+    /// Polls each of `flights` once. lapin numbers a message and queues it with the first poll;
+    /// whatever is first polled in some order is published in that order, without waiting for the
+    /// socket.
+    async fn launch<F: Future + Unpin>(&self, flights: &mut [F]) {
+        let poll = |context: &mut Context<'_>| {
+            let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+            for flight in &mut *flights {
+                let _ = flight.poll_unpin(context);
+            }
+            Poll::Ready(())
+        };
+        std::future::poll_fn(poll).await;
+    }
+
+    /// Watches over the channel until it is to be replaced (`false`) or the broker is to be closed
+    /// (`true`).
+    pub(super) async fn until_replaced(&self, shared: &Connections) -> bool {
+        let mut closed = pin!(shared.closed());
+        let mut glances = interval(GLANCE);
+        glances.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while self.channel.status().connected()
+            && self.given_up.load(Ordering::Relaxed) < GIVEN_UP
+            && !self.is_refusing(shared)
+        {
+            tokio::select! {
+                () = &mut closed => return true,
+                () = self.failing.notified() => {}
+                _ = glances.tick() => {}
+            }
+        }
+        false
+    }
+
+    /// Whether the broker has refused messages on it for too long.
+    fn is_refusing(&self, shared: &Connections) -> bool {
+        let bearable = if shared.options.topology.max_messages.is_some() { FULL } else { REFUSING };
+        self.refused.get().is_some_and(|since| since.elapsed() > bearable)
+    }
+
+    /// Waits a while for the confirms under way. `parting`: since the broker is to be closed.
+    pub(super) async fn settle(&self, parting: bool) {
+        let patience = if parting { PARTING } else { SETTLING };
+        let _ = timeout(patience, self.room.acquire_many(IN_FLIGHT)).await;
+    }
+
+    /// Takes no more messages, and ends whatever is under way.
+    pub(super) fn end(&self) {
+        self.room.close();
+        self.over.send_replace(true);
+    }
+
+    /// Its channel.
+    pub(super) fn channel(&self) -> &Channel {
+        &self.channel
+    }
+}
+
+/// The publisher in use; none while there is no connection for it, or it is being replaced.
+#[derive(Debug)]
+pub(super) struct CurrentPublisher(watch::Sender<Option<Arc<Publisher>>>);
+
+impl CurrentPublisher {
+    pub(super) fn none() -> Self {
+        Self(watch::Sender::new(None))
+    }
+
+    /// `publisher` takes the messages from now on.
+    pub(super) fn set(&self, publisher: Option<Arc<Publisher>>) {
+        self.0.send_replace(publisher);
+    }
+
+    /// The publisher. While it is being replaced, waits for the next one.
+    ///
+    /// # Errors
+    /// Why there is none, at the latest at `deadline`.
+    pub(super) async fn get(
+        &self,
+        shared: &Connections,
+        deadline: Instant,
+    ) -> Result<Arc<Publisher>, BrokerError> {
+        loop {
+            shared.usable(&shared.publishing, deadline).await?;
+            if let Some(publisher) = &*self.0.borrow() {
+                return Ok(Arc::clone(publisher));
+            }
+            let (mut publisher, mut state) = (self.0.subscribe(), shared.publishing.subscribe());
+            let changed = async {
+                tokio::select! {
+                    _ = publisher.wait_for(Option::is_some) => {}
+                    _ = state.wait_for(|state| *state != ConnectionState::Up) => {}
+                    () = shared.closed() => {}
+                }
+            };
+            let late = BrokerError::TimedOut(shared.options.publish_timeout);
+            timeout_at(deadline, changed).await.map_err(|_| late)?;
+        }
+    }
+}
+
+/// Publishes `message`, of which only its body and its address are left.
+async fn publish(shared: &Connections, channel: &Channel, message: &mut Outgoing) -> Result<(), BrokerError> {
+    let (exchange, key) = (take(&mut message.exchange), take(&mut message.routing_key));
+    let (options, properties) = (BasicPublishOptions::default(), take(&mut message.properties));
+    let written = channel.basic_publish(exchange, key, options, &message.body, properties).await;
+    confirmation(shared, message, written).await
+}
+
+/// What the broker says to `message`.
+async fn confirmation(
+    shared: &Connections,
+    message: &Outgoing,
+    written: lapin::Result<PublisherConfirm>,
+) -> Result<(), BrokerError> {
+    let confirmation = match written {
+        Ok(confirm) => confirm.await,
+        Err(error) => Err(error),
+    };
+    match confirmation {
+        Ok(Confirmation::Ack(_)) => Ok(()),
+        Ok(Confirmation::Nack(_)) => Err(nacked(shared, message)),
+        Ok(Confirmation::NotRequested) => {
+            Err(BrokerError::Unavailable("the channel gives no confirms".to_owned()))
+        }
+        Err(error) if is_too_large(&error, message.body.len()) => {
+            Err(BrokerError::Refused(shared.endpoint.explain(&error)))
+        }
+        Err(error) => {
+            let why = shared.endpoint.explain(&error);
+            if code(&error) == Some(ACCESS_REFUSED) {
+                shared.deny(why.clone());
+            }
+            Err(BrokerError::Unavailable(why))
+        }
+    }
+}
+
+/// Why the broker may have refused `message`: the queue's limit, if it has one, or a queue that is
+/// just changing its leader.
+fn nacked(shared: &Connections, message: &Outgoing) -> BrokerError {
+    let queue = message.address.queue();
+    match shared.options.topology.max_messages {
+        Some(_) => BrokerError::Full(queue.to_string()),
+        None => BrokerError::Rejected(queue.to_string()),
+    }
+}
+
+/// Whether the broker closed the channel over a body of this length, `max_message_size` being less.
+/// Whatever else was in flight on the channel failed with it, and is not to blame.
+fn is_too_large(error: &Error, bytes: usize) -> bool {
+    match error.kind() {
+        ErrorKind::ProtocolError(refusal) if code(error) == Some(PRECONDITION_FAILED) => {
+            refusal.get_message().as_str().contains(&format!("message size {bytes} is larger"))
+        }
+        _ => false,
+    }
+}

@@ -1,0 +1,279 @@
+//! Feeds one consumer, on a channel of its own, and on the next one when that is lost.
+
+use super::{
+    connections::{Connections, ConsumerConnection, Pauses, soon},
+    endpoint::{NOT_FOUND, close_channel, code},
+    properties,
+    window::{Notice, Window},
+};
+use futures_util::{FutureExt, StreamExt};
+use lapin::{
+    Channel,
+    message::Delivery,
+    options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions},
+    types::FieldTable,
+};
+use postern_broker::{Feed, QueueName, Settlement, Verdict};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+use tokio::{sync::oneshot, time::Instant};
+use tokio_util::task::task_tracker::TaskTrackerToken;
+use tracing::{debug, warn};
+
+/// How many bits of a [`Settlement`]'s tag are the broker's; the others tell the channels apart.
+const TAG_BITS: u32 = 48;
+/// How long the broker may take to open a channel or to cancel a consumer.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// The most settlements that are looked at together.
+const TOGETHER: usize = 1024;
+/// How long an ack may wait for its neighbours: a quorum queue writes each into its log, and one for
+/// many costs it as much as one for one. It waits only while the broker has enough to deliver.
+const GATHER: Duration = Duration::from_millis(1);
+
+/// The task behind a [`Consumer`](postern_broker::Consumer).
+pub(super) struct Subscriber {
+    shared: Arc<Connections>,
+    queue: QueueName,
+    prefetch: u16,
+    feed: Feed,
+    /// How many deliveries the caller holds, of this channel or of earlier ones.
+    held: usize,
+    /// The number of the channel, so that what belongs to an earlier one is told apart: the broker
+    /// hands that out again by itself.
+    epoch: u16,
+    /// Whether the caller wants no more.
+    stopping: bool,
+    /// Told when the first channel delivers.
+    ready: Option<oneshot::Sender<()>>,
+    _running: TaskTrackerToken,
+}
+
+/// A channel that delivers.
+struct Session {
+    /// Kept: with it ends the connection.
+    _connection: Arc<ConsumerConnection>,
+    channel: Channel,
+    stream: lapin::Consumer,
+    window: Window,
+    /// What the caller decided, and the broker was not yet told.
+    decided: Vec<(u64, Verdict)>,
+    /// Delivered to us, but not yet to the caller, who still holds deliveries of earlier channels.
+    waiting: VecDeque<Delivery>,
+}
+
+impl Subscriber {
+    pub(super) fn new(
+        shared: Arc<Connections>,
+        queue: QueueName,
+        prefetch: u16,
+        feed: Feed,
+        ready: oneshot::Sender<()>,
+    ) -> Self {
+        let _running = shared.consumer_tasks.token();
+        let prefetch = prefetch.max(1);
+        let (held, epoch, stopping, ready) = (0, 0, false, Some(ready));
+        Self { shared, queue, prefetch, feed, held, epoch, stopping, ready, _running }
+    }
+
+    /// Feeds the consumer until its caller wants no more and holds nothing, or the broker is closed.
+    pub(super) async fn run(mut self) {
+        while let Some(session) = self.opened().await {
+            self.epoch = self.epoch.wrapping_add(1);
+            self.ready.take();
+            if !self.serve(session).await {
+                break;
+            }
+            debug!("the consumer of {} lost its channel", self.queue);
+        }
+    }
+
+    /// The next channel; `None` when none is needed any more.
+    async fn opened(&mut self) -> Option<Session> {
+        let (shared, queue) = (Arc::clone(&self.shared), self.queue.clone());
+        let mut opening = std::pin::pin!(open(&shared, &queue, self.prefetch));
+        loop {
+            if self.stopping && self.held == 0 {
+                return None;
+            }
+            tokio::select! {
+                session = &mut opening, if !self.stopping => return Some(session),
+                Some(_) = self.feed.settlements.recv() => self.held -= 1,
+                _ = &mut self.feed.stopped, if !self.stopping => self.stopping = true,
+                () = shared.closed() => return None,
+            }
+        }
+    }
+
+    /// Delivers from one channel; whether another one is needed.
+    async fn serve(&mut self, mut session: Session) -> bool {
+        let shared = Arc::clone(&self.shared);
+        let mut closed = std::pin::pin!(shared.closed());
+        let mut gathered = std::pin::pin!(tokio::time::sleep(Duration::ZERO));
+        let mut batch = Vec::new();
+        loop {
+            tokio::select! {
+                biased;
+                _told = &mut self.feed.stopped, if !self.stopping => {
+                    self.stopping = true;
+                    session.settle();
+                    session.cancel().await;
+                }
+                () = &mut closed => {
+                    self.settle_rest(&mut session, &mut batch);
+                    close_channel(&session.channel).await;
+                    return false;
+                }
+                () = &mut gathered, if !session.decided.is_empty() => session.settle(),
+                _ = self.feed.settlements.recv_many(&mut batch, TOGETHER) => {
+                    if session.decided.is_empty() {
+                        gathered.as_mut().reset(Instant::now() + GATHER);
+                    }
+                    self.hear(&mut session, &mut batch);
+                }
+                delivery = session.stream.next(), if !self.stopping => match delivery {
+                    Some(Ok(delivery)) => session.take(delivery),
+                    // A deleted queue, a cancelled consumer, a closed channel, a lost connection.
+                    Some(Err(_)) | None => {
+                        close_channel(&session.channel).await;
+                        return true;
+                    }
+                },
+            }
+            self.pass_on(&mut session);
+            if self.stopping && self.held == 0 {
+                // Its end comes after the acks before it.
+                close_channel(&session.channel).await;
+                return false;
+            }
+        }
+    }
+
+    /// Hands to the caller what there is room for; at the end everything, since what it has no room
+    /// for comes back as a release, behind what it released before.
+    fn pass_on(&mut self, session: &mut Session) {
+        while (self.stopping || self.held < usize::from(self.prefetch))
+            && let Some(delivery) = session.waiting.pop_front()
+        {
+            let tag = u64::from(self.epoch) << TAG_BITS | delivery.delivery_tag;
+            let returned = properties::returned(&delivery.properties);
+            let envelope = properties::envelope(&delivery.properties, delivery.data);
+            self.held += 1;
+            // Where the caller is gone, this comes back as a release.
+            let _ = self.feed.deliver(tag, envelope, delivery.redelivered, returned);
+        }
+    }
+
+    /// Takes note of what the caller decided, and tells the broker unless that can wait.
+    fn hear(&mut self, session: &mut Session, batch: &mut Vec<Settlement>) {
+        self.held -= batch.len();
+        let own = |tag: u64| tag >> TAG_BITS == u64::from(self.epoch);
+        let verdicts = batch.drain(..).filter(|settlement| own(settlement.tag));
+        session.decided.extend(verdicts.map(|s| (s.tag & ((1 << TAG_BITS) - 1), s.verdict)));
+        let enough = session.decided.len() * 4 >= usize::from(self.prefetch);
+        if enough || self.stopping || session.decided.iter().any(|(_, verdict)| *verdict == Verdict::Release)
+        {
+            session.settle();
+        }
+    }
+
+    /// The same for all that was decided up to now.
+    fn settle_rest(&mut self, session: &mut Session, batch: &mut Vec<Settlement>) {
+        while let Ok(settlement) = self.feed.settlements.try_recv() {
+            batch.push(settlement);
+        }
+        self.hear(session, batch);
+        session.settle();
+    }
+}
+
+impl Session {
+    fn take(&mut self, delivery: Delivery) {
+        self.window.delivered(delivery.delivery_tag);
+        self.waiting.push_back(delivery);
+    }
+
+    /// Tells the broker what was decided.
+    fn settle(&mut self) {
+        for notice in self.window.settle(std::mem::take(&mut self.decided)) {
+            // lapin queues a frame with the first poll. There is nothing to wait for: no answer
+            // comes, and where the channel is gone the deliveries are no longer ours.
+            let _ = match notice {
+                Notice::Ack(tag) => {
+                    self.channel.basic_ack(tag, BasicAckOptions { multiple: false }).now_or_never()
+                }
+                Notice::AckUpTo(tag) => {
+                    self.channel.basic_ack(tag, BasicAckOptions { multiple: true }).now_or_never()
+                }
+                Notice::Requeue(tag) => {
+                    let requeue = BasicNackOptions { multiple: false, requeue: true };
+                    self.channel.basic_nack(tag, requeue).now_or_never()
+                }
+            };
+        }
+    }
+
+    /// Ends the subscription, and takes what came until then.
+    async fn cancel(&mut self) {
+        let tag = self.stream.tag();
+        if soon(PATIENCE, self.channel.basic_cancel(tag, BasicCancelOptions::default())).await.is_ok() {
+            while let Ok(Some(Ok(delivery))) = tokio::time::timeout(PATIENCE, self.stream.next()).await {
+                self.take(delivery);
+            }
+        }
+    }
+}
+
+/// Subscribes, sooner or later.
+async fn open(shared: &Connections, queue: &QueueName, prefetch: u16) -> Session {
+    let mut connections = shared.consumer_connection.subscribe();
+    let mut pauses = Pauses::new();
+    loop {
+        let connection =
+            connections.wait_for(Option::is_some).await.ok().and_then(|connection| connection.clone());
+        if let Some(connection) = connection {
+            match subscribe(shared, &connection, queue, prefetch).await {
+                Ok((channel, stream)) => {
+                    let (window, waiting) = (Window::default(), VecDeque::new());
+                    return Session {
+                        _connection: connection,
+                        channel,
+                        stream,
+                        window,
+                        decided: Vec::new(),
+                        waiting,
+                    };
+                }
+                Err(error) => {
+                    warn!("consuming from {queue}, retrying: {}", shared.endpoint.explain(&error));
+                    if code(&error) == Some(NOT_FOUND)
+                        && let Err(error) = shared.restore(&connection.link).await
+                    {
+                        warn!("declaring {queue} again: {}", shared.endpoint.explain(&error));
+                    }
+                }
+            }
+        }
+        pauses.pause().await;
+    }
+}
+
+async fn subscribe(
+    shared: &Connections,
+    connection: &ConsumerConnection,
+    queue: &QueueName,
+    prefetch: u16,
+) -> lapin::Result<(Channel, lapin::Consumer)> {
+    let channel = connection.link.channel().await?;
+    let name = shared.name(queue.as_str());
+    let consuming = async {
+        channel.basic_qos(prefetch, BasicQosOptions { global: false }).await?;
+        let options = BasicConsumeOptions::default();
+        channel.basic_consume(queue.as_str().into(), name, options, FieldTable::default()).await
+    };
+    match soon(PATIENCE, consuming).await {
+        Ok(stream) => Ok((channel, stream)),
+        Err(error) => {
+            close_channel(&channel).await;
+            Err(error)
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! The admin port: `/metrics`, `/livez`, `/readyz`, and `/v1/dead` ([`dead`]). Whatever says or does
+//! more than health is wrapped in [`token_holders`].
+
+pub mod dead;
+
+use crate::{bearer::bearer, dead::DeadLetters, metrics::Metrics, shutdown::Shutdown, tls::Tls};
+use actix_web::{
+    App, Error, HttpResponse, HttpServer,
+    body::MessageBody,
+    dev::{Server, ServiceRequest, ServiceResponse},
+    http::header::WWW_AUTHENTICATE,
+    middleware::{Next, from_fn},
+    web,
+};
+use postern_broker::{Broker, Status};
+use postern_shared::value::SecretDigest;
+use postern_store::spool::Spool;
+use std::{
+    net::{SocketAddr, TcpListener},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+/// How long `/metrics` waits for what the broker says.
+const ASKING: Duration = Duration::from_secs(1);
+
+/// What `/readyz` looks at.
+#[derive(Debug, Clone)]
+pub struct Readiness {
+    /// Whether every part of the process has begun its work.
+    pub started: Arc<AtomicBool>,
+    /// The broker.
+    pub broker: Arc<dyn Broker>,
+    /// The spool in front of it, once it is open, where there is one.
+    pub spool: Arc<OnceLock<Arc<Spool>>>,
+    /// Whether the process drains.
+    pub shutdown: Shutdown,
+}
+
+impl Readiness {
+    /// What is missing, a line each; none when the process is ready.
+    pub fn missing(&self) -> Vec<String> {
+        let draining =
+            self.shutdown.is_draining().then(|| "draining: this process is about to end".to_owned());
+        let starting = (!self.started.load(Ordering::Relaxed)).then(|| "starting".to_owned());
+        let broker = self.status().problem().map(|why| format!("broker {why}"));
+        draining.into_iter().chain(starting).chain(broker).collect()
+    }
+
+    /// What an operator should know although the process is ready, a line each.
+    pub fn remarks(&self) -> Vec<String> {
+        let spooling = match self.status() {
+            Status::Spooling(why) => Some(why),
+            _ => None,
+        };
+        spooling.into_iter().chain(self.broker.remarks()).collect()
+    }
+
+    /// Whether messages can be published, to the spool if there is one.
+    fn status(&self) -> Status {
+        match self.spool.get() {
+            Some(spool) => spool.status().borrow().clone(),
+            None => self.broker.status().borrow().clone(),
+        }
+    }
+}
+
+/// Listens on `address`.
+///
+/// # Errors
+/// A text that names the key, the address and what stands in its way.
+pub fn bind(key: &str, address: SocketAddr) -> Result<TcpListener, String> {
+    TcpListener::bind(address).map_err(|error| format!("{key}: cannot listen on {address}: {error}"))
+}
+
+/// `admin.token`; without one, everybody holds it: the port is on a loopback address.
+#[derive(Debug, Clone, Copy)]
+struct Token(Option<SecretDigest>);
+
+/// The middleware around what only a holder of `admin.token` may see or do: anyone else gets 401.
+///
+/// # Errors
+/// Those of the service that it stands around.
+pub async fn token_holders(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse, Error> {
+    let token = request.app_data::<web::Data<Token>>().map(|token| token.0);
+    let holds = match token {
+        Some(Some(token)) => bearer(request.headers()).is_some_and(|given| token.matches(given)),
+        Some(None) => true,
+        None => false,
+    };
+    if holds {
+        return Ok(next.call(request).await?.map_into_boxed_body());
+    }
+    if let Some(metrics) = request.app_data::<web::Data<Metrics>>() {
+        metrics.admin_refused();
+    }
+    tracing::warn!(
+        client = request.peer_addr().map(|peer| tracing::field::display(peer.ip())),
+        "admin port: a request without admin.token is refused"
+    );
+    let refused = HttpResponse::Unauthorized()
+        .insert_header((WWW_AUTHENTICATE, "Bearer"))
+        .body("the admin token is needed: Authorization: Bearer TOKEN\n");
+    Ok(request.into_response(refused))
+}
+
+/// The server of the admin port; to be awaited or spawned. It serves until the process ends, so
+/// that a drain can be watched. `token` is what [`token_holders`] asks for. Within a Tokio runtime,
+/// which follows the files of `tls`.
+///
+/// # Errors
+/// The listener cannot be used.
+pub fn serve(
+    listener: TcpListener,
+    metrics: Metrics,
+    readiness: Readiness,
+    letters: DeadLetters,
+    token: Option<SecretDigest>,
+    tls: Option<Tls>,
+) -> std::io::Result<Server> {
+    let letters = web::Data::new(letters);
+    let server = HttpServer::new(move || {
+        let dead = |routes: &mut web::ServiceConfig| {
+            if token.is_some() {
+                routes.service(dead::scope());
+            }
+        };
+        App::new()
+            .app_data(letters.clone())
+            .app_data(web::Data::new(metrics.clone()))
+            .app_data(web::Data::new(readiness.clone()))
+            .app_data(web::Data::new(Token(token)))
+            .service(
+                web::resource("/metrics").wrap(from_fn(token_holders)).route(web::get().to(metrics_text)),
+            )
+            .configure(dead)
+            .route("/livez", web::get().to(async || HttpResponse::Ok().body("ok\n")))
+            .route("/readyz", web::get().to(ready))
+    });
+    let server = server.workers(1).disable_signals().shutdown_timeout(0);
+    let server = match tls {
+        None => server.listen(listener)?,
+        Some(tls) => {
+            let server = server.listen_rustls_0_23(listener, tls.server().map_err(std::io::Error::other)?)?;
+            tokio::spawn(tls.follow());
+            server
+        }
+    };
+    Ok(server.run())
+}
+
+async fn metrics_text(
+    metrics: web::Data<Metrics>,
+    readiness: web::Data<Readiness>,
+    letters: web::Data<DeadLetters>,
+) -> HttpResponse {
+    metrics.broker(&readiness.broker.status().borrow());
+    if let Some(spool) = readiness.spool.get() {
+        metrics.spool(&spool.figures());
+    }
+    // Where the broker does not say, the last number stands.
+    if let Ok(Ok(waiting)) = tokio::time::timeout(ASKING, letters.waiting()).await {
+        metrics.dead_waiting(waiting);
+    }
+    HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(metrics.text())
+}
+
+/// A backend that pauses stands in the answer and does not change its status: the process is ready
+/// for all the others.
+async fn ready(readiness: web::Data<Readiness>, metrics: web::Data<Metrics>) -> HttpResponse {
+    let paused: String =
+        metrics.paused().iter().map(|(backend, why)| format!("backend {backend} pauses: {why}\n")).collect();
+    match readiness.missing().join("\n") {
+        missing if missing.is_empty() => {
+            let remarks = readiness.remarks().into_iter().map(|remark| remark + "\n").collect::<String>();
+            HttpResponse::Ok().body(format!("ready\n{remarks}{paused}"))
+        }
+        missing => HttpResponse::ServiceUnavailable().body(format!("{missing}\n{paused}")),
+    }
+}

@@ -1,0 +1,149 @@
+//! `/v1/dead` on the admin port: what `postern dead` does, for programs. There only where
+//! `admin.token` is set, since it shows what people wrote.
+
+use crate::dead::{DeadLetters, Filter, Letter};
+use actix_web::{HttpRequest, HttpResponse, middleware::from_fn, web};
+use postern_broker::BrokerError;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::{Map, Value, json};
+use url::form_urlencoded;
+
+/// How many letters are listed where nobody says it.
+pub const LISTED: u64 = 100;
+
+/// What `POST /v1/dead/redrive` and `POST /v1/dead/drop` take.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Order {
+    /// Which letters are meant.
+    pub filter: Filter,
+    /// Only say what would be done.
+    pub dry_run: bool,
+    /// That every letter is meant where the filter is empty: `drop` asks for it.
+    pub all: bool,
+}
+
+/// The routes, behind the token.
+pub(super) fn scope() -> impl actix_web::dev::HttpServiceFactory {
+    web::scope("/v1/dead")
+        .wrap(from_fn(super::token_holders))
+        .route("", web::get().to(list))
+        .route("/redrive", web::post().to(redrive))
+        .route("/drop", web::post().to(drop_letters))
+        .route("/{id}", web::get().to(show))
+}
+
+async fn list(dead: web::Data<DeadLetters>, request: HttpRequest) -> HttpResponse {
+    let filter = match from_query(request.query_string()) {
+        Ok(filter) => filter,
+        Err(why) => return problem(400, &why),
+    };
+    let filter = Filter { limit: filter.limit.or(Some(LISTED)), ..filter };
+    answer(dead.list(&filter, Letter::summary).await)
+}
+
+async fn show(dead: web::Data<DeadLetters>, request: HttpRequest, id: web::Path<String>) -> HttpResponse {
+    let filter = match from_query(request.query_string()) {
+        Ok(filter) => Filter { id: vec![id.into_inner()], ..filter },
+        Err(why) => return problem(400, &why),
+    };
+    match dead.list(&filter, Letter::whole).await {
+        Ok(listing) if listing.letters.is_empty() => problem(404, "no letter has this id"),
+        listing => answer(listing),
+    }
+}
+
+async fn redrive(dead: web::Data<DeadLetters>, body: web::Bytes) -> HttpResponse {
+    let order: Order = match read(&body) {
+        Ok(order) => order,
+        Err(why) => return problem(400, &why),
+    };
+    let done = dead.redrive(&order.filter, order.dry_run).await;
+    if let Ok(done) = &done {
+        let (done, stay, dry_run) = (done.done, done.stay.len(), done.dry_run);
+        tracing::info!(done, stay, dry_run, queue = order.filter.queue.queue().as_str(), "letters put back");
+    }
+    answer(done)
+}
+
+async fn drop_letters(dead: web::Data<DeadLetters>, body: web::Bytes) -> HttpResponse {
+    let order: Order = match read(&body) {
+        Ok(order) => order,
+        Err(why) => return problem(400, &why),
+    };
+    if order.filter.is_everything() && !order.all && !order.dry_run {
+        return problem(400, "filter: every letter would be dropped; say which, or \"all\": true");
+    }
+    let done = dead.discard(&order.filter, order.dry_run).await;
+    if let Ok(done) = &done {
+        let (done, dry_run) = (done.done, done.dry_run);
+        tracing::info!(done, dry_run, queue = order.filter.queue.queue().as_str(), "letters dropped");
+    }
+    answer(done)
+}
+
+/// A body, which may be absent.
+fn read<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, String> {
+    if body.is_empty() {
+        return Ok(T::default());
+    }
+    let mut json = serde_json::Deserializer::from_slice(body);
+    serde_path_to_error::deserialize(&mut json).map_err(|error| error.to_string())
+}
+
+/// A filter as a query says it: `?backend=a,b&class=transient&older_than=2h`.
+fn from_query(query: &str) -> Result<Filter, String> {
+    let mut fields = Map::new();
+    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        match &*name {
+            "id" | "backend" | "class" | "code" => {
+                let list = fields.entry(&*name).or_insert_with(|| json!([]));
+                let values = value.split(',').map(Value::from);
+                list.as_array_mut().into_iter().for_each(|list| list.extend(values.clone()));
+            }
+            "limit" => {
+                let limit: u64 = value.parse().map_err(|_| "limit: must be a whole number".to_owned())?;
+                fields.insert(name.into_owned(), limit.into());
+            }
+            _ => drop(fields.insert(name.into_owned(), value.into_owned().into())),
+        }
+    }
+    let read: Result<Filter, _> = serde_path_to_error::deserialize(Value::Object(fields));
+    read.map_err(|error| error.to_string())
+}
+
+fn answer<T: Serialize>(outcome: Result<T, BrokerError>) -> HttpResponse {
+    match outcome {
+        Ok(done) => HttpResponse::Ok().json(done),
+        Err(error) => problem(503, &error.to_string()),
+    }
+}
+
+/// An RFC 9457 problem document.
+fn problem(status: u16, detail: &str) -> HttpResponse {
+    let status = actix_web::http::StatusCode::from_u16(status).unwrap_or_default();
+    let title = status.canonical_reason().unwrap_or_default();
+    let body = json!({"type": "about:blank", "title": title, "status": status.as_u16(), "detail": detail});
+    HttpResponse::build(status).content_type("application/problem+json").body(body.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_query_says_what_the_filter_of_a_body_says() {
+        let query = "backend=a,b&class=transient&class=unknown&older_than=2h&limit=3&queue=unrouted";
+        let body = r#"{"backend":["a","b"],"class":["transient","unknown"],"older_than":"2h","limit":3,"queue":"unrouted"}"#;
+        assert_eq!(from_query(query), Ok(serde_json::from_str(body).unwrap()));
+        for (query, says) in [
+            ("bakend=a", "unknown field"),
+            ("limit=x", "limit"),
+            ("class=bad", "class"),
+            ("newer_than=x", "\"2h\""),
+        ] {
+            let why = from_query(query).unwrap_err();
+            assert!(why.contains(says), "{query}: {why}");
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! Which letters are meant.
+
+use super::{Letter, Pile};
+use jiff::{SignedDuration, Timestamp};
+use postern_shared::{error::FailureClass, message::BackendName};
+use serde::{Deserialize, Serialize};
+
+/// Which letters are meant: each condition that is there must hold, lists by one of theirs. It is
+/// also what the admin port reads.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Filter {
+    /// By the message's id.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub id: Vec<String>,
+    /// By its backend.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub backend: Vec<BackendName>,
+    /// By the failure's class.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub class: Vec<FailureClass>,
+    /// By the failure's name.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub code: Vec<String>,
+    /// Dead for longer than this: `30m`, `2h`, `7d`. Of which that is not known, it does not hold.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub older_than: Option<Age>,
+    /// Dead for less long than this.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub newer_than: Option<Age>,
+    /// At most so many, in the queue's order.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u64>,
+    /// Of this queue.
+    pub queue: Pile,
+}
+
+/// A filter that cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct InvalidFilter(pub String);
+
+impl Filter {
+    /// Whether `letter` is meant.
+    pub fn passes(&self, letter: &Letter) -> bool {
+        self.passes_at(letter, Timestamp::now())
+    }
+
+    fn passes_at(&self, letter: &Letter, now: Timestamp) -> bool {
+        fn one<T: PartialEq<U>, U>(of: &[T], value: Option<U>) -> bool {
+            of.is_empty() || value.is_some_and(|value| of.iter().any(|item| *item == value))
+        }
+        let age = letter.at().map(|at| now.duration_since(at));
+        let text = |of: &[String], value: Option<&str>| {
+            of.is_empty() || value.is_some_and(|value| of.iter().any(|item| item == value))
+        };
+        let classes: Vec<&str> = self.class.iter().map(|class| class.as_str()).collect();
+        text(&self.id, letter.id())
+            && one(&self.backend, letter.backend())
+            && one(&classes, letter.class())
+            && text(&self.code, letter.code())
+            && self.older_than.is_none_or(|span| age.is_some_and(|age| age > span.0))
+            && self.newer_than.is_none_or(|span| age.is_some_and(|age| age < span.0))
+    }
+
+    /// Whether `found` letters are as many as are wanted.
+    pub fn is_full(&self, found: u64) -> bool {
+        self.limit.is_some_and(|limit| found >= limit)
+    }
+
+    /// Whether every letter of the queue is meant, but for a limit.
+    pub fn is_everything(&self) -> bool {
+        *self == Self { limit: self.limit, queue: self.queue, ..Self::default() }
+    }
+}
+
+/// A span of time as people write it, days and weeks too: `90s`, `30m`, `2h`, `7d`, `1w 2d`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Age(pub SignedDuration);
+
+impl std::str::FromStr for Age {
+    type Err = InvalidFilter;
+
+    fn from_str(text: &str) -> Result<Self, InvalidFilter> {
+        let wrong = || InvalidFilter("must be a time such as \"90s\", \"30m\", \"2h\" or \"7d\"".to_owned());
+        let span: jiff::Span = text.parse().map_err(|_| wrong())?;
+        let days = jiff::SpanRelativeTo::days_are_24_hours();
+        let span = span.to_duration(days).map_err(|_| wrong())?;
+        if span.is_negative() { Err(wrong()) } else { Ok(Self(span)) }
+    }
+}
+
+impl TryFrom<String> for Age {
+    type Error = InvalidFilter;
+
+    fn try_from(text: String) -> Result<Self, InvalidFilter> {
+        text.parse()
+    }
+}
+
+impl From<Age> for String {
+    fn from(age: Age) -> Self {
+        format!("{:#}", age.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use postern_broker::{Envelope, header};
+
+    fn passes(filter: serde_json::Value, dead_at: &str) -> bool {
+        let filter: Filter = serde_json::from_value(filter).unwrap();
+        let envelope = Envelope {
+            message_id: Some("1".to_owned()),
+            body: r#"{"backend":"a","identities":["+1"]}"#.into(),
+            ..Envelope::default()
+        };
+        let mut envelope = envelope.with(header::CLASS, "permanent").with(header::CODE, "http_400");
+        if !dead_at.is_empty() {
+            envelope = envelope.with(header::DEAD_AT, dead_at);
+        }
+        filter.passes_at(&Letter::new(&envelope), "2026-01-10T00:00:00Z".parse().unwrap())
+    }
+
+    #[test]
+    fn every_condition_must_hold() {
+        let at = "2026-01-09T00:00:00Z";
+        for (filter, expected) in [
+            (serde_json::json!({}), true),
+            (
+                serde_json::json!({"id": ["2", "1"], "backend": ["a"], "class": ["permanent"], "code": ["http_400"]}),
+                true,
+            ),
+            (serde_json::json!({"id": ["2"]}), false),
+            (serde_json::json!({"backend": ["b"]}), false),
+            (serde_json::json!({"class": ["transient", "unknown"]}), false),
+            (serde_json::json!({"code": ["http_500"]}), false),
+            (serde_json::json!({"older_than": "23h"}), true),
+            (serde_json::json!({"older_than": "1d 1h"}), false),
+            (serde_json::json!({"newer_than": "1w"}), true),
+            (serde_json::json!({"newer_than": "1d", "backend": ["a"]}), false),
+        ] {
+            assert_eq!(passes(filter.clone(), at), expected, "{filter}");
+        }
+        for filter in [serde_json::json!({"older_than": "1s"}), serde_json::json!({"newer_than": "9w"})] {
+            assert!(!passes(filter.clone(), ""), "{filter}: nobody knows when");
+        }
+    }
+
+    #[test]
+    fn an_age_comes_back_as_it_was_and_nonsense_is_refused() {
+        for text in ["90s", "30m", "2h", "7d", "1w 2d", "500ms"] {
+            let age: Age = text.parse().unwrap();
+            assert_eq!(String::from(age).parse::<Age>(), Ok(age), "{text}");
+        }
+        for text in ["", "soon", "5", "-1h", "2 fortnights"] {
+            assert!(text.parse::<Age>().is_err(), "{text}");
+        }
+        assert!(serde_json::from_str::<Filter>(r#"{"backnd":["a"]}"#).is_err());
+        assert!(Filter { limit: Some(3), ..Filter::default() }.is_everything());
+        assert!(!Filter { code: vec!["x".to_owned()], ..Filter::default() }.is_everything());
+    }
+}

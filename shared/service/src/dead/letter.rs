@@ -1,0 +1,225 @@
+//! A dead letter, read as far as it says something.
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use jiff::Timestamp;
+use postern_broker::{Envelope, QueueName, header};
+use postern_shared::message::{BackendName, Lane};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+/// A message of the dead letters or of the unrouted. Its body may be anything.
+#[derive(Debug)]
+pub struct Letter {
+    envelope: Envelope,
+    /// The body, where it is a JSON object.
+    body: Option<Map<String, Value>>,
+}
+
+/// What can be told of a letter without telling who wrote what to whom.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Summary {
+    /// The message's id.
+    pub id: Option<String>,
+    /// The backend.
+    pub backend: Option<String>,
+    /// Where it died.
+    pub queue: Option<String>,
+    /// The failure's class.
+    pub class: Option<String>,
+    /// The failure's name.
+    pub code: Option<String>,
+    /// How many attempts it had.
+    pub attempts: Option<i64>,
+    /// When it died, else when it was made: RFC 3339, UTC.
+    pub at: Option<String>,
+    /// How many people it is to, or from.
+    pub recipients: Option<usize>,
+    /// The bytes of its body.
+    pub bytes: usize,
+}
+
+impl Letter {
+    /// Of this message.
+    pub fn new(envelope: &Envelope) -> Self {
+        let body = match serde_json::from_slice(&envelope.body) {
+            Ok(Value::Object(body)) => Some(body),
+            _ => None,
+        };
+        Self { envelope: envelope.clone(), body }
+    }
+
+    fn field(&self, name: &str) -> Option<&str> {
+        self.body.as_ref()?.get(name)?.as_str()
+    }
+
+    /// The message's id: AMQP's, else the body's.
+    pub fn id(&self) -> Option<&str> {
+        self.envelope.message_id.as_deref().or_else(|| self.field("id")).or_else(|| self.field("message_id"))
+    }
+
+    /// The backend, if it is one's name.
+    pub fn backend(&self) -> Option<BackendName> {
+        let of_queue = || QueueName::known(self.envelope.text_header(header::QUEUE)?)?.backend();
+        self.field("backend").and_then(|name| name.parse().ok()).or_else(of_queue)
+    }
+
+    /// The failure's class.
+    pub fn class(&self) -> Option<&str> {
+        self.envelope.text_header(header::CLASS)
+    }
+
+    /// The failure's name. Of letters that were written before it had a header of its own, it is what
+    /// the reason begins with.
+    pub fn code(&self) -> Option<&str> {
+        let of_reason = || {
+            let word = self.envelope.text_header(header::REASON)?.split([':', ' ', ';']).next()?;
+            let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'.' || b == b'-';
+            (!word.is_empty() && word.bytes().all(plain)).then_some(word)
+        };
+        self.envelope.text_header(header::CODE).or_else(of_reason)
+    }
+
+    /// When it died; where that is not known, when it was made.
+    pub fn at(&self) -> Option<Timestamp> {
+        let made = || ["created_at", "received_at", "at"].iter().find_map(|name| self.field(name));
+        self.envelope.text_header(header::DEAD_AT).or_else(made)?.parse().ok()
+    }
+
+    /// Where it goes back to: where it died, or, where nobody noted that, by what it is.
+    pub fn queue(&self) -> Option<QueueName> {
+        if let Some(name) = self.envelope.text_header(header::QUEUE) {
+            return QueueName::known(name);
+        }
+        let body = self.body.as_ref()?;
+        if body.contains_key("identities") {
+            let lane = match self.field("priority") {
+                Some("bulk") => Lane::Bulk,
+                _ => Lane::Normal,
+            };
+            return Some(QueueName::outbound(&self.backend()?, lane));
+        }
+        if body.contains_key("recipients") {
+            return Some(QueueName::reports());
+        }
+        body.contains_key("identity").then(QueueName::inbound)
+    }
+
+    fn recipients(&self) -> Option<usize> {
+        let body = self.body.as_ref()?;
+        let many = body.get("identities").or_else(|| body.get("recipients")).and_then(Value::as_array);
+        many.map(Vec::len).or_else(|| body.contains_key("identity").then_some(1))
+    }
+
+    /// The message as it is to be tried again: the first attempt, and nothing of how it died.
+    pub fn afresh(&self) -> Envelope {
+        let mut envelope = Envelope { headers: self.envelope.own_headers(), ..self.envelope.clone() };
+        if let Some(body) = &self.body
+            && body.get("attempt").is_some_and(|attempt| *attempt != 1)
+        {
+            let mut body = body.clone();
+            body.insert("attempt".to_owned(), 1.into());
+            envelope.body = Value::Object(body).to_string().into();
+        }
+        envelope
+    }
+
+    /// What can be told of it anywhere.
+    pub fn summary(&self) -> Summary {
+        let text = |name: &str| self.envelope.text_header(name).map(str::to_owned);
+        Summary {
+            id: self.id().map(str::to_owned),
+            backend: self.backend().map(String::from),
+            queue: text(header::QUEUE),
+            class: self.class().map(str::to_owned),
+            code: self.code().map(str::to_owned),
+            attempts: self.envelope.integer_header(header::ATTEMPTS),
+            at: self.at().map(|at| at.to_string()),
+            recipients: self.recipients(),
+            bytes: self.envelope.body.len(),
+        }
+    }
+
+    /// All of it, with numbers and text.
+    pub fn whole(&self) -> Value {
+        let mut whole = serde_json::to_value(self.summary()).unwrap_or_default();
+        whole["reason"] = json!(self.envelope.text_header(header::REASON));
+        whole["type"] = json!(self.envelope.kind);
+        let own: Map<String, Value> = self
+            .envelope
+            .own_headers()
+            .into_iter()
+            .map(|(name, value)| match value {
+                postern_broker::HeaderValue::Text(text) => (name, text.into()),
+                postern_broker::HeaderValue::Integer(number) => (name, number.into()),
+            })
+            .collect();
+        whole["headers"] = Value::Object(own);
+        match (&self.body, std::str::from_utf8(&self.envelope.body)) {
+            (Some(body), _) => whole["body"] = Value::Object(body.clone()),
+            (None, Ok(text)) => whole["body"] = text.into(),
+            (None, Err(_)) => whole["body_base64"] = STANDARD.encode(&self.envelope.body).into(),
+        }
+        whole
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn dead(body: &str) -> Envelope {
+        Envelope { body: body.to_owned().into(), ..Envelope::default() }
+            .with(header::TRACEPARENT, "00-a-b-01")
+            .with("x-own", 7)
+            .with(header::QUEUE, "postern.outbound.demo.bulk")
+            .with(header::REASON, "http_503: busy")
+            .with(header::CLASS, "transient")
+            .with(header::ATTEMPTS, 6)
+    }
+
+    #[test]
+    fn it_is_tried_again_as_new_and_otherwise_as_it_was() {
+        let envelope =
+            dead(r#"{"id":"1","backend":"demo","identities":["+1"],"text":"x","attempt":6,"own":2}"#);
+        let letter = Letter::new(&envelope);
+        assert_eq!(letter.queue().unwrap().as_str(), "postern.outbound.demo.bulk");
+        let again = letter.afresh();
+        let names: Vec<_> = again.headers.keys().cloned().collect();
+        assert_eq!(names, [header::TRACEPARENT, "x-own"]);
+        let body = r#"{"id":"1","backend":"demo","identities":["+1"],"text":"x","attempt":1,"own":2}"#;
+        assert_eq!(again.body, body);
+        let envelope = dead("no json +1555");
+        assert_eq!(Letter::new(&envelope).afresh().body, "no json +1555");
+    }
+
+    #[test]
+    fn a_summary_tells_no_number_and_no_text() {
+        let envelope = dead(r#"{"id":"1","backend":"demo","identities":["+1555","+1666"],"text":"hush"}"#);
+        let summary = Letter::new(&envelope).summary();
+        assert_eq!((summary.code.as_deref(), summary.recipients), (Some("http_503"), Some(2)));
+        let told = serde_json::to_string(&summary).unwrap();
+        assert!(!told.contains("+1") && !told.contains("hush"), "{told}");
+        let whole = Letter::new(&envelope).whole();
+        assert_eq!((&whole["body"]["text"], &whole["headers"]["x-own"]), (&json!("hush"), &json!(7)));
+    }
+
+    #[test]
+    fn where_nobody_noted_it_the_message_says_where_it_belongs() {
+        for (body, queue) in [
+            (r#"{"backend":"a","identities":["1"],"text":"x"}"#, Some("postern.outbound.a")),
+            (
+                r#"{"backend":"a","identities":["1"],"text":"x","priority":"bulk"}"#,
+                Some("postern.outbound.a.bulk"),
+            ),
+            (r#"{"backend":"a","identity":"1","text":"x"}"#, Some("postern.inbound")),
+            (r#"{"message_id":"1","backend":"a","recipients":[]}"#, Some("postern.reports")),
+            (r#"{"backend":"a b","identities":["1"]}"#, None),
+            ("[]", None),
+            ("\u{0}", None),
+        ] {
+            let envelope = Envelope { body: body.to_owned().into(), ..Envelope::default() };
+            let found = Letter::new(&envelope).queue();
+            assert_eq!(found.as_ref().map(QueueName::as_str), queue, "{body}");
+        }
+    }
+}

@@ -1,0 +1,324 @@
+//! Dead letters: looking at them, putting them back, dropping them, on either broker.
+//!
+//! A queue cannot be searched, so [`DeadLetters`] takes its messages one after the other and holds
+//! them, unsettled, until it has seen all that were there when it began: what is not to go is handed
+//! back then, in order, and comes back by itself if the process ends before. What is to go back to
+//! where it died is published first, confirmed, and only then acknowledged: a crash in between doubles
+//! it, under the same id, and loses nothing. RabbitMQ counts that a message was looked at; the count
+//! means nothing in these queues.
+
+mod filter;
+mod letter;
+
+pub use filter::{Age, Filter, InvalidFilter};
+pub use letter::{Letter, Summary};
+
+use postern_broker::{Address, Broker, BrokerError, Consumer, Delivery, Envelope, QueueName};
+use serde::{Deserialize, Serialize};
+use std::{collections::HashMap, sync::Arc, time::Duration};
+use tokio::{
+    sync::Mutex,
+    time::{sleep, timeout},
+};
+
+/// How many messages one consumer holds; RabbitMQ prefetches at most 2,000.
+const WINDOW: u16 = 1_000;
+/// How long a message that was counted may take to come. Beyond, somebody else has it.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How many are put back in one publish: so many may be doubled by a crash.
+const AT_ONCE: usize = 256;
+/// How long handing back may take.
+const HAND_BACK: Duration = Duration::from_secs(30);
+/// How long the broker may take to count what was handed back, and how often it is asked. Beyond,
+/// somebody else has taken of it.
+const COUNTED: Duration = Duration::from_secs(2);
+const ASK_AGAIN: Duration = Duration::from_millis(10);
+
+/// A queue that is nobody's to work on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Pile {
+    /// `postern.dead`
+    #[default]
+    Dead,
+    /// `postern.unrouted`
+    Unrouted,
+}
+
+impl Pile {
+    /// The queue.
+    pub fn queue(self) -> QueueName {
+        match self {
+            Self::Dead => QueueName::dead(),
+            Self::Unrouted => QueueName::unrouted(),
+        }
+    }
+}
+
+/// What was found.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Listing<T> {
+    /// How many messages were in the queue.
+    pub waiting: u64,
+    /// Whether there may be more that match: the limit was reached.
+    pub more: bool,
+    /// Those that match, in the queue's order.
+    pub letters: Vec<T>,
+}
+
+/// What was done.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Done {
+    /// How many messages were in the queue.
+    pub waiting: u64,
+    /// How many match.
+    pub matched: u64,
+    /// How many are put back, or dropped; in a dry run, would be.
+    pub done: u64,
+    /// Whether this was a dry run, which changes nothing.
+    pub dry_run: bool,
+    /// Those that match and stay.
+    pub stay: Vec<Stays>,
+}
+
+/// A message that cannot be put back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stays {
+    /// Its id, if it has one.
+    pub id: Option<String>,
+    /// Why.
+    pub why: String,
+}
+
+/// The messages that nobody works on, behind a broker. One look at a time: two at once would each
+/// see what the other does not hold.
+#[derive(Debug)]
+pub struct DeadLetters {
+    broker: Arc<dyn Broker>,
+    turn: Mutex<()>,
+}
+
+impl DeadLetters {
+    /// Those of `broker`.
+    pub fn new(broker: Arc<dyn Broker>) -> Self {
+        Self { broker, turn: Mutex::default() }
+    }
+
+    /// How many dead letters wait.
+    ///
+    /// # Errors
+    /// The broker's.
+    pub async fn waiting(&self) -> Result<u64, BrokerError> {
+        self.broker.depth(&QueueName::dead()).await.map(|depth| depth.ready)
+    }
+
+    /// Those that `filter` lets pass, each made into what `of` makes of it. The queue is
+    /// afterwards as it was.
+    ///
+    /// # Errors
+    /// The broker's.
+    pub async fn list<T>(
+        &self,
+        filter: &Filter,
+        of: impl Fn(&Letter) -> T,
+    ) -> Result<Listing<T>, BrokerError> {
+        let _turn = self.turn.lock().await;
+        let mut look = Look::begin(&*self.broker, filter.queue).await?;
+        let mut listing = Listing { waiting: look.left, more: false, letters: Vec::new() };
+        while let Some(delivery) = look.next().await? {
+            let letter = Letter::new(&delivery.envelope);
+            if filter.passes(&letter) {
+                if filter.is_full(listing.letters.len() as u64) {
+                    listing.more = true;
+                    look.hold(delivery);
+                    break;
+                }
+                listing.letters.push(of(&letter));
+            }
+            look.hold(delivery);
+        }
+        look.end().await;
+        Ok(listing)
+    }
+
+    /// Puts those that `filter` lets pass back into the queues that they died in, as new: the same
+    /// message with the same id, its attempts counted from the first.
+    ///
+    /// # Errors
+    /// The broker's; what was put back until then is.
+    pub async fn redrive(&self, filter: &Filter, dry_run: bool) -> Result<Done, BrokerError> {
+        let _turn = self.turn.lock().await;
+        let mut look = Look::begin(&*self.broker, filter.queue).await?;
+        let mut done = Done { waiting: look.left, dry_run, ..Done::default() };
+        let mut batch: Vec<(Delivery, (Address, Envelope))> = Vec::new();
+        let mut queues = HashMap::new();
+        let mut outcome = Ok(());
+        while outcome.is_ok() && !filter.is_full(done.matched) {
+            let Some(delivery) = look.next().await? else { break };
+            let letter = Letter::new(&delivery.envelope);
+            if !filter.passes(&letter) {
+                look.hold(delivery);
+                continue;
+            }
+            done.matched += 1;
+            match self.way_back(&letter, &mut queues).await? {
+                Ok(_) if dry_run => {
+                    done.done += 1;
+                    look.hold(delivery);
+                }
+                Ok(back) => batch.push((delivery, back)),
+                Err(why) => {
+                    done.stay.push(Stays { id: letter.id().map(str::to_owned), why });
+                    look.hold(delivery);
+                }
+            }
+            if batch.len() >= AT_ONCE {
+                outcome = self.put_back(&mut batch, &mut done).await;
+            }
+        }
+        if outcome.is_ok() {
+            outcome = self.put_back(&mut batch, &mut done).await;
+        }
+        batch.into_iter().for_each(|(delivery, _)| look.hold(delivery));
+        look.end().await;
+        outcome.map(|()| done)
+    }
+
+    /// Drops those that `filter` lets pass, for good.
+    ///
+    /// # Errors
+    /// The broker's; what was dropped until then is.
+    pub async fn discard(&self, filter: &Filter, dry_run: bool) -> Result<Done, BrokerError> {
+        let _turn = self.turn.lock().await;
+        let mut look = Look::begin(&*self.broker, filter.queue).await?;
+        let mut done = Done { waiting: look.left, dry_run, ..Done::default() };
+        while !filter.is_full(done.matched) {
+            let Some(delivery) = look.next().await? else { break };
+            let passes = filter.passes(&Letter::new(&delivery.envelope));
+            done.matched += u64::from(passes);
+            if passes && !dry_run {
+                delivery.ack();
+            } else {
+                look.hold(delivery);
+            }
+        }
+        done.done = done.matched;
+        look.end().await;
+        Ok(done)
+    }
+
+    /// The message as it goes back, or why it cannot.
+    async fn way_back(
+        &self,
+        letter: &Letter,
+        queues: &mut HashMap<QueueName, bool>,
+    ) -> Result<Result<(Address, Envelope), String>, BrokerError> {
+        let Some(queue) = letter.queue() else {
+            return Ok(Err("it does not say which queue it came from".to_owned()));
+        };
+        let there = match queues.get(&queue) {
+            Some(there) => *there,
+            None => {
+                let there = match self.broker.depth(&queue).await {
+                    Ok(_) => true,
+                    Err(BrokerError::Refused(_)) => false,
+                    Err(other) => return Err(other),
+                };
+                queues.insert(queue.clone(), there);
+                there
+            }
+        };
+        if !there {
+            return Ok(Err(format!("there is no queue {queue}; is its backend configured?")));
+        }
+        Ok(Ok((Address::Queue(queue), letter.afresh())))
+    }
+
+    /// Publishes all of `batch`, confirmed, and then acknowledges it; after an error it is as it was.
+    async fn put_back(
+        &self,
+        batch: &mut Vec<(Delivery, (Address, Envelope))>,
+        done: &mut Done,
+    ) -> Result<(), BrokerError> {
+        let messages = batch.iter().map(|(_, back)| back.clone()).collect();
+        self.broker.publish(messages).await?;
+        for (delivery, _) in batch.drain(..) {
+            delivery.ack();
+            done.done += 1;
+        }
+        Ok(())
+    }
+}
+
+/// One look over a queue: what has been seen of it and is held.
+struct Look<'a> {
+    broker: &'a dyn Broker,
+    queue: QueueName,
+    /// How many messages are still to be seen.
+    left: u64,
+    /// How many the last of `windows` still gives.
+    room: u16,
+    /// Each holds up to [`WINDOW`] messages.
+    windows: Vec<(Consumer, Vec<Delivery>)>,
+}
+
+impl<'a> Look<'a> {
+    async fn begin(broker: &'a dyn Broker, pile: Pile) -> Result<Self, BrokerError> {
+        let queue = pile.queue();
+        let left = broker.depth(&queue).await?.ready;
+        Ok(Self { broker, queue, left, room: 0, windows: Vec::new() })
+    }
+
+    /// The next message; `None` when all that were there at the beginning were seen. Messages that
+    /// come meanwhile stand behind them.
+    async fn next(&mut self) -> Result<Option<Delivery>, BrokerError> {
+        if self.left == 0 {
+            return Ok(None);
+        }
+        if self.room == 0 {
+            let size = u16::try_from(self.left).unwrap_or(WINDOW).min(WINDOW);
+            let consumer = self.broker.consume(&self.queue, size).await?;
+            self.windows.push((consumer, Vec::new()));
+            self.room = size;
+        }
+        let Some((consumer, _)) = self.windows.last_mut() else { return Ok(None) };
+        match timeout(PATIENCE, consumer.next()).await {
+            Ok(Some(delivery)) => {
+                self.left -= 1;
+                self.room -= 1;
+                Ok(Some(delivery))
+            }
+            Ok(None) => Err(BrokerError::Closed),
+            // Somebody else has it.
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// Keeps a message until the end, so that it does not come again.
+    fn hold(&mut self, delivery: Delivery) {
+        if let Some((_, held)) = self.windows.last_mut() {
+            // What is held needs no memory for its text.
+            held.push(delivery.emptied());
+        }
+    }
+
+    /// Hands back what is held, in order: to nobody here, so each window is shut before.
+    async fn end(mut self) {
+        for (consumer, _) in &mut self.windows {
+            let _ = timeout(HAND_BACK, consumer.stop()).await;
+        }
+        let mut back = 0;
+        for (consumer, held) in self.windows {
+            back += held.len() as u64;
+            held.into_iter().for_each(Delivery::release);
+            let _ = timeout(HAND_BACK, consumer.close()).await;
+        }
+        // RabbitMQ counts it a moment later: whoever looked until then would see a part.
+        let counted = async {
+            while self.broker.depth(&self.queue).await.is_ok_and(|depth| depth.ready < back) {
+                sleep(ASK_AGAIN).await;
+            }
+        };
+        let _ = timeout(COUNTED, counted).await;
+    }
+}

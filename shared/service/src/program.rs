@@ -1,0 +1,227 @@
+//! What every program of Postern does around its own work: arguments in, exit status out.
+
+use crate::{
+    admin::{self, Readiness},
+    broker,
+    dead::DeadLetters,
+    metrics::Metrics,
+    shutdown::Shutdown,
+    telemetry,
+    tls::Tls,
+};
+use clap::Args;
+use postern_broker::{Broker, BrokerError};
+use postern_config::{Catalogue, Config};
+use postern_store::spool::{self, Spool};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    process::ExitCode,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+/// The arguments that every program takes.
+#[derive(Debug, Clone, Args)]
+pub struct Arguments {
+    /// The configuration file (TOML); without one, the built-in configuration
+    #[arg(long, value_name = "FILE", env = "POSTERN_CONFIG", global = true)]
+    pub config: Option<PathBuf>,
+    /// Where /metrics, /livez and /readyz are served, in place of admin.listen
+    #[arg(long, value_name = "ADDRESS", global = true)]
+    pub admin_listen: Option<SocketAddr>,
+}
+
+/// Why a program ends without a clean drain.
+#[derive(Debug)]
+pub enum Exit {
+    /// The configuration is wrong: status 2, and every problem, a line each.
+    Config(String),
+    /// Anything else: status 1.
+    Failed(anyhow::Error),
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Exit {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+/// Turns what a program's work came to into its exit status, and says on stderr why.
+pub fn report(outcome: Result<(), Exit>) -> ExitCode {
+    let (status, why) = match outcome {
+        Ok(()) => return ExitCode::SUCCESS,
+        Err(Exit::Config(problems)) => (2, problems),
+        Err(Exit::Failed(error)) => (1, format!("error: {error:#}")),
+    };
+    // Where stderr is gone there is nobody to tell.
+    let _ = std::io::Write::write_all(&mut std::io::stderr(), format!("{why}\n").as_bytes());
+    ExitCode::from(status)
+}
+
+/// Reads the configuration.
+///
+/// # Errors
+/// [`Exit::Config`] with every problem.
+pub fn configuration(arguments: &Arguments, catalogue: &Catalogue) -> Result<Config, Exit> {
+    Config::load(arguments.config.as_deref(), catalogue).map_err(|invalid| Exit::Config(invalid.to_string()))
+}
+
+/// Refuses the embedded broker for one half of the pair: two processes cannot share it.
+///
+/// # Errors
+/// [`Exit::Config`]
+pub fn needs_shared_broker(config: &Config, program: &str) -> Result<(), Exit> {
+    if config.broker.url.expose().starts_with("embedded:") {
+        return Err(Exit::Config(format!(
+            "broker.url: {program} is one half of the pair and shares its broker with the other, which the \
+             embedded one cannot be: set broker.url to amqp://…, or run both halves in one process with `postern`"
+        )));
+    }
+    Ok(())
+}
+
+/// What a program runs on.
+#[derive(Debug)]
+pub struct Foundation {
+    /// The broker; RabbitMQ may still be connecting.
+    pub broker: Arc<dyn Broker>,
+    /// The registry that the admin port shows.
+    pub metrics: Metrics,
+    /// Started by SIGTERM and SIGINT.
+    pub shutdown: Shutdown,
+    /// Where the admin port listens.
+    pub admin: SocketAddr,
+    started: Arc<AtomicBool>,
+    spool: Arc<OnceLock<Arc<Spool>>>,
+}
+
+impl Foundation {
+    /// Starts logs, signals, the broker and the admin port. `admin` is where the latter listens
+    /// when neither argument nor configuration says so.
+    ///
+    /// # Errors
+    /// [`Exit::Config`] for what the configuration can mend, [`Exit::Failed`] for the rest.
+    pub async fn lay(
+        program: &str,
+        version: &str,
+        arguments: &Arguments,
+        config: &Config,
+        admin: SocketAddr,
+    ) -> Result<Self, Exit> {
+        telemetry::init(&config.log).map_err(|error| Exit::Config(error.to_string()))?;
+        raise_open_files();
+        let shutdown = Shutdown::on_signals()?;
+        let metrics = Metrics::new(program, version)?;
+        let (key, address) = match (arguments.admin_listen, config.admin.listen) {
+            (Some(address), _) => ("--admin-listen", address),
+            (None, Some(address)) => ("admin.listen", address),
+            (None, None) => ("admin.listen", admin),
+        };
+        if let Some(why) = config.admin.exposes(address) {
+            return Err(Exit::Config(format!("{key}: {why}")));
+        }
+        let tls = config.admin.tls.as_ref().map(|files| Tls::load("admin.tls", files)).transpose();
+        let tls = tls.map_err(|problem| Exit::Config(problem.of("admin.tls")))?;
+        let listener = admin::bind(key, address).map_err(anyhow::Error::msg)?;
+        let options = postern_broker::Options {
+            topology: crate::topology(config),
+            publish_timeout: config.broker.publish_timeout.0,
+            client_name: format!("{program} {version}"),
+            min_free_disk: config.broker.min_free_disk,
+        };
+        let broker =
+            broker::connect(config.broker.url.expose(), options).await.map_err(|error| match error {
+                BrokerError::Url(_) => Exit::Config(error.to_string()),
+                other => Exit::Failed(other.into()),
+            })?;
+        let admin = listener.local_addr()?;
+        let started = Arc::new(AtomicBool::new(false));
+        let spool = Arc::new(OnceLock::new());
+        let readiness = Readiness {
+            started: started.clone(),
+            broker: Arc::clone(&broker),
+            spool: Arc::clone(&spool),
+            shutdown: shutdown.clone(),
+        };
+        let letters = DeadLetters::new(broker.clone());
+        tokio::spawn(admin::serve(listener, metrics.clone(), readiness, letters, config.admin.token, tls)?);
+        tracing::info!(program, version, %admin, "starting");
+        Ok(Self { broker, metrics, shutdown, admin, started, spool })
+    }
+
+    /// The broker as whoever takes messages from outside uses it: with the spool in front of it that
+    /// the configuration says, which this opens. The embedded broker needs none: where it cannot
+    /// write, neither could a spool.
+    ///
+    /// # Errors
+    /// [`Exit::Failed`]: the folder cannot be used.
+    pub async fn intake(&self, config: &Config) -> Result<Arc<dyn Broker>, Exit> {
+        let broker = Arc::clone(&self.broker);
+        let section = &config.ingress.spool;
+        if config.broker.url.expose().starts_with("embedded:") {
+            if section.is_chosen() {
+                tracing::warn!("ingress.spool is not used: the embedded broker keeps its messages itself");
+            }
+            return Ok(broker);
+        }
+        let Some(dir) = section.dir() else { return Ok(broker) };
+        let options = spool::Options {
+            dir: dir.into(),
+            limits: spool::Limits { messages: section.max_messages, bytes: section.max_bytes },
+            backends: config.backends.keys().cloned().collect(),
+            publish_timeout: config.broker.publish_timeout.0,
+            min_free_disk: config.broker.min_free_disk,
+        };
+        let used_before = options.dir.join("store").exists();
+        match Spool::open(options, broker.clone()).await {
+            Ok(spool) => {
+                let spool = Arc::new(spool);
+                // It is empty: this is called once.
+                let _ = self.spool.set(Arc::clone(&spool));
+                tracing::info!(dir, "messages that the broker does not take are stored in the spool");
+                Ok(spool)
+            }
+            Err(BrokerError::Locked { path }) => Err(Exit::Failed(anyhow::anyhow!(
+                "ingress.spool: {path} is in use by another process; each needs a folder of its own"
+            ))),
+            // Nobody asked for it, and nothing is in it.
+            Err(error) if !section.is_chosen() && !used_before => {
+                tracing::warn!(
+                    %error,
+                    "no spool: while the broker takes nothing, requests are answered with 503. Set ingress.spool to a folder that can be written, or to false"
+                );
+                Ok(broker)
+            }
+            Err(error) => Err(Exit::Failed(anyhow::anyhow!("ingress.spool: {error}"))),
+        }
+    }
+
+    /// Every part has begun its work: from now on `/readyz` says what the broker and the drain say.
+    pub fn started(&self) {
+        self.started.store(true, Ordering::Relaxed);
+        tracing::info!("started");
+    }
+
+    /// The last step of a drain.
+    pub async fn close(self) {
+        if let Some(spool) = self.spool.get() {
+            spool.close().await;
+        }
+        self.broker.close().await;
+        tracing::info!("drained");
+    }
+}
+/// Lets this process open as many files as the system allows it: each connection is one, and the
+/// limit that a process begins with is often 1,024, for the sake of programs that use `select`.
+fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum
+        && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })
+    {
+        tracing::warn!(%error, limit = limit.current, "the limit of open files cannot be raised; connections beyond it wait");
+    }
+}

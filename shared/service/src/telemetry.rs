@@ -1,0 +1,52 @@
+//! Log lines, on stderr.
+//!
+//! What other crates say below `warn` is never written, whatever the level: AMQP and HTTP
+//! libraries trace what they carry, and that is people's numbers and words.
+
+mod json_lines;
+
+use json_lines::JsonLines;
+use postern_config::{LogFormat, LogSection};
+use std::io::{IsTerminal, stderr};
+use tracing::{Level, Metadata};
+use tracing_subscriber::{
+    EnvFilter, Layer, filter::filter_fn, layer::SubscriberExt, registry, util::SubscriberInitExt,
+};
+
+/// Why log lines cannot be written.
+#[derive(Debug, thiserror::Error)]
+pub enum TelemetryError {
+    /// `log.level` is not what it should be.
+    #[error("log.level is no filter of log lines")]
+    Level,
+    /// Somebody writes log lines already.
+    #[error("log lines are written by another subscriber already")]
+    Twice,
+}
+
+/// Writes log lines from now on, for the whole process.
+///
+/// # Errors
+/// [`TelemetryError`]
+pub fn init(log: &LogSection) -> Result<(), TelemetryError> {
+    let level = EnvFilter::builder().parse(&log.level).map_err(|_| TelemetryError::Level)?;
+    let human = match log.format {
+        LogFormat::Human => true,
+        LogFormat::Json => false,
+        LogFormat::Auto => stderr().is_terminal(),
+    };
+    let lines = tracing_subscriber::fmt::layer().with_writer(stderr);
+    let lines = if human {
+        lines.with_ansi(stderr().is_terminal()).boxed()
+    } else {
+        lines.event_format(JsonLines).boxed()
+    };
+    let ours = filter_fn(may_be_written);
+    registry().with(lines.with_filter(ours)).with(level).try_init().map_err(|_| TelemetryError::Twice)
+}
+
+fn may_be_written(metadata: &Metadata<'_>) -> bool {
+    let target = metadata.target();
+    // What happens to a connection our supervisor says itself; lapin adds errors to a clean close.
+    target.starts_with("postern") || (*metadata.level() <= Level::WARN && !target.starts_with("lapin"))
+}

@@ -1,0 +1,88 @@
+//! TLS on our own listeners: one certificate and its key, in files that may change while we run.
+
+use postern_config::{Fingerprint, TlsFiles, TlsProblem};
+use rustls::{
+    Error, ServerConfig,
+    crypto::ring,
+    server::{ClientHello, ResolvesServerCert},
+    sign::CertifiedKey,
+};
+use std::{
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
+
+/// How often the files are looked at.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// A listener's TLS.
+#[derive(Debug)]
+pub struct Tls {
+    /// The section that names the files, for the log.
+    section: &'static str,
+    files: TlsFiles,
+    current: Arc<Current>,
+    /// Of what `current` was made.
+    taken: Fingerprint,
+}
+
+/// The certificate that new connections are shown.
+#[derive(Debug)]
+struct Current(RwLock<Arc<CertifiedKey>>);
+
+impl ResolvesServerCert for Current {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.0.read().unwrap_or_else(PoisonError::into_inner).clone())
+    }
+}
+
+impl Tls {
+    /// Reads the files that `section` (such as `ingress.tls`) names.
+    ///
+    /// # Errors
+    /// [`TlsProblem`]
+    pub fn load(section: &'static str, files: &TlsFiles) -> Result<Self, TlsProblem> {
+        let (taken, key) = files.read();
+        let current = Arc::new(Current(RwLock::new(Arc::new(key?))));
+        Ok(Self { section, files: files.clone(), current, taken })
+    }
+
+    /// For a server: TLS 1.2 and 1.3, no client certificates.
+    ///
+    /// # Errors
+    /// Never in practice: the library has no such version.
+    pub fn server(&self) -> Result<ServerConfig, Error> {
+        let builder = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()));
+        let builder = builder.with_safe_default_protocol_versions()?;
+        Ok(builder.with_no_client_auth().with_cert_resolver(self.current.clone()))
+    }
+
+    /// Looks at the files every few seconds, for ever. A new certificate that is right is shown to
+    /// new connections from then on. One that is wrong is said in the log once, and the old one
+    /// stays: twice in a row, that is, since the two files are not written at the same moment.
+    pub async fn follow(self) {
+        let Self { section, files, current, mut taken } = self;
+        let mut wrong: Option<(Fingerprint, bool)> = None;
+        loop {
+            tokio::time::sleep(LOOK).await;
+            let files = files.clone();
+            let Ok((found, key)) = tokio::task::spawn_blocking(move || files.read()).await else { return };
+            match (key, wrong) {
+                _ if found == taken => wrong = None,
+                (Ok(key), _) => {
+                    *current.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(key);
+                    (taken, wrong) = (found, None);
+                    tracing::info!(section, "new connections are shown the new certificate");
+                }
+                (Err(TlsProblem { key, what }), Some((before, false))) if before == found => {
+                    wrong = Some((found, true));
+                    tracing::error!(
+                        "{section}.{key}: {what}; the certificate that was there before stays in use"
+                    );
+                }
+                (Err(_), Some((before, true))) if before == found => {}
+                (Err(_), _) => wrong = Some((found, false)),
+            }
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! What a configuration makes the broker declare.
+
+use postern_broker::Topology;
+use postern_config::{ApplicationSection, Config};
+use std::time::Duration;
+
+/// Waits that a provider may ask for (`Retry-After`), in seconds; each has its wait queue besides
+/// those of the configured delays.
+const STANDARD_DELAYS: [u64; 11] = [1, 2, 5, 10, 30, 60, 120, 300, 600, 1_800, 3_600];
+
+/// Everything that the broker must have for `config`.
+pub fn topology(config: &Config) -> Topology {
+    let webhook = matches!(config.application, ApplicationSection::Webhook(_));
+    let general = (webhook || config.doors.call_back()).then_some(&config.retry).into_iter();
+    let retries = config.backends.values().map(|backend| &backend.retry).chain(general);
+    let configured = retries.flat_map(|retry| &retry.delays).map(|delay| delay.0);
+    Topology {
+        backends: config.backends.keys().cloned().collect(),
+        delays: configured.chain(STANDARD_DELAYS.map(Duration::from_secs)).collect(),
+        max_reports: config.broker.max_reports,
+        max_messages: config.broker.max_messages,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use postern_config::Catalogue;
+
+    #[test]
+    fn the_delays_of_a_webhook_and_of_each_backend_have_queues() {
+        let text = "[retry]\ndelays = [\"7s\"]\n[application]\ntype = \"webhook\"\nurl = \"http://h/\"\nformat = \"form\"\n\
+                    [backends.x]\ntype = \"console\"\nretry = { delays = [\"8s\"] }\n";
+        let config = Config::parse("test", Some(text), [], &Catalogue::builtin()).unwrap();
+        let delays = topology(&config).delays;
+        assert!([7, 8].map(Duration::from_secs).iter().all(|delay| delays.contains(delay)), "{delays:?}");
+    }
+}

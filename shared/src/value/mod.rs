@@ -1,0 +1,16 @@
+//! Values that configurations, messages and programs have in common: spans of time, rates, secrets,
+//! networks. Each is read once, and cannot be wrong afterwards.
+
+mod digest;
+mod header_name;
+mod networks;
+mod secret;
+mod signing_key;
+mod values;
+
+pub use digest::{SecretDigest, from_hex};
+pub use header_name::HeaderName;
+pub use networks::Networks;
+pub use secret::{Secret, Secrets, Settings, one_or_several};
+pub use signing_key::{SigningKey, SigningKeys};
+pub use values::{Moment, OneOrMany, Rate, Span, Window};

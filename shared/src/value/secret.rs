@@ -1,0 +1,256 @@
+//! Secrets: written in place, or named by an environment variable or a file.
+
+use secrecy::{ExposeSecret, SecretString};
+use serde::{
+    Deserialize, Deserializer,
+    de::{
+        self,
+        value::{MapAccessDeserializer, StrDeserializer},
+    },
+};
+use serde_json::{Map, Value};
+use std::{fmt, marker::PhantomData};
+
+/// A secret: in TOML a string, `{ env = "NAME" }` or `{ file = "PATH" }`, resolved when it is
+/// read. It prints as `[REDACTED]` and is wiped from memory when dropped.
+#[derive(Clone, Default)]
+pub struct Secret(SecretString);
+
+impl Secret {
+    /// The secret itself, for the one place that needs it.
+    #[expect(clippy::disallowed_methods, reason = "this is that place")]
+    pub fn expose(&self) -> &str {
+        self.0.expose_secret()
+    }
+
+    /// The setting that it stands for: a text that is nothing but `{{ settings.NAME }}`.
+    pub fn setting(&self) -> Option<&str> {
+        let name = self.expose().strip_prefix("{{")?.strip_suffix("}}")?.trim().strip_prefix("settings.")?;
+        name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_').then_some(name)
+    }
+
+    /// It, or the setting that it stands for; `None` where that is not there or empty.
+    pub fn resolved(&self, settings: &Settings) -> Option<Self> {
+        match self.setting() {
+            None => Some(self.clone()),
+            Some(name) => match settings.0.get(name)? {
+                Value::String(text) if !text.is_empty() => Some(text.clone().into()),
+                _ => None,
+            },
+        }
+    }
+}
+
+/// A secret, or several of which each will do, so that one can take the place of another: in TOML
+/// one, or a list.
+#[derive(Debug, Clone)]
+pub struct Secrets(pub Vec<Secret>);
+
+impl Secrets {
+    /// They, or the settings that they stand for, each of which may be a list; `None` where one of
+    /// these is not there or empty.
+    pub fn resolved(&self, settings: &Settings) -> Option<Vec<Secret>> {
+        let mut all = Vec::new();
+        for secret in &self.0 {
+            match secret.setting().and_then(|name| settings.0.get(name)) {
+                Some(Value::Array(items)) if !items.is_empty() => {
+                    for item in items {
+                        let text = item.as_str().filter(|text| !text.is_empty())?;
+                        all.push(text.to_owned().into());
+                    }
+                }
+                _ => all.push(secret.resolved(settings)?),
+            }
+        }
+        Some(all)
+    }
+}
+
+impl<'de> Deserialize<'de> for Secrets {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match one_or_several(deserializer)? {
+            none if none.is_empty() => Err(de::Error::custom("the list of secrets is empty")),
+            all => Ok(Self(all)),
+        }
+    }
+}
+
+/// Reads secrets, of which there may be one or a list.
+///
+/// # Errors
+/// Whatever is wrong with one of them.
+pub fn one_or_several<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<T>, D::Error> {
+    deserializer.deserialize_any(OneOrSeveral(PhantomData))
+}
+
+struct OneOrSeveral<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> de::Visitor<'de> for OneOrSeveral<T> {
+    type Value = Vec<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a text, { env = \"NAME\" } or { file = \"PATH\" }, or a list of them")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Vec<T>, E> {
+        T::deserialize(StrDeserializer::new(text)).map(|secret| vec![secret])
+    }
+
+    fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Vec<T>, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(map)).map(|secret| vec![secret])
+    }
+
+    fn visit_seq<A: de::SeqAccess<'de>>(self, mut items: A) -> Result<Vec<T>, A::Error> {
+        let mut secrets = Vec::new();
+        while let Some(secret) = items.next_element()? {
+            secrets.push(secret);
+        }
+        Ok(secrets)
+    }
+}
+
+impl From<String> for Secret {
+    fn from(text: String) -> Self {
+        Self(text.into())
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[REDACTED]")
+    }
+}
+
+/// Where `value` is `{ env = "NAME" }` or `{ file = "PATH" }`, what that holds.
+///
+/// # Errors
+/// What is missing, by the variable's or the file's name.
+#[expect(clippy::disallowed_methods, reason = "a secret's own variable, which its key names")]
+pub(crate) fn resolve(value: &Value) -> Option<Result<String, String>> {
+    let table = value.as_object().filter(|table| table.len() == 1)?;
+    match table.iter().next()? {
+        (key, Value::String(name)) if key == "env" => Some(
+            std::env::var(name)
+                .map_err(|_| format!("the environment variable {name} is not set (or not UTF-8)")),
+        ),
+        (key, Value::String(path)) if key == "file" => Some(
+            std::fs::read_to_string(path)
+                .map(|text| text.trim_end_matches(['\r', '\n']).to_owned())
+                .map_err(|error| format!("the file {path} cannot be read: {error}")),
+        ),
+        _ => None,
+    }
+}
+
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let rule = "must be a text, { env = \"NAME\" } or { file = \"PATH\" }";
+        let value = Value::deserialize(deserializer)?;
+        let text = match &value {
+            Value::String(text) => Ok(text.clone()),
+            table => resolve(table).unwrap_or_else(|| Err(rule.to_owned())),
+        };
+        match text {
+            Ok(text) if text.is_empty() => Err(de::Error::custom("the secret is empty")),
+            Ok(text) => Ok(text.into()),
+            Err(why) => Err(de::Error::custom(why)),
+        }
+    }
+}
+
+/// A backend's own settings, secrets resolved. Any of them may be a secret, so none is printed.
+#[derive(Clone, Default, PartialEq)]
+pub struct Settings(Map<String, Value>);
+
+impl Settings {
+    /// All of them, for the templates.
+    pub fn expose(&self) -> &Map<String, Value> {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+impl<'de> Deserialize<'de> for Settings {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut settings = Map::deserialize(deserializer)?;
+        for (name, value) in &mut settings {
+            resolve_within(value).map_err(|why| de::Error::custom(format!("{name}: {why}")))?;
+        }
+        Ok(Self(settings))
+    }
+}
+
+fn resolve_within(value: &mut Value) -> Result<(), String> {
+    if let Some(secret) = resolve(value) {
+        *value = Value::String(secret?);
+    } else if let Value::Object(table) = value {
+        table.values_mut().try_for_each(resolve_within)?;
+    } else if let Value::Array(items) = value {
+        items.iter_mut().try_for_each(resolve_within)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "what a variable holds is compared")]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_secret_comes_from_three_places_and_prints_as_none() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "hush\n").unwrap();
+        for source in [json!("hush"), json!({"file": file.path()})] {
+            let secret: Secret = serde_json::from_value(source).unwrap();
+            assert_eq!(secret.expose(), "hush");
+            assert!(!format!("{secret:?}").contains("hush"));
+        }
+        let home: Secret = serde_json::from_value(json!({"env": "PATH"})).unwrap();
+        assert_eq!(home.expose(), std::env::var("PATH").unwrap());
+        let why = serde_json::from_value::<Secret>(json!({"env": "POSTERN_NO_SUCH"})).unwrap_err();
+        assert!(why.to_string().contains("POSTERN_NO_SUCH"), "{why}");
+        let why = serde_json::from_value::<Secret>(json!({"hush": 1})).unwrap_err();
+        assert!(!why.to_string().contains("hush"), "{why}");
+    }
+
+    #[test]
+    fn there_may_be_several_and_a_setting_may_hold_them() {
+        let settings: Settings =
+            serde_json::from_value(json!({"one": "a", "two": ["b", {"env": "PATH"}], "none": [], "no": ""}))
+                .unwrap();
+        let path = std::env::var("PATH").unwrap();
+        for (secrets, wanted) in [
+            (json!("x"), Some(vec!["x"])),
+            (json!(["x", {"env": "PATH"}]), Some(vec!["x", &path])),
+            (json!("{{ settings.one }}"), Some(vec!["a"])),
+            (json!(["{{ settings.two }}", "x"]), Some(vec!["b", &path, "x"])),
+            (json!("{{ settings.none }}"), None),
+            (json!(["x", "{{ settings.no }}"]), None),
+            (json!("{{ settings.absent }}"), None),
+        ] {
+            let read: Secrets = serde_json::from_value(secrets.clone()).unwrap();
+            let resolved = read.resolved(&settings);
+            let texts = resolved.as_ref().map(|all| all.iter().map(Secret::expose).collect::<Vec<_>>());
+            assert_eq!(texts, wanted, "{secrets}");
+        }
+        for wrong in [json!([]), json!(7), json!([""]), json!({"x": 1})] {
+            assert!(serde_json::from_value::<Secrets>(wrong.clone()).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn settings_hold_secrets_at_any_depth_and_print_their_names_only() {
+        let settings: Settings =
+            serde_json::from_value(json!({"a": {"b": {"env": "PATH"}}, "c": "hush", "n": 1})).unwrap();
+        assert_eq!(settings.expose()["a"]["b"], std::env::var("PATH").unwrap());
+        assert_eq!(format!("{settings:?}"), r#"{"a", "c", "n"}"#);
+    }
+}

@@ -1,0 +1,250 @@
+//! Kinds of values that several sections use.
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Deserializer, de};
+use std::{fmt, time::Duration};
+
+/// A span of time as people write it: `500ms`, `10s`, `2m`, `1h`, `1h 30m`. At most 30 days.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Span(pub Duration);
+
+impl Span {
+    const MAX: Duration = Duration::from_secs(30 * 24 * 3600);
+}
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(SpanVisitor)
+    }
+}
+
+struct SpanVisitor;
+
+impl de::Visitor<'_> for SpanVisitor {
+    type Value = Span;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a time such as \"500ms\", \"10s\", \"2m\" or \"1h\", at most 30 days")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Span, E> {
+        let wrong = || E::invalid_value(de::Unexpected::Str(text), &self);
+        let span: SignedDuration = text.parse().map_err(|_| wrong())?;
+        match Duration::try_from(span) {
+            Ok(span) if span <= Span::MAX && !text.starts_with(['P', 'p']) => Ok(Span(span)),
+            _ => Err(wrong()),
+        }
+    }
+}
+
+/// A [`Span`] that may be 0: off. In TOML `0` or `"0"`, else as a [`Span`] is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Window(pub Duration);
+
+impl<'de> Deserialize<'de> for Window {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(WindowVisitor)
+    }
+}
+
+struct WindowVisitor;
+
+impl de::Visitor<'_> for WindowVisitor {
+    type Value = Window;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("0, or a time such as \"500ms\", \"10s\", \"2m\" or \"1h\", at most 30 days")
+    }
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<Window, E> {
+        match number {
+            0 => Ok(Window(Duration::ZERO)),
+            _ => Err(E::invalid_value(de::Unexpected::Unsigned(number), &self)),
+        }
+    }
+
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<Window, E> {
+        match number {
+            0 => Ok(Window(Duration::ZERO)),
+            _ => Err(E::invalid_value(de::Unexpected::Signed(number), &self)),
+        }
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Window, E> {
+        match text {
+            "0" => Ok(Window(Duration::ZERO)),
+            _ => SpanVisitor
+                .visit_str(text)
+                .map(|span| Window(span.0))
+                .map_err(|_: E| E::invalid_value(de::Unexpected::Str(text), &self)),
+        }
+    }
+}
+
+/// So many in a time, as people write it: `50/s`, `100/min`, `1000/h`. At most a million.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    /// How many; at least 1.
+    pub count: u32,
+    /// In which time: a second, a minute or an hour.
+    pub per: Duration,
+}
+
+impl Rate {
+    const MAX: u32 = 1_000_000;
+
+    /// The time for one of them.
+    pub fn interval(self) -> Duration {
+        self.per / self.count
+    }
+
+    /// How many in a second.
+    pub fn per_second(self) -> f64 {
+        f64::from(self.count) / self.per.as_secs_f64()
+    }
+
+    /// Reads `50/s`, `100/min` or `1000/h`; `None` if it is no rate.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (count, unit) = text.split_once('/')?;
+        let seconds = match unit.trim() {
+            "s" => 1,
+            "min" => 60,
+            "h" => 3_600,
+            _ => return None,
+        };
+        let count = count.trim();
+        let number = count.bytes().all(|byte| byte.is_ascii_digit()).then(|| count.parse().ok())??;
+        (1..=Self::MAX).contains(&number).then_some(Self { count: number, per: Duration::from_secs(seconds) })
+    }
+}
+
+impl<'de> Deserialize<'de> for Rate {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(RateVisitor)
+    }
+}
+
+struct RateVisitor;
+
+impl de::Visitor<'_> for RateVisitor {
+    type Value = Rate;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a rate such as \"50/s\", \"100/min\" or \"1000/h\", at most a million")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Rate, E> {
+        Rate::parse(text).ok_or_else(|| E::invalid_value(de::Unexpected::Str(text), &self))
+    }
+}
+
+/// A moment as RFC 3339 writes it: `2026-12-01T00:00:00Z`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Moment(pub Timestamp);
+
+impl<'de> Deserialize<'de> for Moment {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(MomentVisitor)
+    }
+}
+
+struct MomentVisitor;
+
+impl de::Visitor<'_> for MomentVisitor {
+    type Value = Moment;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a time with its zone such as \"2026-12-01T00:00:00Z\"")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Moment, E> {
+        text.parse().map(Moment).map_err(|_| E::invalid_value(de::Unexpected::Str(text), &self))
+    }
+}
+
+/// One text or a list of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OneOrMany(pub Vec<String>);
+
+impl<'de> Deserialize<'de> for OneOrMany {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let wrong = || de::Error::custom("must be a text or a list of texts");
+        match serde_json::Value::deserialize(deserializer)? {
+            serde_json::Value::String(one) => Ok(Self(vec![one])),
+            serde_json::Value::Array(many) => many
+                .into_iter()
+                .map(|item| item.as_str().map(str::to_owned).ok_or_else(wrong))
+                .collect::<Result<_, _>>()
+                .map(Self),
+            _ => Err(wrong()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_window_may_be_nothing() {
+        for (value, seconds) in [(json!(0), 0), (json!("0"), 0), (json!("0s"), 0), (json!("10m"), 600)] {
+            let window: Window = serde_json::from_value(value.clone()).unwrap();
+            assert_eq!(window.0, Duration::from_secs(seconds), "{value}");
+        }
+        for wrong in [json!(1), json!(-1), json!("soon"), json!(true)] {
+            let why = serde_json::from_value::<Window>(wrong.clone()).unwrap_err().to_string();
+            assert!(why.contains("expected 0, or a time"), "{wrong}: {why}");
+        }
+    }
+
+    #[test]
+    fn a_moment_has_a_zone() {
+        let read = |text: &str| serde_json::from_value::<Moment>(json!(text));
+        assert_eq!(read("2026-12-01T01:00:00+01:00").unwrap(), read("2026-12-01T00:00:00Z").unwrap());
+        for wrong in ["2026-12-01", "2026-12-01T00:00:00", "tomorrow", ""] {
+            assert!(read(wrong).unwrap_err().to_string().contains("with its zone"), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn rates_are_written_as_people_write_them() {
+        for (text, count, seconds) in
+            [("50/s", 50, 1), ("100/min", 100, 60), ("10/h", 10, 3_600), ("1000000 / s", 1_000_000, 1)]
+        {
+            let rate: Rate = serde_json::from_value(json!(text)).unwrap();
+            assert_eq!(rate, Rate { count, per: Duration::from_secs(seconds) }, "{text}");
+        }
+        assert!((Rate { count: 90, per: Duration::from_secs(60) }.per_second() - 1.5).abs() < 1e-9);
+        for wrong in [
+            json!("50"),
+            json!(50),
+            json!("0/s"),
+            json!("-1/s"),
+            json!("+1/s"),
+            json!("1.5/s"),
+            json!("50/d"),
+            json!("/s"),
+            json!("1000001/s"),
+            json!("99999999999/s"),
+            json!(""),
+            json!(true),
+        ] {
+            let why = serde_json::from_value::<Rate>(wrong.clone()).unwrap_err().to_string();
+            assert!(why.contains("\"50/s\""), "{wrong}: {why}");
+        }
+    }
+
+    #[test]
+    fn times_are_written_as_people_write_them() {
+        for (text, milliseconds) in [("500ms", 500), ("10s", 10_000), ("2m", 120_000), ("1h 30m", 5_400_000)]
+        {
+            let span: Span = serde_json::from_value(json!(text)).unwrap();
+            assert_eq!(span.0, Duration::from_millis(milliseconds), "{text}");
+        }
+        for wrong in [json!("soon"), json!("-1s"), json!(5), json!("5"), json!("31d"), json!("PT5S")] {
+            let why = serde_json::from_value::<Span>(wrong.clone()).unwrap_err();
+            assert!(why.to_string().contains("\"10s\""), "{wrong}: {why}");
+        }
+    }
+}

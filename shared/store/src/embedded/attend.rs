@@ -1,0 +1,63 @@
+//! One task for each consumer: between its [`Feed`] and the writer.
+
+use super::{
+    op::{Op, Ops},
+    queue::Leased,
+};
+use postern_broker::{Feed, Settlement};
+use tokio::sync::mpsc;
+
+/// The most settlements that are passed on at once.
+const AT_ONCE: usize = 256;
+
+/// Tells the writer that the consumer is no more, also where the runtime drops its task.
+struct Ended {
+    consumer: u64,
+    ops: Ops,
+}
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.ops.send(Op::Ended(self.consumer));
+    }
+}
+
+/// Hands what the writer leases to the caller, and the caller's verdicts to the writer, until the
+/// writer ends it.
+pub(super) async fn attend(
+    consumer: u64,
+    mut feed: Feed,
+    mut leased: mpsc::UnboundedReceiver<Vec<Leased>>,
+    ops: Ops,
+) {
+    let ended = Ended { consumer, ops };
+    let mut stopped = false;
+    let mut settlements = Vec::with_capacity(AT_ONCE);
+    loop {
+        tokio::select! {
+            biased;
+            _told = &mut feed.stopped, if !stopped => {
+                stopped = true;
+                let _ = ended.ops.send(Op::Stop(consumer));
+            }
+            _ = feed.settlements.recv_many(&mut settlements, AT_ONCE) => settle(&ended, &mut settlements),
+            batch = leased.recv() => {
+                let Some(batch) = batch else { break };
+                for Leased { sequence, envelope, redelivered, returned } in batch {
+                    // Where the caller is gone, the dropped delivery releases itself.
+                    let _ = feed.deliver(sequence, envelope, redelivered, returned);
+                }
+            }
+        }
+    }
+    while let Ok(settlement) = feed.settlements.try_recv() {
+        settlements.push(settlement);
+    }
+    settle(&ended, &mut settlements);
+}
+
+fn settle(Ended { consumer, ops }: &Ended, settlements: &mut Vec<Settlement>) {
+    if !settlements.is_empty() {
+        let _ = ops.send(Op::Settle(*consumer, std::mem::take(settlements)));
+    }
+}

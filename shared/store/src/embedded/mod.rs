@@ -1,0 +1,305 @@
+//! The broker in the process itself: a durable queue on an embedded store.
+//!
+//! One thread (`writer`) owns the store. Publishes, acks and due delays that have queued up while
+//! it wrote go into its next write together, with one `fdatasync`; only then is anyone answered.
+//! Who holds which message is known in memory, so that a crash releases everything.
+//!
+//! Where it goes beyond what the suite `conformance` asks: a publish is stored as a whole or not at
+//! all, limits are kept exactly, any delay will do, and a delayed message whose queue is unknown
+//! when it is due goes to `postern.unrouted`. After a restart `redelivered` is true for every
+//! message that may have been handed out before. `returned` counts the processes that ended without
+//! a word while they had the message, but for the one that it came with: notes are kept only of what
+//! was there when the store was opened, so that a message that is sent at once costs nothing.
+
+mod attend;
+mod commit;
+mod disk;
+mod folder;
+mod journal;
+mod manifest;
+mod op;
+mod queue;
+mod record;
+mod store;
+mod trouble;
+mod writer;
+
+use async_trait::async_trait;
+use commit::{Entry, Queues};
+use folder::Folder;
+pub(crate) use folder::private;
+use op::{NewConsumer, Op, Ops};
+use postern_broker::{
+    Address, Broker, BrokerError, Consumer, Depth, Envelope, Options, QueueName, Status, subscription,
+    topology::QueueSpec,
+};
+use queue::Queue;
+use record::{Malformed, Position};
+use std::{
+    collections::{HashMap, HashSet},
+    future::Future,
+    path::Path,
+    sync::{
+        atomic::{AtomicU64, Ordering},
+        mpsc,
+    },
+    time::Duration,
+};
+use store::Store;
+use tokio::sync::{oneshot, watch};
+use trouble::Trouble;
+use writer::Writer;
+
+/// The largest message, with its properties. RabbitMQ 4 has the same limit.
+pub const MAX_MESSAGE_BYTES: usize = 16 * 1024 * 1024;
+
+/// The bytes that `envelope` takes in a store.
+pub fn stored_bytes(envelope: &Envelope) -> u64 {
+    record::size(envelope)
+}
+
+/// What a queue held when its store was opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// The queue; the present topology need not declare it.
+    pub queue: QueueName,
+    /// Its messages.
+    pub messages: u64,
+    /// The bytes of their records: each message's [`stored_bytes`].
+    pub bytes: u64,
+}
+
+/// How long [`Broker::close`] waits for the writer: its last write, and a compaction under way.
+const CLOSING: Duration = Duration::from_secs(60);
+
+/// A [`Broker`] on a folder of this machine, for this process alone.
+#[derive(Debug)]
+pub struct EmbeddedBroker {
+    path: String,
+    ops: Ops,
+    declared: HashMap<QueueName, usize>,
+    unrouted: usize,
+    found: Vec<Found>,
+    next_consumer: AtomicU64,
+    publish_timeout: Duration,
+    status: watch::Receiver<Status>,
+}
+
+impl EmbeddedBroker {
+    /// Opens the store in the folder `dir`, making both where they are missing.
+    ///
+    /// # Errors
+    /// [`BrokerError::Locked`] where another broker has it, [`BrokerError::Blocked`] where the disk
+    /// is full, [`BrokerError::Store`] where it cannot be made, read or written, or is damaged.
+    pub async fn open(dir: impl AsRef<Path>, options: Options) -> Result<Self, BrokerError> {
+        let path = dir.as_ref().to_owned();
+        let shown = path.display().to_string();
+        let opening = tokio::task::spawn_blocking(move || open(&path, &options));
+        match opening.await {
+            Ok(Ok(broker)) => Ok(broker),
+            Ok(Err(trouble)) => Err(trouble.explain(shown)),
+            Err(_) => {
+                Err(BrokerError::Store { path: shown, why: "could not be opened; see the log".to_owned() })
+            }
+        }
+    }
+
+    /// The queues that held messages when the store was opened.
+    pub fn found(&self) -> &[Found] {
+        &self.found
+    }
+
+    /// What the writer answers, within the deadline.
+    async fn ask<T>(&self, op: Op, answer: oneshot::Receiver<T>) -> Result<T, BrokerError> {
+        self.ops.send(op).map_err(|_| self.gone())?;
+        within(self.publish_timeout, answer).await?.map_err(|_| self.gone())
+    }
+
+    /// Why there is no writer.
+    fn gone(&self) -> BrokerError {
+        match &*self.status.borrow() {
+            Status::Closed => BrokerError::Closed,
+            _ => BrokerError::Store {
+                path: self.path.clone(),
+                why: "stopped working after an internal error (see the log); restart the process".to_owned(),
+            },
+        }
+    }
+
+    fn known(&self, queue: &QueueName) -> Result<usize, BrokerError> {
+        if *self.status.borrow() == Status::Closed {
+            return Err(BrokerError::Closed);
+        }
+        let index = self.declared.get(queue).copied();
+        index.ok_or_else(|| {
+            BrokerError::Refused(format!("there is no queue {queue}; is its backend configured?"))
+        })
+    }
+
+    fn entry(&self, address: &Address, envelope: &Envelope) -> Result<Entry, BrokerError> {
+        let entry = match address {
+            Address::Later { queue, delay } => {
+                let delay = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+                let due = writer::now_ms().saturating_add(delay);
+                Entry::Later(due, record::encode_delayed(queue.as_str(), envelope))
+            }
+            _ => {
+                let index = self.declared.get(&address.queue()).copied().unwrap_or(self.unrouted);
+                Entry::Now(index, record::encode(envelope))
+            }
+        };
+        if entry.size() > MAX_MESSAGE_BYTES {
+            let size = entry.size();
+            return Err(BrokerError::Refused(format!(
+                "a message of {size} bytes, {MAX_MESSAGE_BYTES} is the limit"
+            )));
+        }
+        Ok(entry)
+    }
+}
+
+async fn within<T>(time: Duration, doing: impl Future<Output = T>) -> Result<T, BrokerError> {
+    tokio::time::timeout(time, doing).await.map_err(|_| BrokerError::TimedOut(time))
+}
+
+/// Opens the store, declares the queues and starts the writer.
+fn open(path: &Path, options: &Options) -> Result<EmbeddedBroker, Trouble> {
+    let folder = Folder::lock(path)?;
+    let store = Store::open(&folder)?;
+    let queues = declare(&store, &options.topology.queues())?;
+    let declared: HashMap<QueueName, usize> = options
+        .topology
+        .queues()
+        .into_iter()
+        .filter_map(|spec| queues.by_name.get(spec.name.as_str()).map(|index| (spec.name.clone(), *index)))
+        .collect();
+    let unrouted = declared.get(&QueueName::unrouted()).copied().unwrap_or_default();
+    let held = queues.all.iter().filter(|queue| queue.position.count > 0);
+    let found = held.map(|queue| Found {
+        queue: QueueName::stored(&queue.name),
+        messages: queue.position.count,
+        bytes: queue.position.bytes,
+    });
+    let found = found.collect();
+    #[expect(clippy::disallowed_methods, reason = "whoever publishes waits for the answer: one each")]
+    let (ops, inbox) = mpsc::channel();
+    let (status, watched) = watch::channel(Status::Ready);
+    let writer = Writer::new(folder, store, queues, options.min_free_disk, status, inbox);
+    std::thread::Builder::new()
+        .name("postern-store".to_owned())
+        .spawn(move || writer.run())
+        .map_err(|error| Trouble::Broken(format!("cannot be used: no thread could be started ({error})")))?;
+    Ok(EmbeddedBroker {
+        path: path.display().to_string(),
+        ops,
+        declared,
+        unrouted,
+        found,
+        next_consumer: AtomicU64::new(0),
+        publish_timeout: options.publish_timeout,
+        status: watched,
+    })
+}
+
+const OTHERS: &str = "its messages are another queue's";
+
+/// The queues of the store and those of `specs`. One that is no longer declared is kept with its
+/// messages.
+fn declare(store: &Store, specs: &[QueueSpec]) -> Result<Queues, Trouble> {
+    let waiting = store.waiting()?;
+    let next_due = store.due(waiting.from, 0, 0)?.next;
+    let mut queues = Queues { waiting, next_due, ..Queues::default() };
+    let mut ids = HashSet::new();
+    for (name, position) in store.queues()? {
+        if !ids.insert(position.id) {
+            return Err(Trouble::malformed(&format!("queue {name}"), Malformed::Damaged(OTHERS)));
+        }
+        queues.by_name.insert(name.clone(), queues.all.len());
+        queues.all.push(Queue::new(name, position));
+    }
+    for (id, sequence, lost) in store.leases()? {
+        if let Some(queue) = queues.all.iter_mut().find(|queue| queue.position.id == id) {
+            queue.remember(sequence, lost);
+        }
+    }
+    let mut batch = store.batch();
+    for QueueSpec { name, limit } in specs {
+        let name = name.as_str();
+        let index = match queues.by_name.get(name) {
+            Some(index) => *index,
+            None => {
+                let id = queues.all.iter().map(|queue| queue.position.id + 1).max().unwrap_or_default();
+                let position = Position { id, ..Position::default() };
+                store.set_position(&mut batch, name, &position);
+                queues.by_name.insert(name.to_owned(), queues.all.len());
+                queues.all.push(Queue::new(name.to_owned(), position));
+                queues.all.len() - 1
+            }
+        };
+        queues.all[index].declared = true;
+        queues.all[index].limit = *limit;
+    }
+    store.commit(batch)?;
+    for queue in queues.all.iter().filter(|queue| !queue.declared && queue.position.count > 0) {
+        tracing::warn!(
+            queue = queue.name,
+            messages = queue.position.count,
+            "a queue holds messages, and no backend of that name is configured; they are kept until one is"
+        );
+    }
+    Ok(queues)
+}
+
+#[async_trait]
+impl Broker for EmbeddedBroker {
+    async fn publish(&self, messages: Vec<(Address, Envelope)>) -> Result<(), BrokerError> {
+        if *self.status.borrow() == Status::Closed {
+            return Err(BrokerError::Closed);
+        }
+        if messages.is_empty() {
+            return Ok(());
+        }
+        let entries: Result<Vec<_>, _> =
+            messages.iter().map(|(address, envelope)| self.entry(address, envelope)).collect();
+        let (answer, answered) = oneshot::channel();
+        self.ask(Op::Publish(entries?, answer), answered).await?
+    }
+
+    async fn consume(&self, queue: &QueueName, prefetch: u16) -> Result<Consumer, BrokerError> {
+        let index = self.known(queue)?;
+        let prefetch = prefetch.max(1);
+        let (consumer, feed) = subscription(queue.clone(), prefetch);
+        #[expect(clippy::disallowed_methods, reason = "holds no more than the prefetch")]
+        let (out, leased) = tokio::sync::mpsc::unbounded_channel();
+        let id = self.next_consumer.fetch_add(1, Ordering::Relaxed);
+        let new = NewConsumer { id, queue: index, prefetch: usize::from(prefetch), out };
+        self.ops.send(Op::Consume(new)).map_err(|_| self.gone())?;
+        tokio::spawn(attend::attend(id, feed, leased, self.ops.clone()));
+        Ok(consumer)
+    }
+
+    async fn depth(&self, queue: &QueueName) -> Result<Depth, BrokerError> {
+        let index = self.known(queue)?;
+        let (answer, answered) = oneshot::channel();
+        self.ask(Op::Depth(index, answer), answered).await
+    }
+
+    fn status(&self) -> watch::Receiver<Status> {
+        self.status.clone()
+    }
+
+    async fn close(&self) {
+        let (answer, answered) = oneshot::channel();
+        // Where the writer is gone already, there is nothing to wait for.
+        if self.ops.send(Op::Close(answer)).is_ok() && within(CLOSING, answered).await.is_err() {
+            tracing::error!(path = self.path, "the embedded store is still busy; its folder stays locked");
+        }
+    }
+}
+
+/// Without [`Broker::close`], the writer finishes by itself.
+impl Drop for EmbeddedBroker {
+    fn drop(&mut self) {
+        let _ = self.ops.send(Op::Close(oneshot::channel().0));
+    }
+}

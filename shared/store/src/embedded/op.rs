@@ -1,0 +1,51 @@
+//! What the writer is asked to do.
+
+use super::{commit::Entry, queue::Leased};
+use postern_broker::{BrokerError, Depth, Settlement};
+use std::sync::mpsc;
+use tokio::sync::{mpsc::UnboundedSender, oneshot};
+
+/// The way to the writer.
+pub(super) type Ops = mpsc::Sender<Op>;
+
+/// What the writer is asked to do.
+#[derive(Debug)]
+pub(super) enum Op {
+    /// Store all of these, or none.
+    Publish(Vec<Entry>, oneshot::Sender<Result<(), BrokerError>>),
+    /// Hand out messages.
+    Consume(NewConsumer),
+    /// A consumer's verdicts.
+    Settle(u64, Vec<Settlement>),
+    /// A consumer wants no more.
+    Stop(u64),
+    /// A consumer's task is over.
+    Ended(u64),
+    /// How much waits in this queue.
+    Depth(usize, oneshot::Sender<Depth>),
+    /// Finish.
+    Close(oneshot::Sender<()>),
+}
+
+impl Op {
+    /// The bytes of the records it holds.
+    pub(super) fn size(&self) -> usize {
+        match self {
+            Self::Publish(entries, _) => entries.iter().map(Entry::size).sum(),
+            _ => 0,
+        }
+    }
+}
+
+/// A consumer to be.
+#[derive(Debug)]
+pub(super) struct NewConsumer {
+    /// Its number, never used before.
+    pub(super) id: u64,
+    /// The index of its queue.
+    pub(super) queue: usize,
+    /// The most messages it holds.
+    pub(super) prefetch: usize,
+    /// The way to its task; closed when it is finished.
+    pub(super) out: UnboundedSender<Vec<Leased>>,
+}

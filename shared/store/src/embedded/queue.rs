@@ -1,0 +1,357 @@
+//! A queue in memory: who holds which of its messages, and where reading goes on. The messages
+//! themselves stay in the store, but for a few that were read ahead.
+
+use super::record::{self, Malformed, Position};
+use super::store::{Chunk, Note, Store};
+use bytes::Bytes;
+use postern_broker::{
+    Envelope,
+    topology::{Limit, QUARANTINE},
+};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// The most that is read ahead of the consumers: messages, and bytes.
+const AHEAD: (usize, usize) = (256, 256 * 1024);
+
+/// A message that a consumer holds.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Lease {
+    /// The consumer.
+    pub(super) consumer: u64,
+    /// The bytes of its record.
+    pub(super) size: u64,
+}
+
+/// A message that waits, or is to go: whether it was handed out before, and the bytes of its record.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Known {
+    /// Whether it was handed out before.
+    pub(super) redelivered: bool,
+    /// The bytes of its record.
+    pub(super) size: u64,
+}
+
+/// A message on its way to a consumer.
+#[derive(Debug)]
+pub(super) struct Leased {
+    /// Its sequence number.
+    pub(super) sequence: u64,
+    /// The message.
+    pub(super) envelope: Envelope,
+    /// Whether it was handed out before.
+    pub(super) redelivered: bool,
+    /// How often the process that had it ended without a word.
+    pub(super) returned: u32,
+}
+
+/// How a message's earlier leases ended.
+#[derive(Debug, Clone, Copy, Default)]
+struct Past {
+    /// So many of them with their process.
+    lost: u32,
+    /// Whether the store holds a note of one that began in this process.
+    noted: bool,
+}
+
+/// A queue. Each of its stored messages is in exactly one of: not read yet (from `cursor` on),
+/// `ahead`, `released`, `leased`, `settled`, `spoiled`, `unreadable`.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    /// Its name.
+    pub(super) name: String,
+    /// Whether the present topology declares it.
+    pub(super) declared: bool,
+    /// How far it may grow.
+    pub(super) limit: Option<Limit>,
+    /// As the store has it.
+    pub(super) position: Position,
+    /// Consumers that want more, and whose turn is next.
+    pub(super) consumers: VecDeque<u64>,
+    /// Messages that consumers hold.
+    pub(super) leased: BTreeMap<u64, Lease>,
+    /// Acked, and still stored.
+    pub(super) settled: BTreeMap<u64, Known>,
+    /// Undecodable records, to become dead letters.
+    pub(super) spoiled: BTreeMap<u64, Bytes>,
+    /// The disk does not give them; left alone.
+    unreadable: BTreeSet<u64>,
+    /// Handed back, or read and not handed out: delivered before all that is ahead.
+    released: BTreeMap<u64, Known>,
+    ahead: VecDeque<(u64, Envelope, u64)>,
+    cursor: u64,
+    handed: u64,
+    /// Below, messages may have been handed out by an earlier broker.
+    handed_before: u64,
+    /// Below, a lease is noted in the store before the message is handed out: what was here when
+    /// the store was opened may be what ended the process before.
+    noted_below: u64,
+    /// Messages with a note, or about to have one.
+    past: BTreeMap<u64, Past>,
+    /// Messages whose note is to be written before they are handed out.
+    unwritten: Vec<u64>,
+}
+
+impl Queue {
+    /// A queue at `position`, with nothing read.
+    pub(super) fn new(name: String, position: Position) -> Self {
+        Self {
+            cursor: position.head,
+            handed: position.handed,
+            handed_before: position.handed,
+            // What is in the quarantine may be what ends this very process.
+            noted_below: if name == QUARANTINE { u64::MAX } else { position.tail },
+            name,
+            position,
+            ..Self::default()
+        }
+    }
+
+    /// Takes over a note that an earlier process left.
+    pub(super) fn remember(&mut self, sequence: u64, lost: u32) {
+        self.past.insert(sequence, Past { lost, noted: false });
+    }
+
+    /// The notes to be written before what was [leased](Self::lease) is handed out.
+    pub(super) fn notes(&mut self) -> Vec<Note> {
+        let (id, past) = (self.position.id, &self.past);
+        let note =
+            |sequence| (id, sequence, past.get(&sequence).map_or(1, |past| past.lost.saturating_add(1)));
+        std::mem::take(&mut self.unwritten).into_iter().map(note).collect()
+    }
+
+    /// The notes as they are when every lease is taken back in order.
+    pub(super) fn notes_of_peace(&self) -> impl Iterator<Item = Note> + '_ {
+        let noted = self.past.iter().filter(|(_, past)| past.noted);
+        noted.map(|(sequence, past)| (self.position.id, *sequence, past.lost))
+    }
+
+    /// Whether a note of this message may be in the store.
+    pub(super) fn is_noted(&self, sequence: u64) -> bool {
+        self.past.contains_key(&sequence)
+    }
+
+    /// Forgets a message that is gone, and whose note is.
+    pub(super) fn forget(&mut self, sequence: u64) {
+        self.past.remove(&sequence);
+    }
+
+    /// The messages that wait for a consumer.
+    pub(super) fn ready(&self) -> u64 {
+        let out = self.leased.len() + self.settled.len() + self.spoiled.len() + self.unreadable.len();
+        self.position.count.saturating_sub(out as u64)
+    }
+
+    /// What will be stored when everything settled is gone.
+    pub(super) fn kept(&self) -> u64 {
+        self.position.count.saturating_sub((self.settled.len() + self.spoiled.len()) as u64)
+    }
+
+    /// Whether something is to be written.
+    pub(super) fn dirty(&self) -> bool {
+        !self.settled.is_empty() || !self.spoiled.is_empty()
+    }
+
+    /// The lowest sequence number that is left when everything settled is gone.
+    pub(super) fn lowest(&self) -> u64 {
+        [
+            self.leased.keys().next(),
+            self.released.keys().next(),
+            self.unreadable.first(),
+            self.ahead.front().map(|(sequence, ..)| sequence),
+        ]
+        .into_iter()
+        .flatten()
+        .fold(self.cursor, |lowest, sequence| lowest.min(*sequence))
+    }
+
+    /// Above the highest sequence number that was handed out.
+    pub(super) fn handed(&self) -> u64 {
+        self.handed
+    }
+
+    /// Takes a lease back from `consumer`: to be removed where it is `done`, else to be delivered
+    /// again. False where the consumer has no such lease (any more).
+    pub(super) fn settle(&mut self, consumer: u64, sequence: u64, done: bool) -> bool {
+        match self.leased.get(&sequence) {
+            Some(lease) if lease.consumer == consumer => {
+                let known = Known { redelivered: true, size: lease.size };
+                self.leased.remove(&sequence);
+                let to = if done { &mut self.settled } else { &mut self.released };
+                to.insert(sequence, known);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Takes all leases back from `consumer`.
+    pub(super) fn release_all(&mut self, consumer: u64) {
+        let its: Vec<u64> =
+            self.leased.iter().filter(|(_, lease)| lease.consumer == consumer).map(|(n, _)| *n).collect();
+        for sequence in its {
+            self.settle(consumer, sequence, false);
+        }
+    }
+
+    /// Puts back what [`evict`](Self::evict) took.
+    pub(super) fn put_back(&mut self, sequence: u64, known: Known) {
+        self.released.insert(sequence, known);
+    }
+
+    /// The next message for `consumer`, leased to it; `None` when all are out.
+    pub(super) fn lease(&mut self, store: &Store, consumer: u64) -> Option<Leased> {
+        let (sequence, envelope, known) = match self.next_released(store) {
+            Some(next) => next,
+            None => {
+                if self.read_ahead(store) {
+                    self.count_again();
+                }
+                let (sequence, envelope, size) = self.ahead.pop_front()?;
+                let redelivered = sequence < self.handed_before;
+                (sequence, envelope, Known { redelivered, size })
+            }
+        };
+        self.handed = self.handed.max(sequence + 1);
+        self.leased.insert(sequence, Lease { consumer, size: known.size });
+        let returned = self.note(sequence);
+        Some(Leased { sequence, envelope, redelivered: known.redelivered || returned > 0, returned })
+    }
+
+    /// Sees to it that the lease of a message is noted; how many earlier ones were lost.
+    fn note(&mut self, sequence: u64) -> u32 {
+        if sequence >= self.noted_below {
+            return 0;
+        }
+        let past = self.past.entry(sequence).or_default();
+        if !std::mem::replace(&mut past.noted, true) {
+            self.unwritten.push(sequence);
+        }
+        past.lost
+    }
+
+    /// The oldest message that nobody holds, taken out of what waits.
+    pub(super) fn evict(&mut self, store: &Store) -> Option<(u64, Known)> {
+        if let Some((sequence, known)) = self.released.pop_first() {
+            return Some((sequence, known));
+        }
+        self.read_ahead(store);
+        let (sequence, _, size) = self.ahead.pop_front()?;
+        Some((sequence, Known { redelivered: sequence < self.handed_before, size }))
+    }
+
+    fn next_released(&mut self, store: &Store) -> Option<(u64, Envelope, Known)> {
+        while let Some((sequence, known)) = self.released.pop_first() {
+            match store.get(self.position.id, sequence) {
+                Ok(Some(record)) => {
+                    if let Some((envelope, _)) = self.decode(sequence, record) {
+                        return Some((sequence, envelope, known));
+                    }
+                }
+                // Dropped by a write that failed and was stored all the same.
+                Ok(None) => {}
+                Err(error) => self.set_aside(sequence, &error),
+            }
+        }
+        None
+    }
+
+    /// Reads on where nothing is ahead; true when that came to the queue's end.
+    fn read_ahead(&mut self, store: &Store) -> bool {
+        let mut read = false;
+        while self.ahead.is_empty() && self.cursor < self.position.tail {
+            read = true;
+            match store.read(self.position.id, self.cursor, self.position.tail, AHEAD.0, AHEAD.1) {
+                Ok(chunk) => self.take(chunk),
+                Err(_) => self.read_one_by_one(store),
+            }
+        }
+        read && self.cursor == self.position.tail
+    }
+
+    fn take(&mut self, Chunk { messages, last }: Chunk) {
+        if let Some((sequence, _)) = messages.last() {
+            self.cursor = sequence + 1;
+        }
+        for (sequence, record) in messages {
+            if let Some((envelope, size)) = self.decode(sequence, record) {
+                self.ahead.push_back((sequence, envelope, size));
+            }
+        }
+        if last {
+            self.cursor = self.position.tail;
+        }
+    }
+
+    /// Past a place where the disk is damaged: what can be read is, the rest is left alone.
+    fn read_one_by_one(&mut self, store: &Store) {
+        let end = self.position.tail.min(self.cursor + AHEAD.0 as u64);
+        for sequence in self.cursor..end {
+            match store.get(self.position.id, sequence) {
+                Ok(Some(record)) => {
+                    if let Some((envelope, size)) = self.decode(sequence, record) {
+                        self.ahead.push_back((sequence, envelope, size));
+                    }
+                }
+                Ok(None) => {}
+                Err(error) => self.set_aside(sequence, &error),
+            }
+        }
+        self.cursor = end;
+    }
+
+    fn decode(&mut self, sequence: u64, record: Bytes) -> Option<(Envelope, u64)> {
+        let size = record.len() as u64;
+        match record::decode(record.clone()) {
+            Ok(envelope) => Some((envelope, size)),
+            Err(error) => {
+                self.spoil(sequence, record, error);
+                None
+            }
+        }
+    }
+
+    fn spoil(&mut self, sequence: u64, record: Bytes, error: Malformed) {
+        tracing::error!(queue = self.name, sequence, %error, "a stored message cannot be decoded; it becomes a dead letter");
+        self.spoiled.insert(sequence, record);
+    }
+
+    fn set_aside(&mut self, sequence: u64, error: &fjall::Error) {
+        tracing::error!(
+            queue = self.name,
+            sequence,
+            ?error,
+            "a stored message cannot be read from the disk; it is passed over until the next start: check the disk"
+        );
+        self.unreadable.insert(sequence);
+    }
+
+    /// Everything has been read, nothing is released: what is ahead must be what was counted.
+    fn count_again(&mut self) {
+        let known = self.ahead.len() as u64;
+        let ready = self.ready();
+        if known != ready {
+            tracing::error!(
+                queue = self.name,
+                counted = ready,
+                found = known,
+                "the embedded store holds another number of messages than it counted: it was damaged; check the disk"
+            );
+            self.position.count = (self.position.count + known).saturating_sub(ready);
+        }
+    }
+
+    /// Takes over what a store that was opened again says, after a write that may or may not have
+    /// been stored.
+    pub(super) fn reopen(&mut self, store: &Store, position: Option<Position>) {
+        if let Some(position) = position {
+            self.position = position;
+        }
+        self.cursor = self.ahead.front().map_or(self.cursor, |(sequence, ..)| *sequence);
+        self.ahead.clear();
+        let id = self.position.id;
+        let stored = |sequence: &u64| !matches!(store.get(id, *sequence), Ok(None));
+        self.settled.retain(|sequence, _| stored(sequence));
+        self.spoiled.retain(|sequence, _| stored(sequence));
+        self.released.retain(|sequence, _| stored(sequence));
+    }
+}

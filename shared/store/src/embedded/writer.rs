@@ -1,0 +1,350 @@
+//! The thread that owns the store: it takes what has queued up, writes it as one batch, answers,
+//! and hands messages out.
+
+mod recovery;
+
+use super::{
+    commit::{Entry, Queues, Staged, Written},
+    disk::Disk,
+    folder::Folder,
+    op::{NewConsumer, Op},
+    queue::{Leased, Queue},
+    store::{Note, Store},
+    trouble::Trouble,
+};
+use postern_broker::{BrokerError, Depth, Settlement, Status, Verdict};
+use std::{
+    collections::{BTreeSet, HashMap},
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::mpsc,
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+use tokio::sync::{mpsc::UnboundedSender, oneshot, watch};
+
+/// What is taken up at most before it is written.
+const AT_ONCE: (usize, usize) = (4096, 8 * 1024 * 1024);
+/// How often a full disk is looked at again.
+const RECHECK: Duration = Duration::from_millis(250);
+/// How long after a failure the store is opened again: at first, and at most.
+const REOPEN: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(10));
+/// How long closing waits for the consumers' last words.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+/// The bytes of removed messages that are worth a compaction.
+const GARBAGE: u64 = 64 * 1024 * 1024;
+
+#[derive(Debug)]
+struct Consumer {
+    queue: usize,
+    prefetch: usize,
+    leases: usize,
+    stopping: bool,
+    out: UnboundedSender<Vec<Leased>>,
+}
+
+/// Publishes that wait for the next write.
+type Publishes = Vec<(Vec<Entry>, oneshot::Sender<Result<(), BrokerError>>)>;
+
+/// The writer's state.
+pub(super) struct Writer {
+    folder: Folder,
+    store: Option<Store>,
+    queues: Queues,
+    consumers: HashMap<u64, Consumer>,
+    disk: Disk,
+    trouble: Option<Trouble>,
+    reopen: Option<(Instant, Duration)>,
+    publishes: Publishes,
+    /// Queues that may have something for someone.
+    ready: BTreeSet<usize>,
+    garbage: u64,
+    compaction: Option<JoinHandle<()>>,
+    closing: Option<(Instant, Vec<oneshot::Sender<()>>)>,
+    status: watch::Sender<Status>,
+    inbox: mpsc::Receiver<Op>,
+}
+
+/// Milliseconds since 1970.
+pub(super) fn now_ms() -> u64 {
+    u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or_default()
+}
+
+impl Writer {
+    /// On an open store whose queues are known.
+    pub(super) fn new(
+        folder: Folder,
+        store: Store,
+        queues: Queues,
+        min_free_disk: u64,
+        status: watch::Sender<Status>,
+        inbox: mpsc::Receiver<Op>,
+    ) -> Self {
+        let live: u64 = queues.all.iter().map(|queue| queue.position.bytes).fold(0, u64::saturating_add);
+        Self {
+            disk: Disk::new(folder.path().to_owned(), min_free_disk),
+            garbage: store.table_bytes().saturating_sub(live),
+            folder,
+            store: Some(store),
+            queues,
+            consumers: HashMap::new(),
+            trouble: None,
+            reopen: None,
+            publishes: Vec::new(),
+            ready: BTreeSet::new(),
+            compaction: None,
+            closing: None,
+            status,
+            inbox,
+        }
+    }
+
+    /// Works until it is closed.
+    pub(super) fn run(self) {
+        let status = self.status.clone();
+        if catch_unwind(AssertUnwindSafe(|| self.work())).is_err() {
+            let why = "the embedded store stopped working after an internal error (see the log); restart the process";
+            status.send_replace(Status::Blocked(why.to_owned()));
+        }
+    }
+
+    fn work(mut self) {
+        loop {
+            self.take_up();
+            self.open_again();
+            self.write();
+            self.deliver();
+            self.finish_consumers();
+            self.compact();
+            self.tell_status();
+            if self.is_closed() {
+                break;
+            }
+        }
+        if let Some(store) = self.store.take() {
+            // What is still out is taken back in order.
+            if let Err(trouble) = store.note_leases(self.queues.all.iter().flat_map(Queue::notes_of_peace)) {
+                tracing::warn!(?trouble, "leases that end in order may count as lost with their process");
+            }
+            store.close(&self.folder);
+        }
+        self.drop_store();
+        let Self { folder, closing, status, inbox, .. } = self;
+        drop(folder);
+        status.send_replace(Status::Closed);
+        // From here on nobody is heard; who has just asked learns it from the dropped answer.
+        drop(inbox);
+        for answer in closing.into_iter().flat_map(|(_, answers)| answers) {
+            let _ = answer.send(());
+        }
+    }
+
+    /// Waits for something to do, and takes what has queued up, as far as one write should hold.
+    fn take_up(&mut self) {
+        let first = match self.patience() {
+            Some(patience) => self.inbox.recv_timeout(patience).ok(),
+            None => self.inbox.recv().ok(),
+        };
+        let Some(first) = first else { return };
+        let (mut count, mut bytes) = (1, first.size());
+        self.take(first);
+        while count < AT_ONCE.0 && bytes < AT_ONCE.1 {
+            let Ok(op) = self.inbox.try_recv() else { break };
+            (count, bytes) = (count + 1, bytes + op.size());
+            self.take(op);
+        }
+    }
+
+    /// How long nothing needs to be done unasked.
+    fn patience(&self) -> Option<Duration> {
+        let due = self.queues.next_due.filter(|_| self.store.is_some());
+        let due = due.map(|(due, _)| Duration::from_millis(due.saturating_sub(now_ms())));
+        let reopen = self.reopen.map(|(at, _)| at.saturating_duration_since(Instant::now()));
+        let recheck = self.disk.is_full().then_some(RECHECK);
+        let closing = self.closing.as_ref().map(|(end, _)| end.saturating_duration_since(Instant::now()));
+        [due, reopen, recheck, closing].into_iter().flatten().min()
+    }
+
+    fn take(&mut self, op: Op) {
+        match op {
+            Op::Publish(_, answer) if self.closing.is_some() => drop(answer.send(Err(BrokerError::Closed))),
+            Op::Publish(entries, answer) => self.publishes.push((entries, answer)),
+            Op::Consume(new) => self.add_consumer(new),
+            Op::Settle(consumer, settlements) => self.settle(consumer, &settlements),
+            Op::Stop(consumer) => self.stop(consumer),
+            Op::Ended(consumer) => self.end(consumer),
+            Op::Depth(index, answer) => {
+                let queue = &self.queues.all[index];
+                let consumers = u32::try_from(queue.consumers.len()).unwrap_or(u32::MAX);
+                let _ = answer.send(Depth { ready: queue.ready(), consumers });
+            }
+            Op::Close(answer) => self.close(answer),
+        }
+    }
+
+    fn add_consumer(&mut self, NewConsumer { id, queue, prefetch, out }: NewConsumer) {
+        // Dropping `out` ends the consumer's task.
+        if self.closing.is_none() {
+            self.consumers.insert(id, Consumer { queue, prefetch, leases: 0, stopping: false, out });
+            self.queues.all[queue].consumers.push_back(id);
+            self.ready.insert(queue);
+        }
+    }
+
+    fn settle(&mut self, id: u64, settlements: &[Settlement]) {
+        let Some(consumer) = self.consumers.get_mut(&id) else { return };
+        let queue = &mut self.queues.all[consumer.queue];
+        for settlement in settlements {
+            if queue.settle(id, settlement.tag, settlement.verdict == Verdict::Ack) {
+                consumer.leases = consumer.leases.saturating_sub(1);
+            }
+        }
+        self.ready.insert(consumer.queue);
+    }
+
+    fn stop(&mut self, id: u64) {
+        let Some(consumer) = self.consumers.get_mut(&id) else { return };
+        consumer.stopping = true;
+        self.queues.all[consumer.queue].consumers.retain(|other| *other != id);
+    }
+
+    fn end(&mut self, id: u64) {
+        self.stop(id);
+        if let Some(consumer) = self.consumers.remove(&id) {
+            self.queues.all[consumer.queue].release_all(id);
+            self.ready.insert(consumer.queue);
+        }
+    }
+
+    fn close(&mut self, answer: oneshot::Sender<()>) {
+        let (_, answers) = self.closing.get_or_insert_with(|| (Instant::now() + LAST_WORDS, Vec::new()));
+        answers.push(answer);
+        for consumer in self.consumers.values_mut() {
+            // The task ends when it can hear no more, after it has passed on the last verdicts.
+            #[expect(clippy::disallowed_methods, reason = "nobody hears it")]
+            let nobody = tokio::sync::mpsc::unbounded_channel().0;
+            consumer.out = nobody;
+            consumer.stopping = true;
+        }
+        self.queues.all.iter_mut().for_each(|queue| queue.consumers.clear());
+    }
+
+    fn is_closed(&self) -> bool {
+        let Some((end, _)) = &self.closing else { return false };
+        self.consumers.is_empty() || Instant::now() >= *end
+    }
+
+    /// Stages and writes what was asked for, and answers.
+    fn write(&mut self) {
+        let publishes = std::mem::take(&mut self.publishes);
+        let Some(store) = &self.store else {
+            return self.refuse(publishes);
+        };
+        let mut staged = Staged::new(&self.queues);
+        staged.move_due(&self.queues, store, now_ms());
+        let mut accepted = Vec::with_capacity(publishes.len());
+        let bytes: usize = publishes.iter().flat_map(|(entries, _)| entries).map(|entry| entry.size()).sum();
+        let full = self.disk.problem(bytes as u64).map(str::to_owned);
+        for (entries, answer) in publishes {
+            let admitted = match &full {
+                Some(why) => Err(BrokerError::Blocked(why.clone())),
+                None => staged.admit(&self.queues, entries),
+            };
+            match admitted {
+                Ok(()) => accepted.push(answer),
+                Err(refused) => drop(answer.send(Err(refused))),
+            }
+        }
+        staged.evict(&mut self.queues, store);
+        staged.settle(&self.queues);
+        if staged.is_empty() {
+            self.queues.next_due = staged.next_due();
+            return;
+        }
+        match staged.write(&mut self.queues, store) {
+            Ok(Written { grown, removed }) => {
+                self.ready.extend(grown);
+                self.garbage += removed;
+                accepted.into_iter().for_each(|answer| drop(answer.send(Ok(()))));
+            }
+            Err(trouble) => self.fail(trouble, accepted),
+        }
+    }
+
+    /// Hands out what there is to who has room, in turn.
+    fn deliver(&mut self) {
+        let Some(store) = &self.store else { return };
+        if self.closing.is_some() {
+            return;
+        }
+        let mut out: HashMap<u64, Vec<Leased>> = HashMap::new();
+        let touched = std::mem::take(&mut self.ready);
+        for index in touched.iter().copied() {
+            let queue = &mut self.queues.all[index];
+            let mut passed_over = 0;
+            while passed_over < queue.consumers.len()
+                && let Some(id) = queue.consumers.pop_front()
+            {
+                queue.consumers.push_back(id);
+                let Some(consumer) = self.consumers.get_mut(&id).filter(|one| one.leases < one.prefetch)
+                else {
+                    passed_over += 1;
+                    continue;
+                };
+                let Some(leased) = queue.lease(store, id) else { break };
+                consumer.leases += 1;
+                passed_over = 0;
+                out.entry(id).or_default().push(leased);
+            }
+        }
+        let notes: Vec<Note> = touched.into_iter().flat_map(|index| self.queues.all[index].notes()).collect();
+        let noted = store.note_leases(notes);
+        for (id, leased) in out {
+            // Where the task is gone, its `Ended` is on the way.
+            let _ = self.consumers[&id].out.send(leased);
+        }
+        if let Err(trouble) = noted {
+            self.fail(trouble, Vec::new());
+        }
+    }
+
+    /// Lets go of consumers that stopped and hold nothing, once their acks are stored.
+    fn finish_consumers(&mut self) {
+        let queues = &self.queues.all;
+        self.consumers.retain(|_, one| !one.stopping || one.leases > 0 || queues[one.queue].dirty());
+    }
+
+    /// Gives space back when more is garbage than not.
+    fn compact(&mut self) {
+        if self.compaction.as_ref().is_some_and(|thread| !thread.is_finished()) {
+            return;
+        }
+        let live: u64 = self.queues.all.iter().map(|queue| queue.position.bytes).fold(0, u64::saturating_add);
+        if self.garbage < GARBAGE.max(live) || self.closing.is_some() {
+            return;
+        }
+        let Some(store) = &self.store else { return };
+        self.garbage = 0;
+        let compaction = store.compaction();
+        let work = move || {
+            if let Err(error) = compaction() {
+                tracing::warn!(?error, "compacting the embedded store failed; it is tried again later");
+            }
+        };
+        self.compaction = std::thread::Builder::new().name("postern-compact".to_owned()).spawn(work).ok();
+    }
+
+    fn tell_status(&self) {
+        let status = match (&self.trouble, self.disk.is_full()) {
+            (Some(_), _) => Status::Blocked(self.error().to_string()),
+            (None, true) => Status::Blocked(self.disk.why().to_owned()),
+            (None, false) => Status::Ready,
+        };
+        self.status.send_if_modified(|now| {
+            let changed = *now != status;
+            if changed {
+                *now = status;
+            }
+            changed
+        });
+    }
+}

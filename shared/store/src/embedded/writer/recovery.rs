@@ -1,0 +1,78 @@
+//! When a write fails: telling, and opening the store again.
+
+use super::super::{store::Store, trouble::Trouble};
+use super::{Publishes, REOPEN, Writer};
+use postern_broker::BrokerError;
+use std::{collections::HashMap, time::Instant};
+use tokio::sync::oneshot;
+
+impl Writer {
+    /// Nothing can be written: who wanted it learns why.
+    pub(super) fn refuse(&self, publishes: Publishes) {
+        for (_, answer) in publishes {
+            let _ = answer.send(Err(self.error()));
+        }
+    }
+
+    /// A write failed. fjall takes no more after that, rightly: what is in the file is unknown.
+    /// Opening it again reads what is.
+    pub(super) fn fail(&mut self, trouble: Trouble, waiting: Vec<oneshot::Sender<Result<(), BrokerError>>>) {
+        tracing::error!(path = %self.folder.path().display(), ?trouble, "the embedded store failed; it is opened again");
+        self.trouble = Some(trouble);
+        for answer in waiting {
+            let _ = answer.send(Err(self.error()));
+        }
+        self.drop_store();
+        self.reopen.get_or_insert((Instant::now() + REOPEN.0, REOPEN.0));
+    }
+
+    /// Lets go of the database.
+    pub(super) fn drop_store(&mut self) {
+        self.store = None;
+        // It holds the database open.
+        if let Some(compaction) = self.compaction.take() {
+            let _ = compaction.join();
+        }
+    }
+
+    /// What a caller learns of the trouble.
+    pub(super) fn error(&self) -> BrokerError {
+        let path = self.folder.path().display().to_string();
+        match &self.trouble {
+            Some(trouble) => trouble.clone().explain(path),
+            None => BrokerError::Unavailable(format!("the store in {path} is being opened again")),
+        }
+    }
+
+    /// Opens the store again after a failure, when its time has come. Opening writes, so it succeeds
+    /// only where that works.
+    pub(super) fn open_again(&mut self) {
+        let Some((at, wait)) = self.reopen else { return };
+        if self.store.is_some() || Instant::now() < at {
+            return;
+        }
+        let opened = Store::open(&self.folder).and_then(|store| {
+            let positions: HashMap<String, _> = store.queues()?.into_iter().collect();
+            let waiting = store.waiting()?;
+            let next_due = store.due(waiting.from, 0, 0)?.next;
+            Ok((store, positions, waiting, next_due))
+        });
+        match opened {
+            Ok((store, positions, waiting, next_due)) => {
+                for (index, queue) in self.queues.all.iter_mut().enumerate() {
+                    queue.reopen(&store, positions.get(&queue.name).copied());
+                    self.ready.insert(index);
+                }
+                (self.queues.waiting, self.queues.next_due) = (waiting, next_due);
+                self.store = Some(store);
+                (self.trouble, self.reopen) = (None, None);
+                tracing::info!(path = %self.folder.path().display(), "the embedded store works again");
+            }
+            Err(trouble) => {
+                let wait = (wait * 2).min(REOPEN.1);
+                self.trouble = Some(trouble);
+                self.reopen = Some((Instant::now() + wait, wait));
+            }
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! Hands one lane's messages to the broker, in order, and each on only when those before it are
+//! confirmed.
+
+use super::{Core, Counters, PARTING, lane::Lane, stamp};
+use crate::embedded;
+use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
+use futures_util::FutureExt as _;
+use jiff::{Timestamp, Unit};
+use postern_broker::{Address, Broker as _, BrokerError, Consumer, Delivery, Envelope, header};
+use postern_shared::{error::FailureClass, message::MessageId};
+use std::{
+    collections::VecDeque,
+    io,
+    path::Path,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+use tokio::time::{sleep, timeout};
+
+/// The most messages that are in hand, and on their way to the broker together. After a crash so
+/// many may come twice.
+const MOST: u16 = 128;
+
+/// A message in hand.
+struct Held {
+    delivery: Delivery,
+    address: Address,
+    envelope: Envelope,
+    at: Option<u64>,
+    bytes: u64,
+}
+
+/// How many go together, and how long to wait after a failure.
+struct Pace {
+    together: usize,
+    pauses: ExponentialBackoff,
+    failing: bool,
+}
+
+impl Pace {
+    /// Longest before the jitter, which may double it. A broker that is known to be away is not
+    /// asked at all; this is for one that says it is well and confirms nothing.
+    const LONGEST: Duration = Duration::from_secs(15);
+
+    fn new() -> Self {
+        let pauses = ExponentialBuilder::new()
+            .with_min_delay(Duration::from_millis(100))
+            .with_max_delay(Self::LONGEST)
+            .with_jitter()
+            .without_max_times();
+        Self { together: 1, pauses: pauses.build(), failing: false }
+    }
+
+    /// Twice as many the next time.
+    fn succeeded(&mut self) {
+        let together = (self.together * 2).min(usize::from(MOST));
+        *self = Self { together, ..Self::new() };
+    }
+
+    /// One at a time, so that few come twice, after a pause.
+    fn failed(&mut self) -> Duration {
+        self.together = 1;
+        self.failing = true;
+        self.pauses.next().unwrap_or(Self::LONGEST)
+    }
+}
+
+struct Forwarder {
+    core: Arc<Core>,
+    lane: Arc<Lane>,
+    consumer: Consumer,
+    hand: VecDeque<Held>,
+    pace: Pace,
+}
+
+/// Forwards from `lane` until the spool is closed.
+pub(super) async fn run(core: Arc<Core>, lane: Arc<Lane>) {
+    let consumer = match core.store.consume(lane.queue(), MOST).await {
+        Ok(consumer) => consumer,
+        Err(error) => {
+            let (dir, queue) = (&core.dir, lane.queue());
+            return tracing::error!(dir, %queue, %error, "the spool cannot be read: what it holds for this queue stays");
+        }
+    };
+    Forwarder { core, lane, consumer, hand: VecDeque::new(), pace: Pace::new() }.run().await;
+}
+
+impl Forwarder {
+    async fn run(mut self) {
+        let core = Arc::clone(&self.core);
+        loop {
+            let ready = async {
+                let more = self.fill().await;
+                core.usable().await;
+                more
+            };
+            tokio::select! {
+                more = ready => if !more { break },
+                () = core.closed() => break,
+            }
+            // What is under way may end, lest it comes twice.
+            let over = async {
+                core.closed().await;
+                sleep(PARTING).await;
+            };
+            let pause = tokio::select! {
+                pause = self.send() => pause,
+                () = over => break,
+            };
+            tokio::select! {
+                () = sleep(pause) => {}
+                () = core.closed() => break,
+            }
+        }
+        // What is in hand goes back to the store.
+        self.hand.clear();
+        let _ = timeout(PARTING, self.consumer.close()).await;
+    }
+
+    /// Takes what there is, at least one; `false` when the store is closed. Safe to cancel.
+    async fn fill(&mut self) -> bool {
+        if self.hand.is_empty() {
+            self.lane.set_oldest(None);
+            let Some(first) = self.consumer.next().await else { return false };
+            self.take(first);
+        }
+        while self.hand.len() < usize::from(MOST)
+            && let Some(Some(next)) = self.consumer.next().now_or_never()
+        {
+            self.take(next);
+        }
+        self.lane.set_oldest(self.hand.front().map(|held| held.at.unwrap_or_else(stamp::now_ms)));
+        true
+    }
+
+    fn take(&mut self, mut delivery: Delivery) {
+        let stored = std::mem::take(&mut delivery.envelope);
+        let bytes = embedded::stored_bytes(&stored);
+        let (address, envelope, at) = stamp::take(stored, &self.core.nobody);
+        self.hand.push_back(Held { delivery, address, envelope, at, bytes });
+    }
+
+    /// Publishes the first in hand; how long to wait then.
+    async fn send(&mut self) -> Duration {
+        let some = self.hand.iter().take(self.pace.together);
+        let some: Vec<_> = some.map(|held| (held.address.clone(), held.envelope.clone())).collect();
+        let count = some.len();
+        match self.core.direct(some).await {
+            Ok(()) => {
+                Counters::add(&self.core.counters.forwarded, count);
+                self.done(count)
+            }
+            Err(BrokerError::Refused(why)) if count == 1 => self.bury(&why).await,
+            // One of them: alone it will be found.
+            Err(BrokerError::Refused(_)) => {
+                self.pace.together = 1;
+                Duration::ZERO
+            }
+            Err(error) => self.failed(&error),
+        }
+    }
+
+    /// The first `count` in hand are where they belong.
+    fn done(&mut self, count: usize) -> Duration {
+        self.pace.succeeded();
+        self.lane.set_full(false);
+        let mut bytes = 0;
+        for held in self.hand.drain(..count) {
+            bytes += held.bytes;
+            held.delivery.ack();
+        }
+        self.lane.set_oldest(self.hand.front().and_then(|held| held.at));
+        self.lane.leave(count as u64);
+        self.core.warehouse.release(count as u64, bytes);
+        Duration::ZERO
+    }
+
+    fn failed(&mut self, error: &BrokerError) -> Duration {
+        if !self.pace.failing {
+            tracing::warn!(queue = %self.lane.queue(), %error, "not forwarded from the spool, trying on");
+        }
+        self.lane.set_full(matches!(error, BrokerError::Full(_)));
+        self.pace.failed()
+    }
+
+    /// The broker will never take the first in hand: it must not hold up the others.
+    async fn bury(&mut self, why: &str) -> Duration {
+        let Some(Held { address, envelope, .. }) = self.hand.front() else { return Duration::ZERO };
+        let backend = match address {
+            Address::Inbound(backend)
+            | Address::Outbound(backend, _)
+            | Address::Reports(backend)
+            | Address::Callbacks(backend)
+            | Address::Dead(backend) => backend.clone(),
+            Address::Queue(_) | Address::Later { .. } => return Duration::ZERO,
+        };
+        let died = Timestamp::now().round(Unit::Millisecond).unwrap_or_default();
+        let dead = |envelope: Envelope| {
+            envelope
+                .with(header::REASON, format!("the broker refuses it for ever: {why}"))
+                .with(header::CLASS, FailureClass::Permanent.as_str())
+                .with(header::CODE, "refused_by_broker")
+                .with(header::DEAD_AT, died.to_string())
+                .with(header::ATTEMPTS, 0_i64)
+                .with(header::QUEUE, address.queue().as_str())
+        };
+        // It may be the properties that it is refused for.
+        let bare = Envelope { body: envelope.body.clone(), ..Envelope::default() };
+        let mut outcome = Ok(());
+        for letter in [dead(envelope.clone()), dead(bare)] {
+            outcome = self.core.direct(vec![(Address::Dead(backend.clone()), letter)]).await;
+            if !matches!(outcome, Err(BrokerError::Refused(_))) {
+                break;
+            }
+        }
+        match outcome {
+            Ok(()) => {
+                tracing::error!(%backend, queue = %self.lane.queue(), why, "the broker refuses a spooled message for ever; it is among the dead letters");
+            }
+            Err(BrokerError::Refused(_)) => match set_aside(self.core.dir.as_ref(), &envelope.body) {
+                Ok(file) => {
+                    tracing::error!(%backend, queue = %self.lane.queue(), why, file, "the broker refuses a spooled message for ever, and among the dead letters, too; its body is in the file");
+                }
+                Err(error) => {
+                    tracing::error!(%backend, %error, "a message that the broker refuses cannot be set aside");
+                    return self.pace.failed();
+                }
+            },
+            Err(error) => return self.failed(&error),
+        }
+        self.core.counters.dead.fetch_add(1, Ordering::Relaxed);
+        self.done(1)
+    }
+}
+
+/// Writes a body into a file of its own below `dir`; the file's path.
+fn set_aside(dir: &Path, body: &[u8]) -> io::Result<String> {
+    use std::io::Write as _;
+    let folder = dir.join("refused");
+    embedded::private(&folder)?;
+    let path = folder.join(format!("{}.json", MessageId::new()));
+    let mut file = std::fs::File::create_new(&path)?;
+    file.write_all(body)?;
+    file.sync_all()?;
+    std::fs::File::open(&folder)?.sync_all()?;
+    Ok(path.display().to_string())
+}

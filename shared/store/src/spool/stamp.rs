@@ -1,0 +1,76 @@
+//! Where a spooled message is to go and since when it waits: headers that it has only in the store.
+
+use crate::embedded;
+use postern_broker::{Address, Envelope, HeaderValue, header};
+use postern_shared::message::BackendName;
+
+const EXCHANGE: &str = "x-postern-spool-exchange";
+const KEY: &str = "x-postern-spool-key";
+/// Milliseconds since 1970.
+const AT: &str = "x-postern-spool-at";
+
+/// The routing key of a dead letter whose backend is not known.
+pub(super) const NOBODY: &str = "unknown";
+
+/// Milliseconds since 1970.
+pub(super) fn now_ms() -> u64 {
+    u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or_default()
+}
+
+/// `message` as it is stored.
+pub(super) fn put((address, envelope): (Address, Envelope), now: u64) -> (Address, Envelope) {
+    let envelope = envelope
+        .with(EXCHANGE, address.exchange())
+        .with(KEY, address.routing_key())
+        .with(AT, i64::try_from(now).unwrap_or(i64::MAX));
+    (address, envelope)
+}
+
+/// The bytes that [`put`] makes of it in the store.
+pub(super) fn stored_bytes(address: &Address, envelope: &Envelope) -> u64 {
+    let stamped = Envelope::default();
+    let bare = embedded::stored_bytes(&stamped);
+    let (_, stamped) = put((address.clone(), stamped), 0);
+    embedded::stored_bytes(envelope) + embedded::stored_bytes(&stamped) - bare
+}
+
+/// What [`put`] was given, and when. What has no stamp, a dead letter of the store's own around a
+/// record that could not be read, or one that means nothing, goes to the dead letters of `nobody`.
+pub(super) fn take(mut stored: Envelope, nobody: &BackendName) -> (Address, Envelope, Option<u64>) {
+    let mut text = |name: &str| match stored.headers.remove(name) {
+        Some(HeaderValue::Text(text)) => text,
+        _ => String::new(),
+    };
+    let (exchange, key) = (text(EXCHANGE), text(KEY));
+    let at = match stored.headers.remove(AT) {
+        Some(HeaderValue::Integer(at)) => u64::try_from(at).ok(),
+        _ => None,
+    };
+    if let Some(address) = Address::parse(&exchange, &key) {
+        return (address, stored, at);
+    }
+    if stored.text_header(header::REASON).is_none() {
+        stored = stored.with(header::REASON, "the spool does not say where it was to go");
+    }
+    (Address::Dead(nobody.clone()), stored, at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stamp_comes_off_without_a_trace_and_is_counted() {
+        let address = Address::Inbound("demo".parse().unwrap());
+        let envelope = Envelope { body: "{}".into(), ..Envelope::default() }.with("traceparent", "00-1");
+        let (same, stamped) = put((address.clone(), envelope.clone()), 7);
+        assert_eq!(same, address);
+        assert_eq!(stored_bytes(&address, &envelope), embedded::stored_bytes(&stamped));
+        let nobody = NOBODY.parse().unwrap();
+        assert_eq!(take(stamped, &nobody), (address, envelope, Some(7)));
+        let dead = Envelope::default().with(header::REASON, "unreadable");
+        assert_eq!(take(dead.clone(), &nobody), (Address::Dead(nobody.clone()), dead, None));
+        let (address, bare, _) = take(Envelope::default(), &nobody);
+        assert!(address == Address::Dead(nobody) && bare.text_header(header::REASON).is_some());
+    }
+}

@@ -1,0 +1,118 @@
+//! How much the spool holds, and how much it may.
+
+use crate::embedded::Found;
+use std::fmt;
+use tokio::sync::watch;
+
+/// How much the spool may hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Messages.
+    pub messages: u64,
+    /// Bytes of their records: bodies and properties. The files take somewhat more.
+    pub bytes: u64,
+}
+
+/// How much the spool holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Stock {
+    /// Messages.
+    pub messages: u64,
+    /// Bytes of their records.
+    pub bytes: u64,
+    /// Whether it had no room for the last message, and has given none away since.
+    pub full: bool,
+}
+
+/// The limit that was met.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Met {
+    Messages(u64),
+    Bytes(u64),
+}
+
+impl fmt::Display for Met {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Messages(most) => {
+                write!(f, "all of the {most} messages that ingress.spool.max_messages allows")
+            }
+            Self::Bytes(most) => write!(f, "all of the {most} bytes that ingress.spool.max_bytes allows"),
+        }
+    }
+}
+
+/// Counts what goes in and out.
+#[derive(Debug)]
+pub(super) struct Warehouse {
+    limits: Limits,
+    stock: watch::Sender<Stock>,
+}
+
+impl Warehouse {
+    /// One that holds what was `found`, be it more than the limits allow.
+    pub(super) fn new(limits: Limits, found: &[Found]) -> Self {
+        let messages = found.iter().map(|found| found.messages).sum();
+        let bytes = found.iter().map(|found| found.bytes).sum();
+        Self { limits, stock: watch::Sender::new(Stock { messages, bytes, full: false }) }
+    }
+
+    /// What there is.
+    pub(super) fn stock(&self) -> Stock {
+        *self.stock.borrow()
+    }
+
+    /// Each change of it.
+    pub(super) fn watch(&self) -> watch::Receiver<Stock> {
+        self.stock.subscribe()
+    }
+
+    /// Takes in so much.
+    ///
+    /// # Errors
+    /// There is no room for all of it.
+    pub(super) fn reserve(&self, messages: u64, bytes: u64) -> Result<(), Met> {
+        let mut met = None;
+        self.stock.send_if_modified(|stock| {
+            if stock.messages + messages > self.limits.messages {
+                met = Some(Met::Messages(self.limits.messages));
+            } else if stock.bytes + bytes > self.limits.bytes {
+                met = Some(Met::Bytes(self.limits.bytes));
+            }
+            if met.is_some() {
+                return !std::mem::replace(&mut stock.full, true);
+            }
+            (stock.messages, stock.bytes) = (stock.messages + messages, stock.bytes + bytes);
+            true
+        });
+        met.map_or(Ok(()), Err)
+    }
+
+    /// Lets go of so much.
+    pub(super) fn release(&self, messages: u64, bytes: u64) {
+        self.stock.send_modify(|stock| {
+            *stock = Stock {
+                messages: stock.messages.saturating_sub(messages),
+                bytes: stock.bytes.saturating_sub(bytes),
+                full: false,
+            };
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_limits_hold_and_room_comes_back() {
+        let warehouse = Warehouse::new(Limits { messages: 3, bytes: 100 }, &[]);
+        assert_eq!(warehouse.reserve(2, 50), Ok(()));
+        assert_eq!(warehouse.reserve(2, 1), Err(Met::Messages(3)));
+        assert_eq!(warehouse.reserve(1, 51), Err(Met::Bytes(100)));
+        assert_eq!(warehouse.stock(), Stock { messages: 2, bytes: 50, full: true });
+        warehouse.release(1, 25);
+        assert_eq!(warehouse.stock(), Stock { messages: 1, bytes: 25, full: false });
+        assert_eq!(warehouse.reserve(2, 75), Ok(()));
+    }
+}

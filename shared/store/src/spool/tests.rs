@@ -1,0 +1,363 @@
+//! The spool before a broker that does as it is told.
+
+use super::*;
+use postern_broker::{HeaderValue, header};
+use postern_shared::message::Lane as Priority;
+use std::{os::unix::fs::PermissionsExt as _, path::Path, sync::Mutex};
+use tokio::sync::Notify;
+
+/// What a broker says to a publish.
+type Answer = fn(&[(Address, Envelope)]) -> Result<(), BrokerError>;
+
+/// A broker in memory.
+#[derive(Debug)]
+struct Fake {
+    taken: Mutex<Vec<(Address, Envelope)>>,
+    answer: Mutex<Answer>,
+    asked: Notify,
+    status: watch::Sender<Status>,
+}
+
+impl Fake {
+    fn new() -> Arc<Self> {
+        Arc::new(Self {
+            taken: Mutex::default(),
+            answer: Mutex::new(|_| Ok(())),
+            asked: Notify::new(),
+            status: watch::Sender::new(Status::Ready),
+        })
+    }
+
+    fn goes(&self) {
+        self.status.send_replace(Status::Connecting("no route".to_owned()));
+    }
+
+    fn comes_back(&self) {
+        self.status.send_replace(Status::Ready);
+    }
+
+    fn answers(&self, answer: Answer) {
+        *self.answer.lock().unwrap() = answer;
+    }
+
+    fn taken(&self) -> Vec<String> {
+        self.taken.lock().unwrap().iter().map(|(_, envelope)| name(envelope)).collect()
+    }
+}
+
+#[async_trait]
+impl Broker for Fake {
+    async fn publish(&self, messages: Vec<(Address, Envelope)>) -> Result<(), BrokerError> {
+        self.asked.notify_one();
+        let answer = self.answer.lock().unwrap()(&messages);
+        if answer.is_ok() {
+            self.taken.lock().unwrap().extend(messages);
+        }
+        if matches!(answer, Err(BrokerError::Closed)) {
+            std::future::pending::<()>().await;
+        }
+        answer
+    }
+
+    async fn consume(&self, queue: &QueueName, _: u16) -> Result<Consumer, BrokerError> {
+        Err(BrokerError::Refused(queue.to_string()))
+    }
+
+    async fn depth(&self, _: &QueueName) -> Result<Depth, BrokerError> {
+        Ok(Depth::default())
+    }
+
+    fn status(&self) -> watch::Receiver<Status> {
+        self.status.subscribe()
+    }
+
+    async fn close(&self) {}
+}
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn options(dir: &Path) -> Options {
+    Options {
+        dir: dir.to_owned(),
+        limits: Limits { messages: 10, bytes: 100_000 },
+        backends: ["a".parse().unwrap(), "b".parse().unwrap()].into(),
+        publish_timeout: PATIENCE,
+        min_free_disk: 0,
+    }
+}
+
+async fn open(dir: &Path, broker: &Arc<Fake>) -> Spool {
+    Spool::open(options(dir), broker.clone()).await.unwrap()
+}
+
+fn inbound() -> Address {
+    Address::Inbound("a".parse().unwrap())
+}
+
+fn outbound() -> Address {
+    Address::Outbound("b".parse().unwrap(), Priority::Bulk)
+}
+
+fn letter(name: &str) -> Envelope {
+    let id = Some(name.to_owned());
+    Envelope { message_id: id, body: name.to_owned().into(), ..Envelope::default() }.with("traceparent", "00")
+}
+
+fn name(envelope: &Envelope) -> String {
+    envelope.message_id.clone().unwrap_or_else(|| "-".to_owned())
+}
+
+async fn post(spool: &Spool, address: Address, name: &str) -> Result<(), BrokerError> {
+    spool.publish(vec![(address, letter(name))]).await
+}
+
+/// Waits until the spool holds so many.
+async fn holds(spool: &Spool, messages: u64) {
+    let mut stock = spool.0.warehouse.watch();
+    let reached = stock.wait_for(|stock| stock.messages == messages);
+    let reached = tokio::time::timeout(PATIENCE, reached).await.map(|stock| stock.map(|stock| stock.bytes));
+    let bytes = reached.unwrap_or_else(|_| panic!("{:?}", spool.figures())).unwrap();
+    assert_eq!(bytes == 0, messages == 0, "the bytes are counted as the messages are");
+}
+
+#[tokio::test]
+async fn while_all_is_well_nothing_is_stored() {
+    let (dir, broker) = (tempfile::tempdir().unwrap(), Fake::new());
+    let spool = open(dir.path(), &broker).await;
+    post(&spool, inbound(), "1").await.unwrap();
+    broker.answers(|_| Err(BrokerError::Full("its queue".to_owned())));
+    assert!(matches!(post(&spool, inbound(), "2").await, Err(BrokerError::Full(_))), "slow down");
+    broker.answers(|_| Err(BrokerError::Refused("never".to_owned())));
+    assert!(matches!(post(&spool, inbound(), "3").await, Err(BrokerError::Refused(_))));
+    assert_eq!((spool.figures(), broker.taken()), (Figures::default(), vec!["1".to_owned()]));
+    spool.close().await;
+    assert!(matches!(post(&spool, inbound(), "4").await, Err(BrokerError::Closed)));
+}
+
+#[tokio::test]
+async fn what_was_stored_is_forwarded_as_it_was_in_order_also_by_the_next_process() {
+    let (dir, broker) = (tempfile::tempdir().unwrap(), Fake::new());
+    broker.goes();
+    let spool = open(dir.path(), &broker).await;
+    for n in 0..4 {
+        post(&spool, inbound(), &format!("in {n}")).await.unwrap();
+        post(&spool, outbound(), &format!("out {n}")).await.unwrap();
+    }
+    let figures = spool.figures();
+    assert_eq!((figures.stock.messages, figures.stored), (8, 8));
+    assert!(matches!(&*spool.status().borrow(), Status::Spooling(why) if why.contains("no route")));
+    let bytes = figures.stock.bytes;
+    spool.close().await;
+
+    let spool = open(dir.path(), &broker).await;
+    assert_eq!((spool.figures().stock.messages, spool.figures().stock.bytes), (8, bytes));
+    let oldest = async {
+        while spool.figures().oldest.is_none() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, oldest).await.unwrap();
+    post(&spool, inbound(), "in 4").await.unwrap();
+    assert!(broker.taken().is_empty());
+    broker.comes_back();
+    holds(&spool, 0).await;
+    let taken = broker.taken.lock().unwrap().clone();
+    for (address, prefix, count) in [(inbound(), "in", 5), (outbound(), "out", 4)] {
+        let its: Vec<_> =
+            taken.iter().filter(|(to, _)| *to == address).map(|(_, envelope)| envelope).collect();
+        let expected: Vec<_> = (0..count).map(|n| letter(&format!("{prefix} {n}"))).collect();
+        assert_eq!(its, expected.iter().collect::<Vec<_>>());
+    }
+    assert_eq!((spool.figures().forwarded, spool.figures().oldest), (9, None));
+    spool.close().await;
+}
+
+#[tokio::test]
+async fn what_comes_later_goes_behind_until_the_queue_is_drained_and_other_queues_are_free() {
+    let (dir, broker) = (tempfile::tempdir().unwrap(), Fake::new());
+    let spool = open(dir.path(), &broker).await;
+    // One queue confirms nothing, the other is well.
+    broker.answers(|messages| match messages[0].0 {
+        Address::Inbound(_) => Err(BrokerError::TimedOut(Duration::from_secs(5))),
+        _ => Ok(()),
+    });
+    post(&spool, inbound(), "1").await.unwrap();
+    post(&spool, inbound(), "2").await.unwrap();
+    post(&spool, outbound(), "other").await.unwrap();
+    assert_eq!(broker.taken(), ["other"]);
+    assert_eq!(*spool.status().borrow(), Status::Ready);
+    broker.answers(|_| Ok(()));
+    post(&spool, inbound(), "3").await.unwrap();
+    holds(&spool, 0).await;
+    post(&spool, inbound(), "4").await.unwrap();
+    assert_eq!(broker.taken(), ["other", "1", "2", "3", "4"]);
+    assert_eq!(spool.figures().stored, 3, "the last went the direct way");
+    spool.close().await;
+}
+
+#[tokio::test]
+async fn a_publish_under_way_does_not_wait_for_a_broker_that_goes() {
+    let (dir, broker) = (tempfile::tempdir().unwrap(), Fake::new());
+    let spool = Arc::new(open(dir.path(), &broker).await);
+    broker.answers(|_| Err(BrokerError::Closed));
+    let publishing = tokio::spawn({
+        let spool = Arc::clone(&spool);
+        async move { post(&spool, inbound(), "1").await }
+    });
+    broker.asked.notified().await;
+    broker.status.send_replace(Status::Blocked("memory".to_owned()));
+    tokio::time::timeout(PATIENCE / 2, publishing).await.expect("it hangs").unwrap().unwrap();
+    assert_eq!(spool.figures().stock.messages, 1);
+    spool.close().await;
+}
+
+#[tokio::test]
+async fn a_full_spool_refuses_whole_publishes_and_takes_again_when_there_is_room() {
+    let (dir, broker) = (tempfile::tempdir().unwrap(), Fake::new());
+    broker.goes();
+    let spool = open(dir.path(), &broker).await;
+    let many = |names: std::ops::Range<usize>| {
+        names.map(|n| (inbound(), letter(&n.to_string()))).collect::<Vec<_>>()
+    };
+    spool.publish(many(0..8)).await.unwrap();
+    let refused = spool.publish(many(8..11)).await.unwrap_err().to_string();
+    assert!(refused.contains("no route") && refused.contains("ingress.spool.max_messages"), "{refused}");
+    let problem = async {
+        let mut status = spool.status();
+        status.wait_for(|status| status.problem().is_some()).await.unwrap().clone()
+    };
+    let problem = tokio::time::timeout(PATIENCE, problem).await.unwrap().problem().unwrap();
+    assert!(problem.contains("no route") && problem.contains("is full"), "{problem}");
+    spool.publish(many(8..10)).await.unwrap();
+    let large = Envelope { body: vec![b'x'; 100_000].into(), ..letter("large") };
+    let refused = spool.publish(vec![(outbound(), large)]).await.unwrap_err().to_string();
+    assert!(refused.contains("max_messages"), "{refused}");
+    assert_eq!((spool.figures().refused, spool.figures().stock.messages), (4, 10));
+    broker.comes_back();
+    holds(&spool, 0).await;
+    broker.goes();
+    let large = Envelope { body: vec![b'x'; 100_000].into(), ..letter("large") };
+    let refused = spool.publish(vec![(outbound(), large)]).await.unwrap_err().to_string();
+    assert!(refused.contains("ingress.spool.max_bytes"), "{refused}");
+    post(&spool, inbound(), "again").await.unwrap();
+    spool.close().await;
+}
+
+#[tokio::test]
+async fn a_queue_at_its_limit_refuses_here_too_and_holds_up_nobody_else() {
+    let (dir, broker) = (tempfile::tempdir().unwrap(), Fake::new());
+    broker.goes();
+    let roomy = Options { limits: Limits { messages: 1_000_000, bytes: 1 << 30 }, ..options(dir.path()) };
+    let spool = Spool::open(roomy, broker.clone()).await.unwrap();
+    post(&spool, inbound(), "1").await.unwrap();
+    broker.answers(|messages| match messages[0].0 {
+        Address::Inbound(_) => Err(BrokerError::Full("postern.inbound".to_owned())),
+        _ => Ok(()),
+    });
+    broker.comes_back();
+    let full = async {
+        while post(&spool, inbound(), "more").await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, full).await.unwrap();
+    assert!(!spool.figures().stock.full, "it is the queue that is full");
+    post(&spool, outbound(), "other").await.unwrap();
+    assert_eq!(broker.taken(), ["other"]);
+    broker.answers(|_| Ok(()));
+    holds(&spool, 0).await;
+    assert_eq!(broker.taken()[..2], ["other", "1"]);
+    spool.close().await;
+}
+
+#[tokio::test]
+async fn a_message_that_is_refused_for_ever_becomes_a_dead_letter_and_the_others_go_on() {
+    let (dir, broker) = (tempfile::tempdir().unwrap(), Fake::new());
+    broker.goes();
+    let spool = open(dir.path(), &broker).await;
+    for name in ["1", "2", "poison", "3", "venom", "4"] {
+        post(&spool, inbound(), name).await.unwrap();
+    }
+    // One is refused where it was to go, the other among the dead letters, too.
+    broker.answers(|messages| {
+        let refused = |(address, envelope): &(Address, Envelope)| {
+            let poison = name(envelope) == "poison" && matches!(address, Address::Inbound(_));
+            poison || &envelope.body[..] == b"venom"
+        };
+        match messages.iter().any(refused) {
+            true => Err(BrokerError::Refused("not this one".to_owned())),
+            false => Ok(()),
+        }
+    });
+    broker.comes_back();
+    holds(&spool, 0).await;
+    assert_eq!(broker.taken(), ["1", "2", "poison", "3", "4"]);
+    let taken = broker.taken.lock().unwrap().clone();
+    let (address, dead) = &taken[2];
+    assert_eq!(*address, Address::Dead("a".parse().unwrap()));
+    assert_eq!(dead.body, letter("poison").body);
+    for (name, value) in [
+        (header::QUEUE, "postern.inbound"),
+        (header::CLASS, "permanent"),
+        (header::CODE, "refused_by_broker"),
+        ("traceparent", "00"),
+    ] {
+        assert_eq!(dead.headers.get(name), Some(&HeaderValue::from(value)));
+    }
+    assert!(dead.text_header(header::REASON).unwrap().contains("not this one"));
+    assert!(dead.text_header(header::DEAD_AT).unwrap().parse::<jiff::Timestamp>().is_ok());
+    assert_eq!((spool.figures().dead, spool.figures().forwarded), (2, 4));
+    let refused = dir.path().join("refused");
+    let mode = std::fs::metadata(&refused).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o700, "for this user only");
+    let kept: Vec<_> = std::fs::read_dir(refused).unwrap().collect();
+    assert_eq!(kept.len(), 1);
+    assert_eq!(std::fs::read(kept[0].as_ref().unwrap().path()).unwrap(), b"venom");
+    spool.close().await;
+}
+
+#[tokio::test]
+async fn messages_of_a_backend_that_is_no_longer_configured_are_forwarded() {
+    let (dir, broker) = (tempfile::tempdir().unwrap(), Fake::new());
+    broker.goes();
+    let spool = open(dir.path(), &broker).await;
+    post(&spool, outbound(), "1").await.unwrap();
+    spool.close().await;
+    let fewer = Options { backends: ["a".parse().unwrap()].into(), ..options(dir.path()) };
+    let spool = Spool::open(fewer, broker.clone()).await.unwrap();
+    // And one to a backend that never was.
+    post(&spool, Address::Outbound("z".parse().unwrap(), Priority::Normal), "2").await.unwrap();
+    broker.comes_back();
+    holds(&spool, 0).await;
+    let mut taken = broker.taken();
+    taken.sort_unstable();
+    assert_eq!(taken, ["1", "2"]);
+    spool.close().await;
+}
+
+#[tokio::test]
+async fn a_disk_that_takes_nothing_is_no_place_and_the_broker_still_is() {
+    let (dir, broker) = (tempfile::tempdir().unwrap(), Fake::new());
+    let full = Options { min_free_disk: u64::MAX, ..options(dir.path()) };
+    let spool = Spool::open(full, broker.clone()).await.unwrap();
+    post(&spool, inbound(), "1").await.unwrap();
+    broker.goes();
+    let refused = post(&spool, inbound(), "2").await.unwrap_err().to_string();
+    assert!(refused.contains("no route") && refused.contains("bytes free"), "{refused}");
+    let figures = spool.figures();
+    assert_eq!((figures.stock.messages, figures.stock.bytes, figures.refused), (0, 0, 1));
+    broker.comes_back();
+    post(&spool, inbound(), "3").await.unwrap();
+    assert_eq!(broker.taken(), ["1", "3"]);
+    spool.close().await;
+}
+
+#[tokio::test]
+async fn a_folder_is_for_one_spool_at_a_time() {
+    let (dir, broker) = (tempfile::tempdir().unwrap(), Fake::new());
+    let spool = open(dir.path(), &broker).await;
+    let second = Spool::open(options(dir.path()), broker.clone()).await;
+    assert!(matches!(second, Err(BrokerError::Locked { .. })), "{second:?}");
+    spool.close().await;
+    open(dir.path(), &broker).await.close().await;
+}

@@ -1,0 +1,39 @@
+//! The embedded broker passes the suite that every broker must pass.
+
+mod folders;
+
+use async_trait::async_trait;
+use folders::Folders;
+use postern_broker::{Broker, Options, Topology, conformance::Storage};
+use postern_store::embedded::EmbeddedBroker;
+use std::{sync::Arc, time::Duration};
+
+struct Folder(Folders);
+
+#[async_trait]
+impl Storage for Folder {
+    async fn open(&self, topology: Topology) -> anyhow::Result<Arc<dyn Broker>> {
+        let options = Options {
+            topology,
+            publish_timeout: Duration::from_secs(30),
+            client_name: "conformance".to_owned(),
+            min_free_disk: 0,
+        };
+        Ok(Arc::new(EmbeddedBroker::open(self.0.last(), options).await?))
+    }
+
+    async fn crash(&self, broker: Arc<dyn Broker>) -> anyhow::Result<()> {
+        self.0.crash(broker)
+    }
+}
+
+macro_rules! conformance {
+    ($($case:ident)*) => {$(
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $case() {
+            let folder = Arc::new(Folder(Folders::new()));
+            postern_broker::conformance::run(stringify!($case), folder).await.unwrap();
+        }
+    )*};
+}
+postern_broker::for_each_case!(conformance);

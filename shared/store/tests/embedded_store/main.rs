@@ -1,0 +1,138 @@
+//! What the embedded broker promises beyond the suite: locks, exact limits, damage, a full disk,
+//! a killed process.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::disallowed_methods, reason = "it starts itself once more, to be killed or given no disk")]
+
+mod crash;
+mod damage;
+mod full_disk;
+mod promises;
+
+use postern_broker::{
+    Address, Broker, BrokerError, Consumer, Delivery, Envelope, Options, QueueName, Status, Topology,
+};
+use postern_shared::message::{BackendName, Lane};
+use postern_store::embedded::EmbeddedBroker;
+use std::{future::Future, path::Path, time::Duration};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn alpha() -> BackendName {
+    "alpha".parse().unwrap()
+}
+
+fn address() -> Address {
+    Address::Outbound(alpha(), Lane::Normal)
+}
+
+fn queue() -> QueueName {
+    address().queue()
+}
+
+fn options() -> Options {
+    Options {
+        topology: Topology {
+            backends: [alpha()].into(),
+            delays: [Duration::from_secs(1)].into(),
+            max_reports: 100,
+            max_messages: None,
+        },
+        publish_timeout: PATIENCE,
+        client_name: "test".to_owned(),
+        min_free_disk: 0,
+    }
+}
+
+async fn open(dir: &Path) -> EmbeddedBroker {
+    EmbeddedBroker::open(dir, options()).await.unwrap()
+}
+
+fn letter(n: usize) -> Envelope {
+    Envelope { message_id: Some(n.to_string()), body: format!("body {n}").into(), ..Envelope::default() }
+}
+
+fn number(delivery: &Delivery) -> usize {
+    delivery.envelope.message_id.as_deref().unwrap().parse().unwrap()
+}
+
+async fn post(broker: &EmbeddedBroker, range: std::ops::Range<usize>) {
+    broker.publish(range.map(|n| (address(), letter(n))).collect()).await.unwrap();
+}
+
+async fn within<T>(doing: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, doing).await.expect("nothing happened in time")
+}
+
+async fn next(consumer: &mut Consumer) -> Delivery {
+    within(consumer.next()).await.expect("the consumer ended")
+}
+
+/// Takes and acks all that waits in `queue`.
+async fn drain(broker: &EmbeddedBroker, queue: &QueueName) -> Vec<usize> {
+    let mut consumer = broker.consume(queue, 100).await.unwrap();
+    let mut numbers = Vec::new();
+    loop {
+        match tokio::time::timeout(Duration::from_millis(300), consumer.next()).await {
+            Ok(Some(delivery)) => {
+                numbers.push(number(&delivery));
+                delivery.ack();
+            }
+            Ok(None) => panic!("the consumer ended"),
+            Err(_) if broker.depth(queue).await.unwrap().ready == 0 => break,
+            Err(_) => {}
+        }
+    }
+    within(consumer.close()).await;
+    numbers
+}
+
+async fn until_status(broker: &EmbeddedBroker, expected: impl FnMut(&Status) -> bool) -> Status {
+    within(broker.status().wait_for(expected)).await.unwrap().clone()
+}
+
+/// Does `change` to the database of a closed broker.
+fn tamper(dir: &Path, change: impl FnOnce(&fjall::Database)) {
+    let db = fjall::Database::builder(dir.join("store")).open().unwrap();
+    change(&db);
+    db.persist(fjall::PersistMode::SyncAll).unwrap();
+}
+
+fn keyspace(db: &fjall::Database, name: &str) -> fjall::Keyspace {
+    db.keyspace(name, fjall::KeyspaceCreateOptions::default).unwrap()
+}
+
+/// This test binary again, to run only `test` (which does nothing without the variable), as a
+/// process that may be limited and killed. Signals about too large files are ignored in it.
+fn child(test: &str, dir: &Path) -> std::process::Command {
+    let mut command = std::process::Command::new("sh");
+    command
+        .args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", test, "--nocapture", "--test-threads=1"])
+        .env("POSTERN_TEST_CHILD", dir)
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped());
+    command
+}
+
+/// The folder that a [`child`] is to use.
+fn child_folder() -> Option<std::path::PathBuf> {
+    std::env::var_os("POSTERN_TEST_CHILD").map(Into::into)
+}
+
+/// A process that ends with its test, whatever becomes of that.
+struct Child(std::process::Child);
+
+impl Child {
+    fn start(command: &mut std::process::Command) -> Self {
+        Self(command.spawn().unwrap())
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}

@@ -1,0 +1,78 @@
+//! The spool passes the suite that every broker must pass: before a broker that is well it changes
+//! nothing.
+
+mod folders;
+
+use async_trait::async_trait;
+use folders::Folders;
+use postern_broker::{
+    Address, Broker, BrokerError, Consumer, Depth, Envelope, Options, QueueName, Status, Topology,
+    conformance::Storage,
+};
+use postern_store::{
+    embedded::EmbeddedBroker,
+    spool::{self, Limits, Spool},
+};
+use std::{sync::Arc, time::Duration};
+use tokio::sync::watch;
+
+/// A folder for the broker and one for the spool, inside another.
+struct Folder(Folders);
+
+/// A spool that closes the broker behind it, too.
+#[derive(Debug)]
+struct Both(Spool, Arc<dyn Broker>);
+
+#[async_trait]
+impl Storage for Folder {
+    async fn open(&self, topology: Topology) -> anyhow::Result<Arc<dyn Broker>> {
+        let inside = |name: &str| self.0.last().join(name);
+        let backends = topology.backends.clone();
+        let publish_timeout = Duration::from_secs(30);
+        let options = Options { topology, publish_timeout, client_name: "test".to_owned(), min_free_disk: 0 };
+        let broker: Arc<dyn Broker> = Arc::new(EmbeddedBroker::open(inside("broker"), options).await?);
+        let limits = Limits { messages: 1_000_000, bytes: 1 << 30 };
+        let options =
+            spool::Options { dir: inside("spool"), limits, backends, publish_timeout, min_free_disk: 0 };
+        Ok(Arc::new(Both(Spool::open(options, Arc::clone(&broker)).await?, broker)))
+    }
+
+    async fn crash(&self, broker: Arc<dyn Broker>) -> anyhow::Result<()> {
+        self.0.crash(broker)
+    }
+}
+
+#[async_trait]
+impl Broker for Both {
+    async fn publish(&self, messages: Vec<(Address, Envelope)>) -> Result<(), BrokerError> {
+        self.0.publish(messages).await
+    }
+
+    async fn consume(&self, queue: &QueueName, prefetch: u16) -> Result<Consumer, BrokerError> {
+        self.0.consume(queue, prefetch).await
+    }
+
+    async fn depth(&self, queue: &QueueName) -> Result<Depth, BrokerError> {
+        self.0.depth(queue).await
+    }
+
+    fn status(&self) -> watch::Receiver<Status> {
+        self.0.status()
+    }
+
+    async fn close(&self) {
+        self.0.close().await;
+        self.1.close().await;
+    }
+}
+
+macro_rules! conformance {
+    ($($case:ident)*) => {$(
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $case() {
+            let folders = Arc::new(Folder(Folders::new()));
+            postern_broker::conformance::run(stringify!($case), folders).await.unwrap();
+        }
+    )*};
+}
+postern_broker::for_each_case!(conformance);

@@ -1,0 +1,71 @@
+//! What both measurements have in common: one backend's queue, filled by several tasks and emptied
+//! by one.
+
+use anyhow::Context;
+use postern_broker::{Address, Broker, Envelope, Options, Topology};
+use postern_shared::message::{BackendName, Lane};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+fn backend() -> anyhow::Result<BackendName> {
+    Ok("bench".parse()?)
+}
+
+/// Where the messages go.
+pub(crate) fn address() -> anyhow::Result<Address> {
+    Ok(Address::Outbound(backend()?, Lane::Normal))
+}
+
+/// A broker's options with that backend.
+pub(crate) fn options(min_free_disk: u64) -> anyhow::Result<Options> {
+    let topology = Topology {
+        backends: [backend()?].into(),
+        delays: [Duration::from_secs(5)].into(),
+        max_reports: 1000,
+        max_messages: None,
+    };
+    let publish_timeout = Duration::from_secs(30);
+    Ok(Options { topology, publish_timeout, client_name: "bench".to_owned(), min_free_disk })
+}
+
+/// `callers` tasks publish `messages` messages of `make`'s, each one after the other.
+pub(crate) async fn fill<B: Broker + 'static>(
+    broker: &Arc<B>,
+    messages: u64,
+    callers: usize,
+    make: fn(u64) -> Envelope,
+) -> anyhow::Result<()> {
+    let next = Arc::new(AtomicU64::new(0));
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..callers {
+        let (broker, next, address) = (Arc::clone(broker), Arc::clone(&next), address()?);
+        tasks.spawn(async move {
+            loop {
+                let n = next.fetch_add(1, Ordering::Relaxed);
+                if n >= messages {
+                    return anyhow::Ok(());
+                }
+                broker.publish(vec![(address.clone(), make(n))]).await?;
+            }
+        });
+    }
+    while let Some(done) = tasks.join_next().await {
+        done??;
+    }
+    Ok(())
+}
+
+/// Takes and acknowledges `messages` messages.
+pub(crate) async fn empty<B: Broker>(broker: &B, messages: u64, prefetch: u16) -> anyhow::Result<()> {
+    let mut consumer = broker.consume(&address()?.queue(), prefetch).await?;
+    for _ in 0..messages {
+        consumer.next().await.context("the broker closed")?.ack();
+    }
+    consumer.close().await;
+    Ok(())
+}
