@@ -48,7 +48,7 @@ enum Action {
     Check,
     /// Make a new API key, and print it with the lines that the configuration needs
     Key(key::KeyArguments),
-    /// Look at the messages that could not be sent, put them back, or drop them
+    /// Scan at the messages that could not be sent, put them back, or drop them
     #[command(subcommand)]
     Dead(dead::Action),
 }

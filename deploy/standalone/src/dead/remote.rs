@@ -1,18 +1,15 @@
 //! A running gateway, through `/v1/dead` of its admin port.
 
-use super::Place;
+use super::arguments::{TOKEN, Target};
 use anyhow::{Context, anyhow};
 use postern_service::{
     admin::dead::Order,
-    dead::{Done, Filter, Listing, Pile, Summary},
+    dead::{DeadQueue, Done, Filter, Listing, Summary},
     program::Exit,
 };
 use reqwest::{Client, RequestBuilder, StatusCode, Url, redirect::Policy};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-
-/// The variable that holds the token.
-pub(super) const TOKEN: &str = "POSTERN_ADMIN_TOKEN";
 
 /// A gateway's admin port.
 pub(super) struct Remote {
@@ -26,13 +23,13 @@ impl Remote {
     ///
     /// # Errors
     /// [`Exit::Config`] for a URL or a token that cannot be used.
-    pub(super) fn new(url: &str, place: &Place) -> Result<Self, Exit> {
+    pub(super) fn new(url: &str, target: &Target) -> Result<Self, Exit> {
         let wrong = |why: String| Exit::Config(format!("--admin: {why}"));
         let url: Url = url.parse().map_err(|error| wrong(format!("{error}; allowed is http://HOST:PORT")))?;
         if !matches!(url.scheme(), "http" | "https") {
             return Err(wrong("allowed is http://HOST:PORT or https://HOST:PORT".to_owned()));
         }
-        let token = match (&place.token_file, &place.token) {
+        let token = match (&target.token_file, &target.token) {
             (Some(path), _) => std::fs::read_to_string(path)
                 .map_err(|error| Exit::Config(format!("--token-file: {}: {error}", path.display())))?
                 .trim()
@@ -79,9 +76,9 @@ impl Remote {
         self.ask(self.client.get(url)).await
     }
 
-    pub(super) async fn show(&self, id: &str, queue: Pile) -> Result<Listing<Value>, Exit> {
+    pub(super) async fn show(&self, id: &str, queue: DeadQueue) -> Result<Listing<Value>, Exit> {
         let mut url = self.path(&[id])?;
-        if queue == Pile::Unrouted {
+        if queue == DeadQueue::Unrouted {
             url.set_query(Some("queue=unrouted"));
         }
         let request = self.client.get(url);

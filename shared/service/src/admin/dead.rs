@@ -1,7 +1,7 @@
 //! `/v1/dead` on the admin port: what `postern dead` does, for programs. There only where
 //! `admin.token` is set, since it shows what people wrote.
 
-use crate::dead::{DeadLetters, Filter, Letter};
+use crate::dead::{DeadLetter, DeadLetters, Filter};
 use actix_web::{HttpRequest, HttpResponse, middleware::from_fn, web};
 use postern_broker::BrokerError;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -39,7 +39,7 @@ async fn list(dead: web::Data<DeadLetters>, request: HttpRequest) -> HttpRespons
         Err(why) => return problem(400, &why),
     };
     let filter = Filter { limit: filter.limit.or(Some(LISTED)), ..filter };
-    answer(dead.list(&filter, Letter::summary).await)
+    answer(dead.list(&filter, DeadLetter::summary).await)
 }
 
 async fn show(dead: web::Data<DeadLetters>, request: HttpRequest, id: web::Path<String>) -> HttpResponse {
@@ -47,7 +47,7 @@ async fn show(dead: web::Data<DeadLetters>, request: HttpRequest, id: web::Path<
         Ok(filter) => Filter { id: vec![id.into_inner()], ..filter },
         Err(why) => return problem(400, &why),
     };
-    match dead.list(&filter, Letter::whole).await {
+    match dead.list(&filter, DeadLetter::whole).await {
         Ok(listing) if listing.letters.is_empty() => problem(404, "no letter has this id"),
         listing => answer(listing),
     }

@@ -1,6 +1,6 @@
 //! Which letters are meant.
 
-use super::{Letter, Pile};
+use super::{DeadLetter, DeadQueue};
 use jiff::{SignedDuration, Timestamp};
 use postern_shared::{error::FailureClass, message::BackendName};
 use serde::{Deserialize, Serialize};
@@ -32,7 +32,7 @@ pub struct Filter {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<u64>,
     /// Of this queue.
-    pub queue: Pile,
+    pub queue: DeadQueue,
 }
 
 /// A filter that cannot be read.
@@ -42,11 +42,11 @@ pub struct InvalidFilter(pub String);
 
 impl Filter {
     /// Whether `letter` is meant.
-    pub fn passes(&self, letter: &Letter) -> bool {
+    pub fn passes(&self, letter: &DeadLetter) -> bool {
         self.passes_at(letter, Timestamp::now())
     }
 
-    fn passes_at(&self, letter: &Letter, now: Timestamp) -> bool {
+    fn passes_at(&self, letter: &DeadLetter, now: Timestamp) -> bool {
         fn one<T: PartialEq<U>, U>(of: &[T], value: Option<U>) -> bool {
             of.is_empty() || value.is_some_and(|value| of.iter().any(|item| *item == value))
         }
@@ -121,7 +121,7 @@ mod tests {
         if !dead_at.is_empty() {
             envelope = envelope.with(header::DEAD_AT, dead_at);
         }
-        filter.passes_at(&Letter::new(&envelope), "2026-01-10T00:00:00Z".parse().unwrap())
+        filter.passes_at(&DeadLetter::new(&envelope), "2026-01-10T00:00:00Z".parse().unwrap())
     }
 
     #[test]

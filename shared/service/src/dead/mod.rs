@@ -7,11 +7,11 @@
 //! it, under the same id, and loses nothing. RabbitMQ counts that a message was looked at; the count
 //! means nothing in these queues.
 
+mod dead_letter;
 mod filter;
-mod letter;
 
+pub use dead_letter::{DeadLetter, Summary};
 pub use filter::{Age, Filter, InvalidFilter};
-pub use letter::{Letter, Summary};
 
 use postern_broker::{Address, Broker, BrokerError, Consumer, Delivery, Envelope, QueueName};
 use serde::{Deserialize, Serialize};
@@ -37,7 +37,7 @@ const ASK_AGAIN: Duration = Duration::from_millis(10);
 /// A queue that is nobody's to work on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Pile {
+pub enum DeadQueue {
     /// `postern.dead`
     #[default]
     Dead,
@@ -45,7 +45,7 @@ pub enum Pile {
     Unrouted,
 }
 
-impl Pile {
+impl DeadQueue {
     /// The queue.
     pub fn queue(self) -> QueueName {
         match self {
@@ -90,7 +90,7 @@ pub struct Stays {
     pub why: String,
 }
 
-/// The messages that nobody works on, behind a broker. One look at a time: two at once would each
+/// The messages that nobody works on, behind a broker. One scan at a time: two at once would each
 /// see what the other does not hold.
 #[derive(Debug)]
 pub struct DeadLetters {
@@ -120,24 +120,24 @@ impl DeadLetters {
     pub async fn list<T>(
         &self,
         filter: &Filter,
-        of: impl Fn(&Letter) -> T,
+        of: impl Fn(&DeadLetter) -> T,
     ) -> Result<Listing<T>, BrokerError> {
         let _turn = self.turn.lock().await;
-        let mut look = Look::begin(&*self.broker, filter.queue).await?;
-        let mut listing = Listing { waiting: look.left, more: false, letters: Vec::new() };
-        while let Some(delivery) = look.next().await? {
-            let letter = Letter::new(&delivery.envelope);
+        let mut scan = Scan::begin(&*self.broker, filter.queue).await?;
+        let mut listing = Listing { waiting: scan.left, more: false, letters: Vec::new() };
+        while let Some(delivery) = scan.next().await? {
+            let letter = DeadLetter::new(&delivery.envelope);
             if filter.passes(&letter) {
                 if filter.is_full(listing.letters.len() as u64) {
                     listing.more = true;
-                    look.hold(delivery);
+                    scan.hold(delivery);
                     break;
                 }
                 listing.letters.push(of(&letter));
             }
-            look.hold(delivery);
+            scan.hold(delivery);
         }
-        look.end().await;
+        scan.end().await;
         Ok(listing)
     }
 
@@ -148,28 +148,28 @@ impl DeadLetters {
     /// The broker's; what was put back until then is.
     pub async fn redrive(&self, filter: &Filter, dry_run: bool) -> Result<Done, BrokerError> {
         let _turn = self.turn.lock().await;
-        let mut look = Look::begin(&*self.broker, filter.queue).await?;
-        let mut done = Done { waiting: look.left, dry_run, ..Done::default() };
+        let mut scan = Scan::begin(&*self.broker, filter.queue).await?;
+        let mut done = Done { waiting: scan.left, dry_run, ..Done::default() };
         let mut batch: Vec<(Delivery, (Address, Envelope))> = Vec::new();
         let mut queues = HashMap::new();
         let mut outcome = Ok(());
         while outcome.is_ok() && !filter.is_full(done.matched) {
-            let Some(delivery) = look.next().await? else { break };
-            let letter = Letter::new(&delivery.envelope);
+            let Some(delivery) = scan.next().await? else { break };
+            let letter = DeadLetter::new(&delivery.envelope);
             if !filter.passes(&letter) {
-                look.hold(delivery);
+                scan.hold(delivery);
                 continue;
             }
             done.matched += 1;
             match self.way_back(&letter, &mut queues).await? {
                 Ok(_) if dry_run => {
                     done.done += 1;
-                    look.hold(delivery);
+                    scan.hold(delivery);
                 }
                 Ok(back) => batch.push((delivery, back)),
                 Err(why) => {
                     done.stay.push(Stays { id: letter.id().map(str::to_owned), why });
-                    look.hold(delivery);
+                    scan.hold(delivery);
                 }
             }
             if batch.len() >= AT_ONCE {
@@ -179,8 +179,8 @@ impl DeadLetters {
         if outcome.is_ok() {
             outcome = self.put_back(&mut batch, &mut done).await;
         }
-        batch.into_iter().for_each(|(delivery, _)| look.hold(delivery));
-        look.end().await;
+        batch.into_iter().for_each(|(delivery, _)| scan.hold(delivery));
+        scan.end().await;
         outcome.map(|()| done)
     }
 
@@ -190,27 +190,27 @@ impl DeadLetters {
     /// The broker's; what was dropped until then is.
     pub async fn discard(&self, filter: &Filter, dry_run: bool) -> Result<Done, BrokerError> {
         let _turn = self.turn.lock().await;
-        let mut look = Look::begin(&*self.broker, filter.queue).await?;
-        let mut done = Done { waiting: look.left, dry_run, ..Done::default() };
+        let mut scan = Scan::begin(&*self.broker, filter.queue).await?;
+        let mut done = Done { waiting: scan.left, dry_run, ..Done::default() };
         while !filter.is_full(done.matched) {
-            let Some(delivery) = look.next().await? else { break };
-            let passes = filter.passes(&Letter::new(&delivery.envelope));
+            let Some(delivery) = scan.next().await? else { break };
+            let passes = filter.passes(&DeadLetter::new(&delivery.envelope));
             done.matched += u64::from(passes);
             if passes && !dry_run {
                 delivery.ack();
             } else {
-                look.hold(delivery);
+                scan.hold(delivery);
             }
         }
         done.done = done.matched;
-        look.end().await;
+        scan.end().await;
         Ok(done)
     }
 
     /// The message as it goes back, or why it cannot.
     async fn way_back(
         &self,
-        letter: &Letter,
+        letter: &DeadLetter,
         queues: &mut HashMap<QueueName, bool>,
     ) -> Result<Result<(Address, Envelope), String>, BrokerError> {
         let Some(queue) = letter.queue() else {
@@ -250,8 +250,8 @@ impl DeadLetters {
     }
 }
 
-/// One look over a queue: what has been seen of it and is held.
-struct Look<'a> {
+/// One scan over a queue: what has been seen of it and is held.
+struct Scan<'a> {
     broker: &'a dyn Broker,
     queue: QueueName,
     /// How many messages are still to be seen.
@@ -262,9 +262,9 @@ struct Look<'a> {
     windows: Vec<(Consumer, Vec<Delivery>)>,
 }
 
-impl<'a> Look<'a> {
-    async fn begin(broker: &'a dyn Broker, pile: Pile) -> Result<Self, BrokerError> {
-        let queue = pile.queue();
+impl<'a> Scan<'a> {
+    async fn begin(broker: &'a dyn Broker, queue: DeadQueue) -> Result<Self, BrokerError> {
+        let queue = queue.queue();
         let left = broker.depth(&queue).await?.ready;
         Ok(Self { broker, queue, left, room: 0, windows: Vec::new() })
     }

@@ -1,11 +1,11 @@
 //! Who answers: the broker from here, or a running gateway.
 
-use super::{Place, remote::Remote};
+use super::{arguments::Target, remote::Remote};
 use postern_broker::{Broker, BrokerError, Status};
 use postern_config::Config;
 use postern_service::broker;
 use postern_service::{
-    dead::{DeadLetters, Done, Filter, Letter, Listing, Pile, Summary},
+    dead::{DeadLetter, DeadLetters, DeadQueue, Done, Filter, Listing, Summary},
     program::Exit,
 };
 use serde_json::Value;
@@ -15,19 +15,19 @@ use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 const CONNECTING: Duration = Duration::from_secs(15);
 
 /// Who answers.
-pub(super) enum Desk {
+pub(super) enum DeadLetterClient {
     /// The broker.
     Here { letters: DeadLetters, broker: Arc<dyn Broker> },
     /// A gateway's admin port.
     There(Remote),
 }
 
-impl Desk {
+impl DeadLetterClient {
     /// # Errors
     /// [`Exit`] with what to do.
-    pub(super) async fn open(place: &Place, config: &Config, admin: SocketAddr) -> Result<Self, Exit> {
-        if let Some(url) = &place.admin {
-            return Remote::new(url, place).map(Self::There);
+    pub(super) async fn open(target: &Target, config: &Config, admin: SocketAddr) -> Result<Self, Exit> {
+        if let Some(url) = &target.admin {
+            return Remote::new(url, target).map(Self::There);
         }
         let url = config.broker.url.expose();
         if let Some(folder) = url.strip_prefix("embedded:")
@@ -49,13 +49,13 @@ impl Desk {
             Err(BrokerError::Locked { path }) => {
                 let address = config.admin.listen.unwrap_or(admin);
                 let scheme = if config.admin.tls.is_some() { "https" } else { "http" };
-                if config.admin.token.is_none() && place.token.is_none() && place.token_file.is_none() {
+                if config.admin.token.is_none() && target.token.is_none() && target.token_file.is_none() {
                     return Err(Exit::Failed(anyhow::anyhow!(
                         "{path} is in use by a running gateway, which answers at its admin port ({address}) once \
                          admin.token is set and it is started again; or stop it first"
                     )));
                 }
-                Remote::new(&format!("{scheme}://{address}"), place).map(Self::There)
+                Remote::new(&format!("{scheme}://{address}"), target).map(Self::There)
             }
             Err(error) => Err(error.into()),
         }
@@ -74,17 +74,17 @@ impl Desk {
     /// Those that match, without numbers and texts.
     pub(super) async fn list(&self, filter: &Filter) -> Result<Listing<Summary>, Exit> {
         match self {
-            Self::Here { letters, .. } => Ok(letters.list(filter, Letter::summary).await?),
+            Self::Here { letters, .. } => Ok(letters.list(filter, DeadLetter::summary).await?),
             Self::There(remote) => remote.list(filter).await,
         }
     }
 
     /// All of those with this id.
-    pub(super) async fn show(&self, id: &str, queue: Pile) -> Result<Listing<Value>, Exit> {
+    pub(super) async fn show(&self, id: &str, queue: DeadQueue) -> Result<Listing<Value>, Exit> {
         match self {
             Self::Here { letters, .. } => {
                 let filter = Filter { id: vec![id.to_owned()], queue, ..Filter::default() };
-                Ok(letters.list(&filter, Letter::whole).await?)
+                Ok(letters.list(&filter, DeadLetter::whole).await?)
             }
             Self::There(remote) => remote.show(id, queue).await,
         }

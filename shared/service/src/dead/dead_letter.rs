@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 /// A message of the dead letters or of the unrouted. Its body may be anything.
 #[derive(Debug)]
-pub struct Letter {
+pub struct DeadLetter {
     envelope: Envelope,
     /// The body, where it is a JSON object.
     body: Option<Map<String, Value>>,
@@ -38,7 +38,7 @@ pub struct Summary {
     pub bytes: usize,
 }
 
-impl Letter {
+impl DeadLetter {
     /// Of this message.
     pub fn new(envelope: &Envelope) -> Self {
         let body = match serde_json::from_slice(&envelope.body) {
@@ -181,7 +181,7 @@ mod tests {
     fn it_is_tried_again_as_new_and_otherwise_as_it_was() {
         let envelope =
             dead(r#"{"id":"1","backend":"demo","identities":["+1"],"text":"x","attempt":6,"own":2}"#);
-        let letter = Letter::new(&envelope);
+        let letter = DeadLetter::new(&envelope);
         assert_eq!(letter.queue().unwrap().as_str(), "postern.outbound.demo.bulk");
         let again = letter.afresh();
         let names: Vec<_> = again.headers.keys().cloned().collect();
@@ -189,17 +189,17 @@ mod tests {
         let body = r#"{"id":"1","backend":"demo","identities":["+1"],"text":"x","attempt":1,"own":2}"#;
         assert_eq!(again.body, body);
         let envelope = dead("no json +1555");
-        assert_eq!(Letter::new(&envelope).afresh().body, "no json +1555");
+        assert_eq!(DeadLetter::new(&envelope).afresh().body, "no json +1555");
     }
 
     #[test]
     fn a_summary_tells_no_number_and_no_text() {
         let envelope = dead(r#"{"id":"1","backend":"demo","identities":["+1555","+1666"],"text":"hush"}"#);
-        let summary = Letter::new(&envelope).summary();
+        let summary = DeadLetter::new(&envelope).summary();
         assert_eq!((summary.code.as_deref(), summary.recipients), (Some("http_503"), Some(2)));
         let told = serde_json::to_string(&summary).unwrap();
         assert!(!told.contains("+1") && !told.contains("hush"), "{told}");
-        let whole = Letter::new(&envelope).whole();
+        let whole = DeadLetter::new(&envelope).whole();
         assert_eq!((&whole["body"]["text"], &whole["headers"]["x-own"]), (&json!("hush"), &json!(7)));
     }
 
@@ -218,7 +218,7 @@ mod tests {
             ("\u{0}", None),
         ] {
             let envelope = Envelope { body: body.to_owned().into(), ..Envelope::default() };
-            let found = Letter::new(&envelope).queue();
+            let found = DeadLetter::new(&envelope).queue();
             assert_eq!(found.as_ref().map(QueueName::as_str), queue, "{body}");
         }
     }

@@ -1,0 +1,77 @@
+//! The arguments that the commands on dead letters have in common.
+
+use clap::Args;
+use postern_service::dead::{Age, DeadQueue, Filter};
+use postern_shared::{error::FailureClass, message::BackendName};
+use std::path::PathBuf;
+
+/// The environment variable that holds the gateway's `admin.token`.
+pub(super) const TOKEN: &str = "POSTERN_ADMIN_TOKEN";
+
+/// FilterArguments messages. Several values of one condition are separated by commas.
+#[derive(Debug, Clone, Args)]
+pub(super) struct FilterArguments {
+    /// With this id
+    #[arg(long, value_name = "ID", value_delimiter = ',')]
+    id: Vec<String>,
+    /// To, or from, this backend
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    backend: Vec<BackendName>,
+    /// Of this class: transient, throttled, permanent, config, unknown
+    #[arg(long, value_name = "CLASS", value_delimiter = ',', value_parser = class)]
+    class: Vec<FailureClass>,
+    /// With this code: http_400, timeout, poison …
+    #[arg(long, value_name = "CODE", value_delimiter = ',')]
+    code: Vec<String>,
+    /// Dead for longer than this: 30m, 2h, 7d
+    #[arg(long, value_name = "TIME")]
+    older_than: Option<Age>,
+    /// Dead for less long than this
+    #[arg(long, value_name = "TIME")]
+    newer_than: Option<Age>,
+    /// At most so many, the oldest first; list: 100 where nothing is said
+    #[arg(long, value_name = "NUMBER")]
+    limit: Option<u64>,
+}
+
+/// Where the messages are, and how to tell of them.
+#[derive(Debug, Clone, Args)]
+pub(super) struct Target {
+    /// `dead`, or `unrouted`: messages to backends that were not configured
+    #[arg(long, value_name = "QUEUE", default_value = "dead", value_parser = dead_queue)]
+    pub(super) queue: DeadQueue,
+    /// One JSON object
+    #[arg(long)]
+    pub(super) json: bool,
+    /// The admin port of the gateway to ask, http://HOST:PORT, in place of the broker
+    #[arg(long, value_name = "URL")]
+    pub(super) admin: Option<String>,
+    /// A file with its admin.token
+    #[arg(long, value_name = "FILE")]
+    pub(super) token_file: Option<PathBuf>,
+    /// Its admin.token
+    #[arg(long, env = TOKEN, hide = true, hide_env_values = true)]
+    pub(super) token: Option<String>,
+}
+
+fn class(name: &str) -> Result<FailureClass, String> {
+    let known = FailureClass::ALL.into_iter().find(|class| class.as_str() == name);
+    known.ok_or_else(|| format!("must be one of {}", FailureClass::ALL.map(FailureClass::as_str).join(", ")))
+}
+
+fn dead_queue(name: &str) -> Result<DeadQueue, String> {
+    match name {
+        "dead" => Ok(DeadQueue::Dead),
+        "unrouted" => Ok(DeadQueue::Unrouted),
+        _ => Err("must be dead or unrouted".to_owned()),
+    }
+}
+
+impl FilterArguments {
+    /// The filter that these conditions and the messages `ids` make, on `queue`.
+    pub(super) fn filter(self, ids: Vec<String>, queue: DeadQueue) -> Filter {
+        let Self { mut id, backend, class, code, older_than, newer_than, limit } = self;
+        id.extend(ids);
+        Filter { id, backend, class, code, older_than, newer_than, limit, queue }
+    }
+}
