@@ -14,10 +14,7 @@ use arguments::{FilterArguments, Target};
 use clap::Subcommand;
 use client::DeadLetterClient;
 use postern_config::Config;
-use postern_service::{
-    dead::{Filter, Listing},
-    program::Exit,
-};
+use postern_service::{dead::Listing, program::Exit};
 use serde::Serialize;
 use std::net::SocketAddr;
 

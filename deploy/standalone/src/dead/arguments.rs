@@ -10,7 +10,7 @@ pub(super) const TOKEN: &str = "POSTERN_ADMIN_TOKEN";
 
 /// FilterArguments messages. Several values of one condition are separated by commas.
 #[derive(Debug, Clone, Args)]
-pub(super) struct FilterArguments {
+pub(crate) struct FilterArguments {
     /// With this id
     #[arg(long, value_name = "ID", value_delimiter = ',')]
     id: Vec<String>,
@@ -36,7 +36,7 @@ pub(super) struct FilterArguments {
 
 /// Where the messages are, and how to tell of them.
 #[derive(Debug, Clone, Args)]
-pub(super) struct Target {
+pub(crate) struct Target {
     /// `dead`, or `unrouted`: messages to backends that were not configured
     #[arg(long, value_name = "QUEUE", default_value = "dead", value_parser = dead_queue)]
     pub(super) queue: DeadQueue,
