@@ -19,9 +19,9 @@ use postern_broker::{Address, Delivery, Envelope, QueueName, Topology, header};
 use postern_config::{CallbacksSection, Config, backend::send::Success};
 use postern_service::metrics::Metrics;
 use postern_shared::{
-    callback::{self, Event, Keys, Reach, Refused},
+    callback::{self, CallbackKeys, EgressPolicy, EgressRefused, KannelEvent},
     error::Failure,
-    message::{Notice, Outbound},
+    message::{CallbackEvent, Outbound},
 };
 use reqwest::{Client, Method, Request, Url};
 use std::{sync::Arc, time::Duration};
@@ -29,8 +29,8 @@ use std::{sync::Arc, time::Duration};
 /// Makes the callbacks.
 #[derive(Debug)]
 pub(crate) struct Callbacks {
-    keys: Keys,
-    reach: Reach,
+    keys: CallbackKeys,
+    reach: EgressPolicy,
     timeout: Duration,
     client: Client,
     classifier: Classifier,
@@ -44,7 +44,7 @@ pub(crate) fn problem(config: &Config) -> Option<String> {
 }
 
 fn client(section: &CallbacksSection) -> Result<Client, String> {
-    let client = client_in_bounds(section.timeout.0, &Tls::default(), &Reach::new(&section.allow));
+    let client = client_in_bounds(section.timeout.0, &Tls::default(), &EgressPolicy::new(&section.allow));
     client.map_err(|why| format!("timeout: {why}"))
 }
 
@@ -61,7 +61,7 @@ impl Callbacks {
         let queue = QueueName::callbacks();
         Ok(Self {
             keys: config.doors.callback_keys(),
-            reach: Reach::new(&section.allow),
+            reach: EgressPolicy::new(&section.allow),
             timeout: section.timeout.0,
             client: client(section)?,
             classifier: Classifier {
@@ -77,7 +77,7 @@ impl Callbacks {
 
     /// Takes `delivery`, a notice, to its end.
     pub(crate) async fn deliver(&self, delivery: Delivery, slot: Slot) {
-        match Notice::from_json(&delivery.envelope.body) {
+        match CallbackEvent::from_json(&delivery.envelope.body) {
             Ok(notice) => {
                 let trace = delivery.envelope.text_header(header::TRACEPARENT).map(str::to_owned);
                 let label = Label { id: notice.message_id, backend: notice.backend.clone(), trace };
@@ -98,7 +98,7 @@ impl Callbacks {
         self.courier.count_given_up(&self.queue);
     }
 
-    async fn call(&self, notice: &Notice) -> Outcome {
+    async fn call(&self, notice: &CallbackEvent) -> Outcome {
         let mut request = Request::new(Method::GET, self.address(notice)?);
         *request.timeout_mut() = Some(self.timeout);
         match self.client.execute(request).await {
@@ -115,7 +115,7 @@ impl Callbacks {
 
     /// # Errors
     /// Nobody who may asked for this, or it leads where no callback goes.
-    fn address(&self, notice: &Notice) -> Result<Url, Failure> {
+    fn address(&self, notice: &CallbackEvent) -> Result<Url, Failure> {
         let callback = self.keys.open(&notice.callback);
         let Some(callback) = callback.filter(|callback| callback.message_id == notice.message_id) else {
             let why = "no user of a door, with the password of now, has asked for it";
@@ -131,7 +131,7 @@ impl Callbacks {
     }
 }
 
-fn out_of_bounds(refused: &Refused) -> Failure {
+fn out_of_bounds(refused: &EgressRefused) -> Failure {
     let why = format!("{refused}: not called unless doors.callbacks.allow holds it");
     Failure::permanent("callback_refused", why)
 }
@@ -139,20 +139,20 @@ fn out_of_bounds(refused: &Refused) -> Failure {
 /// What the client of `message`, whose queue's message was `original`, is to be told after an
 /// attempt: that the provider took the message, or that nobody will.
 pub(crate) fn notices<'a>(
-    keys: &Keys,
+    keys: &CallbackKeys,
     original: &Envelope,
     message: &Outbound,
     verdicts: impl Iterator<Item = &'a Verdict>,
     now: Timestamp,
 ) -> Vec<(Address, Envelope)> {
     let events = verdicts.map(|verdict| match verdict {
-        Verdict::Sent(sent) => Some((Event::Accepted, sent.external_id.clone(), "ACK/".to_owned())),
-        Verdict::Dead(failure) => Some((Event::Refused, None, format!("NACK/{}", failure.code))),
-        Verdict::Expired(_) => Some((Event::Refused, None, "NACK/expired".to_owned())),
+        Verdict::Sent(sent) => Some((KannelEvent::Accepted, sent.external_id.clone(), "ACK/".to_owned())),
+        Verdict::Dead(failure) => Some((KannelEvent::Refused, None, format!("NACK/{}", failure.code))),
+        Verdict::Expired(_) => Some((KannelEvent::Refused, None, "NACK/expired".to_owned())),
         Verdict::Again { .. } | Verdict::Postponed { .. } => None,
     });
     let notices = callback::notices(keys, message, events, now);
-    let envelope = |notice: &Notice| crate::aftermath::traced(Envelope::from(notice), original);
+    let envelope = |notice: &CallbackEvent| crate::aftermath::traced(Envelope::from(notice), original);
     notices.iter().map(|notice| (Address::Callbacks(notice.backend.clone()), envelope(notice))).collect()
 }
 

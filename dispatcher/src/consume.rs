@@ -5,7 +5,7 @@ use crate::{
     flow::{Door, Gate, Mode, Pass, Turn},
 };
 use postern_broker::{Broker, BrokerError, Consumer, Delivery, QueueName};
-use postern_shared::message::Lane;
+use postern_shared::message::Priority;
 use std::{
     future::{Future, pending},
     pin::pin,
@@ -52,13 +52,13 @@ impl Slot {
 impl Lanes {
     /// The lane in which a message waits, the normal one first. To take a single message from both
     /// would hand one back, which RabbitMQ before 4.3 counts against it.
-    async fn first_with_some(&self, broker: &dyn Broker) -> Option<Lane> {
+    async fn first_with_some(&self, broker: &dyn Broker) -> Option<Priority> {
         let has_some = async |queue| broker.depth(queue).await.is_ok_and(|depth| depth.ready > 0);
         if has_some(&self.normal).await {
-            return Some(Lane::Normal);
+            return Some(Priority::Normal);
         }
         match &self.bulk {
-            Some(bulk) if has_some(bulk).await => Some(Lane::Bulk),
+            Some(bulk) if has_some(bulk).await => Some(Priority::Bulk),
             _ => None,
         }
     }
@@ -88,7 +88,7 @@ pub(crate) async fn consume<W, F>(
     work: W,
 ) -> Result<(), BrokerError>
 where
-    W: Fn(Lane, Delivery, Slot) -> F,
+    W: Fn(Priority, Delivery, Slot) -> F,
     F: Future<Output = ()> + Send + 'static,
 {
     let slots = Arc::new(Semaphore::new(usize::from(lanes.concurrency.max(1))));
@@ -183,11 +183,11 @@ impl Intake {
     async fn subscribe(&mut self, broker: &dyn Broker, lanes: &Lanes, mode: Mode) -> Result<(), BrokerError> {
         let prefetch = lanes.gate.prefetch(mode);
         let only = if mode == Mode::One { lanes.first_with_some(broker).await } else { None };
-        if only != Some(Lane::Bulk) {
+        if only != Some(Priority::Bulk) {
             self.normal = Some(subscribe(broker, &lanes.normal, prefetch).await?);
         }
         lanes.gate.consuming();
-        if let Some(bulk) = lanes.bulk.as_ref().filter(|_| only != Some(Lane::Normal)) {
+        if let Some(bulk) = lanes.bulk.as_ref().filter(|_| only != Some(Priority::Normal)) {
             self.bulk = Some(subscribe(broker, bulk, prefetch).await?);
         }
         Ok(())
@@ -202,7 +202,7 @@ impl Intake {
         lanes: &Lanes,
         mode: Mode,
         slots: &Arc<Semaphore>,
-        begin: &mut impl FnMut(Lane, Delivery, Slot),
+        begin: &mut impl FnMut(Priority, Delivery, Slot),
     ) -> Result<(), BrokerError> {
         let gate = &*lanes.gate;
         let look_again = async {
@@ -246,17 +246,17 @@ impl Intake {
     }
 
     /// The next message; `None` once the broker is closed. Safe to cancel.
-    async fn next(&mut self, gate: &Gate) -> Option<(Lane, Delivery, Door)> {
+    async fn next(&mut self, gate: &Gate) -> Option<(Priority, Delivery, Door)> {
         loop {
-            let normal = next_of(Lane::Normal, gate, &mut self.normal);
-            let bulk = next_of(Lane::Bulk, gate, &mut self.bulk);
+            let normal = next_of(Priority::Normal, gate, &mut self.normal);
+            let bulk = next_of(Priority::Bulk, gate, &mut self.bulk);
             let (lane, door, delivery) = match self.turn.first() {
-                Lane::Normal => tokio::select! {
+                Priority::Normal => tokio::select! {
                     biased;
                     next = normal => next,
                     next = bulk => next,
                 },
-                Lane::Bulk => tokio::select! {
+                Priority::Bulk => tokio::select! {
                     biased;
                     next = bulk => next,
                     next = normal => next,
@@ -275,7 +275,11 @@ impl Intake {
     }
 }
 
-async fn next_of(lane: Lane, gate: &Gate, consumer: &mut Option<Consumer>) -> (Lane, Door, Option<Delivery>) {
+async fn next_of(
+    lane: Priority,
+    gate: &Gate,
+    consumer: &mut Option<Consumer>,
+) -> (Priority, Door, Option<Delivery>) {
     match consumer {
         Some(consumer) => {
             let door = gate.door(lane).await;

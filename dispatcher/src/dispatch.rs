@@ -17,9 +17,9 @@ use postern_broker::{Address, Delivery, Envelope, QueueName};
 use postern_config::backend::text::Text;
 use postern_service::metrics::{Outcome as Counted, SendingMetrics};
 use postern_shared::{
-    callback::Keys,
+    callback::CallbackKeys,
     error::{Failure, FailureClass},
-    message::{BackendName, Lane},
+    message::{BackendName, Priority},
 };
 use std::sync::Arc;
 
@@ -30,7 +30,7 @@ pub(crate) struct Station {
     pub(crate) text: Text,
     pub(crate) schedule: Schedule,
     /// What the callbacks of messages are sealed with.
-    pub(crate) keys: Keys,
+    pub(crate) keys: CallbackKeys,
     pub(crate) publisher: Publisher,
     pub(crate) metrics: SendingMetrics,
     pub(crate) normal: QueueName,
@@ -40,7 +40,7 @@ pub(crate) struct Station {
 impl Station {
     /// Takes `delivery`, which came in `lane`, to its end. `slot` is given up when the provider has
     /// answered: another message can then be sent while this one's outcome is stored.
-    pub(crate) async fn dispatch(self: Arc<Self>, lane: Lane, delivery: Delivery, slot: Slot) {
+    pub(crate) async fn dispatch(self: Arc<Self>, lane: Priority, delivery: Delivery, slot: Slot) {
         let queue = self.queue(lane);
         let message = match read(&delivery.envelope) {
             Ok(message) if message.backend == self.name => message,
@@ -70,10 +70,10 @@ impl Station {
     }
 
     /// Where the messages of `lane` come from.
-    pub(crate) fn queue(&self, lane: Lane) -> &QueueName {
+    pub(crate) fn queue(&self, lane: Priority) -> &QueueName {
         match lane {
-            Lane::Normal => &self.normal,
-            Lane::Bulk => &self.bulk,
+            Priority::Normal => &self.normal,
+            Priority::Bulk => &self.bulk,
         }
     }
 

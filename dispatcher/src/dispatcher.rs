@@ -19,7 +19,7 @@ use crate::{
 use postern_broker::{Broker, BrokerError, QueueName};
 use postern_config::{ApplicationSection, Config};
 use postern_service::{metrics::Metrics, shutdown::Shutdown};
-use postern_shared::message::{BackendName, Lane};
+use postern_shared::message::{BackendName, Priority};
 use std::{fmt, sync::Arc, time::Duration};
 use tokio::{sync::Notify, task::JoinSet};
 
@@ -169,8 +169,8 @@ impl Dispatcher {
                 keys: keys.clone(),
                 publisher: publisher.clone(),
                 metrics: sending,
-                normal: QueueName::outbound(&backend.name, Lane::Normal),
-                bulk: QueueName::outbound(&backend.name, Lane::Bulk),
+                normal: QueueName::outbound(&backend.name, Priority::Normal),
+                bulk: QueueName::outbound(&backend.name, Priority::Bulk),
             };
             let lanes = Lanes {
                 normal: station.normal.clone(),

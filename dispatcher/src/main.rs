@@ -3,7 +3,7 @@
 use clap::Parser;
 use postern_config::{Catalogue, Config, Selection};
 use postern_dispatcher::{Dispatcher, backends::Engines};
-use postern_service::program::{self, Arguments, Exit, Foundation};
+use postern_service::program::{self, Arguments, Exit, Runtime};
 use postern_shared::message::BackendName;
 use std::{net::SocketAddr, process::ExitCode};
 
@@ -38,14 +38,12 @@ async fn run(command: Command) -> Result<(), Exit> {
         return Err(Exit::Config(lines.join("\n")));
     }
     let version = env!("CARGO_PKG_VERSION");
-    let foundation =
-        Foundation::lay("postern-dispatcher", version, &command.arguments, &config, ADMIN).await?;
-    let dispatcher =
-        Dispatcher::new(&config, foundation.broker.clone(), &foundation.metrics, &Engines::builtin())
-            .map_err(|error| Exit::Config(error.to_string()))?;
-    foundation.started();
-    let ended = dispatcher.run(foundation.shutdown.clone()).await;
-    foundation.close().await;
+    let runtime = Runtime::start("postern-dispatcher", version, &command.arguments, &config, ADMIN).await?;
+    let dispatcher = Dispatcher::new(&config, runtime.broker.clone(), &runtime.metrics, &Engines::builtin())
+        .map_err(|error| Exit::Config(error.to_string()))?;
+    runtime.started();
+    let ended = dispatcher.run(runtime.shutdown.clone()).await;
+    runtime.close().await;
     Ok(ended?)
 }
 

@@ -6,7 +6,7 @@ use crate::{
 use jiff::Timestamp;
 use postern_broker::{Envelope, QueueName};
 use postern_config::Config;
-use postern_shared::message::{BackendName, Lane};
+use postern_shared::message::{BackendName, Priority};
 use std::sync::Arc;
 
 /// Takes the same queued message so many times from its body to what is published of it: read,
@@ -24,7 +24,7 @@ pub fn send(
     let configured = config.backends.get(backend).ok_or("no such backend")?;
     let http = http::Http::new(configured, &http::Tls::default())?;
     let schedule = Schedule::new(configured, Arc::new(postern_service::topology(config)));
-    let queue = QueueName::outbound(backend, Lane::Normal);
+    let queue = QueueName::outbound(backend, Priority::Normal);
     let mut published = 0;
     for _ in 0..times {
         let message = read(original).map_err(|malformed| malformed.to_string())?;

@@ -22,9 +22,9 @@ use crate::{
     publish::Publisher,
     worker::{Worker, unread},
 };
-use postern_broker::{Address, Delivery, Envelope, QueueName, Verdict, header, subscription};
+use postern_broker::{Address, Delivery, Envelope, QueueName, Settle, header, subscription};
 use postern_service::metrics::Metrics;
-use postern_shared::{error::Failure, message::Lane};
+use postern_shared::{error::Failure, message::Priority};
 use std::{
     collections::BTreeMap,
     hash::{DefaultHasher, Hash, Hasher},
@@ -79,7 +79,7 @@ pub(crate) struct Quarantine {
 }
 
 /// Who works on a queue's messages, and when it may.
-type Served = (Lane, Arc<dyn Worker>, Arc<Gate>);
+type Served = (Priority, Arc<dyn Worker>, Arc<Gate>);
 
 /// Held, nothing else is worked on; it is given out before anything begins.
 pub(crate) type First = OwnedRwLockWriteGuard<()>;
@@ -116,7 +116,7 @@ impl Quarantine {
         &self,
         worker: Arc<dyn Worker>,
         queue: &QueueName,
-        lane: Lane,
+        lane: Priority,
         delivery: Delivery,
         slot: Slot,
     ) {
@@ -218,7 +218,7 @@ impl Quarantine {
             () = too_late => {}
         }
         match feed.settlements.try_recv() {
-            Ok(settlement) if settlement.verdict == Verdict::Ack => delivery.ack(),
+            Ok(settlement) if settlement.settle == Settle::Ack => delivery.ack(),
             _ => self.postpone(delivery, crashes).await,
         }
     }
@@ -228,7 +228,7 @@ impl Quarantine {
         &self,
         delivery: Delivery,
         queue: &QueueName,
-        lane: Lane,
+        lane: Priority,
         worker: &dyn Worker,
         crashes: u32,
     ) {

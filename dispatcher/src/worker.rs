@@ -16,7 +16,7 @@ use postern_broker::{Address, Delivery, Envelope, QueueName};
 use postern_service::metrics::Outcome as Counted;
 use postern_shared::{
     error::{Failure, FailureClass},
-    message::{BackendName, Lane, Malformed},
+    message::{BackendName, Malformed, Priority},
 };
 use std::sync::Arc;
 
@@ -28,18 +28,18 @@ const NO_BACKEND: &str = "unknown";
 #[async_trait]
 pub(crate) trait Worker: Send + Sync {
     /// Its queues, by the lane that they are worked on in.
-    fn queues(&self) -> Vec<(Lane, QueueName)>;
+    fn queues(&self) -> Vec<(Priority, QueueName)>;
 
     /// Takes `delivery`, which came in `lane`, to its end. `slot` is given up when another message
     /// may be begun.
-    async fn work(self: Arc<Self>, lane: Lane, delivery: Delivery, slot: Slot);
+    async fn work(self: Arc<Self>, lane: Priority, delivery: Delivery, slot: Slot);
 
     /// What is published about a message that is given up without being worked on. It reads the
     /// message; see [`unread`] for where even that is too much.
-    fn given_up(&self, lane: Lane, original: &Envelope, failure: &Failure) -> Vec<(Address, Envelope)>;
+    fn given_up(&self, lane: Priority, original: &Envelope, failure: &Failure) -> Vec<(Address, Envelope)>;
 
     /// Counts a message that was given up so.
-    fn count_given_up(&self, lane: Lane, failure: &Failure);
+    fn count_given_up(&self, lane: Priority, failure: &Failure);
 }
 
 /// The dead letter of a message that is not looked into.
@@ -82,15 +82,15 @@ pub(crate) fn reason(failure: &Failure) -> String {
 
 #[async_trait]
 impl Worker for Station {
-    fn queues(&self) -> Vec<(Lane, QueueName)> {
-        vec![(Lane::Normal, self.normal.clone()), (Lane::Bulk, self.bulk.clone())]
+    fn queues(&self) -> Vec<(Priority, QueueName)> {
+        vec![(Priority::Normal, self.normal.clone()), (Priority::Bulk, self.bulk.clone())]
     }
 
-    async fn work(self: Arc<Self>, lane: Lane, delivery: Delivery, slot: Slot) {
+    async fn work(self: Arc<Self>, lane: Priority, delivery: Delivery, slot: Slot) {
         self.dispatch(lane, delivery, slot).await;
     }
 
-    fn given_up(&self, lane: Lane, original: &Envelope, failure: &Failure) -> Vec<(Address, Envelope)> {
+    fn given_up(&self, lane: Priority, original: &Envelope, failure: &Failure) -> Vec<(Address, Envelope)> {
         let queue = self.queue(lane);
         match read(original) {
             Ok(message) if message.backend == self.name => {
@@ -104,7 +104,7 @@ impl Worker for Station {
         }
     }
 
-    fn count_given_up(&self, _: Lane, failure: &Failure) {
+    fn count_given_up(&self, _: Priority, failure: &Failure) {
         self.metrics.message(Counted::Failed);
         self.metrics.dead_letter(failure.class);
     }
@@ -112,55 +112,55 @@ impl Worker for Station {
 
 #[async_trait]
 impl Worker for Hook {
-    fn queues(&self) -> Vec<(Lane, QueueName)> {
-        [Lane::Normal, Lane::Bulk].map(|lane| (lane, self.queue(lane).clone())).into()
+    fn queues(&self) -> Vec<(Priority, QueueName)> {
+        [Priority::Normal, Priority::Bulk].map(|lane| (lane, self.queue(lane).clone())).into()
     }
 
-    async fn work(self: Arc<Self>, lane: Lane, delivery: Delivery, slot: Slot) {
+    async fn work(self: Arc<Self>, lane: Priority, delivery: Delivery, slot: Slot) {
         self.deliver(lane, delivery, slot).await;
     }
 
-    fn given_up(&self, lane: Lane, original: &Envelope, failure: &Failure) -> Vec<(Address, Envelope)> {
+    fn given_up(&self, lane: Priority, original: &Envelope, failure: &Failure) -> Vec<(Address, Envelope)> {
         unread(original, self.queue(lane), failure)
     }
 
-    fn count_given_up(&self, lane: Lane, _: &Failure) {
+    fn count_given_up(&self, lane: Priority, _: &Failure) {
         Self::count_given_up(self, self.queue(lane));
     }
 }
 
 #[async_trait]
 impl Worker for Callbacks {
-    fn queues(&self) -> Vec<(Lane, QueueName)> {
-        vec![(Lane::Normal, self.queue().clone())]
+    fn queues(&self) -> Vec<(Priority, QueueName)> {
+        vec![(Priority::Normal, self.queue().clone())]
     }
 
-    async fn work(self: Arc<Self>, _: Lane, delivery: Delivery, slot: Slot) {
+    async fn work(self: Arc<Self>, _: Priority, delivery: Delivery, slot: Slot) {
         self.deliver(delivery, slot).await;
     }
 
-    fn given_up(&self, _: Lane, original: &Envelope, failure: &Failure) -> Vec<(Address, Envelope)> {
+    fn given_up(&self, _: Priority, original: &Envelope, failure: &Failure) -> Vec<(Address, Envelope)> {
         unread(original, self.queue(), failure)
     }
 
-    fn count_given_up(&self, _: Lane, _: &Failure) {
+    fn count_given_up(&self, _: Priority, _: &Failure) {
         Self::count_given_up(self);
     }
 }
 
 #[async_trait]
 impl Worker for Echo {
-    fn queues(&self) -> Vec<(Lane, QueueName)> {
-        vec![(Lane::Normal, QueueName::inbound())]
+    fn queues(&self) -> Vec<(Priority, QueueName)> {
+        vec![(Priority::Normal, QueueName::inbound())]
     }
 
-    async fn work(self: Arc<Self>, _: Lane, delivery: Delivery, slot: Slot) {
+    async fn work(self: Arc<Self>, _: Priority, delivery: Delivery, slot: Slot) {
         self.answer(delivery, slot).await;
     }
 
-    fn given_up(&self, _: Lane, original: &Envelope, failure: &Failure) -> Vec<(Address, Envelope)> {
+    fn given_up(&self, _: Priority, original: &Envelope, failure: &Failure) -> Vec<(Address, Envelope)> {
         unread(original, &QueueName::inbound(), failure)
     }
 
-    fn count_given_up(&self, _: Lane, _: &Failure) {}
+    fn count_given_up(&self, _: Priority, _: &Failure) {}
 }

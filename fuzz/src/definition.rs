@@ -4,7 +4,7 @@ use postern_broker::Envelope;
 use postern_config::{Catalogue, Config};
 use postern_dispatcher::{backends::Engines, measure};
 use postern_ingress::forms::Forms;
-use postern_shared::message::{BackendName, Context, Identity, Lane, MessageId, Outbound};
+use postern_shared::message::{BackendName, Context, Identity, MessageId, Outbound, Priority};
 
 /// A TOML text: whatever it is, it is a configuration or a list of problems, and one that is valid
 /// makes a request of a message or says why not.
@@ -41,7 +41,7 @@ fn message(backend: &BackendName) -> Outbound {
         identities: identities.into_iter().map(Result::unwrap).collect(),
         text: "100 % \u{201c}sure\u{201d} & ready? 😀".to_owned(),
         context,
-        priority: Lane::Normal,
+        priority: Priority::Normal,
         created_at: "2026-11-22T17:00:00Z".parse().unwrap(),
         expires_at: None,
         attempt: 1,

@@ -4,7 +4,7 @@ use crate::broker::Kept;
 use postern_broker::Address;
 use postern_config::{Catalogue, Config};
 use postern_ingress::measure::Socketless;
-use postern_shared::message::{Inbound, Notice, Outbound, Report};
+use postern_shared::message::{CallbackEvent, Inbound, Outbound, Report};
 use std::{mem::ManuallyDrop, sync::Arc};
 
 /// One backend with a field of every type, one of every built-in type, and both doors.
@@ -50,7 +50,7 @@ impl Ingress {
                 Address::Inbound(_) => Inbound::from_json(&envelope.body).map(|read| read.to_json()),
                 Address::Outbound(..) => Outbound::from_json(&envelope.body).map(|read| read.to_json()),
                 Address::Reports(_) => Report::from_json(&envelope.body).map(|read| read.to_json()),
-                Address::Callbacks(_) => Notice::from_json(&envelope.body).map(|read| read.to_json()),
+                Address::Callbacks(_) => CallbackEvent::from_json(&envelope.body).map(|read| read.to_json()),
                 other => panic!("published to {other:?}"),
             };
             assert_eq!(read.unwrap(), envelope.body, "what is published is read as it was written");

@@ -1,8 +1,8 @@
 //! The embedded broker's store after something happened to its files.
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
-use postern_broker::{Address, Broker, BrokerError, Delivery, Envelope, Options, QueueName, Topology};
-use postern_shared::message::{BackendName, Lane};
+use postern_broker::{Address, Broker, BrokerError, BrokerOptions, Delivery, Envelope, QueueName, Topology};
+use postern_shared::message::{BackendName, Priority};
 use postern_store::embedded::EmbeddedBroker;
 use std::{
     fs,
@@ -241,7 +241,7 @@ fn alpha() -> BackendName {
 }
 
 fn address() -> Address {
-    Address::Outbound(alpha(), Lane::Normal)
+    Address::Outbound(alpha(), Priority::Normal)
 }
 
 fn queue() -> QueueName {
@@ -252,8 +252,8 @@ fn letter(n: usize) -> Envelope {
     Envelope { message_id: Some(n.to_string()), body: format!("body {n}").into(), ..Envelope::default() }
 }
 
-fn options() -> Options {
-    Options {
+fn options() -> BrokerOptions {
+    BrokerOptions {
         topology: Topology {
             backends: [alpha()].into(),
             delays: [Duration::from_secs(1)].into(),

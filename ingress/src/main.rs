@@ -3,7 +3,7 @@
 use clap::Parser;
 use postern_config::Catalogue;
 use postern_ingress::{Ingress, StartError, forms::Forms};
-use postern_service::program::{self, Arguments, Exit, Foundation};
+use postern_service::program::{self, Arguments, Exit, Runtime};
 use std::{net::SocketAddr, process::ExitCode, sync::Arc};
 
 const ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8081);
@@ -34,15 +34,15 @@ async fn run(arguments: &Arguments) -> Result<(), Exit> {
         return Err(Exit::Config(lines.join("\n")));
     }
     let version = env!("CARGO_PKG_VERSION");
-    let foundation = Foundation::lay("postern-ingress", version, arguments, &config, ADMIN).await?;
-    let intake = foundation.intake(&config).await?;
-    let ingress = Ingress::bind(config, intake, foundation.metrics.clone(), &forms);
+    let runtime = Runtime::start("postern-ingress", version, arguments, &config, ADMIN).await?;
+    let accepting_broker = runtime.accepting_broker(&config).await?;
+    let ingress = Ingress::bind(config, accepting_broker, runtime.metrics.clone(), &forms);
     let ingress = ingress.map_err(|error| match error {
         StartError::Config(_) => Exit::Config(error.to_string()),
         StartError::Listen { .. } => Exit::Failed(error.into()),
     })?;
-    foundation.started();
-    ingress.run(foundation.shutdown.clone()).await?;
-    foundation.close().await;
+    runtime.started();
+    ingress.run(runtime.shutdown.clone()).await?;
+    runtime.close().await;
     Ok(())
 }

@@ -1,21 +1,21 @@
 //! The vocabulary: what a queue carries, as values that cannot be invalid.
 //!
 //! Four messages travel through Postern, each one JSON object in UTF-8: [`Inbound`] (a person
-//! wrote), [`Outbound`] (an application answers), [`Report`] (what became of it) and [`Notice`] (a
+//! wrote), [`Outbound`] (an application answers), [`Report`] (what became of it) and [`CallbackEvent`] (a
 //! client is to be told of that). Nothing
 //! behind the ingress ever sees a provider's own field name.
 
+mod callback_event;
 mod identifier;
 mod inbound;
 mod json;
-mod notice;
 mod outbound;
 mod report;
 
+pub use callback_event::CallbackEvent;
 pub use identifier::{BackendName, Identity, InvalidName, MessageId};
 pub use inbound::Inbound;
-pub use notice::Notice;
-pub use outbound::{Context, Lane, MAX_CONTEXT_BYTES, MAX_IDENTITIES, MAX_TEXT_CHARS, Outbound};
+pub use outbound::{Context, MAX_CONTEXT_BYTES, MAX_IDENTITIES, MAX_TEXT_CHARS, Outbound, Priority};
 pub use report::{Reason, Recipient, Report, State};
 
 /// The AMQP `type` property of [`Inbound`].
@@ -24,7 +24,7 @@ pub const INBOUND_V1: &str = "postern.inbound.v1";
 pub const OUTBOUND_V1: &str = "postern.outbound.v1";
 /// The AMQP `type` property of [`Report`].
 pub const REPORT_V1: &str = "postern.report.v1";
-/// The AMQP `type` property of [`Notice`].
+/// The AMQP `type` property of [`CallbackEvent`].
 pub const CALLBACK_V1: &str = "postern.callback.v1";
 
 /// A body from a queue that is not the message it should be.

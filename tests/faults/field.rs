@@ -8,9 +8,9 @@ use crate::{
     services::Service,
     table::{Allowance, Row},
 };
-use postern_broker::{Options, QueueName, Status, Topology};
+use postern_broker::{BrokerOptions, QueueName, Status, Topology};
 use postern_service::broker;
-use postern_shared::message::{BackendName, Lane};
+use postern_shared::message::{BackendName, Priority};
 use postern_tests::{Launch, Reply, within};
 use std::{
     sync::Arc,
@@ -268,13 +268,13 @@ async fn leftovers(url: &str, dead: u64) -> Vec<String> {
     let x: BackendName = "x".parse().expect("a backend's name");
     let queues = [
         QueueName::inbound(),
-        QueueName::outbound(&x, Lane::Normal),
-        QueueName::outbound(&x, Lane::Bulk),
+        QueueName::outbound(&x, Priority::Normal),
+        QueueName::outbound(&x, Priority::Bulk),
         QueueName::unrouted(),
         QueueName::quarantine(),
         QueueName::dead(),
     ];
-    let options = Options {
+    let options = BrokerOptions {
         topology: Topology {
             backends: [x].into(),
             delays: [DELAY].into(),

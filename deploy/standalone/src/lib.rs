@@ -20,7 +20,7 @@ use postern_config::{Catalogue, Config};
 use postern_dispatcher::{Dispatcher, RunError, backends::Engines};
 use postern_ingress::{Ingress, StartError, forms::Forms};
 use postern_service::{
-    program::{self, Arguments, Exit, Foundation},
+    program::{self, Arguments, Exit, Runtime},
     shutdown::Shutdown,
 };
 use std::{future::Future, io, net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
@@ -121,25 +121,26 @@ impl Gateway {
 
     async fn run(&self, arguments: &Arguments) -> Result<(), Exit> {
         let config = Arc::new(self.configuration(arguments)?);
-        let foundation = Foundation::lay("postern", VERSION, arguments, &config, ADMIN).await?;
-        let (broker, metrics) = (foundation.broker.clone(), foundation.metrics.clone());
+        let runtime = Runtime::start("postern", VERSION, arguments, &config, ADMIN).await?;
+        let (broker, metrics) = (runtime.broker.clone(), runtime.metrics.clone());
         let dispatcher = Dispatcher::new(&config, broker, &metrics, &self.engines)
             .map_err(|error| Exit::Config(error.to_string()))?;
-        let intake = foundation.intake(&config).await?;
-        let ingress =
-            Ingress::bind(config.clone(), intake, metrics, &self.forms).map_err(|error| match error {
+        let accepting_broker = runtime.accepting_broker(&config).await?;
+        let ingress = Ingress::bind(config.clone(), accepting_broker, metrics, &self.forms).map_err(
+            |error| match error {
                 StartError::Config(_) => Exit::Config(error.to_string()),
                 StartError::Listen { .. } => Exit::Failed(error.into()),
-            })?;
+            },
+        )?;
         let addresses = greeting::Addresses {
             providers: ingress.address()?,
             applications: ingress.api_address()?,
-            admin: foundation.admin,
+            admin: runtime.admin,
         };
         greeting::print(&greeting::ready(VERSION, &addresses, &config))?;
-        foundation.started();
-        let (received, sent) = together(&foundation.shutdown, ingress, dispatcher).await;
-        foundation.close().await;
+        runtime.started();
+        let (received, sent) = together(&runtime.shutdown, ingress, dispatcher).await;
+        runtime.close().await;
         received?;
         Ok(sent?)
     }

@@ -66,7 +66,7 @@ fn each_identity_goes_its_way() {
     assert_eq!(states, [S, Retrying, Failed, Retrying, S, Retrying]);
     let [_, (soon, first), (late, second), (_, dead)] = &messages[..] else { panic!("{messages:?}") };
     for (address, delay) in [(soon, 5), (late, 300)] {
-        let queue = QueueName::outbound(&message.backend, postern_shared::message::Lane::Bulk);
+        let queue = QueueName::outbound(&message.backend, postern_shared::message::Priority::Bulk);
         assert_eq!(*address, Address::Later { queue, delay: Duration::from_secs(delay) });
     }
     for (envelope, identities, attempt) in

@@ -4,7 +4,7 @@ use crate::{aftermath::traced, consume::Slot, publish::Publisher, worker};
 use jiff::Timestamp;
 use postern_broker::{Address, Delivery, Envelope, QueueName};
 use postern_config::Config;
-use postern_shared::message::{BackendName, Context, Inbound, Lane, MessageId, Outbound};
+use postern_shared::message::{BackendName, Context, Inbound, MessageId, Outbound, Priority};
 use std::{
     collections::BTreeSet,
     sync::{Mutex, PoisonError},
@@ -35,7 +35,7 @@ impl Echo {
         let published = match Inbound::from_json(&delivery.envelope.body) {
             Ok(message) if self.is_silent(&message.backend) => None,
             Ok(message) => answer_to(&message).map(|answer| {
-                let address = Address::Outbound(answer.backend.clone(), Lane::Normal);
+                let address = Address::Outbound(answer.backend.clone(), Priority::Normal);
                 (address, traced(Envelope::from(&answer), &delivery.envelope))
             }),
             Err(malformed) => worker::malformed(&delivery.envelope, &QueueName::inbound(), &malformed),
@@ -73,7 +73,7 @@ fn answer_to(message: &Inbound) -> Option<Outbound> {
         identities: vec![message.identity.clone()],
         text: message.text.clone(),
         context,
-        priority: Lane::Normal,
+        priority: Priority::Normal,
         created_at: Timestamp::now(),
         expires_at: None,
         attempt: 1,

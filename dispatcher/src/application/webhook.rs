@@ -9,7 +9,7 @@ use crate::{
 use postern_broker::{Delivery, Envelope, QueueName, Topology, header};
 use postern_config::{Config, Webhook, WebhookFormat};
 use postern_service::metrics::Metrics;
-use postern_shared::message::{INBOUND_V1, Inbound, Lane, Malformed, MessageId, REPORT_V1, Report};
+use postern_shared::message::{INBOUND_V1, Inbound, Malformed, MessageId, Priority, REPORT_V1, Report};
 use serde_json::Value;
 use std::sync::Arc;
 use url::form_urlencoded;
@@ -53,7 +53,7 @@ impl Hook {
     }
 
     /// Takes `delivery`, an inbound message (the normal lane) or a report (the other), to its end.
-    pub(crate) async fn deliver(&self, lane: Lane, delivery: Delivery, slot: Slot) {
+    pub(crate) async fn deliver(&self, lane: Priority, delivery: Delivery, slot: Slot) {
         let queue = self.queue(lane);
         match self.pack(lane, &delivery.envelope) {
             Ok(parcel) => {
@@ -65,10 +65,10 @@ impl Hook {
     }
 
     /// Where the messages of `lane` come from.
-    pub(crate) fn queue(&self, lane: Lane) -> &QueueName {
+    pub(crate) fn queue(&self, lane: Priority) -> &QueueName {
         match lane {
-            Lane::Normal => &self.inbound,
-            Lane::Bulk => &self.reports,
+            Priority::Normal => &self.inbound,
+            Priority::Bulk => &self.reports,
         }
     }
 
@@ -77,10 +77,10 @@ impl Hook {
         self.courier.count_given_up(queue);
     }
 
-    fn pack(&self, lane: Lane, envelope: &Envelope) -> Result<Parcel, Malformed> {
+    fn pack(&self, lane: Priority, envelope: &Envelope) -> Result<Parcel, Malformed> {
         let trace = envelope.text_header(header::TRACEPARENT).map(str::to_owned);
         let (content_type, body) = ("application/json", envelope.body.clone());
-        if lane == Lane::Bulk {
+        if lane == Priority::Bulk {
             let report = Report::from_json(&body)?;
             // The bytes of an attempt are those of the first: a retry carries them on as they are.
             let id = MessageId::of_report(&String::from_utf8_lossy(&body));

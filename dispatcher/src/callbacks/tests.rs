@@ -4,11 +4,11 @@ use super::*;
 use postern_config::Catalogue;
 use postern_shared::{
     callback::{CONTEXT_KEY, Callback},
-    message::{Context, Lane, MessageId},
+    message::{Context, MessageId, Priority},
 };
 use std::collections::BTreeMap;
 
-fn keys() -> Keys {
+fn keys() -> CallbackKeys {
     let text = "[backends.demo]\ntype = \"console\"\n[[doors.kannel.users]]\nusername = \"u\"\n\
                 password = \"hush\"\nbackend = \"demo\"\n";
     Config::parse("test", Some(text), [], &Catalogue::builtin()).unwrap().doors.callback_keys()
@@ -34,7 +34,7 @@ fn message(callback_of: Option<MessageId>, mask: u8) -> Outbound {
         identities,
         text: "x".to_owned(),
         context,
-        priority: Lane::Normal,
+        priority: Priority::Normal,
         created_at: Timestamp::now(),
         expires_at: None,
         attempt: 1,
@@ -55,7 +55,7 @@ fn told(message: &Outbound) -> Vec<(String, u8, String)> {
     let told = |(address, envelope): &(Address, Envelope)| {
         assert_eq!(*address, Address::Callbacks("demo".parse().unwrap()));
         assert_eq!(envelope.text_header(header::TRACEPARENT), Some("00-a-b-01"));
-        let notice = Notice::from_json(&envelope.body).unwrap();
+        let notice = CallbackEvent::from_json(&envelope.body).unwrap();
         assert_eq!((notice.message_id, envelope.kind.as_deref()), (message.id, Some("postern.callback.v1")));
         (notice.identity.unwrap().as_str().to_owned(), notice.event, notice.reply)
     };

@@ -11,7 +11,7 @@ use postern_config::{
     backend::{BackendConfig, flow::RateLimit},
 };
 use postern_service::metrics::FlowMetrics;
-use postern_shared::{error::Failure, message::Lane, value::Span};
+use postern_shared::{error::Failure, message::Priority, value::Span};
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -70,7 +70,7 @@ pub(crate) type Door = Option<OwnedSemaphorePermit>;
 #[derive(Debug)]
 pub(crate) struct Pass {
     gate: Arc<Gate>,
-    lane: Lane,
+    lane: Priority,
     door: Mutex<Door>,
     /// Whether it shows if the provider is back.
     tries: bool,
@@ -198,11 +198,11 @@ impl Gate {
     }
 
     /// The right to take `lane`'s next message.
-    pub(crate) async fn door(&self, lane: Lane) -> Door {
+    pub(crate) async fn door(&self, lane: Priority) -> Door {
         let lanes = self.lanes.as_ref()?;
         let door = match lane {
-            Lane::Normal => &lanes[0].door,
-            Lane::Bulk => &lanes[1].door,
+            Priority::Normal => &lanes[0].door,
+            Priority::Bulk => &lanes[1].door,
         };
         // Never closed.
         door.clone().acquire_owned().await.ok()
@@ -214,7 +214,7 @@ impl Gate {
     }
 
     /// A message of `lane` was taken through `door`.
-    pub(crate) fn pass(self: &Arc<Self>, lane: Lane, door: Door) -> Pass {
+    pub(crate) fn pass(self: &Arc<Self>, lane: Priority, door: Door) -> Pass {
         let now = Instant::now();
         let tries = self.state().taken(now);
         Pass { gate: self.clone(), lane, door: Mutex::new(door), tries, deadline: now + WAIT }
@@ -328,7 +328,7 @@ impl Pass {
         let Some(lanes) = &gate.lanes else {
             return self.released(gate, cost).await;
         };
-        let lane = if self.lane == Lane::Normal { &lanes[0] } else { &lanes[1] };
+        let lane = if self.lane == Priority::Normal { &lanes[0] } else { &lanes[1] };
         let begun = Instant::now();
         let waited = tokio::time::timeout_at(self.deadline, async {
             let _front = lane.front.acquire().await;

@@ -11,7 +11,7 @@ use crate::backends::Outcome;
 use postern_config::{BreakerSection, backend::flow::RateLimit};
 use postern_shared::{
     error::{Failure, FailureClass},
-    message::Lane,
+    message::Priority,
 };
 use std::time::Duration;
 use tokio::time::Instant;
@@ -187,7 +187,7 @@ impl State {
     }
 
     /// A request of `lane` begins to wait.
-    pub(super) fn waits(&mut self, lane: Lane, now: Instant) {
+    pub(super) fn waits(&mut self, lane: Priority, now: Instant) {
         if let Some(pace) = &mut self.pace {
             if pace.waiting == [0; 2] && now.saturating_duration_since(pace.idle_since) > IDLE {
                 pace.bucket.idle(now, pace.per_second, pace.burst * pace.share.part());
@@ -197,7 +197,7 @@ impl State {
     }
 
     /// It waits no more.
-    pub(super) fn leaves(&mut self, lane: Lane, now: Instant) {
+    pub(super) fn leaves(&mut self, lane: Priority, now: Instant) {
         if let Some(pace) = &mut self.pace {
             pace.waiting[index(lane)] = pace.waiting[index(lane)].saturating_sub(1);
             if pace.waiting == [0; 2] {
@@ -208,7 +208,7 @@ impl State {
 
     /// Whether a request of this `cost` may go now, which then counts. `tries`: it belongs to the
     /// message that shows whether the provider is back.
-    pub(super) fn step(&mut self, lane: Lane, cost: u32, tries: bool, now: Instant) -> Step {
+    pub(super) fn step(&mut self, lane: Priority, cost: u32, tries: bool, now: Instant) -> Step {
         match self.mode(now) {
             Mode::Shut(_) => return Step::Shut,
             Mode::One if !tries => return Step::Shut,
@@ -252,7 +252,7 @@ impl State {
 }
 
 impl Pace {
-    fn step(&mut self, lane: Lane, cost: u32, speed: f64, now: Instant) -> Step {
+    fn step(&mut self, lane: Priority, cost: u32, speed: f64, now: Instant) -> Step {
         let (Some(share), Some(from)) = (self.share.per_second(), self.share.from()) else {
             return Step::Later;
         };
@@ -277,10 +277,10 @@ impl Pace {
     }
 }
 
-fn index(lane: Lane) -> usize {
+fn index(lane: Priority) -> usize {
     match lane {
-        Lane::Normal => 0,
-        Lane::Bulk => 1,
+        Priority::Normal => 0,
+        Priority::Bulk => 1,
     }
 }
 

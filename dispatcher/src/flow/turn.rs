@@ -1,6 +1,6 @@
 //! Whose turn it is: the normal lane's or the bulk lane's.
 
-use postern_shared::message::Lane;
+use postern_shared::message::Priority;
 
 /// After so many of the normal lane in a row, one of the bulk lane is due, if one is there: normal
 /// goes first, and bulk never stands still.
@@ -14,23 +14,23 @@ pub(crate) struct Turn {
 
 impl Turn {
     /// The lane that goes first where both have something.
-    pub(crate) fn first(self) -> Lane {
-        if self.in_a_row < NORMAL_IN_A_ROW { Lane::Normal } else { Lane::Bulk }
+    pub(crate) fn first(self) -> Priority {
+        if self.in_a_row < NORMAL_IN_A_ROW { Priority::Normal } else { Priority::Bulk }
     }
 
     /// The lane whose turn it is, by whether each has something.
-    pub(crate) fn of(self, normal: bool, bulk: bool) -> Option<Lane> {
+    pub(crate) fn of(self, normal: bool, bulk: bool) -> Option<Priority> {
         match (normal, bulk) {
             (true, true) => Some(self.first()),
-            (true, false) => Some(Lane::Normal),
-            (false, true) => Some(Lane::Bulk),
+            (true, false) => Some(Priority::Normal),
+            (false, true) => Some(Priority::Bulk),
             (false, false) => None,
         }
     }
 
     /// `lane` had its turn.
-    pub(crate) fn took(&mut self, lane: Lane) {
-        self.in_a_row = if lane == Lane::Normal { self.in_a_row.saturating_add(1) } else { 0 };
+    pub(crate) fn took(&mut self, lane: Priority) {
+        self.in_a_row = if lane == Priority::Normal { self.in_a_row.saturating_add(1) } else { 0 };
     }
 }
 
@@ -47,8 +47,8 @@ mod tests {
             turn.took(lane);
             order.push(lane);
         }
-        assert_eq!(order[0], Lane::Normal);
-        assert_eq!(order.iter().filter(|lane| **lane == Lane::Bulk).count(), 3);
-        assert_eq!((turn.of(false, true), turn.of(false, false)), (Some(Lane::Bulk), None));
+        assert_eq!(order[0], Priority::Normal);
+        assert_eq!(order.iter().filter(|lane| **lane == Priority::Bulk).count(), 3);
+        assert_eq!((turn.of(false, true), turn.of(false, false)), (Some(Priority::Bulk), None));
     }
 }

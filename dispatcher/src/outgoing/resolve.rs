@@ -1,13 +1,13 @@
 //! Names whose addresses a client chose: resolved once, and connected to only where they may be.
 
-use postern_shared::callback::{Reach, Refused};
+use postern_shared::callback::{EgressPolicy, EgressRefused};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use std::{error::Error, net::SocketAddr};
 
 /// Resolves a name to those of its addresses that may be called; the connection is made to one of
 /// these, so that a name cannot mean one thing when it is judged and another when it is used.
 #[derive(Debug, Clone)]
-pub(crate) struct InBounds(pub(crate) Reach);
+pub(crate) struct InBounds(pub(crate) EgressPolicy);
 
 impl Resolve for InBounds {
     #[expect(clippy::disallowed_methods, reason = "this is where names are judged")]
@@ -32,7 +32,7 @@ impl Resolve for InBounds {
 }
 
 /// Why a request was not made, where an [`InBounds`] stopped it.
-pub(crate) fn refusal(error: &reqwest::Error) -> Option<&Refused> {
+pub(crate) fn refusal(error: &reqwest::Error) -> Option<&EgressRefused> {
     let mut source: Option<&(dyn Error + 'static)> = error.source();
     while let Some(error) = source {
         if let Some(refused) = error.downcast_ref() {

@@ -13,7 +13,7 @@ use postern_dispatcher::{
 use postern_service::{metrics::Metrics, shutdown::Shutdown};
 use postern_shared::{
     error::Failure,
-    message::{Lane, MessageId, State},
+    message::{MessageId, Priority, State},
     trace_context::TraceContext,
 };
 use std::{
@@ -43,7 +43,7 @@ async fn a_message_is_sent_reported_and_gone() {
         body: message(&["+1", "+2"]).into(),
         ..Envelope::default()
     };
-    running.queue_envelope("demo", Lane::Normal, envelope.with(header::TRACEPARENT, TRACE)).await;
+    running.queue_envelope("demo", Priority::Normal, envelope.with(header::TRACEPARENT, TRACE)).await;
     let report = running.reports(1).await.remove(0);
     assert_eq!(report.message_id, id);
     assert_eq!(states(&report), [("+1", State::Sent), ("+2", State::Sent)]);
@@ -84,7 +84,7 @@ async fn a_message_without_a_trace_begins_one_that_all_that_comes_of_it_is_in() 
     for given in [None, Some("00-+1555-b-01")] {
         let envelope = Envelope { body: message(&["bad", "down"]).into(), ..Envelope::default() };
         let envelope = given.into_iter().fold(envelope, |all, trace| all.with(header::TRACEPARENT, trace));
-        running.queue_envelope("demo", Lane::Normal, envelope).await;
+        running.queue_envelope("demo", Priority::Normal, envelope).await;
         let number = begun.len() + 1;
         running.dead(number).await;
         running.idle().await;
@@ -109,7 +109,7 @@ async fn only_those_that_failed_are_sent_again_until_they_are_dead() {
     .await;
     let text = to(&provider, "[backends.demo.retry]\ndelays = [\"1s\", \"2s\"]");
     let running = Running::start(&text, &Engines::builtin());
-    running.queue("demo", Lane::Bulk, message(&["ok", "bad", "down"])).await;
+    running.queue("demo", Priority::Bulk, message(&["ok", "bad", "down"])).await;
     let report = running.reports(1).await.remove(0);
     assert_eq!(states(&report), [("ok", State::Sent), ("bad", State::Failed), ("down", State::Retrying)]);
     let reason = report.recipients[1].reason.as_ref().unwrap();
@@ -117,7 +117,7 @@ async fn only_those_that_failed_are_sent_again_until_they_are_dead() {
     for (attempt, delay) in [(2, 1), (3, 2)] {
         until("retry", || running.broker.delayed().len() == 1).await;
         let (address, retry) = retries(&running.broker).remove(0);
-        let queue = QueueName::outbound(&retry.backend, Lane::Bulk);
+        let queue = QueueName::outbound(&retry.backend, Priority::Bulk);
         assert_eq!(address, Address::Later { queue, delay: Duration::from_secs(delay) });
         assert_eq!((retry.id, retry.attempt), (report.message_id, attempt));
         running.broker.pass_delays();
@@ -150,7 +150,7 @@ async fn what_is_no_message_for_this_backend_is_dead_at_once_and_stops_nothing()
         (r#"{"backend":"demo","identities":[],"text":"x"}"#, "identities"),
         (r#"{"backend":"other","identities":["1"],"text":"x"}"#, "another backend's"),
     ] {
-        running.queue("demo", Lane::Normal, body).await;
+        running.queue("demo", Priority::Normal, body).await;
         let letter = running.dead(1).await.remove(0);
         assert_eq!(letter.body, body);
         assert!(letter.text_header(header::REASON).unwrap().contains(why), "{letter:?}");
@@ -161,7 +161,7 @@ async fn what_is_no_message_for_this_backend_is_dead_at_once_and_stops_nothing()
         assert!(running.broker.waiting("postern.reports").is_empty());
         running.broker.clear("postern.dead");
     }
-    running.queue("demo", Lane::Normal, message(&["1"])).await;
+    running.queue("demo", Priority::Normal, message(&["1"])).await;
     running.reports(1).await;
     running.stop().await;
     assert_eq!(provider.received().len(), 1);
@@ -172,7 +172,7 @@ async fn what_expired_is_not_sent_and_not_lost() {
     let provider = Provider::answering(answer(200, "")).await;
     let running = Running::start(&to(&provider, ""), &Engines::builtin());
     let body = r#"{"backend":"demo","identities":["1","2"],"text":"x","expires_at":"2020-01-01T00:00:00Z"}"#;
-    running.queue("demo", Lane::Normal, body).await;
+    running.queue("demo", Priority::Normal, body).await;
     let report = running.reports(1).await.remove(0);
     assert_eq!(states(&report), [("1", State::Expired), ("2", State::Expired)]);
     let letter = running.dead(1).await.remove(0);
@@ -187,7 +187,7 @@ async fn what_expired_is_not_sent_and_not_lost() {
 #[tokio::test]
 async fn a_backend_that_only_receives_says_so() {
     let running = Running::start("[backends.demo]\ntype = \"http\"", &Engines::builtin());
-    running.queue("demo", Lane::Normal, message(&["1"])).await;
+    running.queue("demo", Priority::Normal, message(&["1"])).await;
     let letter = running.dead(1).await.remove(0);
     let reason = letter.text_header(header::REASON).unwrap();
     assert!(reason.contains("backend demo has no send table"), "{reason}");
@@ -198,10 +198,10 @@ async fn a_backend_that_only_receives_says_so() {
 async fn nothing_is_sent_again_while_the_broker_takes_nothing() {
     let provider = Provider::answering(answer(200, "")).await;
     let running = Running::start(&to(&provider, ""), &Engines::builtin());
-    running.queue("demo", Lane::Normal, message(&["1"])).await;
+    running.queue("demo", Priority::Normal, message(&["1"])).await;
     running.reports(1).await;
     let before = running.broker.publish_attempts();
-    running.queue("demo", Lane::Normal, message(&["2"])).await;
+    running.queue("demo", Priority::Normal, message(&["2"])).await;
     running.broker.fail_publishes(3);
     running.reports(2).await;
     running.idle().await;
@@ -231,7 +231,7 @@ async fn a_sender_of_ones_own_may_do_as_it_likes() {
         ("other", vec!["no", "no"]),
     ] {
         running.broker.clear("postern.reports");
-        running.queue("demo", Lane::Normal, message(&[identity, "x"])).await;
+        running.queue("demo", Priority::Normal, message(&[identity, "x"])).await;
         let report = running.reports(1).await.remove(0);
         let codes = report
             .recipients
@@ -246,7 +246,7 @@ async fn a_sender_of_ones_own_may_do_as_it_likes() {
 async fn a_message_that_may_have_been_sent_is_unknown_where_it_must_not_be_doubled() {
     let provider = Provider::answering(Answer::CloseUnread).await;
     let running = Running::start(&to(&provider, "unanswered = \"fail\""), &Engines::builtin());
-    running.queue("demo", Lane::Normal, message(&["1"])).await;
+    running.queue("demo", Priority::Normal, message(&["1"])).await;
     let report = running.reports(1).await.remove(0);
     assert_eq!(states(&report), [("1", State::Unknown)]);
     let letter = running.dead(1).await.remove(0);
@@ -270,7 +270,7 @@ async fn normal_goes_first_and_bulk_never_stands_still() {
         .unwrap();
     let broker = MemoryBroker::new();
     let mut messages = Vec::new();
-    for (lane, name) in [(Lane::Bulk, "bulk"), (Lane::Normal, "normal")] {
+    for (lane, name) in [(Priority::Bulk, "bulk"), (Priority::Normal, "normal")] {
         for _ in 0..40 {
             let envelope = Envelope { body: message(&[name]).into(), ..Envelope::default() };
             messages.push((Address::Outbound("demo".parse().unwrap(), lane), envelope));
@@ -307,7 +307,7 @@ async fn no_more_than_the_concurrency_is_sent_at_a_time_from_both_lanes() {
         })
         .unwrap();
     let running = Running::start("[backends.demo]\ntype = \"custom\"\nconcurrency = 3", &engines);
-    for lane in [Lane::Normal, Lane::Bulk].repeat(15) {
+    for lane in [Priority::Normal, Priority::Bulk].repeat(15) {
         running.queue("demo", lane, message(&["1"])).await;
     }
     running.reports(30).await;
@@ -329,11 +329,11 @@ async fn one_hanging_backend_slows_no_other() {
     let text = to(&hanging, "").replace("demo", "hanging") + "\n" + &to(&quick, "");
     let running = Running::start(&text, &Engines::builtin());
     for _ in 0..200 {
-        running.queue("hanging", Lane::Normal, message(&["1"]).replace("demo", "hanging")).await;
+        running.queue("hanging", Priority::Normal, message(&["1"]).replace("demo", "hanging")).await;
     }
     until("requests in flight", || hanging.received().len() >= 64).await;
     for _ in 0..200 {
-        running.queue("demo", Lane::Normal, message(&["1"])).await;
+        running.queue("demo", Priority::Normal, message(&["1"])).await;
     }
     assert!(running.reports(200).await.iter().all(|report| report.backend.as_str() == "demo"));
     gate.add_permits(1_000);
@@ -348,7 +348,7 @@ async fn a_thousand_backends_start_and_end() {
         .collect();
     let text = format!("{text}[backends.demo]\ntype = \"console\"\n");
     let running = Running::start(&text, &Engines::builtin());
-    running.queue("demo", Lane::Normal, message(&["1"])).await;
+    running.queue("demo", Priority::Normal, message(&["1"])).await;
     running.reports(1).await;
     running.stop().await;
 }

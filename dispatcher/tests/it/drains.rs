@@ -5,7 +5,7 @@ use crate::{
     setup::{Running, message, until},
 };
 use postern_dispatcher::backends::Engines;
-use postern_shared::message::Lane;
+use postern_shared::message::Priority;
 use std::{sync::Arc, time::Instant};
 use tokio::sync::Semaphore;
 
@@ -25,7 +25,7 @@ async fn what_is_in_flight_finishes_and_what_is_not_begun_goes_back_first() {
     let provider = Provider::answering(Answer::Gated(gate.clone(), OK.to_owned())).await;
     let running = Running::start(&config(&provider, "20s"), &Engines::builtin());
     for n in 0..7 {
-        running.queue("demo", Lane::Normal, message(&[&n.to_string()])).await;
+        running.queue("demo", Priority::Normal, message(&[&n.to_string()])).await;
     }
     until("two in flight, two waiting", || provider.received().len() == 2 && running.broker.leased() == 4)
         .await;
@@ -43,7 +43,7 @@ async fn what_is_in_flight_finishes_and_what_is_not_begun_goes_back_first() {
 async fn at_the_deadline_the_rest_goes_back() {
     let provider = Provider::answering(Answer::Never).await;
     let running = Running::start(&config(&provider, "300ms"), &Engines::builtin());
-    running.queue("demo", Lane::Bulk, message(&["1"])).await;
+    running.queue("demo", Priority::Bulk, message(&["1"])).await;
     until("a request", || !provider.received().is_empty()).await;
     let (begun, metrics) = (Instant::now(), running.metrics.clone());
     let broker = running.stop().await;
@@ -57,7 +57,7 @@ async fn at_the_deadline_the_rest_goes_back() {
 async fn what_cannot_be_stored_until_the_deadline_goes_back() {
     let provider = Provider::answering(answer(200, "")).await;
     let running = Running::start(&config(&provider, "300ms"), &Engines::builtin());
-    running.queue("demo", Lane::Normal, message(&["1"])).await;
+    running.queue("demo", Priority::Normal, message(&["1"])).await;
     running.broker.fail_publishes(usize::MAX);
     until("a request", || !provider.received().is_empty()).await;
     let broker = running.stop().await;
@@ -69,7 +69,7 @@ async fn what_cannot_be_stored_until_the_deadline_goes_back() {
 async fn an_idle_dispatcher_ends_at_once() {
     let provider = Provider::answering(answer(200, "")).await;
     let running = Running::start(&config(&provider, "20s"), &Engines::builtin());
-    running.queue("demo", Lane::Normal, message(&["1"])).await;
+    running.queue("demo", Priority::Normal, message(&["1"])).await;
     running.reports(1).await;
     running.idle().await;
     let begun = Instant::now();

@@ -9,7 +9,7 @@ use postern_broker::{Address, Broker, Envelope};
 use postern_dispatcher::backends::{Engines, Outcomes, Sent};
 use postern_shared::{
     error::Failure,
-    message::{Lane, State},
+    message::{Priority, State},
 };
 use std::{
     sync::{
@@ -27,7 +27,7 @@ fn to(provider: &Provider, backend: &str, send: &str) -> String {
     )
 }
 
-async fn queued(messages: impl IntoIterator<Item = (Lane, String)>) -> MemoryBroker {
+async fn queued(messages: impl IntoIterator<Item = (Priority, String)>) -> MemoryBroker {
     let broker = MemoryBroker::new();
     let address = |lane| Address::Outbound("demo".parse().unwrap(), lane);
     let envelope = |body: String| Envelope { body: body.into(), ..Envelope::default() };
@@ -48,7 +48,7 @@ async fn a_provider_that_is_down_costs_a_few_attempts_and_not_one_of_each_messag
     let is_up = up.clone();
     let provider =
         Provider::start(move |_| answer(if is_up.load(Ordering::SeqCst) { 200 } else { 503 }, "")).await;
-    let broker = queued((0..200).map(|n| (Lane::Normal, message(&[&n.to_string()])))).await;
+    let broker = queued((0..200).map(|n| (Priority::Normal, message(&[&n.to_string()])))).await;
     let own = "concurrency = 4\nbreaker = { failures = 6, pause = \"300ms\", max_pause = \"1s\" }";
     let running = Running::on(broker, &to(&provider, own, ""), &Engines::builtin());
     until("open", || value(&running, "postern_breaker_open{backend=\"demo\"}") > 0.0).await;
@@ -89,10 +89,10 @@ async fn failures_of_a_messages_own_never_stop_the_others() {
     .await;
     let running = Running::start(&to(&provider, "breaker = { failures = 1 }", ""), &Engines::builtin());
     for _ in 0..20 {
-        running.queue("demo", Lane::Normal, message(&["bad"])).await;
-        running.queue("demo", Lane::Normal, message(&["config"])).await;
+        running.queue("demo", Priority::Normal, message(&["bad"])).await;
+        running.queue("demo", Priority::Normal, message(&["config"])).await;
     }
-    running.queue("demo", Lane::Normal, message(&["good"])).await;
+    running.queue("demo", Priority::Normal, message(&["good"])).await;
     running.reports(41).await;
     assert_eq!(value(&running, "postern_breaker_opened_total{backend=\"demo\"}"), 0.0);
     running.stop().await;
@@ -104,7 +104,7 @@ async fn a_breaker_can_be_switched_off() {
     let own = "breaker = { failures = 0 }\n[backends.demo.retry]\ndelays = []";
     let running = Running::start(&to(&provider, own, ""), &Engines::builtin());
     for n in 0..50 {
-        running.queue("demo", Lane::Normal, message(&[&n.to_string()])).await;
+        running.queue("demo", Priority::Normal, message(&[&n.to_string()])).await;
     }
     running.dead(50).await;
     running.stop().await;
@@ -124,7 +124,7 @@ async fn a_message_that_its_provider_puts_off_keeps_its_attempt_and_only_those_w
     let running =
         Running::start(&to(&provider, "[backends.demo.retry]\ndelays = []", ""), &Engines::builtin());
     let begun = Instant::now();
-    running.queue("demo", Lane::Normal, message(&["soon", "late"])).await;
+    running.queue("demo", Priority::Normal, message(&["soon", "late"])).await;
     let report = running.reports(1).await.remove(0);
     assert_eq!(states(&report), [("soon", State::Sent), ("late", State::Retrying)]);
     until("retry", || running.broker.delayed().len() == 1).await;
@@ -132,7 +132,7 @@ async fn a_message_that_its_provider_puts_off_keeps_its_attempt_and_only_those_w
     assert!(matches!(address, Address::Later { delay, .. } if delay == Duration::from_secs(1)));
     assert_eq!((retry.attempt, retry.postponed, retry.identities.len()), (1, 1, 1));
     // Meanwhile nothing is sent to anyone.
-    running.queue("demo", Lane::Normal, message(&["other"])).await;
+    running.queue("demo", Priority::Normal, message(&["other"])).await;
     running.reports(2).await;
     assert!(begun.elapsed() >= Duration::from_secs(1), "{:?}", begun.elapsed());
     running.broker.pass_delays();
@@ -164,13 +164,13 @@ fn noting() -> (Engines, Order) {
 async fn a_code_does_not_wait_behind_a_campaign_whose_messages_have_many_recipients() {
     let (engines, order) = noting();
     let campaign = message(&["bulk"; 500]);
-    let broker = queued((0..10).map(|_| (Lane::Bulk, campaign.clone()))).await;
+    let broker = queued((0..10).map(|_| (Priority::Bulk, campaign.clone()))).await;
     let text = "[backends.demo]\ntype = \"custom\"\nconcurrency = 2\nrate = \"100/s\"";
     let running = Running::on(broker, text, &engines);
     until("the campaign", || order.lock().unwrap().len() > 20).await;
     for n in 1..=3 {
         let before = order.lock().unwrap().len();
-        running.queue("demo", Lane::Normal, message(&["code"])).await;
+        running.queue("demo", Priority::Normal, message(&["code"])).await;
         until("code", || order.lock().unwrap().iter().filter(|(_, to)| to == "code").count() == n).await;
         let order = order.lock().unwrap();
         let place = order.iter().rposition(|(_, to)| to == "code").unwrap();
@@ -186,7 +186,7 @@ async fn a_code_does_not_wait_behind_a_campaign_whose_messages_have_many_recipie
 #[tokio::test]
 async fn waiting_for_the_rate_is_not_counted_as_sending_and_keeps_little_in_hand() {
     let (engines, order) = noting();
-    let broker = queued((0..400).map(|n| (Lane::Normal, message(&[&n.to_string()])))).await;
+    let broker = queued((0..400).map(|n| (Priority::Normal, message(&[&n.to_string()])))).await;
     let text = "[backends.demo]\ntype = \"custom\"\nrate = \"4/s\"\nconcurrency = 64";
     let running = Running::on(broker, text, &engines);
     until("six", || order.lock().unwrap().len() >= 6).await;
@@ -207,7 +207,7 @@ async fn segments_and_requests_are_counted_where_the_provider_counts_them() {
     let provider = Provider::answering(answer(200, "")).await;
     let long = serde_json::json!({"backend": "demo", "identities": ["1"], "text": "x".repeat(400)});
     for (rate, least) in [("segments", 1_100), ("messages", 300)] {
-        let broker = queued((0..5).map(|_| (Lane::Normal, long.to_string()))).await;
+        let broker = queued((0..5).map(|_| (Priority::Normal, long.to_string()))).await;
         let own = format!("rate = {{ limit = \"10/s\", burst = 1, count = \"{rate}\" }}");
         let running = Running::on(broker, &to(&provider, &own, ""), &Engines::builtin());
         until("first", || {
@@ -224,7 +224,7 @@ async fn segments_and_requests_are_counted_where_the_provider_counts_them() {
     let list = "recipients = \"joined\"\nbatch = 10";
     let running = Running::start(&to(&provider, "rate = \"500/s\"", list), &Engines::builtin());
     let before = provider.received().len();
-    running.queue("demo", Lane::Normal, message(&["1"; 25])).await;
+    running.queue("demo", Priority::Normal, message(&["1"; 25])).await;
     running.reports(1).await;
     assert_eq!(provider.received().len() - before, 3);
     running.stop().await;
@@ -240,7 +240,7 @@ async fn a_sender_of_ones_own_can_say_that_its_provider_is_down() {
     let text = "[backends.demo]\ntype = \"custom\"\nbreaker = { failures = 2, pause = \"1m\" }";
     let running = Running::start(text, &engines);
     for _ in 0..2 {
-        running.queue("demo", Lane::Normal, message(&["1"])).await;
+        running.queue("demo", Priority::Normal, message(&["1"])).await;
     }
     until("open", || value(&running, "postern_breaker_open{backend=\"demo\"}") > 0.0).await;
     running.stop().await;

@@ -6,7 +6,7 @@ use crate::{
 };
 use postern_broker::{Envelope, header};
 use postern_dispatcher::backends::Engines;
-use postern_shared::message::Lane;
+use postern_shared::message::Priority;
 use std::{
     io,
     sync::{Arc, Mutex},
@@ -53,13 +53,13 @@ async fn a_line_for_each_attempt_and_in_none_a_number_a_text_a_secret_or_an_answ
     let envelope = Envelope { body: body.clone().into(), ..Envelope::default() };
     let traced =
         envelope.with(header::TRACEPARENT, "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
-    running.queue_envelope("demo", Lane::Normal, traced).await;
-    running.queue("console", Lane::Normal, body.replace("demo", "console")).await;
-    running.queue("demo", Lane::Normal, body.replace("identities", "+1555 the-text")).await;
-    running.queue("demo", Lane::Normal, body.replace("\"the-text\"", "[\"the-text\"]")).await;
+    running.queue_envelope("demo", Priority::Normal, traced).await;
+    running.queue("console", Priority::Normal, body.replace("demo", "console")).await;
+    running.queue("demo", Priority::Normal, body.replace("identities", "+1555 the-text")).await;
+    running.queue("demo", Priority::Normal, body.replace("\"the-text\"", "[\"the-text\"]")).await;
     running.reports(2).await;
     running.dead(3).await;
-    running.queue("demo", Lane::Normal, body).await;
+    running.queue("demo", Priority::Normal, body).await;
     running.broker.fail_publishes(1);
     running.reports(3).await;
     running.stop().await;

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use postern_broker::{
-    Address, Broker, BrokerError, Consumer, Depth, Envelope, QueueName, Status, Verdict, subscription,
+    Address, Broker, BrokerError, Consumer, Depth, Envelope, QueueName, Settle, Status, subscription,
 };
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
@@ -113,7 +113,7 @@ impl MemoryBroker {
                     let (envelope, returned) = leases.remove(&settlement.tag).unwrap();
                     let mut state = self.state();
                     state.leased -= 1;
-                    if settlement.verdict == Verdict::Release {
+                    if settlement.settle == Settle::Requeue {
                         state.queues.entry(queue.clone()).or_default().push_front((envelope, returned + 1));
                     }
                 }

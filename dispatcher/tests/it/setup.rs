@@ -11,7 +11,7 @@ use postern_service::{
     metrics::Metrics,
     shutdown::{Shutdown, Trigger},
 };
-use postern_shared::message::{Lane, Outbound, Report, State};
+use postern_shared::message::{Outbound, Priority, Report, State};
 use std::{sync::Arc, time::Duration};
 use tokio::task::JoinHandle;
 
@@ -78,12 +78,12 @@ impl Running {
     }
 
     /// Queues `body` for `backend`.
-    pub(crate) async fn queue(&self, backend: &str, lane: Lane, body: impl Into<String>) {
+    pub(crate) async fn queue(&self, backend: &str, lane: Priority, body: impl Into<String>) {
         let envelope = Envelope { body: body.into().into(), ..Envelope::default() };
         self.queue_envelope(backend, lane, envelope).await;
     }
 
-    pub(crate) async fn queue_envelope(&self, backend: &str, lane: Lane, envelope: Envelope) {
+    pub(crate) async fn queue_envelope(&self, backend: &str, lane: Priority, envelope: Envelope) {
         let address = Address::Outbound(backend.parse().unwrap(), lane);
         self.broker.publish(vec![(address, envelope)]).await.unwrap();
     }

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use postern_broker::{QueueName, Status};
 use postern_config::backend::BackendConfig;
 use postern_service::metrics::Refused;
-use postern_shared::message::Lane;
+use postern_shared::message::Priority;
 use serde::Serialize;
 use std::time::Instant;
 
@@ -57,8 +57,10 @@ async fn show<'a>(backend: &'a BackendConfig, gateway: &Gateway) -> Shown<'a> {
     let broker = gateway.publisher.broker();
     let status = broker.status().borrow().clone();
     let usable = status == Status::Ready;
-    let (normal, bulk) =
-        (QueueName::outbound(&backend.name, Lane::Normal), QueueName::outbound(&backend.name, Lane::Bulk));
+    let (normal, bulk) = (
+        QueueName::outbound(&backend.name, Priority::Normal),
+        QueueName::outbound(&backend.name, Priority::Bulk),
+    );
     let sends = backend.definition.sends();
     let depths = if usable && sends {
         let (normal, bulk) = join(broker.depth(&normal), broker.depth(&bulk)).await;

@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use postern_broker::{Broker, QueueName};
 use postern_config::{Config, Problem};
 use postern_service::metrics::{Metrics, Refused};
-use postern_shared::message::Lane;
+use postern_shared::message::Priority;
 use std::{collections::HashMap, sync::Arc};
 
 /// What every view works with. Shared by all threads; nothing in it is ever locked or changed, but
@@ -46,10 +46,9 @@ impl Gateway {
         forms: &Forms,
     ) -> Result<Self, Vec<Problem>> {
         let (receivers, reporters) = providers(&config, forms)?;
-        let outbound = config
-            .backends
-            .keys()
-            .flat_map(|backend| [Lane::Normal, Lane::Bulk].map(|lane| QueueName::outbound(backend, lane)));
+        let outbound = config.backends.keys().flat_map(|backend| {
+            [Priority::Normal, Priority::Bulk].map(|lane| QueueName::outbound(backend, lane))
+        });
         let told = config.doors.call_back().then(QueueName::callbacks);
         let queues: Vec<_> =
             outbound.chain([QueueName::inbound(), QueueName::reports()]).chain(told).collect();

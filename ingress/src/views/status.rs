@@ -19,9 +19,9 @@ use postern_config::backend::{
     status::{STATUS_FIELDS, Status},
 };
 use postern_shared::{
-    callback::Event,
+    callback::KannelEvent,
     error::FailureClass,
-    message::{BackendName, Identity, MessageId, Notice, Reason, Recipient, Report, State},
+    message::{BackendName, CallbackEvent, Identity, MessageId, Reason, Recipient, Report, State},
 };
 use std::fmt;
 
@@ -239,7 +239,7 @@ async fn take(
 
 /// What the message's client is to be told of `report`, where the address that the report came to
 /// carries its wish. `reply` is the provider's word.
-fn notice(request: &HttpRequest, gateway: &Gateway, report: &Report, reply: String) -> Option<Notice> {
+fn notice(request: &HttpRequest, gateway: &Gateway, report: &Report, reply: String) -> Option<CallbackEvent> {
     let token = request.match_info().get("callback")?;
     let Some(callback) = gateway.doors.keys.open(token) else {
         tracing::warn!(
@@ -249,8 +249,8 @@ fn notice(request: &HttpRequest, gateway: &Gateway, report: &Report, reply: Stri
         return None;
     };
     let recipient = report.recipients.first()?;
-    let event = Event::of_report(recipient.state).filter(|event| callback.wants(*event))?;
-    Some(Notice {
+    let event = KannelEvent::of_report(recipient.state).filter(|event| callback.wants(*event))?;
+    Some(CallbackEvent {
         message_id: callback.message_id,
         backend: report.backend.clone(),
         callback: token.to_owned(),

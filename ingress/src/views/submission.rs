@@ -8,8 +8,8 @@ use postern_config::backend::BackendConfig;
 use postern_shared::{
     callback::CONTEXT_KEY,
     message::{
-        BackendName, Context, Identity, Lane, MAX_CONTEXT_BYTES, MAX_IDENTITIES, MAX_TEXT_CHARS, MessageId,
-        Outbound,
+        BackendName, Context, Identity, MAX_CONTEXT_BYTES, MAX_IDENTITIES, MAX_TEXT_CHARS, MessageId,
+        Outbound, Priority,
     },
 };
 use serde_json::{Map, Value};
@@ -27,7 +27,7 @@ pub(super) struct Submission {
     pub(super) identities: Vec<Identity>,
     pub(super) text: String,
     pub(super) context: Context,
-    pub(super) priority: Lane,
+    pub(super) priority: Priority,
     pub(super) expires_at: Option<Timestamp>,
 }
 
@@ -183,10 +183,10 @@ fn context(context: Option<Value>, errors: &mut Vec<Invalid>) -> Option<Context>
     }
 }
 
-fn priority(priority: Option<&Value>, errors: &mut Vec<Invalid>) -> Option<Lane> {
+fn priority(priority: Option<&Value>, errors: &mut Vec<Invalid>) -> Option<Priority> {
     match priority.map(Value::as_str) {
-        None | Some(Some("normal")) => Some(Lane::Normal),
-        Some(Some("bulk")) => Some(Lane::Bulk),
+        None | Some(Some("normal")) => Some(Priority::Normal),
+        Some(Some("bulk")) => Some(Priority::Bulk),
         Some(_) => wrong(errors, "#/priority", "must be \"normal\" or \"bulk\""),
     }
 }
@@ -229,7 +229,7 @@ mod tests {
         );
         let submission = submission.unwrap();
         assert_eq!(backend.unwrap().as_str(), "demo");
-        assert_eq!((submission.identities.len(), submission.priority), (1, Lane::Bulk));
+        assert_eq!((submission.identities.len(), submission.priority), (1, Priority::Bulk));
         assert_eq!(submission.context["a"], 1);
         assert!(submission.expires_at.is_some());
         let least = read(

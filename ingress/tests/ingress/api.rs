@@ -5,7 +5,7 @@ use crate::{
     server::Running,
 };
 use postern_broker::{Address, BrokerError, Depth, Status};
-use postern_shared::message::{Lane, MessageId};
+use postern_shared::message::{MessageId, Priority};
 use serde_json::{Value, json};
 
 const CONFIG: &str = r#"
@@ -66,11 +66,11 @@ async fn a_message_is_queued_in_batches_under_one_id() {
     let [call] = &calls[..] else { panic!("one publish, not {}", calls.len()) };
     let mut identities = Vec::new();
     for (address, envelope) in call {
-        assert_eq!(*address, Address::Outbound("demo".parse().unwrap(), Lane::Bulk));
+        assert_eq!(*address, Address::Outbound("demo".parse().unwrap(), Priority::Bulk));
         assert!(envelope.text_header("traceparent").is_some());
         let message = postern_shared::message::Outbound::from_json(&envelope.body).unwrap();
         assert_eq!((message.id, message.text.as_str(), message.attempt), (id, "pong", 1));
-        assert_eq!((&message.context["from"], message.priority), (&json!("9"), Lane::Bulk));
+        assert_eq!((&message.context["from"], message.priority), (&json!("9"), Priority::Bulk));
         assert!(message.expires_at.is_some());
         identities.push(message.identities.iter().map(|i| i.as_str().to_owned()).collect::<Vec<_>>());
     }
@@ -87,7 +87,7 @@ async fn three_keys_are_enough_and_a_console_sends_too() {
     ] {
         assert_eq!(post(&server, &[CLINIC, JSON], body).await.status, 202, "{body}");
         let [message] = &server.outbound()[..] else { panic!("one message") };
-        assert_eq!((message.priority, message.expires_at), (Lane::Normal, None));
+        assert_eq!((message.priority, message.expires_at), (Priority::Normal, None));
     }
 }
 

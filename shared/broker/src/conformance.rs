@@ -32,7 +32,7 @@ mod routes;
 use super::{Address, Broker, BrokerError, Consumer, Delivery, Depth, Envelope, QueueName, Status, Topology};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use async_trait::async_trait;
-use postern_shared::message::{BackendName, Lane};
+use postern_shared::message::{BackendName, Priority};
 use std::{
     future::Future,
     pin::Pin,
@@ -152,7 +152,7 @@ fn topology() -> Result<Topology> {
 
 /// The address and the queue that most cases use.
 fn alpha() -> Result<(Address, QueueName)> {
-    let address = Address::Outbound(backend("alpha")?, Lane::Normal);
+    let address = Address::Outbound(backend("alpha")?, Priority::Normal);
     let queue = address.queue();
     Ok((address, queue))
 }

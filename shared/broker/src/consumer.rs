@@ -6,20 +6,20 @@ use tokio::sync::{mpsc, oneshot};
 
 /// What is to become of a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub enum Settle {
     /// Done with: remove it.
     Ack,
     /// Not done with: hand it out again.
-    Release,
+    Requeue,
 }
 
-/// A verdict on its way to the broker.
+/// What is to become of one delivery, on its way to the broker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Settlement {
+pub struct SettleRequest {
     /// [`Delivery`]'s tag, as the broker gave it.
     pub tag: u64,
     /// What is to become of it.
-    pub verdict: Verdict,
+    pub settle: Settle,
 }
 
 /// One message, leased to the caller. Dropped without [`ack`](Self::ack), it goes back to its queue.
@@ -36,14 +36,14 @@ pub struct Delivery {
     /// Since when this process has it. RabbitMQ takes it back after 30 minutes.
     pub since: Instant,
     tag: u64,
-    settle: Option<mpsc::UnboundedSender<Settlement>>,
+    settle: Option<mpsc::UnboundedSender<SettleRequest>>,
 }
 
 impl Delivery {
     /// Done with: it is removed from its queue. Where the broker is lost before it learns of
     /// that, the message comes again.
     pub fn ack(mut self) {
-        self.settle(Verdict::Ack);
+        self.settle(Settle::Ack);
     }
 
     /// The same lease without the body and the headers, which take up memory.
@@ -62,20 +62,20 @@ impl Delivery {
 
     /// Back to its queue, at its old place.
     pub fn release(mut self) {
-        self.settle(Verdict::Release);
+        self.settle(Settle::Requeue);
     }
 
-    fn settle(&mut self, verdict: Verdict) {
-        if let Some(settle) = self.settle.take() {
+    fn settle(&mut self, settle: Settle) {
+        if let Some(requests) = self.settle.take() {
             // The receiver is gone only with the lease itself.
-            let _ = settle.send(Settlement { tag: self.tag, verdict });
+            let _ = requests.send(SettleRequest { tag: self.tag, settle });
         }
     }
 }
 
 impl Drop for Delivery {
     fn drop(&mut self) {
-        self.settle(Verdict::Release);
+        self.settle(Settle::Requeue);
     }
 }
 
@@ -133,9 +133,9 @@ pub struct Stopping {
 #[derive(Debug)]
 pub struct Feed {
     deliveries: mpsc::Sender<Delivery>,
-    settle: mpsc::UnboundedSender<Settlement>,
-    /// The caller's verdicts, in the order in which they were given.
-    pub settlements: mpsc::UnboundedReceiver<Settlement>,
+    settle: mpsc::UnboundedSender<SettleRequest>,
+    /// What the caller settled, in the order in which they were given.
+    pub settlements: mpsc::UnboundedReceiver<SettleRequest>,
     /// Resolves when the caller wants no more (or dropped the consumer). To be looked at before
     /// `settlements`, so that what is released afterwards does not come back.
     pub stopped: oneshot::Receiver<Stopping>,
@@ -176,7 +176,7 @@ pub struct Gone;
 /// Both ends of a subscription to `queue`, with a buffer of `prefetch` messages.
 pub fn subscription(queue: QueueName, prefetch: u16) -> (Consumer, Feed) {
     let (deliveries, taken) = mpsc::channel(usize::from(prefetch.max(1)));
-    #[expect(clippy::disallowed_methods, reason = "a verdict for each delivery: no more than the prefetch")]
+    #[expect(clippy::disallowed_methods, reason = "one request for each delivery: no more than the prefetch")]
     let (settle, settlements) = mpsc::unbounded_channel();
     let (stop, stopped) = oneshot::channel();
     let (finished, has_finished) = oneshot::channel();

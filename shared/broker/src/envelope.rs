@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use postern_shared::{
     message::{
-        CALLBACK_V1, INBOUND_V1, Inbound, MessageId, Notice, OUTBOUND_V1, Outbound, REPORT_V1, Report,
+        CALLBACK_V1, CallbackEvent, INBOUND_V1, Inbound, MessageId, OUTBOUND_V1, Outbound, REPORT_V1, Report,
     },
     trace_context::{self, TraceContext},
 };
@@ -172,8 +172,8 @@ impl From<&Report> for Envelope {
     }
 }
 
-impl From<&Notice> for Envelope {
-    fn from(notice: &Notice) -> Self {
+impl From<&CallbackEvent> for Envelope {
+    fn from(notice: &CallbackEvent) -> Self {
         Self::json(CALLBACK_V1, notice.message_id.to_string(), notice.to_json())
     }
 }

@@ -10,7 +10,7 @@ pub mod topology;
 #[cfg(feature = "testing")]
 pub mod conformance;
 
-pub use consumer::{Consumer, Delivery, Feed, Settlement, Verdict, subscription};
+pub use consumer::{Consumer, Delivery, Feed, Settle, SettleRequest, subscription};
 pub use envelope::{Envelope, HeaderValue, Headers, header};
 pub use topology::{Address, QueueName, Topology};
 
@@ -143,7 +143,7 @@ pub enum BrokerError {
 
 /// What a broker needs to know when it is opened.
 #[derive(Debug, Clone)]
-pub struct Options {
+pub struct BrokerOptions {
     /// Everything to declare; declaring again what exists does no harm.
     pub topology: Topology,
     /// The deadline of one publish with its confirm.

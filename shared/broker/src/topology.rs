@@ -11,7 +11,7 @@
 //! | `postern.return` | direct, key = queue | that queue, `postern.quarantine` too, else `postern.unrouted` |
 //! | `postern.unrouted` | fanout | `postern.unrouted`: the alternate of all the others |
 
-use postern_shared::message::{BackendName, Lane};
+use postern_shared::message::{BackendName, Priority};
 use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
 
 /// The exchange and the queue of what people sent in.
@@ -72,7 +72,7 @@ impl QueueName {
     }
 
     /// `postern.outbound.<backend>` or `postern.outbound.<backend>.bulk`
-    pub fn outbound(backend: &BackendName, lane: Lane) -> Self {
+    pub fn outbound(backend: &BackendName, lane: Priority) -> Self {
         Self(format!("{OUTBOUND}.{}", outbound_key(backend, lane)).into())
     }
 
@@ -112,10 +112,10 @@ impl fmt::Display for QueueName {
 }
 
 /// The routing key of `backend`'s `lane` on `postern.outbound`.
-fn outbound_key(backend: &BackendName, lane: Lane) -> String {
+fn outbound_key(backend: &BackendName, lane: Priority) -> String {
     match lane {
-        Lane::Normal => backend.to_string(),
-        Lane::Bulk => format!("{backend}.bulk"),
+        Priority::Normal => backend.to_string(),
+        Priority::Bulk => format!("{backend}.bulk"),
     }
 }
 
@@ -125,7 +125,7 @@ pub enum Address {
     /// To the applications.
     Inbound(BackendName),
     /// To a backend's sender.
-    Outbound(BackendName, Lane),
+    Outbound(BackendName, Priority),
     /// To whoever wants to know what became of a message.
     Reports(BackendName),
     /// To the clients of doors that want to know, too.
@@ -173,8 +173,8 @@ impl Address {
     /// these; `None` for those that say when or name a queue, and for what is no address.
     pub fn parse(exchange: &str, routing_key: &str) -> Option<Self> {
         let (backend, lane) = match routing_key.strip_suffix(".bulk") {
-            Some(backend) if exchange == OUTBOUND => (backend, Lane::Bulk),
-            _ => (routing_key, Lane::Normal),
+            Some(backend) if exchange == OUTBOUND => (backend, Priority::Bulk),
+            _ => (routing_key, Priority::Normal),
         };
         let backend = backend.parse().ok()?;
         match exchange {
@@ -255,7 +255,7 @@ impl Topology {
             QueueSpec { name: QueueName::quarantine(), limit: None },
         ];
         for backend in &self.backends {
-            for lane in [Lane::Normal, Lane::Bulk] {
+            for lane in [Priority::Normal, Priority::Bulk] {
                 queues.push(QueueSpec { name: QueueName::outbound(backend, lane), limit: refuse });
             }
         }
@@ -276,14 +276,14 @@ mod tests {
     #[test]
     fn names_are_those_of_the_contract() {
         let backend: BackendName = "demo".parse().unwrap();
-        let bulk = Address::Outbound(backend.clone(), Lane::Bulk);
+        let bulk = Address::Outbound(backend.clone(), Priority::Bulk);
         assert_eq!(bulk.queue().as_str(), "postern.outbound.demo.bulk");
         assert_eq!(
             (bulk.exchange().as_str(), bulk.routing_key().as_str()),
             ("postern.outbound", "demo.bulk")
         );
         let later = Address::Later {
-            queue: Address::Outbound(backend, Lane::Normal).queue(),
+            queue: Address::Outbound(backend, Priority::Normal).queue(),
             delay: Duration::from_secs(5),
         };
         assert_eq!(later.exchange(), "postern.wait.5000ms");
@@ -293,7 +293,7 @@ mod tests {
     #[test]
     fn an_address_is_read_back_from_its_exchange_and_key() {
         let demo: BackendName = "demo".parse().unwrap();
-        let outbound = [Lane::Normal, Lane::Bulk].map(|lane| Address::Outbound(demo.clone(), lane));
+        let outbound = [Priority::Normal, Priority::Bulk].map(|lane| Address::Outbound(demo.clone(), lane));
         let others = [Address::Inbound, Address::Reports, Address::Callbacks, Address::Dead];
         let others = others.map(|of| of(demo.clone()));
         for address in outbound.into_iter().chain(others) {

@@ -3,7 +3,7 @@
 use crate::{reader::Reader, sections::Selection};
 use indexmap::IndexMap;
 use postern_shared::value::{Networks, Secret, Span};
-use postern_shared::{callback::Keys, message::BackendName};
+use postern_shared::{callback::CallbackKeys, message::BackendName};
 use serde::Deserialize;
 use std::{collections::BTreeSet, time::Duration};
 
@@ -111,9 +111,9 @@ impl DoorUser {
 
 impl DoorsSection {
     /// What the callbacks that its users ask for are sealed with.
-    pub fn callback_keys(&self) -> Keys {
+    pub fn callback_keys(&self) -> CallbackKeys {
         let users = self.kannel.iter().flat_map(|door| &door.users);
-        Keys::new(users.map(|user| (user.username.as_str(), &user.password)))
+        CallbackKeys::new(users.map(|user| (user.username.as_str(), &user.password)))
     }
 
     /// Whether there can be callbacks to make.

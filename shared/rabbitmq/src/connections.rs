@@ -10,7 +10,7 @@ use lapin::{
     options::QueueDeclareOptions,
     types::{FieldTable, ShortString},
 };
-use postern_broker::{BrokerError, Depth, Options, QueueName, Status};
+use postern_broker::{BrokerError, BrokerOptions, Depth, QueueName, Status};
 use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -70,7 +70,7 @@ impl ConsumerConnection {
 #[derive(Debug)]
 pub(super) struct Connections {
     pub(super) endpoint: Endpoint,
-    pub(super) options: Options,
+    pub(super) options: BrokerOptions,
     pub(super) status: watch::Sender<Status>,
     pub(super) publishing: watch::Sender<ConnectionState>,
     pub(super) consuming: watch::Sender<ConnectionState>,
@@ -92,7 +92,7 @@ pub(super) struct Connections {
 }
 
 impl Connections {
-    pub(super) fn new(endpoint: Endpoint, options: Options) -> Self {
+    pub(super) fn new(endpoint: Endpoint, options: BrokerOptions) -> Self {
         let status = Status::Connecting(format!("connecting to {endpoint}"));
         Self {
             endpoint,

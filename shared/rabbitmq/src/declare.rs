@@ -44,7 +44,7 @@ impl Declarer {
     /// # Errors
     /// What could not be declared and why.
     pub(super) async fn run(&mut self, link: &Link, topology: &Topology) -> lapin::Result<()> {
-        let mut pass = Pass { link, channel: None, foreign: &mut self.foreign };
+        let mut pass = DeclarePass { link, channel: None, foreign: &mut self.foreign };
         let done = pass.everything(topology).await;
         if let Some(channel) = pass.channel {
             super::endpoint::close_channel(&channel).await;
@@ -54,13 +54,13 @@ impl Declarer {
 }
 
 /// One run over the topology.
-struct Pass<'a> {
+struct DeclarePass<'a> {
     link: &'a Link,
     channel: Option<Channel>,
     foreign: &'a mut BTreeMap<String, String>,
 }
 
-impl Pass<'_> {
+impl DeclarePass<'_> {
     async fn everything(&mut self, topology: &Topology) -> lapin::Result<()> {
         // Whatever finds no queue ends in the one for the unrouted.
         self.exchange(UNROUTED, ExchangeKind::Fanout, &[]).await?;
@@ -192,7 +192,7 @@ impl Pass<'_> {
     async fn answer<T>(&mut self, asked: impl Future<Output = lapin::Result<T>>) -> lapin::Result<T> {
         let answer = timeout(PATIENCE, asked).await.unwrap_or_else(|_| Err(late()));
         if answer.is_err() {
-            // The broker closes a channel with its refusal, which lapin notices a moment later.
+            // The broker closes a channel with its refusal, which lapin frames a moment later.
             self.channel = None;
         }
         answer

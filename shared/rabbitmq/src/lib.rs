@@ -12,13 +12,13 @@ mod properties;
 mod publisher;
 mod subscriber;
 mod supervisor;
-mod window;
+mod unsettled;
 
 use async_trait::async_trait;
 use connections::Connections;
 use endpoint::Endpoint;
 use postern_broker::{
-    Address, Broker, BrokerError, Consumer, Depth, Envelope, Options, QueueName, Status, subscription,
+    Address, Broker, BrokerError, BrokerOptions, Consumer, Depth, Envelope, QueueName, Status, subscription,
 };
 use properties::Outgoing;
 use publisher::CurrentPublisher;
@@ -45,7 +45,7 @@ impl RabbitBroker {
     ///
     /// # Errors
     /// [`BrokerError::Url`].
-    pub fn connect(url: &str, options: Options) -> Result<Self, BrokerError> {
+    pub fn connect(url: &str, options: BrokerOptions) -> Result<Self, BrokerError> {
         let shared = Arc::new(Connections::new(Endpoint::new(url)?, options));
         tokio::spawn(supervisor::keep_consuming(Arc::clone(&shared)));
         let publisher = Arc::new(CurrentPublisher::none());

@@ -4,7 +4,7 @@ use super::{
     connections::{Connections, ConsumerConnection, Pauses, soon},
     endpoint::{NOT_FOUND, close_channel, code},
     properties,
-    window::{Notice, Window},
+    unsettled::{SettleFrame, Unsettled},
 };
 use futures_util::{FutureExt, StreamExt};
 use lapin::{
@@ -13,13 +13,13 @@ use lapin::{
     options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions},
     types::FieldTable,
 };
-use postern_broker::{Feed, QueueName, Settlement, Verdict};
+use postern_broker::{Feed, QueueName, Settle, SettleRequest};
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 use tokio::{sync::oneshot, time::Instant};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use tracing::{debug, warn};
 
-/// How many bits of a [`Settlement`]'s tag are the broker's; the others tell the channels apart.
+/// How many bits of a [`SettleRequest`]'s tag are the broker's; the others tell the channels apart.
 const TAG_BITS: u32 = 48;
 /// How long the broker may take to open a channel or to cancel a consumer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -53,9 +53,9 @@ struct Session {
     _connection: Arc<ConsumerConnection>,
     channel: Channel,
     stream: lapin::Consumer,
-    window: Window,
+    unsettled: Unsettled,
     /// What the caller decided, and the broker was not yet told.
-    decided: Vec<(u64, Verdict)>,
+    decided: Vec<(u64, Settle)>,
     /// Delivered to us, but not yet to the caller, who still holds deliveries of earlier channels.
     waiting: VecDeque<Delivery>,
 }
@@ -163,20 +163,19 @@ impl Subscriber {
     }
 
     /// Takes note of what the caller decided, and tells the broker unless that can wait.
-    fn hear(&mut self, session: &mut Session, batch: &mut Vec<Settlement>) {
+    fn hear(&mut self, session: &mut Session, batch: &mut Vec<SettleRequest>) {
         self.held -= batch.len();
         let own = |tag: u64| tag >> TAG_BITS == u64::from(self.epoch);
-        let verdicts = batch.drain(..).filter(|settlement| own(settlement.tag));
-        session.decided.extend(verdicts.map(|s| (s.tag & ((1 << TAG_BITS) - 1), s.verdict)));
+        let settles = batch.drain(..).filter(|settlement| own(settlement.tag));
+        session.decided.extend(settles.map(|s| (s.tag & ((1 << TAG_BITS) - 1), s.settle)));
         let enough = session.decided.len() * 4 >= usize::from(self.prefetch);
-        if enough || self.stopping || session.decided.iter().any(|(_, verdict)| *verdict == Verdict::Release)
-        {
+        if enough || self.stopping || session.decided.iter().any(|(_, settle)| *settle == Settle::Requeue) {
             session.settle();
         }
     }
 
     /// The same for all that was decided up to now.
-    fn settle_rest(&mut self, session: &mut Session, batch: &mut Vec<Settlement>) {
+    fn settle_rest(&mut self, session: &mut Session, batch: &mut Vec<SettleRequest>) {
         while let Ok(settlement) = self.feed.settlements.try_recv() {
             batch.push(settlement);
         }
@@ -187,23 +186,23 @@ impl Subscriber {
 
 impl Session {
     fn take(&mut self, delivery: Delivery) {
-        self.window.delivered(delivery.delivery_tag);
+        self.unsettled.delivered(delivery.delivery_tag);
         self.waiting.push_back(delivery);
     }
 
     /// Tells the broker what was decided.
     fn settle(&mut self) {
-        for notice in self.window.settle(std::mem::take(&mut self.decided)) {
+        for notice in self.unsettled.settle(std::mem::take(&mut self.decided)) {
             // lapin queues a frame with the first poll. There is nothing to wait for: no answer
             // comes, and where the channel is gone the deliveries are no longer ours.
             let _ = match notice {
-                Notice::Ack(tag) => {
+                SettleFrame::Ack(tag) => {
                     self.channel.basic_ack(tag, BasicAckOptions { multiple: false }).now_or_never()
                 }
-                Notice::AckUpTo(tag) => {
+                SettleFrame::AckUpTo(tag) => {
                     self.channel.basic_ack(tag, BasicAckOptions { multiple: true }).now_or_never()
                 }
-                Notice::Requeue(tag) => {
+                SettleFrame::Nack(tag) => {
                     let requeue = BasicNackOptions { multiple: false, requeue: true };
                     self.channel.basic_nack(tag, requeue).now_or_never()
                 }
@@ -232,12 +231,12 @@ async fn open(shared: &Connections, queue: &QueueName, prefetch: u16) -> Session
         if let Some(connection) = connection {
             match subscribe(shared, &connection, queue, prefetch).await {
                 Ok((channel, stream)) => {
-                    let (window, waiting) = (Window::default(), VecDeque::new());
+                    let (unsettled, waiting) = (Unsettled::default(), VecDeque::new());
                     return Session {
                         _connection: connection,
                         channel,
                         stream,
-                        window,
+                        unsettled,
                         decided: Vec::new(),
                         waiting,
                     };

@@ -1,6 +1,6 @@
 //! Opening the broker that `broker.url` names.
 
-use postern_broker::{Broker, BrokerError, Options};
+use postern_broker::{Broker, BrokerError, BrokerOptions};
 use postern_rabbitmq::RabbitBroker;
 use postern_store::embedded::EmbeddedBroker;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use std::sync::Arc;
 ///
 /// # Errors
 /// [`BrokerError::Url`], [`BrokerError::Locked`], [`BrokerError::Store`].
-pub async fn connect(url: &str, options: Options) -> Result<Arc<dyn Broker>, BrokerError> {
+pub async fn connect(url: &str, options: BrokerOptions) -> Result<Arc<dyn Broker>, BrokerError> {
     match url.split_once(':') {
         Some(("embedded", dir)) => Ok(Arc::new(EmbeddedBroker::open(dir, options).await?)),
         Some(("amqp" | "amqps", _)) => Ok(Arc::new(RabbitBroker::connect(url, options)?)),

@@ -84,9 +84,9 @@ pub fn needs_shared_broker(config: &Config, program: &str) -> Result<(), Exit> {
     Ok(())
 }
 
-/// What a program runs on.
+/// What a program runs on: its broker, metrics, admin port and shutdown.
 #[derive(Debug)]
-pub struct Foundation {
+pub struct Runtime {
     /// The broker; RabbitMQ may still be connecting.
     pub broker: Arc<dyn Broker>,
     /// The registry that the admin port shows.
@@ -99,13 +99,13 @@ pub struct Foundation {
     spool: Arc<OnceLock<Arc<Spool>>>,
 }
 
-impl Foundation {
+impl Runtime {
     /// Starts logs, signals, the broker and the admin port. `admin` is where the latter listens
     /// when neither argument nor configuration says so.
     ///
     /// # Errors
     /// [`Exit::Config`] for what the configuration can mend, [`Exit::Failed`] for the rest.
-    pub async fn lay(
+    pub async fn start(
         program: &str,
         version: &str,
         arguments: &Arguments,
@@ -127,7 +127,7 @@ impl Foundation {
         let tls = config.admin.tls.as_ref().map(|files| Tls::load("admin.tls", files)).transpose();
         let tls = tls.map_err(|problem| Exit::Config(problem.of("admin.tls")))?;
         let listener = admin::bind(key, address).map_err(anyhow::Error::msg)?;
-        let options = postern_broker::Options {
+        let options = postern_broker::BrokerOptions {
             topology: crate::topology(config),
             publish_timeout: config.broker.publish_timeout.0,
             client_name: format!("{program} {version}"),
@@ -159,7 +159,7 @@ impl Foundation {
     ///
     /// # Errors
     /// [`Exit::Failed`]: the folder cannot be used.
-    pub async fn intake(&self, config: &Config) -> Result<Arc<dyn Broker>, Exit> {
+    pub async fn accepting_broker(&self, config: &Config) -> Result<Arc<dyn Broker>, Exit> {
         let broker = Arc::clone(&self.broker);
         let section = &config.ingress.spool;
         if config.broker.url.expose().starts_with("embedded:") {
@@ -169,9 +169,9 @@ impl Foundation {
             return Ok(broker);
         }
         let Some(dir) = section.dir() else { return Ok(broker) };
-        let options = spool::Options {
+        let options = spool::SpoolOptions {
             dir: dir.into(),
-            limits: spool::Limits { messages: section.max_messages, bytes: section.max_bytes },
+            limits: spool::SpoolLimits { messages: section.max_messages, bytes: section.max_bytes },
             backends: config.backends.keys().cloned().collect(),
             publish_timeout: config.broker.publish_timeout.0,
             min_free_disk: config.broker.min_free_disk,

@@ -20,12 +20,12 @@
 //! Anything else stays as it is, so that an address may hold `%20`. Values are percent-encoded.
 
 use super::Callback;
-use crate::message::Notice;
+use crate::message::CallbackEvent;
 use std::{iter::Peekable, str::Chars};
 use url::form_urlencoded::byte_serialize;
 
 /// The address of `callback` for what `notice` tells.
-pub fn fill(callback: &Callback, notice: &Notice) -> String {
+pub fn fill(callback: &Callback, notice: &CallbackEvent) -> String {
     let words: Vec<&str> = notice.reply.split_ascii_whitespace().collect();
     let mut filling = Filling { callback, notice, words, next_word: 1, filled: String::new() };
     let mut pattern = callback.url.chars().peekable();
@@ -41,7 +41,7 @@ pub fn fill(callback: &Callback, notice: &Notice) -> String {
 
 struct Filling<'a> {
     callback: &'a Callback,
-    notice: &'a Notice,
+    notice: &'a CallbackEvent,
     words: Vec<&'a str>,
     /// Which word `%s` is.
     next_word: usize,
@@ -127,7 +127,7 @@ mod tests {
             to: None,
             values: values.map(|(code, value)| (code, value.to_owned())).into(),
         };
-        let notice = Notice {
+        let notice = CallbackEvent {
             message_id,
             backend: "clinic".parse().unwrap(),
             callback: String::new(),
@@ -180,7 +180,7 @@ mod tests {
         let (url, user) = ("%p".to_owned(), String::new());
         let to = Some("+1666".parse().unwrap());
         let callback = Callback { message_id, user, url, mask: 1, to, values: Default::default() };
-        let notice = Notice {
+        let notice = CallbackEvent {
             message_id,
             backend: "x".parse().unwrap(),
             callback: String::new(),

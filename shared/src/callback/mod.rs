@@ -4,20 +4,20 @@
 //! Nothing is remembered anywhere. What the client asked for, a [`Callback`], is sealed into a token
 //! that goes wherever the message goes: in its context (under [`CONTEXT_KEY`]), and in the address
 //! that the provider's delivery reports come to. Whoever finds an event about the message opens the
-//! token and queues a [`Notice`]; the dispatcher takes that and makes the
-//! request. A token can be made only with the password of the door's user ([`Keys`]): neither an
+//! token and queues a [`CallbackEvent`]; the dispatcher takes that and makes the
+//! request. A token can be made only with the password of the door's user ([`CallbackKeys`]): neither an
 //! application that publishes messages nor anyone who calls a status address can make Postern call
 //! an address of their own.
 
+mod egress_policy;
 mod escapes;
-mod reach;
-mod seal;
+mod token;
 
+pub use egress_policy::{EgressPolicy, EgressRefused};
 pub use escapes::fill;
-pub use reach::{Reach, Refused};
-pub use seal::{Keys, might_be_token};
+pub use token::{CallbackKeys, might_be_token};
 
-use crate::message::{Context, Identity, MessageId, Notice, Outbound, State};
+use crate::message::{CallbackEvent, Context, Identity, MessageId, Outbound, State};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -39,7 +39,7 @@ pub struct Callback {
     /// The address to call, with Kannel's escapes in it.
     #[serde(rename = "u")]
     pub url: String,
-    /// Kannel's `dlr-mask`: the events to be told, as the sum of [`Event::bit`]s.
+    /// Kannel's `dlr-mask`: the events to be told, as the sum of [`KannelEvent::bit`]s.
     #[serde(rename = "m")]
     pub mask: u8,
     /// The recipient, where there is only one: not every provider's report says it.
@@ -53,15 +53,15 @@ pub struct Callback {
 impl Callback {
     /// Whether the client wants to be told of `event`. As in Kannel, 16 is also told to whoever
     /// asked for 2: either way nobody gets the message.
-    pub fn wants(&self, event: Event) -> bool {
-        let also = if event == Event::Refused { Event::Undelivered.bit() } else { 0 };
+    pub fn wants(&self, event: KannelEvent) -> bool {
+        let also = if event == KannelEvent::Refused { KannelEvent::Undelivered.bit() } else { 0 };
         self.mask & (event.bit() | also) != 0
     }
 }
 
 /// What Kannel's delivery reports tell: the user guide's "Delivery Reports".
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Event {
+pub enum KannelEvent {
     /// 1: delivered to the phone.
     Delivered,
     /// 2: not delivered to the phone.
@@ -74,7 +74,7 @@ pub enum Event {
     Refused,
 }
 
-impl Event {
+impl KannelEvent {
     /// Its bit of the mask, which is also its number.
     pub fn bit(self) -> u8 {
         match self {
@@ -107,18 +107,18 @@ pub fn token(context: &Context) -> Option<&str> {
 /// The notices that follow an attempt to send `message`, of which `events` says for each identity
 /// what there is to tell: the event, the provider's id and the SMSC's reply in Kannel's words.
 pub fn notices<'a>(
-    keys: &Keys,
+    keys: &CallbackKeys,
     message: &'a Outbound,
-    events: impl Iterator<Item = Option<(Event, Option<String>, String)>> + 'a,
+    events: impl Iterator<Item = Option<(KannelEvent, Option<String>, String)>> + 'a,
     at: jiff::Timestamp,
-) -> Vec<Notice> {
+) -> Vec<CallbackEvent> {
     let Some(token) = token(&message.context) else { return Vec::new() };
     let Some(callback) = keys.open(token).filter(|callback| callback.message_id == message.id) else {
         return Vec::new();
     };
     let due = message.identities.iter().zip(events).filter_map(|(identity, event)| {
         let (event, external_id, reply) = event.filter(|(event, ..)| callback.wants(*event))?;
-        Some(Notice {
+        Some(CallbackEvent {
             message_id: message.id,
             backend: message.backend.clone(),
             callback: token.to_owned(),
@@ -146,15 +146,21 @@ mod tests {
             to: None,
             values: BTreeMap::new(),
         };
-        let all = [Event::Delivered, Event::Undelivered, Event::Buffered, Event::Accepted, Event::Refused];
+        let all = [
+            KannelEvent::Delivered,
+            KannelEvent::Undelivered,
+            KannelEvent::Buffered,
+            KannelEvent::Accepted,
+            KannelEvent::Refused,
+        ];
         for (mask, told) in
             [(0, vec![]), (31, vec![1, 2, 4, 8, 16]), (1, vec![1]), (2, vec![2, 16]), (24, vec![8, 16])]
         {
             let wanted: Vec<_> =
-                all.into_iter().filter(|event| callback(mask).wants(*event)).map(Event::bit).collect();
+                all.into_iter().filter(|event| callback(mask).wants(*event)).map(KannelEvent::bit).collect();
             assert_eq!(wanted, told, "{mask}");
         }
-        assert_eq!(Event::of_report(State::Sent), None);
-        assert_eq!(Event::of_report(State::Expired).map(Event::bit), Some(2));
+        assert_eq!(KannelEvent::of_report(State::Sent), None);
+        assert_eq!(KannelEvent::of_report(State::Expired).map(KannelEvent::bit), Some(2));
     }
 }

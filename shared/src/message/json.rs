@@ -118,7 +118,7 @@ mod properties;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::{Inbound, Notice, Outbound, Report};
+    use crate::message::{CallbackEvent, Inbound, Outbound, Report};
     use serde_json::{Value, json};
 
     const NUMBER: &str = "+15551234567";
@@ -174,7 +174,7 @@ mod tests {
             Inbound::from_json(inbound.to_string().as_bytes()).unwrap().to_json(),
             Outbound::from_json(outbound.to_string().as_bytes()).unwrap().to_json(),
             Report::from_json(report.to_string().as_bytes()).unwrap().to_json(),
-            Notice::from_json(notice.to_string().as_bytes()).unwrap().to_json(),
+            CallbackEvent::from_json(notice.to_string().as_bytes()).unwrap().to_json(),
         ];
         let mut seen = std::collections::BTreeSet::new();
         for message in written {

@@ -21,7 +21,7 @@ pub const MAX_CONTEXT_BYTES: usize = 65_536;
 /// campaign.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Lane {
+pub enum Priority {
     /// `postern.outbound.<backend>`
     #[default]
     Normal,
@@ -49,7 +49,7 @@ pub struct Outbound {
     pub context: Context,
     /// The lane.
     #[serde(default)]
-    pub priority: Lane,
+    pub priority: Priority,
     /// When it was accepted. UTC.
     #[serde(default = "Timestamp::now")]
     pub created_at: Timestamp,
@@ -121,7 +121,7 @@ mod tests {
     #[test]
     fn three_fields_are_enough() {
         let message = Outbound::from_json(br#"{"backend":"demo","identities":["1"],"text":"pong"}"#).unwrap();
-        assert_eq!((message.attempt, message.parts_sent, message.priority), (1, 0, Lane::Normal));
+        assert_eq!((message.attempt, message.parts_sent, message.priority), (1, 0, Priority::Normal));
         assert_eq!(Outbound::from_json(&message.to_json()).unwrap(), message);
     }
 

@@ -2,8 +2,8 @@
 //! this machine, and forwarded in order when the broker is back.
 //!
 //! A [`Spool`] is a [`Broker`] around the broker. The modules, in the order in which a message meets
-//! them: this one decides whether it goes to the broker at once, `stock` whether there is room,
-//! `stamp` notes on it where it is to go, the embedded broker's store keeps it, `lane` remembers
+//! them: this one decides whether it goes to the broker at once, `usage` whether there is room,
+//! `routing_headers` notes on it where it is to go, the embedded broker's store keeps it, `spool_queue` remembers
 //! which queues have something in the spool, `forward` hands it on. `condition` says how all that
 //! fares.
 //!
@@ -14,21 +14,21 @@
 
 mod condition;
 mod forward;
-mod lane;
-mod stamp;
-mod stock;
+mod queue;
+mod routing_headers;
 #[cfg(test)]
 mod tests;
+mod usage;
 
-pub use stock::{Limits, Stock};
+pub use usage::{SpoolLimits, SpoolUsage};
 
 use crate::embedded::{EmbeddedBroker, stored_bytes};
 use async_trait::async_trait;
-use lane::{Lane, Lanes};
 use postern_broker::{
     Address, Broker, BrokerError, Consumer, Depth, Envelope, QueueName, Status, Topology, topology::OUTBOUND,
 };
 use postern_shared::message::BackendName;
+use queue::{SpoolQueue, SpoolQueues};
 use std::{
     collections::BTreeSet,
     fmt,
@@ -39,9 +39,9 @@ use std::{
     },
     time::Duration,
 };
-use stock::Warehouse;
 use tokio::{sync::watch, time::timeout};
 use tokio_util::task::TaskTracker;
+use usage::UsageCounter;
 
 /// How long the store may take. Callers wait for `publish_timeout` only; what becomes of the message
 /// is counted all the same.
@@ -53,11 +53,11 @@ const PARTING: Duration = Duration::from_secs(3);
 
 /// What [`Spool::open`] needs to know.
 #[derive(Debug, Clone)]
-pub struct Options {
+pub struct SpoolOptions {
     /// The folder; made where it is missing.
     pub dir: PathBuf,
     /// How much it may hold.
-    pub limits: Limits,
+    pub limits: SpoolLimits,
     /// The backends for which messages are published.
     pub backends: BTreeSet<BackendName>,
     /// How long a publish may wait for the disk.
@@ -70,7 +70,7 @@ pub struct Options {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Figures {
     /// What it holds.
-    pub stock: Stock,
+    pub usage: SpoolUsage,
     /// For how long the oldest message has waited; nothing where none does.
     pub oldest: Option<Duration>,
     /// Messages taken into it.
@@ -102,8 +102,8 @@ struct Core {
     declared: BTreeSet<QueueName>,
     /// Whose dead letters those are that say no backend.
     nobody: BackendName,
-    warehouse: Warehouse,
-    lanes: Lanes,
+    usage: UsageCounter,
+    spool_queues: SpoolQueues,
     status: watch::Sender<Status>,
     closing: watch::Sender<bool>,
     tasks: TaskTracker,
@@ -131,8 +131,8 @@ impl Spool {
     /// # Errors
     /// [`BrokerError::Locked`], [`BrokerError::Blocked`] or [`BrokerError::Store`], as
     /// [`EmbeddedBroker::open`].
-    pub async fn open(options: Options, broker: Arc<dyn Broker>) -> Result<Self, BrokerError> {
-        let nobody = stamp::NOBODY.parse().map_err(|_| BrokerError::Closed)?;
+    pub async fn open(options: SpoolOptions, broker: Arc<dyn Broker>) -> Result<Self, BrokerError> {
+        let nobody = routing_headers::NOBODY.parse().map_err(|_| BrokerError::Closed)?;
         let store = open_store(&options).await?;
         let declared = topology(&options.backends).queues().into_iter().map(|spec| spec.name);
         let found = store.found().to_vec();
@@ -144,14 +144,14 @@ impl Spool {
             publish_timeout: options.publish_timeout,
             declared: declared.chain(found.iter().map(|found| found.queue.clone())).collect(),
             nobody,
-            warehouse: Warehouse::new(options.limits, &found),
-            lanes: Lanes::default(),
+            usage: UsageCounter::new(options.limits, &found),
+            spool_queues: SpoolQueues::default(),
             closing: watch::Sender::new(false),
             tasks: TaskTracker::new(),
             counters: Counters::default(),
         });
         for found in found {
-            core.lane(&found.queue).enter(found.messages);
+            core.spool_queue(&found.queue).enter(found.messages);
         }
         core.tell();
         core.tasks.spawn(condition::watch(Arc::clone(&core)));
@@ -163,8 +163,8 @@ impl Spool {
         let Counters { stored, forwarded, refused, dead } = &self.0.counters;
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Figures {
-            stock: self.0.warehouse.stock(),
-            oldest: self.0.lanes.oldest(),
+            usage: self.0.usage.usage(),
+            oldest: self.0.spool_queues.oldest(),
             stored: read(stored),
             forwarded: read(forwarded),
             refused: read(refused),
@@ -173,7 +173,7 @@ impl Spool {
     }
 }
 
-/// Limits are the spool's own: no queue of its store drops or refuses anything by itself.
+/// SpoolLimits are the spool's own: no queue of its store drops or refuses anything by itself.
 fn topology(backends: &BTreeSet<BackendName>) -> Topology {
     Topology {
         backends: backends.clone(),
@@ -185,9 +185,9 @@ fn topology(backends: &BTreeSet<BackendName>) -> Topology {
 
 /// Opens the store with the queues of the configured backends, and of those that are no longer
 /// configured and have messages in it: the broker has a place for them.
-async fn open_store(options: &Options) -> Result<EmbeddedBroker, BrokerError> {
+async fn open_store(options: &SpoolOptions) -> Result<EmbeddedBroker, BrokerError> {
     let open = async |backends: &BTreeSet<BackendName>| {
-        let store = postern_broker::Options {
+        let store = postern_broker::BrokerOptions {
             topology: topology(backends),
             publish_timeout: STORE_PATIENCE,
             client_name: "spool".to_owned(),
@@ -228,12 +228,12 @@ impl Core {
         }
     }
 
-    /// The lane of `queue`; the first time, with a task that forwards from it.
-    fn lane(self: &Arc<Self>, queue: &QueueName) -> Arc<Lane> {
-        let begin = |lane: &Arc<Lane>| {
-            self.tasks.spawn(forward::run(Arc::clone(self), Arc::clone(lane)));
+    /// The spool_queue of `queue`; the first time, with a task that forwards from it.
+    fn spool_queue(self: &Arc<Self>, queue: &QueueName) -> Arc<SpoolQueue> {
+        let begin = |spool_queue: &Arc<SpoolQueue>| {
+            self.tasks.spawn(forward::run(Arc::clone(self), Arc::clone(spool_queue)));
         };
-        self.lanes.get_or_begin(queue, begin)
+        self.spool_queues.get_or_begin(queue, begin)
     }
 
     /// The queue of the store in which messages to `address` wait.
@@ -269,7 +269,7 @@ impl Core {
     ) -> Result<(), BrokerError> {
         let count = messages.len();
         let stored = match self.reserve(&messages) {
-            Ok(lanes) => self.store_reserved(messages, lanes).await,
+            Ok(spool_queues) => self.store_reserved(messages, spool_queues).await,
             Err(refused) => Err(refused),
         };
         stored.map_err(|refused| {
@@ -283,36 +283,41 @@ impl Core {
     }
 
     /// Makes room, and has whatever comes from now on go behind `messages`.
-    fn reserve(self: &Arc<Self>, messages: &[(Address, Envelope)]) -> Result<Vec<Arc<Lane>>, BrokerError> {
-        let lanes: Vec<_> =
-            messages.iter().map(|(address, _)| self.lane(&self.waiting_place(address))).collect();
-        if let Some(full) = lanes.iter().find(|lane| lane.is_full()) {
+    fn reserve(
+        self: &Arc<Self>,
+        messages: &[(Address, Envelope)],
+    ) -> Result<Vec<Arc<SpoolQueue>>, BrokerError> {
+        let spool_queues: Vec<_> =
+            messages.iter().map(|(address, _)| self.spool_queue(&self.waiting_place(address))).collect();
+        if let Some(full) = spool_queues.iter().find(|spool_queue| spool_queue.is_full()) {
             return Err(BrokerError::Full(full.queue().to_string()));
         }
-        let bytes = messages.iter().map(|(address, envelope)| stamp::stored_bytes(address, envelope)).sum();
-        let reserved = self.warehouse.reserve(messages.len() as u64, bytes);
+        let bytes =
+            messages.iter().map(|(address, envelope)| routing_headers::stored_bytes(address, envelope)).sum();
+        let reserved = self.usage.reserve(messages.len() as u64, bytes);
         reserved.map_err(|limit| BrokerError::Full(format!("the spool in {} holds {limit}", self.dir)))?;
-        lanes.iter().for_each(|lane| lane.enter(1));
-        Ok(lanes)
+        spool_queues.iter().for_each(|spool_queue| spool_queue.enter(1));
+        Ok(spool_queues)
     }
 
     async fn store_reserved(
         self: &Arc<Self>,
         messages: Vec<(Address, Envelope)>,
-        lanes: Vec<Arc<Lane>>,
+        spool_queues: Vec<Arc<SpoolQueue>>,
     ) -> Result<(), BrokerError> {
         let core = Arc::clone(self);
         // A task of its own, since the count must be right also where the caller gives up.
         let storing = self.tasks.spawn(async move {
-            let now = stamp::now_ms();
-            let stamped: Vec<_> = messages.into_iter().map(|message| stamp::put(message, now)).collect();
+            let now = routing_headers::now_ms();
+            let stamped: Vec<_> =
+                messages.into_iter().map(|message| routing_headers::put(message, now)).collect();
             let bytes = stamped.iter().map(|(_, envelope)| stored_bytes(envelope)).sum();
             let stored = core.store.publish(stamped).await;
             match &stored {
-                Ok(()) => Counters::add(&core.counters.stored, lanes.len()),
+                Ok(()) => Counters::add(&core.counters.stored, spool_queues.len()),
                 Err(_) => {
-                    core.warehouse.release(lanes.len() as u64, bytes);
-                    lanes.iter().for_each(|lane| lane.leave(1));
+                    core.usage.release(spool_queues.len() as u64, bytes);
+                    spool_queues.iter().for_each(|spool_queue| spool_queue.leave(1));
                 }
             }
             stored
@@ -348,8 +353,9 @@ impl Broker for Spool {
         if messages.iter().any(|(address, _)| not_ours(address)) {
             return core.broker.publish(messages).await;
         }
-        let busy = |(address, _): &(Address, Envelope)| core.lanes.is_busy(&core.waiting_place(address));
-        let behind = core.warehouse.stock().messages > 0 && messages.iter().any(busy);
+        let busy =
+            |(address, _): &(Address, Envelope)| core.spool_queues.is_busy(&core.waiting_place(address));
+        let behind = core.usage.usage().messages > 0 && messages.iter().any(busy);
         let problem = core.broker.status().borrow().problem();
         let why = match problem {
             Some(why) => why,

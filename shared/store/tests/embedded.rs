@@ -4,7 +4,7 @@ mod folders;
 
 use async_trait::async_trait;
 use folders::Folders;
-use postern_broker::{Broker, Options, Topology, conformance::Storage};
+use postern_broker::{Broker, BrokerOptions, Topology, conformance::Storage};
 use postern_store::embedded::EmbeddedBroker;
 use std::{sync::Arc, time::Duration};
 
@@ -13,7 +13,7 @@ struct Folder(Folders);
 #[async_trait]
 impl Storage for Folder {
     async fn open(&self, topology: Topology) -> anyhow::Result<Arc<dyn Broker>> {
-        let options = Options {
+        let options = BrokerOptions {
             topology,
             publish_timeout: Duration::from_secs(30),
             client_name: "conformance".to_owned(),

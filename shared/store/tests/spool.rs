@@ -6,12 +6,12 @@ mod folders;
 use async_trait::async_trait;
 use folders::Folders;
 use postern_broker::{
-    Address, Broker, BrokerError, Consumer, Depth, Envelope, Options, QueueName, Status, Topology,
+    Address, Broker, BrokerError, BrokerOptions, Consumer, Depth, Envelope, QueueName, Status, Topology,
     conformance::Storage,
 };
 use postern_store::{
     embedded::EmbeddedBroker,
-    spool::{self, Limits, Spool},
+    spool::{self, Spool, SpoolLimits},
 };
 use std::{sync::Arc, time::Duration};
 use tokio::sync::watch;
@@ -29,11 +29,12 @@ impl Storage for Folder {
         let inside = |name: &str| self.0.last().join(name);
         let backends = topology.backends.clone();
         let publish_timeout = Duration::from_secs(30);
-        let options = Options { topology, publish_timeout, client_name: "test".to_owned(), min_free_disk: 0 };
-        let broker: Arc<dyn Broker> = Arc::new(EmbeddedBroker::open(inside("broker"), options).await?);
-        let limits = Limits { messages: 1_000_000, bytes: 1 << 30 };
         let options =
-            spool::Options { dir: inside("spool"), limits, backends, publish_timeout, min_free_disk: 0 };
+            BrokerOptions { topology, publish_timeout, client_name: "test".to_owned(), min_free_disk: 0 };
+        let broker: Arc<dyn Broker> = Arc::new(EmbeddedBroker::open(inside("broker"), options).await?);
+        let limits = SpoolLimits { messages: 1_000_000, bytes: 1 << 30 };
+        let options =
+            spool::SpoolOptions { dir: inside("spool"), limits, backends, publish_timeout, min_free_disk: 0 };
         Ok(Arc::new(Both(Spool::open(options, Arc::clone(&broker)).await?, broker)))
     }
 

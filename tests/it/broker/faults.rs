@@ -234,7 +234,7 @@ async fn a_transient_queue_is_not_used() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_retry_to_a_missing_queue_is_unrouted() -> Result<()> {
     let (broker, _) = fresh().await?;
-    let queue = QueueName::outbound(&backend("gone"), Lane::Normal);
+    let queue = QueueName::outbound(&backend("gone"), Priority::Normal);
     post(&broker, &Address::Later { queue, delay: Duration::from_millis(300) }, 3).await?;
     let mut consumer = broker.consume(&QueueName::unrouted(), 2).await?;
     ensure!(take(&mut consumer).await? == 3);

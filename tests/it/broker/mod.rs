@@ -8,9 +8,11 @@ mod faults;
 mod supervisor;
 
 use anyhow::{Context, Result};
-use postern_broker::{Address, Broker, Consumer, Depth, Envelope, Options, QueueName, Status, Topology};
+use postern_broker::{
+    Address, Broker, BrokerOptions, Consumer, Depth, Envelope, QueueName, Status, Topology,
+};
 use postern_rabbitmq::RabbitBroker;
-use postern_shared::message::{BackendName, Lane};
+use postern_shared::message::{BackendName, Priority};
 use postern_tests::{Rabbit, Vhost, eventually};
 use std::{sync::Arc, time::Duration};
 
@@ -33,8 +35,13 @@ fn topology() -> Topology {
     }
 }
 
-fn options(topology: Topology) -> Options {
-    Options { topology, publish_timeout: PUBLISH_TIMEOUT, client_name: "test".to_owned(), min_free_disk: 0 }
+fn options(topology: Topology) -> BrokerOptions {
+    BrokerOptions {
+        topology,
+        publish_timeout: PUBLISH_TIMEOUT,
+        client_name: "test".to_owned(),
+        min_free_disk: 0,
+    }
 }
 
 fn connect(url: &str) -> Result<Arc<dyn Broker>> {
@@ -66,7 +73,7 @@ async fn ready(broker: &Arc<dyn Broker>) -> Result<()> {
 }
 
 fn alpha() -> (Address, QueueName) {
-    let address = Address::Outbound(backend("alpha"), Lane::Normal);
+    let address = Address::Outbound(backend("alpha"), Priority::Normal);
     let queue = address.queue();
     (address, queue)
 }

@@ -38,7 +38,7 @@ impl DeadLetterClient {
                  its admin port with --admin"
             )));
         }
-        let options = postern_broker::Options {
+        let options = postern_broker::BrokerOptions {
             topology: postern_service::topology(config),
             publish_timeout: config.broker.publish_timeout.0,
             client_name: "postern dead".to_owned(),

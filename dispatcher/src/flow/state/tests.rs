@@ -45,29 +45,29 @@ fn the_token_goes_to_the_normal_lane_first_and_bulk_has_one_in_nine() {
     let mut state = state(0, Some(50), now);
     let mut clock = now;
     let mut order = String::new();
-    state.waits(Lane::Bulk, clock);
+    state.waits(Priority::Bulk, clock);
     for _ in 0..3 {
-        assert_eq!(state.step(Lane::Bulk, 1, false, clock), Step::Go);
+        assert_eq!(state.step(Priority::Bulk, 1, false, clock), Step::Go);
         clock = after(clock, 20);
     }
     // Bulk waits already when the first normal one comes.
-    state.waits(Lane::Normal, clock);
+    state.waits(Priority::Normal, clock);
     for _ in 0..18 {
-        let lane = match state.step(Lane::Normal, 1, false, clock) {
-            Step::Go => Lane::Normal,
+        let lane = match state.step(Priority::Normal, 1, false, clock) {
+            Step::Go => Priority::Normal,
             other => {
                 assert_eq!(other, Step::Later);
-                assert_eq!(state.step(Lane::Bulk, 1, false, clock), Step::Go);
-                Lane::Bulk
+                assert_eq!(state.step(Priority::Bulk, 1, false, clock), Step::Go);
+                Priority::Bulk
             }
         };
-        order.push(if lane == Lane::Normal { 'n' } else { 'b' });
+        order.push(if lane == Priority::Normal { 'n' } else { 'b' });
         assert!(matches!(state.step(lane, 1, false, clock), Step::At(_) | Step::Later));
         clock = after(clock, 20);
     }
     assert_eq!(order, "nnnnnnnnbnnnnnnnnb");
-    state.leaves(Lane::Normal, clock);
-    assert_eq!(state.step(Lane::Bulk, 1, false, clock), Step::Go);
+    state.leaves(Priority::Normal, clock);
+    assert_eq!(state.step(Priority::Bulk, 1, false, clock), Step::Go);
 }
 
 #[test]
@@ -81,13 +81,13 @@ fn nothing_goes_before_the_others_have_counted_this_process() {
             None => share.forget(),
         }
     };
-    state.waits(Lane::Normal, now);
+    state.waits(Priority::Normal, now);
     share(&mut state, None, now);
-    assert_eq!(state.step(Lane::Normal, 1, false, now), Step::Later);
+    assert_eq!(state.step(Priority::Normal, 1, false, now), Step::Later);
     share(&mut state, Some(2), now);
-    assert_eq!(state.step(Lane::Normal, 1, false, now), Step::At(after(now, 1_000)));
-    assert_eq!(state.step(Lane::Normal, 1, false, after(now, 1_000)), Step::Go);
-    let Step::At(next) = state.step(Lane::Normal, 1, false, after(now, 1_000)) else { panic!() };
+    assert_eq!(state.step(Priority::Normal, 1, false, now), Step::At(after(now, 1_000)));
+    assert_eq!(state.step(Priority::Normal, 1, false, after(now, 1_000)), Step::Go);
+    let Step::At(next) = state.step(Priority::Normal, 1, false, after(now, 1_000)) else { panic!() };
     assert!(next <= after(now, 1_040), "25 a second");
 }
 
@@ -104,7 +104,7 @@ fn a_provider_that_is_down_shuts_it_until_one_message_has_gone_through() {
     assert_eq!(state.note(&mut [down()], false, now), Noted::default());
     let Some(Change::Opened(pause)) = state.note(&mut [down(), down()], false, now).breaker else { panic!() };
     assert_eq!(
-        (state.mode(now), state.step(Lane::Normal, 1, false, now)),
+        (state.mode(now), state.step(Priority::Normal, 1, false, now)),
         (Mode::Shut(now + pause), Step::Shut)
     );
     let over = now + pause;
@@ -112,8 +112,8 @@ fn a_provider_that_is_down_shuts_it_until_one_message_has_gone_through() {
     assert!(state.taken(over));
     state.trying = true;
     assert_eq!(state.held(over), Some(Step::Later), "one at a time");
-    assert_eq!(state.step(Lane::Normal, 1, false, over), Step::Shut, "one that was taken before");
-    assert_eq!(state.step(Lane::Normal, 1, true, over), Step::Go);
+    assert_eq!(state.step(Priority::Normal, 1, false, over), Step::Shut, "one that was taken before");
+    assert_eq!(state.step(Priority::Normal, 1, true, over), Step::Go);
     let mut failed = [down(), Err(Failure::unknown("timeout", ""))];
     let Some(Change::StaysOpen(pause)) = state.note(&mut failed, true, over).breaker else { panic!() };
     let waits: Vec<_> = failed.iter().map(|outcome| outcome.as_ref().unwrap_err().retry_after).collect();
@@ -134,18 +134,18 @@ fn a_429_pauses_the_backend_and_says_how_long_the_message_waits() {
         assert_eq!(outcomes[place].as_ref().unwrap_err().retry_after, Some(Duration::from_secs(3)));
     }
     assert_eq!((state.mode(now), state.held(now)), (Mode::Full, Some(Step::At(after(now, 3_000)))));
-    state.waits(Lane::Normal, now);
-    assert_eq!(state.step(Lane::Normal, 1, false, now), Step::At(after(now, 3_000)));
+    state.waits(Priority::Normal, now);
+    assert_eq!(state.step(Priority::Normal, 1, false, now), Step::At(after(now, 3_000)));
     let over = after(now, 3_000);
-    assert_eq!(state.step(Lane::Normal, 1, false, over), Step::Go);
-    let Step::At(next) = state.step(Lane::Normal, 1, false, over) else { panic!() };
+    assert_eq!(state.step(Priority::Normal, 1, false, over), Step::Go);
+    let Step::At(next) = state.step(Priority::Normal, 1, false, over) else { panic!() };
     assert!((after(over, 39)..after(over, 42)).contains(&next), "half of 50 a second");
     // A long pause: nothing is kept in hand.
     let mut asked = Failure::transient("http_503", "");
     asked.retry_after = Some(Duration::from_secs(60));
     assert_eq!(state.note(&mut [Err(asked)], false, over).breaker, None, "it answered");
     assert_eq!(state.mode(over), Mode::Shut(after(over, 55_000)));
-    assert_eq!(state.step(Lane::Normal, 1, false, over), Step::Shut);
+    assert_eq!(state.step(Priority::Normal, 1, false, over), Step::Shut);
 }
 
 #[test]

@@ -31,10 +31,10 @@ use jiff::Timestamp;
 use postern_broker::{Address, Envelope, header::TRACEPARENT};
 use postern_config::{DoorUser, backend::BackendConfig};
 use postern_shared::{
-    callback::{CONTEXT_KEY, Callback, Event},
+    callback::{CONTEXT_KEY, Callback, KannelEvent},
     error::Failure,
     message::{
-        BackendName, Identity, MAX_CONTEXT_BYTES, MessageId, Notice, Reason, Recipient, Report, State,
+        BackendName, CallbackEvent, Identity, MAX_CONTEXT_BYTES, MessageId, Reason, Recipient, Report, State,
     },
 };
 
@@ -183,13 +183,13 @@ fn left_out(
     let at = Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now);
     let failure = Failure::permanent("invalid_number", "no number: digits, + and - are taken");
     let mut told = Vec::new();
-    if let Some((_, token)) = wish.filter(|(callback, _)| callback.wants(Event::Refused)) {
+    if let Some((_, token)) = wish.filter(|(callback, _)| callback.wants(KannelEvent::Refused)) {
         told.extend(refused.iter().map(|identity| {
-            let notice = Notice {
+            let notice = CallbackEvent {
                 message_id: id,
                 backend: backend.clone(),
                 callback: token.clone(),
-                event: Event::Refused.bit(),
+                event: KannelEvent::Refused.bit(),
                 identity: Some(identity.clone()),
                 external_id: None,
                 reply: format!("NACK/{}", failure.code),

@@ -19,7 +19,7 @@ use jiff::Timestamp;
 use postern_broker::{Address, Envelope};
 use postern_config::{DoorsSection, backend::BackendConfig};
 use postern_shared::{
-    callback::{Keys, Reach},
+    callback::{CallbackKeys, EgressPolicy},
     message::MessageId,
 };
 use served::Served;
@@ -31,8 +31,8 @@ pub(crate) struct Doors {
     kannel: Users,
     vumi: Users,
     /// What callbacks are sealed with.
-    pub(super) keys: Keys,
-    reach: Reach,
+    pub(super) keys: CallbackKeys,
+    reach: EgressPolicy,
     served: Served,
 }
 
@@ -42,7 +42,7 @@ impl Doors {
             kannel: Users::new(doors.kannel.iter().flat_map(|door| &door.users)),
             vumi: Users::new(doors.vumi.iter().flat_map(|door| &door.users)),
             keys: doors.callback_keys(),
-            reach: Reach::new(&doors.callbacks.allow),
+            reach: EgressPolicy::new(&doors.callbacks.allow),
             served: Served::default(),
         }
     }

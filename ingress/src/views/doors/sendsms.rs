@@ -22,8 +22,8 @@ use actix_web::http::header::HeaderMap;
 use jiff::{SignedDuration, Timestamp};
 use postern_config::backend::codec::Codec;
 use postern_shared::{
-    callback::{MAX_URL, Reach},
-    message::{Context, Identity, Lane, MAX_IDENTITIES, MAX_TEXT_CHARS},
+    callback::{EgressPolicy, MAX_URL},
+    message::{Context, Identity, MAX_IDENTITIES, MAX_TEXT_CHARS, Priority},
 };
 use std::{borrow::Cow, collections::BTreeMap};
 
@@ -124,7 +124,7 @@ pub(super) struct Sendsms {
     pub(super) refused: Vec<Identity>,
     pub(super) text: String,
     pub(super) context: Context,
-    pub(super) priority: Lane,
+    pub(super) priority: Priority,
     pub(super) expires_at: Option<Timestamp>,
     /// Which way the client wants it to go.
     pub(super) smsc: Option<String>,
@@ -138,7 +138,7 @@ pub(super) struct Sendsms {
 ///
 /// # Errors
 /// Kannel's words for what is wrong first.
-pub(super) fn read(said: &Said<'_>, reach: &Reach, now: Timestamp) -> Result<Sendsms, String> {
+pub(super) fn read(said: &Said<'_>, reach: &EgressPolicy, now: Timestamp) -> Result<Sendsms, String> {
     let (identities, refused) = recipients(said)?;
     if !said.bytes("udh").is_empty() {
         return Err("UDH field not supported, rejected".to_owned());
@@ -172,7 +172,7 @@ pub(super) fn read(said: &Said<'_>, reach: &Reach, now: Timestamp) -> Result<Sen
         refused,
         text: text(said)?,
         context: context(said),
-        priority: if said.number("priority") == Some(0) { Lane::Bulk } else { Lane::Normal },
+        priority: if said.number("priority") == Some(0) { Priority::Bulk } else { Priority::Normal },
         expires_at: said.number("validity").filter(|minutes| *minutes >= 0).and_then(|minutes| {
             let minutes = SignedDuration::from_secs(minutes * 60);
             now.checked_add(minutes).ok()
@@ -239,7 +239,7 @@ fn text(said: &Said<'_>) -> Result<String, String> {
 }
 
 /// Both of `dlr-url` and `dlr-mask`, or nothing is to be told.
-fn callback(said: &Said<'_>, reach: &Reach) -> Result<Option<(String, u8)>, String> {
+fn callback(said: &Said<'_>, reach: &EgressPolicy) -> Result<Option<(String, u8)>, String> {
     let url = said.text("dlr-url");
     if let Some(url) = &url {
         let begins =

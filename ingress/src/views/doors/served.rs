@@ -1,7 +1,7 @@
 //! Whether anybody takes what is queued for a backend: Kannel tells its clients.
 
 use postern_broker::{Broker, QueueName};
-use postern_shared::message::{BackendName, Lane};
+use postern_shared::message::{BackendName, Priority};
 use std::{
     collections::HashMap,
     sync::{Mutex, PoisonError},
@@ -25,7 +25,7 @@ impl Served {
         if seen().get(backend).is_some_and(|at| at.elapsed() < FRESH) {
             return true;
         }
-        let queue = QueueName::outbound(backend, Lane::Normal);
+        let queue = QueueName::outbound(backend, Priority::Normal);
         let served = match tokio::time::timeout(PATIENCE, broker.depth(&queue)).await {
             Ok(Ok(depth)) => depth.consumers > 0,
             _ => false,

@@ -32,7 +32,7 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use jiff::Timestamp;
 use postern_config::DoorUser;
 use postern_service::metrics::Refused;
-use postern_shared::message::{Lane, MessageId};
+use postern_shared::message::{MessageId, Priority};
 use serde_json::{Map, Value, json};
 
 /// A refusal: its status and why.
@@ -94,7 +94,7 @@ async fn take(
     let UserMessage { identities, text, context, said } = message;
     let too_long = |why| (StatusCode::BAD_REQUEST, format!("content is too long: {why}"));
     backend.definition.text.prepare(&text, 0).map_err(too_long)?;
-    let submission = Submission { identities, text, context, priority: Lane::Normal, expires_at: None };
+    let submission = Submission { identities, text, context, priority: Priority::Normal, expires_at: None };
     if !queue(gateway, id, backend, submission, Vec::new(), trace).await {
         return Err(unavailable());
     }

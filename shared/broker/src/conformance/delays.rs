@@ -33,7 +33,7 @@ pub(super) async fn a_delayed_message_waits_its_time(storage: Arc<dyn Storage>) 
 pub(super) async fn delays_do_not_block_one_another(storage: Arc<dyn Storage>) -> Result<()> {
     let broker = open_default(&storage).await?;
     let (address, queue) = alpha()?;
-    let other = QueueName::outbound(&backend("beta")?, Lane::Bulk);
+    let other = QueueName::outbound(&backend("beta")?, Priority::Bulk);
     let mut consumer = consume(&broker, &queue, 5).await?;
     let mut others = consume(&broker, &other, 5).await?;
     let start = Instant::now();

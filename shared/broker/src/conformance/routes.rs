@@ -17,9 +17,9 @@ fn everywhere() -> Result<[(Address, QueueName); 7]> {
     let (alpha, beta) = (backend("alpha")?, backend("beta")?);
     Ok([
         (Address::Inbound(alpha.clone()), QueueName::inbound()),
-        (Address::Outbound(alpha.clone(), Lane::Normal), QueueName::outbound(&alpha, Lane::Normal)),
-        (Address::Outbound(alpha.clone(), Lane::Bulk), QueueName::outbound(&alpha, Lane::Bulk)),
-        (Address::Outbound(beta.clone(), Lane::Normal), QueueName::outbound(&beta, Lane::Normal)),
+        (Address::Outbound(alpha.clone(), Priority::Normal), QueueName::outbound(&alpha, Priority::Normal)),
+        (Address::Outbound(alpha.clone(), Priority::Bulk), QueueName::outbound(&alpha, Priority::Bulk)),
+        (Address::Outbound(beta.clone(), Priority::Normal), QueueName::outbound(&beta, Priority::Normal)),
         (Address::Reports(beta.clone()), QueueName::reports()),
         (Address::Callbacks(beta.clone()), QueueName::callbacks()),
         (Address::Dead(beta), QueueName::dead()),
@@ -55,12 +55,12 @@ pub(super) async fn one_publish_may_go_to_many_queues(storage: Arc<dyn Storage>)
 /// Nothing else that its exchange leads to gets the message; one that is not there is unrouted.
 pub(super) async fn a_queue_can_be_addressed_by_its_name(storage: Arc<dyn Storage>) -> Result<()> {
     let broker = open_default(&storage).await?;
-    let outbound = QueueName::outbound(&backend("alpha")?, Lane::Bulk);
+    let outbound = QueueName::outbound(&backend("alpha")?, Priority::Bulk);
     for queue in [QueueName::inbound(), QueueName::reports(), QueueName::quarantine(), outbound] {
         post(&broker, &Address::Queue(queue.clone()), [3]).await?;
         only(&broker, &queue, 3).await?;
     }
-    let stranger = QueueName::outbound(&backend("stranger")?, Lane::Normal);
+    let stranger = QueueName::outbound(&backend("stranger")?, Priority::Normal);
     post(&broker, &Address::Queue(stranger), [4]).await?;
     only(&broker, &QueueName::unrouted(), 4).await?;
     broker.close().await;
@@ -70,10 +70,10 @@ pub(super) async fn a_queue_can_be_addressed_by_its_name(storage: Arc<dyn Storag
 /// It is confirmed, and found in `postern.unrouted`.
 pub(super) async fn an_undeclared_backend_is_unrouted(storage: Arc<dyn Storage>) -> Result<()> {
     let broker = open_default(&storage).await?;
-    let stranger = Address::Outbound(backend("stranger")?, Lane::Normal);
+    let stranger = Address::Outbound(backend("stranger")?, Priority::Normal);
     post(&broker, &stranger, 7..8).await?;
     only(&broker, &QueueName::unrouted(), 7).await?;
-    let bulk = Address::Outbound(backend("stranger")?, Lane::Bulk);
+    let bulk = Address::Outbound(backend("stranger")?, Priority::Bulk);
     post(&broker, &bulk, 8..9).await?;
     only(&broker, &QueueName::unrouted(), 8).await?;
     broker.close().await;
@@ -83,7 +83,7 @@ pub(super) async fn an_undeclared_backend_is_unrouted(storage: Arc<dyn Storage>)
 /// To consume from it or to ask for its depth.
 pub(super) async fn an_unknown_queue_is_refused(storage: Arc<dyn Storage>) -> Result<()> {
     let broker = open_default(&storage).await?;
-    let unknown = QueueName::outbound(&backend("stranger")?, Lane::Normal);
+    let unknown = QueueName::outbound(&backend("stranger")?, Priority::Normal);
     let consumer = within("consume", broker.consume(&unknown, 1)).await?;
     ensure!(matches!(consumer, Err(BrokerError::Refused(_))), "consume: {consumer:?}");
     let depth = within("depth", broker.depth(&unknown)).await?;

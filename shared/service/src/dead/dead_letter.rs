@@ -3,7 +3,7 @@
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use jiff::Timestamp;
 use postern_broker::{Envelope, QueueName, header};
-use postern_shared::message::{BackendName, Lane};
+use postern_shared::message::{BackendName, Priority};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -93,8 +93,8 @@ impl DeadLetter {
         let body = self.body.as_ref()?;
         if body.contains_key("identities") {
             let lane = match self.field("priority") {
-                Some("bulk") => Lane::Bulk,
-                _ => Lane::Normal,
+                Some("bulk") => Priority::Bulk,
+                _ => Priority::Normal,
             };
             return Some(QueueName::outbound(&self.backend()?, lane));
         }

@@ -45,8 +45,8 @@ impl SpoolMetrics {
     /// Shows `figures`.
     pub(super) fn set(&self, figures: &Figures) {
         let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
-        self.messages.set(number(figures.stock.messages));
-        self.bytes.set(number(figures.stock.bytes));
+        self.messages.set(number(figures.usage.messages));
+        self.bytes.set(number(figures.usage.bytes));
         self.oldest.set(figures.oldest.map_or(0.0, |age| age.as_secs_f64()));
         for (counter, now) in [
             (&self.stored, figures.stored),

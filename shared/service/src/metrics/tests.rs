@@ -1,7 +1,7 @@
 //! What is there from the start.
 
 use super::*;
-use postern_store::spool::Stock;
+use postern_store::spool::SpoolUsage;
 
 #[test]
 fn every_metric_of_the_contract_is_there_before_the_first_message() {
@@ -14,10 +14,10 @@ fn every_metric_of_the_contract_is_there_before_the_first_message() {
     metrics.broker(&Status::Blocked(String::new()));
     metrics.declare_refused(None, &Refused::ALL);
     metrics.refused(Some(&"demo".parse().unwrap()), Refused::Token);
-    let stock = Stock { messages: 3, bytes: 700, full: false };
+    let usage = SpoolUsage { messages: 3, bytes: 700, full: false };
     let oldest = Some(std::time::Duration::from_millis(1500));
     for forwarded in [1, 4] {
-        metrics.spool(&Figures { stock, oldest, stored: 7, forwarded, refused: 2, dead: 1 });
+        metrics.spool(&Figures { usage, oldest, stored: 7, forwarded, refused: 2, dead: 1 });
     }
     let text = metrics.text();
     for name in [

@@ -1,6 +1,8 @@
 //! What is written is read as it was; what is read is written so that it is read the same.
 
-use crate::message::{Context, Identity, Inbound, Lane, Malformed, MessageId, Notice, Outbound, Report};
+use crate::message::{
+    CallbackEvent, Context, Identity, Inbound, Malformed, MessageId, Outbound, Priority, Report,
+};
 use jiff::Timestamp;
 use proptest::{collection, option, prelude::*};
 use serde_json::{Map, Value};
@@ -45,7 +47,7 @@ prop_compose! {
         bulk in any::<bool>(),
         (attempt, postponed, parts_sent) in (1_u32.., any::<u32>(), any::<u32>()),
     ) -> Outbound {
-        let priority = if bulk { Lane::Bulk } else { Lane::Normal };
+        let priority = if bulk { Priority::Bulk } else { Priority::Normal };
         let context: Context = context;
         Outbound {
             id: MessageId::default(),
@@ -84,7 +86,7 @@ fn all_settle(body: &[u8]) -> Result<(), TestCaseError> {
     settles(body, Inbound::from_json, Inbound::to_json)?;
     settles(body, Outbound::from_json, Outbound::to_json)?;
     settles(body, Report::from_json, Report::to_json)?;
-    settles(body, Notice::from_json, Notice::to_json)
+    settles(body, CallbackEvent::from_json, CallbackEvent::to_json)
 }
 
 proptest! {

@@ -5,7 +5,7 @@ use super::{
     queue::{Known, Queue},
     record::{self, Position, Waiting},
     store::Store,
-    trouble::Trouble,
+    store_error::StoreError,
 };
 use bytes::Bytes;
 use postern_broker::{
@@ -22,14 +22,14 @@ const UNREADABLE_MS: u64 = 60_000;
 
 /// A message with its way, ready to be stored.
 #[derive(Debug)]
-pub(super) enum Entry {
+pub(super) enum QueueEntry {
     /// Into the queue of this index.
     Now(usize, Vec<u8>),
     /// Into the delayed messages, due at this time (ms since 1970).
     Later(u64, Vec<u8>),
 }
 
-impl Entry {
+impl QueueEntry {
     /// The bytes of its record.
     pub(super) fn size(&self) -> usize {
         let (Self::Now(_, record) | Self::Later(_, record)) = self;
@@ -102,10 +102,10 @@ impl Staged {
     }
 
     /// Takes one publish: all of it, or nothing where a queue that refuses would overflow.
-    pub(super) fn admit(&mut self, queues: &Queues, entries: Vec<Entry>) -> Result<(), BrokerError> {
+    pub(super) fn admit(&mut self, queues: &Queues, entries: Vec<QueueEntry>) -> Result<(), BrokerError> {
         let mut more: BTreeMap<usize, u64> = BTreeMap::new();
         for entry in &entries {
-            if let Entry::Now(index, _) = entry {
+            if let QueueEntry::Now(index, _) = entry {
                 *more.entry(*index).or_default() += 1;
             }
         }
@@ -124,8 +124,8 @@ impl Staged {
         }
         for entry in entries {
             match entry {
-                Entry::Now(index, record) => self.add(queues, index, record),
-                Entry::Later(due, record) => self.delay(due, record),
+                QueueEntry::Now(index, record) => self.add(queues, index, record),
+                QueueEntry::Later(due, record) => self.delay(due, record),
             }
         }
         Ok(())
@@ -214,7 +214,7 @@ impl Staged {
 
     /// Writes everything, durably, and takes it over into `queues`; after an error `queues` are as
     /// they were before the publishes, and what was settled still is to be written.
-    pub(super) fn write(mut self, queues: &mut Queues, store: &Store) -> Result<Written, Trouble> {
+    pub(super) fn write(mut self, queues: &mut Queues, store: &Store) -> Result<Written, StoreError> {
         let outcome = self.commit(queues, store);
         let mut written = Written::default();
         match &outcome {
@@ -224,7 +224,7 @@ impl Staged {
         outcome.map(|()| written)
     }
 
-    fn commit(&mut self, queues: &Queues, store: &Store) -> Result<(), Trouble> {
+    fn commit(&mut self, queues: &Queues, store: &Store) -> Result<(), StoreError> {
         let mut batch = store.batch();
         for (index, change) in &mut self.changes {
             let (queue, position) = (&queues.all[*index], &mut change.position);

@@ -1,6 +1,6 @@
 //! The folder of an embedded broker, and its lock.
 
-use super::trouble::Trouble;
+use super::store_error::StoreError;
 use std::{
     fs::{DirBuilder, File, OpenOptions, TryLockError},
     io,
@@ -29,23 +29,23 @@ pub(super) struct Folder {
 impl Folder {
     /// Makes the folder where it is missing and locks it. Waits a
     /// moment for a broker that is just being dropped.
-    pub(super) fn lock(path: &Path) -> Result<Self, Trouble> {
-        private(path).map_err(|error| Trouble::io("cannot be made", &error))?;
+    pub(super) fn lock(path: &Path) -> Result<Self, StoreError> {
+        private(path).map_err(|error| StoreError::io("cannot be made", &error))?;
         let lock = OpenOptions::new()
             .create(true)
             .truncate(false)
             .write(true)
             .open(path.join("lock"))
-            .map_err(|error| Trouble::io("cannot be written", &error))?;
+            .map_err(|error| StoreError::io("cannot be written", &error))?;
         for wait in [50, 100, 200, 0] {
             match lock.try_lock() {
                 Ok(()) => return Ok(Self { path: path.to_owned(), _lock: lock }),
                 #[expect(clippy::disallowed_methods, reason = "opening has a thread of its own")]
                 Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(wait)),
-                Err(TryLockError::Error(error)) => return Err(Trouble::io("cannot be locked", &error)),
+                Err(TryLockError::Error(error)) => return Err(StoreError::io("cannot be locked", &error)),
             }
         }
-        Err(Trouble::Locked)
+        Err(StoreError::Locked)
     }
 
     /// The folder's path.

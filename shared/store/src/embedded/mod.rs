@@ -11,8 +11,8 @@
 //! a word while they had the message, but for the one that it came with: notes are kept only of what
 //! was there when the store was opened, so that a message that is sent at once costs nothing.
 
-mod attend;
 mod commit;
+mod consumer_task;
 mod disk;
 mod folder;
 mod journal;
@@ -21,20 +21,20 @@ mod op;
 mod queue;
 mod record;
 mod store;
-mod trouble;
+mod store_error;
 mod writer;
 
 use async_trait::async_trait;
-use commit::{Entry, Queues};
+use commit::{QueueEntry, Queues};
 use folder::Folder;
 pub(crate) use folder::private;
 use op::{NewConsumer, Op, Ops};
 use postern_broker::{
-    Address, Broker, BrokerError, Consumer, Depth, Envelope, Options, QueueName, Status, subscription,
+    Address, Broker, BrokerError, BrokerOptions, Consumer, Depth, Envelope, QueueName, Status, subscription,
     topology::QueueSpec,
 };
 use queue::Queue;
-use record::{Malformed, Position};
+use record::{MalformedRecord, Position};
 use std::{
     collections::{HashMap, HashSet},
     future::Future,
@@ -46,8 +46,8 @@ use std::{
     time::Duration,
 };
 use store::Store;
+use store_error::StoreError;
 use tokio::sync::{oneshot, watch};
-use trouble::Trouble;
 use writer::Writer;
 
 /// The largest message, with its properties. RabbitMQ 4 has the same limit.
@@ -91,13 +91,13 @@ impl EmbeddedBroker {
     /// # Errors
     /// [`BrokerError::Locked`] where another broker has it, [`BrokerError::Blocked`] where the disk
     /// is full, [`BrokerError::Store`] where it cannot be made, read or written, or is damaged.
-    pub async fn open(dir: impl AsRef<Path>, options: Options) -> Result<Self, BrokerError> {
+    pub async fn open(dir: impl AsRef<Path>, options: BrokerOptions) -> Result<Self, BrokerError> {
         let path = dir.as_ref().to_owned();
         let shown = path.display().to_string();
         let opening = tokio::task::spawn_blocking(move || open(&path, &options));
         match opening.await {
             Ok(Ok(broker)) => Ok(broker),
-            Ok(Err(trouble)) => Err(trouble.explain(shown)),
+            Ok(Err(store_error)) => Err(store_error.explain(shown)),
             Err(_) => {
                 Err(BrokerError::Store { path: shown, why: "could not be opened; see the log".to_owned() })
             }
@@ -136,16 +136,16 @@ impl EmbeddedBroker {
         })
     }
 
-    fn entry(&self, address: &Address, envelope: &Envelope) -> Result<Entry, BrokerError> {
+    fn entry(&self, address: &Address, envelope: &Envelope) -> Result<QueueEntry, BrokerError> {
         let entry = match address {
             Address::Later { queue, delay } => {
                 let delay = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
                 let due = writer::now_ms().saturating_add(delay);
-                Entry::Later(due, record::encode_delayed(queue.as_str(), envelope))
+                QueueEntry::Later(due, record::encode_delayed(queue.as_str(), envelope))
             }
             _ => {
                 let index = self.declared.get(&address.queue()).copied().unwrap_or(self.unrouted);
-                Entry::Now(index, record::encode(envelope))
+                QueueEntry::Now(index, record::encode(envelope))
             }
         };
         if entry.size() > MAX_MESSAGE_BYTES {
@@ -163,7 +163,7 @@ async fn within<T>(time: Duration, doing: impl Future<Output = T>) -> Result<T, 
 }
 
 /// Opens the store, declares the queues and starts the writer.
-fn open(path: &Path, options: &Options) -> Result<EmbeddedBroker, Trouble> {
+fn open(path: &Path, options: &BrokerOptions) -> Result<EmbeddedBroker, StoreError> {
     let folder = Folder::lock(path)?;
     let store = Store::open(&folder)?;
     let queues = declare(&store, &options.topology.queues())?;
@@ -185,10 +185,9 @@ fn open(path: &Path, options: &Options) -> Result<EmbeddedBroker, Trouble> {
     let (ops, inbox) = mpsc::channel();
     let (status, watched) = watch::channel(Status::Ready);
     let writer = Writer::new(folder, store, queues, options.min_free_disk, status, inbox);
-    std::thread::Builder::new()
-        .name("postern-store".to_owned())
-        .spawn(move || writer.run())
-        .map_err(|error| Trouble::Broken(format!("cannot be used: no thread could be started ({error})")))?;
+    std::thread::Builder::new().name("postern-store".to_owned()).spawn(move || writer.run()).map_err(
+        |error| StoreError::Broken(format!("cannot be used: no thread could be started ({error})")),
+    )?;
     Ok(EmbeddedBroker {
         path: path.display().to_string(),
         ops,
@@ -205,14 +204,14 @@ const OTHERS: &str = "its messages are another queue's";
 
 /// The queues of the store and those of `specs`. One that is no longer declared is kept with its
 /// messages.
-fn declare(store: &Store, specs: &[QueueSpec]) -> Result<Queues, Trouble> {
+fn declare(store: &Store, specs: &[QueueSpec]) -> Result<Queues, StoreError> {
     let waiting = store.waiting()?;
     let next_due = store.due(waiting.from, 0, 0)?.next;
     let mut queues = Queues { waiting, next_due, ..Queues::default() };
     let mut ids = HashSet::new();
     for (name, position) in store.queues()? {
         if !ids.insert(position.id) {
-            return Err(Trouble::malformed(&format!("queue {name}"), Malformed::Damaged(OTHERS)));
+            return Err(StoreError::malformed(&format!("queue {name}"), MalformedRecord::Damaged(OTHERS)));
         }
         queues.by_name.insert(name.clone(), queues.all.len());
         queues.all.push(Queue::new(name, position));
@@ -274,7 +273,7 @@ impl Broker for EmbeddedBroker {
         let id = self.next_consumer.fetch_add(1, Ordering::Relaxed);
         let new = NewConsumer { id, queue: index, prefetch: usize::from(prefetch), out };
         self.ops.send(Op::Consume(new)).map_err(|_| self.gone())?;
-        tokio::spawn(attend::attend(id, feed, leased, self.ops.clone()));
+        tokio::spawn(consumer_task::feed_consumer(id, feed, leased, self.ops.clone()));
         Ok(consumer)
     }
 

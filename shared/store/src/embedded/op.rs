@@ -1,7 +1,7 @@
 //! What the writer is asked to do.
 
-use super::{commit::Entry, queue::Leased};
-use postern_broker::{BrokerError, Depth, Settlement};
+use super::{commit::QueueEntry, queue::Leased};
+use postern_broker::{BrokerError, Depth, SettleRequest};
 use std::sync::mpsc;
 use tokio::sync::{mpsc::UnboundedSender, oneshot};
 
@@ -12,11 +12,11 @@ pub(super) type Ops = mpsc::Sender<Op>;
 #[derive(Debug)]
 pub(super) enum Op {
     /// Store all of these, or none.
-    Publish(Vec<Entry>, oneshot::Sender<Result<(), BrokerError>>),
+    Publish(Vec<QueueEntry>, oneshot::Sender<Result<(), BrokerError>>),
     /// Hand out messages.
     Consume(NewConsumer),
-    /// A consumer's verdicts.
-    Settle(u64, Vec<Settlement>),
+    /// What a consumer settled.
+    Settle(u64, Vec<SettleRequest>),
     /// A consumer wants no more.
     Stop(u64),
     /// A consumer's task is over.
@@ -31,7 +31,7 @@ impl Op {
     /// The bytes of the records it holds.
     pub(super) fn size(&self) -> usize {
         match self {
-            Self::Publish(entries, _) => entries.iter().map(Entry::size).sum(),
+            Self::Publish(entries, _) => entries.iter().map(QueueEntry::size).sum(),
             _ => 0,
         }
     }

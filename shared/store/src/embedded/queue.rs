@@ -1,7 +1,7 @@
 //! A queue in memory: who holds which of its messages, and where reading goes on. The messages
 //! themselves stay in the store, but for a few that were read ahead.
 
-use super::record::{self, Malformed, Position};
+use super::record::{self, MalformedRecord, Position};
 use super::store::{Chunk, Note, Store};
 use bytes::Bytes;
 use postern_broker::{
@@ -120,7 +120,7 @@ impl Queue {
     }
 
     /// The notes as they are when every lease is taken back in order.
-    pub(super) fn notes_of_peace(&self) -> impl Iterator<Item = Note> + '_ {
+    pub(super) fn clean_leases(&self) -> impl Iterator<Item = Note> + '_ {
         let noted = self.past.iter().filter(|(_, past)| past.noted);
         noted.map(|(sequence, past)| (self.position.id, *sequence, past.lost))
     }
@@ -310,7 +310,7 @@ impl Queue {
         }
     }
 
-    fn spoil(&mut self, sequence: u64, record: Bytes, error: Malformed) {
+    fn spoil(&mut self, sequence: u64, record: Bytes, error: MalformedRecord) {
         tracing::error!(queue = self.name, sequence, %error, "a stored message cannot be decoded; it becomes a dead letter");
         self.spoiled.insert(sequence, record);
     }

@@ -22,7 +22,7 @@ const INTEGER: u8 = 1;
 
 /// A record that this program cannot read, and why; never what it holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Malformed {
+pub(super) enum MalformedRecord {
     /// Written by a later version, or not by Postern.
     #[error("its layout is version {0}, this program knows version {V1}")]
     Version(u8),
@@ -98,11 +98,11 @@ fn put_text(record: &mut Vec<u8>, text: &str) {
 ///
 /// # Errors
 /// For every other record; it never panics.
-pub(super) fn decode(mut record: Bytes) -> Result<Envelope, Malformed> {
+pub(super) fn decode(mut record: Bytes) -> Result<Envelope, MalformedRecord> {
     version(&mut record)?;
     let flags = take_u8(&mut record)?;
     if flags & !(HAS_MESSAGE_ID | HAS_KIND | HAS_CONTENT_TYPE) != 0 {
-        return Err(Malformed::Damaged("an unknown flag"));
+        return Err(MalformedRecord::Damaged("an unknown flag"));
     }
     let mut optional = |flag| if flags & flag == 0 { Ok(None) } else { take_text(&mut record).map(Some) };
     let mut envelope = Envelope {
@@ -117,7 +117,7 @@ pub(super) fn decode(mut record: Bytes) -> Result<Envelope, Malformed> {
         let value = match take_u8(&mut record)? {
             TEXT => HeaderValue::Text(take_text(&mut record)?),
             INTEGER => HeaderValue::Integer(record.try_get_i64_le().map_err(|_| ENDS)?),
-            _ => return Err(Malformed::Damaged("a header of unknown kind")),
+            _ => return Err(MalformedRecord::Damaged("a header of unknown kind")),
         };
         envelope.headers.insert(name, value);
     }
@@ -129,36 +129,37 @@ pub(super) fn decode(mut record: Bytes) -> Result<Envelope, Malformed> {
 ///
 /// # Errors
 /// For every other record; it never panics. The message's record is not looked at.
-pub(super) fn decode_delayed(mut record: Bytes) -> Result<(String, Bytes), Malformed> {
+pub(super) fn decode_delayed(mut record: Bytes) -> Result<(String, Bytes), MalformedRecord> {
     version(&mut record)?;
     Ok((take_text(&mut record)?, record))
 }
 
-const ENDS: Malformed = Malformed::Damaged("it ends too early");
+const ENDS: MalformedRecord = MalformedRecord::Damaged("it ends too early");
 
-fn version(record: &mut Bytes) -> Result<(), Malformed> {
+fn version(record: &mut Bytes) -> Result<(), MalformedRecord> {
     match take_u8(record)? {
         V1 => Ok(()),
-        other => Err(Malformed::Version(other)),
+        other => Err(MalformedRecord::Version(other)),
     }
 }
 
-fn take_u8(record: &mut Bytes) -> Result<u8, Malformed> {
+fn take_u8(record: &mut Bytes) -> Result<u8, MalformedRecord> {
     record.try_get_u8().map_err(|_| ENDS)
 }
 
-fn take_text(record: &mut Bytes) -> Result<String, Malformed> {
+fn take_text(record: &mut Bytes) -> Result<String, MalformedRecord> {
     let length = record.try_get_u32_le().map_err(|_| ENDS)? as usize;
     if length > record.len() {
         return Err(ENDS);
     }
-    String::from_utf8(record.split_to(length).into()).map_err(|_| Malformed::Damaged("a text is not UTF-8"))
+    String::from_utf8(record.split_to(length).into())
+        .map_err(|_| MalformedRecord::Damaged("a text is not UTF-8"))
 }
 
 /// Above every number that a store can come to in its life.
 const BEYOND: u64 = 1 << 56;
 
-const IMPOSSIBLE: Malformed = Malformed::Damaged("it holds numbers that cannot be");
+const IMPOSSIBLE: MalformedRecord = MalformedRecord::Damaged("it holds numbers that cannot be");
 
 /// Where a queue stands: written in the batch that changes it, so that opening the store reads one
 /// record for each queue and no message.
@@ -190,10 +191,10 @@ impl Position {
     }
 
     /// The position that [`encode`](Self::encode) made `record` from.
-    pub(super) fn decode(mut record: Bytes) -> Result<Self, Malformed> {
+    pub(super) fn decode(mut record: Bytes) -> Result<Self, MalformedRecord> {
         version(&mut record)?;
         if record.len() != 44 {
-            return Err(Malformed::Damaged("its length is wrong"));
+            return Err(MalformedRecord::Damaged("its length is wrong"));
         }
         let position = Self {
             id: record.get_u32_le(),
@@ -231,10 +232,10 @@ impl Waiting {
     }
 
     /// What [`encode`](Self::encode) made `record` from.
-    pub(super) fn decode(mut record: Bytes) -> Result<Self, Malformed> {
+    pub(super) fn decode(mut record: Bytes) -> Result<Self, MalformedRecord> {
         version(&mut record)?;
         if record.len() != 32 {
-            return Err(Malformed::Damaged("its length is wrong"));
+            return Err(MalformedRecord::Damaged("its length is wrong"));
         }
         let waiting = Self {
             from: (record.get_u64_le(), record.get_u64_le()),
@@ -335,6 +336,6 @@ mod tests {
 
     #[test]
     fn a_later_version_is_named() {
-        assert_eq!(decode(Bytes::from_static(&[9, 0])), Err(Malformed::Version(9)));
+        assert_eq!(decode(Bytes::from_static(&[9, 0])), Err(MalformedRecord::Version(9)));
     }
 }

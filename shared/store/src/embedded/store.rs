@@ -21,7 +21,7 @@ use super::{
     journal::Journals,
     manifest,
     record::{Position, Waiting},
-    trouble::Trouble,
+    store_error::StoreError,
 };
 use bytes::Bytes;
 use fjall::{
@@ -61,7 +61,7 @@ pub(super) struct Store {
 
 impl Store {
     /// Opens the database in `folder`, making it where there is none.
-    pub(super) fn open(folder: &Folder) -> Result<Self, Trouble> {
+    pub(super) fn open(folder: &Folder) -> Result<Self, StoreError> {
         let path = folder.path().join("store");
         let opening = || {
             if !exists(&path)? {
@@ -71,18 +71,19 @@ impl Store {
         };
         // fjall asserts what it expects of its files; damaged ones break that.
         catch_unwind(AssertUnwindSafe(opening))
-            .unwrap_or_else(|_| Err(Trouble::damaged("cannot be opened", "see the log")))
+            .unwrap_or_else(|_| Err(StoreError::damaged("cannot be opened", "see the log")))
     }
 
-    fn make(folder: &Folder, path: &Path) -> Result<(), Trouble> {
+    fn make(folder: &Folder, path: &Path) -> Result<(), StoreError> {
         let unfinished = folder.path().join("store.new");
-        let make = |error: &io::Error| Trouble::io("cannot be made", error);
+        let make = |error: &io::Error| StoreError::io("cannot be made", error);
         if exists(&unfinished)? {
             std::fs::remove_dir_all(&unfinished).map_err(|error| make(&error))?;
         }
         // The folder around it may be one that others made, and may read.
         private(&unfinished).map_err(|error| make(&error))?;
-        let store = Self::keyspaces(&unfinished).map_err(|error| Trouble::fjall("cannot be made", error))?;
+        let store =
+            Self::keyspaces(&unfinished).map_err(|error| StoreError::fjall("cannot be made", error))?;
         let mut batch = store.batch();
         batch.insert(&store.meta, "format", FORMAT.to_le_bytes());
         store.commit(batch)?;
@@ -91,30 +92,30 @@ impl Store {
         File::open(folder.path()).and_then(|folder| folder.sync_all()).map_err(|error| make(&error))
     }
 
-    fn recover(folder: &Folder, path: &Path) -> Result<Self, Trouble> {
+    fn recover(folder: &Folder, path: &Path) -> Result<Self, StoreError> {
         if !exists(&path.join("version"))? {
-            return Err(Trouble::damaged("cannot be opened", "the file store/version is missing"));
+            return Err(StoreError::damaged("cannot be opened", "the file store/version is missing"));
         }
         if let Some(damage) = manifest::damage(path) {
-            return Err(Trouble::damaged("cannot be opened", &damage));
+            return Err(StoreError::damaged("cannot be opened", &damage));
         }
-        let journals = Journals::inspect(path).map_err(|error| Trouble::io("cannot be read", &error))?;
+        let journals = Journals::inspect(path).map_err(|error| StoreError::io("cannot be read", &error))?;
         // fjall would begin a new one, and pass over what is written to that when it is opened next.
         if journals.is_empty() {
-            return Err(Trouble::damaged("cannot be opened", "its journal store/*.jnl is missing"));
+            return Err(StoreError::damaged("cannot be opened", "its journal store/*.jnl is missing"));
         }
-        let store = Self::keyspaces(path).map_err(|error| Trouble::fjall("cannot be opened", error))?;
+        let store = Self::keyspaces(path).map_err(|error| StoreError::fjall("cannot be opened", error))?;
         let discarded = journals.discarded();
-        let format = store.meta.get("format").map_err(|error| Trouble::fjall("cannot be read", error))?;
+        let format = store.meta.get("format").map_err(|error| StoreError::fjall("cannot be read", error))?;
         match format.as_deref().and_then(|bytes| bytes.try_into().ok()).map(u32::from_le_bytes) {
             Some(FORMAT) => {
                 store.check_mark(folder, discarded)?;
                 Ok(store)
             }
-            Some(other) => Err(Trouble::Broken(format!(
+            Some(other) => Err(StoreError::Broken(format!(
                 "was written in format {other}, this version knows format {FORMAT}; use the version of Postern that wrote it"
             ))),
-            None => Err(Trouble::damaged("cannot be opened", "its format is missing")),
+            None => Err(StoreError::damaged("cannot be opened", "its format is missing")),
         }
     }
 
@@ -143,7 +144,7 @@ impl Store {
     }
 
     /// Says so where the database is not all that it was.
-    fn check_mark(&self, folder: &Folder, discarded: u64) -> Result<(), Trouble> {
+    fn check_mark(&self, folder: &Folder, discarded: u64) -> Result<(), StoreError> {
         let last = std::fs::read(folder.path().join("mark")).ok();
         let last = last.and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_le_bytes);
         let mark = self.mark()?;
@@ -156,12 +157,12 @@ impl Store {
         self.set_mark(folder, mark.max(last).saturating_add(1))
     }
 
-    fn mark(&self) -> Result<u64, Trouble> {
-        let mark = self.meta.get("mark").map_err(|error| Trouble::fjall("cannot be read", error))?;
+    fn mark(&self) -> Result<u64, StoreError> {
+        let mark = self.meta.get("mark").map_err(|error| StoreError::fjall("cannot be read", error))?;
         Ok(mark.as_deref().and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_le_bytes))
     }
 
-    fn set_mark(&self, folder: &Folder, mark: u64) -> Result<(), Trouble> {
+    fn set_mark(&self, folder: &Folder, mark: u64) -> Result<(), StoreError> {
         let mut batch = self.batch();
         batch.insert(&self.meta, "mark", mark.to_le_bytes());
         self.commit(batch)?;
@@ -172,34 +173,35 @@ impl Store {
             file.sync_all()?;
             std::fs::rename(&next, &path)
         };
-        write().map_err(|error| Trouble::io("cannot be written", &error))
+        write().map_err(|error| StoreError::io("cannot be written", &error))
     }
 
     /// The last write before the store is closed.
     pub(super) fn close(self, folder: &Folder) {
-        if let Err(trouble) = self.mark().and_then(|mark| self.set_mark(folder, mark.saturating_add(1))) {
-            tracing::warn!(path = %folder.path().display(), ?trouble, "the embedded store was not closed well");
+        if let Err(store_error) = self.mark().and_then(|mark| self.set_mark(folder, mark.saturating_add(1))) {
+            tracing::warn!(path = %folder.path().display(), ?store_error, "the embedded store was not closed well");
         }
     }
 
     /// Every queue that the store knows, with its position.
-    pub(super) fn queues(&self) -> Result<Vec<(String, Position)>, Trouble> {
+    pub(super) fn queues(&self) -> Result<Vec<(String, Position)>, StoreError> {
         let mut queues = Vec::new();
         for entry in self.meta.prefix("queue/") {
-            let (key, value) = entry.into_inner().map_err(|error| Trouble::fjall("cannot be read", error))?;
+            let (key, value) =
+                entry.into_inner().map_err(|error| StoreError::fjall("cannot be read", error))?;
             let name = String::from_utf8_lossy(&key[b"queue/".len()..]).into_owned();
             let position = Position::decode(value.into())
-                .map_err(|error| Trouble::malformed(&format!("queue {name}"), error))?;
+                .map_err(|error| StoreError::malformed(&format!("queue {name}"), error))?;
             queues.push((name, position));
         }
         Ok(queues)
     }
 
     /// Where the delayed messages stand.
-    pub(super) fn waiting(&self) -> Result<Waiting, Trouble> {
-        match self.meta.get("delayed").map_err(|error| Trouble::fjall("cannot be read", error))? {
+    pub(super) fn waiting(&self) -> Result<Waiting, StoreError> {
+        match self.meta.get("delayed").map_err(|error| StoreError::fjall("cannot be read", error))? {
             Some(record) => Waiting::decode(record.into())
-                .map_err(|error| Trouble::malformed("the delayed messages", error)),
+                .map_err(|error| StoreError::malformed("the delayed messages", error)),
             None => Ok(Waiting::default()),
         }
     }
@@ -240,10 +242,11 @@ impl Store {
 
     /// Delayed messages with keys from `from`, in order; at most `count` that are due at `now`. Then
     /// the key of the next one, due or not.
-    pub(super) fn due(&self, from: (u64, u64), now: u64, count: usize) -> Result<Due, Trouble> {
+    pub(super) fn due(&self, from: (u64, u64), now: u64, count: usize) -> Result<Due, StoreError> {
         let mut due = Due { records: Vec::new(), next: None };
         for entry in self.delayed.range(delayed_key(from)..) {
-            let (key, value) = entry.into_inner().map_err(|error| Trouble::fjall("cannot be read", error))?;
+            let (key, value) =
+                entry.into_inner().map_err(|error| StoreError::fjall("cannot be read", error))?;
             let Some((at, sequence)) = key.split_at_checked(8) else { continue };
             let number = |bytes: &[u8]| bytes.try_into().map(u64::from_be_bytes).unwrap_or(0);
             let key = (number(at), number(sequence));
@@ -293,21 +296,21 @@ impl Store {
 
     /// Writes `batch` and waits until it is on the disk. After an error nothing of it may be
     /// assumed, and this store takes no more: open it again.
-    pub(super) fn commit(&self, batch: OwnedWriteBatch) -> Result<(), Trouble> {
+    pub(super) fn commit(&self, batch: OwnedWriteBatch) -> Result<(), StoreError> {
         self.wait_for_room()?;
-        batch.commit().map_err(|error| Trouble::fjall("cannot be written", error))
+        batch.commit().map_err(|error| StoreError::fjall("cannot be written", error))
     }
 
     /// Waits while fjall is behind with moving data from memory to tables. It would wait itself,
     /// but for ever where the thread that should do it has died of a full disk.
     #[expect(clippy::disallowed_methods, reason = "writing has a thread of its own")]
-    fn wait_for_room(&self) -> Result<(), Trouble> {
+    fn wait_for_room(&self) -> Result<(), StoreError> {
         let behind =
             |keyspace: &Keyspace| keyspace.sealed_memtable_count() >= 2 || keyspace.tree.l0_run_count() >= 16;
         while [&self.messages, &self.delayed, &self.meta].into_iter().any(behind) {
             self.db
                 .persist(PersistMode::Buffer)
-                .map_err(|error| Trouble::fjall("cannot be written", error))?;
+                .map_err(|error| StoreError::fjall("cannot be written", error))?;
             std::thread::sleep(Duration::from_millis(1));
         }
         Ok(())
@@ -356,8 +359,8 @@ pub(super) struct Due {
     pub(super) next: Option<(u64, u64)>,
 }
 
-fn exists(path: &Path) -> Result<bool, Trouble> {
-    path.try_exists().map_err(|error| Trouble::io("cannot be read", &error))
+fn exists(path: &Path) -> Result<bool, StoreError> {
+    path.try_exists().map_err(|error| StoreError::io("cannot be read", &error))
 }
 
 fn message_key(id: u32, sequence: u64) -> [u8; 12] {

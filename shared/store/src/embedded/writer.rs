@@ -4,15 +4,15 @@
 mod recovery;
 
 use super::{
-    commit::{Entry, Queues, Staged, Written},
+    commit::{QueueEntry, Queues, Staged, Written},
     disk::Disk,
     folder::Folder,
     op::{NewConsumer, Op},
     queue::{Leased, Queue},
     store::{Note, Store},
-    trouble::Trouble,
+    store_error::StoreError,
 };
-use postern_broker::{BrokerError, Depth, Settlement, Status, Verdict};
+use postern_broker::{BrokerError, Depth, Settle, SettleRequest, Status};
 use std::{
     collections::{BTreeSet, HashMap},
     panic::{AssertUnwindSafe, catch_unwind},
@@ -34,7 +34,7 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 const GARBAGE: u64 = 64 * 1024 * 1024;
 
 #[derive(Debug)]
-struct Consumer {
+struct QueueConsumer {
     queue: usize,
     prefetch: usize,
     leases: usize,
@@ -43,16 +43,16 @@ struct Consumer {
 }
 
 /// Publishes that wait for the next write.
-type Publishes = Vec<(Vec<Entry>, oneshot::Sender<Result<(), BrokerError>>)>;
+type Publishes = Vec<(Vec<QueueEntry>, oneshot::Sender<Result<(), BrokerError>>)>;
 
 /// The writer's state.
 pub(super) struct Writer {
     folder: Folder,
     store: Option<Store>,
     queues: Queues,
-    consumers: HashMap<u64, Consumer>,
+    consumers: HashMap<u64, QueueConsumer>,
     disk: Disk,
-    trouble: Option<Trouble>,
+    store_error: Option<StoreError>,
     reopen: Option<(Instant, Duration)>,
     publishes: Publishes,
     /// Queues that may have something for someone.
@@ -87,7 +87,7 @@ impl Writer {
             store: Some(store),
             queues,
             consumers: HashMap::new(),
-            trouble: None,
+            store_error: None,
             reopen: None,
             publishes: Vec::new(),
             ready: BTreeSet::new(),
@@ -122,8 +122,9 @@ impl Writer {
         }
         if let Some(store) = self.store.take() {
             // What is still out is taken back in order.
-            if let Err(trouble) = store.note_leases(self.queues.all.iter().flat_map(Queue::notes_of_peace)) {
-                tracing::warn!(?trouble, "leases that end in order may count as lost with their process");
+            if let Err(store_error) = store.note_leases(self.queues.all.iter().flat_map(Queue::clean_leases))
+            {
+                tracing::warn!(?store_error, "leases that end in order may count as lost with their process");
             }
             store.close(&self.folder);
         }
@@ -184,17 +185,17 @@ impl Writer {
     fn add_consumer(&mut self, NewConsumer { id, queue, prefetch, out }: NewConsumer) {
         // Dropping `out` ends the consumer's task.
         if self.closing.is_none() {
-            self.consumers.insert(id, Consumer { queue, prefetch, leases: 0, stopping: false, out });
+            self.consumers.insert(id, QueueConsumer { queue, prefetch, leases: 0, stopping: false, out });
             self.queues.all[queue].consumers.push_back(id);
             self.ready.insert(queue);
         }
     }
 
-    fn settle(&mut self, id: u64, settlements: &[Settlement]) {
+    fn settle(&mut self, id: u64, settlements: &[SettleRequest]) {
         let Some(consumer) = self.consumers.get_mut(&id) else { return };
         let queue = &mut self.queues.all[consumer.queue];
         for settlement in settlements {
-            if queue.settle(id, settlement.tag, settlement.verdict == Verdict::Ack) {
+            if queue.settle(id, settlement.tag, settlement.settle == Settle::Ack) {
                 consumer.leases = consumer.leases.saturating_sub(1);
             }
         }
@@ -219,7 +220,7 @@ impl Writer {
         let (_, answers) = self.closing.get_or_insert_with(|| (Instant::now() + LAST_WORDS, Vec::new()));
         answers.push(answer);
         for consumer in self.consumers.values_mut() {
-            // The task ends when it can hear no more, after it has passed on the last verdicts.
+            // The task ends when it can hear no more, after it has passed on the last of them.
             #[expect(clippy::disallowed_methods, reason = "nobody hears it")]
             let nobody = tokio::sync::mpsc::unbounded_channel().0;
             consumer.out = nobody;
@@ -266,7 +267,7 @@ impl Writer {
                 self.garbage += removed;
                 accepted.into_iter().for_each(|answer| drop(answer.send(Ok(()))));
             }
-            Err(trouble) => self.fail(trouble, accepted),
+            Err(store_error) => self.fail(store_error, accepted),
         }
     }
 
@@ -302,8 +303,8 @@ impl Writer {
             // Where the task is gone, its `Ended` is on the way.
             let _ = self.consumers[&id].out.send(leased);
         }
-        if let Err(trouble) = noted {
-            self.fail(trouble, Vec::new());
+        if let Err(store_error) = noted {
+            self.fail(store_error, Vec::new());
         }
     }
 
@@ -334,7 +335,7 @@ impl Writer {
     }
 
     fn tell_status(&self) {
-        let status = match (&self.trouble, self.disk.is_full()) {
+        let status = match (&self.store_error, self.disk.is_full()) {
             (Some(_), _) => Status::Blocked(self.error().to_string()),
             (None, true) => Status::Blocked(self.disk.why().to_owned()),
             (None, false) => Status::Ready,

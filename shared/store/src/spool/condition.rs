@@ -1,18 +1,18 @@
 //! How the spool and the broker behind it fare, in one status.
 
-use super::{Core, Stock};
+use super::{Core, SpoolUsage};
 use postern_broker::{Broker as _, Status};
 use std::sync::Arc;
 
 /// Keeps the status true until the spool is closed.
 pub(super) async fn watch(core: Arc<Core>) {
     let (mut broker, mut store) = (core.broker.status(), core.store.status());
-    let mut stock = core.warehouse.watch();
-    let mut empty = stock.borrow_and_update().messages == 0;
+    let mut usage = core.usage.watch();
+    let mut empty = usage.borrow_and_update().messages == 0;
     if !empty {
         tracing::info!(
             dir = core.dir,
-            messages = stock.borrow().messages,
+            messages = usage.borrow().messages,
             "the spool holds messages of before"
         );
     }
@@ -20,7 +20,7 @@ pub(super) async fn watch(core: Arc<Core>) {
         let changed = tokio::select! {
             changed = broker.changed() => changed,
             changed = store.changed() => changed,
-            changed = stock.changed() => changed,
+            changed = usage.changed() => changed,
             () = core.closed() => return,
         };
         // The broker or the store is gone: the process is about to end.
@@ -28,7 +28,7 @@ pub(super) async fn watch(core: Arc<Core>) {
             return core.closed().await;
         }
         core.tell();
-        let now = stock.borrow_and_update().messages == 0;
+        let now = usage.borrow_and_update().messages == 0;
         match (std::mem::replace(&mut empty, now), now) {
             (true, false) => tracing::warn!(dir = core.dir, "messages are stored in the spool"),
             (false, true) => tracing::info!(dir = core.dir, "the spool is empty: all was forwarded"),
@@ -41,7 +41,7 @@ impl Core {
     /// Sets the status to what is the case now.
     pub(super) fn tell(&self) {
         let (broker, store) = (self.broker.status().borrow().clone(), self.store.status().borrow().clone());
-        let now = combined(broker, &store, self.warehouse.stock(), &self.dir);
+        let now = combined(broker, &store, self.usage.usage(), &self.dir);
         self.status.send_if_modified(|status| {
             let changed = *status != now && *status != Status::Closed;
             if changed {
@@ -53,12 +53,12 @@ impl Core {
 }
 
 /// What can be said of both together.
-fn combined(broker: Status, store: &Status, stock: Stock, dir: &str) -> Status {
+fn combined(broker: Status, store: &Status, usage: SpoolUsage, dir: &str) -> Status {
     let unwritable = match store {
         Status::Blocked(why) | Status::Connecting(why) | Status::Spooling(why) => Some(why.clone()),
         Status::Ready | Status::Closed => None,
     };
-    let full = stock.full.then(|| format!("the spool in {dir} is full"));
+    let full = usage.full.then(|| format!("the spool in {dir} is full"));
     match (unwritable.or(full), broker) {
         (_, Status::Closed) => Status::Closed,
         (None, broker @ (Status::Ready | Status::Spooling(_))) => broker,
@@ -69,7 +69,7 @@ fn combined(broker: Status, store: &Status, stock: Stock, dir: &str) -> Status {
         (Some(why), Status::Connecting(broker)) => Status::Connecting(format!("{broker}; {why}")),
         (Some(why), Status::Blocked(broker)) => Status::Blocked(format!("{broker}; {why}")),
         // What goes behind spooled messages has no place; everything else goes to the broker.
-        (Some(why), Status::Ready) if stock.messages > 0 => Status::Blocked(why),
+        (Some(why), Status::Ready) if usage.messages > 0 => Status::Blocked(why),
         (Some(_), broker) => broker,
     }
 }
@@ -81,9 +81,9 @@ mod tests {
     #[test]
     fn a_node_that_can_store_is_usable_and_one_that_cannot_says_both_reasons() {
         let down = || Status::Connecting("no route".to_owned());
-        let held = |full| Stock { messages: 5, bytes: 9, full };
-        let none = Stock::default();
-        let is = |broker, store: &Status, stock| combined(broker, store, stock, "DIR");
+        let held = |full| SpoolUsage { messages: 5, bytes: 9, full };
+        let none = SpoolUsage::default();
+        let is = |broker, store: &Status, usage| combined(broker, store, usage, "DIR");
         assert_eq!(is(Status::Ready, &Status::Ready, held(false)), Status::Ready);
         let spooling = is(down(), &Status::Ready, none);
         assert!(

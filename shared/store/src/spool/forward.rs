@@ -1,7 +1,7 @@
-//! Hands one lane's messages to the broker, in order, and each on only when those before it are
+//! Hands one spool_queue's messages to the broker, in order, and each on only when those before it are
 //! confirmed.
 
-use super::{Core, Counters, PARTING, lane::Lane, stamp};
+use super::{Core, Counters, PARTING, queue::SpoolQueue, routing_headers};
 use crate::embedded;
 use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
 use futures_util::FutureExt as _;
@@ -22,7 +22,7 @@ use tokio::time::{sleep, timeout};
 const MOST: u16 = 128;
 
 /// A message in hand.
-struct Held {
+struct HeldMessage {
     delivery: Delivery,
     address: Address,
     envelope: Envelope,
@@ -31,13 +31,13 @@ struct Held {
 }
 
 /// How many go together, and how long to wait after a failure.
-struct Pace {
+struct ForwardPace {
     together: usize,
     pauses: ExponentialBackoff,
     failing: bool,
 }
 
-impl Pace {
+impl ForwardPace {
     /// Longest before the jitter, which may double it. A broker that is known to be away is not
     /// asked at all; this is for one that says it is well and confirms nothing.
     const LONGEST: Duration = Duration::from_secs(15);
@@ -67,22 +67,22 @@ impl Pace {
 
 struct Forwarder {
     core: Arc<Core>,
-    lane: Arc<Lane>,
+    spool_queue: Arc<SpoolQueue>,
     consumer: Consumer,
-    hand: VecDeque<Held>,
-    pace: Pace,
+    hand: VecDeque<HeldMessage>,
+    pace: ForwardPace,
 }
 
-/// Forwards from `lane` until the spool is closed.
-pub(super) async fn run(core: Arc<Core>, lane: Arc<Lane>) {
-    let consumer = match core.store.consume(lane.queue(), MOST).await {
+/// Forwards from `spool_queue` until the spool is closed.
+pub(super) async fn run(core: Arc<Core>, spool_queue: Arc<SpoolQueue>) {
+    let consumer = match core.store.consume(spool_queue.queue(), MOST).await {
         Ok(consumer) => consumer,
         Err(error) => {
-            let (dir, queue) = (&core.dir, lane.queue());
+            let (dir, queue) = (&core.dir, spool_queue.queue());
             return tracing::error!(dir, %queue, %error, "the spool cannot be read: what it holds for this queue stays");
         }
     };
-    Forwarder { core, lane, consumer, hand: VecDeque::new(), pace: Pace::new() }.run().await;
+    Forwarder { core, spool_queue, consumer, hand: VecDeque::new(), pace: ForwardPace::new() }.run().await;
 }
 
 impl Forwarder {
@@ -120,7 +120,7 @@ impl Forwarder {
     /// Takes what there is, at least one; `false` when the store is closed. Safe to cancel.
     async fn fill(&mut self) -> bool {
         if self.hand.is_empty() {
-            self.lane.set_oldest(None);
+            self.spool_queue.set_oldest(None);
             let Some(first) = self.consumer.next().await else { return false };
             self.take(first);
         }
@@ -129,15 +129,16 @@ impl Forwarder {
         {
             self.take(next);
         }
-        self.lane.set_oldest(self.hand.front().map(|held| held.at.unwrap_or_else(stamp::now_ms)));
+        self.spool_queue
+            .set_oldest(self.hand.front().map(|held| held.at.unwrap_or_else(routing_headers::now_ms)));
         true
     }
 
     fn take(&mut self, mut delivery: Delivery) {
         let stored = std::mem::take(&mut delivery.envelope);
         let bytes = embedded::stored_bytes(&stored);
-        let (address, envelope, at) = stamp::take(stored, &self.core.nobody);
-        self.hand.push_back(Held { delivery, address, envelope, at, bytes });
+        let (address, envelope, at) = routing_headers::take(stored, &self.core.nobody);
+        self.hand.push_back(HeldMessage { delivery, address, envelope, at, bytes });
     }
 
     /// Publishes the first in hand; how long to wait then.
@@ -163,29 +164,29 @@ impl Forwarder {
     /// The first `count` in hand are where they belong.
     fn done(&mut self, count: usize) -> Duration {
         self.pace.succeeded();
-        self.lane.set_full(false);
+        self.spool_queue.set_full(false);
         let mut bytes = 0;
         for held in self.hand.drain(..count) {
             bytes += held.bytes;
             held.delivery.ack();
         }
-        self.lane.set_oldest(self.hand.front().and_then(|held| held.at));
-        self.lane.leave(count as u64);
-        self.core.warehouse.release(count as u64, bytes);
+        self.spool_queue.set_oldest(self.hand.front().and_then(|held| held.at));
+        self.spool_queue.leave(count as u64);
+        self.core.usage.release(count as u64, bytes);
         Duration::ZERO
     }
 
     fn failed(&mut self, error: &BrokerError) -> Duration {
         if !self.pace.failing {
-            tracing::warn!(queue = %self.lane.queue(), %error, "not forwarded from the spool, trying on");
+            tracing::warn!(queue = %self.spool_queue.queue(), %error, "not forwarded from the spool, retrying");
         }
-        self.lane.set_full(matches!(error, BrokerError::Full(_)));
+        self.spool_queue.set_full(matches!(error, BrokerError::Full(_)));
         self.pace.failed()
     }
 
     /// The broker will never take the first in hand: it must not hold up the others.
     async fn bury(&mut self, why: &str) -> Duration {
-        let Some(Held { address, envelope, .. }) = self.hand.front() else { return Duration::ZERO };
+        let Some(HeldMessage { address, envelope, .. }) = self.hand.front() else { return Duration::ZERO };
         let backend = match address {
             Address::Inbound(backend)
             | Address::Outbound(backend, _)
@@ -215,11 +216,11 @@ impl Forwarder {
         }
         match outcome {
             Ok(()) => {
-                tracing::error!(%backend, queue = %self.lane.queue(), why, "the broker refuses a spooled message for ever; it is among the dead letters");
+                tracing::error!(%backend, queue = %self.spool_queue.queue(), why, "the broker will never accept this spooled message: dead-lettered");
             }
             Err(BrokerError::Refused(_)) => match set_aside(self.core.dir.as_ref(), &envelope.body) {
                 Ok(file) => {
-                    tracing::error!(%backend, queue = %self.lane.queue(), why, file, "the broker refuses a spooled message for ever, and among the dead letters, too; its body is in the file");
+                    tracing::error!(%backend, queue = %self.spool_queue.queue(), why, file, "the broker will never accept this spooled message, nor as a dead letter: its body is in the file");
                 }
                 Err(error) => {
                     tracing::error!(%backend, %error, "a message that the broker refuses cannot be set aside");

@@ -2,7 +2,7 @@
 
 use super::*;
 use postern_broker::{HeaderValue, header};
-use postern_shared::message::Lane as Priority;
+use postern_shared::message::Priority;
 use std::{os::unix::fs::PermissionsExt as _, path::Path, sync::Mutex};
 use tokio::sync::Notify;
 
@@ -76,10 +76,10 @@ impl Broker for Fake {
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-fn options(dir: &Path) -> Options {
-    Options {
+fn options(dir: &Path) -> SpoolOptions {
+    SpoolOptions {
         dir: dir.to_owned(),
-        limits: Limits { messages: 10, bytes: 100_000 },
+        limits: SpoolLimits { messages: 10, bytes: 100_000 },
         backends: ["a".parse().unwrap(), "b".parse().unwrap()].into(),
         publish_timeout: PATIENCE,
         min_free_disk: 0,
@@ -113,9 +113,9 @@ async fn post(spool: &Spool, address: Address, name: &str) -> Result<(), BrokerE
 
 /// Waits until the spool holds so many.
 async fn holds(spool: &Spool, messages: u64) {
-    let mut stock = spool.0.warehouse.watch();
-    let reached = stock.wait_for(|stock| stock.messages == messages);
-    let reached = tokio::time::timeout(PATIENCE, reached).await.map(|stock| stock.map(|stock| stock.bytes));
+    let mut usage = spool.0.usage.watch();
+    let reached = usage.wait_for(|usage| usage.messages == messages);
+    let reached = tokio::time::timeout(PATIENCE, reached).await.map(|usage| usage.map(|usage| usage.bytes));
     let bytes = reached.unwrap_or_else(|_| panic!("{:?}", spool.figures())).unwrap();
     assert_eq!(bytes == 0, messages == 0, "the bytes are counted as the messages are");
 }
@@ -144,13 +144,13 @@ async fn what_was_stored_is_forwarded_as_it_was_in_order_also_by_the_next_proces
         post(&spool, outbound(), &format!("out {n}")).await.unwrap();
     }
     let figures = spool.figures();
-    assert_eq!((figures.stock.messages, figures.stored), (8, 8));
+    assert_eq!((figures.usage.messages, figures.stored), (8, 8));
     assert!(matches!(&*spool.status().borrow(), Status::Spooling(why) if why.contains("no route")));
-    let bytes = figures.stock.bytes;
+    let bytes = figures.usage.bytes;
     spool.close().await;
 
     let spool = open(dir.path(), &broker).await;
-    assert_eq!((spool.figures().stock.messages, spool.figures().stock.bytes), (8, bytes));
+    assert_eq!((spool.figures().usage.messages, spool.figures().usage.bytes), (8, bytes));
     let oldest = async {
         while spool.figures().oldest.is_none() {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -207,7 +207,7 @@ async fn a_publish_under_way_does_not_wait_for_a_broker_that_goes() {
     broker.asked.notified().await;
     broker.status.send_replace(Status::Blocked("memory".to_owned()));
     tokio::time::timeout(PATIENCE / 2, publishing).await.expect("it hangs").unwrap().unwrap();
-    assert_eq!(spool.figures().stock.messages, 1);
+    assert_eq!(spool.figures().usage.messages, 1);
     spool.close().await;
 }
 
@@ -232,7 +232,7 @@ async fn a_full_spool_refuses_whole_publishes_and_takes_again_when_there_is_room
     let large = Envelope { body: vec![b'x'; 100_000].into(), ..letter("large") };
     let refused = spool.publish(vec![(outbound(), large)]).await.unwrap_err().to_string();
     assert!(refused.contains("max_messages"), "{refused}");
-    assert_eq!((spool.figures().refused, spool.figures().stock.messages), (4, 10));
+    assert_eq!((spool.figures().refused, spool.figures().usage.messages), (4, 10));
     broker.comes_back();
     holds(&spool, 0).await;
     broker.goes();
@@ -247,7 +247,8 @@ async fn a_full_spool_refuses_whole_publishes_and_takes_again_when_there_is_room
 async fn a_queue_at_its_limit_refuses_here_too_and_holds_up_nobody_else() {
     let (dir, broker) = (tempfile::tempdir().unwrap(), Fake::new());
     broker.goes();
-    let roomy = Options { limits: Limits { messages: 1_000_000, bytes: 1 << 30 }, ..options(dir.path()) };
+    let roomy =
+        SpoolOptions { limits: SpoolLimits { messages: 1_000_000, bytes: 1 << 30 }, ..options(dir.path()) };
     let spool = Spool::open(roomy, broker.clone()).await.unwrap();
     post(&spool, inbound(), "1").await.unwrap();
     broker.answers(|messages| match messages[0].0 {
@@ -261,7 +262,7 @@ async fn a_queue_at_its_limit_refuses_here_too_and_holds_up_nobody_else() {
         }
     };
     tokio::time::timeout(PATIENCE, full).await.unwrap();
-    assert!(!spool.figures().stock.full, "it is the queue that is full");
+    assert!(!spool.figures().usage.full, "it is the queue that is full");
     post(&spool, outbound(), "other").await.unwrap();
     assert_eq!(broker.taken(), ["other"]);
     broker.answers(|_| Ok(()));
@@ -323,7 +324,7 @@ async fn messages_of_a_backend_that_is_no_longer_configured_are_forwarded() {
     let spool = open(dir.path(), &broker).await;
     post(&spool, outbound(), "1").await.unwrap();
     spool.close().await;
-    let fewer = Options { backends: ["a".parse().unwrap()].into(), ..options(dir.path()) };
+    let fewer = SpoolOptions { backends: ["a".parse().unwrap()].into(), ..options(dir.path()) };
     let spool = Spool::open(fewer, broker.clone()).await.unwrap();
     // And one to a backend that never was.
     post(&spool, Address::Outbound("z".parse().unwrap(), Priority::Normal), "2").await.unwrap();
@@ -338,14 +339,14 @@ async fn messages_of_a_backend_that_is_no_longer_configured_are_forwarded() {
 #[tokio::test]
 async fn a_disk_that_takes_nothing_is_no_place_and_the_broker_still_is() {
     let (dir, broker) = (tempfile::tempdir().unwrap(), Fake::new());
-    let full = Options { min_free_disk: u64::MAX, ..options(dir.path()) };
+    let full = SpoolOptions { min_free_disk: u64::MAX, ..options(dir.path()) };
     let spool = Spool::open(full, broker.clone()).await.unwrap();
     post(&spool, inbound(), "1").await.unwrap();
     broker.goes();
     let refused = post(&spool, inbound(), "2").await.unwrap_err().to_string();
     assert!(refused.contains("no route") && refused.contains("bytes free"), "{refused}");
     let figures = spool.figures();
-    assert_eq!((figures.stock.messages, figures.stock.bytes, figures.refused), (0, 0, 1));
+    assert_eq!((figures.usage.messages, figures.usage.bytes, figures.refused), (0, 0, 1));
     broker.comes_back();
     post(&spool, inbound(), "3").await.unwrap();
     assert_eq!(broker.taken(), ["1", "3"]);

@@ -113,7 +113,8 @@ async fn below_the_kept_space_only_publishing_stops() {
         tempfile::tempdir().unwrap()
     };
     let min_free_disk = free(dir.path()) - SPARE;
-    let broker = EmbeddedBroker::open(dir.path(), Options { min_free_disk, ..options() }).await.unwrap();
+    let broker =
+        EmbeddedBroker::open(dir.path(), BrokerOptions { min_free_disk, ..options() }).await.unwrap();
     let mut consumer = broker.consume(&queue(), 1).await.unwrap();
     let stored = async |n| {
         while let Err(error) = broker.publish(vec![(address(), letter(n))]).await {

@@ -9,9 +9,9 @@ mod full_disk;
 mod promises;
 
 use postern_broker::{
-    Address, Broker, BrokerError, Consumer, Delivery, Envelope, Options, QueueName, Status, Topology,
+    Address, Broker, BrokerError, BrokerOptions, Consumer, Delivery, Envelope, QueueName, Status, Topology,
 };
-use postern_shared::message::{BackendName, Lane};
+use postern_shared::message::{BackendName, Priority};
 use postern_store::embedded::EmbeddedBroker;
 use std::{future::Future, path::Path, time::Duration};
 
@@ -22,15 +22,15 @@ fn alpha() -> BackendName {
 }
 
 fn address() -> Address {
-    Address::Outbound(alpha(), Lane::Normal)
+    Address::Outbound(alpha(), Priority::Normal)
 }
 
 fn queue() -> QueueName {
     address().queue()
 }
 
-fn options() -> Options {
-    Options {
+fn options() -> BrokerOptions {
+    BrokerOptions {
         topology: Topology {
             backends: [alpha()].into(),
             delays: [Duration::from_secs(1)].into(),

@@ -125,7 +125,7 @@ async fn a_delayed_message_to_an_unknown_queue_is_unrouted_when_it_is_due() {
     let dir = tempfile::tempdir().unwrap();
     let broker = open(dir.path()).await;
     let start = Instant::now();
-    let unknown = QueueName::outbound(&"stranger".parse().unwrap(), Lane::Normal);
+    let unknown = QueueName::outbound(&"stranger".parse().unwrap(), Priority::Normal);
     let delay = Duration::from_millis(300);
     broker.publish(vec![(Address::Later { queue: unknown, delay }, letter(1))]).await.unwrap();
     let mut consumer = broker.consume(&QueueName::unrouted(), 1).await.unwrap();

@@ -2,8 +2,8 @@
 //! by one.
 
 use anyhow::Context;
-use postern_broker::{Address, Broker, Envelope, Options, Topology};
-use postern_shared::message::{BackendName, Lane};
+use postern_broker::{Address, Broker, BrokerOptions, Envelope, Topology};
+use postern_shared::message::{BackendName, Priority};
 use std::{
     sync::{
         Arc,
@@ -18,11 +18,11 @@ fn backend() -> anyhow::Result<BackendName> {
 
 /// Where the messages go.
 pub(crate) fn address() -> anyhow::Result<Address> {
-    Ok(Address::Outbound(backend()?, Lane::Normal))
+    Ok(Address::Outbound(backend()?, Priority::Normal))
 }
 
 /// A broker's options with that backend.
-pub(crate) fn options(min_free_disk: u64) -> anyhow::Result<Options> {
+pub(crate) fn options(min_free_disk: u64) -> anyhow::Result<BrokerOptions> {
     let topology = Topology {
         backends: [backend()?].into(),
         delays: [Duration::from_secs(5)].into(),
@@ -30,7 +30,7 @@ pub(crate) fn options(min_free_disk: u64) -> anyhow::Result<Options> {
         max_messages: None,
     };
     let publish_timeout = Duration::from_secs(30);
-    Ok(Options { topology, publish_timeout, client_name: "bench".to_owned(), min_free_disk })
+    Ok(BrokerOptions { topology, publish_timeout, client_name: "bench".to_owned(), min_free_disk })
 }
 
 /// `callers` tasks publish `messages` messages of `make`'s, each one after the other.

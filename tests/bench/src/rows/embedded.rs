@@ -12,8 +12,8 @@ use crate::{
 };
 use anyhow::Result;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use postern_broker::{Address, Broker, Envelope, Options, Topology};
-use postern_shared::message::{BackendName, Lane};
+use postern_broker::{Address, Broker, BrokerOptions, Envelope, Topology};
+use postern_shared::message::{BackendName, Priority};
 use postern_store::embedded::EmbeddedBroker;
 use postern_tests::Launch;
 use std::{path::Path, time::Duration};
@@ -82,7 +82,7 @@ pub(super) async fn fill(folder: &Path, messages: u64) -> Result<()> {
         max_reports: 1_000_000,
         max_messages: None,
     };
-    let options = Options {
+    let options = BrokerOptions {
         topology,
         publish_timeout: Duration::from_secs(30),
         client_name: "bench".to_owned(),
@@ -93,7 +93,7 @@ pub(super) async fn fill(folder: &Path, messages: u64) -> Result<()> {
         (first..(first + 500).min(messages))
             .map(|number| {
                 let envelope = Envelope { body: outbound(number).into(), ..Envelope::default() };
-                (Address::Outbound(backend.clone(), Lane::Normal), envelope)
+                (Address::Outbound(backend.clone(), Priority::Normal), envelope)
             })
             .collect::<Vec<_>>()
     };

@@ -16,7 +16,7 @@ fn now() -> Timestamp {
 fn got(query: &str) -> Result<Sendsms, String> {
     let (headers, body) = (HeaderMap::new(), Bytes::new());
     let request = Request::parse(&Method::GET, &headers, query, &body, UTF_8, &LIMITS).unwrap();
-    read(&Said::parameters(&request), &Reach::default(), now())
+    read(&Said::parameters(&request), &EgressPolicy::default(), now())
 }
 
 fn numbers(sms: &Sendsms) -> Vec<&str> {
@@ -147,13 +147,13 @@ fn the_rest_goes_where_the_table_says() {
     let context = json!({"from": "1000", "account": "acc", "binfo": "b", "meta_data": "?smpp?a=b",
         "mclass": 1, "alt_dcs": 1, "validity": 90, "priority": 0});
     assert_eq!(Value::Object(sms.context), context);
-    assert_eq!((sms.priority, sms.smsc.as_deref()), (Lane::Bulk, Some("other")));
+    assert_eq!((sms.priority, sms.smsc.as_deref()), (Priority::Bulk, Some("other")));
     assert_eq!(sms.expires_at, Some("2026-11-22T18:30:00Z".parse().unwrap()));
     assert_eq!(sms.callback, Some(("https://example.org/d?s=%d".to_owned(), 27)));
     let values = [('P', "1000"), ('o', "acc"), ('B', "b"), ('D', "?smpp?a=b"), ('m', "1")];
     assert_eq!(sms.values, values.map(|(code, value)| (code, value.to_owned())).into());
     let least = got("to=1&priority=3&validity=-1").unwrap();
-    assert_eq!((least.priority, least.expires_at, least.callback), (Lane::Normal, None, None));
+    assert_eq!((least.priority, least.expires_at, least.callback), (Priority::Normal, None, None));
 }
 
 #[test]
@@ -183,11 +183,11 @@ fn headers_say_the_same_beside_a_body_that_is_the_text() {
     ] {
         headers.insert(name.parse().unwrap(), HeaderValue::from_static(value));
     }
-    let sms = read(&Said::headers(&headers, b"caf\xe9", false), &Reach::default(), now()).unwrap();
+    let sms = read(&Said::headers(&headers, b"caf\xe9", false), &EgressPolicy::default(), now()).unwrap();
     assert_eq!((numbers(&sms), sms.text.as_str()), (vec!["+1555", "1666"], "café"));
     assert_eq!(Value::Object(sms.context), json!({"from": "1000", "mclass": 1}));
     assert_eq!(sms.callback, Some(("https://example.org/".to_owned(), 1)));
     headers.insert("content-type".parse().unwrap(), HeaderValue::from_static("application/octet-stream"));
-    let octets = read(&Said::headers(&headers, b"\xff\xfe", true), &Reach::default(), now());
+    let octets = read(&Said::headers(&headers, b"\xff\xfe", true), &EgressPolicy::default(), now());
     assert_eq!(octets, Err("Charset or body misformed, rejected".to_owned()));
 }

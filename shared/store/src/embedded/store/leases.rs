@@ -5,7 +5,7 @@
 //! back in order. A note is written before its message is handed out, and only into the system's
 //! memory: it outlives the process, which is all that it is for, and costs no wait for the disk.
 
-use super::{super::trouble::Trouble, Store, message_key};
+use super::{super::store_error::StoreError, Store, message_key};
 use fjall::{OwnedWriteBatch, PersistMode};
 
 const PREFIX: &[u8] = b"lease/";
@@ -17,10 +17,11 @@ pub(in super::super) type Note = (u32, u64, u32);
 
 impl Store {
     /// Every note.
-    pub(in super::super) fn leases(&self) -> Result<Vec<Note>, Trouble> {
+    pub(in super::super) fn leases(&self) -> Result<Vec<Note>, StoreError> {
         let mut notes = Vec::new();
         for entry in self.meta.prefix(PREFIX) {
-            let (key, value) = entry.into_inner().map_err(|error| Trouble::fjall("cannot be read", error))?;
+            let (key, value) =
+                entry.into_inner().map_err(|error| StoreError::fjall("cannot be read", error))?;
             let place = key.get(PREFIX.len()..).and_then(|place| place.split_at_checked(4));
             let Some((Ok(id), Ok(sequence))) = place.map(|(id, rest)| (id.try_into(), rest.try_into()))
             else {
@@ -47,7 +48,10 @@ impl Store {
 
     /// Writes notes so that they outlive this process, if not a power cut. What [`Store::commit`] says
     /// about errors holds.
-    pub(in super::super) fn note_leases(&self, notes: impl IntoIterator<Item = Note>) -> Result<(), Trouble> {
+    pub(in super::super) fn note_leases(
+        &self,
+        notes: impl IntoIterator<Item = Note>,
+    ) -> Result<(), StoreError> {
         let mut batch = self.db.batch().durability(Some(PersistMode::Buffer));
         let mut any = false;
         for note in notes {

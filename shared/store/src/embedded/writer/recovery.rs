@@ -1,6 +1,6 @@
 //! When a write fails: telling, and opening the store again.
 
-use super::super::{store::Store, trouble::Trouble};
+use super::super::{store::Store, store_error::StoreError};
 use super::{Publishes, REOPEN, Writer};
 use postern_broker::BrokerError;
 use std::{collections::HashMap, time::Instant};
@@ -16,9 +16,13 @@ impl Writer {
 
     /// A write failed. fjall takes no more after that, rightly: what is in the file is unknown.
     /// Opening it again reads what is.
-    pub(super) fn fail(&mut self, trouble: Trouble, waiting: Vec<oneshot::Sender<Result<(), BrokerError>>>) {
-        tracing::error!(path = %self.folder.path().display(), ?trouble, "the embedded store failed; it is opened again");
-        self.trouble = Some(trouble);
+    pub(super) fn fail(
+        &mut self,
+        store_error: StoreError,
+        waiting: Vec<oneshot::Sender<Result<(), BrokerError>>>,
+    ) {
+        tracing::error!(path = %self.folder.path().display(), ?store_error, "the embedded store failed; it is opened again");
+        self.store_error = Some(store_error);
         for answer in waiting {
             let _ = answer.send(Err(self.error()));
         }
@@ -35,11 +39,11 @@ impl Writer {
         }
     }
 
-    /// What a caller learns of the trouble.
+    /// What a caller learns of the store_error.
     pub(super) fn error(&self) -> BrokerError {
         let path = self.folder.path().display().to_string();
-        match &self.trouble {
-            Some(trouble) => trouble.clone().explain(path),
+        match &self.store_error {
+            Some(store_error) => store_error.clone().explain(path),
             None => BrokerError::Unavailable(format!("the store in {path} is being opened again")),
         }
     }
@@ -65,12 +69,12 @@ impl Writer {
                 }
                 (self.queues.waiting, self.queues.next_due) = (waiting, next_due);
                 self.store = Some(store);
-                (self.trouble, self.reopen) = (None, None);
+                (self.store_error, self.reopen) = (None, None);
                 tracing::info!(path = %self.folder.path().display(), "the embedded store works again");
             }
-            Err(trouble) => {
+            Err(store_error) => {
                 let wait = (wait * 2).min(REOPEN.1);
-                self.trouble = Some(trouble);
+                self.store_error = Some(store_error);
                 self.reopen = Some((Instant::now() + wait, wait));
             }
         }

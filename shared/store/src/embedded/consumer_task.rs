@@ -4,7 +4,7 @@ use super::{
     op::{Op, Ops},
     queue::Leased,
 };
-use postern_broker::{Feed, Settlement};
+use postern_broker::{Feed, SettleRequest};
 use tokio::sync::mpsc;
 
 /// The most settlements that are passed on at once.
@@ -22,9 +22,9 @@ impl Drop for Ended {
     }
 }
 
-/// Hands what the writer leases to the caller, and the caller's verdicts to the writer, until the
+/// Hands what the writer leases to the caller, and what the caller settles to the writer, until the
 /// writer ends it.
-pub(super) async fn attend(
+pub(super) async fn feed_consumer(
     consumer: u64,
     mut feed: Feed,
     mut leased: mpsc::UnboundedReceiver<Vec<Leased>>,
@@ -56,7 +56,7 @@ pub(super) async fn attend(
     settle(&ended, &mut settlements);
 }
 
-fn settle(Ended { consumer, ops }: &Ended, settlements: &mut Vec<Settlement>) {
+fn settle(Ended { consumer, ops }: &Ended, settlements: &mut Vec<SettleRequest>) {
     if !settlements.is_empty() {
         let _ = ops.send(Op::Settle(*consumer, std::mem::take(settlements)));
     }

@@ -7,16 +7,16 @@ use url::{Host, Url};
 
 /// Which addresses may be called.
 #[derive(Debug, Clone, Default)]
-pub struct Reach {
+pub struct EgressPolicy {
     allow: Networks,
 }
 
 /// An address that is not called, and why.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct Refused(String);
+pub struct EgressRefused(String);
 
-impl Reach {
+impl EgressPolicy {
     /// The public Internet, and `allow`.
     pub fn new(allow: &Networks) -> Self {
         Self { allow: allow.clone() }
@@ -27,8 +27,8 @@ impl Reach {
     ///
     /// # Errors
     /// It is no http URL, holds a user, or names an address that is not called.
-    pub fn url(&self, text: &str) -> Result<Url, Refused> {
-        let refused = |why: &str| Err(Refused(why.to_owned()));
+    pub fn url(&self, text: &str) -> Result<Url, EgressRefused> {
+        let refused = |why: &str| Err(EgressRefused(why.to_owned()));
         let Ok(url) = Url::parse(text) else { return refused("it is not a URL") };
         if !matches!(url.scheme(), "http" | "https") {
             return refused("only http and https are called");
@@ -49,10 +49,10 @@ impl Reach {
     ///
     /// # Errors
     /// What kind of address it is.
-    pub fn address(&self, address: IpAddr) -> Result<(), Refused> {
+    pub fn address(&self, address: IpAddr) -> Result<(), EgressRefused> {
         let address = address.to_canonical();
         match kind(address) {
-            Some(kind) if !self.allow.contains(address) => Err(Refused(format!("{address} is {kind}"))),
+            Some(kind) if !self.allow.contains(address) => Err(EgressRefused(format!("{address} is {kind}"))),
             _ => Ok(()),
         }
     }
@@ -120,7 +120,7 @@ mod tests {
 
     #[test]
     fn only_public_addresses_are_called() {
-        let reach = Reach::default();
+        let reach = EgressPolicy::default();
         for (address, kind) in [
             ("0.0.0.0", "unspecified"),
             ("0.1.2.3", "unspecified"),
@@ -181,7 +181,7 @@ mod tests {
 
     #[test]
     fn an_address_in_a_url_is_judged_however_it_is_written() {
-        let reach = Reach::default();
+        let reach = EgressPolicy::default();
         for (url, says) in [
             ("http://127.0.0.1/", "loopback"),
             ("http://127.1/", "loopback"),
@@ -214,7 +214,7 @@ mod tests {
     #[test]
     fn the_configuration_may_allow_more() {
         let allow: Networks = serde_json::from_value(json!(["127.0.0.0/8", "fd00::/8"])).unwrap();
-        let reach = Reach::new(&allow);
+        let reach = EgressPolicy::new(&allow);
         for allowed in ["127.0.0.1", "::ffff:127.0.0.2", "fd00::7"] {
             assert_eq!(reach.address(allowed.parse().unwrap()), Ok(()), "{allowed}");
         }

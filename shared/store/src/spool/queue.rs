@@ -1,6 +1,6 @@
 //! Which queues have messages in the spool.
 
-use super::stamp;
+use super::routing_headers;
 use postern_broker::QueueName;
 use std::{
     collections::HashMap,
@@ -13,7 +13,7 @@ use std::{
 
 /// What of one queue's is in the spool.
 #[derive(Debug)]
-pub(super) struct Lane {
+pub(super) struct SpoolQueue {
     queue: QueueName,
     /// Messages that are stored, being stored, or being forwarded.
     held: AtomicU64,
@@ -23,7 +23,7 @@ pub(super) struct Lane {
     full: AtomicBool,
 }
 
-impl Lane {
+impl SpoolQueue {
     pub(super) fn queue(&self) -> &QueueName {
         &self.queue
     }
@@ -53,38 +53,46 @@ impl Lane {
     }
 }
 
-/// All lanes that were ever needed.
+/// All spool_queues that were ever needed.
 #[derive(Debug, Default)]
-pub(super) struct Lanes(RwLock<HashMap<QueueName, Arc<Lane>>>);
+pub(super) struct SpoolQueues(RwLock<HashMap<QueueName, Arc<SpoolQueue>>>);
 
-impl Lanes {
-    /// The lane of `queue`; where there is none yet, a new one that was given to `begin`.
-    pub(super) fn get_or_begin(&self, queue: &QueueName, begin: impl FnOnce(&Arc<Lane>)) -> Arc<Lane> {
-        let mut lanes = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(lane) = lanes.get(queue) {
-            return Arc::clone(lane);
+impl SpoolQueues {
+    /// The spool_queue of `queue`; where there is none yet, a new one that was given to `begin`.
+    pub(super) fn get_or_begin(
+        &self,
+        queue: &QueueName,
+        begin: impl FnOnce(&Arc<SpoolQueue>),
+    ) -> Arc<SpoolQueue> {
+        let mut spool_queues = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(spool_queue) = spool_queues.get(queue) {
+            return Arc::clone(spool_queue);
         }
-        let lane = Arc::new(Lane {
+        let spool_queue = Arc::new(SpoolQueue {
             queue: queue.clone(),
             held: AtomicU64::new(0),
             oldest: AtomicU64::new(0),
             full: AtomicBool::new(false),
         });
-        begin(&lane);
-        lanes.insert(queue.clone(), Arc::clone(&lane));
-        lane
+        begin(&spool_queue);
+        spool_queues.insert(queue.clone(), Arc::clone(&spool_queue));
+        spool_queue
     }
 
     /// Whether something of `queue`'s is in the spool.
     pub(super) fn is_busy(&self, queue: &QueueName) -> bool {
-        let lanes = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        lanes.get(queue).is_some_and(|lane| lane.held.load(SeqCst) > 0)
+        let spool_queues = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        spool_queues.get(queue).is_some_and(|spool_queue| spool_queue.held.load(SeqCst) > 0)
     }
 
     /// For how long the oldest message has waited.
     pub(super) fn oldest(&self) -> Option<Duration> {
-        let lanes = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let oldest = lanes.values().map(|lane| lane.oldest.load(SeqCst)).filter(|at| *at > 0).min()?;
-        Some(Duration::from_millis(stamp::now_ms().saturating_sub(oldest)))
+        let spool_queues = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let oldest = spool_queues
+            .values()
+            .map(|spool_queue| spool_queue.oldest.load(SeqCst))
+            .filter(|at| *at > 0)
+            .min()?;
+        Some(Duration::from_millis(routing_headers::now_ms().saturating_sub(oldest)))
     }
 }

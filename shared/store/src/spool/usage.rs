@@ -6,7 +6,7 @@ use tokio::sync::watch;
 
 /// How much the spool may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
+pub struct SpoolLimits {
     /// Messages.
     pub messages: u64,
     /// Bytes of their records: bodies and properties. The files take somewhat more.
@@ -15,7 +15,7 @@ pub struct Limits {
 
 /// How much the spool holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Stock {
+pub struct SpoolUsage {
     /// Messages.
     pub messages: u64,
     /// Bytes of their records.
@@ -44,27 +44,27 @@ impl fmt::Display for Met {
 
 /// Counts what goes in and out.
 #[derive(Debug)]
-pub(super) struct Warehouse {
-    limits: Limits,
-    stock: watch::Sender<Stock>,
+pub(super) struct UsageCounter {
+    limits: SpoolLimits,
+    usage: watch::Sender<SpoolUsage>,
 }
 
-impl Warehouse {
+impl UsageCounter {
     /// One that holds what was `found`, be it more than the limits allow.
-    pub(super) fn new(limits: Limits, found: &[Found]) -> Self {
+    pub(super) fn new(limits: SpoolLimits, found: &[Found]) -> Self {
         let messages = found.iter().map(|found| found.messages).sum();
         let bytes = found.iter().map(|found| found.bytes).sum();
-        Self { limits, stock: watch::Sender::new(Stock { messages, bytes, full: false }) }
+        Self { limits, usage: watch::Sender::new(SpoolUsage { messages, bytes, full: false }) }
     }
 
     /// What there is.
-    pub(super) fn stock(&self) -> Stock {
-        *self.stock.borrow()
+    pub(super) fn usage(&self) -> SpoolUsage {
+        *self.usage.borrow()
     }
 
     /// Each change of it.
-    pub(super) fn watch(&self) -> watch::Receiver<Stock> {
-        self.stock.subscribe()
+    pub(super) fn watch(&self) -> watch::Receiver<SpoolUsage> {
+        self.usage.subscribe()
     }
 
     /// Takes in so much.
@@ -73,16 +73,16 @@ impl Warehouse {
     /// There is no room for all of it.
     pub(super) fn reserve(&self, messages: u64, bytes: u64) -> Result<(), Met> {
         let mut met = None;
-        self.stock.send_if_modified(|stock| {
-            if stock.messages + messages > self.limits.messages {
+        self.usage.send_if_modified(|usage| {
+            if usage.messages + messages > self.limits.messages {
                 met = Some(Met::Messages(self.limits.messages));
-            } else if stock.bytes + bytes > self.limits.bytes {
+            } else if usage.bytes + bytes > self.limits.bytes {
                 met = Some(Met::Bytes(self.limits.bytes));
             }
             if met.is_some() {
-                return !std::mem::replace(&mut stock.full, true);
+                return !std::mem::replace(&mut usage.full, true);
             }
-            (stock.messages, stock.bytes) = (stock.messages + messages, stock.bytes + bytes);
+            (usage.messages, usage.bytes) = (usage.messages + messages, usage.bytes + bytes);
             true
         });
         met.map_or(Ok(()), Err)
@@ -90,10 +90,10 @@ impl Warehouse {
 
     /// Lets go of so much.
     pub(super) fn release(&self, messages: u64, bytes: u64) {
-        self.stock.send_modify(|stock| {
-            *stock = Stock {
-                messages: stock.messages.saturating_sub(messages),
-                bytes: stock.bytes.saturating_sub(bytes),
+        self.usage.send_modify(|usage| {
+            *usage = SpoolUsage {
+                messages: usage.messages.saturating_sub(messages),
+                bytes: usage.bytes.saturating_sub(bytes),
                 full: false,
             };
         });
@@ -106,13 +106,13 @@ mod tests {
 
     #[test]
     fn both_limits_hold_and_room_comes_back() {
-        let warehouse = Warehouse::new(Limits { messages: 3, bytes: 100 }, &[]);
-        assert_eq!(warehouse.reserve(2, 50), Ok(()));
-        assert_eq!(warehouse.reserve(2, 1), Err(Met::Messages(3)));
-        assert_eq!(warehouse.reserve(1, 51), Err(Met::Bytes(100)));
-        assert_eq!(warehouse.stock(), Stock { messages: 2, bytes: 50, full: true });
-        warehouse.release(1, 25);
-        assert_eq!(warehouse.stock(), Stock { messages: 1, bytes: 25, full: false });
-        assert_eq!(warehouse.reserve(2, 75), Ok(()));
+        let usage = UsageCounter::new(SpoolLimits { messages: 3, bytes: 100 }, &[]);
+        assert_eq!(usage.reserve(2, 50), Ok(()));
+        assert_eq!(usage.reserve(2, 1), Err(Met::Messages(3)));
+        assert_eq!(usage.reserve(1, 51), Err(Met::Bytes(100)));
+        assert_eq!(usage.usage(), SpoolUsage { messages: 2, bytes: 50, full: true });
+        usage.release(1, 25);
+        assert_eq!(usage.usage(), SpoolUsage { messages: 1, bytes: 25, full: false });
+        assert_eq!(usage.reserve(2, 75), Ok(()));
     }
 }

@@ -1,28 +1,28 @@
 //! Which deliveries of a channel are unsettled, and how to settle many at once.
 
-use postern_broker::Verdict;
+use postern_broker::Settle;
 use std::collections::VecDeque;
 
 /// What to tell the broker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Notice {
+pub(super) enum SettleFrame {
     /// `basic.ack` of this delivery.
     Ack(u64),
     /// `basic.ack` of this delivery and of every earlier one that is still unsettled.
     AckUpTo(u64),
     /// `basic.nack` with requeue of this delivery.
-    Requeue(u64),
+    Nack(u64),
 }
 
 /// The deliveries of one channel, from the earliest that is unsettled on.
 #[derive(Debug, Default)]
-pub(super) struct Window {
+pub(super) struct Unsettled {
     /// The tag of the first in `settled`.
     first: u64,
     settled: VecDeque<bool>,
 }
 
-impl Window {
+impl Unsettled {
     /// The broker delivered `tag`. Tags of one channel count up by one.
     pub(super) fn delivered(&mut self, tag: u64) {
         if self.settled.is_empty() {
@@ -33,20 +33,20 @@ impl Window {
 
     /// Settles deliveries; returns what to tell the broker, in this order. Unknown tags and those
     /// that are settled already are passed over.
-    pub(super) fn settle(&mut self, mut verdicts: Vec<(u64, Verdict)>) -> Vec<Notice> {
+    pub(super) fn settle(&mut self, mut settles: Vec<(u64, Settle)>) -> Vec<SettleFrame> {
         // A queue hands out again in the order in which it got back.
-        verdicts.sort_unstable_by_key(|(tag, _)| *tag);
-        let mut notices = Vec::new();
-        let mut acked = Vec::with_capacity(verdicts.len());
-        for (tag, verdict) in verdicts {
+        settles.sort_unstable_by_key(|(tag, _)| *tag);
+        let mut frames = Vec::new();
+        let mut acked = Vec::with_capacity(settles.len());
+        for (tag, settle) in settles {
             let place = tag.checked_sub(self.first).and_then(|place| usize::try_from(place).ok());
             let Some(settled) = place.and_then(|place| self.settled.get_mut(place)) else { continue };
             if std::mem::replace(settled, true) {
                 continue;
             }
-            match verdict {
-                Verdict::Ack => acked.push(tag),
-                Verdict::Release => notices.push(Notice::Requeue(tag)),
+            match settle {
+                Settle::Ack => acked.push(tag),
+                Settle::Requeue => frames.push(SettleFrame::Nack(tag)),
             }
         }
         while self.settled.front() == Some(&true) {
@@ -57,50 +57,50 @@ impl Window {
         let covered = acked.partition_point(|tag| *tag < self.first);
         match &acked[..covered] {
             [] => {}
-            [one] => notices.push(Notice::Ack(*one)),
-            [.., last] => notices.push(Notice::AckUpTo(*last)),
+            [one] => frames.push(SettleFrame::Ack(*one)),
+            [.., last] => frames.push(SettleFrame::AckUpTo(*last)),
         }
-        notices.extend(acked[covered..].iter().map(|tag| Notice::Ack(*tag)));
-        notices
+        frames.extend(acked[covered..].iter().map(|tag| SettleFrame::Ack(*tag)));
+        frames
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use Notice::{Ack as Ack_, AckUpTo, Requeue};
-    use Verdict::{Ack, Release};
+    use Settle::{Ack, Requeue};
+    use SettleFrame::{Ack as Ack_, AckUpTo, Nack};
     use std::collections::BTreeMap;
 
-    fn window(deliveries: u64) -> Window {
-        let mut window = Window::default();
-        (1..=deliveries).for_each(|tag| window.delivered(tag));
-        window
+    fn unsettled(deliveries: u64) -> Unsettled {
+        let mut unsettled = Unsettled::default();
+        (1..=deliveries).for_each(|tag| unsettled.delivered(tag));
+        unsettled
     }
 
     #[test]
     fn neighbours_are_acked_at_once_and_stragglers_alone() {
-        let mut window = window(6);
-        assert_eq!(window.settle(vec![(2, Ack), (4, Ack)]), [Ack_(2), Ack_(4)]);
-        assert_eq!(window.settle(vec![(1, Ack), (3, Ack)]), [AckUpTo(3)]);
-        assert_eq!(window.settle(vec![(6, Release), (5, Release)]), [Requeue(5), Requeue(6)]);
-        window.delivered(7);
-        assert_eq!(window.settle(vec![(7, Ack)]), [Ack_(7)]);
+        let mut unsettled = unsettled(6);
+        assert_eq!(unsettled.settle(vec![(2, Ack), (4, Ack)]), [Ack_(2), Ack_(4)]);
+        assert_eq!(unsettled.settle(vec![(1, Ack), (3, Ack)]), [AckUpTo(3)]);
+        assert_eq!(unsettled.settle(vec![(6, Requeue), (5, Requeue)]), [Nack(5), Nack(6)]);
+        unsettled.delivered(7);
+        assert_eq!(unsettled.settle(vec![(7, Ack)]), [Ack_(7)]);
     }
 
     #[test]
     fn a_requeue_goes_before_the_ack_that_would_cover_it() {
-        assert_eq!(window(3).settle(vec![(1, Ack), (2, Release), (3, Ack)]), [Requeue(2), AckUpTo(3)]);
+        assert_eq!(unsettled(3).settle(vec![(1, Ack), (2, Requeue), (3, Ack)]), [Nack(2), AckUpTo(3)]);
     }
 
     #[test]
     fn what_is_unknown_or_settled_is_passed_over() {
-        let mut window = window(2);
-        assert_eq!(window.settle(vec![(0, Ack), (3, Ack), (1, Ack)]), [Ack_(1)]);
-        assert_eq!(window.settle(vec![(1, Release)]), []);
+        let mut unsettled = unsettled(2);
+        assert_eq!(unsettled.settle(vec![(0, Ack), (3, Ack), (1, Ack)]), [Ack_(1)]);
+        assert_eq!(unsettled.settle(vec![(1, Requeue)]), []);
     }
 
-    /// A broker that follows the notices ends up with what was decided, whatever the order.
+    /// A broker that follows the frames ends up with what was decided, whatever the order.
     #[test]
     fn any_order_of_settlement_means_the_same() {
         let mut seed: u64 = 1;
@@ -109,27 +109,27 @@ mod tests {
             (seed >> 33) as usize % below
         };
         for _ in 0..200 {
-            let (mut window, mut open) = (Window::default(), Vec::new());
+            let (mut unsettled, mut open) = (Unsettled::default(), Vec::new());
             let (mut decided, mut broker) = (BTreeMap::new(), BTreeMap::new());
             let mut next = 1;
             while next < 60 || !open.is_empty() {
                 for _ in 0..random(5).min(60 - next as usize) {
-                    window.delivered(next);
+                    unsettled.delivered(next);
                     open.push(next);
                     broker.insert(next, None);
                     next += 1;
                 }
-                let mut verdicts = Vec::new();
+                let mut settles = Vec::new();
                 for _ in 0..random(4).min(open.len()) {
                     let tag = open.swap_remove(random(open.len()));
-                    let verdict = if random(4) == 0 { Release } else { Ack };
-                    decided.insert(tag, Some(verdict));
-                    verdicts.push((tag, verdict));
+                    let settle = if random(4) == 0 { Requeue } else { Ack };
+                    decided.insert(tag, Some(settle));
+                    settles.push((tag, settle));
                 }
-                for notice in window.settle(verdicts) {
-                    match notice {
+                for frame in unsettled.settle(settles) {
+                    match frame {
                         Ack_(tag) => assert_eq!(broker.insert(tag, Some(Ack)), Some(None)),
-                        Requeue(tag) => assert_eq!(broker.insert(tag, Some(Release)), Some(None)),
+                        Nack(tag) => assert_eq!(broker.insert(tag, Some(Requeue)), Some(None)),
                         AckUpTo(tag) => {
                             broker.range_mut(..=tag).for_each(|(_, v)| *v = v.or(Some(Ack)));
                         }

@@ -1,12 +1,12 @@
 //! Why the store cannot go on, and what its user can do about it.
 
-use super::record::Malformed;
+use super::record::MalformedRecord;
 use postern_broker::BrokerError;
 use std::io;
 
 /// Why the store cannot go on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Trouble {
+pub(super) enum StoreError {
     /// Another broker has it.
     Locked,
     /// The disk takes no more: no room, a quota used up, or it fails.
@@ -15,7 +15,7 @@ pub(super) enum Trouble {
     Broken(String),
 }
 
-impl Trouble {
+impl StoreError {
     /// What a caller learns of it, about the folder `path`.
     pub(super) fn explain(self, path: String) -> BrokerError {
         match self {
@@ -63,7 +63,7 @@ impl Trouble {
     }
 
     /// A record of the store's own cannot be read.
-    pub(super) fn malformed(what: &str, error: Malformed) -> Self {
+    pub(super) fn malformed(what: &str, error: MalformedRecord) -> Self {
         Self::Broken(format!(
             "holds a record of {what} that cannot be read ({error}); use the version of Postern that wrote it, restore it from a copy, or move the folder away to start empty"
         ))

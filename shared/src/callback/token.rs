@@ -18,9 +18,9 @@ const PURPOSE: &[u8] = b"postern callback v1\0";
 /// A token is `payload.seal`, both Base64 for URLs: the callback as JSON, and the first 16 bytes of
 /// its HMAC-SHA256.
 #[derive(Clone, Default)]
-pub struct Keys(Arc<BTreeMap<String, [u8; 32]>>);
+pub struct CallbackKeys(Arc<BTreeMap<String, [u8; 32]>>);
 
-impl Keys {
+impl CallbackKeys {
     /// The keys of `users`, each a name and a password.
     pub fn new<'a>(users: impl IntoIterator<Item = (&'a str, &'a Secret)>) -> Self {
         let keys = users.into_iter().filter_map(|(name, password)| {
@@ -67,9 +67,9 @@ pub fn might_be_token(text: &str) -> bool {
     (1..=MAX_TOKEN).contains(&text.len()) && text.contains('.') && text.bytes().all(written)
 }
 
-impl fmt::Debug for Keys {
+impl fmt::Debug for CallbackKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Keys({} users)", self.0.len())
+        write!(f, "CallbackKeys({} users)", self.0.len())
     }
 }
 
@@ -78,8 +78,8 @@ mod tests {
     use super::*;
     use crate::message::MessageId;
 
-    fn keys(password: &str) -> Keys {
-        Keys::new([("u", &password.to_owned().into())])
+    fn keys(password: &str) -> CallbackKeys {
+        CallbackKeys::new([("u", &password.to_owned().into())])
     }
 
     fn callback() -> Callback {
@@ -99,8 +99,8 @@ mod tests {
         let token = keys.seal(&callback()).unwrap();
         assert_eq!(keys.open(&token).map(|c| (c.url, c.values)), Some((callback().url, callback().values)));
         assert_eq!(other.open(&token), None);
-        assert_eq!(Keys::default().open(&token), None);
-        assert_eq!(Keys::default().seal(&callback()), None);
+        assert_eq!(CallbackKeys::default().open(&token), None);
+        assert_eq!(CallbackKeys::default().seal(&callback()), None);
         assert!(!format!("{keys:?}").contains("hush"));
     }
 

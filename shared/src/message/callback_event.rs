@@ -6,14 +6,14 @@ use serde::{Deserialize, Serialize};
 
 /// An event that a door's client wants to be told of (`postern.callback.v1`).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Notice {
+pub struct CallbackEvent {
     /// The message that it is about.
     pub message_id: MessageId,
     /// The backend that it was sent through.
     pub backend: BackendName,
     /// What the client asked for, sealed: see [`callback`](crate::callback).
     pub callback: String,
-    /// What happened: the bit of an [`Event`](crate::callback::Event).
+    /// What happened: the bit of an [`KannelEvent`](crate::callback::KannelEvent).
     pub event: u8,
     /// To whom; absent where the provider's report does not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -28,7 +28,7 @@ pub struct Notice {
     pub at: Timestamp,
 }
 
-impl Notice {
+impl CallbackEvent {
     /// Reads the body of a queue's message.
     ///
     /// # Errors
