@@ -5,7 +5,7 @@ use crate::{
     auth::{ApiKeys, Clients},
     body::BodyLimits,
     duplicates::Duplicates,
-    forms::{Forms, Limits},
+    forms::{Forms, ParameterLimits},
     limit::Limit,
     publish::Publisher,
 };
@@ -34,7 +34,7 @@ pub(crate) struct Gateway {
     pub(crate) clients: Clients,
     pub(crate) limit: Option<Limit>,
     pub(crate) body: BodyLimits,
-    pub(crate) limits: Limits,
+    pub(crate) limits: ParameterLimits,
     pub(crate) openapi: Bytes,
 }
 
@@ -78,7 +78,7 @@ impl Gateway {
             clients: Clients::from(&config.ingress),
             limit: config.ingress.rate_limit.map(Limit::from),
             body: BodyLimits { max: config.ingress.max_body, timeout: config.ingress.read_timeout.0 },
-            limits: Limits::from(&config.ingress),
+            limits: ParameterLimits::from(&config.ingress),
             openapi: openapi::render(&config),
             config,
         })

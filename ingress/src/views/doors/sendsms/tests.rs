@@ -6,8 +6,8 @@ use bytes::Bytes;
 use encoding_rs::UTF_8;
 use serde_json::{Value, json};
 
-const LIMITS: crate::forms::Limits =
-    crate::forms::Limits { max_fields: 50, max_key: 100, max_value: 200_000 };
+const LIMITS: crate::forms::ParameterLimits =
+    crate::forms::ParameterLimits { max_fields: 50, max_key: 100, max_value: 200_000 };
 
 fn now() -> Timestamp {
     "2026-11-22T17:00:00Z".parse().unwrap()
