@@ -104,12 +104,14 @@ impl DoorUser {
     pub fn route(&self, smsc: Option<&str>) -> Option<BackendName> {
         let Some(smsc) = smsc else { return Some(self.backend.clone()) };
         let listed = self.smsc.as_ref().and_then(|table| table.get(smsc));
-        let named = || smsc.parse().ok().filter(|name| self.may_name(name));
+        let named = || smsc.parse().ok().filter(|name| self.may_use(name));
         let otherwise = || (self.smsc.is_none() && self.backends.is_none()).then(|| self.backend.clone());
         listed.cloned().or_else(named).or_else(otherwise)
     }
 
-    fn may_name(&self, backend: &BackendName) -> bool {
+    /// Whether the user's own backend is `backend`, or one of its `backends`. A name in `smsc` may lead
+    /// to others.
+    pub fn may_use(&self, backend: &BackendName) -> bool {
         *backend == self.backend || self.backends.as_ref().is_some_and(|more| more.contains(backend))
     }
 }
