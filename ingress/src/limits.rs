@@ -1,86 +1,79 @@
-//! `ingress.rate_limit`: an address that asks too much of what it has not proved is refused at the
-//! door.
+//! What every request is held to, whichever listener it comes to: its address's rate, the size and
+//! the time of its body, the number and the size of its parameters.
 
 use crate::{
     auth::Clients,
-    problem::Problem,
-    rates::{self, Allowance, Buckets},
-    views::{Gateway, provider},
+    body::BodyLimits,
+    forms::ParameterLimits,
+    rates::{self, AddressLimiter},
 };
-use actix_web::{
-    Error, HttpMessage, HttpRequest,
-    body::BoxBody,
-    dev::{ServiceRequest, ServiceResponse},
-    middleware::Next,
-    web,
-};
-use postern_shared::{config::AddressLimit, metrics::Refused};
+use actix_web::HttpRequest;
+use postern_shared::config::IngressSection;
 use std::{
     net::IpAddr,
     time::{Duration, Instant},
 };
 
-/// The buckets of the addresses.
+/// The limits of `[ingress]`.
 #[derive(Debug)]
-pub(crate) struct Limit {
-    allowance: Allowance,
-    buckets: Buckets<IpAddr>,
+pub(crate) struct RequestLimits {
+    /// How a client's address is found.
+    clients: Clients,
+    /// `ingress.rate_limit`; `None`: no limit.
+    addresses: Option<AddressLimiter>,
+    pub(crate) body: BodyLimits,
+    pub(crate) parameters: ParameterLimits,
 }
 
-impl From<AddressLimit> for Limit {
-    fn from(limit: AddressLimit) -> Self {
-        Self { allowance: limit.into(), buckets: Buckets::default() }
+impl From<&IngressSection> for RequestLimits {
+    fn from(ingress: &IngressSection) -> Self {
+        Self {
+            clients: Clients::from(ingress),
+            addresses: ingress.rate_limit.map(AddressLimiter::from),
+            body: BodyLimits { max: ingress.max_body, timeout: ingress.read_timeout.0 },
+            parameters: ParameterLimits::from(ingress),
+        }
     }
 }
 
-/// A request that costs its address nothing more: it has proved itself, or is counted already.
-struct Settled;
-
-/// Notes that `request` has proved whose it is.
-pub(crate) fn proved(request: &HttpRequest) {
-    request.extensions_mut().insert(Settled);
-}
-
-/// Counts `request`, which nothing is asked of, before it is dealt with.
-///
-/// # Errors
-/// How long its address has to wait.
-pub(crate) fn count(request: &HttpRequest, gateway: &Gateway) -> Result<(), Duration> {
-    let Some(limit) = &gateway.limit else { return Ok(()) };
-    let Some(client) = caller(&gateway.clients, request) else { return Ok(()) };
-    request.extensions_mut().insert(Settled);
-    limit.buckets.take(client, limit.allowance, Instant::now())
-}
-
-/// Whose bucket it is. Where the proxy does not know its client, the proxy's.
-fn caller(clients: &Clients, request: &HttpRequest) -> Option<IpAddr> {
-    let peer = request.peer_addr().map(|peer| peer.ip());
-    clients.address(peer, request.headers()).or(peer).map(rates::client)
-}
-
-/// The middleware around every view. What a request costs is known when it has been dealt with:
-/// nothing where it proved itself.
-pub(crate) async fn limit(request: ServiceRequest, next: Next<BoxBody>) -> Result<ServiceResponse, Error> {
-    let gateway = request.app_data::<web::Data<Gateway>>().cloned();
-    let Some((gateway, limit)) = gateway.as_ref().and_then(|it| Some((it, it.limit.as_ref()?))) else {
-        return next.call(request).await;
-    };
-    let Some(client) = caller(&gateway.clients, request.request()) else {
-        return next.call(request).await;
-    };
-    if let Err(wait) = limit.buckets.open(&client, limit.allowance, Instant::now()) {
-        request.extensions_mut().insert(Refused::Rate);
-        let answer = if request.path().starts_with("/v1/") {
-            Problem::too_many(wait).response()
-        } else {
-            provider::too_many(wait)
-        };
-        return Ok(request.into_response(answer));
+impl RequestLimits {
+    /// The address of the client; `None` if the last trusted proxy does not say.
+    pub(crate) fn client(&self, request: &HttpRequest) -> Option<IpAddr> {
+        let peer = request.peer_addr().map(|peer| peer.ip());
+        self.clients.address(peer, request.headers())
     }
-    let response = next.call(request).await?;
-    if response.request().extensions_mut().remove::<Settled>().is_none() {
-        // It may be empty by now: there is nothing more to take.
-        let _ = limit.buckets.take(client, limit.allowance, Instant::now());
+
+    /// What the client of `request` has left of its rate; `None` without a rate limit.
+    pub(crate) fn account(&self, request: &HttpRequest) -> Option<Account<'_>> {
+        let limiter = self.addresses.as_ref()?;
+        // If the proxy does not know its client, its own rate counts.
+        let peer = || request.peer_addr().map(|peer| peer.ip());
+        let client = self.client(request).or_else(peer).map(rates::client)?;
+        Some(Account { limiter, client })
     }
-    Ok(response)
+}
+
+/// One address's share of `ingress.rate_limit`.
+#[derive(Debug)]
+pub(crate) struct Account<'l> {
+    limiter: &'l AddressLimiter,
+    client: IpAddr,
+}
+
+impl Account<'_> {
+    /// Whether the address may make a request now.
+    ///
+    /// # Errors
+    /// How long until it may.
+    pub(crate) fn open(&self) -> Result<(), Duration> {
+        self.limiter.open(&self.client, Instant::now())
+    }
+
+    /// Takes one request out of the address's rate.
+    ///
+    /// # Errors
+    /// How long until there is one left; nothing is taken.
+    pub(crate) fn take(&self) -> Result<(), Duration> {
+        self.limiter.take(self.client, Instant::now())
+    }
 }

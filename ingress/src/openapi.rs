@@ -1,8 +1,6 @@
 //! `GET /openapi.json`: all of the public routes, as `openapi.json` beside this file describes
 //! them, without what this process's configuration rules out.
 
-use super::Gateway;
-use actix_web::{HttpResponse, web};
 use bytes::Bytes;
 use postern_shared::{
     backend::{
@@ -16,7 +14,7 @@ use serde_json::{Map, Value};
 const DOCUMENT: &str = include_str!("openapi.json");
 
 /// The document for `config`. It names no backend: anyone may read it.
-pub(super) fn render(config: &Config) -> Bytes {
+pub(crate) fn render(config: &Config) -> Bytes {
     let mut document: Value = serde_json::from_str(DOCUMENT).unwrap_or_default();
     document["info"]["version"] = env!("CARGO_PKG_VERSION").into();
     if let Some(url) = &config.ingress.public_url {
@@ -78,11 +76,6 @@ fn operations<'d>(
     let paths = paths.filter(move |(path, _)| path.starts_with(prefix));
     let methods = paths.filter_map(|(_, item)| item.as_object_mut()).flatten();
     methods.filter_map(|(_, operation)| operation.as_object_mut())
-}
-
-/// The view.
-pub(crate) async fn document(gateway: web::Data<Gateway>) -> HttpResponse {
-    HttpResponse::Ok().content_type("application/json").body(gateway.openapi.clone())
 }
 
 #[cfg(test)]

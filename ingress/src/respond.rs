@@ -1,88 +1,100 @@
-//! One log line and one count for each request: never its query, its body or an identity.
+//! The wrapper around every handler: it holds a request to its address's rate, lets the handler
+//! answer, counts and logs the answer in one line, and charges the address. The line never holds the
+//! request's query, its body or an identity.
 
-use crate::{body::Unread, views::Gateway};
+use crate::{
+    answer::{Answer, Charge, too_many},
+    body::HeldBody,
+    problem::ProblemDocument,
+    state::IngressState,
+};
 use actix_web::{
-    Error, HttpMessage, HttpRequest,
-    body::BoxBody,
-    dev::{ServiceRequest, ServiceResponse},
+    HttpRequest, HttpResponse, Route,
+    dev::Payload,
     http::Method,
-    middleware::Next,
-    web,
+    web::{self, Data},
 };
-use postern_shared::{
-    message::{BackendName, MessageId},
-    metrics::Refused,
-};
-use std::time::Instant;
+use postern_shared::{message::BackendName, metrics::Refused, trace_context::TraceContext};
+use std::time::{Duration, Instant};
 
-/// What a view found out about a request.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Seen {
-    /// The configured backend that a provider's request names; a label of the metrics.
-    pub(crate) backend: Option<BackendName>,
-    /// The door that it came in by: one of a closed set, and a label of the metrics.
-    pub(crate) door: Option<&'static str>,
-    /// The message that it became.
-    pub(crate) message: Option<MessageId>,
-    /// Its trace.
-    pub(crate) trace: Option<String>,
+/// A route on which `handler` answers.
+pub(crate) fn answering<H>(handler: H) -> Route
+where
+    H: AsyncFn(&HttpRequest, &mut Payload, &IngressState) -> Answer + Copy + 'static,
+{
+    web::to(move |request: HttpRequest, payload: web::Payload, state: Data<IngressState>| async move {
+        respond(handler, &request, payload.into_inner(), &state).await
+    })
 }
 
-impl Seen {
-    /// Remembers it for the log line of `request`.
-    pub(crate) fn note(self, request: &HttpRequest) {
-        request.extensions_mut().insert(self);
-    }
-}
-
-/// The middleware around every view.
-pub(crate) async fn observe(
-    mut request: ServiceRequest,
-    next: Next<BoxBody>,
-) -> Result<ServiceResponse, Error> {
+async fn respond<H>(handler: H, request: &HttpRequest, payload: Payload, state: &IngressState) -> HttpResponse
+where
+    H: AsyncFn(&HttpRequest, &mut Payload, &IngressState) -> Answer,
+{
     let start = Instant::now();
-    let method = label(request.method());
-    let gateway = request.app_data::<web::Data<Gateway>>().cloned();
-    let unread = Unread::hold(&mut request);
-    let answered = next.call(request).await;
-    let (status, seen, refused) = match &answered {
-        Ok(response) => {
-            let request = response.request();
-            let refused = request.extensions_mut().remove::<Refused>().map(|why| (why, request.clone()));
-            (response.status(), request.extensions_mut().remove::<Seen>(), refused)
-        }
-        Err(error) => (error.as_response_error().status_code(), None, None),
-    };
-    let seen = seen.unwrap_or_default();
-    let duration = start.elapsed();
-    // Where it came from is said of those only who were not let in: whom to shut out, or to ask.
-    let mut client = None;
-    if let Some(gateway) = gateway {
-        if let Some((why, request)) = &refused {
-            gateway.metrics.refused(seen.backend.as_ref(), *why);
-            let peer = request.peer_addr().map(|peer| peer.ip());
-            client = gateway.clients.address(peer, request.headers());
-        }
-        let door = seen.door.unwrap_or_default();
-        gateway.metrics.request(seen.backend.as_ref(), door, method, status.as_u16(), duration.as_secs_f64());
+    let (mut payload, held) = HeldBody::hold(request, payload);
+    let answer = within_rate(handler, request, &mut payload, state).await;
+    record(request, state, &answer, start.elapsed());
+    match held {
+        Some(held) => held.until_answered(answer.response),
+        None => answer.response,
     }
+}
+
+/// What a request costs is known once it is answered: nothing if it proved whose it is.
+async fn within_rate<H>(
+    handler: H,
+    request: &HttpRequest,
+    payload: &mut Payload,
+    state: &IngressState,
+) -> Answer
+where
+    H: AsyncFn(&HttpRequest, &mut Payload, &IngressState) -> Answer,
+{
+    let Some(account) = state.limits.account(request) else {
+        return handler(request, payload, state).await;
+    };
+    if let Err(wait) = account.open() {
+        let api = request.path().starts_with("/v1/");
+        return if api {
+            ProblemDocument::too_many(wait).into()
+        } else {
+            Answer::refused(too_many(wait), Refused::Rate)
+        };
+    }
+    let answer = handler(request, payload, state).await;
+    if answer.charge == Charge::Address {
+        // The bucket may be empty by now: then there is nothing more to take.
+        let _ = account.take();
+    }
+    answer
+}
+
+/// Counts the request and writes its log line.
+fn record(request: &HttpRequest, state: &IngressState, answer: &Answer, duration: Duration) {
+    let Answer { response, log, .. } = answer;
+    let (method, status) = (label(request.method()), response.status().as_u16());
+    // The client's address is logged only for a refused request: an operator may want to block it.
+    let mut client = None;
+    if let Some(why) = log.refused {
+        state.metrics.refused(log.backend.as_ref(), why);
+        client = state.limits.client(request);
+    }
+    let door = log.door.unwrap_or_default();
+    state.metrics.request(log.backend.as_ref(), door, method, status, duration.as_secs_f64());
     tracing::info!(
         target: "postern_ingress::access",
-        backend = seen.backend.as_ref().map(BackendName::as_str),
-        door = seen.door,
+        backend = log.backend.as_ref().map(BackendName::as_str),
+        door = log.door,
         method,
-        status = status.as_u16(),
-        refused = refused.as_ref().map(|(why, _)| why.as_str()),
+        status,
+        refused = log.refused.map(Refused::as_str),
         client = client.map(tracing::field::display),
         duration_ms = duration.as_micros() as f64 / 1000.0,
-        message_id = seen.message.map(tracing::field::display),
-        trace_id = seen.trace.as_deref(),
+        message_id = log.message.map(tracing::field::display),
+        trace_id = log.trace.as_ref().map(TraceContext::trace_id),
         "request"
     );
-    match unread {
-        Some(unread) => answered.map(|response| unread.until_answered(response)),
-        None => answered,
-    }
 }
 
 /// One of a closed set: anyone can make up methods.

@@ -2,10 +2,12 @@
 
 mod address;
 mod api_keys;
+mod principal;
 mod proof;
 mod signature;
 mod twilio;
 
 pub(crate) use address::Clients;
-pub use api_keys::{ApiKeys, Caller};
+pub(crate) use api_keys::ApiKeys;
+pub(crate) use principal::Principal;
 pub(crate) use proof::Proof;

@@ -1,82 +1,35 @@
-//! `[doors]`: ways in for clients that speak another gateway's protocol. `kannel` and `vumi` are the
-//! views, `sendsms` and `vumi_message` read what each is told, `users` lets in who may, `served`
-//! knows whether a message will wait.
+//! Listeners for clients that speak another gateway's protocol. `kannel` and `vumi` are the
+//! handlers, `sendsms` and `vumi_message` read what each is told, `users` lets in who may send,
+//! `consumer_probe` knows whether a message will wait, `answer` begins an answer.
 
+mod answer;
+mod consumer_probe;
 pub(crate) mod kannel;
 mod sendsms;
-mod served;
 mod users;
 pub(crate) mod vumi;
 mod vumi_message;
 
-use super::{Gateway, submission::Submission};
-use crate::{problem::RETRY_AFTER, trace_context::TraceContext};
-use actix_web::{
-    HttpResponse, HttpResponseBuilder,
-    http::{StatusCode, header},
-};
-use jiff::Timestamp;
-use postern_shared::{
-    backend::BackendConfig,
-    broker::{Address, Envelope},
-    callback::{Keys, Reach},
-    config::DoorsSection,
-    message::MessageId,
-};
-use served::Served;
+use consumer_probe::ConsumerProbe;
+use postern_shared::{callback::Reach, config::DoorsSection};
 use users::Users;
 
-/// The doors, made ready.
+/// The compatibility listeners, made ready.
 #[derive(Debug)]
-pub(crate) struct Doors {
+pub(crate) struct Compat {
     kannel: Users,
     vumi: Users,
-    /// What callbacks are sealed with.
-    pub(super) keys: Keys,
     reach: Reach,
-    served: Served,
+    consumers: ConsumerProbe,
 }
 
-impl Doors {
-    pub(super) fn new(doors: &DoorsSection) -> Self {
+impl Compat {
+    pub(crate) fn new(section: &DoorsSection) -> Self {
         Self {
-            kannel: Users::new(doors.kannel.iter().flat_map(|door| &door.users)),
-            vumi: Users::new(doors.vumi.iter().flat_map(|door| &door.users)),
-            keys: Keys::new(doors),
-            reach: Reach::new(&doors.callbacks.allow),
-            served: Served::default(),
+            kannel: Users::new(section.kannel.iter().flat_map(|kannel| &kannel.users)),
+            vumi: Users::new(section.vumi.iter().flat_map(|vumi| &vumi.users)),
+            reach: Reach::new(&section.callbacks.allow),
+            consumers: ConsumerProbe::default(),
         }
     }
-}
-
-/// The beginning of an answer, with the headers that its status needs; `allow` are the door's methods.
-fn answer(status: StatusCode, allow: &'static str) -> HttpResponseBuilder {
-    let mut answer = HttpResponse::build(status);
-    match status {
-        StatusCode::METHOD_NOT_ALLOWED => {
-            answer.insert_header((header::ALLOW, allow));
-        }
-        StatusCode::SERVICE_UNAVAILABLE => {
-            answer.insert_header((header::RETRY_AFTER, RETRY_AFTER));
-        }
-        StatusCode::REQUEST_TIMEOUT => {
-            answer.force_close();
-        }
-        _ => {}
-    }
-    answer
-}
-
-/// Queues a client's message, and what is `also` to be told of it; `false` where it is not stored.
-async fn queue(
-    gateway: &Gateway,
-    id: MessageId,
-    backend: &BackendConfig,
-    submission: Submission,
-    also: Vec<(Address, Envelope)>,
-    trace: &TraceContext,
-) -> bool {
-    let mut messages: Vec<(Address, Envelope)> = submission.messages(id, backend, Timestamp::now(), trace);
-    messages.extend(also);
-    gateway.publisher.publish(messages).await.is_ok()
 }

@@ -1,13 +1,12 @@
-//! Who may come in by a door.
+//! The users of a compatibility listener.
 
-use crate::{auth::Clients, limit};
-use actix_web::{HttpMessage, HttpRequest};
 use postern_shared::{
     config::{DoorUser, SecretDigest},
     metrics::Refused,
 };
+use std::net::IpAddr;
 
-/// A door's users, each with what its name and its password are recognised by.
+/// A listener's users, each with the digests that its name and its password are recognised by.
 #[derive(Debug)]
 pub(super) struct Users(Vec<(SecretDigest, SecretDigest, DoorUser)>);
 
@@ -20,18 +19,18 @@ impl Users {
         Self(users.map(user).collect())
     }
 
-    /// Those whose name and password these are, and who may come from where `request` comes from.
+    /// The users with this name and password that may come from `client`. At least one.
     ///
     /// Every user is compared, each in a time that does not depend on where the two differ.
+    ///
+    /// # Errors
+    /// Why there is none.
     pub(super) fn known(
         &self,
-        request: &HttpRequest,
-        clients: &Clients,
+        client: Option<IpAddr>,
         username: &[u8],
         password: &[u8],
-    ) -> Vec<&DoorUser> {
-        let peer = request.peer_addr().map(|peer| peer.ip());
-        let client = clients.address(peer, request.headers());
+    ) -> Result<Vec<&DoorUser>, Refused> {
         let from_here = |user: &DoorUser| match (&user.allow, client) {
             (None, _) => true,
             (Some(networks), Some(client)) => networks.contains(client),
@@ -42,15 +41,9 @@ impl Users {
         let known = known.map(|(_, _, user)| user);
         let (here, elsewhere): (Vec<_>, Vec<_>) = known.partition(|user| from_here(user));
         match (here.is_empty(), elsewhere.is_empty()) {
-            (false, _) => limit::proved(request),
-            (true, false) => refused(request, Refused::Address),
-            (true, true) => refused(request, Refused::Password),
+            (false, _) => Ok(here),
+            (true, false) => Err(Refused::Address),
+            (true, true) => Err(Refused::Password),
         }
-        here
     }
-}
-
-/// Notes why nobody is let in.
-pub(super) fn refused(request: &HttpRequest, why: Refused) {
-    request.extensions_mut().insert(why);
 }

@@ -10,23 +10,24 @@
 //! | 503 | it could not be stored |
 
 use super::{
-    super::{Gateway, submission::Submission},
-    answer, queue,
-    users::refused,
+    answer,
     vumi_message::{self, UserMessage},
 };
 use crate::{
+    accept::{Accepted, Rejected, Rejection, Submission},
+    answer::{Answer, Charge},
+    auth::Principal,
     body,
-    observe::Seen,
+    state::IngressState,
     trace_context::{self, TraceContext},
 };
 use actix_web::{
     HttpRequest, HttpResponse,
+    dev::Payload,
     http::{
         Method, StatusCode,
         header::{self, HeaderValue},
     },
-    web,
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
 use jiff::Timestamp;
@@ -37,97 +38,129 @@ use postern_shared::{
 };
 use serde_json::{Map, Value, json};
 
-/// A refusal: its status and why.
-type Refusal = (StatusCode, String);
+/// The methods that take a message.
+const METHODS: &str = "PUT, POST";
 
-/// The view.
-pub(crate) async fn messages(
-    request: HttpRequest,
-    mut payload: web::Payload,
-    gateway: web::Data<Gateway>,
-) -> HttpResponse {
+/// Takes a message as Vumi and Vumi Go do.
+pub(crate) async fn messages(request: &HttpRequest, payload: &mut Payload, state: &IngressState) -> Answer {
     let trace = trace_context::of(request.headers());
-    let mut seen = Seen { trace: Some(trace.trace_id().to_owned()), door: Some("vumi"), ..Seen::default() };
-    let answer = match take(&request, &mut payload, &gateway, &trace, &mut seen).await {
-        Ok(message) => {
-            HttpResponse::Ok().content_type("application/json; charset=utf-8").body(message.to_string())
-        }
-        Err(refusal) => refuse(refusal),
-    };
-    seen.note(&request);
+    let mut answer = take(request, payload, state, &trace).await;
+    answer.log.trace = Some(trace);
+    answer.log.door = Some("vumi");
     answer
 }
 
-fn refuse((status, reason): Refusal) -> HttpResponse {
-    let mut answer = answer(status, "PUT, POST");
-    answer.content_type("application/json; charset=utf-8");
+fn refuse(status: StatusCode, reason: &str) -> HttpResponse {
+    let mut response = answer::response(status, METHODS);
+    response.content_type("application/json; charset=utf-8");
     if status == StatusCode::UNAUTHORIZED {
         let challenge = HeaderValue::from_static("Basic realm=\"postern\", charset=\"UTF-8\"");
-        answer.insert_header((header::WWW_AUTHENTICATE, challenge));
+        response.insert_header((header::WWW_AUTHENTICATE, challenge));
     }
-    answer.body(json!({"success": false, "reason": reason}).to_string())
+    response.body(json!({"success": false, "reason": reason}).to_string())
 }
 
 async fn take(
     request: &HttpRequest,
-    payload: &mut web::Payload,
-    gateway: &Gateway,
+    payload: &mut Payload,
+    state: &IngressState,
     trace: &TraceContext,
-    seen: &mut Seen,
-) -> Result<Value, Refusal> {
+) -> Answer {
     if !matches!(*request.method(), Method::PUT | Method::POST) {
-        return Err((StatusCode::METHOD_NOT_ALLOWED, "Method not allowed".to_owned()));
+        return refuse(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed").into();
     }
-    let known = known(request, gateway);
-    if known.is_empty() {
-        return Err((StatusCode::UNAUTHORIZED, "Unauthorized".to_owned()));
-    }
+    let known = match known(request, state) {
+        Ok(known) => known,
+        Err(why) => return Answer::refused(refuse(StatusCode::UNAUTHORIZED, "Unauthorized"), why),
+    };
     let conversation = request.match_info().get("conversation");
     let own = |user: &&&DoorUser| user.conversation.as_deref().is_none_or(|own| Some(own) == conversation);
-    let user = known.iter().find(own).copied();
-    let user = user.ok_or_else(|| (StatusCode::NOT_FOUND, "Conversation not found".to_owned()))?;
-    let body = body::read(request, payload, &gateway.body).await;
-    let body = body.map_err(|error| (error.status(), error.detail(&gateway.body)))?;
-    let message = vumi_message::read(&body).map_err(|reason| (StatusCode::BAD_REQUEST, reason))?;
-    let unavailable = || (StatusCode::SERVICE_UNAVAILABLE, "Not stored, try again later".to_owned());
-    let backend = gateway.config.backends.get(&user.backend).ok_or_else(unavailable)?;
-    seen.backend = Some(backend.name.clone());
-    let (id, now) = (MessageId::new(), Timestamp::now());
-    let UserMessage { identities, text, context, said } = message;
-    let too_long = |why| (StatusCode::BAD_REQUEST, format!("content is too long: {why}"));
-    backend.definition.text.prepare(&text, 0).map_err(too_long)?;
-    let submission = Submission { identities, text, context, priority: Lane::Normal, expires_at: None };
-    if !queue(gateway, id, backend, submission, Vec::new(), trace).await {
-        return Err(unavailable());
-    }
-    seen.message = Some(id);
-    Ok(written(id, backend.name.as_str(), &said, now))
+    let answer = match known.iter().find(own) {
+        None => refuse(StatusCode::NOT_FOUND, "Conversation not found").into(),
+        Some(user) => match message(request, payload, state).await {
+            Ok(message) => submit(user, message, state, trace).await,
+            Err(refused) => refused.into(),
+        },
+    };
+    answer.charged(Charge::Nothing)
 }
 
-/// Those whose name and password the `Authorization` header holds.
-fn known<'g>(request: &HttpRequest, gateway: &'g Gateway) -> Vec<&'g DoorUser> {
-    let header = request.headers().get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
-    let Some((scheme, given)) = header.and_then(|header| header.split_at_checked(6)) else {
-        refused(request, Refused::Password);
-        return Vec::new();
+/// The message in the body.
+async fn message(
+    request: &HttpRequest,
+    payload: &mut Payload,
+    state: &IngressState,
+) -> Result<UserMessage, HttpResponse> {
+    let body = body::read(request, payload, &state.limits.body).await;
+    let body = body.map_err(|error| refuse(error.status(), &error.detail(&state.limits.body)))?;
+    vumi_message::read(&body).map_err(|reason| refuse(StatusCode::BAD_REQUEST, &reason))
+}
+
+/// Accepts the message of `user`.
+async fn submit(user: &DoorUser, message: UserMessage, state: &IngressState, trace: &TraceContext) -> Answer {
+    let UserMessage { identities, text, context, given } = message;
+    let submission = Submission {
+        destination: None,
+        identities,
+        left_out: Vec::new(),
+        text,
+        context,
+        priority: Lane::Normal,
+        expires_at: None,
+        idempotency_key: None,
+        callback: None,
     };
-    let decoded = BASE64_STANDARD.decode(given.trim_ascii()).unwrap_or_default();
-    let colon = decoded.iter().position(|byte| *byte == b':');
-    match colon {
-        Some(colon) if scheme.eq_ignore_ascii_case(b"basic ") => {
-            gateway.doors.vumi.known(request, &gateway.clients, &decoded[..colon], &decoded[colon + 1..])
+    match state.acceptor.accept(Principal::CompatUser(user), submission, trace).await {
+        Ok(Accepted { id, backend, at, .. }) => {
+            let body = written(id, backend.as_str(), &given, at).to_string();
+            let response = HttpResponse::Ok().content_type("application/json; charset=utf-8").body(body);
+            let mut answer = Answer::from(response);
+            answer.log.message = Some(id);
+            answer.log.backend = Some(backend);
+            answer
         }
-        _ => {
-            refused(request, Refused::Password);
-            Vec::new()
+        Err(Rejected { backend, reason }) => {
+            let mut answer = Answer::from(rejection(&reason));
+            answer.log.backend = backend;
+            answer
         }
     }
+}
+
+/// Vumi's words for a rejection. That a user leads nowhere is the configuration's mistake, not the
+/// client's.
+fn rejection(reason: &Rejection) -> HttpResponse {
+    match reason {
+        Rejection::TextTooLong { why, .. } => {
+            refuse(StatusCode::BAD_REQUEST, &format!("content is too long: {why}"))
+        }
+        Rejection::ContextTooLarge => {
+            refuse(StatusCode::BAD_REQUEST, "Invalid or missing value for payload key 'metadata'")
+        }
+        Rejection::Forbidden(_)
+        | Rejection::UnknownBackend(_)
+        | Rejection::NotRoutable
+        | Rejection::ReceivesOnly(_)
+        | Rejection::Unavailable => refuse(StatusCode::SERVICE_UNAVAILABLE, "Not stored, try again later"),
+    }
+}
+
+/// The users whose name and password the `Authorization` header holds.
+fn known<'s>(request: &HttpRequest, state: &'s IngressState) -> Result<Vec<&'s DoorUser>, Refused> {
+    let header = request.headers().get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
+    let (scheme, given) = header.and_then(|header| header.split_at_checked(6)).ok_or(Refused::Password)?;
+    let decoded = BASE64_STANDARD.decode(given.trim_ascii()).unwrap_or_default();
+    let colon = decoded.iter().position(|byte| *byte == b':').ok_or(Refused::Password)?;
+    if !scheme.eq_ignore_ascii_case(b"basic ") {
+        return Err(Refused::Password);
+    }
+    state.compat.vumi.known(state.limits.client(request), &decoded[..colon], &decoded[colon + 1..])
 }
 
 /// The message as Vumi writes a user message that it has taken.
-fn written(id: MessageId, backend: &str, said: &Map<String, Value>, now: Timestamp) -> Value {
-    let or_null = |key: &str| said.get(key).cloned().unwrap_or(Value::Null);
-    let or_empty = |key: &str| said.get(key).filter(|value| value.is_object()).cloned().unwrap_or(json!({}));
+fn written(id: MessageId, backend: &str, given: &Map<String, Value>, now: Timestamp) -> Value {
+    let or_null = |key: &str| given.get(key).cloned().unwrap_or(Value::Null);
+    let or_empty = |key: &str| given.get(key).filter(|value| value.is_object()).cloned().unwrap_or(json!({}));
     json!({
         "message_type": "user_message",
         "message_version": "20110921",

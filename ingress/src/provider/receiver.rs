@@ -1,20 +1,17 @@
-//! `/backends/<name>`: a provider brings a message.
+//! From a provider's request to the message that it is.
 
 use super::{
-    Gateway,
-    provider::{Entry, Replied, invalid, text, unavailable},
+    endpoint::{ProviderEndpoint, Replied},
+    refusal::Refusal,
 };
 use crate::{
-    duplicates::Claim,
     forms::{Cleaned, Errors, Form, Forms, KeyProblem, Request, decode_text, text_names},
-    observe::Seen,
-    trace_context::{self, TraceContext},
+    limits::RequestLimits,
 };
-use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
+use actix_web::{HttpRequest, HttpResponse, dev::Payload};
 use jiff::Timestamp;
 use postern_shared::{
     backend::{BackendConfig, check::Check, codec::Codec},
-    broker::{Address, Envelope, header::TRACEPARENT},
     message::{BackendName, Inbound, MessageId},
     metrics::Metrics,
 };
@@ -26,8 +23,8 @@ use std::{
 
 /// A backend's receiving side, made ready.
 pub(crate) struct Receiver {
-    name: BackendName,
-    entry: Entry,
+    pub(crate) name: BackendName,
+    endpoint: ProviderEndpoint,
     replied: Replied,
     form: Arc<dyn Form>,
     checks: Vec<Check>,
@@ -53,7 +50,7 @@ impl Receiver {
         };
         Ok(Self {
             name: backend.name.clone(),
-            entry: Entry::new(backend, &receive.methods, public_url),
+            endpoint: ProviderEndpoint::new(backend, &receive.methods, public_url),
             replied,
             form,
             checks: receive.checks.clone(),
@@ -62,8 +59,43 @@ impl Receiver {
     }
 
     /// Its refusals, there in the metrics from the start.
-    pub(super) fn declare(&self, metrics: &Metrics) {
-        metrics.declare_refused(Some(&self.name), &self.entry.refusals().collect::<Vec<_>>());
+    pub(crate) fn declare(&self, metrics: &Metrics) {
+        metrics.declare_refused(Some(&self.name), &self.endpoint.refusals().collect::<Vec<_>>());
+    }
+
+    /// Whether the provider's token stands in the path.
+    pub(crate) fn token_in_path(&self) -> bool {
+        self.endpoint.token_in_path()
+    }
+
+    /// The answer to a message that is stored.
+    pub(crate) fn reply(&self) -> HttpResponse {
+        self.replied.response()
+    }
+
+    /// The message that a request is.
+    ///
+    /// # Errors
+    /// Why it is not taken.
+    pub(crate) async fn take(
+        &self,
+        request: &HttpRequest,
+        payload: &mut Payload,
+        limits: &RequestLimits,
+    ) -> Result<Inbound, Refusal> {
+        let body = self.endpoint.body(request, payload, limits).await?;
+        let mut parsed = self.endpoint.parse(request, &body, limits)?;
+        if let Some((codec, text)) = &self.codec {
+            let decoded = decode_text(*codec, text, &mut parsed);
+            decoded.map_err(|why| Refusal::Invalid(Errors::of("charset", why)))?;
+        }
+        match self.message(&parsed) {
+            Some(message) => message.map_err(Refusal::Invalid),
+            None => {
+                tracing::error!(backend = %self.name, "the form panicked; answered with 503");
+                Err(Refusal::Failed)
+            }
+        }
     }
 
     /// The message that `request` is. A form that panics is a mistake of ours, not of the request's:
@@ -105,88 +137,5 @@ impl Receiver {
 impl fmt::Debug for Receiver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Receiver").field("name", &self.name).finish_non_exhaustive()
-    }
-}
-
-/// The view.
-pub(crate) async fn receive(
-    request: HttpRequest,
-    mut payload: web::Payload,
-    gateway: web::Data<Gateway>,
-) -> HttpResponse {
-    let Some(receiver) = request.match_info().get("name").and_then(|name| gateway.receivers.get(name)) else {
-        return text(StatusCode::NOT_FOUND, "unknown backend");
-    };
-    if request.match_info().get("token").is_some() && !receiver.entry.token_in_path() {
-        return text(StatusCode::NOT_FOUND, "not found");
-    }
-    let trace = trace_context::of(request.headers());
-    let mut seen = Seen {
-        backend: Some(receiver.name.clone()),
-        trace: Some(trace.trace_id().to_owned()),
-        ..Seen::default()
-    };
-    let response = match take(receiver, &request, &mut payload, &gateway).await {
-        Ok(message) => {
-            seen.message = Some(message.id);
-            store(receiver, &message, &trace, &gateway).await
-        }
-        Err(refused) => refused,
-    };
-    seen.note(&request);
-    response
-}
-
-/// The message that the request is, else the answer that says why it is none.
-async fn take(
-    receiver: &Receiver,
-    request: &HttpRequest,
-    payload: &mut web::Payload,
-    gateway: &Gateway,
-) -> Result<Inbound, HttpResponse> {
-    let body = receiver.entry.body(request, payload, gateway).await?;
-    let mut parsed = receiver.entry.parse(request, &body, gateway).map_err(|why| why.response(request))?;
-    if let Some((codec, text)) = &receiver.codec {
-        let decoded = decode_text(*codec, text, &mut parsed);
-        decoded.map_err(|why| invalid(&Errors::of("charset", why)))?;
-    }
-    match receiver.message(&parsed) {
-        Some(message) => message.map_err(|errors| invalid(&errors)),
-        None => {
-            tracing::error!(backend = %receiver.name, "the form panicked; answered with 503");
-            // Nothing was stored and the request may be right: the provider is to try again.
-            Err(unavailable())
-        }
-    }
-}
-
-/// The answer once the broker has confirmed, and no sooner: this message, or another like it.
-async fn store(
-    receiver: &Receiver,
-    message: &Inbound,
-    trace: &TraceContext,
-    gateway: &Gateway,
-) -> HttpResponse {
-    // Without an external id it is like no other.
-    let ticket = match &message.external_id {
-        Some(_) => match gateway.duplicates.claim(message.id).await {
-            Claim::New(ticket) => Some(ticket),
-            Claim::Double => {
-                gateway.metrics.duplicate(&receiver.name);
-                return receiver.replied.response();
-            }
-        },
-        None => None,
-    };
-    let envelope = Envelope::from(message).with(TRACEPARENT, trace.as_str());
-    let published = gateway.publisher.publish(vec![(Address::Inbound(receiver.name.clone()), envelope)]);
-    match published.await {
-        Ok(()) => {
-            if let Some(ticket) = ticket {
-                ticket.stored();
-            }
-            receiver.replied.response()
-        }
-        Err(_) => unavailable(),
     }
 }

@@ -1,15 +1,14 @@
-//! `/backends/<name>/status`: a provider says what became of a message.
+//! From a provider's delivery report to ours.
 
 use super::{
-    Gateway,
-    provider::{Entry, Replied, invalid, text, unavailable, unreadable},
+    endpoint::{ProviderEndpoint, Replied},
+    refusal::Refusal,
 };
 use crate::{
     forms::{Errors, Found, KeyProblem, Request, clean_datetime},
-    observe::Seen,
-    trace_context,
+    limits::RequestLimits,
 };
-use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
+use actix_web::{HttpRequest, HttpResponse, dev::Payload};
 use bytes::Bytes;
 use jiff::Timestamp;
 use postern_shared::{
@@ -18,10 +17,8 @@ use postern_shared::{
         receive::MAX_EXTERNAL_ID_CHARS,
         status::{STATUS_FIELDS, Status},
     },
-    broker::{Address, Envelope, header::TRACEPARENT},
-    callback::Event,
     error::FailureClass,
-    message::{BackendName, Identity, MessageId, Notice, Reason, Recipient, Report, State},
+    message::{BackendName, Identity, MessageId, Reason, Recipient, Report, State},
 };
 use std::fmt;
 
@@ -32,8 +29,8 @@ const REQUIRED: &str = "This field is required.";
 
 /// A backend's delivery reports, made ready.
 pub(crate) struct Reporter {
-    name: BackendName,
-    entry: Entry,
+    pub(crate) name: BackendName,
+    endpoint: ProviderEndpoint,
     table: Status,
     replied: Replied,
 }
@@ -47,43 +44,73 @@ impl Reporter {
         let Some(table) = &backend.definition.status else { return Ok(None) };
         Ok(Some(Self {
             name: backend.name.clone(),
-            entry: Entry::new(backend, &table.methods, public_url),
+            endpoint: ProviderEndpoint::new(backend, &table.methods, public_url),
             replied: Replied::new(&table.reply, "status")?,
             table: table.clone(),
         }))
     }
 
+    /// Whether the provider's token stands in the path.
+    pub(crate) fn token_in_path(&self) -> bool {
+        self.endpoint.token_in_path()
+    }
+
+    /// The answer to a report that is stored.
+    pub(crate) fn reply(&self) -> HttpResponse {
+        self.replied.response()
+    }
+
+    /// The report that a request is.
+    ///
+    /// # Errors
+    /// Why it is not taken.
+    pub(crate) async fn take(
+        &self,
+        request: &HttpRequest,
+        payload: &mut Payload,
+        limits: &RequestLimits,
+    ) -> Result<Reported, Refusal> {
+        let body = self.endpoint.body(request, payload, limits).await?;
+        let parsed = self.endpoint.parse(request, &body, limits)?;
+        let nothing = Bytes::new();
+        let query = self.endpoint.parse_query(request, &nothing, limits)?;
+        let report = self.report(&parsed, &query).map_err(Refusal::Invalid)?;
+        let given = StatusParameters { table: &self.table, body: &parsed, query: &query };
+        let word = given.value("detail").or_else(|| given.value("state")).unwrap_or_default();
+        Ok(Reported { report, provider_word: line(&word, MAX_DETAIL) })
+    }
+
     /// The report that a request is: its parameters stand in the body, else in the query.
     fn report(&self, body: &Request<'_>, query: &Request<'_>) -> Result<Report, Errors> {
-        let said = Said { table: &self.table, body, query };
+        let given = StatusParameters { table: &self.table, body, query };
         let mut errors = Errors::default();
-        let state = self.state(&said, &mut errors);
-        let external_id = said.value("external_id").filter(|id| {
+        let state = self.state(&given, &mut errors);
+        let external_id = given.value("external_id").filter(|id| {
             let fits = id.chars().count() <= MAX_EXTERNAL_ID_CHARS;
             if !fits {
                 let why = format!("at most {MAX_EXTERNAL_ID_CHARS} characters are taken");
-                errors.push(said.name("external_id"), why);
+                errors.push(given.name("external_id"), why);
             }
             fits
         });
-        let message_id = self.message_id(&said, external_id.as_deref(), &mut errors);
-        let identity = said.value("identity").and_then(|identity| {
+        let message_id = self.message_id(&given, external_id.as_deref(), &mut errors);
+        let identity = given.value("identity").and_then(|identity| {
             let identity = Identity::try_from(identity);
-            identity.map_err(|rule| errors.push(said.name("identity"), rule.to_string())).ok()
+            identity.map_err(|rule| errors.push(given.name("identity"), rule.to_string())).ok()
         });
         match (state, message_id) {
             (Some((word, state)), Some(message_id)) if errors.is_empty() => Ok(Report {
                 message_id,
                 backend: self.name.clone(),
                 attempt: 0,
-                at: said.at().unwrap_or_else(now),
+                at: given.at().unwrap_or_else(now),
                 recipients: vec![Recipient {
                     identity,
                     state,
                     external_id,
                     external_ids: Vec::new(),
                     segments: None,
-                    reason: said.reason(&word, state),
+                    reason: given.reason(&word, state),
                 }],
             }),
             _ => Err(errors),
@@ -91,29 +118,34 @@ impl Reporter {
     }
 
     /// The provider's word and what it means.
-    fn state(&self, said: &Said<'_>, errors: &mut Errors) -> Option<(String, State)> {
-        let Some(word) = said.value("state") else {
-            errors.push(said.name("state"), REQUIRED);
+    fn state(&self, given: &StatusParameters<'_>, errors: &mut Errors) -> Option<(String, State)> {
+        let Some(word) = given.value("state") else {
+            errors.push(given.name("state"), REQUIRED);
             return None;
         };
         if let Some(state) = self.table.states.get(&word) {
             return Some((word, *state));
         }
         let known: Vec<_> = self.table.states.keys().map(String::as_str).collect();
-        errors.push(said.name("state"), format!("unknown state; known are {}", known.join(", ")));
+        errors.push(given.name("state"), format!("unknown state; known are {}", known.join(", ")));
         None
     }
 
     /// Ours where the request carries it, else the one that stands for the provider's.
-    fn message_id(&self, said: &Said<'_>, external: Option<&str>, errors: &mut Errors) -> Option<MessageId> {
-        match (said.value("message_id"), external) {
+    fn message_id(
+        &self,
+        given: &StatusParameters<'_>,
+        external: Option<&str>,
+        errors: &mut Errors,
+    ) -> Option<MessageId> {
+        match (given.value("message_id"), external) {
             (Some(id), _) => {
                 let id = id.parse();
-                id.map_err(|_| errors.push(said.name("message_id"), "Enter a valid UUID.")).ok()
+                id.map_err(|_| errors.push(given.name("message_id"), "Enter a valid UUID.")).ok()
             }
             (None, Some(external)) => Some(MessageId::reported(&self.name, external)),
             (None, None) => {
-                let names = format!("{}, {}", said.name("message_id"), said.name("external_id"));
+                let names = format!("{}, {}", given.name("message_id"), given.name("external_id"));
                 errors.push(&names, "One of these fields is required.");
                 None
             }
@@ -127,14 +159,22 @@ impl fmt::Debug for Reporter {
     }
 }
 
+/// A delivery report that a provider brought.
+#[derive(Debug)]
+pub(crate) struct Reported {
+    pub(crate) report: Report,
+    /// The provider's own detail of the state, else its word for the state.
+    pub(crate) provider_word: String,
+}
+
 /// What a request says, by our names.
-struct Said<'a> {
+struct StatusParameters<'a> {
     table: &'a Status,
     body: &'a Request<'a>,
     query: &'a Request<'a>,
 }
 
-impl Said<'_> {
+impl StatusParameters<'_> {
     /// The value of our `name`; `None` where it is absent, blank or no text.
     fn value(&self, name: &str) -> Option<String> {
         debug_assert!(STATUS_FIELDS.contains(&name));
@@ -177,87 +217,4 @@ fn line(text: &str, most: usize) -> String {
 fn now() -> Timestamp {
     let now = Timestamp::now();
     Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now)
-}
-
-/// The view.
-pub(crate) async fn status(
-    request: HttpRequest,
-    mut payload: web::Payload,
-    gateway: web::Data<Gateway>,
-) -> HttpResponse {
-    let name = request.match_info().get("name").unwrap_or_default();
-    let Some(reporter) = gateway.reporters.get(name) else {
-        let known = gateway.receivers.contains_key(name);
-        let why = if known { "this backend has no delivery reports" } else { "unknown backend" };
-        return text(StatusCode::NOT_FOUND, why);
-    };
-    if request.match_info().get("token").is_some() && !reporter.entry.token_in_path() {
-        return text(StatusCode::NOT_FOUND, "not found");
-    }
-    let trace = trace_context::of(request.headers());
-    let mut seen = Seen {
-        backend: Some(reporter.name.clone()),
-        trace: Some(trace.trace_id().to_owned()),
-        ..Seen::default()
-    };
-    let response = match take(reporter, &request, &mut payload, &gateway).await {
-        Ok((report, reply)) => {
-            seen.message = Some(report.message_id);
-            let envelope = Envelope::from(&report).with(TRACEPARENT, trace.as_str());
-            let mut messages = vec![(Address::Reports(reporter.name.clone()), envelope)];
-            if let Some(notice) = notice(&request, &gateway, &report, reply) {
-                let envelope = Envelope::from(&notice).with(TRACEPARENT, trace.as_str());
-                messages.push((Address::Callbacks(reporter.name.clone()), envelope));
-            }
-            match gateway.publisher.publish(messages).await {
-                Ok(()) => reporter.replied.response(),
-                Err(_) => unavailable(),
-            }
-        }
-        Err(refused) => refused,
-    };
-    seen.note(&request);
-    response
-}
-
-async fn take(
-    reporter: &Reporter,
-    request: &HttpRequest,
-    payload: &mut web::Payload,
-    gateway: &Gateway,
-) -> Result<(Report, String), HttpResponse> {
-    let entry = &reporter.entry;
-    let body = entry.body(request, payload, gateway).await?;
-    let parsed = entry.parse(request, &body, gateway).map_err(|why| why.response(request))?;
-    let nothing = Bytes::new();
-    let query = entry.parse_query(request, &nothing, gateway).map_err(unreadable)?;
-    let report = reporter.report(&parsed, &query).map_err(|errors| invalid(&errors))?;
-    let said = Said { table: &reporter.table, body: &parsed, query: &query };
-    let reply = said.value("detail").or_else(|| said.value("state")).unwrap_or_default();
-    Ok((report, line(&reply, MAX_DETAIL)))
-}
-
-/// What the message's client is to be told of `report`, where the address that the report came to
-/// carries its wish. `reply` is the provider's word.
-fn notice(request: &HttpRequest, gateway: &Gateway, report: &Report, reply: String) -> Option<Notice> {
-    let token = request.match_info().get("callback")?;
-    let Some(callback) = gateway.doors.keys.open(token) else {
-        tracing::warn!(
-            message_id = %report.message_id,
-            "its address carries a callback that nobody now has asked for: not called"
-        );
-        return None;
-    };
-    let recipient = report.recipients.first()?;
-    let event = Event::of_report(recipient.state).filter(|event| callback.wants(*event))?;
-    Some(Notice {
-        message_id: callback.message_id,
-        backend: report.backend.clone(),
-        callback: token.to_owned(),
-        event: event.bit(),
-        identity: recipient.identity.clone(),
-        external_id: recipient.external_id.clone(),
-        reply,
-        at: report.at,
-    })
 }

@@ -1,0 +1,69 @@
+//! `/backends/<name>`: a provider brings a message.
+
+use crate::{
+    answer::{Answer, Charge, text, unavailable},
+    duplicates::Claim,
+    provider::Receiver,
+    state::IngressState,
+    trace_context::{self, TraceContext},
+};
+use actix_web::{HttpRequest, HttpResponse, dev::Payload, http::StatusCode};
+use postern_shared::{
+    broker::{Address, Envelope, header::TRACEPARENT},
+    message::Inbound,
+};
+
+/// Stores the message that a provider's request is.
+pub(crate) async fn receive(request: &HttpRequest, payload: &mut Payload, state: &IngressState) -> Answer {
+    let Some(receiver) = request.match_info().get("name").and_then(|name| state.receivers.get(name)) else {
+        return text(StatusCode::NOT_FOUND, "unknown backend").into();
+    };
+    if request.match_info().get("token").is_some() && !receiver.token_in_path() {
+        return text(StatusCode::NOT_FOUND, "not found").into();
+    }
+    let trace = trace_context::of(request.headers());
+    let mut answer = match receiver.take(request, payload, &state.limits).await {
+        Ok(message) => {
+            let stored = store(receiver, &message, &trace, state).await;
+            let mut answer = Answer::from(stored).charged(Charge::Nothing);
+            answer.log.message = Some(message.id);
+            answer
+        }
+        Err(refusal) => refusal.answer(&state.limits.body),
+    };
+    answer.log.backend = Some(receiver.name.clone());
+    answer.log.trace = Some(trace);
+    answer
+}
+
+/// The response once the broker has confirmed this message, or another with the same id, and no
+/// sooner.
+async fn store(
+    receiver: &Receiver,
+    message: &Inbound,
+    trace: &TraceContext,
+    state: &IngressState,
+) -> HttpResponse {
+    // A message without an external id has an id of its own: it cannot be a duplicate.
+    let ticket = match &message.external_id {
+        Some(_) => match state.duplicates.claim(message.id).await {
+            Claim::New(ticket) => Some(ticket),
+            Claim::Double => {
+                state.metrics.duplicate(&receiver.name);
+                return receiver.reply();
+            }
+        },
+        None => None,
+    };
+    let envelope = Envelope::from(message).with(TRACEPARENT, trace.as_str());
+    let published = state.publisher.publish(vec![(Address::Inbound(receiver.name.clone()), envelope)]);
+    match published.await {
+        Ok(()) => {
+            if let Some(ticket) = ticket {
+                ticket.stored();
+            }
+            receiver.reply()
+        }
+        Err(_) => unavailable(),
+    }
+}
