@@ -9,7 +9,7 @@ use postern_shared::{
 };
 use std::{mem::ManuallyDrop, sync::Arc};
 
-/// One backend with a field of every type, one of every built-in type, and both doors.
+/// One backend with a field of every type, one of every built-in type, and both compatibility listeners.
 const CONFIG: &str = include_str!("request.toml");
 
 struct Ingress {

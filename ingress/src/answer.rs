@@ -37,7 +37,7 @@ pub(crate) struct RequestLog {
     pub(crate) backend: Option<BackendName>,
     /// The other gateway's protocol that the request speaks: one of a closed set, and a label of
     /// the metrics. `None` for requests of providers and of `/v1`.
-    pub(crate) door: Option<&'static str>,
+    pub(crate) compat: Option<&'static str>,
     /// The id of the message that the request became.
     pub(crate) message: Option<MessageId>,
     /// The trace that the request belongs to.

@@ -80,12 +80,12 @@ fn record(request: &HttpRequest, state: &IngressState, answer: &Answer, duration
         state.metrics.refused(log.backend.as_ref(), why);
         client = state.limits.client(request);
     }
-    let door = log.door.unwrap_or_default();
-    state.metrics.request(log.backend.as_ref(), door, method, status, duration.as_secs_f64());
+    let compat = log.compat.unwrap_or_default();
+    state.metrics.request(log.backend.as_ref(), compat, method, status, duration.as_secs_f64());
     tracing::info!(
         target: "postern_ingress::access",
         backend = log.backend.as_ref().map(BackendName::as_str),
-        door = log.door,
+        compat = log.compat,
         method,
         status,
         refused = log.refused.map(Refused::as_str),

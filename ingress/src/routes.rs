@@ -32,7 +32,7 @@ pub(crate) fn providers(_: &IngressState, routes: &mut ServiceConfig) {
 
 /// For the clients of other gateways.
 pub(crate) fn compat(state: &IngressState, routes: &mut ServiceConfig) {
-    let compat = &state.config.doors;
+    let compat = &state.config.compat;
     if let Some(section) = &compat.kannel {
         routes.service(web::resource(&*section.path).route(answering(kannel::sendsms)));
     }

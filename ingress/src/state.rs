@@ -57,11 +57,11 @@ impl IngressState {
         }
         declare(&config, &receivers, &metrics);
         let publisher = MeteredPublisher::new(broker, metrics.clone(), &queues(&config));
-        let callback_keys = Keys::new(&config.doors);
+        let callback_keys = Keys::new(&config.compat);
         Ok(Self {
             receivers,
             reporters,
-            compat: Compat::new(&config.doors),
+            compat: Compat::new(&config.compat),
             acceptor: Acceptor::new(Arc::clone(&config), publisher.clone(), callback_keys.clone()),
             callback_keys,
             publisher,
@@ -81,7 +81,7 @@ fn queues(config: &Config) -> Vec<QueueName> {
         .backends
         .keys()
         .flat_map(|backend| [Lane::Normal, Lane::Bulk].map(|lane| QueueName::outbound(backend, lane)));
-    let callbacks = config.doors.call_back().then(QueueName::callbacks);
+    let callbacks = config.compat.call_back().then(QueueName::callbacks);
     outbound.chain([QueueName::inbound(), QueueName::reports()]).chain(callbacks).collect()
 }
 
@@ -92,7 +92,7 @@ fn declare(config: &Config, receivers: &HashMap<String, Receiver>, metrics: &Met
         receiver.declare(metrics);
     }
     metrics.declare_refused(None, &[Refused::Key, Refused::Expired, Refused::Backend, Refused::Rate]);
-    if config.doors.kannel.is_some() || config.doors.vumi.is_some() {
+    if config.compat.kannel.is_some() || config.compat.vumi.is_some() {
         metrics.declare_refused(None, &[Refused::Password, Refused::Address]);
     }
 }

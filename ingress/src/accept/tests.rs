@@ -17,7 +17,7 @@ name = "clinic"
 key = "hush"
 backends = ["x", "short", "deaf"]
 
-[[doors.kannel.users]]
+[[compat.kannel.users]]
 username = "u"
 password = "hush"
 backend = "x"
@@ -83,7 +83,7 @@ impl Fixture {
         let config = Arc::new(Config::parse("test", Some(CONFIG), [], &Catalogue::builtin()).unwrap());
         let broker = Arc::new(Kept { fails, ..Kept::default() });
         let publisher = MeteredPublisher::new(broker.clone(), Metrics::new("test", "0").unwrap(), &[]);
-        let keys = Keys::new(&config.doors);
+        let keys = Keys::new(&config.compat);
         let acceptor = Acceptor::new(Arc::clone(&config), publisher, keys.clone());
         Self { config, broker, keys, acceptor }
     }
@@ -93,7 +93,7 @@ impl Fixture {
     }
 
     fn user(&self) -> Principal<'_> {
-        Principal::CompatUser(&self.config.doors.kannel.as_ref().unwrap().users[0])
+        Principal::CompatUser(&self.config.compat.kannel.as_ref().unwrap().users[0])
     }
 
     /// The outcome, and what was published, as `(queue, body)`, if anything was: in one publish.

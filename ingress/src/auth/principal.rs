@@ -1,7 +1,7 @@
 //! Who wants a message sent, and through which backends they may send.
 
 use postern_shared::{
-    config::{ApiKey, DoorUser},
+    config::{ApiKey, CompatUser},
     message::BackendName,
 };
 
@@ -14,7 +14,7 @@ pub(crate) enum Principal<'a> {
     /// The holder of an API key.
     ApiKey(&'a ApiKey),
     /// A user of a compatibility listener.
-    CompatUser(&'a DoorUser),
+    CompatUser(&'a CompatUser),
 }
 
 impl Principal<'_> {

@@ -6,7 +6,7 @@
 //! | 202 `3: Queued for later delivery` | it is stored, and nobody serves the backend now, or the broker is away |
 //! | 400 with Kannel's words | something in it is wrong: see `sendsms` |
 //! | 403 `Authorization failed for sendsms` | no such user, a wrong password, another address than the user's |
-//! | 403 `Not routable. Do not try again.` | `smsc` leads nowhere: see [`DoorUser::route`] |
+//! | 403 `Not routable. Do not try again.` | `smsc` leads nowhere: see [`CompatUser::route`] |
 //! | 503 `Temporal failure, try again later.` | it could not be stored |
 
 use super::{
@@ -31,7 +31,7 @@ use actix_web::{
 use bytes::Bytes;
 use encoding_rs::UTF_8;
 use jiff::Timestamp;
-use postern_shared::{config::DoorUser, metrics::Refused};
+use postern_shared::{config::CompatUser, metrics::Refused};
 
 /// A status, and Kannel's words.
 type Reply = (StatusCode, String);
@@ -41,7 +41,7 @@ pub(crate) async fn sendsms(request: &HttpRequest, payload: &mut Payload, state:
     let trace = trace_context::of(request.headers());
     let mut answer = take(request, payload, state, &trace).await;
     answer.log.trace = Some(trace);
-    answer.log.door = Some("kannel");
+    answer.log.compat = Some("kannel");
     answer
 }
 
@@ -89,7 +89,7 @@ fn user<'s>(
     given: &SendsmsParameters<'_>,
     request: &HttpRequest,
     state: &'s IngressState,
-) -> Result<&'s DoorUser, Refused> {
+) -> Result<&'s CompatUser, Refused> {
     let client = state.limits.client(request);
     let known = state.compat.kannel.known(client, given.bytes("username"), given.bytes("password"))?;
     known.first().copied().ok_or(Refused::Password)
@@ -97,7 +97,7 @@ fn user<'s>(
 
 /// Accepts the message of `user`.
 async fn submit(
-    user: &DoorUser,
+    user: &CompatUser,
     given: &SendsmsParameters<'_>,
     state: &IngressState,
     trace: &TraceContext,

@@ -11,7 +11,7 @@ pub(crate) mod vumi;
 mod vumi_message;
 
 use consumer_probe::ConsumerProbe;
-use postern_shared::{callback::Reach, config::DoorsSection};
+use postern_shared::{callback::Reach, config::CompatSection};
 use users::Users;
 
 /// The compatibility listeners, made ready.
@@ -24,7 +24,7 @@ pub(crate) struct Compat {
 }
 
 impl Compat {
-    pub(crate) fn new(section: &DoorsSection) -> Self {
+    pub(crate) fn new(section: &CompatSection) -> Self {
         Self {
             kannel: Users::new(section.kannel.iter().flat_map(|kannel| &kannel.users)),
             vumi: Users::new(section.vumi.iter().flat_map(|vumi| &vumi.users)),

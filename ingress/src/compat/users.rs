@@ -1,18 +1,18 @@
 //! The users of a compatibility listener.
 
 use postern_shared::{
-    config::{DoorUser, SecretDigest},
+    config::{CompatUser, SecretDigest},
     metrics::Refused,
 };
 use std::net::IpAddr;
 
 /// A listener's users, each with the digests that its name and its password are recognised by.
 #[derive(Debug)]
-pub(super) struct Users(Vec<(SecretDigest, SecretDigest, DoorUser)>);
+pub(super) struct Users(Vec<(SecretDigest, SecretDigest, CompatUser)>);
 
 impl Users {
-    pub(super) fn new<'a>(users: impl Iterator<Item = &'a DoorUser>) -> Self {
-        let user = |user: &DoorUser| {
+    pub(super) fn new<'a>(users: impl Iterator<Item = &'a CompatUser>) -> Self {
+        let user = |user: &CompatUser| {
             let [name, password] = [&*user.username, user.password.expose()];
             (SecretDigest::of(name.as_bytes()), SecretDigest::of(password.as_bytes()), user.clone())
         };
@@ -30,8 +30,8 @@ impl Users {
         client: Option<IpAddr>,
         username: &[u8],
         password: &[u8],
-    ) -> Result<Vec<&DoorUser>, Refused> {
-        let from_here = |user: &DoorUser| match (&user.allow, client) {
+    ) -> Result<Vec<&CompatUser>, Refused> {
+        let from_here = |user: &CompatUser| match (&user.allow, client) {
             (None, _) => true,
             (Some(networks), Some(client)) => networks.contains(client),
             (Some(_), None) => false,

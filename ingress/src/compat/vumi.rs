@@ -32,7 +32,7 @@ use actix_web::{
 use base64::{Engine, prelude::BASE64_STANDARD};
 use jiff::Timestamp;
 use postern_shared::{
-    config::DoorUser,
+    config::CompatUser,
     message::{Lane, MessageId},
     metrics::Refused,
 };
@@ -46,7 +46,7 @@ pub(crate) async fn messages(request: &HttpRequest, payload: &mut Payload, state
     let trace = trace_context::of(request.headers());
     let mut answer = take(request, payload, state, &trace).await;
     answer.log.trace = Some(trace);
-    answer.log.door = Some("vumi");
+    answer.log.compat = Some("vumi");
     answer
 }
 
@@ -74,7 +74,7 @@ async fn take(
         Err(why) => return Answer::refused(refuse(StatusCode::UNAUTHORIZED, "Unauthorized"), why),
     };
     let conversation = request.match_info().get("conversation");
-    let own = |user: &&&DoorUser| user.conversation.as_deref().is_none_or(|own| Some(own) == conversation);
+    let own = |user: &&&CompatUser| user.conversation.as_deref().is_none_or(|own| Some(own) == conversation);
     let answer = match known.iter().find(own) {
         None => refuse(StatusCode::NOT_FOUND, "Conversation not found").into(),
         Some(user) => match message(request, payload, state).await {
@@ -97,7 +97,12 @@ async fn message(
 }
 
 /// Accepts the message of `user`.
-async fn submit(user: &DoorUser, message: UserMessage, state: &IngressState, trace: &TraceContext) -> Answer {
+async fn submit(
+    user: &CompatUser,
+    message: UserMessage,
+    state: &IngressState,
+    trace: &TraceContext,
+) -> Answer {
     let UserMessage { identities, text, context, given } = message;
     let submission = Submission {
         destination: None,
@@ -146,7 +151,7 @@ fn rejection(reason: &Rejection) -> HttpResponse {
 }
 
 /// The users whose name and password the `Authorization` header holds.
-fn known<'s>(request: &HttpRequest, state: &'s IngressState) -> Result<Vec<&'s DoorUser>, Refused> {
+fn known<'s>(request: &HttpRequest, state: &'s IngressState) -> Result<Vec<&'s CompatUser>, Refused> {
     let header = request.headers().get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
     let (scheme, given) = header.and_then(|header| header.split_at_checked(6)).ok_or(Refused::Password)?;
     let decoded = BASE64_STANDARD.decode(given.trim_ascii()).unwrap_or_default();

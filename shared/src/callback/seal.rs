@@ -1,7 +1,7 @@
-//! Tokens: a [`Callback`] that only the door of its user could have written.
+//! Tokens: a [`Callback`] that only the listener of its user could have written.
 
 use super::Callback;
-use crate::config::DoorsSection;
+use crate::config::CompatSection;
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD as BASE64};
 use hmac::{Hmac, Mac as _};
 use sha2::Sha256;
@@ -12,7 +12,7 @@ const MAX_TOKEN: usize = 6_000;
 /// What the keys are for, so that a password signs nothing else by accident.
 const PURPOSE: &[u8] = b"postern callback v1\0";
 
-/// What tokens are sealed with: for each user of a door with callbacks, a key made of its password.
+/// What tokens are sealed with: for each user of a compatibility listener with callbacks, a key made of its password.
 /// A new password makes new keys: reports about messages sent before call nobody back.
 ///
 /// A token is `payload.seal`, both Base64 for URLs: the callback as JSON, and the first 16 bytes of
@@ -22,8 +22,8 @@ pub struct Keys(Arc<BTreeMap<String, [u8; 32]>>);
 
 impl Keys {
     /// Those of the configured users.
-    pub fn new(doors: &DoorsSection) -> Self {
-        let users = doors.kannel.iter().flat_map(|door| &door.users);
+    pub fn new(section: &CompatSection) -> Self {
+        let users = section.kannel.iter().flat_map(|kannel| &kannel.users);
         let keys = users.filter_map(|user| {
             let mut mac = mac(user.password.expose().as_bytes())?;
             mac.update(PURPOSE);
@@ -84,10 +84,10 @@ mod tests {
 
     fn keys(password: &str) -> Keys {
         let text = format!(
-            "[backends.x]\ntype = \"console\"\n[doors.kannel]\n[[doors.kannel.users]]\nusername = \"u\"\n\
+            "[backends.x]\ntype = \"console\"\n[compat.kannel]\n[[compat.kannel.users]]\nusername = \"u\"\n\
              password = \"{password}\"\nbackend = \"x\"\n"
         );
-        Keys::new(&Config::parse("test", Some(&text), [], &Catalogue::builtin()).unwrap().doors)
+        Keys::new(&Config::parse("test", Some(&text), [], &Catalogue::builtin()).unwrap().compat)
     }
 
     fn callback() -> Callback {

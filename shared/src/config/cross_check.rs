@@ -240,7 +240,7 @@ pub(super) fn across(config: &Config, reader: &mut Reader<'_>) {
             reader.problem("ingress.public_url", why);
         }
     }
-    super::doors::across(config, reader);
+    super::compat::across(config, reader);
     selection(config, &config.dispatcher.backends, "dispatcher.backends", reader);
     for (index, key) in config.api.keys.iter().enumerate() {
         selection(config, &key.backends, &format!("api.keys[{index}].backends"), reader);

@@ -5,10 +5,10 @@
 
 mod application;
 mod catalogue;
+mod compat;
 mod cross_check;
 mod digest;
 mod document;
-mod doors;
 mod environment;
 mod networks;
 mod problem;
@@ -22,8 +22,8 @@ mod values;
 
 pub use application::{ApplicationSection, SigningKey, SigningKeys, Webhook, WebhookFormat, WebhookUrl};
 pub use catalogue::{Catalogue, NameTaken};
+pub use compat::{CONVERSATION, CallbacksSection, CompatSection, CompatUser, KannelSection, VumiSection};
 pub use digest::SecretDigest;
-pub use doors::{CONVERSATION, CallbacksSection, DoorUser, DoorsSection, KannelDoor, VumiDoor};
 pub use networks::Networks;
 pub use problem::{InvalidConfig, Problem};
 pub use secret::{Secret, Secrets, Settings};
@@ -66,8 +66,8 @@ pub struct Config {
     pub api: ApiSection,
     /// `[application]`
     pub application: ApplicationSection,
-    /// `[doors]`
-    pub doors: DoorsSection,
+    /// `[compat]`
+    pub compat: CompatSection,
     /// `[dispatcher]`
     pub dispatcher: DispatcherSection,
     /// `[retry]`: of whatever has none of its own.
@@ -149,7 +149,7 @@ impl Config {
     /// Everything that the broker must have.
     pub fn topology(&self) -> Topology {
         let webhook = matches!(self.application, ApplicationSection::Webhook(_));
-        let general = (webhook || self.doors.call_back()).then_some(&self.retry).into_iter();
+        let general = (webhook || self.compat.call_back()).then_some(&self.retry).into_iter();
         let retries = self.backends.values().map(|backend| &backend.retry).chain(general);
         let configured = retries.flat_map(|retry| &retry.delays).map(|delay| delay.0);
         Topology {
@@ -171,7 +171,7 @@ fn read_sections(
     let admin = section(reader, &mut tree, "admin", cross_check::admin);
     let api = section(reader, &mut tree, "api", cross_check::api);
     let application = application::read(reader, take(&mut tree, "application"));
-    let doors = section(reader, &mut tree, "doors", doors::check);
+    let compat = section(reader, &mut tree, "compat", compat::check);
     let dispatcher = section(reader, &mut tree, "dispatcher", cross_check::dispatcher);
     let retry =
         section(reader, &mut tree, "retry", |retry, reader| cross_check::retry(retry, "retry", reader));
@@ -182,9 +182,13 @@ fn read_sections(
     let sections = (ingress.as_ref(), retry.as_ref(), dispatcher.as_ref(), breaker);
     let backends = read_backends(reader, take(&mut tree, "backends"), sections, catalogue);
     for key in tree.keys() {
-        let known = "broker, ingress, admin, api, application, doors, dispatcher, retry, breaker, backends, \
+        let known = "broker, ingress, admin, api, application, compat, dispatcher, retry, breaker, backends, \
                      log, shutdown";
-        reader.problem(key, format!("unknown key; allowed here: {known}"));
+        let what = match key.as_str() {
+            "doors" => "unknown key: [doors] is now [compat]".to_owned(),
+            _ => format!("unknown key; allowed here: {known}"),
+        };
+        reader.problem(key, what);
     }
     let config = Config {
         broker: broker?,
@@ -192,7 +196,7 @@ fn read_sections(
         admin: admin?,
         api: api?,
         application: application.unwrap_or(ApplicationSection::None),
-        doors: doors?,
+        compat: compat?,
         dispatcher: dispatcher?,
         retry: retry?,
         breaker: breaker?,

@@ -1,4 +1,4 @@
-//! `[doors]`: ways in for clients that speak another gateway's protocol.
+//! `[compat]`: listeners for clients that speak another gateway's protocol.
 
 use super::{
     Config, Secret, Selection,
@@ -14,24 +14,24 @@ use std::{collections::BTreeSet, time::Duration};
 
 /// The longest time-out of a callback.
 const MAX_TIMEOUT: Duration = Duration::from_secs(10 * 60);
-/// What stands in the path of a Vumi door for the conversation.
+/// What stands for the conversation in the path of `[compat.vumi]`.
 pub const CONVERSATION: &str = "{conversation}";
 /// Paths that are taken already, and everything below them.
 const TAKEN: [&str; 3] = ["/backends", "/v1", "/openapi.json"];
 
-/// `[doors]`. A door is shut unless its table is there.
+/// `[compat]`. A listener is off unless its table is there.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct DoorsSection {
+pub struct CompatSection {
     /// What clients want to be told, and where.
     pub callbacks: CallbacksSection,
-    /// `[doors.kannel]`
-    pub kannel: Option<KannelDoor>,
-    /// `[doors.vumi]`
-    pub vumi: Option<VumiDoor>,
+    /// `[compat.kannel]`
+    pub kannel: Option<KannelSection>,
+    /// `[compat.vumi]`
+    pub vumi: Option<VumiSection>,
 }
 
-/// `[doors.callbacks]`: how delivery callbacks reach the clients that ask for them.
+/// `[compat.callbacks]`: how delivery callbacks reach the clients that ask for them.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CallbacksSection {
@@ -43,28 +43,28 @@ pub struct CallbacksSection {
     pub concurrency: u16,
 }
 
-/// `[doors.kannel]`: Kannel's sendsms.
+/// `[compat.kannel]`: Kannel's sendsms.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct KannelDoor {
+pub struct KannelSection {
     /// Its path on the public port.
     #[serde(default = "sendsms")]
     pub path: String,
-    /// Who may come in. At least one.
+    /// Who may send. At least one.
     #[serde(default)]
-    pub users: Vec<DoorUser>,
+    pub users: Vec<CompatUser>,
 }
 
-/// `[doors.vumi]`: the URL that Vumi and Vumi Go take messages at.
+/// `[compat.vumi]`: the URL that Vumi and Vumi Go take messages at.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct VumiDoor {
+pub struct VumiSection {
     /// Its path on the public port; `{conversation}` stands for one segment.
     #[serde(default = "messages")]
     pub path: String,
-    /// Who may come in. At least one.
+    /// Who may send. At least one.
     #[serde(default)]
-    pub users: Vec<DoorUser>,
+    pub users: Vec<CompatUser>,
 }
 
 fn sendsms() -> String {
@@ -75,10 +75,10 @@ fn messages() -> String {
     format!("/api/v1/go/http_api_nostream/{CONVERSATION}/messages.json")
 }
 
-/// `[[doors.*.users]]`
+/// `[[compat.*.users]]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct DoorUser {
+pub struct CompatUser {
     /// The name that the client gives.
     pub username: String,
     /// The password that it gives.
@@ -96,7 +96,7 @@ pub struct DoorUser {
     pub conversation: Option<String>,
 }
 
-impl DoorUser {
+impl CompatUser {
     /// Where a message goes whose client names `smsc`: what the user's table says, else the backend
     /// of that name if it is one of the user's. Any other name is `backend` for a user with neither
     /// `smsc` nor `backends`, as Kannel sends by any connection what names one that it does not
@@ -116,29 +116,29 @@ impl DoorUser {
     }
 }
 
-impl DoorsSection {
+impl CompatSection {
     /// Whether there can be callbacks to make.
     pub fn call_back(&self) -> bool {
         self.kannel.is_some()
     }
 }
 
-/// What the types of `[doors]` cannot say, the backends aside.
-pub(super) fn check(doors: &DoorsSection, reader: &mut Reader<'_>) {
-    let callbacks = &doors.callbacks;
+/// What the types of `[compat]` cannot say, the backends aside.
+pub(super) fn check(compat: &CompatSection, reader: &mut Reader<'_>) {
+    let callbacks = &compat.callbacks;
     if callbacks.timeout.0.is_zero() || callbacks.timeout.0 > MAX_TIMEOUT {
-        reader.problem("doors.callbacks.timeout", "must be longer than 0 and at most 10m");
+        reader.problem("compat.callbacks.timeout", "must be longer than 0 and at most 10m");
     }
     if !(1..=2_000).contains(&callbacks.concurrency) {
-        reader.problem("doors.callbacks.concurrency", "must be 1 to 2000");
+        reader.problem("compat.callbacks.concurrency", "must be 1 to 2000");
     }
-    if let Some(door) = &doors.kannel {
-        path(&door.path, "doors.kannel.path", reader);
-        users(&door.users, "doors.kannel", reader);
-        for (index, user) in door.users.iter().enumerate() {
-            let key = format!("doors.kannel.users[{index}]");
+    if let Some(kannel) = &compat.kannel {
+        path(&kannel.path, "compat.kannel.path", reader);
+        users(&kannel.users, "compat.kannel", reader);
+        for (index, user) in kannel.users.iter().enumerate() {
+            let key = format!("compat.kannel.users[{index}]");
             if user.conversation.is_some() {
-                reader.problem(format!("{key}.conversation"), "only users of doors.vumi have conversations");
+                reader.problem(format!("{key}.conversation"), "only users of compat.vumi have conversations");
             }
             if user.smsc.as_ref().is_some_and(|table| table.contains_key("")) {
                 reader.problem(
@@ -148,26 +148,26 @@ pub(super) fn check(doors: &DoorsSection, reader: &mut Reader<'_>) {
             }
         }
     }
-    if let Some(door) = &doors.vumi {
-        path(&door.path.replacen(CONVERSATION, "x", 1), "doors.vumi.path", reader);
-        users(&door.users, "doors.vumi", reader);
-        let without = !door.path.contains(CONVERSATION);
-        for (index, user) in door.users.iter().enumerate() {
+    if let Some(vumi) = &compat.vumi {
+        path(&vumi.path.replacen(CONVERSATION, "x", 1), "compat.vumi.path", reader);
+        users(&vumi.users, "compat.vumi", reader);
+        let without = !vumi.path.contains(CONVERSATION);
+        for (index, user) in vumi.users.iter().enumerate() {
             if user.conversation.is_some() && without {
-                let key = format!("doors.vumi.users[{index}].conversation");
-                reader.problem(key, format!("doors.vumi.path has no {CONVERSATION} to find it in"));
+                let key = format!("compat.vumi.users[{index}].conversation");
+                reader.problem(key, format!("compat.vumi.path has no {CONVERSATION} to find it in"));
             }
             if user.smsc.is_some() {
-                let key = format!("doors.vumi.users[{index}].smsc");
-                reader.problem(key, "only clients of doors.kannel name an smsc");
+                let key = format!("compat.vumi.users[{index}].smsc");
+                reader.problem(key, "only clients of compat.kannel name an smsc");
             }
             if user.username.contains(':') {
-                let key = format!("doors.vumi.users[{index}].username");
+                let key = format!("compat.vumi.users[{index}].username");
                 reader.problem(key, "must have no colon: it comes in an Authorization header (RFC 7617)");
             }
         }
-        if doors.kannel.as_ref().is_some_and(|kannel| kannel.path == door.path) {
-            reader.problem("doors.vumi.path", "is the path of doors.kannel, too");
+        if compat.kannel.as_ref().is_some_and(|kannel| kannel.path == vumi.path) {
+            reader.problem("compat.vumi.path", "is the path of compat.kannel, too");
         }
     }
 }
@@ -186,13 +186,13 @@ fn path(path: &str, key: &str, reader: &mut Reader<'_>) {
     }
 }
 
-fn users(users: &[DoorUser], door: &str, reader: &mut Reader<'_>) {
+fn users(users: &[CompatUser], table: &str, reader: &mut Reader<'_>) {
     if users.is_empty() {
-        reader.problem(format!("{door}.users"), format!("is missing: at least one [[{door}.users]]"));
+        reader.problem(format!("{table}.users"), format!("is missing: at least one [[{table}.users]]"));
     }
     let mut names = BTreeSet::new();
     for (index, user) in users.iter().enumerate() {
-        let key = format!("{door}.users[{index}]");
+        let key = format!("{table}.users[{index}]");
         if user.username.is_empty() || user.username.chars().any(char::is_control) {
             reader.problem(format!("{key}.username"), "must be there, without control characters");
         } else if !names.insert((&user.username, &user.conversation)) {
@@ -205,13 +205,13 @@ fn users(users: &[DoorUser], door: &str, reader: &mut Reader<'_>) {
     }
 }
 
-/// What `[doors]` says of backends.
+/// What `[compat]` says of backends.
 pub(super) fn across(config: &Config, reader: &mut Reader<'_>) {
-    let kannel = config.doors.kannel.iter().map(|door| ("doors.kannel", &door.users));
-    let vumi = config.doors.vumi.iter().map(|door| ("doors.vumi", &door.users));
-    for (door, users) in kannel.chain(vumi) {
+    let kannel = config.compat.kannel.iter().map(|section| ("compat.kannel", &section.users));
+    let vumi = config.compat.vumi.iter().map(|section| ("compat.vumi", &section.users));
+    for (table, users) in kannel.chain(vumi) {
         for (index, user) in users.iter().enumerate() {
-            let key = format!("{door}.users[{index}]");
+            let key = format!("{table}.users[{index}]");
             if let Some(more) = &user.backends {
                 selection(config, more, &format!("{key}.backends"), reader);
             }
