@@ -3,11 +3,11 @@
 mod address;
 mod api_keys;
 mod principal;
-mod proof;
+mod request_auth;
 mod signature;
 mod twilio;
 
 pub(crate) use address::Clients;
 pub(crate) use api_keys::ApiKeys;
 pub(crate) use principal::Principal;
-pub(crate) use proof::Proof;
+pub(crate) use request_auth::RequestAuth;

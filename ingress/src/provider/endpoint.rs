@@ -4,7 +4,7 @@
 use super::refusal::Refusal;
 use crate::{
     answer::Charge,
-    auth::Proof,
+    auth::RequestAuth,
     body,
     forms::{KeyProblem, Request},
     limits::RequestLimits,
@@ -35,7 +35,7 @@ pub(super) struct ProviderEndpoint {
     methods: Vec<Method>,
     allow: HeaderValue,
     charset: &'static Encoding,
-    proof: Proof,
+    auth: RequestAuth,
     /// `receive.allow`; none: all.
     allow_addresses: Networks,
 }
@@ -48,7 +48,7 @@ impl ProviderEndpoint {
             allow: HeaderValue::from_str(&names.join(", ")).unwrap_or(HeaderValue::from_static("")),
             methods: names.iter().filter_map(|name| name.parse().ok()).collect(),
             charset: backend.definition.receive.charset.0,
-            proof: Proof::new(backend, public_url),
+            auth: RequestAuth::new(backend, public_url),
             allow_addresses: backend.definition.receive.allow.clone(),
         }
     }
@@ -56,12 +56,12 @@ impl ProviderEndpoint {
     /// What it may refuse a request for.
     pub(super) fn refusals(&self) -> impl Iterator<Item = Refused> {
         let address = (!self.allow_addresses.is_empty()).then_some(Refused::Address);
-        self.proof.refusals().iter().copied().chain(address)
+        self.auth.refusals().iter().copied().chain(address)
     }
 
     /// Whether the provider's token stands in the path.
     pub(super) fn token_in_path(&self) -> bool {
-        self.proof.in_path()
+        self.auth.in_path()
     }
 
     /// The body of a request whose method is allowed and which is the provider's own, as far as
@@ -78,13 +78,13 @@ impl ProviderEndpoint {
         if !self.methods.contains(request.method()) {
             return Err(Refusal::Method(self.allow.clone()));
         }
-        if !self.asks()
+        if !self.must_prove()
             && let Some(account) = limits.account(request)
         {
             account.take().map_err(Refusal::Rate)?;
         }
         self.address(request, limits).map_err(Refusal::NotProved)?;
-        self.proof.of_head(request).map_err(Refusal::NotProved)?;
+        self.auth.check_head(request).map_err(Refusal::NotProved)?;
         let body = if request.method() == Method::GET {
             Bytes::new()
         } else {
@@ -93,18 +93,18 @@ impl ProviderEndpoint {
         };
         let now =
             Duration::try_from(Timestamp::now().duration_since(Timestamp::UNIX_EPOCH)).unwrap_or_default();
-        self.proof.of_body(request.headers(), &body, now).map_err(Refusal::NotProved)?;
+        self.auth.check_body(request.headers(), &body, now).map_err(Refusal::NotProved)?;
         Ok(body)
     }
 
-    fn asks(&self) -> bool {
-        self.proof.asks() || !self.allow_addresses.is_empty()
+    fn must_prove(&self) -> bool {
+        self.auth.is_required() || !self.allow_addresses.is_empty()
     }
 
     /// What a request costs before it has proved anything: one that has nothing to prove was counted
     /// at the start.
     fn unproved(&self) -> Charge {
-        if self.asks() { Charge::Address } else { Charge::Nothing }
+        if self.must_prove() { Charge::Address } else { Charge::Nothing }
     }
 
     fn address(&self, request: &HttpRequest, limits: &RequestLimits) -> Result<(), Refused> {
@@ -128,7 +128,7 @@ impl ProviderEndpoint {
     ) -> Result<Request<'a>, Refusal> {
         let (method, headers, query) = (request.method(), request.headers(), request.query_string());
         let parsed = Request::parse(method, headers, query, body, self.charset, &limits.parameters);
-        self.proof.of_parameters(request, body, parsed.as_ref().ok()).map_err(Refusal::NotProved)?;
+        self.auth.check_parameters(request, body, parsed.as_ref().ok()).map_err(Refusal::NotProved)?;
         parsed.map_err(Refusal::Unreadable)
     }
 
