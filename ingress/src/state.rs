@@ -4,7 +4,7 @@ use crate::{
     accept::Acceptor,
     auth::ApiKeys,
     compat::Compat,
-    duplicates::Duplicates,
+    dedup::Dedup,
     forms::Forms,
     limits::RequestLimits,
     openapi,
@@ -23,7 +23,7 @@ use postern_shared::{
 use std::{collections::HashMap, sync::Arc};
 
 /// What every handler works with. All threads share it; nothing in it is ever locked or changed,
-/// except what `duplicates`, `keys`, `limits` and `compat` remember.
+/// except what `dedup`, `keys`, `limits` and `compat` remember.
 #[derive(Debug)]
 pub(crate) struct IngressState {
     pub(crate) config: Arc<Config>,
@@ -34,7 +34,7 @@ pub(crate) struct IngressState {
     /// What callbacks are sealed with.
     pub(crate) callback_keys: Keys,
     pub(crate) publisher: MeteredPublisher,
-    pub(crate) duplicates: Duplicates,
+    pub(crate) dedup: Dedup,
     pub(crate) metrics: Metrics,
     pub(crate) keys: ApiKeys,
     pub(crate) limits: RequestLimits,
@@ -65,7 +65,7 @@ impl IngressState {
             acceptor: Acceptor::new(Arc::clone(&config), publisher.clone(), callback_keys.clone()),
             callback_keys,
             publisher,
-            duplicates: Duplicates::new(config.ingress.dedupe_window.0),
+            dedup: Dedup::new(config.ingress.dedupe_window.0),
             metrics,
             keys,
             limits: RequestLimits::from(&config.ingress),

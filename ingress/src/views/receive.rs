@@ -2,7 +2,7 @@
 
 use crate::{
     answer::{Answer, Charge, text, unavailable},
-    duplicates::Claim,
+    dedup::Claim,
     provider::Receiver,
     state::IngressState,
     trace_context::{self, TraceContext},
@@ -45,10 +45,10 @@ async fn store(
     state: &IngressState,
 ) -> HttpResponse {
     // A message without an external id has an id of its own: it cannot be a duplicate.
-    let ticket = match &message.external_id {
-        Some(_) => match state.duplicates.claim(message.id).await {
-            Claim::New(ticket) => Some(ticket),
-            Claim::Double => {
+    let claimed = match &message.external_id {
+        Some(_) => match state.dedup.claim(message.id).await {
+            Claim::New(claimed) => Some(claimed),
+            Claim::Duplicate => {
                 state.metrics.duplicate(&receiver.name);
                 return receiver.reply();
             }
@@ -59,8 +59,8 @@ async fn store(
     let published = state.publisher.publish(vec![(Address::Inbound(receiver.name.clone()), envelope)]);
     match published.await {
         Ok(()) => {
-            if let Some(ticket) = ticket {
-                ticket.stored();
+            if let Some(claimed) = claimed {
+                claimed.stored();
             }
             receiver.reply()
         }
