@@ -122,7 +122,7 @@ pub(crate) enum Rejection {
 
 /// The part of a submission that a rejection is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Field {
+pub(crate) enum SubmissionField {
     /// The backend, or the client's name for it.
     Destination,
     /// The text.
@@ -133,13 +133,13 @@ pub(crate) enum Field {
 
 impl Rejection {
     /// The part of the submission that is wrong; `None` if none is.
-    pub(crate) fn field(&self) -> Option<Field> {
+    pub(crate) fn field(&self) -> Option<SubmissionField> {
         match self {
             Self::Forbidden(_) | Self::UnknownBackend(_) | Self::NotRoutable | Self::ReceivesOnly(_) => {
-                Some(Field::Destination)
+                Some(SubmissionField::Destination)
             }
-            Self::TextTooLong { .. } => Some(Field::Text),
-            Self::ContextTooLarge => Some(Field::Context),
+            Self::TextTooLong { .. } => Some(SubmissionField::Text),
+            Self::ContextTooLarge => Some(SubmissionField::Context),
             Self::Unavailable => None,
         }
     }

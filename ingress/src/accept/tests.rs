@@ -173,23 +173,35 @@ async fn a_rejection_names_the_field_and_whether_a_backend_was_found() {
         (
             key,
             submission(Some("secret")),
-            Field::Destination,
+            SubmissionField::Destination,
             None,
             "this key may not use the backend secret",
         ),
         (
             key,
             submission(Some("nowhere")),
-            Field::Destination,
+            SubmissionField::Destination,
             None,
             "this key may not use the backend nowhere",
         ),
-        (key, submission(None), Field::Destination, None, "leads to no backend"),
-        (key, submission(Some("deaf")), Field::Destination, None, "only receives"),
-        (Principal::Anyone, submission(Some("gone")), Field::Destination, None, "there is no backend gone"),
-        (user, submission(Some("other")), Field::Destination, None, "leads to no backend"),
-        (user, submission(Some("modem")), Field::Text, Some("short"), "too long for the backend short: "),
-        (user, large(submission(None)), Field::Context, Some("x"), "bytes of context"),
+        (key, submission(None), SubmissionField::Destination, None, "leads to no backend"),
+        (key, submission(Some("deaf")), SubmissionField::Destination, None, "only receives"),
+        (
+            Principal::Anyone,
+            submission(Some("gone")),
+            SubmissionField::Destination,
+            None,
+            "there is no backend gone",
+        ),
+        (user, submission(Some("other")), SubmissionField::Destination, None, "leads to no backend"),
+        (
+            user,
+            submission(Some("modem")),
+            SubmissionField::Text,
+            Some("short"),
+            "too long for the backend short: ",
+        ),
+        (user, large(submission(None)), SubmissionField::Context, Some("x"), "bytes of context"),
     ] {
         let (outcome, _) = fixture.accept(principal, submission).await;
         let rejected = outcome.unwrap_err();

@@ -2,7 +2,7 @@
 
 use super::{authenticate::authenticated, submission};
 use crate::{
-    accept::{Accepted, Acceptor, Field, Rejection, Submission},
+    accept::{Accepted, Acceptor, Rejection, Submission, SubmissionField},
     answer::Answer,
     auth::Principal,
     body,
@@ -87,9 +87,9 @@ fn accepted_body(accepted: &Accepted) -> Value {
 /// The problem document for a rejection.
 fn rejection(reason: &Rejection) -> ProblemDocument {
     let pointer = match reason.field() {
-        Some(Field::Destination) => "#/backend",
-        Some(Field::Text) => "#/text",
-        Some(Field::Context) => "#/context",
+        Some(SubmissionField::Destination) => "#/backend",
+        Some(SubmissionField::Text) => "#/text",
+        Some(SubmissionField::Context) => "#/context",
         None => {
             let detail = "not stored; try again later, with an Idempotency-Key so that a double can be told";
             return ProblemDocument::new(StatusCode::SERVICE_UNAVAILABLE, detail);
