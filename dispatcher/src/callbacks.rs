@@ -1,4 +1,4 @@
-//! Calling the clients of doors back, as Kannel does: a GET to the address that the client gave.
+//! Calling the clients of the compatibility listeners back, as Kannel does: a GET to the address that the client gave.
 
 use crate::{
     backends::{Outcome, Sent},
@@ -38,9 +38,9 @@ pub(crate) struct Callbacks {
     queue: QueueName,
 }
 
-/// What would keep callbacks from being made: a key below `doors.callbacks`, and why.
+/// What would keep callbacks from being made: a key below `compat.callbacks`, and why.
 pub(crate) fn problem(config: &Config) -> Option<String> {
-    if config.doors.call_back() { client(&config.doors.callbacks).err() } else { None }
+    if config.compat.call_back() { client(&config.compat.callbacks).err() } else { None }
 }
 
 fn client(section: &CallbacksSection) -> Result<Client, String> {
@@ -50,17 +50,17 @@ fn client(section: &CallbacksSection) -> Result<Client, String> {
 
 impl Callbacks {
     /// # Errors
-    /// A key below `doors.callbacks`, and why it cannot be.
+    /// A key below `compat.callbacks`, and why it cannot be.
     pub(crate) fn new(
         config: &Config,
         topology: Arc<Topology>,
         publisher: Publisher,
         metrics: &Metrics,
     ) -> Result<Self, String> {
-        let section = &config.doors.callbacks;
+        let section = &config.compat.callbacks;
         let queue = QueueName::callbacks();
         Ok(Self {
-            keys: config.doors.callback_keys(),
+            keys: config.compat.callback_keys(),
             reach: EgressPolicy::new(&section.allow),
             timeout: section.timeout.0,
             client: client(section)?,
@@ -118,7 +118,7 @@ impl Callbacks {
     fn address(&self, notice: &CallbackEvent) -> Result<Url, Failure> {
         let callback = self.keys.open(&notice.callback);
         let Some(callback) = callback.filter(|callback| callback.message_id == notice.message_id) else {
-            let why = "no user of a door, with the password of now, has asked for it";
+            let why = "the callback was not requested by a currently configured user";
             return Err(Failure::permanent("callback_unknown", why));
         };
         let url = self.reach.url(&callback::fill(&callback, notice)).map_err(|why| out_of_bounds(&why))?;
@@ -132,7 +132,7 @@ impl Callbacks {
 }
 
 fn out_of_bounds(refused: &EgressRefused) -> Failure {
-    let why = format!("{refused}: not called unless doors.callbacks.allow holds it");
+    let why = format!("{refused}: not called unless compat.callbacks.allow holds it");
     Failure::permanent("callback_refused", why)
 }
 

@@ -38,7 +38,7 @@ pub enum BuildError {
     #[error("application.{0}")]
     Application(String),
     /// Clients cannot be called back as the configuration says.
-    #[error("doors.callbacks.{0}")]
+    #[error("compat.callbacks.{0}")]
     Callbacks(String),
     /// A backend to be served is not configured.
     #[error("dispatcher.backends: unknown backend `{name}`; configured are: {known}")]
@@ -150,7 +150,7 @@ impl Dispatcher {
         }
         let publisher = Publisher::new(broker.clone(), metrics.clone());
         let topology = Arc::new(postern_service::topology(config));
-        let keys = config.doors.callback_keys();
+        let keys = config.compat.callback_keys();
         let mut stations = Vec::new();
         let rated = config.backends.values().filter(|backend| backend.definition.rate.is_some());
         let rates = Rates { number: rated.count(), recount: Arc::default() };
@@ -180,13 +180,13 @@ impl Dispatcher {
             };
             stations.push((Arc::new(station), lanes));
         }
-        let told = config.doors.call_back().then(QueueName::callbacks);
+        let told = config.compat.call_back().then(QueueName::callbacks);
         for queue in [QueueName::reports(), QueueName::dead()].into_iter().chain(told) {
             metrics.declare_queue(&queue);
         }
-        let callbacks = config.doors.call_back().then(|| {
+        let callbacks = config.compat.call_back().then(|| {
             let callbacks = Callbacks::new(config, topology, publisher.clone(), metrics);
-            callbacks.map(|callbacks| (Arc::new(callbacks), config.doors.callbacks.concurrency))
+            callbacks.map(|callbacks| (Arc::new(callbacks), config.compat.callbacks.concurrency))
         });
         let callbacks = callbacks.transpose().map_err(BuildError::Callbacks)?;
         let application = Application::new(config, publisher.clone(), metrics)?;

@@ -9,7 +9,7 @@
 //! [`backends`] send; `retry` says for each
 //! identity what follows, `report` and `aftermath` put that into messages, `publish` stores them;
 //! `drain` ends it all in time. `application` holds what answers people in this process, and the
-//! webhook that an application's own server is called by; `callbacks` tells the clients of doors
+//! webhook that an application's own server is called by; `callbacks` tells the clients of compatibility listeners
 //! what became of their messages; `courier` delivers for both, and `outgoing` makes the requests of
 //! all three.
 

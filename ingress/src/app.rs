@@ -1,10 +1,13 @@
 //! The ingress as a whole: its listeners, its servers, its drain.
 
-use crate::{forms::Forms, limit::limit, observe::observe, routes, views::Gateway};
+use crate::{
+    forms::Forms,
+    routes,
+    state::{self, IngressState},
+};
 use actix_web::{
     App, HttpServer,
     dev::Server,
-    middleware::from_fn,
     web::{Data, ServiceConfig},
 };
 use futures_util::future::{join_all, select_all};
@@ -61,13 +64,13 @@ struct Port {
 pub fn problems(config: &Config, forms: &Forms) -> Vec<Problem> {
     let tls = [("ingress.tls", &config.ingress.tls), ("api.tls", &config.api.tls)];
     let tls = tls.into_iter().filter_map(|(section, files)| load(section, files.as_ref()).err());
-    crate::views::problems(config, forms).into_iter().chain(tls).collect()
+    state::problems(config, forms).into_iter().chain(tls).collect()
 }
 
 /// The ingress, listening; [`run`](Self::run) makes it answer.
 #[derive(Debug)]
 pub struct Ingress {
-    gateway: Data<Gateway>,
+    state: Data<IngressState>,
     public: Port,
     /// `api.listen`.
     api: Option<Port>,
@@ -85,9 +88,9 @@ impl Ingress {
         metrics: Metrics,
         forms: &Forms,
     ) -> Result<Self, StartError> {
-        let gateway = Gateway::new(config, broker, metrics, forms).map_err(StartError::Config)?;
+        let state = IngressState::new(config, broker, metrics, forms).map_err(StartError::Config)?;
         let wrong = |problem| StartError::Config(vec![problem]);
-        let (ingress, api) = (&gateway.config.ingress, &gateway.config.api);
+        let (ingress, api) = (&state.config.ingress, &state.config.api);
         let public = Port {
             tls: load("ingress.tls", ingress.tls.as_ref()).map_err(wrong)?,
             listener: listen("ingress.listen", ingress.listen)?,
@@ -99,7 +102,7 @@ impl Ingress {
                 listener: listen("api.listen", address)?,
             }),
         };
-        Ok(Self { gateway: Data::new(gateway), public, api })
+        Ok(Self { state: Data::new(state), public, api })
     }
 
     /// Where providers reach it.
@@ -124,22 +127,19 @@ impl Ingress {
     /// # Errors
     /// A server could not start or ended by itself.
     pub async fn run(self, shutdown: Shutdown) -> io::Result<bool> {
-        let deadline = self.gateway.config.shutdown.deadline.0;
+        let deadline = self.state.config.shutdown.deadline.0;
         tracing::info!(address = %self.address()?, tls = self.public.tls.is_some(), "ingress listens");
         let servers = match self.api {
             None => {
                 let all =
-                    [routes::providers as Routes, routes::doors, routes::applications, routes::everyone];
-                vec![server(&self.gateway, self.public, all.to_vec())?]
+                    [routes::providers as Routes, routes::compat, routes::applications, routes::everyone];
+                vec![server(&self.state, self.public, all.to_vec())?]
             }
             Some(api) => {
                 tracing::info!(address = %api.listener.local_addr()?, tls = api.tls.is_some(), "API listens");
-                let providers = vec![routes::providers as Routes, routes::doors, routes::everyone];
+                let providers = vec![routes::providers as Routes, routes::compat, routes::everyone];
                 let applications = vec![routes::applications as Routes, routes::everyone];
-                vec![
-                    server(&self.gateway, self.public, providers)?,
-                    server(&self.gateway, api, applications)?,
-                ]
+                vec![server(&self.state, self.public, providers)?, server(&self.state, api, applications)?]
             }
         };
         let handles: Vec<_> = servers.iter().map(Server::handle).collect();
@@ -163,15 +163,15 @@ impl Ingress {
     }
 }
 
-type Routes = fn(&Gateway, &mut ServiceConfig);
+type Routes = fn(&IngressState, &mut ServiceConfig);
 
 /// The files of its certificate are followed as long as the runtime runs.
-fn server(gateway: &Data<Gateway>, port: Port, routes: Vec<Routes>) -> io::Result<Server> {
-    let config = Arc::clone(&gateway.config);
-    let gateway = gateway.clone();
+fn server(state: &Data<IngressState>, port: Port, routes: Vec<Routes>) -> io::Result<Server> {
+    let config = Arc::clone(&state.config);
+    let state = state.clone();
     let server = HttpServer::new(move || {
-        let app = App::new().app_data(gateway.clone()).wrap(from_fn(limit)).wrap(from_fn(observe));
-        routes.iter().fold(app, |app, routes| app.configure(|config| routes(&gateway, config)))
+        let app = App::new().app_data(state.clone());
+        routes.iter().fold(app, |app, routes| app.configure(|config| routes(&state, config)))
     });
     let workers = match config.ingress.workers {
         0 => std::thread::available_parallelism()?.get(),

@@ -1,15 +1,14 @@
 //! Reading a request's body: all of it, within its limits, before anything looks at it.
 
 use actix_web::{
-    HttpMessage, HttpRequest,
+    HttpMessage, HttpRequest, HttpResponse,
     body::{BodySize, BoxBody, MessageBody},
-    dev::{self, ServiceRequest, ServiceResponse},
+    dev::Payload,
     error::PayloadError,
     http::{
         StatusCode,
         header::{CONTENT_ENCODING, CONTENT_LENGTH},
     },
-    web::Payload,
 };
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt};
@@ -109,50 +108,50 @@ async fn collect(payload: &mut Payload, max: usize) -> Result<Bytes, BodyError> 
 
 /// Keeps a chunked body from being dropped before its request is answered.
 ///
-/// actix-http reads what nobody wants of such a body to its end, however long that takes and
-/// whoever sends it. Where the body is still there when the answer goes out, the connection is
-/// closed instead.
+/// actix-http reads the unread rest of such a body to its end, however long that takes. If the body
+/// is still there when the answer goes out, the connection is closed instead.
 #[derive(Clone)]
-pub(crate) struct Unread(Rc<RefCell<dev::Payload>>);
+pub(crate) struct HeldBody(Rc<RefCell<Payload>>);
 
-impl Unread {
-    /// Takes hold of the body of `request`, where it is chunked.
-    pub(crate) fn hold(request: &mut ServiceRequest) -> Option<Self> {
+impl HeldBody {
+    /// Holds the body of `request` if it is chunked. The payload that is given back reads the same
+    /// body.
+    pub(crate) fn hold(request: &HttpRequest, payload: Payload) -> (Payload, Option<Self>) {
         if !request.chunked().unwrap_or(true) {
-            return None;
+            return (payload, None);
         }
-        let unread = Self(Rc::new(RefCell::new(request.take_payload())));
-        request.set_payload(dev::Payload::Stream { payload: Box::pin(unread.clone()) });
-        Some(unread)
+        let held = Self(Rc::new(RefCell::new(payload)));
+        (Payload::Stream { payload: Box::pin(held.clone()) }, Some(held))
     }
 
-    /// The same answer, which lets go of the body when it has been written.
-    pub(crate) fn until_answered(self, response: ServiceResponse) -> ServiceResponse {
-        response.map_body(|_, answer| BoxBody::new(Answer { answer, _unread: self }))
+    /// The same response, which lets go of the body when it has been written.
+    pub(crate) fn until_answered(self, response: HttpResponse) -> HttpResponse {
+        response.map_body(|_, response| BoxBody::new(HoldingBody { response, _held: self }))
     }
 }
 
-struct Answer {
-    answer: BoxBody,
-    _unread: Unread,
+/// A response's body, and the request's body that is held for as long.
+struct HoldingBody {
+    response: BoxBody,
+    _held: HeldBody,
 }
 
-impl MessageBody for Answer {
+impl MessageBody for HoldingBody {
     type Error = Box<dyn std::error::Error>;
 
     fn size(&self) -> BodySize {
-        self.answer.size()
+        self.response.size()
     }
 
     fn poll_next(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Bytes, Self::Error>>> {
-        Pin::new(&mut self.answer).poll_next(context)
+        Pin::new(&mut self.response).poll_next(context)
     }
 }
 
-impl Stream for Unread {
+impl Stream for HeldBody {
     type Item = Result<Bytes, PayloadError>;
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {

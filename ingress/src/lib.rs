@@ -1,26 +1,36 @@
 //! The ingress: takes messages over HTTP, validates them, publishes them, and says so only when the
 //! broker has confirmed.
 //!
-//! The modules, in the order in which a message meets them: `app` listens, `routes` finds the view,
-//! `observe` counts and logs, `limit` (with `rates`) refuses who asks too much, [`auth`] asks who it is, `views` reads the request, [`forms`] turns
-//! it into a message, `duplicates` knows those that a provider repeats, `publish` hands the rest to
-//! the broker.
+//! The modules, in the order in which a message meets them: `app` listens, `routes` finds the
+//! handler, `respond` holds the request to its address's rate (`limits`, `rates`), calls the handler
+//! and logs and counts the `answer` that it returns. The handlers are `views` (providers and `/v1`)
+//! and `compat` (clients of other gateways); all of them work with the `state`. What a provider
+//! brings is read by `provider`: `auth` checks that it is the provider's own, [`forms`] turn it into a message,
+//! `dedup` knows those that a provider repeats. What somebody wants sent goes through `accept`,
+//! which alone decides whether it is taken. `publish` hands both to the broker.
 
 mod app;
-mod limit;
-mod observe;
-mod rates;
 mod routes;
 
-pub mod auth;
-mod body;
+mod answer;
+mod limits;
 mod problem;
+mod rates;
+mod respond;
+
+mod compat;
+mod openapi;
+mod state;
 mod views;
 
+mod auth;
+mod body;
 pub mod forms;
+mod provider;
 mod trace_context;
 
-mod duplicates;
+mod accept;
+mod dedup;
 mod publish;
 
 #[cfg(feature = "measure")]

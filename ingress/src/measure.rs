@@ -1,7 +1,7 @@
 //! The way of a request through the ingress without a socket, for counting what it costs and for
 //! seeing what it makes of requests that nobody would write.
 
-use crate::{forms::Forms, observe::observe, routes, views::Gateway};
+use crate::{forms::Forms, routes, state::IngressState};
 use actix_web::{
     App, Error,
     body::{MessageBody, to_bytes},
@@ -10,7 +10,6 @@ use actix_web::{
         Method, StatusCode, Uri,
         header::{CONTENT_TYPE, HeaderName, HeaderValue},
     },
-    middleware::from_fn,
     rt::{System, SystemRunner},
     test::{TestRequest, call_service, init_service},
     web::Data,
@@ -37,9 +36,9 @@ pub fn accept(
     body: &'static str,
     times: usize,
 ) -> Result<usize, String> {
-    let gateway = gateway(config, broker)?;
+    let state = state(config, broker)?;
     System::new().block_on(async {
-        let app = init_service(app(&gateway)).await;
+        let app = init_service(app(&state)).await;
         let mut taken = 0;
         for _ in 0..times {
             let request = TestRequest::post().uri(path).insert_header((CONTENT_TYPE, FORM));
@@ -62,9 +61,9 @@ impl Socketless {
     /// # Errors
     /// What is wrong with the configuration.
     pub fn new(config: Config, broker: Arc<dyn Broker>) -> Result<Self, String> {
-        let gateway = gateway(config, broker)?;
+        let state = state(config, broker)?;
         let system = System::new();
-        let app = Rc::new(system.block_on(init_service(app(&gateway))));
+        let app = Rc::new(system.block_on(init_service(app(&state))));
         let call = Box::new(move |request: TestRequest| {
             let app = Rc::clone(&app);
             async move {
@@ -107,14 +106,16 @@ impl fmt::Debug for Socketless {
     }
 }
 
-fn gateway(config: Config, broker: Arc<dyn Broker>) -> Result<Data<Gateway>, String> {
+/// Requests come from one address as fast as they can: no rate limit holds them up.
+fn state(mut config: Config, broker: Arc<dyn Broker>) -> Result<Data<IngressState>, String> {
+    config.ingress.rate_limit = None;
     let metrics = Metrics::new("measured", "0").map_err(|error| error.to_string())?;
-    let gateway = Gateway::new(Arc::new(config), broker, metrics, &Forms::builtin());
-    gateway.map(Data::new).map_err(|problems| format!("{problems:?}"))
+    let state = IngressState::new(Arc::new(config), broker, metrics, &Forms::builtin());
+    state.map(Data::new).map_err(|problems| format!("{problems:?}"))
 }
 
 fn app(
-    gateway: &Data<Gateway>,
+    state: &Data<IngressState>,
 ) -> App<
     impl ServiceFactory<
         ServiceRequest,
@@ -124,7 +125,7 @@ fn app(
         Error = Error,
     > + use<>,
 > {
-    let app = App::new().app_data(gateway.clone()).wrap(from_fn(observe));
-    let all = [routes::providers, routes::doors, routes::applications, routes::everyone];
-    all.iter().fold(app, |app, routes| app.configure(|app| routes(gateway, app)))
+    let app = App::new().app_data(state.clone());
+    let all = [routes::providers, routes::compat, routes::applications, routes::everyone];
+    all.iter().fold(app, |app, routes| app.configure(|app| routes(state, app)))
 }

@@ -1,21 +1,23 @@
-//! Problem documents (RFC 9457): how `/v1` says no.
+//! ProblemDocument documents (RFC 9457): how `/v1` says no.
 
-use crate::rates::retry_after;
+use crate::{
+    answer::{Answer, RETRY_AFTER},
+    rates::retry_after,
+};
 use actix_web::{
     HttpResponse,
     http::{StatusCode, header},
 };
+use postern_service::metrics::Refused;
 use serde::Serialize;
 use std::time::Duration;
 
 /// The media type of a problem document.
-pub(crate) const MEDIA_TYPE: &str = "application/problem+json";
-/// Seconds after which a request that could not be stored is worth another try.
-pub(crate) const RETRY_AFTER: &str = "5";
+const MEDIA_TYPE: &str = "application/problem+json";
 
 /// A problem document. Its type is `about:blank`: the status says what kind of problem it is.
 #[derive(Debug, Clone, Serialize)]
-pub(crate) struct Problem {
+pub(crate) struct ProblemDocument {
     #[serde(rename = "type")]
     kind: &'static str,
     title: &'static str,
@@ -26,6 +28,9 @@ pub(crate) struct Problem {
     /// Seconds.
     #[serde(skip)]
     retry_after: Option<u64>,
+    /// Why the request was not let in, for the log.
+    #[serde(skip)]
+    refused: Option<Refused>,
 }
 
 /// What is wrong with one part of a request.
@@ -53,7 +58,7 @@ impl Invalid {
     }
 }
 
-impl Problem {
+impl ProblemDocument {
     /// The problem that `status` names.
     pub(crate) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
         Self {
@@ -63,12 +68,18 @@ impl Problem {
             detail: detail.into(),
             errors: Vec::new(),
             retry_after: None,
+            refused: None,
         }
     }
 
     /// The problem that `status` names, of one part of the request.
     pub(crate) fn of(status: StatusCode, wrong: Invalid) -> Self {
         Self { errors: vec![wrong.clone()], ..Self::new(status, wrong.detail) }
+    }
+
+    /// The same problem, of a request that was not let in.
+    pub(crate) fn refused(self, why: Refused) -> Self {
+        Self { refused: Some(why), ..self }
     }
 
     /// 422, with everything that is wrong.
@@ -81,8 +92,8 @@ impl Problem {
         Self { errors, ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail) }
     }
 
-    /// The answer.
-    pub(crate) fn response(&self) -> HttpResponse {
+    /// The response.
+    fn response(&self) -> HttpResponse {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::BAD_REQUEST);
         let mut response = HttpResponse::build(status);
         match status {
@@ -107,14 +118,23 @@ impl Problem {
     pub(crate) fn too_many(wait: Duration) -> Self {
         let seconds = retry_after(wait);
         let detail = format!("too many requests; the next one is taken in {seconds} s");
-        Self { retry_after: Some(seconds), ..Self::new(StatusCode::TOO_MANY_REQUESTS, detail) }
+        let problem = Self::new(StatusCode::TOO_MANY_REQUESTS, detail).refused(Refused::Rate);
+        Self { retry_after: Some(seconds), ..problem }
     }
 
     /// The answer to a method that is not in `allow`.
-    pub(crate) fn method(allow: &'static str) -> HttpResponse {
+    pub(crate) fn method(allow: &'static str) -> Answer {
         let detail = format!("the methods of this resource are: {allow}");
         let mut response = Self::new(StatusCode::METHOD_NOT_ALLOWED, detail).response();
         response.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static(allow));
-        response
+        response.into()
+    }
+}
+
+impl From<ProblemDocument> for Answer {
+    fn from(problem: ProblemDocument) -> Self {
+        let mut answer = Self::from(problem.response());
+        answer.log.refused = problem.refused;
+        answer
     }
 }

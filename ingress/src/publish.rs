@@ -6,12 +6,12 @@ use std::{collections::BTreeSet, sync::Arc, time::Instant};
 
 /// Publishes to one broker.
 #[derive(Debug, Clone)]
-pub(crate) struct Publisher {
+pub(crate) struct MeteredPublisher {
     broker: Arc<dyn Broker>,
     metrics: Metrics,
 }
 
-impl Publisher {
+impl MeteredPublisher {
     /// One whose metrics are there from the start, for each of `queues`.
     pub(crate) fn new(broker: Arc<dyn Broker>, metrics: Metrics, queues: &[QueueName]) -> Self {
         queues.iter().for_each(|queue| metrics.declare_queue(queue));

@@ -81,6 +81,37 @@ impl<K: Hash + Eq> Buckets<K> {
     }
 }
 
+/// `ingress.rate_limit`: the buckets of the addresses.
+#[derive(Debug)]
+pub(crate) struct AddressLimiter {
+    allowance: Allowance,
+    buckets: Buckets<IpAddr>,
+}
+
+impl From<AddressLimit> for AddressLimiter {
+    fn from(limit: AddressLimit) -> Self {
+        Self { allowance: limit.into(), buckets: Buckets::default() }
+    }
+}
+
+impl AddressLimiter {
+    /// Whether there is anything in the bucket of `client`.
+    ///
+    /// # Errors
+    /// How long until there is.
+    pub(crate) fn open(&self, client: &IpAddr, now: Instant) -> Result<(), Duration> {
+        self.buckets.open(client, self.allowance, now)
+    }
+
+    /// Takes one request out of the bucket of `client`.
+    ///
+    /// # Errors
+    /// How long until there is one; nothing is taken.
+    pub(crate) fn take(&self, client: IpAddr, now: Instant) -> Result<(), Duration> {
+        self.buckets.take(client, self.allowance, now)
+    }
+}
+
 fn wait(full: Instant, allowance: Allowance, now: Instant) -> Result<(), Duration> {
     let after = full.max(now) + allowance.interval;
     match after.saturating_duration_since(now).checked_sub(allowance.capacity()) {

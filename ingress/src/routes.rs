@@ -1,14 +1,19 @@
-//! The table of routes: which view answers what.
+//! The table of routes: which handler answers what.
 
-use crate::views::{
-    Gateway, backends,
-    doors::{kannel, vumi},
-    messages, not_found, openapi, receive, status,
+use crate::{
+    compat::{kannel, vumi},
+    respond::answering,
+    state::IngressState,
+    views::{backends, messages, openapi, receive, status, unmatched},
 };
-use actix_web::web::{self, ServiceConfig};
+use actix_web::{
+    http::Method,
+    web::{self, ServiceConfig},
+};
 
 /// For providers.
-pub(crate) fn providers(_: &Gateway, routes: &mut ServiceConfig) {
+pub(crate) fn providers(_: &IngressState, routes: &mut ServiceConfig) {
+    let messages = ["/backends/{name}", "/backends/{name}/"];
     let reports =
         ["/backends/{name}/status", "/backends/{name}/status/", "/backends/{name}/status/{callback}"];
     // For providers that prove themselves by a token in the path.
@@ -19,39 +24,39 @@ pub(crate) fn providers(_: &Gateway, routes: &mut ServiceConfig) {
         "/backends/{name}/{token}/status/{callback}",
     ];
     routes
-        .service(web::resource(["/backends/{name}", "/backends/{name}/"]).to(receive::receive))
-        .service(web::resource(reports).to(status::status))
-        .service(web::resource(tokens).to(receive::receive))
-        .service(web::resource(token_reports).to(status::status));
+        .service(web::resource(messages).route(answering(receive::receive)))
+        .service(web::resource(reports).route(answering(status::status)))
+        .service(web::resource(tokens).route(answering(receive::receive)))
+        .service(web::resource(token_reports).route(answering(status::status)));
 }
 
 /// For the clients of other gateways.
-pub(crate) fn doors(gateway: &Gateway, routes: &mut ServiceConfig) {
-    let doors = &gateway.config.doors;
-    if let Some(door) = &doors.kannel {
-        routes.service(web::resource(&*door.path).to(kannel::sendsms));
+pub(crate) fn compat(state: &IngressState, routes: &mut ServiceConfig) {
+    let compat = &state.config.compat;
+    if let Some(section) = &compat.kannel {
+        routes.service(web::resource(&*section.path).route(answering(kannel::sendsms)));
     }
-    if let Some(door) = &doors.vumi {
-        routes.service(web::resource(&*door.path).to(vumi::messages));
+    if let Some(section) = &compat.vumi {
+        routes.service(web::resource(&*section.path).route(answering(vumi::messages)));
     }
 }
 
 /// For applications.
-pub(crate) fn applications(_: &Gateway, routes: &mut ServiceConfig) {
+pub(crate) fn applications(_: &IngressState, routes: &mut ServiceConfig) {
     routes.service(
         web::scope("/v1")
-            .route("/messages", web::post().to(messages::submit))
-            .route("/messages", web::to(messages::only_post))
-            .route("/backends", web::get().to(backends::list))
-            .route("/backends", web::to(backends::only_get))
-            .default_service(web::to(not_found::problem)),
+            .route("/messages", answering(messages::submit).method(Method::POST))
+            .route("/messages", answering(unmatched::only_post))
+            .route("/backends", answering(backends::list).method(Method::GET))
+            .route("/backends", answering(unmatched::only_get))
+            .default_service(answering(unmatched::problem)),
     );
 }
 
 /// For both.
-pub(crate) fn everyone(_: &Gateway, routes: &mut ServiceConfig) {
+pub(crate) fn everyone(_: &IngressState, routes: &mut ServiceConfig) {
     routes
-        .route("/openapi.json", web::get().to(openapi::document))
-        .route("/openapi.json", web::to(backends::only_get))
-        .default_service(web::to(not_found::text));
+        .route("/openapi.json", answering(openapi::document).method(Method::GET))
+        .route("/openapi.json", answering(unmatched::only_get))
+        .default_service(answering(unmatched::text));
 }

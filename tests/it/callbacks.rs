@@ -1,7 +1,7 @@
 //! How the clients of other gateways are called back.
 
 use crate::{
-    doors::{NUMBER, PASSWORD, both, door, is_accepted, sendsms, value},
+    compat::{NUMBER, PASSWORD, both, is_accepted, kannel, sendsms, value},
     reports::states,
 };
 use postern_tests::{
@@ -76,9 +76,9 @@ async fn calls_back(ingress: &Program, dispatcher: &Program, provider: &Provider
 #[tokio::test]
 async fn a_client_learns_what_became_of_its_message() {
     let (provider, client) = (Provider::start().await, Provider::obliging().await);
-    let postern = Launch::gateway().config(&(door("") + &both(&provider))).start().await;
+    let postern = Launch::gateway().config(&(kannel("") + &both(&provider))).start().await;
     calls_back(&postern, &postern, &provider, &client).await;
-    let labels = [("backend", "x"), ("door", "kannel"), ("method", "GET"), ("status", "202")];
+    let labels = [("backend", "x"), ("compat", "kannel"), ("method", "GET"), ("status", "202")];
     postern.metric_becomes("postern_ingress_requests_total", &labels, 1.0).await;
     let ended = postern.terminate().await;
     assert_eq!(ended.code, Some(0), "{}", ended.log);
@@ -90,7 +90,7 @@ async fn a_client_learns_what_became_of_its_message() {
 #[tokio::test]
 async fn a_client_learns_it_over_rabbitmq_too() {
     let (provider, client) = (Provider::start().await, Provider::obliging().await);
-    let pair = Pair::start(&(door("") + &both(&provider))).await;
+    let pair = Pair::start(&(kannel("") + &both(&provider))).await;
     calls_back(&pair.ingress, &pair.dispatcher, &provider, &client).await;
     pair.tap.depth_becomes("postern.callbacks", 0).await;
     pair.assert_silent(&[NUMBER, "ping é", PASSWORD, "/dlr"]);
@@ -99,7 +99,7 @@ async fn a_client_learns_it_over_rabbitmq_too() {
 #[tokio::test]
 async fn what_is_refused_for_good_is_told_and_what_may_yet_go_is_not() {
     let (provider, client) = (Provider::start().await, Provider::obliging().await);
-    let postern = Launch::gateway().config(&(door("") + &both(&provider))).start().await;
+    let postern = Launch::gateway().config(&(kannel("") + &both(&provider))).start().await;
     provider.script([Answer::status(503), Answer::status(400).body("never heard of them")]);
     let dlr = client.url("/dlr?type=%d&reply=%A");
     is_accepted(&sendsms(&postern, &[("to", NUMBER), ("dlr-mask", "3"), ("dlr-url", &dlr)]).await);
@@ -112,7 +112,7 @@ async fn what_is_refused_for_good_is_told_and_what_may_yet_go_is_not() {
 #[tokio::test]
 async fn a_client_that_is_down_is_called_again_and_then_given_up() {
     let (provider, client) = (Provider::obliging().await, Provider::start().await);
-    let pair = Pair::start(&(door("") + &both(&provider))).await;
+    let pair = Pair::start(&(kannel("") + &both(&provider))).await;
     client.script([Answer::status(503), Answer::status(503), Answer::ok("")]);
     let dlr = client.url("/dlr?type=%d");
     is_accepted(&sendsms(&pair.ingress, &[("to", NUMBER), ("dlr-mask", "8"), ("dlr-url", &dlr)]).await);
@@ -131,7 +131,7 @@ async fn a_client_that_is_down_is_called_again_and_then_given_up() {
 #[tokio::test]
 async fn a_callback_into_the_network_is_dead_and_nobody_is_connected_to() {
     let (provider, inside) = (Provider::obliging().await, Provider::start().await);
-    let config = door("").replace("[\"127.0.0.0/8\"]", "[]");
+    let config = kannel("").replace("[\"127.0.0.0/8\"]", "[]");
     let pair = Pair::start(&(config + &both(&provider))).await;
     // A name is judged by its addresses, when they are known.
     let dlr = inside.url("/dlr").replace("127.0.0.1", "localhost");
@@ -139,7 +139,7 @@ async fn a_callback_into_the_network_is_dead_and_nobody_is_connected_to() {
     let dead = pair.tap.take("postern.dead").await;
     let reason = dead.headers["x-postern-reason"].as_str().unwrap();
     assert!(reason.starts_with("callback_refused: ") && reason.contains("is a loopback address"), "{reason}");
-    assert!(reason.contains("doors.callbacks.allow"), "{reason}");
+    assert!(reason.contains("compat.callbacks.allow"), "{reason}");
     assert_eq!(dead.headers["x-postern-attempts"], 1);
     // A literal address that was allowed when the message came in, and is not any more.
     let notice = dead.json();
@@ -150,7 +150,7 @@ async fn a_callback_into_the_network_is_dead_and_nobody_is_connected_to() {
     // Not where another server sends it, either.
     let redirecting = Provider::start().await;
     redirecting.script([Answer::status(302).header("Location", &inside.url("/dlr"))]);
-    let open = Pair::start(&(door("").replace("\"500ms\", \"500ms\"", "") + &both(&provider))).await;
+    let open = Pair::start(&(kannel("").replace("\"500ms\", \"500ms\"", "") + &both(&provider))).await;
     let asks = [("to", NUMBER), ("dlr-mask", "8"), ("dlr-url", &*redirecting.url("/r"))];
     is_accepted(&sendsms(&open.ingress, &asks).await);
     let dead = open.tap.take("postern.dead").await;
@@ -159,9 +159,9 @@ async fn a_callback_into_the_network_is_dead_and_nobody_is_connected_to() {
 }
 
 #[tokio::test]
-async fn only_a_door_can_ask_for_a_callback() {
+async fn only_a_compatibility_listener_can_ask_for_a_callback() {
     let (provider, client) = (Provider::obliging().await, Provider::start().await);
-    let pair = Pair::start(&(door("") + &both(&provider))).await;
+    let pair = Pair::start(&(kannel("") + &both(&provider))).await;
     let context = json!({"postern:callback": "e30.AAAAAAAAAAAAAAAAAAAAAA"});
     let body = json!({"backend": "x", "to": NUMBER, "text": "x", "context": context});
     let refused = pair.ingress.post_json("/v1/messages", &body).await;
@@ -200,7 +200,7 @@ async fn a_power_cut_between_report_and_callback_loses_neither() {
     let client = Provider::start().await;
     let held = Gate::closed();
     client.otherwise(move |_| Answer::ok("").held(&held));
-    let launch = Launch::gateway().config(&(door("") + &both(&provider)));
+    let launch = Launch::gateway().config(&(kannel("") + &both(&provider)));
     let postern = launch.start().await;
     let dlr = client.url("/dlr?type=%d&to=%p");
     is_accepted(&sendsms(&postern, &[("to", NUMBER), ("dlr-mask", "1"), ("dlr-url", &dlr)]).await);
@@ -236,7 +236,7 @@ async fn a_power_cut_between_report_and_callback_loses_neither() {
 async fn what_comes_while_the_broker_is_away_is_called_when_it_is_back() {
     let (provider, client) = (Provider::start().await, Provider::obliging().await);
     provider.otherwise(|_| Answer::json(200, &json!({"id": "P1"})));
-    let config = door("") + &both(&provider);
+    let config = kannel("") + &both(&provider);
     let vhost = Rabbit::shared().vhost();
     let proxy = Proxy::to(vhost.port()).await;
     let far = format!("[broker]\nurl = \"{}\"\n{config}", vhost.url_at(proxy.port()));
@@ -267,7 +267,7 @@ async fn what_comes_while_the_broker_is_away_is_called_when_it_is_back() {
 #[tokio::test]
 async fn kannel_and_twilio_backends_hand_the_callback_to_their_provider() {
     let (provider, client) = (Provider::start().await, Provider::obliging().await);
-    let config = door("")
+    let config = kannel("")
         + &format!(
             "[backends.x]\ntype = \"kannel\"\nsettings = {{ sendsms_url = \"{}\" }}\n\
              [backends.y]\ntype = \"twilio\"\nreceive = {{ auth = \"none\" }}\n\

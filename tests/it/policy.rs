@@ -74,3 +74,23 @@ fn every_dependency_is_the_workspaces() {
         );
     }
 }
+
+/// So that a listener without HTTP can be the next that accepts messages.
+#[test]
+fn accepting_a_message_knows_no_http_server() {
+    let source = |file: &str| std::fs::read_to_string(format!("{ROOT}/ingress/src/{file}")).unwrap();
+    let accept = source("accept.rs");
+    let own: BTreeSet<&str> = accept
+        .split("crate::")
+        .skip(1)
+        .filter_map(|rest| rest.split([';', ' ', ',', '(', ')', '\n']).next())
+        .collect();
+    // What it imports from the package is looked at below; anything more belongs there, too.
+    let allowed = ["{auth::Principal", "auth::Principal", "publish::MeteredPublisher"];
+    assert!(own.iter().all(|path| allowed.contains(path)), "{own:?}");
+    for file in ["accept.rs", "auth/principal.rs", "publish.rs"] {
+        let source = source(file);
+        assert!(source.contains("use postern_shared::"), "{file}: the test reads the wrong file");
+        assert!(!source.contains("actix"), "{file} knows the HTTP server");
+    }
+}

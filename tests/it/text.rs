@@ -190,7 +190,7 @@ async fn a_text_that_is_refused_is_named_with_its_limit_wherever_it_comes_in() {
     let provider = Provider::start().await;
     let user = "username = \"u\"\npassword = \"p\"\nbackend = \"x\"";
     let config = format!(
-        "[[doors.kannel.users]]\n{user}\n[[doors.vumi.users]]\n{user}\n[backends.x]\ntype = \"http\"\ntext = {{ limit = {{ segments = 1 }}, over = \"refuse\" }}\n\
+        "[[compat.kannel.users]]\n{user}\n[[compat.vumi.users]]\n{user}\n[backends.x]\ntype = \"http\"\ntext = {{ limit = {{ segments = 1 }}, over = \"refuse\" }}\n\
          [backends.x.send]\nurl = \"{}\"\nform = {{ t = \"x\" }}\n",
         provider.url("/send")
     );

@@ -9,9 +9,9 @@ use postern_shared::{
 use std::collections::BTreeMap;
 
 fn keys() -> CallbackKeys {
-    let text = "[backends.demo]\ntype = \"console\"\n[[doors.kannel.users]]\nusername = \"u\"\n\
+    let text = "[backends.demo]\ntype = \"console\"\n[[compat.kannel.users]]\nusername = \"u\"\n\
                 password = \"hush\"\nbackend = \"demo\"\n";
-    Config::parse("test", Some(text), [], &Catalogue::builtin()).unwrap().doors.callback_keys()
+    Config::parse("test", Some(text), [], &Catalogue::builtin()).unwrap().compat.callback_keys()
 }
 
 /// To three people, with the callback of `callback_of` for the events of `mask`.
@@ -78,7 +78,7 @@ fn what_was_sent_and_what_never_will_be_is_told_to_who_asked() {
 }
 
 #[test]
-fn nobody_is_told_by_a_callback_that_no_door_has_made_for_this_message() {
+fn nobody_is_told_by_a_callback_that_no_listener_has_made_for_this_message() {
     assert_eq!(told(&message(Some(MessageId::new()), 31)), []);
     for forged in ["", "x", "e30.AAAAAAAAAAAAAAAAAAAAAA", "../..//?#."] {
         let mut message = message(None, 31);

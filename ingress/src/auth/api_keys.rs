@@ -1,38 +1,29 @@
 //! The keys of `/v1`.
 
+use super::principal::Principal;
 use crate::rates::{Allowance, Buckets};
 use actix_web::http::header::HeaderMap;
 use jiff::Timestamp;
-use postern_config::{ApiKey, Selection};
+use postern_config::ApiKey;
 use postern_service::{bearer::bearer, metrics::Refused};
-use postern_shared::message::BackendName;
 use std::time::{Duration, Instant};
 
 /// `[[api.keys]]`. Without any, everyone is let in: the configuration then listens on loopback only.
 #[derive(Debug)]
-pub struct ApiKeys {
+pub(crate) struct ApiKeys {
     keys: Vec<ApiKey>,
     /// By name: a key that takes the place of another goes on where that one is.
     buckets: Buckets<String>,
 }
 
-/// Who calls `/v1`.
-#[derive(Debug, Clone, Copy)]
-pub enum Caller<'a> {
-    /// Anyone: there are no keys.
-    Anyone,
-    /// The holder of this key.
-    Holder(&'a ApiKey),
-}
-
 impl ApiKeys {
     /// These keys.
-    pub fn new(keys: &[ApiKey]) -> Self {
+    pub(crate) fn new(keys: &[ApiKey]) -> Self {
         Self { keys: keys.to_vec(), buckets: Buckets::default() }
     }
 
     /// Those that are not taken any more.
-    pub fn expired(&self, now: Timestamp) -> impl Iterator<Item = &ApiKey> {
+    pub(crate) fn expired(&self, now: Timestamp) -> impl Iterator<Item = &ApiKey> {
         self.keys.iter().filter(move |key| key.has_expired(now))
     }
 
@@ -42,56 +33,31 @@ impl ApiKeys {
     ///
     /// # Errors
     /// Why it is nobody's.
-    pub fn caller(&self, headers: &HeaderMap, now: Timestamp) -> Result<Caller<'_>, Refused> {
+    pub(crate) fn principal(&self, headers: &HeaderMap, now: Timestamp) -> Result<Principal<'_>, Refused> {
         if self.keys.is_empty() {
-            return Ok(Caller::Anyone);
+            return Ok(Principal::Anyone);
         }
         let token = bearer(headers).ok_or(Refused::Key)?;
         let mut holder = Err(Refused::Key);
         for key in &self.keys {
             if key.digest().is_some_and(|digest| digest.matches(token)) {
-                holder = if key.has_expired(now) { Err(Refused::Expired) } else { Ok(Caller::Holder(key)) };
+                holder =
+                    if key.has_expired(now) { Err(Refused::Expired) } else { Ok(Principal::ApiKey(key)) };
             }
         }
         holder
     }
 
-    /// Counts a request of `caller`.
+    /// Counts a request of `principal`.
     ///
     /// # Errors
     /// How long until the next one is taken.
-    pub fn count(&self, caller: Caller<'_>, now: Instant) -> Result<(), Duration> {
-        match caller {
-            Caller::Holder(ApiKey { rate: Some(rate), name, .. }) => {
+    pub(crate) fn count(&self, principal: Principal<'_>, now: Instant) -> Result<(), Duration> {
+        match principal {
+            Principal::ApiKey(ApiKey { rate: Some(rate), name, .. }) => {
                 self.buckets.take(name.clone(), Allowance::from(*rate), now)
             }
             _ => Ok(()),
-        }
-    }
-}
-
-impl Caller<'_> {
-    /// The name that the ids of its `Idempotency-Key`s are made of.
-    pub fn name(&self) -> &str {
-        match self {
-            Self::Anyone => "anonymous",
-            Self::Holder(key) => &key.name,
-        }
-    }
-
-    /// Whether it may send through `backend` and see it.
-    pub fn may_use(&self, backend: &BackendName) -> bool {
-        match self {
-            Self::Anyone => true,
-            Self::Holder(key) => key.backends.contains(backend),
-        }
-    }
-
-    /// Whether it may use every backend, and so may learn that there is none of a name.
-    pub fn may_use_all(&self) -> bool {
-        match self {
-            Self::Anyone => true,
-            Self::Holder(key) => key.backends == Selection::All,
         }
     }
 }
@@ -137,17 +103,17 @@ mod tests {
             ("Basic key-a", None),
             ("", None),
         ] {
-            match keys.caller(&headers(header), now) {
-                Ok(caller) => {
-                    assert_eq!(Some(caller.name()), name, "{header}");
-                    assert!(caller.may_use(&"demo".parse().unwrap()));
-                    assert!(!caller.may_use(&"other".parse().unwrap()) && !caller.may_use_all());
+            match keys.principal(&headers(header), now) {
+                Ok(principal) => {
+                    assert_eq!(Some(principal.name()), name, "{header}");
+                    assert!(principal.may_use(&"demo".parse().unwrap()));
+                    assert!(!principal.may_use(&"other".parse().unwrap()));
                 }
                 Err(why) => assert_eq!((why, name), (Refused::Key, None), "{header}"),
             }
         }
-        assert!(keys.caller(&HeaderMap::new(), now).is_err());
-        assert!(matches!(ApiKeys::new(&[]).caller(&HeaderMap::new(), now), Ok(Caller::Anyone)));
+        assert!(keys.principal(&HeaderMap::new(), now).is_err());
+        assert!(matches!(ApiKeys::new(&[]).principal(&HeaderMap::new(), now), Ok(Principal::Anyone)));
         assert!(!format!("{keys:?}").contains("key-a"));
     }
 
@@ -163,7 +129,10 @@ mod tests {
             ("Bearer key-new", end, Ok("a")),
             ("Bearer key-old", end, Err(Refused::Key)),
         ] {
-            assert_eq!(keys.caller(&headers(header), now).as_ref().map(Caller::name).map_err(|e| *e), wanted);
+            assert_eq!(
+                keys.principal(&headers(header), now).as_ref().map(Principal::name).map_err(|e| *e),
+                wanted
+            );
         }
         assert_eq!(keys.expired(end).count(), 1);
         assert_eq!(keys.expired(end - second).count(), 0);
@@ -183,8 +152,8 @@ mod tests {
             ("key-b", Ok(())),
         ] {
             let headers = headers(&format!("Bearer {secret}"));
-            let caller = keys.caller(&headers, Timestamp::now()).unwrap();
-            assert_eq!(keys.count(caller, start), wanted, "{secret}");
+            let principal = keys.principal(&headers, Timestamp::now()).unwrap();
+            assert_eq!(keys.count(principal, start), wanted, "{secret}");
         }
     }
 }

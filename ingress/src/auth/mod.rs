@@ -2,10 +2,12 @@
 
 mod address;
 mod api_keys;
-mod proof;
+mod principal;
+mod request_auth;
 mod signature;
 mod twilio;
 
 pub(crate) use address::Clients;
-pub use api_keys::{ApiKeys, Caller};
-pub(crate) use proof::Proof;
+pub(crate) use api_keys::ApiKeys;
+pub(crate) use principal::Principal;
+pub(crate) use request_auth::RequestAuth;

@@ -1,6 +1,6 @@
 //! Decoding a text whose bytes depend on other parameters.
 
-use super::request::{Parameter, Request};
+use super::{parameter::Parameter, request::Request};
 use postern_config::backend::{codec::Codec, receive::Receive};
 use std::borrow::Cow;
 

@@ -29,11 +29,11 @@ pub(super) struct Field {
     pub(super) required: bool,
     /// What it is where it is absent or blank.
     pub(super) default: Option<Value>,
-    kind: Kind,
+    kind: FieldKind,
 }
 
 #[derive(Debug)]
-enum Kind {
+enum FieldKind {
     Text { lengths: Lengths, pattern: Option<Pattern> },
     Email { lengths: Lengths },
     Integer { min: Option<i64>, max: Option<i64> },
@@ -66,7 +66,7 @@ impl Field {
             asked: receive.param(name).map(str::to_owned).collect(),
             required: spec.required,
             default: None,
-            kind: Kind::new(spec)?,
+            kind: FieldKind::new(spec)?,
         };
         if let Some(default) = &spec.default {
             field.default = Some(field.clean_default(default).map_err(|why| ("default", why))?);
@@ -77,7 +77,7 @@ impl Field {
     fn clean_default(&self, default: &Value) -> Result<Value, String> {
         let text = scalar_text(default).ok_or("must be a text, a number or a boolean")?;
         match (text.trim(), &self.kind) {
-            ("", Kind::Text { .. }) => Ok(Value::String(String::new())),
+            ("", FieldKind::Text { .. }) => Ok(Value::String(String::new())),
             ("", _) => Err("is blank".to_owned()),
             (text, _) => self.clean(text).map_err(|why| format!("is not what the field takes: {why}")),
         }
@@ -89,14 +89,14 @@ impl Field {
             return Err(NULL.to_owned());
         }
         match &self.kind {
-            Kind::Text { lengths, pattern } => {
+            FieldKind::Text { lengths, pattern } => {
                 lengths.check(text)?;
                 if pattern.as_ref().is_some_and(|pattern| !pattern.matches_whole(text)) {
                     return Err(INVALID.to_owned());
                 }
                 Ok(text.into())
             }
-            Kind::Email { lengths } => {
+            FieldKind::Email { lengths } => {
                 lengths.check(text)?;
                 let options =
                     Options::default().with_required_tld().without_display_text().without_domain_literal();
@@ -105,13 +105,13 @@ impl Field {
                     Err(_) => Err("Enter a valid email address.".to_owned()),
                 }
             }
-            Kind::Integer { min, max } => clean_integer(text, *min, *max),
-            Kind::Decimal { min, max } => clean_decimal(text, *min, *max),
-            Kind::Boolean => clean_boolean(text),
-            Kind::Datetime => clean_datetime(text).map(|at| at.to_string().into()),
-            Kind::Phone { region } => clean_phone(text, *region),
-            Kind::Choice { choices } if choices.iter().any(|choice| choice == text) => Ok(text.into()),
-            Kind::Choice { .. } => {
+            FieldKind::Integer { min, max } => clean_integer(text, *min, *max),
+            FieldKind::Decimal { min, max } => clean_decimal(text, *min, *max),
+            FieldKind::Boolean => clean_boolean(text),
+            FieldKind::Datetime => clean_datetime(text).map(|at| at.to_string().into()),
+            FieldKind::Phone { region } => clean_phone(text, *region),
+            FieldKind::Choice { choices } if choices.iter().any(|choice| choice == text) => Ok(text.into()),
+            FieldKind::Choice { .. } => {
                 let quoted: String = text.chars().take(MAX_QUOTED).collect();
                 Err(format!("Select a valid choice. {quoted} is not one of the available choices."))
             }
@@ -120,11 +120,11 @@ impl Field {
 
     /// Whether what it cleans is a point in time.
     pub(super) fn is_datetime(&self) -> bool {
-        matches!(self.kind, Kind::Datetime)
+        matches!(self.kind, FieldKind::Datetime)
     }
 }
 
-impl Kind {
+impl FieldKind {
     fn new(spec: &FieldSpec) -> Result<Self, (&'static str, String)> {
         let lengths = Lengths { min: spec.min_length, max: spec.max_length };
         Ok(match spec.kind {

@@ -1,8 +1,9 @@
 //! The default form: cleans the parameters that a backend's configuration declares.
 
 use super::{
-    Cleaned, Errors, Form, KeyProblem,
+    errors::Errors,
     field::{Field, INVALID, REQUIRED, clean_datetime},
+    form::{Cleaned, Form, KeyProblem},
     request::{Found, Request, scalar_text},
 };
 use jiff::Timestamp;

@@ -1,6 +1,6 @@
 //! `multipart/form-data` (RFC 7578). Files are no parameters: their parts are passed over.
 
-use super::request::{Limits, Parameter, charset_of};
+use super::parameter::{Parameter, ParameterLimits, charset_of};
 use bytes::Bytes;
 use futures_util::{FutureExt, stream};
 use multer::{Field, Multipart};
@@ -13,7 +13,7 @@ const MAX_BOUNDARY: usize = 70;
 pub(super) fn parse(
     content_type: &str,
     body: &Bytes,
-    limits: &Limits,
+    limits: &ParameterLimits,
 ) -> Result<Vec<Parameter<'static>>, String> {
     let boundary = multer::parse_boundary(content_type).unwrap_or_default();
     if boundary.is_empty() || boundary.len() > MAX_BOUNDARY {
@@ -27,7 +27,10 @@ pub(super) fn parse(
 
 const MALFORMED: &str = "the body is not valid multipart/form-data";
 
-async fn read(mut multipart: Multipart<'_>, limits: &Limits) -> Result<Vec<Parameter<'static>>, String> {
+async fn read(
+    mut multipart: Multipart<'_>,
+    limits: &ParameterLimits,
+) -> Result<Vec<Parameter<'static>>, String> {
     let malformed = |_| MALFORMED.to_owned();
     let mut parameters = Vec::new();
     let mut parts = 0;
@@ -60,7 +63,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const LIMITS: Limits = Limits { max_fields: 3, max_key: 8, max_value: 8 };
+    const LIMITS: ParameterLimits = ParameterLimits { max_fields: 3, max_key: 8, max_value: 8 };
 
     fn read(body: &str) -> Result<Vec<(String, Vec<u8>)>, String> {
         let body = Bytes::from(body.replace('\n', "\r\n"));

@@ -1,101 +1,19 @@
 //! A provider's request, parsed and not yet cleaned.
 
-use super::{Errors, multipart, urlencoded};
+use super::{
+    errors::Errors,
+    multipart,
+    parameter::{Parameter, ParameterLimits, charset_of},
+    urlencoded,
+};
 use actix_web::http::{
     Method,
     header::{CONTENT_TYPE, HeaderMap},
 };
 use bytes::Bytes;
 use encoding_rs::{Encoding, UTF_8};
-use postern_config::IngressSection;
 use serde_json::Value;
 use std::{borrow::Cow, fmt};
-
-/// How much of parameters one request may have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// The most parameters.
-    pub max_fields: usize,
-    /// The longest name, in bytes.
-    pub max_key: usize,
-    /// The longest value, in bytes.
-    pub max_value: usize,
-}
-
-impl From<&IngressSection> for Limits {
-    fn from(ingress: &IngressSection) -> Self {
-        Self { max_fields: ingress.max_fields, max_key: ingress.max_key, max_value: ingress.max_value }
-    }
-}
-
-impl Limits {
-    pub(super) fn count(&self, fields: usize) -> Result<(), String> {
-        let most = self.max_fields;
-        if fields > most { Err(format!("at most {most} parameters are taken")) } else { Ok(()) }
-    }
-
-    pub(super) fn sizes(&self, name: &str, value: usize) -> Result<(), String> {
-        let (key, most) = (self.max_key, self.max_value);
-        match () {
-            () if name.len() > key => Err(format!("a parameter's name has at most {key} bytes")),
-            () if value > most && name.is_empty() => Err(format!("a value has at most {most} bytes")),
-            () if value > most => Err(format!("{name}: at most {most} bytes are taken")),
-            () => Ok(()),
-        }
-    }
-
-    /// The same limits of a JSON body: every member of an object and every item of an array, however
-    /// deep, is a parameter.
-    fn json(&self, body: &Value) -> Result<(), String> {
-        self.nested("", body, &mut 0)
-    }
-
-    fn one_more(&self, fields: &mut usize) -> Result<(), String> {
-        *fields += 1;
-        self.count(*fields)
-    }
-
-    /// Of `value`, which the member `name` holds. serde_json bounds the depth.
-    fn nested(&self, name: &str, value: &Value, fields: &mut usize) -> Result<(), String> {
-        match value {
-            Value::String(text) => self.sizes(name, text.len()),
-            Value::Array(items) => {
-                for item in items {
-                    self.one_more(fields)?;
-                    self.nested(name, item, fields)?;
-                }
-                Ok(())
-            }
-            Value::Object(members) => {
-                for (name, value) in members {
-                    self.one_more(fields)?;
-                    self.sizes(name, 0)?;
-                    self.nested(name, value, fields)?;
-                }
-                Ok(())
-            }
-            Value::Null | Value::Bool(_) | Value::Number(_) => Ok(()),
-        }
-    }
-}
-
-/// A parameter of a query, an urlencoded or a multipart body.
-#[derive(Clone, PartialEq)]
-pub struct Parameter<'a> {
-    /// Its name, read as UTF-8.
-    pub name: Cow<'a, str>,
-    /// Its value, percent-decoded.
-    pub raw: Cow<'a, [u8]>,
-    /// The charset that came with this very value (a part of a multipart body).
-    pub charset: Option<&'static Encoding>,
-}
-
-/// Hides the value.
-impl fmt::Debug for Parameter<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Parameter").field("name", &self.name).finish_non_exhaustive()
-    }
-}
 
 /// A value that was asked for.
 #[derive(Clone, PartialEq, Eq)]
@@ -161,7 +79,7 @@ impl<'a> Request<'a> {
         query: &'a str,
         body: &'a Bytes,
         charset: &'static Encoding,
-        limits: &Limits,
+        limits: &ParameterLimits,
     ) -> Result<Self, Unreadable> {
         let malformed = |why| Unreadable::Malformed(Errors::whole(why));
         let mut request = Self { method, headers, parameters: Vec::new(), json: None, body, charset };
@@ -225,17 +143,6 @@ pub(crate) fn is_json(essence: &str) -> bool {
     essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))
 }
 
-/// The charset that a `Content-Type` declares, where it is a known one.
-pub(super) fn charset_of(content_type: &str) -> Option<&'static Encoding> {
-    content_type.split(';').skip(1).find_map(|parameter| {
-        let (name, label) = parameter.split_once('=')?;
-        let label = label.trim().trim_matches('"');
-        name.trim()
-            .eq_ignore_ascii_case("charset")
-            .then(|| Encoding::for_label_no_replacement(label.as_bytes()))?
-    })
-}
-
 /// Bytes that are none in the charset become U+FFFD; a byte order mark of the charset goes.
 fn decode<'p>(parameter: &'p Parameter<'_>, charset: &'static Encoding) -> Cow<'p, str> {
     parameter.charset.unwrap_or(charset).decode_with_bom_removal(&parameter.raw).0
@@ -278,7 +185,7 @@ mod tests {
     use actix_web::http::header::HeaderValue;
     use proptest::prelude::*;
 
-    const LIMITS: Limits = Limits { max_fields: 10, max_key: 20, max_value: 100 };
+    const LIMITS: ParameterLimits = ParameterLimits { max_fields: 10, max_key: 20, max_value: 100 };
 
     /// What `name` is in a POST of `body`; `Err(None)` for a 415.
     fn post(content_type: &str, body: &[u8], name: &str) -> Result<Option<String>, Option<Errors>> {

@@ -1,12 +1,12 @@
 //! `name=value&name=value`, in a query or a body, as the WHATWG URL standard reads it, but for one
 //! thing: values stay bytes, since a parameter of the same request may name their charset.
 
-use super::request::{Limits, Parameter};
+use super::parameter::{Parameter, ParameterLimits};
 use percent_encoding::percent_decode;
 use std::borrow::Cow;
 
 /// Reads `input`; an empty part between two `&` is none.
-pub(super) fn parse<'a>(input: &'a [u8], limits: &Limits) -> Result<Vec<Parameter<'a>>, String> {
+pub(super) fn parse<'a>(input: &'a [u8], limits: &ParameterLimits) -> Result<Vec<Parameter<'a>>, String> {
     let mut parameters = Vec::new();
     for part in input.split(|byte| *byte == b'&').filter(|part| !part.is_empty()) {
         limits.count(parameters.len() + 1)?;
@@ -40,7 +40,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const LIMITS: Limits = Limits { max_fields: 4, max_key: 8, max_value: 8 };
+    const LIMITS: ParameterLimits = ParameterLimits { max_fields: 4, max_key: 8, max_value: 8 };
 
     fn read(input: &str) -> Vec<(String, Vec<u8>)> {
         let parameters = parse(input.as_bytes(), &LIMITS).unwrap();

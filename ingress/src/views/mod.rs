@@ -1,14 +1,10 @@
-//! The views: one module for each resource.
+//! The handlers of the public routes and of `/v1`: one module for each resource.
 
+mod authenticate;
 pub(crate) mod backends;
-pub(crate) mod doors;
-mod gateway;
 pub(crate) mod messages;
-pub(crate) mod not_found;
 pub(crate) mod openapi;
-pub(crate) mod provider;
 pub(crate) mod receive;
 pub(crate) mod status;
 mod submission;
-
-pub(crate) use gateway::{Gateway, problems};
+pub(crate) mod unmatched;

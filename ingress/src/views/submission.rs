@@ -1,16 +1,13 @@
-//! The body of `POST /v1/messages`, read by hand so that one answer names everything wrong with it;
-//! and what every way in makes of a message that is to be sent.
+//! The body of `POST /v1/messages`, read by hand so that one answer names everything wrong with it.
 
-use crate::{problem::Invalid, trace_context::TraceContext};
+use crate::{
+    accept::{Submission, context_fits},
+    problem::Invalid,
+};
 use jiff::Timestamp;
-use postern_broker::{Address, Envelope, header::TRACEPARENT};
-use postern_config::backend::BackendConfig;
 use postern_shared::{
     callback::CONTEXT_KEY,
-    message::{
-        BackendName, Context, Identity, MAX_CONTEXT_BYTES, MAX_IDENTITIES, MAX_TEXT_CHARS, MessageId,
-        Outbound, Priority,
-    },
+    message::{BackendName, Context, Identity, MAX_CONTEXT_BYTES, MAX_IDENTITIES, MAX_TEXT_CHARS, Priority},
 };
 use serde_json::{Map, Value};
 
@@ -18,49 +15,6 @@ use serde_json::{Map, Value};
 const KEYS: [&str; 7] = ["backend", "identities", "to", "text", "context", "priority", "expires_at"];
 /// The most mistakes that one answer lists.
 const MAX_LISTED: usize = 20;
-/// Identities in one queued message, where the backend has no `send` table that says it.
-const DEFAULT_BATCH: usize = 100;
-
-/// A message that an application wants sent.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Submission {
-    pub(super) identities: Vec<Identity>,
-    pub(super) text: String,
-    pub(super) context: Context,
-    pub(super) priority: Priority,
-    pub(super) expires_at: Option<Timestamp>,
-}
-
-impl Submission {
-    /// One queued message for each `send.batch` identities, in order, all under one id.
-    pub(super) fn messages(
-        self,
-        id: MessageId,
-        backend: &BackendConfig,
-        now: Timestamp,
-        trace: &TraceContext,
-    ) -> Vec<(Address, Envelope)> {
-        let Self { identities, text, context, priority, expires_at } = self;
-        let size = backend.definition.send.as_ref().map_or(DEFAULT_BATCH, |send| send.batch).max(1);
-        let created_at = Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now);
-        let message = |identities: &[_]| Outbound {
-            id,
-            backend: backend.name.clone(),
-            identities: identities.to_vec(),
-            text: text.clone(),
-            context: context.clone(),
-            priority,
-            created_at,
-            expires_at,
-            attempt: 1,
-            postponed: 0,
-            parts_sent: 0,
-        };
-        let envelope = |message: Outbound| Envelope::from(&message).with(TRACEPARENT, trace.as_str());
-        let address = Address::Outbound(backend.name.clone(), priority);
-        identities.chunks(size).map(|some| (address.clone(), envelope(message(some)))).collect()
-    }
-}
 
 /// Reads `body`: the backend where there is a valid one, whatever else is wrong, and the rest.
 pub(super) fn read(body: Value, now: Timestamp) -> (Option<BackendName>, Result<Submission, Vec<Invalid>>) {
@@ -88,7 +42,17 @@ pub(super) fn read(body: Value, now: Timestamp) -> (Option<BackendName>, Result<
         (Some(identities), Some(text), Some(context), Some(priority), Some(expires_at))
             if errors.is_empty() =>
         {
-            Ok(Submission { identities, text, context, priority, expires_at })
+            Ok(Submission {
+                destination: backend.as_ref().map(|name: &BackendName| name.as_str().to_owned()),
+                identities,
+                left_out: Vec::new(),
+                text,
+                context,
+                priority,
+                expires_at,
+                idempotency_key: None,
+                callback: None,
+            })
         }
         _ => {
             errors.truncate(MAX_LISTED);
@@ -173,8 +137,7 @@ fn context(context: Option<Value>, errors: &mut Vec<Invalid>) -> Option<Context>
             wrong(errors, &format!("#/context/{CONTEXT_KEY}"), "is Postern's own")
         }
         Some(Value::Object(context)) => {
-            let bytes = serde_json::to_vec(&context).map_or(usize::MAX, |json| json.len());
-            if bytes > MAX_CONTEXT_BYTES {
+            if !context_fits(&context) {
                 return wrong(errors, "#/context", format!("at most {MAX_CONTEXT_BYTES} bytes are taken"));
             }
             Some(context)

@@ -231,8 +231,8 @@ async fn what_cannot_be_stored_is_answered_503_and_never_500() {
     for line in [
         "postern_publish_failures_total{queue=\"postern.inbound\"} 5",
         "postern_publish_duration_seconds_count{queue=\"postern.inbound\"} 6",
-        "postern_ingress_requests_total{backend=\"demo\",door=\"\",method=\"GET\",status=\"503\"} 5",
-        "postern_ingress_requests_total{backend=\"demo\",door=\"\",method=\"GET\",status=\"200\"} 1",
+        "postern_ingress_requests_total{backend=\"demo\",compat=\"\",method=\"GET\",status=\"503\"} 5",
+        "postern_ingress_requests_total{backend=\"demo\",compat=\"\",method=\"GET\",status=\"200\"} 1",
         "postern_ingress_request_duration_seconds_count{backend=\"demo\"} 6",
     ] {
         assert!(metrics.contains(line), "{line} is not in\n{metrics}");

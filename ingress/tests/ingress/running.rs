@@ -110,8 +110,8 @@ async fn metrics_have_labels_of_closed_sets_only() {
     server.get("/backends/unknown").await;
     let text = server.metrics.text();
     for line in [
-        "postern_ingress_requests_total{backend=\"\",door=\"\",method=\"GET\",status=\"404\"} 2",
-        "postern_ingress_requests_total{backend=\"demo\",door=\"\",method=\"other\",status=\"405\"} 1",
+        "postern_ingress_requests_total{backend=\"\",compat=\"\",method=\"GET\",status=\"404\"} 2",
+        "postern_ingress_requests_total{backend=\"demo\",compat=\"\",method=\"other\",status=\"405\"} 1",
     ] {
         assert!(text.contains(line), "{line} is not in\n{text}");
     }

@@ -20,7 +20,7 @@ pub const INBOUND: &str = "postern.inbound";
 pub const OUTBOUND: &str = "postern.outbound";
 /// The exchange and the queue of what became of it.
 pub const REPORTS: &str = "postern.reports";
-/// The exchange and the queue of what the clients of doors are to be told.
+/// The exchange and the queue of what clients of compatibility listeners are to be told.
 pub const CALLBACKS: &str = "postern.callbacks";
 /// The exchange and the queue of what could not be sent.
 pub const DEAD: &str = "postern.dead";
@@ -128,7 +128,7 @@ pub enum Address {
     Outbound(BackendName, Priority),
     /// To whoever wants to know what became of a message.
     Reports(BackendName),
-    /// To the clients of doors that want to know, too.
+    /// To the clients of compatibility listeners that ask to be told.
     Callbacks(BackendName),
     /// To the dead letters.
     Dead(BackendName),

@@ -6,7 +6,7 @@ use crate::{
         BackendConfig,
         flow::{BreakerSection, RetrySection},
     },
-    doors::DoorsSection,
+    compat::CompatSection,
     sections::{
         AdminSection, ApiSection, BrokerSection, DispatcherSection, IngressSection, LogSection,
         ShutdownSection,
@@ -28,8 +28,8 @@ pub struct Config {
     pub api: ApiSection,
     /// `[application]`
     pub application: ApplicationSection,
-    /// `[doors]`
-    pub doors: DoorsSection,
+    /// `[compat]`
+    pub compat: CompatSection,
     /// `[dispatcher]`
     pub dispatcher: DispatcherSection,
     /// `[retry]`: of whatever has none of its own.

@@ -241,7 +241,7 @@ pub(super) fn across(config: &Config, reader: &mut Reader<'_>) {
             reader.problem("ingress.public_url", why);
         }
     }
-    doors(config, reader);
+    compat(config, reader);
     selection(config, &config.dispatcher.backends, "dispatcher.backends", reader);
     for (index, key) in config.api.keys.iter().enumerate() {
         selection(config, &key.backends, &format!("api.keys[{index}].backends"), reader);
@@ -270,13 +270,13 @@ fn concurrency(number: u16, key: &str, reader: &mut Reader<'_>) {
     }
 }
 
-/// What `[doors]` says of backends.
-fn doors(config: &Config, reader: &mut Reader<'_>) {
-    let kannel = config.doors.kannel.iter().map(|door| ("doors.kannel", &door.users));
-    let vumi = config.doors.vumi.iter().map(|door| ("doors.vumi", &door.users));
-    for (door, users) in kannel.chain(vumi) {
+/// What `[compat]` says of backends.
+fn compat(config: &Config, reader: &mut Reader<'_>) {
+    let kannel = config.compat.kannel.iter().map(|section| ("compat.kannel", &section.users));
+    let vumi = config.compat.vumi.iter().map(|section| ("compat.vumi", &section.users));
+    for (table, users) in kannel.chain(vumi) {
         for (index, user) in users.iter().enumerate() {
-            let key = format!("{door}.users[{index}]");
+            let key = format!("{table}.users[{index}]");
             if let Some(more) = &user.backends {
                 selection(config, more, &format!("{key}.backends"), reader);
             }

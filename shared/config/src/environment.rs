@@ -116,8 +116,8 @@ mod tests {
         let entries = (1..12).map(|n| (format!("POSTERN__API__KEYS__{n}__NAME"), format!("n{n}")));
         let more = [
             ("POSTERN__API__KEYS__0__KEY", "y"),
-            ("POSTERN__DOORS__KANNEL__USERS__0__USERNAME", "u"),
-            ("POSTERN__DOORS__KANNEL__USERS__0__ALLOW__0", "10.0.0.0/8"),
+            ("POSTERN__COMPAT__KANNEL__USERS__0__USERNAME", "u"),
+            ("POSTERN__COMPAT__KANNEL__USERS__0__ALLOW__0", "10.0.0.0/8"),
         ];
         let set = apply(&mut tree, entries.chain(more.map(|(k, v)| (k.to_owned(), v.to_owned()))));
         let mut keys = vec![json!({"name": "a", "key": "y"})];
@@ -125,8 +125,11 @@ mod tests {
         let users = json!([{"username": "u", "allow": ["10.0.0.0/8"]}]);
         assert_eq!(
             Value::Object(tree),
-            json!({"api": {"keys": keys}, "doors": {"kannel": {"users": users}}})
+            json!({"api": {"keys": keys}, "compat": {"kannel": {"users": users}}})
         );
-        assert!(set.contains("api.keys[0].key") && set.contains("doors.kannel.users[0].allow[0]"), "{set:?}");
+        assert!(
+            set.contains("api.keys[0].key") && set.contains("compat.kannel.users[0].allow[0]"),
+            "{set:?}"
+        );
     }
 }

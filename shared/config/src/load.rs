@@ -7,10 +7,11 @@ use crate::{
         flow::{BreakerSection, RetrySection},
     },
     catalogue::Catalogue,
+    compat,
     config::Config,
     cross_check,
     document::{Document, join, overlay},
-    doors, environment,
+    environment,
     problem::{InvalidConfig, Problem},
     reader::{Reader, take},
     sections::{DispatcherSection, IngressSection},
@@ -98,7 +99,7 @@ fn read_sections(
     let admin = section(reader, &mut tree, "admin", cross_check::admin);
     let api = section(reader, &mut tree, "api", cross_check::api);
     let application = application::read(reader, take(&mut tree, "application"));
-    let doors = section(reader, &mut tree, "doors", doors::check);
+    let compat = section(reader, &mut tree, "compat", compat::check);
     let dispatcher = section(reader, &mut tree, "dispatcher", cross_check::dispatcher);
     let retry =
         section(reader, &mut tree, "retry", |retry, reader| cross_check::retry(retry, "retry", reader));
@@ -109,9 +110,13 @@ fn read_sections(
     let sections = (ingress.as_ref(), retry.as_ref(), dispatcher.as_ref(), breaker);
     let backends = read_backends(reader, take(&mut tree, "backends"), sections, catalogue);
     for key in tree.keys() {
-        let known = "broker, ingress, admin, api, application, doors, dispatcher, retry, breaker, backends, \
+        let known = "broker, ingress, admin, api, application, compat, dispatcher, retry, breaker, backends, \
                      log, shutdown";
-        reader.problem(key, format!("unknown key; allowed here: {known}"));
+        let what = match key.as_str() {
+            "doors" => "unknown key: [doors] is now [compat]".to_owned(),
+            _ => format!("unknown key; allowed here: {known}"),
+        };
+        reader.problem(key, what);
     }
     let config = Config {
         broker: broker?,
@@ -119,7 +124,7 @@ fn read_sections(
         admin: admin?,
         api: api?,
         application: application.unwrap_or(ApplicationSection::None),
-        doors: doors?,
+        compat: compat?,
         dispatcher: dispatcher?,
         retry: retry?,
         breaker: breaker?,

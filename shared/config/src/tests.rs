@@ -162,7 +162,7 @@ fn one_run_finds_mistakes_of_every_kind() {
         [backends.b]
         type = "twilio"
         [backends.c]
-        [doors.vumi]
+        [compat.vumi]
         users = [{ username = "u", password = "p", backend = "a" }, { username = "u:", password = "p", backend = "d" }]
         "#,
     )
@@ -191,8 +191,8 @@ fn one_run_finds_mistakes_of_every_kind() {
             ("backends.b.settings.auth_token", 30),
             ("backends.b.settings.from", 30),
             ("backends.c.type", 32),
-            ("doors.vumi.users[1].username", 34),
-            ("doors.vumi.users[1].backend", 34),
+            ("compat.vumi.users[1].username", 34),
+            ("compat.vumi.users[1].backend", 34),
         ]
     );
 }

@@ -125,8 +125,8 @@ impl Metrics {
         Ok(Self {
             requests: counter(
                 "ingress_requests_total",
-                "Requests on the public port; backend is empty for all but a configured backend's, door for all but a door's",
-                &["backend", "door", "method", "status"],
+                "Requests on the public port; backend is empty for all but a configured backend's, compat is empty for all but a compatibility listener's",
+                &["backend", "compat", "method", "status"],
             )?,
             request_duration: histogram(
                 "ingress_request_duration_seconds",
@@ -172,7 +172,7 @@ impl Metrics {
             message_age: histogram("message_age_seconds", "From created to sent", &["backend"], &AGES)?,
             deliveries: counter(
                 "application_deliveries_total",
-                "Attempts to deliver to the application's webhook, or by a callback to a door's client, by what became of the message",
+                "Attempts to deliver to the application's webhook, or by a callback to a client of a compatibility listener, by what became of the message",
                 &["queue", "outcome"],
             )?,
             delivery_duration: histogram(
@@ -212,17 +212,17 @@ impl Metrics {
     }
 
     /// Notes a request on the public port. `backend` is `None` where it named none that is configured.
-    /// `door` is the way in of another gateway's client, else empty.
+    /// `compat` is the compatibility listener that took the request, else empty.
     pub fn request(
         &self,
         backend: Option<&BackendName>,
-        door: &'static str,
+        compat: &'static str,
         method: &'static str,
         status: u16,
         seconds: f64,
     ) {
         let backend = backend.map_or("", BackendName::as_str);
-        self.requests.with_label_values(&[backend, door, method, &status.to_string()]).inc();
+        self.requests.with_label_values(&[backend, compat, method, &status.to_string()]).inc();
         self.request_duration.with_label_values(&[backend]).observe(seconds);
     }
 

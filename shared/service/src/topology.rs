@@ -11,7 +11,7 @@ const STANDARD_DELAYS: [u64; 11] = [1, 2, 5, 10, 30, 60, 120, 300, 600, 1_800, 3
 /// Everything that the broker must have for `config`.
 pub fn topology(config: &Config) -> Topology {
     let webhook = matches!(config.application, ApplicationSection::Webhook(_));
-    let general = (webhook || config.doors.call_back()).then_some(&config.retry).into_iter();
+    let general = (webhook || config.compat.call_back()).then_some(&config.retry).into_iter();
     let retries = config.backends.values().map(|backend| &backend.retry).chain(general);
     let configured = retries.flat_map(|retry| &retry.delays).map(|delay| delay.0);
     Topology {

@@ -11,7 +11,7 @@
 //! | `%I` | Postern's id of the message |
 //! | `%F` | the provider's id of it |
 //! | `%t` `%T` | when, in UTC: `2026-11-22+17:00:00`, or in seconds since 1970 |
-//! | `%n` | the door's user |
+//! | `%n` | the name of the user who sent the message |
 //! | `%R` | the address itself, escapes as they are |
 //! | `%B` `%c` `%C` `%D` `%m` `%M` `%o` | what the request said as `binfo`, `coding` (0), `charset` (UTF-8), `meta-data`, `mclass`, `mwi`, `account` |
 //! | `%f` `%O` `%u` `%v` `%V` `%#…#…#` | nothing: Postern has no such thing to tell |

@@ -1,11 +1,11 @@
-//! Delivery callbacks: a client of a door asks to be told what became of its message, by a request
+//! Delivery callbacks: a client of another gateway asks to be told what became of its message, by a request
 //! to an address of its own.
 //!
 //! Nothing is remembered anywhere. What the client asked for, a [`Callback`], is sealed into a token
 //! that goes wherever the message goes: in its context (under [`CONTEXT_KEY`]), and in the address
 //! that the provider's delivery reports come to. Whoever finds an event about the message opens the
 //! token and queues a [`CallbackEvent`]; the dispatcher takes that and makes the
-//! request. A token can be made only with the password of the door's user ([`CallbackKeys`]): neither an
+//! request. A token can be made only with the password of the client's user ([`CallbackKeys`]): neither an
 //! application that publishes messages nor anyone who calls a status address can make Postern call
 //! an address of their own.
 
@@ -21,7 +21,7 @@ use crate::message::{CallbackEvent, Context, Identity, MessageId, Outbound, Stat
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// Where a message's context holds the token. Nobody but a door sets it, and no template sees it.
+/// Where a message's context holds the token. Only a compatibility listener sets it, and no template sees it.
 pub const CONTEXT_KEY: &str = "postern:callback";
 /// The longest address of a client, in bytes: with everything else in the token, a status address
 /// stays below what servers and providers take.
@@ -33,7 +33,7 @@ pub struct Callback {
     /// The message.
     #[serde(rename = "i")]
     pub message_id: MessageId,
-    /// The door's user who sent it.
+    /// The name of the user who sent it.
     #[serde(rename = "n")]
     pub user: String,
     /// The address to call, with Kannel's escapes in it.

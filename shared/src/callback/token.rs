@@ -1,4 +1,4 @@
-//! Tokens: a [`Callback`] that only the door of its user could have written.
+//! Tokens: a [`Callback`] that only the listener of its user could have written.
 
 use super::Callback;
 use crate::value::Secret;
@@ -12,7 +12,7 @@ const MAX_TOKEN: usize = 6_000;
 /// What the keys are for, so that a password signs nothing else by accident.
 const PURPOSE: &[u8] = b"postern callback v1\0";
 
-/// What tokens are sealed with: for each user of a door with callbacks, a key made of its password.
+/// What tokens are sealed with: for each user of a compatibility listener with callbacks, a key made of its password.
 /// A new password makes new keys: reports about messages sent before call nobody back.
 ///
 /// A token is `payload.seal`, both Base64 for URLs: the callback as JSON, and the first 16 bytes of

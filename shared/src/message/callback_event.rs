@@ -4,7 +4,7 @@ use super::{BackendName, CALLBACK_V1, Identity, Malformed, MessageId};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// An event that a door's client wants to be told of (`postern.callback.v1`).
+/// An event that a client of a compatibility listener wants to be told of (`postern.callback.v1`).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CallbackEvent {
     /// The message that it is about.

@@ -15,7 +15,7 @@ pub struct Report {
     /// The backend that it was sent through.
     pub backend: BackendName,
     /// Which attempt, from 1; 0 in a report that is about none: a delivery report, or one about
-    /// recipients that a door left out.
+    /// recipients that a compatibility listener left out.
     pub attempt: u32,
     /// When it became known. UTC.
     pub at: Timestamp,

@@ -1,5 +1,5 @@
 //! RapidSMS: Postern hands it what people send, and its own backends for Kannel and Vumi send
-//! through Postern's doors.
+//! through Postern's compatibility listeners.
 
 use crate::{
     kannel::{Kannel, delivery},
@@ -77,15 +77,15 @@ type = "webhook"
 format = "form"
 url = "WEBHOOK"
 
-[doors.callbacks]
+[compat.callbacks]
 allow = ["127.0.0.1"]
-[doors.kannel]
-[[doors.kannel.users]]
+[compat.kannel]
+[[compat.kannel.users]]
 username = "rapidsms"
 password = "hush-hush"
 backend = "kannel"
-[doors.vumi]
-[[doors.vumi.users]]
+[compat.vumi]
+[[compat.vumi.users]]
 username = "rapidsms"
 password = "hush-hush"
 backend = "vumi"

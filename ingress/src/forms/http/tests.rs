@@ -1,7 +1,7 @@
 //! What a form makes of requests.
 
 use super::*;
-use crate::forms::Limits;
+use crate::forms::ParameterLimits;
 use actix_web::http::{
     Method,
     header::{CONTENT_TYPE, HeaderMap, HeaderValue},
@@ -9,7 +9,7 @@ use actix_web::http::{
 use bytes::Bytes;
 use serde_json::json;
 
-const LIMITS: Limits = Limits { max_fields: 100, max_key: 100, max_value: 100_000 };
+const LIMITS: ParameterLimits = ParameterLimits { max_fields: 100, max_key: 100, max_value: 100_000 };
 
 /// What a POST of `body` becomes: the message as JSON, or the lines of the errors.
 fn clean(receive: Value, content_type: &'static str, body: &str) -> Result<Value, Vec<String>> {

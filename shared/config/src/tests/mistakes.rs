@@ -6,6 +6,7 @@ use super::{Mistake, assert_named};
 const MISTAKES: &[Mistake] = &[
     ("[broker\nurl = 1", "", Some(1), ""),
     ("[brokr]\nurl = \"x\"", "brokr", Some(1), "broker, ingress"),
+    ("[doors.kannel]\npath = \"/sms\"", "doors", Some(1), "[doors] is now [compat]"),
     ("[broker]\nurll = \"embedded:x\"", "broker.urll", Some(2), "publish_timeout"),
     ("[broker]\nurl = \"redis://x\"", "broker.url", Some(2), "amqp://"),
     ("[broker]\nurl = \"amqp://h/?heartbeat=x\"", "broker.url", Some(2), "amqp://"),

@@ -66,8 +66,7 @@ pub(super) struct Refusals {
 
 impl Refusals {
     pub(super) fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let help =
-            "Requests on the public port that were not let in; backend is empty for the API's and the doors'";
+        let help = "Requests on the public port that were not let in; backend is empty for /v1 and for the compatibility listeners";
         let public = IntCounterVec::new(Opts::new("ingress_refused_total", help), &["backend", "reason"])?;
         let admin = IntCounter::new("admin_refused_total", "Requests on the admin port without its token")?;
         registry.register(Box::new(public.clone()))?;
@@ -77,7 +76,7 @@ impl Refusals {
 }
 
 impl Metrics {
-    /// The refusals of `backend`, or of the API and the doors, there from the start.
+    /// The refusals of `backend`, or of `/v1` and the compatibility listeners, there from the start.
     pub fn declare_refused(&self, backend: Option<&BackendName>, reasons: &[Refused]) {
         let backend = backend.map_or("", BackendName::as_str);
         for reason in reasons {
@@ -85,7 +84,7 @@ impl Metrics {
         }
     }
 
-    /// Notes that a request was refused. `backend` is `None` for the API's and the doors', and where
+    /// Notes that a request was refused. `backend` is `None` for `/v1` and for the compatibility listeners, and where
     /// it named none that is configured.
     pub fn refused(&self, backend: Option<&BackendName>, reason: Refused) {
         let backend = backend.map_or("", BackendName::as_str);

@@ -21,7 +21,7 @@ fn every_metric_of_the_contract_is_there_before_the_first_message() {
     }
     let text = metrics.text();
     for name in [
-        "postern_ingress_requests_total{backend=\"\",door=\"\",method=\"GET\",status=\"404\"} 1",
+        "postern_ingress_requests_total{backend=\"\",compat=\"\",method=\"GET\",status=\"404\"} 1",
         "postern_ingress_request_duration_seconds_bucket",
         "postern_publish_duration_seconds_count{queue=\"postern.inbound\"} 0",
         "postern_publish_failures_total",

@@ -1,4 +1,4 @@
-//! Whether a request is its provider's own: `receive.auth`.
+//! How a provider's request is authenticated: `receive.auth`.
 
 use super::{
     signature::{self, Signed},
@@ -19,26 +19,26 @@ use postern_shared::value::{Secret, SecretDigest, Settings, SigningKey};
 use std::time::Duration;
 use url::form_urlencoded;
 
-/// What a backend's requests must prove, made ready. Prints no secret.
+/// How a backend's requests are authenticated. Prints no secret.
 #[derive(Debug)]
-pub(crate) enum Proof {
-    /// Nothing.
+pub(crate) enum RequestAuth {
+    /// They are not.
     None,
-    /// One of these, each of `username:password`.
+    /// By one of these, each the digest of `username:password`.
     Basic(Vec<SecretDigest>),
-    /// One of these, at that place.
-    Token(Place, Vec<SecretDigest>),
-    /// A signature over the body.
+    /// By a token that has one of these digests.
+    Token(CredentialSource, Vec<SecretDigest>),
+    /// By a signature of the body.
     Signed(Signed),
-    /// Twilio's signature over the URL below this one.
+    /// By Twilio's signature of the URL, which begins with `public_url`, and the parameters.
     Twilio { tokens: Vec<Secret>, public_url: String },
-    /// What would have to be proved is missing from the configuration: nobody is let in.
+    /// A secret is missing from the configuration: every request is refused.
     Impossible,
 }
 
-/// Where a token stands.
+/// Where the token stands in a request.
 #[derive(Debug)]
-pub(crate) enum Place {
+pub(crate) enum CredentialSource {
     /// In this header, after this prefix.
     Header(String, String),
     /// In this parameter of the query.
@@ -47,7 +47,7 @@ pub(crate) enum Place {
     Path,
 }
 
-impl Proof {
+impl RequestAuth {
     pub(crate) fn new(backend: &BackendConfig, public_url: Option<&str>) -> Self {
         let settings = &backend.definition.settings;
         Self::ready(&backend.definition.receive.auth, settings, public_url).unwrap_or(Self::Impossible)
@@ -67,7 +67,7 @@ impl Proof {
             }
             ReceiveAuth::Token(token) => {
                 let secrets = token.secret.resolved(settings)?;
-                Self::Token(place(token)?, secrets.iter().map(digest).collect())
+                Self::Token(source(token)?, secrets.iter().map(digest).collect())
             }
             ReceiveAuth::Hmac(hmac) => {
                 Self::Signed(Signed::Hmac(hmac.clone(), hmac.secret.resolved(settings)?))
@@ -83,7 +83,7 @@ impl Proof {
         })
     }
 
-    /// What it may refuse a request for.
+    /// Why a request may be refused.
     pub(crate) fn refusals(&self) -> &'static [Refused] {
         match self {
             Self::None => &[],
@@ -94,18 +94,21 @@ impl Proof {
         }
     }
 
-    /// Whether a request has to prove anything.
-    pub(crate) fn asks(&self) -> bool {
+    /// Whether a request must be authenticated.
+    pub(crate) fn is_required(&self) -> bool {
         !matches!(self, Self::None)
     }
 
     /// Whether the token stands in the path.
     pub(crate) fn in_path(&self) -> bool {
-        matches!(self, Self::Token(Place::Path, _))
+        matches!(self, Self::Token(CredentialSource::Path, _))
     }
 
-    /// What the request refuses to prove that its head must, before its body is read.
-    pub(crate) fn of_head(&self, request: &HttpRequest) -> Result<(), Refused> {
+    /// Checks what the request's head must show, before the body is read.
+    ///
+    /// # Errors
+    /// Why the request is refused.
+    pub(crate) fn check_head(&self, request: &HttpRequest) -> Result<(), Refused> {
         match self {
             Self::None | Self::Signed(_) | Self::Twilio { .. } => Ok(()),
             Self::Impossible => Err(Refused::Signature),
@@ -114,8 +117,8 @@ impl Proof {
                 let known = given.is_some_and(|given| pairs.iter().any(|pair| pair.matches(&given)));
                 if known { Ok(()) } else { Err(Refused::Password) }
             }
-            Self::Token(place, secrets) => {
-                let known = shown(place, request).iter().any(|given| {
+            Self::Token(source, secrets) => {
+                let known = shown(source, request).iter().any(|given| {
                     // Each is compared: the time says nothing of which of them it was.
                     secrets.iter().filter(|secret| secret.matches(given)).count() > 0
                 });
@@ -124,16 +127,22 @@ impl Proof {
         }
     }
 
-    /// The same of its body, before that is looked at. `now` is the time since 1970.
-    pub(crate) fn of_body(&self, headers: &HeaderMap, body: &[u8], now: Duration) -> Result<(), Refused> {
+    /// Checks the body's signature, before anything reads the body. `now` is the time since 1970.
+    ///
+    /// # Errors
+    /// Why the request is refused.
+    pub(crate) fn check_body(&self, headers: &HeaderMap, body: &[u8], now: Duration) -> Result<(), Refused> {
         match self {
             Self::Signed(signed) => signature::verify(signed, headers, body, now),
             _ => Ok(()),
         }
     }
 
-    /// The same of its parameters; `None` where they cannot be read.
-    pub(crate) fn of_parameters(
+    /// Checks the signature of the parameters. `parsed` is `None` if they cannot be read.
+    ///
+    /// # Errors
+    /// Why the request is refused.
+    pub(crate) fn check_parameters(
         &self,
         request: &HttpRequest,
         body: &[u8],
@@ -147,28 +156,28 @@ impl Proof {
     }
 }
 
-fn place(token: &TokenAuth) -> Option<Place> {
+fn source(token: &TokenAuth) -> Option<CredentialSource> {
     match (&token.header, &token.query, token.path) {
-        (Some(header), None, false) => Some(Place::Header(header.0.clone(), token.prefix.clone())),
-        (None, Some(query), false) => Some(Place::Query(query.clone())),
-        (None, None, true) => Some(Place::Path),
+        (Some(header), None, false) => Some(CredentialSource::Header(header.0.clone(), token.prefix.clone())),
+        (None, Some(query), false) => Some(CredentialSource::Query(query.clone())),
+        (None, None, true) => Some(CredentialSource::Path),
         _ => None,
     }
 }
 
 /// What a request shows as its token.
-fn shown(place: &Place, request: &HttpRequest) -> Vec<Vec<u8>> {
-    match place {
-        Place::Header(name, prefix) => {
+fn shown(source: &CredentialSource, request: &HttpRequest) -> Vec<Vec<u8>> {
+    match source {
+        CredentialSource::Header(name, prefix) => {
             let values = request.headers().get_all(name.as_str());
             let values = values.filter_map(|value| value.as_bytes().strip_prefix(prefix.as_bytes()));
             values.map(|token| token.trim_ascii().to_vec()).collect()
         }
-        Place::Query(name) => form_urlencoded::parse(request.query_string().as_bytes())
+        CredentialSource::Query(name) => form_urlencoded::parse(request.query_string().as_bytes())
             .filter(|(key, _)| key == name)
             .map(|(_, value)| value.as_bytes().to_vec())
             .collect(),
-        Place::Path => {
+        CredentialSource::Path => {
             request.match_info().get("token").map(|it| it.as_bytes().to_vec()).into_iter().collect()
         }
     }

@@ -1,42 +1,44 @@
-//! What every view works with, made ready at the start.
+//! What every handler works with, made ready at the start.
 
-use super::{doors::Doors, openapi, receive::Receiver, status::Reporter};
 use crate::{
-    auth::{ApiKeys, Clients},
-    body::BodyLimits,
-    duplicates::Duplicates,
-    forms::{Forms, Limits},
-    limit::Limit,
-    publish::Publisher,
+    accept::Acceptor,
+    auth::ApiKeys,
+    compat::Compat,
+    dedup::Dedup,
+    forms::Forms,
+    limits::RequestLimits,
+    openapi,
+    provider::{Receiver, Reporter},
+    publish::MeteredPublisher,
 };
 use bytes::Bytes;
 use jiff::Timestamp;
 use postern_broker::{Broker, QueueName};
 use postern_config::{Config, Problem};
 use postern_service::metrics::{Metrics, Refused};
-use postern_shared::message::Priority;
+use postern_shared::{callback::CallbackKeys, message::Priority};
 use std::{collections::HashMap, sync::Arc};
 
-/// What every view works with. Shared by all threads; nothing in it is ever locked or changed, but
-/// for what `duplicates`, `keys`, `limit` and `doors` remember.
+/// What every handler works with. All threads share it; nothing in it is ever locked or changed,
+/// except what `dedup`, `keys`, `limits` and `compat` remember.
 #[derive(Debug)]
-pub(crate) struct Gateway {
+pub(crate) struct IngressState {
     pub(crate) config: Arc<Config>,
     pub(crate) receivers: HashMap<String, Receiver>,
     pub(crate) reporters: HashMap<String, Reporter>,
-    pub(crate) doors: Doors,
-    pub(crate) publisher: Publisher,
-    pub(crate) duplicates: Duplicates,
+    pub(crate) compat: Compat,
+    pub(crate) acceptor: Acceptor,
+    /// What callbacks are sealed with.
+    pub(crate) callback_keys: CallbackKeys,
+    pub(crate) publisher: MeteredPublisher,
+    pub(crate) dedup: Dedup,
     pub(crate) metrics: Metrics,
     pub(crate) keys: ApiKeys,
-    pub(crate) clients: Clients,
-    pub(crate) limit: Option<Limit>,
-    pub(crate) body: BodyLimits,
-    pub(crate) limits: Limits,
+    pub(crate) limits: RequestLimits,
     pub(crate) openapi: Bytes,
 }
 
-impl Gateway {
+impl IngressState {
     /// # Errors
     /// Every key that is wrong.
     pub(crate) fn new(
@@ -46,39 +48,48 @@ impl Gateway {
         forms: &Forms,
     ) -> Result<Self, Vec<Problem>> {
         let (receivers, reporters) = providers(&config, forms)?;
-        let outbound = config.backends.keys().flat_map(|backend| {
-            [Priority::Normal, Priority::Bulk].map(|lane| QueueName::outbound(backend, lane))
-        });
-        let told = config.doors.call_back().then(QueueName::callbacks);
-        let queues: Vec<_> =
-            outbound.chain([QueueName::inbound(), QueueName::reports()]).chain(told).collect();
-        config.backends.keys().for_each(|backend| metrics.declare_duplicates(backend));
-        for receiver in receivers.values() {
-            receiver.declare(&metrics);
-        }
         let keys = ApiKeys::new(&config.api.keys);
         for key in keys.expired(Timestamp::now()) {
             tracing::warn!(name = key.name, "an API key has expired and is refused: take it out of api.keys");
         }
-        metrics.declare_refused(None, &[Refused::Key, Refused::Expired, Refused::Backend, Refused::Rate]);
-        if config.doors.kannel.is_some() || config.doors.vumi.is_some() {
-            metrics.declare_refused(None, &[Refused::Password, Refused::Address]);
-        }
+        declare(&config, &receivers, &metrics);
+        let publisher = MeteredPublisher::new(broker, metrics.clone(), &queues(&config));
+        let callback_keys = config.compat.callback_keys();
         Ok(Self {
             receivers,
             reporters,
-            doors: Doors::new(&config.doors),
-            duplicates: Duplicates::new(config.ingress.dedupe_window.0),
-            publisher: Publisher::new(broker, metrics.clone(), &queues),
+            compat: Compat::new(&config.compat),
+            acceptor: Acceptor::new(Arc::clone(&config), publisher.clone(), callback_keys.clone()),
+            callback_keys,
+            publisher,
+            dedup: Dedup::new(config.ingress.dedupe_window.0),
             metrics,
             keys,
-            clients: Clients::from(&config.ingress),
-            limit: config.ingress.rate_limit.map(Limit::from),
-            body: BodyLimits { max: config.ingress.max_body, timeout: config.ingress.read_timeout.0 },
-            limits: Limits::from(&config.ingress),
+            limits: RequestLimits::from(&config.ingress),
             openapi: openapi::render(&config),
             config,
         })
+    }
+}
+
+/// The queues that are published to.
+fn queues(config: &Config) -> Vec<QueueName> {
+    let outbound = config.backends.keys().flat_map(|backend| {
+        [Priority::Normal, Priority::Bulk].map(|lane| QueueName::outbound(backend, lane))
+    });
+    let callbacks = config.compat.call_back().then(QueueName::callbacks);
+    outbound.chain([QueueName::inbound(), QueueName::reports()]).chain(callbacks).collect()
+}
+
+/// Makes every label of the metrics appear from the start.
+fn declare(config: &Config, receivers: &HashMap<String, Receiver>, metrics: &Metrics) {
+    config.backends.keys().for_each(|backend| metrics.declare_duplicates(backend));
+    for receiver in receivers.values() {
+        receiver.declare(metrics);
+    }
+    metrics.declare_refused(None, &[Refused::Key, Refused::Expired, Refused::Backend, Refused::Rate]);
+    if config.compat.kannel.is_some() || config.compat.vumi.is_some() {
+        metrics.declare_refused(None, &[Refused::Password, Refused::Address]);
     }
 }
 

@@ -1,4 +1,4 @@
-//! Whether anybody takes what is queued for a backend: Kannel tells its clients.
+//! Whether anybody consumes a backend's queue: Kannel tells its clients.
 
 use postern_broker::{Broker, QueueName};
 use postern_shared::message::{BackendName, Priority};
@@ -8,19 +8,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// So long a backend that was served counts as served.
+/// How long a backend counts as served after a consumer was seen.
 const FRESH: Duration = Duration::from_secs(1);
-/// The broker is given so long to say: the message is stored already, and its client waits.
+/// How long the broker may take to answer: the message is stored already, and its client waits.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// When each backend was last seen to be served.
+/// When each backend's queue was last seen to have a consumer.
 #[derive(Debug, Default)]
-pub(super) struct Served(Mutex<HashMap<BackendName, Instant>>);
+pub(super) struct ConsumerProbe(Mutex<HashMap<BackendName, Instant>>);
 
-impl Served {
-    /// Whether somebody takes `backend`'s messages; where the broker does not say, nobody does: they
+impl ConsumerProbe {
+    /// Whether `backend`'s queue has a consumer. If the broker does not say, it has none: the message
     /// may wait in the spool.
-    pub(super) async fn is(&self, broker: &dyn Broker, backend: &BackendName) -> bool {
+    pub(super) async fn has_consumer(&self, broker: &dyn Broker, backend: &BackendName) -> bool {
         let seen = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if seen().get(backend).is_some_and(|at| at.elapsed() < FRESH) {
             return true;

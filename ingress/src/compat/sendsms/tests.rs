@@ -6,8 +6,8 @@ use bytes::Bytes;
 use encoding_rs::UTF_8;
 use serde_json::{Value, json};
 
-const LIMITS: crate::forms::Limits =
-    crate::forms::Limits { max_fields: 50, max_key: 100, max_value: 200_000 };
+const LIMITS: crate::forms::ParameterLimits =
+    crate::forms::ParameterLimits { max_fields: 50, max_key: 100, max_value: 200_000 };
 
 fn now() -> Timestamp {
     "2026-11-22T17:00:00Z".parse().unwrap()
@@ -16,7 +16,7 @@ fn now() -> Timestamp {
 fn got(query: &str) -> Result<Sendsms, String> {
     let (headers, body) = (HeaderMap::new(), Bytes::new());
     let request = Request::parse(&Method::GET, &headers, query, &body, UTF_8, &LIMITS).unwrap();
-    read(&Said::parameters(&request), &EgressPolicy::default(), now())
+    read(&SendsmsParameters::parameters(&request), &EgressPolicy::default(), now())
 }
 
 fn numbers(sms: &Sendsms) -> Vec<&str> {
@@ -47,8 +47,8 @@ fn what_is_no_number_is_left_out_and_told() {
         (&format!("1555+{}", "1".repeat(300)), vec!["1555"], vec![&"1".repeat(256)]),
     ] {
         let sms = got(&format!("to={to}&text=x")).unwrap();
-        let refused: Vec<_> = sms.refused.iter().map(Identity::as_str).collect();
-        assert_eq!((numbers(&sms), refused), (good, bad), "{to}");
+        let left_out: Vec<_> = sms.left_out.iter().map(Identity::as_str).collect();
+        assert_eq!((numbers(&sms), left_out), (good, bad), "{to}");
     }
     let many = "x".to_owned() + &(0..MAX_IDENTITIES).map(|n| format!("+{n}")).collect::<String>();
     assert!(got(&format!("to={many}")).unwrap_err().starts_with("More than"));
@@ -147,11 +147,12 @@ fn the_rest_goes_where_the_table_says() {
     let context = json!({"from": "1000", "account": "acc", "binfo": "b", "meta_data": "?smpp?a=b",
         "mclass": 1, "alt_dcs": 1, "validity": 90, "priority": 0});
     assert_eq!(Value::Object(sms.context), context);
-    assert_eq!((sms.priority, sms.smsc.as_deref()), (Priority::Bulk, Some("other")));
+    assert_eq!((sms.priority, sms.destination.as_deref()), (Priority::Bulk, Some("other")));
     assert_eq!(sms.expires_at, Some("2026-11-22T18:30:00Z".parse().unwrap()));
-    assert_eq!(sms.callback, Some(("https://example.org/d?s=%d".to_owned(), 27)));
     let values = [('P', "1000"), ('o', "acc"), ('B', "b"), ('D', "?smpp?a=b"), ('m', "1")];
-    assert_eq!(sms.values, values.map(|(code, value)| (code, value.to_owned())).into());
+    let values = values.map(|(code, value)| (code, value.to_owned())).into();
+    let url = "https://example.org/d?s=%d".to_owned();
+    assert_eq!(sms.callback, Some(CallbackRequest { url, mask: 27, values }));
     let least = got("to=1&priority=3&validity=-1").unwrap();
     assert_eq!((least.priority, least.expires_at, least.callback), (Priority::Normal, None, None));
 }
@@ -166,7 +167,7 @@ fn a_callback_needs_both_its_address_and_its_mask() {
         ("dlr-url=HTTPS://example.org/&dlr-mask=63", Some(31)),
     ] {
         let got = got(&format!("to=1&{query}")).unwrap().callback;
-        assert_eq!(got.map(|(_, mask)| mask), callback, "{query}");
+        assert_eq!(got.map(|callback| callback.mask), callback, "{query}");
     }
 }
 
@@ -183,11 +184,14 @@ fn headers_say_the_same_beside_a_body_that_is_the_text() {
     ] {
         headers.insert(name.parse().unwrap(), HeaderValue::from_static(value));
     }
-    let sms = read(&Said::headers(&headers, b"caf\xe9", false), &EgressPolicy::default(), now()).unwrap();
+    let sms = read(&SendsmsParameters::headers(&headers, b"caf\xe9", false), &EgressPolicy::default(), now())
+        .unwrap();
     assert_eq!((numbers(&sms), sms.text.as_str()), (vec!["+1555", "1666"], "café"));
     assert_eq!(Value::Object(sms.context), json!({"from": "1000", "mclass": 1}));
-    assert_eq!(sms.callback, Some(("https://example.org/".to_owned(), 1)));
+    let callback = sms.callback.map(|callback| (callback.url, callback.mask));
+    assert_eq!(callback, Some(("https://example.org/".to_owned(), 1)));
     headers.insert("content-type".parse().unwrap(), HeaderValue::from_static("application/octet-stream"));
-    let octets = read(&Said::headers(&headers, b"\xff\xfe", true), &EgressPolicy::default(), now());
+    let octets =
+        read(&SendsmsParameters::headers(&headers, b"\xff\xfe", true), &EgressPolicy::default(), now());
     assert_eq!(octets, Err("Charset or body misformed, rejected".to_owned()));
 }

@@ -12,7 +12,8 @@
 //!
 //! Postern keeps no messages: the answer to one needs its `to_addr`, too.
 
-use postern_shared::message::{Context, Identity, MAX_CONTEXT_BYTES, MAX_IDENTITIES, MAX_TEXT_CHARS};
+use crate::accept::context_fits;
+use postern_shared::message::{Context, Identity, MAX_IDENTITIES, MAX_TEXT_CHARS};
 use serde_json::{Map, Value};
 
 /// The events of a session.
@@ -24,8 +25,8 @@ pub(super) struct UserMessage {
     pub(super) identities: Vec<Identity>,
     pub(super) text: String,
     pub(super) context: Context,
-    /// What was said, for the answer.
-    pub(super) said: Map<String, Value>,
+    /// What the client gave, for the answer.
+    pub(super) given: Map<String, Value>,
 }
 
 /// Reads a body.
@@ -33,35 +34,35 @@ pub(super) struct UserMessage {
 /// # Errors
 /// Vumi Go's words for what is wrong.
 pub(super) fn read(body: &[u8]) -> Result<UserMessage, String> {
-    let Ok(Value::Object(said)) = serde_json::from_slice(body) else {
+    let Ok(Value::Object(given)) = serde_json::from_slice(body) else {
         return Err("Invalid Message".to_owned());
     };
     let mut wrong = Vec::new();
-    let identities = identities(&said).or_else(|| {
+    let identities = identities(&given).or_else(|| {
         wrong.push("to_addr");
         None
     });
-    let text = text(&said).or_else(|| {
+    let text = text(&given).or_else(|| {
         wrong.push("content");
         None
     });
-    let text_or_null = |name: &str| said.get(name).is_none_or(|value| value.is_null() || value.is_string());
+    let text_or_null = |name: &str| given.get(name).is_none_or(|value| value.is_null() || value.is_string());
     wrong.extend(
         ["in_reply_to", "from_addr", "endpoint", "group"].into_iter().filter(|name| !text_or_null(name)),
     );
-    let event = said.get("session_event").filter(|event| !event.is_null());
+    let event = given.get("session_event").filter(|event| !event.is_null());
     if event.is_some_and(|event| !event.as_str().is_some_and(|event| SESSION_EVENTS.contains(&event))) {
         wrong.push("session_event");
     }
-    let table_or_null = |name: &str| said.get(name).is_none_or(|value| value.is_null() || value.is_object());
+    let table_or_null = |name: &str| given.get(name).is_none_or(|value| value.is_null() || value.is_object());
     wrong.extend(["metadata", "helper_metadata"].into_iter().filter(|name| !table_or_null(name)));
-    let context = context(&said);
-    if serde_json::to_vec(&context).map_or(usize::MAX, |json| json.len()) > MAX_CONTEXT_BYTES {
+    let context = context(&given);
+    if !context_fits(&context) {
         wrong.push("metadata");
     }
     match (identities, text) {
         (Some(identities), Some(text)) if wrong.is_empty() => {
-            Ok(UserMessage { identities, text, context, said })
+            Ok(UserMessage { identities, text, context, given })
         }
         _ => Err(reason(&mut wrong)),
     }
@@ -78,9 +79,9 @@ fn reason(wrong: &mut [&str]) -> String {
     }
 }
 
-fn identities(said: &Map<String, Value>) -> Option<Vec<Identity>> {
+fn identities(given: &Map<String, Value>) -> Option<Vec<Identity>> {
     let identity = |value: &Value| value.as_str()?.parse::<Identity>().ok();
-    match said.get("to_addr")? {
+    match given.get("to_addr")? {
         Value::Array(list) if (1..=MAX_IDENTITIES).contains(&list.len()) => {
             list.iter().map(identity).collect()
         }
@@ -88,8 +89,8 @@ fn identities(said: &Map<String, Value>) -> Option<Vec<Identity>> {
     }
 }
 
-fn text(said: &Map<String, Value>) -> Option<String> {
-    match said.get("content") {
+fn text(given: &Map<String, Value>) -> Option<String> {
+    match given.get("content") {
         None | Some(Value::Null) => Some(String::new()),
         Some(Value::String(text)) if !text.contains('\0') && text.chars().count() <= MAX_TEXT_CHARS => {
             Some(text.clone())
@@ -98,7 +99,7 @@ fn text(said: &Map<String, Value>) -> Option<String> {
     }
 }
 
-fn context(said: &Map<String, Value>) -> Context {
+fn context(given: &Map<String, Value>) -> Context {
     let mut context = Context::new();
     for (theirs, ours) in [
         ("in_reply_to", "external_id"),
@@ -111,7 +112,7 @@ fn context(said: &Map<String, Value>) -> Context {
         ("helper_metadata", "helper_metadata"),
     ] {
         let there = |value: &&Value| !value.is_null() && value.as_str() != Some("");
-        if let Some(value) = said.get(theirs).filter(there) {
+        if let Some(value) = given.get(theirs).filter(there) {
             context.insert(ours.to_owned(), value.clone());
         }
     }

@@ -1,32 +1,35 @@
-//! `[doors]`: ways in for clients that speak another gateway's protocol.
+//! `[compat]`: listeners for clients that speak another gateway's protocol.
 
 use crate::{reader::Reader, sections::Selection};
 use indexmap::IndexMap;
-use postern_shared::value::{Networks, Secret, Span};
-use postern_shared::{callback::CallbackKeys, message::BackendName};
+use postern_shared::{
+    callback::CallbackKeys,
+    message::BackendName,
+    value::{Networks, Secret, Span},
+};
 use serde::Deserialize;
 use std::{collections::BTreeSet, time::Duration};
 
 /// The longest time-out of a callback.
 const MAX_TIMEOUT: Duration = Duration::from_secs(10 * 60);
-/// What stands in the path of a Vumi door for the conversation.
+/// What stands for the conversation in the path of `[compat.vumi]`.
 pub const CONVERSATION: &str = "{conversation}";
 /// Paths that are taken already, and everything below them.
 const TAKEN: [&str; 3] = ["/backends", "/v1", "/openapi.json"];
 
-/// `[doors]`. A door is shut unless its table is there.
+/// `[compat]`. A listener is off unless its table is there.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct DoorsSection {
+pub struct CompatSection {
     /// What clients want to be told, and where.
     pub callbacks: CallbacksSection,
-    /// `[doors.kannel]`
-    pub kannel: Option<KannelDoor>,
-    /// `[doors.vumi]`
-    pub vumi: Option<VumiDoor>,
+    /// `[compat.kannel]`
+    pub kannel: Option<KannelSection>,
+    /// `[compat.vumi]`
+    pub vumi: Option<VumiSection>,
 }
 
-/// `[doors.callbacks]`: how delivery callbacks reach the clients that ask for them.
+/// `[compat.callbacks]`: how delivery callbacks reach the clients that ask for them.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CallbacksSection {
@@ -38,28 +41,28 @@ pub struct CallbacksSection {
     pub concurrency: u16,
 }
 
-/// `[doors.kannel]`: Kannel's sendsms.
+/// `[compat.kannel]`: Kannel's sendsms.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct KannelDoor {
+pub struct KannelSection {
     /// Its path on the public port.
     #[serde(default = "sendsms")]
     pub path: String,
-    /// Who may come in. At least one.
+    /// Who may send. At least one.
     #[serde(default)]
-    pub users: Vec<DoorUser>,
+    pub users: Vec<CompatUser>,
 }
 
-/// `[doors.vumi]`: the URL that Vumi and Vumi Go take messages at.
+/// `[compat.vumi]`: the URL that Vumi and Vumi Go take messages at.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct VumiDoor {
+pub struct VumiSection {
     /// Its path on the public port; `{conversation}` stands for one segment.
     #[serde(default = "messages")]
     pub path: String,
-    /// Who may come in. At least one.
+    /// Who may send. At least one.
     #[serde(default)]
-    pub users: Vec<DoorUser>,
+    pub users: Vec<CompatUser>,
 }
 
 fn sendsms() -> String {
@@ -70,10 +73,10 @@ fn messages() -> String {
     format!("/api/v1/go/http_api_nostream/{CONVERSATION}/messages.json")
 }
 
-/// `[[doors.*.users]]`
+/// `[[compat.*.users]]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct DoorUser {
+pub struct CompatUser {
     /// The name that the client gives.
     pub username: String,
     /// The password that it gives.
@@ -91,7 +94,7 @@ pub struct DoorUser {
     pub conversation: Option<String>,
 }
 
-impl DoorUser {
+impl CompatUser {
     /// Where a message goes whose client names `smsc`: what the user's table says, else the backend
     /// of that name if it is one of the user's. Any other name is `backend` for a user with neither
     /// `smsc` nor `backends`, as Kannel sends by any connection what names one that it does not
@@ -99,20 +102,22 @@ impl DoorUser {
     pub fn route(&self, smsc: Option<&str>) -> Option<BackendName> {
         let Some(smsc) = smsc else { return Some(self.backend.clone()) };
         let listed = self.smsc.as_ref().and_then(|table| table.get(smsc));
-        let named = || smsc.parse().ok().filter(|name| self.may_name(name));
+        let named = || smsc.parse().ok().filter(|name| self.may_use(name));
         let otherwise = || (self.smsc.is_none() && self.backends.is_none()).then(|| self.backend.clone());
         listed.cloned().or_else(named).or_else(otherwise)
     }
 
-    fn may_name(&self, backend: &BackendName) -> bool {
+    /// Whether the user's own backend is `backend`, or one of its `backends`. A name in `smsc` may lead
+    /// to others.
+    pub fn may_use(&self, backend: &BackendName) -> bool {
         *backend == self.backend || self.backends.as_ref().is_some_and(|more| more.contains(backend))
     }
 }
 
-impl DoorsSection {
-    /// What the callbacks that its users ask for are sealed with.
+impl CompatSection {
+    /// The keys that sign the tokens of the callbacks that its users ask for.
     pub fn callback_keys(&self) -> CallbackKeys {
-        let users = self.kannel.iter().flat_map(|door| &door.users);
+        let users = self.kannel.iter().flat_map(|kannel| &kannel.users);
         CallbackKeys::new(users.map(|user| (user.username.as_str(), &user.password)))
     }
 
@@ -122,22 +127,22 @@ impl DoorsSection {
     }
 }
 
-/// What the types of `[doors]` cannot say, the backends aside.
-pub(super) fn check(doors: &DoorsSection, reader: &mut Reader<'_>) {
-    let callbacks = &doors.callbacks;
+/// What the types of `[compat]` cannot say, the backends aside.
+pub(super) fn check(compat: &CompatSection, reader: &mut Reader<'_>) {
+    let callbacks = &compat.callbacks;
     if callbacks.timeout.0.is_zero() || callbacks.timeout.0 > MAX_TIMEOUT {
-        reader.problem("doors.callbacks.timeout", "must be longer than 0 and at most 10m");
+        reader.problem("compat.callbacks.timeout", "must be longer than 0 and at most 10m");
     }
     if !(1..=2_000).contains(&callbacks.concurrency) {
-        reader.problem("doors.callbacks.concurrency", "must be 1 to 2000");
+        reader.problem("compat.callbacks.concurrency", "must be 1 to 2000");
     }
-    if let Some(door) = &doors.kannel {
-        path(&door.path, "doors.kannel.path", reader);
-        users(&door.users, "doors.kannel", reader);
-        for (index, user) in door.users.iter().enumerate() {
-            let key = format!("doors.kannel.users[{index}]");
+    if let Some(kannel) = &compat.kannel {
+        path(&kannel.path, "compat.kannel.path", reader);
+        users(&kannel.users, "compat.kannel", reader);
+        for (index, user) in kannel.users.iter().enumerate() {
+            let key = format!("compat.kannel.users[{index}]");
             if user.conversation.is_some() {
-                reader.problem(format!("{key}.conversation"), "only users of doors.vumi have conversations");
+                reader.problem(format!("{key}.conversation"), "only users of compat.vumi have conversations");
             }
             if user.smsc.as_ref().is_some_and(|table| table.contains_key("")) {
                 reader.problem(
@@ -147,26 +152,26 @@ pub(super) fn check(doors: &DoorsSection, reader: &mut Reader<'_>) {
             }
         }
     }
-    if let Some(door) = &doors.vumi {
-        path(&door.path.replacen(CONVERSATION, "x", 1), "doors.vumi.path", reader);
-        users(&door.users, "doors.vumi", reader);
-        let without = !door.path.contains(CONVERSATION);
-        for (index, user) in door.users.iter().enumerate() {
+    if let Some(vumi) = &compat.vumi {
+        path(&vumi.path.replacen(CONVERSATION, "x", 1), "compat.vumi.path", reader);
+        users(&vumi.users, "compat.vumi", reader);
+        let without = !vumi.path.contains(CONVERSATION);
+        for (index, user) in vumi.users.iter().enumerate() {
             if user.conversation.is_some() && without {
-                let key = format!("doors.vumi.users[{index}].conversation");
-                reader.problem(key, format!("doors.vumi.path has no {CONVERSATION} to find it in"));
+                let key = format!("compat.vumi.users[{index}].conversation");
+                reader.problem(key, format!("compat.vumi.path has no {CONVERSATION} to find it in"));
             }
             if user.smsc.is_some() {
-                let key = format!("doors.vumi.users[{index}].smsc");
-                reader.problem(key, "only clients of doors.kannel name an smsc");
+                let key = format!("compat.vumi.users[{index}].smsc");
+                reader.problem(key, "only clients of compat.kannel name an smsc");
             }
             if user.username.contains(':') {
-                let key = format!("doors.vumi.users[{index}].username");
+                let key = format!("compat.vumi.users[{index}].username");
                 reader.problem(key, "must have no colon: it comes in an Authorization header (RFC 7617)");
             }
         }
-        if doors.kannel.as_ref().is_some_and(|kannel| kannel.path == door.path) {
-            reader.problem("doors.vumi.path", "is the path of doors.kannel, too");
+        if compat.kannel.as_ref().is_some_and(|kannel| kannel.path == vumi.path) {
+            reader.problem("compat.vumi.path", "is the path of compat.kannel, too");
         }
     }
 }
@@ -185,13 +190,13 @@ fn path(path: &str, key: &str, reader: &mut Reader<'_>) {
     }
 }
 
-fn users(users: &[DoorUser], door: &str, reader: &mut Reader<'_>) {
+fn users(users: &[CompatUser], table: &str, reader: &mut Reader<'_>) {
     if users.is_empty() {
-        reader.problem(format!("{door}.users"), format!("is missing: at least one [[{door}.users]]"));
+        reader.problem(format!("{table}.users"), format!("is missing: at least one [[{table}.users]]"));
     }
     let mut names = BTreeSet::new();
     for (index, user) in users.iter().enumerate() {
-        let key = format!("{door}.users[{index}]");
+        let key = format!("{table}.users[{index}]");
         if user.username.is_empty() || user.username.chars().any(char::is_control) {
             reader.problem(format!("{key}.username"), "must be there, without control characters");
         } else if !names.insert((&user.username, &user.conversation)) {

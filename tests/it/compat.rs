@@ -8,13 +8,13 @@ use serde_json::{Value, json};
 pub(crate) const NUMBER: &str = "+15557654321";
 pub(crate) const PASSWORD: &str = "hush-hush-hush";
 
-/// The user `rapidsms` of Kannel's door, whose messages go to the backend `x`, then `more`.
-pub(crate) fn door(more: &str) -> String {
+/// The user `rapidsms` of `[compat.kannel]`, whose messages go to the backend `x`, then `more`.
+pub(crate) fn kannel(more: &str) -> String {
     format!(
         "[ingress]\npublic_url = \"https://sms.example.org\"\ndedupe_window = 0\n\
          [retry]\ndelays = [\"500ms\", \"500ms\"]\n\
-         [doors.callbacks]\nallow = [\"127.0.0.0/8\"]\n[doors.kannel]\n\
-         [[doors.kannel.users]]\nusername = \"rapidsms\"\npassword = \"{PASSWORD}\"\nbackend = \"x\"\n\
+         [compat.callbacks]\nallow = [\"127.0.0.0/8\"]\n[compat.kannel]\n\
+         [[compat.kannel.users]]\nusername = \"rapidsms\"\npassword = \"{PASSWORD}\"\nbackend = \"x\"\n\
          backends = [\"y\"]\nsmsc = {{ \"Net.2\" = \"y\" }}\n{more}\n"
     )
 }
@@ -57,9 +57,9 @@ pub(crate) fn value(pairs: &[(String, String)], name: &str) -> String {
 async fn sendsms_answers_as_kannel_does() {
     let provider = Provider::obliging().await;
     let vhost = Rabbit::shared().vhost();
-    let elsewhere = "[[doors.kannel.users]]\nusername = \"far\"\npassword = \"away\"\nbackend = \"x\"\nallow = [\"10.0.0.0/8\"]\n\
-                     [[doors.kannel.users]]\nusername = \"near\"\npassword = \"by\"\nbackend = \"x\"\nallow = [\"10.0.0.0/8\", \"127.0.0.1\"]\n";
-    let config = vhost.config(&(door(elsewhere) + &both(&provider)));
+    let elsewhere = "[[compat.kannel.users]]\nusername = \"far\"\npassword = \"away\"\nbackend = \"x\"\nallow = [\"10.0.0.0/8\"]\n\
+                     [[compat.kannel.users]]\nusername = \"near\"\npassword = \"by\"\nbackend = \"x\"\nallow = [\"10.0.0.0/8\", \"127.0.0.1\"]\n";
+    let config = vhost.config(&(kannel(elsewhere) + &both(&provider)));
     let ingress = Launch::ingress(&config).start().await;
     let tap = vhost.tap().await;
     let to = ("to", NUMBER);
@@ -140,7 +140,7 @@ async fn what_cannot_be_stored_is_a_temporal_failure() {
     );
     let provider = Provider::start().await;
     let launch = Launch::ingress(
-        &(config + &door("").replacen("[ingress]", "[ingress]\nspool = false", 1) + &both(&provider)),
+        &(config + &kannel("").replacen("[ingress]", "[ingress]\nspool = false", 1) + &both(&provider)),
     );
     let ingress = launch.spawn();
     ingress.log().wait_for("ingress listens").await;
@@ -153,7 +153,7 @@ async fn what_cannot_be_stored_is_a_temporal_failure() {
 #[tokio::test]
 async fn bad_numbers_of_a_broadcast_are_reported_and_the_others_are_sent() {
     let (provider, client) = (Provider::obliging().await, Provider::obliging().await);
-    let pair = Pair::start(&(door("") + &both(&provider))).await;
+    let pair = Pair::start(&(kannel("") + &both(&provider))).await;
     let dlr = client.url("/dlr?type=%d&to=%p&reply=%A");
     let to = ("to", "+15550001 alice +15550002 07o0 alice");
     is_accepted(&sendsms(&pair.ingress, &[to, ("text", "x"), ("dlr-mask", "31"), ("dlr-url", &dlr)]).await);
@@ -191,7 +191,7 @@ async fn bad_numbers_of_a_broadcast_are_reported_and_the_others_are_sent() {
 #[tokio::test]
 async fn many_recipients_become_several_messages_under_one_id() {
     let provider = Provider::obliging().await;
-    let config = door("") + &both(&provider).replacen("external_id", "batch = 2\nexternal_id", 1);
+    let config = kannel("") + &both(&provider).replacen("external_id", "batch = 2\nexternal_id", 1);
     let vhost = Rabbit::shared().vhost();
     let ingress = Launch::ingress(&vhost.config(&config)).start().await;
     let to = ("to", "1001 1002 1003 1001 1004 1005");
@@ -205,9 +205,9 @@ async fn many_recipients_become_several_messages_under_one_id() {
     );
 }
 
-const VUMI: &str = "[doors.vumi]\n[[doors.vumi.users]]\nusername = \"account\"\npassword = \"token\"\nbackend = \"v\"\n\
-     conversation = \"conv-1\"\n[[doors.vumi.users]]\nusername = \"account\"\npassword = \"token\"\nbackend = \"w\"\nconversation = \"conv-2\"\n\
-     [[doors.vumi.users]]\nusername = \"far\"\npassword = \"away\"\nbackend = \"v\"\nallow = [\"10.0.0.0/8\"]\n";
+const VUMI: &str = "[compat.vumi]\n[[compat.vumi.users]]\nusername = \"account\"\npassword = \"token\"\nbackend = \"v\"\n\
+     conversation = \"conv-1\"\n[[compat.vumi.users]]\nusername = \"account\"\npassword = \"token\"\nbackend = \"w\"\nconversation = \"conv-2\"\n\
+     [[compat.vumi.users]]\nusername = \"far\"\npassword = \"away\"\nbackend = \"v\"\nallow = [\"10.0.0.0/8\"]\n";
 
 fn vumi(provider: &Provider) -> String {
     let backend = |name: &str| {
@@ -289,13 +289,13 @@ async fn vumi_go_and_rapidsms_clients_are_answered_as_by_vumi() {
     }
     let nobody = postern.post_json("/api/v1/go/http_api_nostream/conv-1/messages.json", &json!({})).await;
     assert_eq!(nobody.status, 401);
-    let labels = [("door", "vumi"), ("status", "200")];
+    let labels = [("compat", "vumi"), ("status", "200")];
     postern.metric_becomes("postern_ingress_requests_total", &labels, 2.0).await;
     assert_silent(&postern.log().lines(), &[NUMBER, "hi é", "token\""]);
 }
 
 #[tokio::test]
-async fn a_door_is_shut_unless_its_table_is_there() {
+async fn a_listener_is_off_unless_its_table_is_there() {
     let postern = Launch::gateway().config("[backends.x]\ntype = \"console\"\n").start().await;
     for path in
         ["/cgi-bin/sendsms?username=a&password=b&to=1", "/api/v1/go/http_api_nostream/c/messages.json"]

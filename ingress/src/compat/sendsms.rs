@@ -17,7 +17,7 @@
 //! A recipient that is no number is left out, as Kannel does; but it is told, in a report of its own.
 //! Where none is a number, the request is wrong.
 
-use crate::forms::Request;
+use crate::{accept::CallbackRequest, forms::Request};
 use actix_web::http::header::HeaderMap;
 use jiff::{SignedDuration, Timestamp};
 use postern_config::backend::codec::Codec;
@@ -56,11 +56,11 @@ const NAMES: [(&str, &str); 24] = [
     ("flash", ""),
 ];
 
-/// What a request says, still in bytes, by Kannel's names.
+/// A request's parameters, still in bytes, by Kannel's names.
 #[derive(Default)]
-pub(super) struct Said<'a>(BTreeMap<&'static str, Cow<'a, [u8]>>);
+pub(super) struct SendsmsParameters<'a>(BTreeMap<&'static str, Cow<'a, [u8]>>);
 
-impl<'a> Said<'a> {
+impl<'a> SendsmsParameters<'a> {
     /// The parameters of a GET, or of a form.
     pub(super) fn parameters(request: &'a Request<'a>) -> Self {
         let value = |name: &str| request.parameter(name).map(|parameter| Cow::Borrowed(&*parameter.raw));
@@ -78,11 +78,11 @@ impl<'a> Said<'a> {
             Some(Cow::Borrowed(value.trim_ascii()))
         };
         let named = NAMES.into_iter().filter(|(name, _)| !["text", "charset"].contains(name));
-        let mut said: BTreeMap<_, _> =
+        let mut given: BTreeMap<_, _> =
             named.filter_map(|(name, _)| header(name).map(|value| (name, value))).collect();
-        said.insert("text", Cow::Borrowed(text));
+        given.insert("text", Cow::Borrowed(text));
         if octets {
-            said.entry("coding").or_insert(Cow::Borrowed(b"1"));
+            given.entry("coding").or_insert(Cow::Borrowed(b"1"));
         }
         let kind = headers.get("content-type").and_then(|kind| kind.to_str().ok()).unwrap_or_default();
         let charset = kind.split(';').skip(1).find_map(|part| {
@@ -90,9 +90,9 @@ impl<'a> Said<'a> {
             name.trim().eq_ignore_ascii_case("charset").then(|| value.trim().trim_matches('"'))
         });
         if let Some(charset) = charset {
-            said.insert("charset", Cow::Borrowed(charset.as_bytes()));
+            given.insert("charset", Cow::Borrowed(charset.as_bytes()));
         }
-        Self(said)
+        Self(given)
     }
 
     /// The bytes of `name`; empty where it is not there.
@@ -121,33 +121,35 @@ impl<'a> Said<'a> {
 pub(super) struct Sendsms {
     pub(super) identities: Vec<Identity>,
     /// Recipients that are no numbers.
-    pub(super) refused: Vec<Identity>,
+    pub(super) left_out: Vec<Identity>,
     pub(super) text: String,
     pub(super) context: Context,
     pub(super) priority: Priority,
     pub(super) expires_at: Option<Timestamp>,
-    /// Which way the client wants it to go.
-    pub(super) smsc: Option<String>,
+    /// What the client names as the way to send it (`smsc`).
+    pub(super) destination: Option<String>,
     /// Where to call, and of what.
-    pub(super) callback: Option<(String, u8)>,
-    /// What callbacks repeat, by Kannel's escape for it.
-    pub(super) values: BTreeMap<char, String>,
+    pub(super) callback: Option<CallbackRequest>,
 }
 
 /// Reads a request at `now`; what it asks to be called at must be within `reach`.
 ///
 /// # Errors
 /// Kannel's words for what is wrong first.
-pub(super) fn read(said: &Said<'_>, reach: &EgressPolicy, now: Timestamp) -> Result<Sendsms, String> {
-    let (identities, refused) = recipients(said)?;
-    if !said.bytes("udh").is_empty() {
+pub(super) fn read(
+    given: &SendsmsParameters<'_>,
+    reach: &EgressPolicy,
+    now: Timestamp,
+) -> Result<Sendsms, String> {
+    let (identities, left_out) = recipients(given)?;
+    if !given.bytes("udh").is_empty() {
         return Err("UDH field not supported, rejected".to_owned());
     }
-    let account = said.text("account");
+    let account = given.text("account");
     if account.is_some_and(|account| account.len() > 64 || account.contains(['[', ']', '\r', '\n'])) {
         return Err("Account field misformed or too long, rejected".to_owned());
     }
-    let callback = callback(said, reach)?;
+    let callback = callback(given, reach)?;
     for (field, name, range) in [
         ("MClass", "mclass", -1..=3),
         ("PID", "pid", -1..=255),
@@ -160,58 +162,57 @@ pub(super) fn read(said: &Said<'_>, reach: &EgressPolicy, now: Timestamp) -> Res
         ("Deferred", "deferred", -1..=i64::from(i32::MAX)),
         ("Priority", "priority", 0..=3),
     ] {
-        if said.number(name).is_some_and(|number| !range.contains(&number)) {
+        if given.number(name).is_some_and(|number| !range.contains(&number)) {
             return Err(format!("{field} field misformed, rejected"));
         }
     }
-    if said.number("deferred").is_some_and(|minutes| minutes > 0) {
+    if given.number("deferred").is_some_and(|minutes| minutes > 0) {
         return Err("Deferred field not supported, rejected".to_owned());
     }
     Ok(Sendsms {
         identities,
-        refused,
-        text: text(said)?,
-        context: context(said),
-        priority: if said.number("priority") == Some(0) { Priority::Bulk } else { Priority::Normal },
-        expires_at: said.number("validity").filter(|minutes| *minutes >= 0).and_then(|minutes| {
+        left_out,
+        text: text(given)?,
+        context: context(given),
+        priority: if given.number("priority") == Some(0) { Priority::Bulk } else { Priority::Normal },
+        expires_at: given.number("validity").filter(|minutes| *minutes >= 0).and_then(|minutes| {
             let minutes = SignedDuration::from_secs(minutes * 60);
             now.checked_add(minutes).ok()
         }),
-        smsc: said.text("smsc").map(Cow::into_owned),
+        destination: given.text("smsc").map(Cow::into_owned),
         callback,
-        values: values(said),
     })
 }
 
 /// `to`: words of digits, `+` and `-`, and those that are not.
-fn recipients(said: &Said<'_>) -> Result<(Vec<Identity>, Vec<Identity>), String> {
-    let Some(to) = said.0.get("to") else {
+fn recipients(given: &SendsmsParameters<'_>) -> Result<(Vec<Identity>, Vec<Identity>), String> {
+    let Some(to) = given.0.get("to") else {
         return Err("Missing receiver number, rejected".to_owned());
     };
     if to.is_empty() {
         return Err("Empty receiver number not allowed, rejected".to_owned());
     }
-    let (mut identities, mut refused): (Vec<Identity>, Vec<Identity>) = (Vec::new(), Vec::new());
+    let (mut identities, mut left_out): (Vec<Identity>, Vec<Identity>) = (Vec::new(), Vec::new());
     for word in String::from_utf8_lossy(to).split_ascii_whitespace() {
         let number = word.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'+' | b'-'));
         let (identity, known) = match word.parse().ok().filter(|_| number) {
             Some(identity) => (identity, &mut identities),
             None => match told(word) {
-                Some(identity) => (identity, &mut refused),
+                Some(identity) => (identity, &mut left_out),
                 None => continue,
             },
         };
         if !known.contains(&identity) {
             known.push(identity);
         }
-        if identities.len() + refused.len() > MAX_IDENTITIES {
+        if identities.len() + left_out.len() > MAX_IDENTITIES {
             return Err(format!("More than {MAX_IDENTITIES} receivers, rejected"));
         }
     }
     if identities.is_empty() {
         return Err("Number(s) has/have been denied by white- and/or black-lists.".to_owned());
     }
-    Ok((identities, refused))
+    Ok((identities, left_out))
 }
 
 /// A word that is no number, as a report may hold it: its beginning, U+FFFD for what no identity holds.
@@ -220,12 +221,12 @@ fn told(word: &str) -> Option<Identity> {
     word.chars().take(Identity::MAX_CHARS).map(fit).collect::<String>().parse().ok()
 }
 
-fn text(said: &Said<'_>) -> Result<String, String> {
+fn text(given: &SendsmsParameters<'_>) -> Result<String, String> {
     let misformed = || "Charset or body misformed, rejected".to_owned();
-    let (charset, coding) = (said.text("charset"), said.number("coding"));
+    let (charset, coding) = (given.text("charset"), given.number("coding"));
     let coding_word = coding.map(|coding| coding.to_string());
     let text = Codec::Kannel
-        .decode(said.bytes("text"), charset.as_deref(), coding_word.as_deref())
+        .decode(given.bytes("text"), charset.as_deref(), coding_word.as_deref())
         .map_err(|_| misformed())?;
     // Where bytes are no text in their charset, Kannel takes its default for what it is.
     let exact = charset.is_some() || coding == Some(1);
@@ -239,8 +240,8 @@ fn text(said: &Said<'_>) -> Result<String, String> {
 }
 
 /// Both of `dlr-url` and `dlr-mask`, or nothing is to be told.
-fn callback(said: &Said<'_>, reach: &EgressPolicy) -> Result<Option<(String, u8)>, String> {
-    let url = said.text("dlr-url");
+fn callback(given: &SendsmsParameters<'_>, reach: &EgressPolicy) -> Result<Option<CallbackRequest>, String> {
+    let url = given.text("dlr-url");
     if let Some(url) = &url {
         let begins =
             |scheme: &str| url.get(..scheme.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(scheme));
@@ -249,33 +250,35 @@ fn callback(said: &Said<'_>, reach: &EgressPolicy) -> Result<Option<(String, u8)
         }
         reach.url(url).map_err(|why| format!("DLR-URL refused: {why}, rejected"))?;
     }
-    let mask = said.number("dlr-mask").unwrap_or(-1);
+    let mask = given.number("dlr-mask").unwrap_or(-1);
     if !(-1..=63).contains(&mask) {
         return Err("DLR-Mask field misformed, rejected".to_owned());
     }
     let mask = u8::try_from(mask).unwrap_or_default() & 31;
-    Ok(url.filter(|_| mask != 0).map(|url| (url.into_owned(), mask)))
+    let url = url.filter(|_| mask != 0);
+    Ok(url.map(|url| CallbackRequest { url: url.into_owned(), mask, values: values(given) }))
 }
 
-fn context(said: &Said<'_>) -> Context {
+fn context(given: &SendsmsParameters<'_>) -> Context {
     let mut context = Context::new();
     for name in ["from", "account", "binfo", "meta-data"] {
-        if let Some(text) = said.text(name) {
+        if let Some(text) = given.text(name) {
             context.insert(name.replace('-', "_"), text.into_owned().into());
         }
     }
     for name in ["mclass", "mwi", "pid", "alt-dcs", "rpi", "compress", "validity", "priority"] {
-        if let Some(number) = said.number(name).filter(|number| *number >= 0) {
+        if let Some(number) = given.number(name).filter(|number| *number >= 0) {
             context.insert(name.replace('-', "_"), number.into());
         }
     }
-    if said.number("flash") == Some(1) {
+    if given.number("flash") == Some(1) {
         context.entry("mclass").or_insert(0.into());
     }
     context
 }
 
-fn values(said: &Said<'_>) -> BTreeMap<char, String> {
+/// What callbacks repeat, by Kannel's escape for it.
+fn values(given: &SendsmsParameters<'_>) -> BTreeMap<char, String> {
     let named = [
         ('P', "from"),
         ('o', "account"),
@@ -286,7 +289,7 @@ fn values(said: &Said<'_>) -> BTreeMap<char, String> {
         ('m', "mclass"),
         ('M', "mwi"),
     ];
-    let value = |(escape, name)| Some((escape, said.text(name)?.into_owned()));
+    let value = |(escape, name)| Some((escape, given.text(name)?.into_owned()));
     named.into_iter().filter_map(value).collect()
 }
 

@@ -1,4 +1,4 @@
-//! Doubles: a provider that repeats a message gets the same reply, and the message is queued once.
+//! Duplicates: a provider that repeats a message gets the same reply, and the message is queued once.
 //!
 //! A memory of this process alone, and of a bounded number of ids: what it does not catch is queued
 //! again under the same id, by which applications can tell.
@@ -11,12 +11,12 @@ use std::{
 };
 use tokio::sync::watch;
 
-/// So many stored messages are remembered; the oldest are forgotten first.
+/// The most stored messages that are remembered; the oldest are forgotten first.
 const MAX_IDS: usize = 100_000;
 
 /// The messages stored within the window. Clones share it.
 #[derive(Debug, Clone)]
-pub(crate) struct Duplicates {
+pub(crate) struct Dedup {
     window: Duration,
     most: usize,
     memory: Arc<Mutex<Memory>>,
@@ -24,41 +24,41 @@ pub(crate) struct Duplicates {
 
 #[derive(Debug, Default)]
 struct Memory {
-    known: HashMap<MessageId, State>,
+    known: HashMap<MessageId, PublishState>,
     /// Those that are stored, oldest first; one that was stored twice stands here twice.
     stored: VecDeque<(Instant, MessageId)>,
 }
 
 #[derive(Debug)]
-enum State {
+enum PublishState {
     /// Being published. The receiver learns of the end when the sender is dropped.
     Underway(watch::Receiver<()>),
     /// Confirmed by the broker at that time.
     Stored(Instant),
 }
 
-/// What a message is.
+/// What there is to do with a message.
 #[derive(Debug)]
 pub(crate) enum Claim {
-    /// To be published, and then [`stored`](Ticket::stored).
-    New(Ticket),
-    /// Stored before, within the window.
-    Double,
+    /// It is to be published, and then [`stored`](PublishClaim::stored).
+    New(PublishClaim),
+    /// It was stored before, within the window.
+    Duplicate,
 }
 
 /// The right to publish a message. Dropped without [`stored`](Self::stored), it was not stored as
 /// far as is known: the next one like it is new.
 #[derive(Debug)]
-pub(crate) struct Ticket {
+pub(crate) struct PublishClaim {
     id: MessageId,
-    duplicates: Duplicates,
+    dedup: Dedup,
     /// Those who wait for the end of this publish wait for this to be dropped. Absent where another
     /// publish of the same id goes on at the same time.
     underway: Option<watch::Sender<()>>,
 }
 
-impl Duplicates {
-    /// One that remembers for so long; zero: nothing is a double.
+impl Dedup {
+    /// A memory of this length; zero: nothing is a duplicate.
     pub(crate) fn new(window: Duration) -> Self {
         Self { window, most: MAX_IDS, memory: Arc::default() }
     }
@@ -74,11 +74,11 @@ impl Duplicates {
             let mut other = {
                 let mut memory = self.memory();
                 match memory.known.get(&id) {
-                    Some(State::Stored(at)) if at.elapsed() < self.window => return Claim::Double,
-                    Some(State::Underway(other)) => other.clone(),
+                    Some(PublishState::Stored(at)) if at.elapsed() < self.window => return Claim::Duplicate,
+                    Some(PublishState::Underway(other)) => other.clone(),
                     _ => {
                         let (sender, receiver) = watch::channel(());
-                        memory.known.insert(id, State::Underway(receiver));
+                        memory.known.insert(id, PublishState::Underway(receiver));
                         return self.new_one(id, Some(sender));
                     }
                 }
@@ -94,7 +94,7 @@ impl Duplicates {
     }
 
     fn new_one(&self, id: MessageId, underway: Option<watch::Sender<()>>) -> Claim {
-        Claim::New(Ticket { id, duplicates: self.clone(), underway })
+        Claim::New(PublishClaim { id, dedup: self.clone(), underway })
     }
 
     fn memory(&self) -> MutexGuard<'_, Memory> {
@@ -104,7 +104,7 @@ impl Duplicates {
 
 impl Memory {
     fn remember(&mut self, id: MessageId, now: Instant) {
-        self.known.insert(id, State::Stored(now));
+        self.known.insert(id, PublishState::Stored(now));
         self.stored.push_back((now, id));
     }
 
@@ -116,29 +116,29 @@ impl Memory {
             }
             self.stored.pop_front();
             // It may have been stored again since.
-            if matches!(self.known.get(&id), Some(State::Stored(last)) if *last == at) {
+            if matches!(self.known.get(&id), Some(PublishState::Stored(last)) if *last == at) {
                 self.known.remove(&id);
             }
         }
     }
 }
 
-impl Ticket {
+impl PublishClaim {
     /// The broker has confirmed the message.
     pub(crate) fn stored(self) {
         let now = Instant::now();
-        let mut memory = self.duplicates.memory();
+        let mut memory = self.dedup.memory();
         memory.remember(self.id, now);
-        memory.forget(now, self.duplicates.window, self.duplicates.most);
+        memory.forget(now, self.dedup.window, self.dedup.most);
     }
 }
 
-impl Drop for Ticket {
+impl Drop for PublishClaim {
     fn drop(&mut self) {
         let Some(underway) = self.underway.take() else { return };
-        let mut memory = self.duplicates.memory();
+        let mut memory = self.dedup.memory();
         let own = |other: &watch::Receiver<()>| underway.subscribe().same_channel(other);
-        if matches!(memory.known.get(&self.id), Some(State::Underway(other)) if own(other)) {
+        if matches!(memory.known.get(&self.id), Some(PublishState::Underway(other)) if own(other)) {
             memory.known.remove(&self.id);
         }
     }

@@ -1,0 +1,341 @@
+//! Accepting a message that somebody wants sent: the only place that decides who may send it,
+//! through which backend, whether its text fits, which id it gets, how its recipients are split, and
+//! what is published.
+//!
+//! A listener turns its protocol's request into a [`Submission`], and the outcome into its
+//! protocol's answer. This module knows no protocol and no HTTP server.
+
+use crate::{auth::Principal, publish::MeteredPublisher};
+use jiff::Timestamp;
+use postern_broker::{Address, Envelope, header::TRACEPARENT};
+use postern_config::{
+    Config,
+    backend::{
+        BackendConfig,
+        text::{Cost, TooLong},
+    },
+};
+use postern_shared::{
+    callback::{CONTEXT_KEY, Callback, CallbackKeys, KannelEvent},
+    error::Failure,
+    message::{
+        BackendName, CallbackEvent, Context, Identity, MAX_CONTEXT_BYTES, MessageId, Outbound, Priority,
+        Reason, Recipient, Report, State,
+    },
+    trace_context::TraceContext,
+};
+use std::{collections::BTreeMap, sync::Arc};
+
+/// Recipients in one queued message if the backend has no `send` table that says it.
+const DEFAULT_BATCH: usize = 100;
+
+/// A message that a principal wants sent.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Submission {
+    /// What the client names as the way to send it; `None` if it names none.
+    pub(crate) destination: Option<String>,
+    /// The recipients. At least one.
+    pub(crate) identities: Vec<Identity>,
+    /// Recipients that the listener left out because they are no numbers. They are reported as
+    /// failed.
+    pub(crate) left_out: Vec<Identity>,
+    /// The text; may be empty.
+    pub(crate) text: String,
+    /// What goes with the message.
+    pub(crate) context: Context,
+    /// How urgent it is.
+    pub(crate) priority: Priority,
+    /// When it is too late to send it.
+    pub(crate) expires_at: Option<Timestamp>,
+    /// What makes the id, so that a repeated submission gets the same one.
+    pub(crate) idempotency_key: Option<String>,
+    /// What the client wants to be told.
+    pub(crate) callback: Option<CallbackRequest>,
+}
+
+/// The delivery callbacks that a client asks for.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct CallbackRequest {
+    /// The address to call, with Kannel's escapes in it.
+    pub(crate) url: String,
+    /// The events to be told, as the sum of [`KannelEvent::bit`]s.
+    pub(crate) mask: u8,
+    /// What the callback repeats, by Kannel's escape for it.
+    pub(crate) values: BTreeMap<char, String>,
+}
+
+/// A message that the broker has confirmed.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Accepted {
+    /// The message's id.
+    pub(crate) id: MessageId,
+    /// The backend that it is queued for.
+    pub(crate) backend: BackendName,
+    /// How many recipients it has, without those that were left out.
+    pub(crate) identities: usize,
+    /// How many parts its text is sent in.
+    pub(crate) parts: usize,
+    /// What it costs for each recipient; `None` for a backend that does not count segments.
+    pub(crate) cost: Option<Cost>,
+    /// When it was accepted.
+    pub(crate) at: Timestamp,
+}
+
+/// A message that was not accepted. Nothing of it is stored as far as is known.
+#[derive(Debug, thiserror::Error)]
+#[error("{reason}")]
+pub(crate) struct Rejected {
+    /// The backend that it would have been sent through, if that was decided.
+    pub(crate) backend: Option<BackendName>,
+    /// Why.
+    pub(crate) reason: Rejection,
+}
+
+/// Why a message was not accepted.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Rejection {
+    /// The principal may not use the backend that it names.
+    #[error("this key may not use the backend {0}")]
+    Forbidden(BackendName),
+    /// There is no such backend.
+    #[error("there is no backend {0}")]
+    UnknownBackend(BackendName),
+    /// The name that the client gives leads to no backend.
+    #[error("the destination leads to no backend")]
+    NotRoutable,
+    /// The backend cannot send.
+    #[error("the backend {0} only receives: its configuration has no send table")]
+    ReceivesOnly(BackendName),
+    /// The text is longer than the backend takes.
+    #[error("too long for the backend {backend}: {why}")]
+    TextTooLong {
+        /// The backend.
+        backend: BackendName,
+        /// By how much.
+        why: TooLong,
+    },
+    /// The context, with the callback in it, is larger than a message may carry.
+    #[error("at most {MAX_CONTEXT_BYTES} bytes of context are taken")]
+    ContextTooLarge,
+    /// The broker did not confirm it. The client should try again.
+    #[error("not stored")]
+    Unavailable,
+}
+
+/// The part of a submission that a rejection is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SubmissionField {
+    /// The backend, or the client's name for it.
+    Destination,
+    /// The text.
+    Text,
+    /// The context, or the callback in it.
+    Context,
+}
+
+impl Rejection {
+    /// The part of the submission that is wrong; `None` if none is.
+    pub(crate) fn field(&self) -> Option<SubmissionField> {
+        match self {
+            Self::Forbidden(_) | Self::UnknownBackend(_) | Self::NotRoutable | Self::ReceivesOnly(_) => {
+                Some(SubmissionField::Destination)
+            }
+            Self::TextTooLong { .. } => Some(SubmissionField::Text),
+            Self::ContextTooLarge => Some(SubmissionField::Context),
+            Self::Unavailable => None,
+        }
+    }
+}
+
+/// Whether a message may carry `context`.
+pub(crate) fn context_fits(context: &Context) -> bool {
+    serde_json::to_vec(context).is_ok_and(|json| json.len() <= MAX_CONTEXT_BYTES)
+}
+
+/// Accepts messages for the configured backends.
+#[derive(Debug)]
+pub(crate) struct Acceptor {
+    config: Arc<Config>,
+    publisher: MeteredPublisher,
+    callback_keys: CallbackKeys,
+}
+
+impl Acceptor {
+    /// An acceptor that publishes with `publisher` and seals callbacks with `callback_keys`.
+    pub(crate) fn new(config: Arc<Config>, publisher: MeteredPublisher, callback_keys: CallbackKeys) -> Self {
+        Self { config, publisher, callback_keys }
+    }
+
+    /// The backend that `principal` means by `destination` and may send through.
+    ///
+    /// # Errors
+    /// [`Rejection::Forbidden`], [`Rejection::UnknownBackend`] or [`Rejection::NotRoutable`]. A
+    /// principal does not learn whether a backend exists that it may not use.
+    pub(crate) fn route(
+        &self,
+        principal: Principal<'_>,
+        destination: Option<&str>,
+    ) -> Result<&BackendConfig, Rejection> {
+        let name = principal.route(destination).ok_or(Rejection::NotRoutable)?;
+        // A compatibility user's own table may lead to more backends than it may name.
+        if !matches!(principal, Principal::CompatUser(_)) && !principal.may_use(&name) {
+            return Err(Rejection::Forbidden(name));
+        }
+        self.config.backends.get(&name).ok_or(Rejection::UnknownBackend(name))
+    }
+
+    /// Stores a message: one queued message for each `send.batch` recipients, all under one id, and
+    /// what there is to tell of the recipients that were left out, in one confirmed publish.
+    ///
+    /// # Errors
+    /// Why it was not stored.
+    pub(crate) async fn accept(
+        &self,
+        principal: Principal<'_>,
+        submission: Submission,
+        trace: &TraceContext,
+    ) -> Result<Accepted, Rejected> {
+        let nowhere = |reason| Rejected { backend: None, reason };
+        let backend = self.route(principal, submission.destination.as_deref()).map_err(nowhere)?;
+        let name = &backend.name;
+        if !backend.definition.sends() {
+            return Err(nowhere(Rejection::ReceivesOnly(name.clone())));
+        }
+        let rejected = |reason| Rejected { backend: Some(name.clone()), reason };
+        let prepared = backend.definition.text.prepare(&submission.text, 0);
+        let prepared =
+            prepared.map_err(|why| rejected(Rejection::TextTooLong { backend: name.clone(), why }))?;
+        let key = submission.idempotency_key.as_deref();
+        let accepted = Accepted {
+            id: key.map_or_else(MessageId::new, |key| MessageId::outbound(principal.name(), name, key)),
+            backend: name.clone(),
+            identities: submission.identities.len(),
+            parts: prepared.len(),
+            cost: prepared.cost(0, prepared.len()),
+            at: Timestamp::now(),
+        };
+        let messages = self.messages(principal, submission, &accepted).map_err(rejected)?;
+        let traced =
+            |(address, envelope): (_, Envelope)| (address, envelope.with(TRACEPARENT, trace.as_str()));
+        let published = self.publisher.publish(messages.into_iter().map(traced).collect()).await;
+        published.map_err(|_| rejected(Rejection::Unavailable))?;
+        Ok(accepted)
+    }
+
+    /// Everything that is published for a submission.
+    fn messages(
+        &self,
+        principal: Principal<'_>,
+        mut submission: Submission,
+        accepted: &Accepted,
+    ) -> Result<Vec<(Address, Envelope)>, Rejection> {
+        let callback = self.callback(principal, &submission, accepted.id)?;
+        if let Some((_, token)) = &callback {
+            submission.context.insert(CONTEXT_KEY.to_owned(), token.clone().into());
+        }
+        if !context_fits(&submission.context) {
+            return Err(Rejection::ContextTooLarge);
+        }
+        let left_out = std::mem::take(&mut submission.left_out);
+        let mut messages = self.outbound(submission, accepted);
+        if !left_out.is_empty() {
+            messages.extend(left_out_messages(left_out, accepted, callback));
+        }
+        Ok(messages)
+    }
+
+    /// The callback that the client wants, and the token that it is sealed in.
+    fn callback(
+        &self,
+        principal: Principal<'_>,
+        submission: &Submission,
+        message_id: MessageId,
+    ) -> Result<Option<(Callback, String)>, Rejection> {
+        let Some(CallbackRequest { url, mask, values }) = submission.callback.clone() else {
+            return Ok(None);
+        };
+        let to = match &submission.identities[..] {
+            [only] => Some(only.clone()),
+            _ => None,
+        };
+        let user = principal.name().to_owned();
+        let callback = Callback { message_id, user, url, mask, to, values };
+        let token = self.callback_keys.seal(&callback).ok_or(Rejection::ContextTooLarge)?;
+        // A token that is too long cannot be opened again.
+        if self.callback_keys.open(&token).is_none() {
+            return Err(Rejection::ContextTooLarge);
+        }
+        Ok(Some((callback, token)))
+    }
+
+    /// One message for each `send.batch` recipients, in order.
+    fn outbound(&self, submission: Submission, accepted: &Accepted) -> Vec<(Address, Envelope)> {
+        let Submission { identities, text, context, priority, expires_at, .. } = submission;
+        let backend = self.config.backends.get(&accepted.backend);
+        let send = backend.and_then(|backend| backend.definition.send.as_ref());
+        let batch = send.map_or(DEFAULT_BATCH, |send| send.batch).max(1);
+        let created_at = milliseconds(accepted.at);
+        let message = |identities: &[_]| Outbound {
+            id: accepted.id,
+            backend: accepted.backend.clone(),
+            identities: identities.to_vec(),
+            text: text.clone(),
+            context: context.clone(),
+            priority,
+            created_at,
+            expires_at,
+            attempt: 1,
+            postponed: 0,
+            parts_sent: 0,
+        };
+        let address = Address::Outbound(accepted.backend.clone(), priority);
+        identities.chunks(batch).map(|some| (address.clone(), Envelope::from(&message(some)))).collect()
+    }
+}
+
+/// What there is to tell of recipients that were left out: the event to the client that asked for
+/// it, and a report that they failed.
+fn left_out_messages(
+    left_out: Vec<Identity>,
+    accepted: &Accepted,
+    callback: Option<(Callback, String)>,
+) -> Vec<(Address, Envelope)> {
+    let (id, backend, at) = (accepted.id, &accepted.backend, milliseconds(accepted.at));
+    let failure = Failure::permanent("invalid_number", "no number: digits, + and - are taken");
+    let mut messages = Vec::new();
+    if let Some((_, token)) = callback.filter(|(callback, _)| callback.wants(KannelEvent::Refused)) {
+        messages.extend(left_out.iter().map(|identity| {
+            let notice = CallbackEvent {
+                message_id: id,
+                backend: backend.clone(),
+                callback: token.clone(),
+                event: KannelEvent::Refused.bit(),
+                identity: Some(identity.clone()),
+                external_id: None,
+                reply: format!("NACK/{}", failure.code),
+                at,
+            };
+            (Address::Callbacks(backend.clone()), Envelope::from(&notice))
+        }));
+    }
+    let recipient = |identity| Recipient {
+        identity: Some(identity),
+        state: State::Failed,
+        external_id: None,
+        external_ids: Vec::new(),
+        segments: None,
+        reason: Some(Reason::from(&failure)),
+    };
+    let recipients = left_out.into_iter().map(recipient).collect();
+    let report = Report { message_id: id, backend: backend.clone(), attempt: 0, at, recipients };
+    messages.push((Address::Reports(backend.clone()), Envelope::from(&report)));
+    messages
+}
+
+/// The same time with three digits after the point, as messages have it.
+fn milliseconds(at: Timestamp) -> Timestamp {
+    Timestamp::from_millisecond(at.as_millisecond()).unwrap_or(at)
+}
+
+#[cfg(test)]
+mod tests;

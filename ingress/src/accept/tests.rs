@@ -1,0 +1,239 @@
+//! What is accepted from whom, and what is published of it.
+
+use super::*;
+use async_trait::async_trait;
+use postern_broker::{Broker, BrokerError, Consumer, Depth, QueueName, Status};
+use postern_config::Catalogue;
+use postern_service::metrics::Metrics;
+use serde_json::{Value, json};
+use std::sync::Mutex;
+use tokio::sync::watch;
+
+const CONFIG: &str = r#"
+[[api.keys]]
+name = "clinic"
+key = "hush"
+backends = ["x", "short", "deaf"]
+
+[[compat.kannel.users]]
+username = "u"
+password = "hush"
+backend = "x"
+smsc = { modem = "short" }
+
+[backends.x]
+type = "http"
+send = { url = "http://127.0.0.1:1/", batch = 2 }
+
+[backends.short]
+type = "http"
+send = { url = "http://127.0.0.1:1/" }
+text = { limit = { characters = 3 }, over = "refuse" }
+
+[backends.deaf]
+type = "http"
+
+[backends.secret]
+type = "console"
+"#;
+
+/// Keeps each publish, or fails.
+#[derive(Debug, Default)]
+struct Kept {
+    publishes: Mutex<Vec<Vec<(Address, Envelope)>>>,
+    fails: bool,
+}
+
+#[async_trait]
+impl Broker for Kept {
+    async fn publish(&self, messages: Vec<(Address, Envelope)>) -> Result<(), BrokerError> {
+        if self.fails {
+            return Err(BrokerError::Closed);
+        }
+        self.publishes.lock().unwrap().push(messages);
+        Ok(())
+    }
+
+    async fn consume(&self, queue: &QueueName, _: u16) -> Result<Consumer, BrokerError> {
+        Err(BrokerError::Refused(queue.to_string()))
+    }
+
+    async fn depth(&self, _: &QueueName) -> Result<Depth, BrokerError> {
+        Ok(Depth::default())
+    }
+
+    fn status(&self) -> watch::Receiver<Status> {
+        watch::channel(Status::Ready).1
+    }
+
+    async fn close(&self) {}
+}
+
+struct Fixture {
+    config: Arc<Config>,
+    broker: Arc<Kept>,
+    keys: CallbackKeys,
+    acceptor: Acceptor,
+}
+
+impl Fixture {
+    fn new(fails: bool) -> Self {
+        let config = Arc::new(Config::parse("test", Some(CONFIG), [], &Catalogue::builtin()).unwrap());
+        let broker = Arc::new(Kept { fails, ..Kept::default() });
+        let publisher = MeteredPublisher::new(broker.clone(), Metrics::new("test", "0").unwrap(), &[]);
+        let keys = config.compat.callback_keys();
+        let acceptor = Acceptor::new(Arc::clone(&config), publisher, keys.clone());
+        Self { config, broker, keys, acceptor }
+    }
+
+    fn api_key(&self) -> Principal<'_> {
+        Principal::ApiKey(&self.config.api.keys[0])
+    }
+
+    fn user(&self) -> Principal<'_> {
+        Principal::CompatUser(&self.config.compat.kannel.as_ref().unwrap().users[0])
+    }
+
+    /// The outcome, and what was published, as `(queue, body)`, if anything was: in one publish.
+    async fn accept(
+        &self,
+        principal: Principal<'_>,
+        submission: Submission,
+    ) -> (Result<Accepted, Rejected>, Vec<(String, Value)>) {
+        let trace = TraceContext::begin();
+        let outcome = self.acceptor.accept(principal, submission, &trace).await;
+        let mut publishes = std::mem::take(&mut *self.broker.publishes.lock().unwrap());
+        assert_eq!(publishes.len(), usize::from(outcome.is_ok()), "one confirmed publish, or none");
+        let published = publishes.pop().unwrap_or_default().into_iter().map(|(address, envelope)| {
+            assert_eq!(envelope.text_header(TRACEPARENT), Some(trace.as_str()));
+            (address.queue().to_string(), serde_json::from_slice(&envelope.body).unwrap())
+        });
+        (outcome, published.collect())
+    }
+}
+
+fn submission(destination: Option<&str>) -> Submission {
+    Submission {
+        destination: destination.map(str::to_owned),
+        identities: vec!["+1".parse().unwrap()],
+        left_out: Vec::new(),
+        text: "ping".to_owned(),
+        context: Context::new(),
+        priority: Priority::Normal,
+        expires_at: None,
+        idempotency_key: None,
+        callback: None,
+    }
+}
+
+#[tokio::test]
+async fn recipients_are_split_by_the_backends_batch_under_one_id() {
+    let fixture = Fixture::new(false);
+    let identities: Vec<Identity> = ["+1", "+2", "+3"].map(|number| number.parse().unwrap()).into();
+    let bulk = Submission { identities, priority: Priority::Bulk, ..submission(Some("x")) };
+    let (accepted, published) = fixture.accept(fixture.api_key(), bulk).await;
+    let accepted = accepted.unwrap();
+    assert_eq!((accepted.backend.as_str(), accepted.identities, accepted.parts), ("x", 3, 1));
+    let seen: Vec<_> =
+        published.iter().map(|(queue, body)| (queue.as_str(), &body["id"], &body["identities"])).collect();
+    let id = json!(accepted.id);
+    let (first, second) = (json!(["+1", "+2"]), json!(["+3"]));
+    assert_eq!(seen, [("postern.outbound.x.bulk", &id, &first), ("postern.outbound.x.bulk", &id, &second)]);
+}
+
+#[tokio::test]
+async fn an_idempotency_key_makes_the_same_id_for_the_same_principal() {
+    let fixture = Fixture::new(false);
+    let keyed = || Submission { idempotency_key: Some("k".to_owned()), ..submission(Some("x")) };
+    let mut ids = Vec::new();
+    for (principal, submission) in [
+        (fixture.api_key(), keyed()),
+        (fixture.api_key(), keyed()),
+        (Principal::Anyone, keyed()),
+        (fixture.api_key(), submission(Some("x"))),
+    ] {
+        ids.push(fixture.accept(principal, submission).await.0.unwrap().id);
+    }
+    assert_eq!(ids[0], ids[1]);
+    assert!(ids[2] != ids[0] && ids[3] != ids[0]);
+}
+
+#[tokio::test]
+async fn a_rejection_names_the_field_and_whether_a_backend_was_found() {
+    let fixture = Fixture::new(false);
+    let name = |name: &str| name.parse::<BackendName>().unwrap();
+    let (key, user) = (fixture.api_key(), fixture.user());
+    let large = |submission: Submission| {
+        let context = json!({"a": "x".repeat(MAX_CONTEXT_BYTES)}).as_object().unwrap().clone();
+        Submission { context, ..submission }
+    };
+    for (principal, submission, field, backend, reason) in [
+        (
+            key,
+            submission(Some("secret")),
+            SubmissionField::Destination,
+            None,
+            "this key may not use the backend secret",
+        ),
+        (
+            key,
+            submission(Some("nowhere")),
+            SubmissionField::Destination,
+            None,
+            "this key may not use the backend nowhere",
+        ),
+        (key, submission(None), SubmissionField::Destination, None, "leads to no backend"),
+        (key, submission(Some("deaf")), SubmissionField::Destination, None, "only receives"),
+        (
+            Principal::Anyone,
+            submission(Some("gone")),
+            SubmissionField::Destination,
+            None,
+            "there is no backend gone",
+        ),
+        (user, submission(Some("other")), SubmissionField::Destination, None, "leads to no backend"),
+        (
+            user,
+            submission(Some("modem")),
+            SubmissionField::Text,
+            Some("short"),
+            "too long for the backend short: ",
+        ),
+        (user, large(submission(None)), SubmissionField::Context, Some("x"), "bytes of context"),
+    ] {
+        let (outcome, _) = fixture.accept(principal, submission).await;
+        let rejected = outcome.unwrap_err();
+        assert!(rejected.to_string().contains(reason), "{rejected}");
+        assert_eq!(rejected.reason.field(), Some(field), "{reason}");
+        assert_eq!(rejected.backend, backend.map(name), "{reason}");
+    }
+    let down = Fixture::new(true);
+    let (outcome, _) = down.accept(down.user(), submission(None)).await;
+    let rejected = outcome.unwrap_err();
+    assert_eq!((rejected.reason.field(), rejected.backend), (None, Some(name("x"))));
+    assert_eq!(rejected.reason, Rejection::Unavailable);
+}
+
+#[tokio::test]
+async fn recipients_that_are_left_out_are_told_in_the_same_publish() {
+    let fixture = Fixture::new(false);
+    let callback = |mask| CallbackRequest { url: "http://h/".to_owned(), mask, values: BTreeMap::new() };
+    for (mask, queues) in [
+        (31, vec!["postern.outbound.x", "postern.callbacks", "postern.reports"]),
+        (1, vec!["postern.outbound.x", "postern.reports"]),
+    ] {
+        let left_out = vec!["alice".parse().unwrap()];
+        let wanted = Submission { left_out, callback: Some(callback(mask)), ..submission(None) };
+        let (accepted, published) = fixture.accept(fixture.user(), wanted).await;
+        let accepted = accepted.unwrap();
+        assert_eq!(published.iter().map(|(queue, _)| queue.as_str()).collect::<Vec<_>>(), queues);
+        let token = published[0].1["context"][CONTEXT_KEY].as_str().unwrap();
+        let sealed = fixture.keys.open(token).unwrap();
+        assert_eq!((sealed.message_id, sealed.user.as_str(), sealed.mask), (accepted.id, "u", mask));
+        assert_eq!(sealed.to.as_ref().map(Identity::as_str), Some("+1"));
+        let (_, report) = published.last().unwrap();
+        assert_eq!(report["recipients"][0]["identity"], "alice");
+        assert_eq!(report["recipients"][0]["reason"]["code"], "invalid_number");
+        assert_eq!(report["message_id"], json!(accepted.id));
+    }
+}

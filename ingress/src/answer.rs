@@ -1,0 +1,104 @@
+//! What a handler gives back: the response, and what the request's log line, the metrics and the
+//! rate limit need to know about it. Also the plain-text responses that several handlers share.
+
+use crate::{forms::Errors, rates::retry_after};
+use actix_web::{
+    HttpResponse,
+    http::{
+        StatusCode,
+        header::{self, HeaderValue},
+    },
+};
+use postern_service::metrics::Refused;
+use postern_shared::{
+    message::{BackendName, MessageId},
+    trace_context::TraceContext,
+};
+use std::time::Duration;
+
+/// `Retry-After` of a request that could not be stored, in seconds.
+pub(crate) const RETRY_AFTER: &str = "5";
+
+/// A handler's result.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    /// What the client gets.
+    pub(crate) response: HttpResponse,
+    /// What the log and the metrics get.
+    pub(crate) log: RequestLog,
+    /// What the request costs.
+    pub(crate) charge: Charge,
+}
+
+/// What a handler found out about a request.
+#[derive(Debug, Default)]
+pub(crate) struct RequestLog {
+    /// The configured backend that the request is about; a label of the metrics.
+    pub(crate) backend: Option<BackendName>,
+    /// The other gateway's protocol that the request speaks: one of a closed set, and a label of
+    /// the metrics. `None` for requests of providers and of `/v1`.
+    pub(crate) compat: Option<&'static str>,
+    /// The id of the message that the request became.
+    pub(crate) message: Option<MessageId>,
+    /// The trace that the request belongs to.
+    pub(crate) trace: Option<TraceContext>,
+    /// Why the request was not let in.
+    pub(crate) refused: Option<Refused>,
+}
+
+/// Whether a request is taken out of its address's rate (`ingress.rate_limit`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Charge {
+    /// It is, because it proved nothing.
+    Address,
+    /// It is not: it proved whose it is, or was counted before it was dealt with.
+    Nothing,
+}
+
+impl From<HttpResponse> for Answer {
+    /// An answer of which nothing is known, to a request that proved nothing.
+    fn from(response: HttpResponse) -> Self {
+        Self { response, log: RequestLog::default(), charge: Charge::Address }
+    }
+}
+
+impl Answer {
+    /// The answer to a request that was not let in.
+    pub(crate) fn refused(response: HttpResponse, why: Refused) -> Self {
+        let mut answer = Self::from(response);
+        answer.log.refused = Some(why);
+        answer
+    }
+
+    /// The same answer, to a request that costs this.
+    pub(crate) fn charged(self, charge: Charge) -> Self {
+        Self { charge, ..self }
+    }
+}
+
+/// The answer to an address that exceeds its rate.
+pub(crate) fn too_many(wait: Duration) -> HttpResponse {
+    let mut answer = text(StatusCode::TOO_MANY_REQUESTS, "too many requests; try again later");
+    answer.headers_mut().insert(header::RETRY_AFTER, retry_after(wait).into());
+    answer
+}
+
+/// The answer to a request that says something wrong.
+pub(crate) fn invalid(errors: &Errors) -> HttpResponse {
+    text(StatusCode::BAD_REQUEST, &errors.to_string())
+}
+
+/// The answer to a request that may be right and was not stored.
+pub(crate) fn unavailable() -> HttpResponse {
+    let mut answer = text(StatusCode::SERVICE_UNAVAILABLE, "not stored; try again later");
+    answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER));
+    answer
+}
+
+/// One line or more for a person to read; a browser never takes it for a page.
+pub(crate) fn text(status: StatusCode, body: &str) -> HttpResponse {
+    HttpResponse::build(status)
+        .content_type("text/plain; charset=utf-8")
+        .insert_header((header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
+        .body(format!("{body}\n"))
+}

@@ -1,0 +1,46 @@
+//! Who wants a message sent, and through which backends they may send.
+
+use postern_config::{ApiKey, CompatUser};
+use postern_shared::message::BackendName;
+
+/// An authenticated sender.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Principal<'a> {
+    /// Anyone who reaches `/v1`, if no API keys are configured. The configuration then listens on
+    /// loopback only.
+    Anyone,
+    /// The holder of an API key.
+    ApiKey(&'a ApiKey),
+    /// A user of a compatibility listener.
+    CompatUser(&'a CompatUser),
+}
+
+impl Principal<'_> {
+    /// The name that the ids of this principal's idempotency keys are made of.
+    pub(crate) fn name(&self) -> &str {
+        match self {
+            Self::Anyone => "anonymous",
+            Self::ApiKey(key) => &key.name,
+            Self::CompatUser(user) => &user.username,
+        }
+    }
+
+    /// Whether the principal may send through `backend` and see it.
+    pub(crate) fn may_use(&self, backend: &BackendName) -> bool {
+        match self {
+            Self::Anyone => true,
+            Self::ApiKey(key) => key.backends.contains(backend),
+            Self::CompatUser(user) => user.may_use(backend),
+        }
+    }
+
+    /// The backend that the principal means by `destination`: for a compatibility user what its own
+    /// table says (`None`: its own backend), for all others the backend of that name. `None` if it
+    /// leads nowhere.
+    pub(crate) fn route(&self, destination: Option<&str>) -> Option<BackendName> {
+        match self {
+            Self::CompatUser(user) => user.route(destination),
+            Self::Anyone | Self::ApiKey(_) => destination?.parse().ok(),
+        }
+    }
+}

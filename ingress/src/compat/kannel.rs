@@ -1,0 +1,192 @@
+//! Kannel's `GET` and `POST /cgi-bin/sendsms`, with Kannel 1.4.5's answers.
+//!
+//! | answer | when |
+//! | --- | --- |
+//! | 202 `0: Accepted for delivery` | it is stored |
+//! | 202 `3: Queued for later delivery` | it is stored, and nobody serves the backend now, or the broker is away |
+//! | 400 with Kannel's words | something in it is wrong: see `sendsms` |
+//! | 403 `Authorization failed for sendsms` | no such user, a wrong password, another address than the user's |
+//! | 403 `Not routable. Do not try again.` | `smsc` leads nowhere: see [`CompatUser::route`] |
+//! | 503 `Temporal failure, try again later.` | it could not be stored |
+
+use super::{
+    answer,
+    sendsms::{self, Sendsms, SendsmsParameters},
+};
+use crate::{
+    accept::{Accepted, Rejected, Rejection, Submission},
+    answer::{Answer, Charge},
+    auth::Principal,
+    body,
+    forms::{Request, Unreadable},
+    limits::RequestLimits,
+    state::IngressState,
+    trace_context::{self, TraceContext},
+};
+use actix_web::{
+    HttpRequest, HttpResponse,
+    dev::Payload,
+    http::{Method, StatusCode, header},
+};
+use bytes::Bytes;
+use encoding_rs::UTF_8;
+use jiff::Timestamp;
+use postern_config::CompatUser;
+use postern_service::metrics::Refused;
+
+/// A status, and Kannel's words.
+type Reply = (StatusCode, String);
+
+/// Takes a message as Kannel's sendsms does.
+pub(crate) async fn sendsms(request: &HttpRequest, payload: &mut Payload, state: &IngressState) -> Answer {
+    let trace = trace_context::of(request.headers());
+    let mut answer = take(request, payload, state, &trace).await;
+    answer.log.trace = Some(trace);
+    answer.log.compat = Some("kannel");
+    answer
+}
+
+fn respond((status, words): Reply) -> HttpResponse {
+    let mut response = answer::response(status, "GET, POST");
+    response
+        .content_type("text/plain; charset=utf-8")
+        .insert_header((header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
+        .insert_header((header::CACHE_CONTROL, "no-cache"));
+    response.body(words)
+}
+
+async fn take(
+    request: &HttpRequest,
+    payload: &mut Payload,
+    state: &IngressState,
+    trace: &TraceContext,
+) -> Answer {
+    let body = match body(request, payload, &state.limits).await {
+        Ok(body) => body,
+        Err(reply) => return respond(reply).into(),
+    };
+    let parsed;
+    let given = match own_content_type(request) {
+        Some(octets) => SendsmsParameters::headers(request.headers(), &body, octets),
+        None => match parameters(request, &body, &state.limits) {
+            Ok(parameters) => {
+                parsed = parameters;
+                SendsmsParameters::parameters(&parsed)
+            }
+            Err(reply) => return respond(reply).into(),
+        },
+    };
+    match user(&given, request, state) {
+        Ok(user) => submit(user, &given, state, trace).await.charged(Charge::Nothing),
+        Err(why) => {
+            let words = "Authorization failed for sendsms".to_owned();
+            Answer::refused(respond((StatusCode::FORBIDDEN, words)), why)
+        }
+    }
+}
+
+/// The user whose name and password the request gives.
+fn user<'s>(
+    given: &SendsmsParameters<'_>,
+    request: &HttpRequest,
+    state: &'s IngressState,
+) -> Result<&'s CompatUser, Refused> {
+    let client = state.limits.client(request);
+    let known = state.compat.kannel.known(client, given.bytes("username"), given.bytes("password"))?;
+    known.first().copied().ok_or(Refused::Password)
+}
+
+/// Accepts the message of `user`.
+async fn submit(
+    user: &CompatUser,
+    given: &SendsmsParameters<'_>,
+    state: &IngressState,
+    trace: &TraceContext,
+) -> Answer {
+    let sms = match sendsms::read(given, &state.compat.reach, Timestamp::now()) {
+        Ok(sms) => sms,
+        Err(words) => return respond((StatusCode::BAD_REQUEST, words)).into(),
+    };
+    match state.acceptor.accept(Principal::CompatUser(user), submission(sms), trace).await {
+        Ok(Accepted { id, backend, .. }) => {
+            let served = state.compat.consumers.has_consumer(state.publisher.broker(), &backend).await;
+            let words = if served { "0: Accepted for delivery" } else { "3: Queued for later delivery" };
+            let mut answer = Answer::from(respond((StatusCode::ACCEPTED, words.to_owned())));
+            answer.log.message = Some(id);
+            answer.log.backend = Some(backend);
+            answer
+        }
+        Err(Rejected { backend, reason }) => {
+            let mut answer = Answer::from(respond(rejection(&reason)));
+            answer.log.backend = backend;
+            answer
+        }
+    }
+}
+
+/// Kannel's words for a rejection.
+fn rejection(reason: &Rejection) -> Reply {
+    let (status, words) = match reason {
+        Rejection::Forbidden(_)
+        | Rejection::UnknownBackend(_)
+        | Rejection::NotRoutable
+        | Rejection::ReceivesOnly(_) => (StatusCode::FORBIDDEN, "Not routable. Do not try again."),
+        Rejection::TextTooLong { .. } => (StatusCode::BAD_REQUEST, "Message too long, rejected"),
+        Rejection::ContextTooLarge => (StatusCode::BAD_REQUEST, "Fields too long, rejected"),
+        Rejection::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "Temporal failure, try again later."),
+    };
+    (status, words.to_owned())
+}
+
+fn submission(sms: Sendsms) -> Submission {
+    let Sendsms { identities, left_out, text, context, priority, expires_at, destination, callback } = sms;
+    Submission {
+        destination,
+        identities,
+        left_out,
+        text,
+        context,
+        priority,
+        expires_at,
+        idempotency_key: None,
+        callback,
+    }
+}
+
+async fn body(request: &HttpRequest, payload: &mut Payload, limits: &RequestLimits) -> Result<Bytes, Reply> {
+    match *request.method() {
+        Method::GET => Ok(Bytes::new()),
+        Method::POST => {
+            let body = body::read(request, payload, &limits.body).await;
+            body.map_err(|error| (error.status(), error.detail(&limits.body)))
+        }
+        _ => Err((StatusCode::METHOD_NOT_ALLOWED, "Method not allowed".to_owned())),
+    }
+}
+
+/// Whether the body of a POST is the text itself, and then whether it is declared as octets.
+fn own_content_type(request: &HttpRequest) -> Option<bool> {
+    if request.method() != Method::POST {
+        return None;
+    }
+    let declared = request.headers().get(header::CONTENT_TYPE)?.to_str().ok()?;
+    match declared.split(';').next()?.trim().to_ascii_lowercase().as_str() {
+        "text/plain" => Some(false),
+        "application/octet-stream" => Some(true),
+        _ => None,
+    }
+}
+
+fn parameters<'a>(
+    request: &'a HttpRequest,
+    body: &'a Bytes,
+    limits: &RequestLimits,
+) -> Result<Request<'a>, Reply> {
+    let (method, headers, query) = (request.method(), request.headers(), request.query_string());
+    let invalid = || (StatusCode::BAD_REQUEST, "Invalid content-type".to_owned());
+    match Request::parse(method, headers, query, body, UTF_8, &limits.parameters) {
+        Ok(parsed) if parsed.json.is_none() => Ok(parsed),
+        Ok(_) | Err(Unreadable::MediaType(_)) => Err(invalid()),
+        Err(Unreadable::Malformed(errors)) => Err((StatusCode::BAD_REQUEST, errors.to_string())),
+    }
+}

@@ -1,0 +1,36 @@
+//! Listeners for clients that speak another gateway's protocol. `kannel` and `vumi` are the
+//! handlers, `sendsms` and `vumi_message` read what each is told, `users` lets in who may send,
+//! `consumer_probe` knows whether a message will wait, `answer` begins an answer.
+
+mod answer;
+mod consumer_probe;
+pub(crate) mod kannel;
+mod sendsms;
+mod users;
+pub(crate) mod vumi;
+mod vumi_message;
+
+use consumer_probe::ConsumerProbe;
+use postern_config::CompatSection;
+use postern_shared::callback::EgressPolicy;
+use users::Users;
+
+/// The compatibility listeners, made ready.
+#[derive(Debug)]
+pub(crate) struct Compat {
+    kannel: Users,
+    vumi: Users,
+    reach: EgressPolicy,
+    consumers: ConsumerProbe,
+}
+
+impl Compat {
+    pub(crate) fn new(section: &CompatSection) -> Self {
+        Self {
+            kannel: Users::new(section.kannel.iter().flat_map(|kannel| &kannel.users)),
+            vumi: Users::new(section.vumi.iter().flat_map(|vumi| &vumi.users)),
+            reach: EgressPolicy::new(&section.callbacks.allow),
+            consumers: ConsumerProbe::default(),
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! The users of a compatibility listener.
+
+use postern_config::CompatUser;
+use postern_service::metrics::Refused;
+use postern_shared::value::SecretDigest;
+use std::net::IpAddr;
+
+/// A listener's users, each with the digests that its name and its password are recognised by.
+#[derive(Debug)]
+pub(super) struct Users(Vec<(SecretDigest, SecretDigest, CompatUser)>);
+
+impl Users {
+    pub(super) fn new<'a>(users: impl Iterator<Item = &'a CompatUser>) -> Self {
+        let user = |user: &CompatUser| {
+            let [name, password] = [&*user.username, user.password.expose()];
+            (SecretDigest::of(name.as_bytes()), SecretDigest::of(password.as_bytes()), user.clone())
+        };
+        Self(users.map(user).collect())
+    }
+
+    /// The users with this name and password that may come from `client`. At least one.
+    ///
+    /// Every user is compared, each in a time that does not depend on where the two differ.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub(super) fn known(
+        &self,
+        client: Option<IpAddr>,
+        username: &[u8],
+        password: &[u8],
+    ) -> Result<Vec<&CompatUser>, Refused> {
+        let from_here = |user: &CompatUser| match (&user.allow, client) {
+            (None, _) => true,
+            (Some(networks), Some(client)) => networks.contains(client),
+            (Some(_), None) => false,
+        };
+        let known =
+            self.0.iter().filter(|(name, secret, _)| name.matches(username) & secret.matches(password));
+        let known = known.map(|(_, _, user)| user);
+        let (here, elsewhere): (Vec<_>, Vec<_>) = known.partition(|user| from_here(user));
+        match (here.is_empty(), elsewhere.is_empty()) {
+            (false, _) => Ok(here),
+            (true, false) => Err(Refused::Address),
+            (true, true) => Err(Refused::Password),
+        }
+    }
+}

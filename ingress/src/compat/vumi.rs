@@ -1,0 +1,183 @@
+//! Where Vumi (as RapidSMS's backend speaks to it) and Vumi Go's HTTP API take messages: PUT and
+//! POST with Basic auth.
+//!
+//! | answer | when |
+//! | --- | --- |
+//! | 200, the message as Vumi writes it, with its `message_id` | the broker has confirmed it |
+//! | 400 `{"success": false, "reason"}` | something in it is wrong |
+//! | 401 | no such user, a wrong password, another address than the user's |
+//! | 404 | the conversation is not the user's |
+//! | 503 | it could not be stored |
+
+use super::{
+    answer,
+    vumi_message::{self, UserMessage},
+};
+use crate::{
+    accept::{Accepted, Rejected, Rejection, Submission},
+    answer::{Answer, Charge},
+    auth::Principal,
+    body,
+    state::IngressState,
+    trace_context::{self, TraceContext},
+};
+use actix_web::{
+    HttpRequest, HttpResponse,
+    dev::Payload,
+    http::{
+        Method, StatusCode,
+        header::{self, HeaderValue},
+    },
+};
+use base64::{Engine, prelude::BASE64_STANDARD};
+use jiff::Timestamp;
+use postern_config::CompatUser;
+use postern_service::metrics::Refused;
+use postern_shared::message::{MessageId, Priority};
+use serde_json::{Map, Value, json};
+
+/// The methods that take a message.
+const METHODS: &str = "PUT, POST";
+
+/// Takes a message as Vumi and Vumi Go do.
+pub(crate) async fn messages(request: &HttpRequest, payload: &mut Payload, state: &IngressState) -> Answer {
+    let trace = trace_context::of(request.headers());
+    let mut answer = take(request, payload, state, &trace).await;
+    answer.log.trace = Some(trace);
+    answer.log.compat = Some("vumi");
+    answer
+}
+
+fn refuse(status: StatusCode, reason: &str) -> HttpResponse {
+    let mut response = answer::response(status, METHODS);
+    response.content_type("application/json; charset=utf-8");
+    if status == StatusCode::UNAUTHORIZED {
+        let challenge = HeaderValue::from_static("Basic realm=\"postern\", charset=\"UTF-8\"");
+        response.insert_header((header::WWW_AUTHENTICATE, challenge));
+    }
+    response.body(json!({"success": false, "reason": reason}).to_string())
+}
+
+async fn take(
+    request: &HttpRequest,
+    payload: &mut Payload,
+    state: &IngressState,
+    trace: &TraceContext,
+) -> Answer {
+    if !matches!(*request.method(), Method::PUT | Method::POST) {
+        return refuse(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed").into();
+    }
+    let known = match known(request, state) {
+        Ok(known) => known,
+        Err(why) => return Answer::refused(refuse(StatusCode::UNAUTHORIZED, "Unauthorized"), why),
+    };
+    let conversation = request.match_info().get("conversation");
+    let own = |user: &&&CompatUser| user.conversation.as_deref().is_none_or(|own| Some(own) == conversation);
+    let answer = match known.iter().find(own) {
+        None => refuse(StatusCode::NOT_FOUND, "Conversation not found").into(),
+        Some(user) => match message(request, payload, state).await {
+            Ok(message) => submit(user, message, state, trace).await,
+            Err(refused) => refused.into(),
+        },
+    };
+    answer.charged(Charge::Nothing)
+}
+
+/// The message in the body.
+async fn message(
+    request: &HttpRequest,
+    payload: &mut Payload,
+    state: &IngressState,
+) -> Result<UserMessage, HttpResponse> {
+    let body = body::read(request, payload, &state.limits.body).await;
+    let body = body.map_err(|error| refuse(error.status(), &error.detail(&state.limits.body)))?;
+    vumi_message::read(&body).map_err(|reason| refuse(StatusCode::BAD_REQUEST, &reason))
+}
+
+/// Accepts the message of `user`.
+async fn submit(
+    user: &CompatUser,
+    message: UserMessage,
+    state: &IngressState,
+    trace: &TraceContext,
+) -> Answer {
+    let UserMessage { identities, text, context, given } = message;
+    let submission = Submission {
+        destination: None,
+        identities,
+        left_out: Vec::new(),
+        text,
+        context,
+        priority: Priority::Normal,
+        expires_at: None,
+        idempotency_key: None,
+        callback: None,
+    };
+    match state.acceptor.accept(Principal::CompatUser(user), submission, trace).await {
+        Ok(Accepted { id, backend, at, .. }) => {
+            let body = written(id, backend.as_str(), &given, at).to_string();
+            let response = HttpResponse::Ok().content_type("application/json; charset=utf-8").body(body);
+            let mut answer = Answer::from(response);
+            answer.log.message = Some(id);
+            answer.log.backend = Some(backend);
+            answer
+        }
+        Err(Rejected { backend, reason }) => {
+            let mut answer = Answer::from(rejection(&reason));
+            answer.log.backend = backend;
+            answer
+        }
+    }
+}
+
+/// Vumi's words for a rejection. That a user leads nowhere is the configuration's mistake, not the
+/// client's.
+fn rejection(reason: &Rejection) -> HttpResponse {
+    match reason {
+        Rejection::TextTooLong { why, .. } => {
+            refuse(StatusCode::BAD_REQUEST, &format!("content is too long: {why}"))
+        }
+        Rejection::ContextTooLarge => {
+            refuse(StatusCode::BAD_REQUEST, "Invalid or missing value for payload key 'metadata'")
+        }
+        Rejection::Forbidden(_)
+        | Rejection::UnknownBackend(_)
+        | Rejection::NotRoutable
+        | Rejection::ReceivesOnly(_)
+        | Rejection::Unavailable => refuse(StatusCode::SERVICE_UNAVAILABLE, "Not stored, try again later"),
+    }
+}
+
+/// The users whose name and password the `Authorization` header holds.
+fn known<'s>(request: &HttpRequest, state: &'s IngressState) -> Result<Vec<&'s CompatUser>, Refused> {
+    let header = request.headers().get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
+    let (scheme, given) = header.and_then(|header| header.split_at_checked(6)).ok_or(Refused::Password)?;
+    let decoded = BASE64_STANDARD.decode(given.trim_ascii()).unwrap_or_default();
+    let colon = decoded.iter().position(|byte| *byte == b':').ok_or(Refused::Password)?;
+    if !scheme.eq_ignore_ascii_case(b"basic ") {
+        return Err(Refused::Password);
+    }
+    state.compat.vumi.known(state.limits.client(request), &decoded[..colon], &decoded[colon + 1..])
+}
+
+/// The message as Vumi writes a user message that it has taken.
+fn written(id: MessageId, backend: &str, given: &Map<String, Value>, now: Timestamp) -> Value {
+    let or_null = |key: &str| given.get(key).cloned().unwrap_or(Value::Null);
+    let or_empty = |key: &str| given.get(key).filter(|value| value.is_object()).cloned().unwrap_or(json!({}));
+    json!({
+        "message_type": "user_message",
+        "message_version": "20110921",
+        "message_id": id,
+        "timestamp": now.strftime("%Y-%m-%d %H:%M:%S.%6f").to_string(),
+        "to_addr": or_null("to_addr"),
+        "from_addr": or_null("from_addr"),
+        "content": or_null("content"),
+        "in_reply_to": or_null("in_reply_to"),
+        "session_event": or_null("session_event"),
+        "group": or_null("group"),
+        "transport_name": backend,
+        "transport_type": Value::Null,
+        "transport_metadata": {},
+        "helper_metadata": or_empty("helper_metadata"),
+    })
+}

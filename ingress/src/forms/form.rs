@@ -1,0 +1,44 @@
+//! What a form is: a request in, one clean message or everything wrong with it out.
+
+use super::{errors::Errors, request::Request};
+use jiff::Timestamp;
+use postern_shared::message::Identity;
+use serde_json::{Map, Value};
+use std::fmt;
+
+/// Turns a provider's request into a message.
+///
+/// A form is shared by all threads and called once for each request; it must not block. The
+/// backend's `checks` are applied to whatever it returns, so a form has no need to.
+pub trait Form: Send + Sync {
+    /// What the request says, cleaned.
+    ///
+    /// # Errors
+    /// What is wrong, for whoever sent the request. Nothing is stored then.
+    fn clean(&self, request: &Request<'_>) -> Result<Cleaned, Errors>;
+}
+
+/// What a request says, in our names.
+#[derive(Clone, PartialEq)]
+pub struct Cleaned {
+    /// Who wrote.
+    pub identity: Identity,
+    /// What they wrote; may be empty.
+    pub text: String,
+    /// The declared extra parameters.
+    pub fields: Map<String, Value>,
+    /// The provider's own id of the message.
+    pub external_id: Option<String>,
+    /// When the provider says that it got the message.
+    pub received_at: Option<Timestamp>,
+}
+
+/// Hides what people wrote.
+impl fmt::Debug for Cleaned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cleaned").field("fields", &self.fields.len()).finish_non_exhaustive()
+    }
+}
+
+/// A key below `backends.NAME`, and what is wrong there.
+pub type KeyProblem = (String, String);

@@ -1,0 +1,103 @@
+//! The parameters of a request, and how much of them it may have.
+
+use encoding_rs::Encoding;
+use postern_config::IngressSection;
+use serde_json::Value;
+use std::{borrow::Cow, fmt};
+
+/// How much of parameters one request may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ParameterLimits {
+    /// The most parameters.
+    pub max_fields: usize,
+    /// The longest name, in bytes.
+    pub max_key: usize,
+    /// The longest value, in bytes.
+    pub max_value: usize,
+}
+
+impl From<&IngressSection> for ParameterLimits {
+    fn from(ingress: &IngressSection) -> Self {
+        Self { max_fields: ingress.max_fields, max_key: ingress.max_key, max_value: ingress.max_value }
+    }
+}
+
+impl ParameterLimits {
+    pub(super) fn count(&self, fields: usize) -> Result<(), String> {
+        let most = self.max_fields;
+        if fields > most { Err(format!("at most {most} parameters are taken")) } else { Ok(()) }
+    }
+
+    pub(super) fn sizes(&self, name: &str, value: usize) -> Result<(), String> {
+        let (key, most) = (self.max_key, self.max_value);
+        match () {
+            () if name.len() > key => Err(format!("a parameter's name has at most {key} bytes")),
+            () if value > most && name.is_empty() => Err(format!("a value has at most {most} bytes")),
+            () if value > most => Err(format!("{name}: at most {most} bytes are taken")),
+            () => Ok(()),
+        }
+    }
+
+    /// The same limits of a JSON body: every member of an object and every item of an array, however
+    /// deep, is a parameter.
+    pub(super) fn json(&self, body: &Value) -> Result<(), String> {
+        self.nested("", body, &mut 0)
+    }
+
+    fn one_more(&self, fields: &mut usize) -> Result<(), String> {
+        *fields += 1;
+        self.count(*fields)
+    }
+
+    /// Of `value`, which the member `name` holds. serde_json bounds the depth.
+    fn nested(&self, name: &str, value: &Value, fields: &mut usize) -> Result<(), String> {
+        match value {
+            Value::String(text) => self.sizes(name, text.len()),
+            Value::Array(items) => {
+                for item in items {
+                    self.one_more(fields)?;
+                    self.nested(name, item, fields)?;
+                }
+                Ok(())
+            }
+            Value::Object(members) => {
+                for (name, value) in members {
+                    self.one_more(fields)?;
+                    self.sizes(name, 0)?;
+                    self.nested(name, value, fields)?;
+                }
+                Ok(())
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) => Ok(()),
+        }
+    }
+}
+
+/// A parameter of a query, an urlencoded or a multipart body.
+#[derive(Clone, PartialEq)]
+pub struct Parameter<'a> {
+    /// Its name, read as UTF-8.
+    pub name: Cow<'a, str>,
+    /// Its value, percent-decoded.
+    pub raw: Cow<'a, [u8]>,
+    /// The charset that came with this very value (a part of a multipart body).
+    pub charset: Option<&'static Encoding>,
+}
+
+/// Hides the value.
+impl fmt::Debug for Parameter<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Parameter").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// The charset that a `Content-Type` declares, where it is a known one.
+pub(super) fn charset_of(content_type: &str) -> Option<&'static Encoding> {
+    content_type.split(';').skip(1).find_map(|parameter| {
+        let (name, label) = parameter.split_once('=')?;
+        let label = label.trim().trim_matches('"');
+        name.trim()
+            .eq_ignore_ascii_case("charset")
+            .then(|| Encoding::for_label_no_replacement(label.as_bytes()))?
+    })
+}

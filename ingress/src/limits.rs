@@ -1,0 +1,79 @@
+//! What every request is held to, whichever listener it comes to: its address's rate, the size and
+//! the time of its body, the number and the size of its parameters.
+
+use crate::{
+    auth::Clients,
+    body::BodyLimits,
+    forms::ParameterLimits,
+    rates::{self, AddressLimiter},
+};
+use actix_web::HttpRequest;
+use postern_config::IngressSection;
+use std::{
+    net::IpAddr,
+    time::{Duration, Instant},
+};
+
+/// The limits of `[ingress]`.
+#[derive(Debug)]
+pub(crate) struct RequestLimits {
+    /// How a client's address is found.
+    clients: Clients,
+    /// `ingress.rate_limit`; `None`: no limit.
+    addresses: Option<AddressLimiter>,
+    pub(crate) body: BodyLimits,
+    pub(crate) parameters: ParameterLimits,
+}
+
+impl From<&IngressSection> for RequestLimits {
+    fn from(ingress: &IngressSection) -> Self {
+        Self {
+            clients: Clients::from(ingress),
+            addresses: ingress.rate_limit.map(AddressLimiter::from),
+            body: BodyLimits { max: ingress.max_body, timeout: ingress.read_timeout.0 },
+            parameters: ParameterLimits::from(ingress),
+        }
+    }
+}
+
+impl RequestLimits {
+    /// The address of the client; `None` if the last trusted proxy does not say.
+    pub(crate) fn client(&self, request: &HttpRequest) -> Option<IpAddr> {
+        let peer = request.peer_addr().map(|peer| peer.ip());
+        self.clients.address(peer, request.headers())
+    }
+
+    /// What the client of `request` has left of its rate; `None` without a rate limit.
+    pub(crate) fn account(&self, request: &HttpRequest) -> Option<Account<'_>> {
+        let limiter = self.addresses.as_ref()?;
+        // If the proxy does not know its client, its own rate counts.
+        let peer = || request.peer_addr().map(|peer| peer.ip());
+        let client = self.client(request).or_else(peer).map(rates::client)?;
+        Some(Account { limiter, client })
+    }
+}
+
+/// One address's share of `ingress.rate_limit`.
+#[derive(Debug)]
+pub(crate) struct Account<'l> {
+    limiter: &'l AddressLimiter,
+    client: IpAddr,
+}
+
+impl Account<'_> {
+    /// Whether the address may make a request now.
+    ///
+    /// # Errors
+    /// How long until it may.
+    pub(crate) fn open(&self) -> Result<(), Duration> {
+        self.limiter.open(&self.client, Instant::now())
+    }
+
+    /// Takes one request out of the address's rate.
+    ///
+    /// # Errors
+    /// How long until there is one left; nothing is taken.
+    pub(crate) fn take(&self) -> Result<(), Duration> {
+        self.limiter.take(self.client, Instant::now())
+    }
+}

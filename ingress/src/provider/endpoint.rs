@@ -1,0 +1,169 @@
+//! What every request of a provider goes through, a message as well as a delivery report: its
+//! method, its body, its parameters; and the answers that both have.
+
+use super::refusal::Refusal;
+use crate::{
+    answer::Charge,
+    auth::RequestAuth,
+    body,
+    forms::{KeyProblem, Request},
+    limits::RequestLimits,
+};
+use actix_web::{
+    HttpRequest, HttpResponse,
+    dev::Payload,
+    http::{
+        Method, StatusCode,
+        header::{self, HeaderValue},
+    },
+};
+use bytes::Bytes;
+use encoding_rs::Encoding;
+use jiff::Timestamp;
+use postern_config::backend::{
+    BackendConfig,
+    receive::{Method as Allowed, Reply},
+};
+use postern_service::metrics::Refused;
+use postern_shared::value::Networks;
+use std::time::Duration;
+
+/// What every request of one route has to pass.
+pub(super) struct ProviderEndpoint {
+    methods: Vec<Method>,
+    allow: HeaderValue,
+    charset: &'static Encoding,
+    auth: RequestAuth,
+    /// `receive.allow`; none: all.
+    allow_addresses: Networks,
+}
+
+impl ProviderEndpoint {
+    pub(super) fn new(backend: &BackendConfig, methods: &[Allowed], public_url: Option<&str>) -> Self {
+        let names: Vec<_> = methods.iter().map(|method| method.as_str()).collect();
+        Self {
+            // Names of methods in the configuration are a closed set; each of them is a header's value.
+            allow: HeaderValue::from_str(&names.join(", ")).unwrap_or(HeaderValue::from_static("")),
+            methods: names.iter().filter_map(|name| name.parse().ok()).collect(),
+            charset: backend.definition.receive.charset.0,
+            auth: RequestAuth::new(backend, public_url),
+            allow_addresses: backend.definition.receive.allow.clone(),
+        }
+    }
+
+    /// What it may refuse a request for.
+    pub(super) fn refusals(&self) -> impl Iterator<Item = Refused> {
+        let address = (!self.allow_addresses.is_empty()).then_some(Refused::Address);
+        self.auth.refusals().iter().copied().chain(address)
+    }
+
+    /// Whether the provider's token stands in the path.
+    pub(super) fn token_in_path(&self) -> bool {
+        self.auth.in_path()
+    }
+
+    /// The body of a request whose method is allowed and which is the provider's own, as far as
+    /// that is known before its parameters are; empty for a GET.
+    ///
+    /// # Errors
+    /// Why it is not taken.
+    pub(super) async fn body(
+        &self,
+        request: &HttpRequest,
+        payload: &mut Payload,
+        limits: &RequestLimits,
+    ) -> Result<Bytes, Refusal> {
+        if !self.methods.contains(request.method()) {
+            return Err(Refusal::Method(self.allow.clone()));
+        }
+        if !self.must_prove()
+            && let Some(account) = limits.account(request)
+        {
+            account.take().map_err(Refusal::Rate)?;
+        }
+        self.address(request, limits).map_err(Refusal::NotProved)?;
+        self.auth.check_head(request).map_err(Refusal::NotProved)?;
+        let body = if request.method() == Method::GET {
+            Bytes::new()
+        } else {
+            let body = body::read(request, payload, &limits.body).await;
+            body.map_err(|error| Refusal::Body(error, self.unproved()))?
+        };
+        let now =
+            Duration::try_from(Timestamp::now().duration_since(Timestamp::UNIX_EPOCH)).unwrap_or_default();
+        self.auth.check_body(request.headers(), &body, now).map_err(Refusal::NotProved)?;
+        Ok(body)
+    }
+
+    fn must_prove(&self) -> bool {
+        self.auth.is_required() || !self.allow_addresses.is_empty()
+    }
+
+    /// What a request costs before it has proved anything: one that has nothing to prove was counted
+    /// at the start.
+    fn unproved(&self) -> Charge {
+        if self.must_prove() { Charge::Address } else { Charge::Nothing }
+    }
+
+    fn address(&self, request: &HttpRequest, limits: &RequestLimits) -> Result<(), Refused> {
+        if self.allow_addresses.is_empty() {
+            return Ok(());
+        }
+        let allowed = limits.client(request).is_some_and(|client| self.allow_addresses.contains(client));
+        if allowed { Ok(()) } else { Err(Refused::Address) }
+    }
+
+    /// The request with its parameters. From here on it is the provider's own and costs nothing
+    /// more.
+    ///
+    /// # Errors
+    /// Why it is not taken.
+    pub(super) fn parse<'a>(
+        &self,
+        request: &'a HttpRequest,
+        body: &'a Bytes,
+        limits: &RequestLimits,
+    ) -> Result<Request<'a>, Refusal> {
+        let (method, headers, query) = (request.method(), request.headers(), request.query_string());
+        let parsed = Request::parse(method, headers, query, body, self.charset, &limits.parameters);
+        self.auth.check_parameters(request, body, parsed.as_ref().ok()).map_err(Refusal::NotProved)?;
+        parsed.map_err(Refusal::Unreadable)
+    }
+
+    /// The parameters of the query alone, whatever the method.
+    ///
+    /// # Errors
+    /// [`Refusal::Unreadable`]
+    pub(super) fn parse_query<'a>(
+        &self,
+        request: &'a HttpRequest,
+        nothing: &'a Bytes,
+        limits: &RequestLimits,
+    ) -> Result<Request<'a>, Refusal> {
+        let (headers, query) = (request.headers(), request.query_string());
+        let parsed = Request::parse(&Method::GET, headers, query, nothing, self.charset, &limits.parameters);
+        parsed.map_err(Refusal::Unreadable)
+    }
+}
+
+/// The answer to what was taken over, made ready.
+pub(super) struct Replied(StatusCode, HeaderValue, Bytes);
+
+impl Replied {
+    /// `table` is where the reply stands below the backend, for the error.
+    pub(super) fn new(reply: &Reply, table: &str) -> Result<Self, KeyProblem> {
+        let wrong = |key: &str, why: &str| (format!("{table}.reply.{key}"), why.to_owned());
+        let status = StatusCode::from_u16(reply.status).map_err(|_| wrong("status", "must be 200 to 299"))?;
+        if matches!(reply.status, 204 | 205) && !reply.body.is_empty() {
+            return Err(wrong("body", "an answer 204 or 205 has none: set body = \"\""));
+        }
+        let content_type = HeaderValue::from_str(&reply.content_type);
+        let content_type = content_type.map_err(|_| wrong("content_type", "must be a media type"))?;
+        Ok(Self(status, content_type, Bytes::from(reply.body.clone())))
+    }
+
+    pub(super) fn response(&self) -> HttpResponse {
+        let Self(status, content_type, body) = self;
+        HttpResponse::build(*status).insert_header((header::CONTENT_TYPE, content_type)).body(body.clone())
+    }
+}

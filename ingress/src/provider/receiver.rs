@@ -1,0 +1,139 @@
+//! From a provider's request to the message that it is.
+
+use super::{
+    endpoint::{ProviderEndpoint, Replied},
+    refusal::Refusal,
+};
+use crate::{
+    forms::{Cleaned, Errors, Form, Forms, KeyProblem, Request, decode_text, text_names},
+    limits::RequestLimits,
+};
+use actix_web::{HttpRequest, HttpResponse, dev::Payload};
+use jiff::Timestamp;
+use postern_config::backend::{BackendConfig, check::Check, codec::Codec};
+use postern_service::metrics::Metrics;
+use postern_shared::message::{BackendName, Inbound, MessageId};
+use std::{
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
+
+/// A backend's receiving side, made ready.
+pub(crate) struct Receiver {
+    pub(crate) name: BackendName,
+    endpoint: ProviderEndpoint,
+    replied: Replied,
+    form: Arc<dyn Form>,
+    checks: Vec<Check>,
+    /// What decodes the text, and what requests call it.
+    codec: Option<(Codec, Vec<String>)>,
+}
+
+impl Receiver {
+    /// # Errors
+    /// Every key below `backends.NAME` that is wrong.
+    pub(crate) fn new(
+        backend: &BackendConfig,
+        public_url: Option<&str>,
+        forms: &Forms,
+    ) -> Result<Self, Vec<KeyProblem>> {
+        let receive = &backend.definition.receive;
+        let (form, replied) = match (forms.build(backend), Replied::new(&receive.reply, "receive")) {
+            (Ok(form), Ok(replied)) => (form, replied),
+            (form, replied) => {
+                let wrong = [form.err(), replied.err().map(|wrong| vec![wrong])];
+                return Err(wrong.into_iter().flatten().flatten().collect());
+            }
+        };
+        Ok(Self {
+            name: backend.name.clone(),
+            endpoint: ProviderEndpoint::new(backend, &receive.methods, public_url),
+            replied,
+            form,
+            checks: receive.checks.clone(),
+            codec: receive.codec.map(|codec| (codec, text_names(receive))),
+        })
+    }
+
+    /// Its refusals, there in the metrics from the start.
+    pub(crate) fn declare(&self, metrics: &Metrics) {
+        metrics.declare_refused(Some(&self.name), &self.endpoint.refusals().collect::<Vec<_>>());
+    }
+
+    /// Whether the provider's token stands in the path.
+    pub(crate) fn token_in_path(&self) -> bool {
+        self.endpoint.token_in_path()
+    }
+
+    /// The answer to a message that is stored.
+    pub(crate) fn reply(&self) -> HttpResponse {
+        self.replied.response()
+    }
+
+    /// The message that a request is.
+    ///
+    /// # Errors
+    /// Why it is not taken.
+    pub(crate) async fn take(
+        &self,
+        request: &HttpRequest,
+        payload: &mut Payload,
+        limits: &RequestLimits,
+    ) -> Result<Inbound, Refusal> {
+        let body = self.endpoint.body(request, payload, limits).await?;
+        let mut parsed = self.endpoint.parse(request, &body, limits)?;
+        if let Some((codec, text)) = &self.codec {
+            let decoded = decode_text(*codec, text, &mut parsed);
+            decoded.map_err(|why| Refusal::Invalid(Errors::of("charset", why)))?;
+        }
+        match self.message(&parsed) {
+            Some(message) => message.map_err(Refusal::Invalid),
+            None => {
+                tracing::error!(backend = %self.name, "the form panicked; answered with 503");
+                Err(Refusal::Failed)
+            }
+        }
+    }
+
+    /// The message that `request` is. A form that panics is a mistake of ours, not of the request's:
+    /// `None`.
+    fn message(&self, request: &Request<'_>) -> Option<Result<Inbound, Errors>> {
+        let cleaned = catch_unwind(AssertUnwindSafe(|| {
+            let cleaned = self.form.clean(request)?;
+            self.check(&cleaned).map(|()| cleaned)
+        }));
+        Some(cleaned.ok()?.map(|cleaned| self.inbound(cleaned)))
+    }
+
+    fn check(&self, cleaned: &Cleaned) -> Result<(), Errors> {
+        let mut errors = Errors::default();
+        for check in &self.checks {
+            if !check.passes(cleaned.identity.as_str(), &cleaned.text, &cleaned.fields) {
+                errors.push_whole(check.error.as_str());
+            }
+        }
+        if errors.is_empty() { Ok(()) } else { Err(errors) }
+    }
+
+    fn inbound(&self, cleaned: Cleaned) -> Inbound {
+        let Cleaned { identity, text, fields, external_id, received_at } = cleaned;
+        let id = external_id.as_deref().map(|external| MessageId::inbound(&self.name, external));
+        let at = received_at.unwrap_or_else(Timestamp::now);
+        Inbound {
+            id: id.unwrap_or_default(),
+            backend: self.name.clone(),
+            identity,
+            text,
+            fields,
+            external_id,
+            received_at: Timestamp::from_millisecond(at.as_millisecond()).unwrap_or(at),
+        }
+    }
+}
+
+impl fmt::Debug for Receiver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Receiver").field("name", &self.name).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,88 @@
+//! Why a provider's request is not taken, and how it is told.
+
+use crate::{
+    answer::{Answer, Charge, invalid, text, too_many, unavailable},
+    body::{BodyError, BodyLimits},
+    forms::{Errors, Unreadable},
+};
+use actix_web::{
+    HttpResponse,
+    http::{
+        ConnectionType, StatusCode,
+        header::{self, HeaderValue},
+    },
+};
+use postern_service::metrics::Refused;
+use std::time::Duration;
+
+/// Why a provider's request is not taken.
+#[derive(Debug)]
+pub(crate) enum Refusal {
+    /// Its method is not one of these.
+    Method(HeaderValue),
+    /// Its address exceeds its rate, for this long.
+    Rate(Duration),
+    /// It is not the provider's own.
+    NotProved(Refused),
+    /// Its body was not read. What that costs depends on whether the request had to prove anything.
+    Body(BodyError, Charge),
+    /// Its parameters cannot be read.
+    Unreadable(Unreadable),
+    /// It says something wrong.
+    Invalid(Errors),
+    /// The form failed: a mistake of ours. The provider is to try again.
+    Failed,
+}
+
+impl Refusal {
+    /// The answer.
+    pub(crate) fn answer(self, limits: &BodyLimits) -> Answer {
+        let (response, charge) = match self {
+            Self::Method(allow) => {
+                let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "method not allowed");
+                response.headers_mut().insert(header::ALLOW, allow);
+                (response, Charge::Address)
+            }
+            Self::Rate(wait) => {
+                return Answer::refused(too_many(wait), Refused::Rate).charged(Charge::Nothing);
+            }
+            Self::NotProved(why) => return Answer::refused(not_proved(why), why),
+            Self::Body(error, charge) => (unread(error, limits), charge),
+            Self::Unreadable(Unreadable::MediaType(why)) => {
+                (text(StatusCode::UNSUPPORTED_MEDIA_TYPE, &why), Charge::Nothing)
+            }
+            Self::Unreadable(Unreadable::Malformed(errors)) | Self::Invalid(errors) => {
+                (invalid(&errors), Charge::Nothing)
+            }
+            Self::Failed => (unavailable(), Charge::Nothing),
+        };
+        Answer::from(response).charged(charge)
+    }
+}
+
+/// The response to a request that is not the provider's own: the same whatever it showed.
+fn not_proved(why: Refused) -> HttpResponse {
+    match why {
+        Refused::Password => {
+            let mut response = text(StatusCode::UNAUTHORIZED, "a known user name and password are needed");
+            let challenge = HeaderValue::from_static("Basic realm=\"postern\", charset=\"UTF-8\"");
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+            response
+        }
+        Refused::Address => text(StatusCode::FORBIDDEN, "this address is not let in here"),
+        Refused::Token => text(StatusCode::FORBIDDEN, "the token is missing or wrong"),
+        _ => text(StatusCode::FORBIDDEN, "the signature is missing or wrong"),
+    }
+}
+
+fn unread(error: BodyError, limits: &BodyLimits) -> HttpResponse {
+    let detail = error.detail(limits);
+    let mut response = match error.status() {
+        StatusCode::BAD_REQUEST => invalid(&Errors::whole(detail)),
+        status => text(status, &detail),
+    };
+    if error == BodyError::TooSlow {
+        response.head_mut().set_connection_type(ConnectionType::Close);
+    }
+    response
+}

@@ -1,0 +1,220 @@
+//! From a provider's delivery report to ours.
+
+use super::{
+    endpoint::{ProviderEndpoint, Replied},
+    refusal::Refusal,
+};
+use crate::{
+    forms::{Errors, Found, KeyProblem, Request, clean_datetime},
+    limits::RequestLimits,
+};
+use actix_web::{HttpRequest, HttpResponse, dev::Payload};
+use bytes::Bytes;
+use jiff::Timestamp;
+use postern_config::backend::{
+    BackendConfig,
+    receive::MAX_EXTERNAL_ID_CHARS,
+    status::{STATUS_FIELDS, Status},
+};
+use postern_shared::{
+    error::FailureClass,
+    message::{BackendName, Identity, MessageId, Reason, Recipient, Report, State},
+};
+use std::fmt;
+
+/// The most characters of a provider's `code` and of its `detail`.
+const MAX_CODE: usize = 64;
+const MAX_DETAIL: usize = 200;
+const REQUIRED: &str = "This field is required.";
+
+/// A backend's delivery reports, made ready.
+pub(crate) struct Reporter {
+    pub(crate) name: BackendName,
+    endpoint: ProviderEndpoint,
+    table: Status,
+    replied: Replied,
+}
+
+impl Reporter {
+    /// `None` for a backend without a `status` table.
+    ///
+    /// # Errors
+    /// The key below `backends.NAME` that is wrong.
+    pub(crate) fn new(backend: &BackendConfig, public_url: Option<&str>) -> Result<Option<Self>, KeyProblem> {
+        let Some(table) = &backend.definition.status else { return Ok(None) };
+        Ok(Some(Self {
+            name: backend.name.clone(),
+            endpoint: ProviderEndpoint::new(backend, &table.methods, public_url),
+            replied: Replied::new(&table.reply, "status")?,
+            table: table.clone(),
+        }))
+    }
+
+    /// Whether the provider's token stands in the path.
+    pub(crate) fn token_in_path(&self) -> bool {
+        self.endpoint.token_in_path()
+    }
+
+    /// The answer to a report that is stored.
+    pub(crate) fn reply(&self) -> HttpResponse {
+        self.replied.response()
+    }
+
+    /// The report that a request is.
+    ///
+    /// # Errors
+    /// Why it is not taken.
+    pub(crate) async fn take(
+        &self,
+        request: &HttpRequest,
+        payload: &mut Payload,
+        limits: &RequestLimits,
+    ) -> Result<Reported, Refusal> {
+        let body = self.endpoint.body(request, payload, limits).await?;
+        let parsed = self.endpoint.parse(request, &body, limits)?;
+        let nothing = Bytes::new();
+        let query = self.endpoint.parse_query(request, &nothing, limits)?;
+        let report = self.report(&parsed, &query).map_err(Refusal::Invalid)?;
+        let given = StatusParameters { table: &self.table, body: &parsed, query: &query };
+        let word = given.value("detail").or_else(|| given.value("state")).unwrap_or_default();
+        Ok(Reported { report, provider_word: line(&word, MAX_DETAIL) })
+    }
+
+    /// The report that a request is: its parameters stand in the body, else in the query.
+    fn report(&self, body: &Request<'_>, query: &Request<'_>) -> Result<Report, Errors> {
+        let given = StatusParameters { table: &self.table, body, query };
+        let mut errors = Errors::default();
+        let state = self.state(&given, &mut errors);
+        let external_id = given.value("external_id").filter(|id| {
+            let fits = id.chars().count() <= MAX_EXTERNAL_ID_CHARS;
+            if !fits {
+                let why = format!("at most {MAX_EXTERNAL_ID_CHARS} characters are taken");
+                errors.push(given.name("external_id"), why);
+            }
+            fits
+        });
+        let message_id = self.message_id(&given, external_id.as_deref(), &mut errors);
+        let identity = given.value("identity").and_then(|identity| {
+            let identity = Identity::try_from(identity);
+            identity.map_err(|rule| errors.push(given.name("identity"), rule.to_string())).ok()
+        });
+        match (state, message_id) {
+            (Some((word, state)), Some(message_id)) if errors.is_empty() => Ok(Report {
+                message_id,
+                backend: self.name.clone(),
+                attempt: 0,
+                at: given.at().unwrap_or_else(now),
+                recipients: vec![Recipient {
+                    identity,
+                    state,
+                    external_id,
+                    external_ids: Vec::new(),
+                    segments: None,
+                    reason: given.reason(&word, state),
+                }],
+            }),
+            _ => Err(errors),
+        }
+    }
+
+    /// The provider's word and what it means.
+    fn state(&self, given: &StatusParameters<'_>, errors: &mut Errors) -> Option<(String, State)> {
+        let Some(word) = given.value("state") else {
+            errors.push(given.name("state"), REQUIRED);
+            return None;
+        };
+        if let Some(state) = self.table.states.get(&word) {
+            return Some((word, *state));
+        }
+        let known: Vec<_> = self.table.states.keys().map(String::as_str).collect();
+        errors.push(given.name("state"), format!("unknown state; known are {}", known.join(", ")));
+        None
+    }
+
+    /// Ours where the request carries it, else the one that stands for the provider's.
+    fn message_id(
+        &self,
+        given: &StatusParameters<'_>,
+        external: Option<&str>,
+        errors: &mut Errors,
+    ) -> Option<MessageId> {
+        match (given.value("message_id"), external) {
+            (Some(id), _) => {
+                let id = id.parse();
+                id.map_err(|_| errors.push(given.name("message_id"), "Enter a valid UUID.")).ok()
+            }
+            (None, Some(external)) => Some(MessageId::reported(&self.name, external)),
+            (None, None) => {
+                let names = format!("{}, {}", given.name("message_id"), given.name("external_id"));
+                errors.push(&names, "One of these fields is required.");
+                None
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Reporter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reporter").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// A delivery report that a provider brought.
+#[derive(Debug)]
+pub(crate) struct Reported {
+    pub(crate) report: Report,
+    /// The provider's own detail of the state, else its word for the state.
+    pub(crate) provider_word: String,
+}
+
+/// What a request says, by our names.
+struct StatusParameters<'a> {
+    table: &'a Status,
+    body: &'a Request<'a>,
+    query: &'a Request<'a>,
+}
+
+impl StatusParameters<'_> {
+    /// The value of our `name`; `None` where it is absent, blank or no text.
+    fn value(&self, name: &str) -> Option<String> {
+        debug_assert!(STATUS_FIELDS.contains(&name));
+        [self.body, self.query].into_iter().find_map(|request| {
+            self.table.param(name).find_map(|theirs| match request.find(theirs) {
+                Found::Text(text) if !text.trim().is_empty() => Some(text.trim().to_owned()),
+                _ => None,
+            })
+        })
+    }
+
+    /// What the request calls it.
+    fn name<'s>(&'s self, name: &'s str) -> &'s str {
+        self.table.param(name).next().unwrap_or(name)
+    }
+
+    /// A clock that was never set says 1970.
+    fn at(&self) -> Option<Timestamp> {
+        const DAY: i64 = 24 * 3600;
+        clean_datetime(&self.value("at")?).ok().filter(|at| at.as_second() > DAY)
+    }
+
+    /// Why it was not delivered, in the provider's words.
+    fn reason(&self, word: &str, state: State) -> Option<Reason> {
+        if !matches!(state, State::Failed | State::Undelivered | State::Expired) {
+            return None;
+        }
+        let code = self.value("code").unwrap_or_else(|| word.to_owned());
+        let detail = self.value("detail").unwrap_or_default();
+        let class = FailureClass::Permanent;
+        Some(Reason { class, code: line(&code, MAX_CODE), detail: line(&detail, MAX_DETAIL) })
+    }
+}
+
+/// The beginning of `text`, on one line.
+fn line(text: &str, most: usize) -> String {
+    text.chars().take(most).map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+fn now() -> Timestamp {
+    let now = Timestamp::now();
+    Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now)
+}

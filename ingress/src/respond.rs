@@ -1,0 +1,113 @@
+//! The wrapper around every handler: it holds a request to its address's rate, lets the handler
+//! answer, counts and logs the answer in one line, and charges the address. The line never holds the
+//! request's query, its body or an identity.
+
+use crate::{
+    answer::{Answer, Charge, too_many},
+    body::HeldBody,
+    problem::ProblemDocument,
+    state::IngressState,
+};
+use actix_web::{
+    HttpRequest, HttpResponse, Route,
+    dev::Payload,
+    http::Method,
+    web::{self, Data},
+};
+use postern_service::metrics::Refused;
+use postern_shared::{message::BackendName, trace_context::TraceContext};
+use std::time::{Duration, Instant};
+
+/// A route on which `handler` answers.
+pub(crate) fn answering<H>(handler: H) -> Route
+where
+    H: AsyncFn(&HttpRequest, &mut Payload, &IngressState) -> Answer + Copy + 'static,
+{
+    web::to(move |request: HttpRequest, payload: web::Payload, state: Data<IngressState>| async move {
+        respond(handler, &request, payload.into_inner(), &state).await
+    })
+}
+
+async fn respond<H>(handler: H, request: &HttpRequest, payload: Payload, state: &IngressState) -> HttpResponse
+where
+    H: AsyncFn(&HttpRequest, &mut Payload, &IngressState) -> Answer,
+{
+    let start = Instant::now();
+    let (mut payload, held) = HeldBody::hold(request, payload);
+    let answer = within_rate(handler, request, &mut payload, state).await;
+    record(request, state, &answer, start.elapsed());
+    match held {
+        Some(held) => held.until_answered(answer.response),
+        None => answer.response,
+    }
+}
+
+/// What a request costs is known once it is answered: nothing if it proved whose it is.
+async fn within_rate<H>(
+    handler: H,
+    request: &HttpRequest,
+    payload: &mut Payload,
+    state: &IngressState,
+) -> Answer
+where
+    H: AsyncFn(&HttpRequest, &mut Payload, &IngressState) -> Answer,
+{
+    let Some(account) = state.limits.account(request) else {
+        return handler(request, payload, state).await;
+    };
+    if let Err(wait) = account.open() {
+        let api = request.path().starts_with("/v1/");
+        return if api {
+            ProblemDocument::too_many(wait).into()
+        } else {
+            Answer::refused(too_many(wait), Refused::Rate)
+        };
+    }
+    let answer = handler(request, payload, state).await;
+    if answer.charge == Charge::Address {
+        // The bucket may be empty by now: then there is nothing more to take.
+        let _ = account.take();
+    }
+    answer
+}
+
+/// Counts the request and writes its log line.
+fn record(request: &HttpRequest, state: &IngressState, answer: &Answer, duration: Duration) {
+    let Answer { response, log, .. } = answer;
+    let (method, status) = (label(request.method()), response.status().as_u16());
+    // The client's address is logged only for a refused request: an operator may want to block it.
+    let mut client = None;
+    if let Some(why) = log.refused {
+        state.metrics.refused(log.backend.as_ref(), why);
+        client = state.limits.client(request);
+    }
+    let compat = log.compat.unwrap_or_default();
+    state.metrics.request(log.backend.as_ref(), compat, method, status, duration.as_secs_f64());
+    tracing::info!(
+        target: "postern_ingress::access",
+        backend = log.backend.as_ref().map(BackendName::as_str),
+        compat = log.compat,
+        method,
+        status,
+        refused = log.refused.map(Refused::as_str),
+        client = client.map(tracing::field::display),
+        duration_ms = duration.as_micros() as f64 / 1000.0,
+        message_id = log.message.map(tracing::field::display),
+        trace_id = log.trace.as_ref().map(TraceContext::trace_id),
+        "request"
+    );
+}
+
+/// One of a closed set: anyone can make up methods.
+fn label(method: &Method) -> &'static str {
+    match method.as_str() {
+        "GET" => "GET",
+        "POST" => "POST",
+        "PUT" => "PUT",
+        "HEAD" => "HEAD",
+        "OPTIONS" => "OPTIONS",
+        "DELETE" => "DELETE",
+        "PATCH" => "PATCH",
+        _ => "other",
+    }
+}
