@@ -1,9 +1,10 @@
 //! Calling the clients of doors back, as Kannel does: a GET to the address that the client gave.
 
 use crate::{
-    backends::{Outcome, Sent},
     consume::Slot,
-    courier::{Courier, Label},
+    dead_letter::unread,
+    http_delivery::{DeliveryContext, HttpDelivery},
+    outcome::{Outcome, Sent},
     outgoing::{
         answer::Answer,
         classify::Classifier,
@@ -12,16 +13,17 @@ use crate::{
         resolve,
     },
     publish::Publisher,
-    retry::Verdict,
+    worker::Worker,
 };
+use async_trait::async_trait;
 use jiff::Timestamp;
 use postern_shared::{
     backend::send::Success,
     broker::{Address, Delivery, Envelope, QueueName, Topology, header},
-    callback::{self, Event, Keys, Reach, Refused},
+    callback::{self, Keys, Reach, Refused},
     config::{CallbacksSection, Config},
     error::Failure,
-    message::{Notice, Outbound},
+    message::{Lane, Notice},
     metrics::Metrics,
 };
 use reqwest::{Client, Method, Request, Url};
@@ -29,17 +31,17 @@ use std::{sync::Arc, time::Duration};
 
 /// Makes the callbacks.
 #[derive(Debug)]
-pub(crate) struct Callbacks {
+pub(crate) struct CallbackWorker {
     keys: Keys,
     reach: Reach,
     timeout: Duration,
     client: Client,
     classifier: Classifier,
-    courier: Courier,
+    delivery: HttpDelivery,
     queue: QueueName,
 }
 
-/// What would keep callbacks from being made: a key below `doors.callbacks`, and why.
+/// What is wrong with the configuration of callbacks: a key below `doors.callbacks`, and why.
 pub(crate) fn problem(config: &Config) -> Option<String> {
     if config.doors.call_back() { client(&config.doors.callbacks).err() } else { None }
 }
@@ -49,9 +51,9 @@ fn client(section: &CallbacksSection) -> Result<Client, String> {
     client.map_err(|why| format!("timeout: {why}"))
 }
 
-impl Callbacks {
+impl CallbackWorker {
     /// # Errors
-    /// A key below `doors.callbacks`, and why it cannot be.
+    /// A key below `doors.callbacks`, and what is wrong with it.
     pub(crate) fn new(
         config: &Config,
         topology: Arc<Topology>,
@@ -71,32 +73,9 @@ impl Callbacks {
                 failures: Vec::new(),
                 redactor: Redactor::hiding(Vec::new()),
             },
-            courier: Courier::new("client", &[&queue], config, topology, publisher, metrics),
+            delivery: HttpDelivery::new("client", &[&queue], config, topology, publisher, metrics),
             queue,
         })
-    }
-
-    /// Takes `delivery`, a notice, to its end.
-    pub(crate) async fn deliver(&self, delivery: Delivery, slot: Slot) {
-        match Notice::from_json(&delivery.envelope.body) {
-            Ok(notice) => {
-                let trace = delivery.envelope.text_header(header::TRACEPARENT).map(str::to_owned);
-                let label = Label { id: notice.message_id, backend: notice.backend.clone(), trace };
-                let call = self.call(&notice);
-                self.courier.deliver(&self.queue, delivery, slot, &label, call).await;
-            }
-            Err(malformed) => self.courier.bury(&self.queue, delivery, &malformed).await,
-        }
-    }
-
-    /// Where the notices come from.
-    pub(crate) fn queue(&self) -> &QueueName {
-        &self.queue
-    }
-
-    /// Counts a notice that was given up without a call.
-    pub(crate) fn count_given_up(&self) {
-        self.courier.count_given_up(&self.queue);
     }
 
     async fn call(&self, notice: &Notice) -> Outcome {
@@ -137,25 +116,30 @@ fn out_of_bounds(refused: &Refused) -> Failure {
     Failure::permanent("callback_refused", why)
 }
 
-/// What the client of `message`, whose queue's message was `original`, is to be told after an
-/// attempt: that the provider took the message, or that nobody will.
-pub(crate) fn notices<'a>(
-    keys: &Keys,
-    original: &Envelope,
-    message: &Outbound,
-    verdicts: impl Iterator<Item = &'a Verdict>,
-    now: Timestamp,
-) -> Vec<(Address, Envelope)> {
-    let events = verdicts.map(|verdict| match verdict {
-        Verdict::Sent(sent) => Some((Event::Accepted, sent.external_id.clone(), "ACK/".to_owned())),
-        Verdict::Dead(failure) => Some((Event::Refused, None, format!("NACK/{}", failure.code))),
-        Verdict::Expired(_) => Some((Event::Refused, None, "NACK/expired".to_owned())),
-        Verdict::Again { .. } | Verdict::Postponed { .. } => None,
-    });
-    let notices = callback::notices(keys, message, events, now);
-    let envelope = |notice: &Notice| crate::aftermath::traced(Envelope::from(notice), original);
-    notices.iter().map(|notice| (Address::Callbacks(notice.backend.clone()), envelope(notice))).collect()
-}
+#[async_trait]
+impl Worker for CallbackWorker {
+    fn queues(&self) -> Vec<(Lane, QueueName)> {
+        vec![(Lane::Normal, self.queue.clone())]
+    }
 
-#[cfg(test)]
-mod tests;
+    async fn work(self: Arc<Self>, _: Lane, delivery: Delivery, slot: Slot) {
+        match Notice::from_json(&delivery.envelope.body) {
+            Ok(notice) => {
+                let trace = delivery.envelope.text_header(header::TRACEPARENT).map(str::to_owned);
+                let context =
+                    DeliveryContext { id: notice.message_id, backend: notice.backend.clone(), trace };
+                let call = self.call(&notice);
+                self.delivery.deliver(&self.queue, delivery, slot, &context, call).await;
+            }
+            Err(malformed) => self.delivery.refuse(&self.queue, delivery, &malformed.to_string()).await,
+        }
+    }
+
+    fn given_up(&self, _: Lane, original: &Envelope, failure: &Failure) -> Vec<(Address, Envelope)> {
+        unread(original, &self.queue, failure)
+    }
+
+    fn count_given_up(&self, _: Lane, _: &Failure) {
+        self.delivery.count_given_up(&self.queue);
+    }
+}

@@ -1,19 +1,19 @@
 //! The dispatcher as a whole: built from a configuration, run until the drain is over.
 
 use crate::{
-    application::{
-        echo::Echo,
-        webhook::{self, Hook},
-    },
+    attempt::Sending,
     backends::{EngineError, Engines},
-    callbacks::{self, Callbacks},
+    callbacks::{self, CallbackWorker},
     consume::{Lanes, consume},
-    dispatch::Station,
+    deliver::BackendWorker,
     drain::Drain,
+    echo::EchoWorker,
     flow::{Gate, Paced, census, settling},
     publish::Publisher,
     quarantine::{Quarantine, Rule},
     retry::Schedule,
+    settle::Settling,
+    webhook::{self, WebhookWorker},
     worker::Worker,
 };
 use postern_shared::{
@@ -72,11 +72,11 @@ pub enum RunError {
 
 /// Takes outbound messages from their queues and sends them.
 pub struct Dispatcher {
-    stations: Vec<(Arc<Station>, Lanes)>,
+    workers: Vec<(Arc<BackendWorker>, Lanes)>,
     rates: Rates,
     application: Option<Application>,
     /// With their concurrency.
-    callbacks: Option<(Arc<Callbacks>, u16)>,
+    callbacks: Option<(Arc<CallbackWorker>, u16)>,
     broker: Arc<dyn Broker>,
     publisher: Publisher,
     metrics: Metrics,
@@ -93,9 +93,9 @@ struct Rates {
 
 /// The application that is served here.
 enum Application {
-    Echo(Arc<Echo>),
+    Echo(Arc<EchoWorker>),
     /// With its concurrency, and whether it wants reports.
-    Webhook(Arc<Hook>, u16, bool),
+    Webhook(Arc<WebhookWorker>, u16, bool),
 }
 
 impl Application {
@@ -104,12 +104,12 @@ impl Application {
     fn new(config: &Config, publisher: Publisher, metrics: &Metrics) -> Result<Option<Self>, BuildError> {
         Ok(match &config.application {
             ApplicationSection::None => None,
-            ApplicationSection::Echo => Some(Self::Echo(Arc::new(Echo::new(config, publisher)))),
+            ApplicationSection::Echo => Some(Self::Echo(Arc::new(EchoWorker::new(config, publisher)))),
             ApplicationSection::Webhook(webhook) => {
                 let topology = Arc::new(config.topology());
-                let hook = Hook::new(config, webhook, topology, publisher, metrics);
-                let hook = Arc::new(hook.map_err(BuildError::Application)?);
-                Some(Self::Webhook(hook, webhook.concurrency, webhook.wants_reports()))
+                let worker = WebhookWorker::new(config, webhook, topology, publisher, metrics);
+                let worker = Arc::new(worker.map_err(BuildError::Application)?);
+                Some(Self::Webhook(worker, webhook.concurrency, webhook.wants_reports()))
             }
         })
     }
@@ -155,7 +155,7 @@ impl Dispatcher {
         let publisher = Publisher::new(broker.clone(), metrics.clone());
         let topology = Arc::new(config.topology());
         let keys = Keys::new(&config.doors);
-        let mut stations = Vec::new();
+        let mut workers = Vec::new();
         let rated = config.backends.values().filter(|backend| backend.definition.rate.is_some());
         let rates = Rates { number: rated.count(), recount: Arc::default() };
         for backend in config.backends.values().filter(|backend| chosen.contains(&backend.name)) {
@@ -165,43 +165,39 @@ impl Dispatcher {
             if backend.definition.text.segments {
                 sending.declare_segments();
             }
-            let station = Station {
-                name: backend.name.clone(),
-                sender: Paced::new(backend, engines.build(backend)?, sending.clone()),
-                text: backend.definition.text.clone(),
-                schedule: Schedule::new(backend, topology.clone()),
-                keys: keys.clone(),
-                publisher: publisher.clone(),
-                metrics: sending,
-                normal: QueueName::outbound(&backend.name, Lane::Normal),
-                bulk: QueueName::outbound(&backend.name, Lane::Bulk),
-            };
+            let sender = Paced::new(backend, engines.build(backend)?, sending.clone());
+            let schedule = Schedule::new(backend, topology.clone());
+            let (backend_name, text) = (backend.name.clone(), backend.definition.text.clone());
+            let worker = BackendWorker::new(
+                Sending { backend: backend_name, sender, text, schedule },
+                Settling { keys: keys.clone(), publisher: publisher.clone(), metrics: sending },
+            );
             let lanes = Lanes {
-                normal: station.normal.clone(),
-                bulk: Some(station.bulk.clone()),
+                normal: QueueName::outbound(&backend.name, Lane::Normal),
+                bulk: Some(QueueName::outbound(&backend.name, Lane::Bulk)),
                 concurrency: backend.concurrency,
                 gate: Arc::new(gate),
             };
-            stations.push((Arc::new(station), lanes));
+            workers.push((Arc::new(worker), lanes));
         }
         let told = config.doors.call_back().then(QueueName::callbacks);
         for queue in [QueueName::reports(), QueueName::dead()].into_iter().chain(told) {
             metrics.declare_queue(&queue);
         }
         let callbacks = config.doors.call_back().then(|| {
-            let callbacks = Callbacks::new(config, topology, publisher.clone(), metrics);
+            let callbacks = CallbackWorker::new(config, topology, publisher.clone(), metrics);
             callbacks.map(|callbacks| (Arc::new(callbacks), config.doors.callbacks.concurrency))
         });
         let callbacks = callbacks.transpose().map_err(BuildError::Callbacks)?;
         let application = Application::new(config, publisher.clone(), metrics)?;
         let (rule, patience) = (Rule::new(config.dispatcher.max_deliveries), config.shutdown.deadline.0);
         let metrics = metrics.clone();
-        Ok(Self { stations, rates, application, callbacks, broker, publisher, metrics, rule, patience })
+        Ok(Self { workers, rates, application, callbacks, broker, publisher, metrics, rule, patience })
     }
 
     /// The backends that are served.
     pub fn backends(&self) -> impl Iterator<Item = &BackendName> {
-        self.stations.iter().map(|(station, _)| &station.name)
+        self.workers.iter().map(|(worker, _)| worker.name())
     }
 
     /// Sends until `shutdown` begins, then drains: takes nothing more, hands back what is not
@@ -215,9 +211,9 @@ impl Dispatcher {
     pub async fn run(self, shutdown: Shutdown) -> Result<(), RunError> {
         let (stop, stopped) = Shutdown::new();
         let drain = Drain::new(stopped, self.patience);
-        let rated = self.stations.iter().filter(|(_, lanes)| lanes.gate.is_rated());
+        let rated = self.workers.iter().filter(|(_, lanes)| lanes.gate.is_rated());
         let rated = rated.map(|(_, lanes)| (lanes.normal.clone(), lanes.gate.clone())).collect();
-        let served: Vec<_> = self.stations.into_iter().map(served_backend).collect();
+        let served: Vec<_> = self.workers.into_iter().map(served_backend).collect();
         let others = self.application.map(served_application).into_iter();
         let others = others.chain(self.callbacks.map(served_callbacks));
         let served: Vec<_> = served.into_iter().chain(others).collect();
@@ -257,8 +253,8 @@ impl fmt::Debug for Dispatcher {
 /// A part's name, who works in it, and on which queues.
 type Served = (String, Arc<dyn Worker>, Lanes);
 
-fn served_backend((station, lanes): (Arc<Station>, Lanes)) -> Served {
-    (station.name.to_string(), station, lanes)
+fn served_backend((worker, lanes): (Arc<BackendWorker>, Lanes)) -> Served {
+    (worker.name().to_string(), worker, lanes)
 }
 
 fn served_application(application: Application) -> Served {
@@ -269,16 +265,16 @@ fn served_application(application: Application) -> Served {
             let lanes = Lanes { normal, bulk: None, concurrency: ECHO_CONCURRENCY, gate };
             ("application echo".to_owned(), echo, lanes)
         }
-        Application::Webhook(hook, concurrency, reports) => {
+        Application::Webhook(worker, concurrency, reports) => {
             // People go first, reports never stand still.
             let (bulk, gate) = (reports.then(QueueName::reports), Arc::new(Gate::always(concurrency)));
             let lanes = Lanes { normal, bulk, concurrency, gate };
-            ("application webhook".to_owned(), hook, lanes)
+            ("application webhook".to_owned(), worker, lanes)
         }
     }
 }
 
-fn served_callbacks((callbacks, concurrency): (Arc<Callbacks>, u16)) -> Served {
+fn served_callbacks((callbacks, concurrency): (Arc<CallbackWorker>, u16)) -> Served {
     let gate = Arc::new(Gate::always(concurrency));
     let lanes = Lanes { normal: QueueName::callbacks(), bulk: None, concurrency, gate };
     ("callbacks".to_owned(), callbacks, lanes)

@@ -1,7 +1,7 @@
-//! Publishing what became of a message: for as long as it takes.
+//! Publishing what became of a message, however long that takes.
 
 use postern_shared::{
-    broker::{Address, Broker, BrokerError, Envelope},
+    broker::{Address, Broker, BrokerError, Delivery, Envelope, header},
     metrics::Metrics,
 };
 use std::{
@@ -43,6 +43,18 @@ impl Publisher {
         }
     }
 
+    /// Publishes `messages` and then acknowledges `delivery`; `delivery` goes back to its queue, and
+    /// `false` is returned, if the broker was closed before it confirmed them.
+    pub(crate) async fn settle(&self, delivery: Delivery, messages: Vec<(Address, Envelope)>) -> bool {
+        let stored = messages.is_empty() || self.publish(messages).await;
+        if stored {
+            delivery.ack()
+        } else {
+            delivery.release()
+        }
+        stored
+    }
+
     async fn try_once(&self, messages: Vec<(Address, Envelope)>) -> Result<(), BrokerError> {
         let queues: Vec<_> = messages.iter().map(|(address, _)| address.queue()).collect();
         let begun = Instant::now();
@@ -51,5 +63,13 @@ impl Publisher {
             self.metrics.publish(queue, published.is_ok(), begun.elapsed().as_secs_f64());
         }
         published
+    }
+}
+
+/// `envelope` in the trace of `original`.
+pub(crate) fn traced(envelope: Envelope, original: &Envelope) -> Envelope {
+    match original.text_header(header::TRACEPARENT) {
+        Some(trace) => envelope.with(header::TRACEPARENT, trace),
+        None => envelope,
     }
 }

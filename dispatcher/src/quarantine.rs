@@ -16,11 +16,7 @@
 mod trials;
 
 use crate::{
-    consume::Slot,
-    drain::Drain,
-    flow::Gate,
-    publish::Publisher,
-    worker::{Worker, unread},
+    consume::Slot, dead_letter::unread, drain::Drain, flow::Gate, publish::Publisher, worker::Worker,
 };
 use postern_shared::{
     broker::{Address, Delivery, Envelope, QueueName, Verdict, header, subscription},

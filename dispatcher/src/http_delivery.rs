@@ -1,23 +1,22 @@
-//! Delivering messages that have no attempt of their own: to the application's webhook, and to the
-//! clients that want to be called back. With the outcomes, the retries and the dead letters of
+//! Delivering messages that have no attempt of their own over HTTP: to the application's webhook, and
+//! to the clients that want to be called back. With the outcomes, the retries and the dead letters of
 //! sending.
 //!
 //! A delivery is settled last: the other side answers, what follows is published and confirmed, and
 //! only then is the message acknowledged. A crash in between can double it; it can never lose it.
 
 use crate::{
-    aftermath::marked,
-    backends::Outcome,
     consume::Slot,
+    dead_letter::{Cause, dead_letter, malformed, reason},
+    outcome::Outcome,
     publish::Publisher,
-    retry::{Schedule, Verdict},
-    worker::{self, reason},
+    retry::{Disposition, Schedule},
 };
 use postern_shared::{
     broker::{Address, Delivery, Envelope, QueueName, Topology, header},
     config::Config,
     error::Failure,
-    message::{BackendName, Malformed, MessageId},
+    message::{BackendName, MessageId},
     metrics::{ApplicationMetrics, Metrics, Outcome as Counted},
     trace_context::id_in,
 };
@@ -25,7 +24,7 @@ use std::{future::Future, sync::Arc, time::Instant};
 
 /// Takes deliveries to their end.
 #[derive(Debug)]
-pub(crate) struct Courier {
+pub(crate) struct HttpDelivery {
     schedule: Schedule,
     publisher: Publisher,
     metrics: ApplicationMetrics,
@@ -35,15 +34,16 @@ pub(crate) struct Courier {
 
 /// What the log says of a message, and where its dead letter goes.
 #[derive(Debug, Clone)]
-pub(crate) struct Label {
-    /// The message's id; of a report, one that its body makes.
+pub(crate) struct DeliveryContext {
+    /// The message's id. A report has none: it is made from its body.
     pub(crate) id: MessageId,
     pub(crate) backend: BackendName,
+    /// The `traceparent` of the message.
     pub(crate) trace: Option<String>,
 }
 
-impl Courier {
-    /// One that takes from `queues` and delivers `to` somebody, with the delays of `[retry]`.
+impl HttpDelivery {
+    /// Delivers what comes from `queues` `to` somebody, with the delays of `[retry]`.
     pub(crate) fn new(
         to: &'static str,
         queues: &[&QueueName],
@@ -56,36 +56,36 @@ impl Courier {
         Self { schedule, publisher, metrics: metrics.application(queues), to }
     }
 
-    /// Takes `delivery` from `queue` to its end, after `call`. `slot` is given up when that has
-    /// answered.
+    /// Takes `delivery` from `queue` to its end by making `call`. `slot` is dropped as soon as the
+    /// other side has answered.
     pub(crate) async fn deliver(
         &self,
         queue: &QueueName,
         delivery: Delivery,
         slot: Slot,
-        label: &Label,
+        context: &DeliveryContext,
         call: impl Future<Output = Outcome>,
     ) {
         let attempt = attempt_of(&delivery.envelope);
         let outcome = self.measured(queue, call).await;
         drop(slot);
-        let verdict = match outcome {
-            Ok(sent) => Verdict::Sent(sent),
+        let disposition = match outcome {
+            Ok(sent) => Disposition::Sent(sent),
             Err(failure) => match self.schedule.delay(&failure, attempt) {
-                Some(delay) => Verdict::Again { delay, failure },
-                None => Verdict::Dead(failure),
+                Some(delay) => Disposition::Retry { delay, failure },
+                None => Disposition::Dead(failure),
             },
         };
-        let next = next(&delivery.envelope, queue, &label.backend, attempt, &verdict);
-        if self.settle(delivery, next).await {
-            self.note(queue, label, attempt, &verdict);
+        let next = next(&delivery.envelope, queue, &context.backend, attempt, &disposition);
+        if self.publisher.settle(delivery, next.into_iter().collect()).await {
+            self.note(queue, context, attempt, &disposition);
         }
     }
 
-    /// Dead-letters `delivery`, which is not the message that it should be.
-    pub(crate) async fn bury(&self, queue: &QueueName, delivery: Delivery, malformed: &Malformed) {
-        let letter = worker::malformed(&delivery.envelope, queue, malformed);
-        if self.settle(delivery, letter).await {
+    /// Dead-letters `delivery`, whose body is not the message that `queue` holds.
+    pub(crate) async fn refuse(&self, queue: &QueueName, delivery: Delivery, why: &str) {
+        let letter = malformed(&delivery.envelope, queue, why);
+        if self.publisher.settle(delivery, letter).await {
             self.metrics.delivery(queue, Counted::Malformed);
         }
     }
@@ -104,36 +104,19 @@ impl Courier {
         outcome
     }
 
-    /// Stores `message`, and acknowledges; `false` where the broker was closed before.
-    async fn settle(&self, delivery: Delivery, message: Option<(Address, Envelope)>) -> bool {
-        let stored = match message {
-            Some(message) => self.publisher.publish(vec![message]).await,
-            None => true,
-        };
-        if stored {
-            delivery.ack()
-        } else {
-            delivery.release()
-        }
-        stored
-    }
-
     /// Counts an attempt and writes its log line: never an identity, a text, an address or what was
     /// answered.
-    fn note(&self, queue: &QueueName, label: &Label, attempt: u32, verdict: &Verdict) {
-        let (backend, message_id, to) = (label.backend.as_str(), label.id, self.to);
-        let trace_id = label.trace.as_deref().and_then(id_in);
-        let (counted, failure) = match verdict {
-            Verdict::Sent(_) => (Counted::Sent, None),
-            Verdict::Again { failure, .. } | Verdict::Postponed { failure, .. } => {
-                (Counted::Retrying, Some(failure))
-            }
-            Verdict::Dead(failure) => (Counted::Failed, Some(failure)),
-            Verdict::Expired(failure) => (Counted::Failed, failure.as_ref()),
+    fn note(&self, queue: &QueueName, context: &DeliveryContext, attempt: u32, disposition: &Disposition) {
+        let (backend, message_id, to) = (context.backend.as_str(), context.id, self.to);
+        let trace_id = context.trace.as_deref().and_then(id_in);
+        let counted = match disposition {
+            Disposition::Sent(_) => Counted::Sent,
+            Disposition::Retry { .. } | Disposition::Deferred { .. } => Counted::Retrying,
+            Disposition::Dead(_) | Disposition::Expired(_) => Counted::Failed,
         };
         self.metrics.delivery(queue, counted);
         let queue = queue.as_str();
-        match failure {
+        match disposition.failure() {
             None => tracing::info!(queue, to, backend, %message_id, attempt, trace_id, "delivered"),
             Some(Failure { class, code, .. }) => tracing::warn!(
                 queue, to, backend, %message_id, attempt, outcome = counted.as_str(),
@@ -149,33 +132,34 @@ fn attempt_of(envelope: &Envelope) -> u32 {
     counted.unwrap_or(1).max(1)
 }
 
-/// What is to be published after an attempt: nothing where it was taken, else the message as it
-/// was, with the number of the next attempt or with why there is none.
+/// What is to be published after an attempt: nothing if the other side took the message, else the
+/// message as it was, with the number of the next attempt or with the reason why there is none.
 fn next(
     original: &Envelope,
     queue: &QueueName,
     backend: &BackendName,
     attempt: u32,
-    verdict: &Verdict,
+    disposition: &Disposition,
 ) -> Option<(Address, Envelope)> {
     let mut envelope = original.clone();
-    match verdict {
-        Verdict::Sent(_) => None,
-        // Nothing that is delivered here is postponed.
-        Verdict::Again { delay, .. } | Verdict::Postponed { delay, .. } => {
+    match disposition {
+        Disposition::Sent(_) => None,
+        // Nothing that is delivered here is deferred.
+        Disposition::Retry { delay, .. } | Disposition::Deferred { delay, .. } => {
             envelope.headers = original.own_headers();
             let envelope = envelope.with(header::ATTEMPT, i64::from(attempt.saturating_add(1)));
             Some((Address::Later { queue: queue.clone(), delay: *delay }, envelope))
         }
-        Verdict::Dead(failure) | Verdict::Expired(Some(failure)) => {
-            // Whoever queues a dead letter again begins anew.
+        Disposition::Dead(failure) | Disposition::Expired(Some(failure)) => {
+            // A dead letter that is redriven begins anew.
             envelope.headers.remove(header::ATTEMPT);
-            let kind = (failure.class, &*failure.code);
-            let letter = marked(envelope, queue, kind, &reason(failure), attempt.into());
-            Some((Address::Dead(backend.clone()), letter))
+            let reason = reason(failure);
+            let cause =
+                Cause { class: failure.class, code: &failure.code, reason: &reason, attempts: attempt };
+            Some((Address::Dead(backend.clone()), dead_letter(envelope, queue, cause)))
         }
         // Nothing that is delivered here expires.
-        Verdict::Expired(None) => None,
+        Disposition::Expired(None) => None,
     }
 }
 
