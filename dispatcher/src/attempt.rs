@@ -83,6 +83,11 @@ impl<'m> Attempt<'m> {
         Self { message, prepared, results: dispositions.into_iter().map(result).collect() }
     }
 
+    /// The attempt that is not made, because of `failure`.
+    pub(crate) fn given_up(message: &'m Outbound, failure: &Failure) -> Self {
+        Self::of(message, None, vec![Disposition::Dead(failure.clone()); message.identities.len()])
+    }
+
     /// Each identity with its result.
     pub(crate) fn each(&self) -> impl Iterator<Item = (&Identity, &RecipientResult)> {
         self.message.identities.iter().zip(&self.results)
@@ -119,18 +124,17 @@ impl<'m> Attempt<'m> {
 impl Sending {
     /// Makes the attempt that `message` is. `None` if sending did not begin for any recipient.
     pub(crate) async fn attempt<'m>(&self, message: &'m Outbound, pass: &Pass) -> Option<Attempt<'m>> {
-        let number = message.identities.len();
         let before = usize::try_from(message.parts_sent).unwrap_or(usize::MAX);
         let prepared = match self.text.prepare(&message.text, before) {
             Ok(prepared) => prepared,
             Err(why) => {
                 let why = format!("backends.{}.text.limit: {why}", self.backend);
-                let dead = Disposition::Dead(Failure::permanent("text_too_long", why));
-                return Some(Attempt::of(message, None, vec![dead; number]));
+                return Some(Attempt::given_up(message, &Failure::permanent("text_too_long", why)));
             }
         };
         if message.expired(Timestamp::now()) {
-            return Some(Attempt::of(message, Some(prepared), vec![Disposition::Expired(None); number]));
+            let expired = vec![Disposition::Expired(None); message.identities.len()];
+            return Some(Attempt::of(message, Some(prepared), expired));
         }
         let progress = self.send(message, &prepared, pass).await;
         if progress.iter().all(PartsProgress::is_not_begun) {

@@ -1,8 +1,6 @@
 //! Calling the clients of doors back, as Kannel does: a GET to the address that the client gave.
 
 use crate::{
-    consume::Slot,
-    dead_letter::unread,
     http_delivery::{DeliveryContext, HttpDelivery},
     outcome::{Outcome, Sent},
     outgoing::{
@@ -13,13 +11,13 @@ use crate::{
         resolve,
     },
     publish::Publisher,
-    worker::Worker,
+    worker::{Job, Worker},
 };
 use async_trait::async_trait;
 use jiff::Timestamp;
 use postern_shared::{
     backend::send::Success,
-    broker::{Address, Delivery, Envelope, QueueName, Topology, header},
+    broker::{QueueName, Topology, header},
     callback::{self, Keys, Reach, Refused},
     config::{CallbacksSection, Config},
     error::Failure,
@@ -122,24 +120,19 @@ impl Worker for CallbackWorker {
         vec![(Lane::Normal, self.queue.clone())]
     }
 
-    async fn work(self: Arc<Self>, _: Lane, delivery: Delivery, slot: Slot) {
-        match Notice::from_json(&delivery.envelope.body) {
+    async fn work(self: Arc<Self>, job: Job) {
+        let original = &job.delivery.envelope;
+        match Notice::from_json(&original.body) {
             Ok(notice) => {
-                let trace = delivery.envelope.text_header(header::TRACEPARENT).map(str::to_owned);
+                let trace = original.text_header(header::TRACEPARENT).map(str::to_owned);
                 let context =
                     DeliveryContext { id: notice.message_id, backend: notice.backend.clone(), trace };
                 let call = self.call(&notice);
-                self.delivery.deliver(&self.queue, delivery, slot, &context, call).await;
+                self.delivery.deliver(&self.queue, job, &context, call).await;
             }
-            Err(malformed) => self.delivery.refuse(&self.queue, delivery, &malformed.to_string()).await,
+            Err(malformed) => {
+                self.delivery.refuse(&self.queue, job.delivery, &malformed.to_string()).await;
+            }
         }
-    }
-
-    fn given_up(&self, _: Lane, original: &Envelope, failure: &Failure) -> Vec<(Address, Envelope)> {
-        unread(original, &self.queue, failure)
-    }
-
-    fn count_given_up(&self, _: Lane, _: &Failure) {
-        self.delivery.count_given_up(&self.queue);
     }
 }

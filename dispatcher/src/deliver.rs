@@ -1,14 +1,15 @@
 //! One message of a backend's queue, from the queue to its end: read, attempted, settled.
 
 use crate::{
-    attempt::Sending, consume::Slot, dead_letter::unread, read::read, settle::Settling, worker::Worker,
+    attempt::{Attempt, Sending},
+    read::read,
+    settle::Settling,
+    worker::{Job, Worker},
 };
 use async_trait::async_trait;
 use postern_shared::{
-    broker::{Address, Delivery, Envelope, QueueName},
-    error::Failure,
+    broker::{Envelope, QueueName},
     message::{BackendName, Lane, Outbound},
-    metrics::Outcome as Counted,
 };
 use std::sync::Arc;
 
@@ -58,30 +59,22 @@ impl Worker for BackendWorker {
         vec![(Lane::Normal, self.normal.clone()), (Lane::Bulk, self.bulk.clone())]
     }
 
-    async fn work(self: Arc<Self>, lane: Lane, delivery: Delivery, slot: Slot) {
+    async fn work(self: Arc<Self>, Job { lane, delivery, slot, poison }: Job) {
         let queue = self.queue(lane);
         let message = match self.read(&delivery.envelope) {
             Ok(message) => message,
             Err(why) => return self.settling.refuse(delivery, queue, &why).await,
         };
-        let Some(attempt) = self.sending.attempt(&message, &slot.pass).await else {
+        let attempt = match poison {
+            Some(failure) => Some(Attempt::given_up(&message, &failure)),
+            None => self.sending.attempt(&message, &slot.pass).await,
+        };
+        let Some(attempt) = attempt else {
             // Sending did not begin: as if the message had not been taken.
             return delivery.release();
         };
         // The provider has answered: another message can be sent while this one is settled.
         drop(slot);
         self.settling.settle(delivery, queue, &attempt).await;
-    }
-
-    fn given_up(&self, lane: Lane, original: &Envelope, failure: &Failure) -> Vec<(Address, Envelope)> {
-        match self.read(original) {
-            Ok(message) => self.settling.given_up(original, self.queue(lane), &message, failure),
-            Err(_) => unread(original, self.queue(lane), failure),
-        }
-    }
-
-    fn count_given_up(&self, _: Lane, failure: &Failure) {
-        self.settling.metrics.message(Counted::Failed);
-        self.settling.metrics.dead_letter(failure.class);
     }
 }

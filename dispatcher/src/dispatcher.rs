@@ -9,8 +9,9 @@ use crate::{
     drain::Drain,
     echo::EchoWorker,
     flow::{Gate, Paced, census, settling},
+    poison::DeliveryLimit,
     publish::Publisher,
-    quarantine::{Quarantine, Rule},
+    quarantine::empty_quarantine,
     retry::Schedule,
     settle::Settling,
     webhook::{self, WebhookWorker},
@@ -25,7 +26,7 @@ use postern_shared::{
     shutdown::Shutdown,
 };
 use std::{fmt, sync::Arc, time::Duration};
-use tokio::{sync::Notify, task::JoinSet};
+use tokio::{sync::Notify, task::JoinSet, time::timeout_at};
 
 /// How often the drain says what it still waits for.
 const DRAIN_SAYS: Duration = Duration::from_secs(5);
@@ -79,8 +80,7 @@ pub struct Dispatcher {
     callbacks: Option<(Arc<CallbackWorker>, u16)>,
     broker: Arc<dyn Broker>,
     publisher: Publisher,
-    metrics: Metrics,
-    rule: Rule,
+    limit: Arc<DeliveryLimit>,
     patience: Duration,
 }
 
@@ -190,9 +190,10 @@ impl Dispatcher {
         });
         let callbacks = callbacks.transpose().map_err(BuildError::Callbacks)?;
         let application = Application::new(config, publisher.clone(), metrics)?;
-        let (rule, patience) = (Rule::new(config.dispatcher.max_deliveries), config.shutdown.deadline.0);
-        let metrics = metrics.clone();
-        Ok(Self { workers, rates, application, callbacks, broker, publisher, metrics, rule, patience })
+        let max = config.dispatcher.max_deliveries;
+        let limit = Arc::new(DeliveryLimit::new(max, publisher.clone(), metrics.clone()));
+        let patience = config.shutdown.deadline.0;
+        Ok(Self { workers, rates, application, callbacks, broker, publisher, limit, patience })
     }
 
     /// The backends that are served.
@@ -216,22 +217,14 @@ impl Dispatcher {
         let served: Vec<_> = self.workers.into_iter().map(served_backend).collect();
         let others = self.application.map(served_application).into_iter();
         let others = others.chain(self.callbacks.map(served_callbacks));
-        let served: Vec<_> = served.into_iter().chain(others).collect();
-        let workers = served.iter().map(|(_, worker, lanes)| (worker.clone(), lanes.gate.clone()));
-        let quarantine = Arc::new(Quarantine::new(self.rule, workers, self.publisher, self.metrics));
-        let first = quarantine.first();
         let mut parts = JoinSet::new();
         let mut counting = JoinSet::new();
         counting.spawn(census(self.broker.clone(), rated, self.rates.number, self.rates.recount));
-        for (part, worker, lanes) in served {
-            spawn(&mut parts, &self.broker, &drain, part, (worker, lanes), &quarantine);
+        for served in served.into_iter().chain(others) {
+            spawn(&mut parts, &self.broker, &drain, served, &self.limit);
         }
-        let (broker, part) = (self.broker, "quarantine".to_owned());
-        let of_quarantine = drain.part(&part);
-        parts.spawn(async move {
-            let ended = quarantine.run(&*broker, of_quarantine, first).await;
-            ended.map_err(|error| RunError::Broker { part, error })
-        });
+        let (broker, publisher, draining) = (self.broker, self.publisher, drain.clone());
+        let emptying = tokio::spawn(async move { empty_quarantine(&*broker, &publisher, &draining).await });
         let ended = tokio::select! {
             () = shutdown.started() => Ok(()),
             ended = parts.join_next(), if !parts.is_empty() => outcome(ended),
@@ -239,6 +232,7 @@ impl Dispatcher {
         tracing::info!("no more messages are taken");
         stop.drain();
         let drained = drained(parts, &drain).await;
+        let _ = timeout_at(drain.deadline(), emptying).await;
         ended.and(drained)
     }
 }
@@ -284,17 +278,16 @@ fn spawn(
     parts: &mut JoinSet<Result<(), RunError>>,
     broker: &Arc<dyn Broker>,
     drain: &Drain,
-    part: String,
-    (worker, lanes): (Arc<dyn Worker>, Lanes),
-    quarantine: &Arc<Quarantine>,
+    (part, worker, lanes): Served,
+    limit: &Arc<DeliveryLimit>,
 ) {
-    let (broker, drain, quarantine) = (broker.clone(), drain.part(&part), quarantine.clone());
+    let (broker, drain, limit) = (broker.clone(), drain.part(&part), limit.clone());
     let queues: Arc<Vec<_>> = Arc::new(worker.queues());
     let work = move |lane, delivery, slot| {
-        let (quarantine, worker, queues) = (quarantine.clone(), worker.clone(), queues.clone());
+        let (limit, worker, queues) = (limit.clone(), worker.clone(), queues.clone());
         async move {
             if let Some((_, queue)) = queues.iter().find(|(of, _)| *of == lane) {
-                quarantine.work(worker, queue, lane, delivery, slot).await;
+                limit.work(worker, queue, lane, delivery, slot).await;
             }
         }
     };

@@ -1,17 +1,15 @@
 //! The application `echo`: answers every message with its own text.
 
 use crate::{
-    consume::Slot,
     dead_letter::{malformed, unread},
     publish::{Publisher, traced},
-    worker::Worker,
+    worker::{Job, Worker},
 };
 use async_trait::async_trait;
 use jiff::Timestamp;
 use postern_shared::{
-    broker::{Address, Delivery, Envelope, QueueName},
+    broker::{Address, Envelope, QueueName},
     config::Config,
-    error::Failure,
     message::{BackendName, Context, Inbound, Lane, MessageId, Outbound},
 };
 use std::{
@@ -54,21 +52,17 @@ impl Worker for EchoWorker {
         vec![(Lane::Normal, QueueName::inbound())]
     }
 
-    async fn work(self: Arc<Self>, _: Lane, delivery: Delivery, slot: Slot) {
+    async fn work(self: Arc<Self>, Job { delivery, slot, poison, .. }: Job) {
         drop(slot);
-        let messages = match Inbound::from_json(&delivery.envelope.body) {
-            Ok(message) if self.is_silent(&message.backend) => Vec::new(),
-            Ok(message) => answer_to(&message, &delivery.envelope),
-            Err(why) => malformed(&delivery.envelope, &QueueName::inbound(), &why.to_string()),
+        let (original, queue) = (&delivery.envelope, QueueName::inbound());
+        let messages = match (poison, Inbound::from_json(&original.body)) {
+            (Some(failure), _) => unread(original, &queue, &failure),
+            (None, Ok(message)) if self.is_silent(&message.backend) => Vec::new(),
+            (None, Ok(message)) => answer_to(&message, original),
+            (None, Err(why)) => malformed(original, &queue, &why.to_string()),
         };
         self.publisher.settle(delivery, messages).await;
     }
-
-    fn given_up(&self, _: Lane, original: &Envelope, failure: &Failure) -> Vec<(Address, Envelope)> {
-        unread(original, &QueueName::inbound(), failure)
-    }
-
-    fn count_given_up(&self, _: Lane, _: &Failure) {}
 }
 
 /// What is published as the answer to `message`, which was `original` in its queue. An empty text

@@ -6,11 +6,11 @@
 //! only then is the message acknowledged. A crash in between can double it; it can never lose it.
 
 use crate::{
-    consume::Slot,
     dead_letter::{Cause, dead_letter, malformed, reason},
     outcome::Outcome,
     publish::Publisher,
     retry::{Disposition, Schedule},
+    worker::Job,
 };
 use postern_shared::{
     broker::{Address, Delivery, Envelope, QueueName, Topology, header},
@@ -56,26 +56,27 @@ impl HttpDelivery {
         Self { schedule, publisher, metrics: metrics.application(queues), to }
     }
 
-    /// Takes `delivery` from `queue` to its end by making `call`. `slot` is dropped as soon as the
-    /// other side has answered.
+    /// Takes the message of `job`, which came from `queue`, to its end by making `call`. The next
+    /// message may be begun as soon as the other side has answered.
     pub(crate) async fn deliver(
         &self,
         queue: &QueueName,
-        delivery: Delivery,
-        slot: Slot,
+        Job { delivery, slot, poison, .. }: Job,
         context: &DeliveryContext,
         call: impl Future<Output = Outcome>,
     ) {
         let attempt = attempt_of(&delivery.envelope);
-        let outcome = self.measured(queue, call).await;
-        drop(slot);
-        let disposition = match outcome {
-            Ok(sent) => Disposition::Sent(sent),
-            Err(failure) => match self.schedule.delay(&failure, attempt) {
-                Some(delay) => Disposition::Retry { delay, failure },
-                None => Disposition::Dead(failure),
+        let disposition = match poison {
+            Some(failure) => Disposition::Dead(failure),
+            None => match self.measured(queue, call).await {
+                Ok(sent) => Disposition::Sent(sent),
+                Err(failure) => match self.schedule.delay(&failure, attempt) {
+                    Some(delay) => Disposition::Retry { delay, failure },
+                    None => Disposition::Dead(failure),
+                },
             },
         };
+        drop(slot);
         let next = next(&delivery.envelope, queue, &context.backend, attempt, &disposition);
         if self.publisher.settle(delivery, next.into_iter().collect()).await {
             self.note(queue, context, attempt, &disposition);
@@ -88,11 +89,6 @@ impl HttpDelivery {
         if self.publisher.settle(delivery, letter).await {
             self.metrics.delivery(queue, Counted::Malformed);
         }
-    }
-
-    /// Counts a message from `queue` that was given up without a call.
-    pub(crate) fn count_given_up(&self, queue: &QueueName) {
-        self.metrics.delivery(queue, Counted::Failed);
     }
 
     async fn measured(&self, queue: &QueueName, call: impl Future<Output = Outcome>) -> Outcome {

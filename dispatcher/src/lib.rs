@@ -6,8 +6,8 @@
 //! `flow` allows; `deliver` takes one to its end: `read` makes it a value, `attempt` has the parts of
 //! its text sent by the [`backends`] and says for each recipient what follows (`outcome`, `retry`),
 //! and `settle` puts that into messages (`report`, `dead_letter`), has them stored (`publish`) and
-//! acknowledges. `quarantine` sets messages apart that may crash the process; `drain` ends it all in
-//! time.
+//! acknowledges. `poison` gives up what is taken again and again without being settled; `drain` ends
+//! it all in time.
 //!
 //! What works on another queue implements the same `worker` in its own file: `webhook` calls an
 //! application's server, `echo` answers people in this process, `callbacks` tells the clients of doors
@@ -18,9 +18,8 @@ mod dispatcher;
 
 mod consume;
 mod flow;
+mod poison;
 mod worker;
-
-mod quarantine;
 
 mod deliver;
 mod read;
@@ -42,6 +41,7 @@ mod webhook;
 
 mod drain;
 mod outgoing;
+mod quarantine;
 
 #[cfg(feature = "measure")]
 pub mod measure;

@@ -50,21 +50,6 @@ impl Settling {
         delivery.ack();
     }
 
-    /// What is published about a message that is given up without an attempt.
-    pub(crate) fn given_up(
-        &self,
-        original: &Envelope,
-        queue: &QueueName,
-        message: &Outbound,
-        failure: &Failure,
-    ) -> Vec<(Address, Envelope)> {
-        let dispositions = vec![Disposition::Dead(failure.clone()); message.identities.len()];
-        let (attempt, now) = (Attempt::of(message, None, dispositions), Timestamp::now());
-        let mut messages = settlement(original, queue, &attempt, now);
-        messages.extend(callbacks(&self.keys, original, &attempt, now));
-        messages
-    }
-
     /// Dead-letters `delivery`, whose body is not a message that belongs into `queue`.
     pub(crate) async fn refuse(&self, delivery: Delivery, queue: &QueueName, why: &str) {
         let letter = malformed(&delivery.envelope, queue, why);

@@ -4,18 +4,15 @@ mod call;
 mod sign;
 
 use crate::{
-    consume::Slot,
-    dead_letter::unread,
     http_delivery::{DeliveryContext, HttpDelivery},
     publish::Publisher,
-    worker::Worker,
+    worker::{Job, Worker},
 };
 use async_trait::async_trait;
 use call::{Caller, WebhookRequest};
 use postern_shared::{
-    broker::{Address, Delivery, Envelope, QueueName, Topology, header},
+    broker::{Envelope, QueueName, Topology, header},
     config::{Config, Webhook, WebhookFormat},
-    error::Failure,
     message::{INBOUND_V1, Inbound, Lane, Malformed, MessageId, REPORT_V1, Report},
     metrics::Metrics,
 };
@@ -95,23 +92,15 @@ impl Worker for WebhookWorker {
         [Lane::Normal, Lane::Bulk].map(|lane| (lane, self.queue(lane).clone())).into()
     }
 
-    async fn work(self: Arc<Self>, lane: Lane, delivery: Delivery, slot: Slot) {
-        let queue = self.queue(lane);
-        match self.request(lane, &delivery.envelope) {
+    async fn work(self: Arc<Self>, job: Job) {
+        let queue = self.queue(job.lane);
+        match self.request(job.lane, &job.delivery.envelope) {
             Ok(request) => {
                 let call = self.caller.call(&request);
-                self.delivery.deliver(queue, delivery, slot, &request.context, call).await;
+                self.delivery.deliver(queue, job, &request.context, call).await;
             }
-            Err(malformed) => self.delivery.refuse(queue, delivery, &malformed.to_string()).await,
+            Err(malformed) => self.delivery.refuse(queue, job.delivery, &malformed.to_string()).await,
         }
-    }
-
-    fn given_up(&self, lane: Lane, original: &Envelope, failure: &Failure) -> Vec<(Address, Envelope)> {
-        unread(original, self.queue(lane), failure)
-    }
-
-    fn count_given_up(&self, lane: Lane, _: &Failure) {
-        self.delivery.count_given_up(self.queue(lane));
     }
 }
 

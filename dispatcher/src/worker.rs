@@ -3,11 +3,23 @@
 use crate::consume::Slot;
 use async_trait::async_trait;
 use postern_shared::{
-    broker::{Address, Delivery, Envelope, QueueName},
+    broker::{Delivery, QueueName},
     error::Failure,
     message::Lane,
 };
 use std::sync::Arc;
+
+/// A message to work on.
+#[derive(Debug)]
+pub(crate) struct Job {
+    /// The lane that it came in.
+    pub(crate) lane: Lane,
+    pub(crate) delivery: Delivery,
+    /// To be dropped when another message may be begun.
+    pub(crate) slot: Slot,
+    /// Why the message is given up without an attempt, if it is.
+    pub(crate) poison: Option<Failure>,
+}
 
 /// Works on the messages of one or two queues.
 #[async_trait]
@@ -15,13 +27,6 @@ pub(crate) trait Worker: Send + Sync {
     /// Its queues, by the lane that they are worked on in.
     fn queues(&self) -> Vec<(Lane, QueueName)>;
 
-    /// Takes `delivery`, which came in `lane`, to its end. `slot` is dropped when another message may
-    /// be begun.
-    async fn work(self: Arc<Self>, lane: Lane, delivery: Delivery, slot: Slot);
-
-    /// What is published about a message that is given up without being worked on.
-    fn given_up(&self, lane: Lane, original: &Envelope, failure: &Failure) -> Vec<(Address, Envelope)>;
-
-    /// Counts a message that was given up in this way.
-    fn count_given_up(&self, lane: Lane, failure: &Failure);
+    /// Takes the message to its end.
+    async fn work(self: Arc<Self>, job: Job);
 }

@@ -4,7 +4,11 @@ mod folders;
 
 use async_trait::async_trait;
 use folders::Folders;
-use postern_shared::broker::{Broker, Options, Topology, conformance::Storage, embedded::EmbeddedBroker};
+use postern_shared::broker::{
+    Broker, Options, Topology,
+    conformance::{MAX_DELIVERIES, Storage},
+    embedded::EmbeddedBroker,
+};
 use std::{sync::Arc, time::Duration};
 
 struct Folder(Folders);
@@ -17,6 +21,7 @@ impl Storage for Folder {
             publish_timeout: Duration::from_secs(30),
             client_name: "conformance".to_owned(),
             min_free_disk: 0,
+            max_deliveries: MAX_DELIVERIES,
         };
         Ok(Arc::new(EmbeddedBroker::open(self.0.last(), options).await?))
     }

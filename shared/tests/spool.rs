@@ -8,7 +8,8 @@ use folders::Folders;
 use postern_shared::{
     broker::{
         Address, Broker, BrokerError, Consumer, Depth, Envelope, Options, QueueName, Status, Topology,
-        conformance::Storage, embedded::EmbeddedBroker,
+        conformance::{MAX_DELIVERIES, Storage},
+        embedded::EmbeddedBroker,
     },
     spool::{self, Limits, Spool},
 };
@@ -28,7 +29,13 @@ impl Storage for Folder {
         let inside = |name: &str| self.0.last().join(name);
         let backends = topology.backends.clone();
         let publish_timeout = Duration::from_secs(30);
-        let options = Options { topology, publish_timeout, client_name: "test".to_owned(), min_free_disk: 0 };
+        let options = Options {
+            topology,
+            publish_timeout,
+            client_name: "test".to_owned(),
+            min_free_disk: 0,
+            max_deliveries: MAX_DELIVERIES,
+        };
         let broker: Arc<dyn Broker> = Arc::new(EmbeddedBroker::open(inside("broker"), options).await?);
         let limits = Limits { messages: 1_000_000, bytes: 1 << 30 };
         let options =

@@ -147,12 +147,6 @@ impl Gate {
         mode
     }
 
-    /// Whether a message may be taken now, from wherever.
-    pub(crate) fn admits_now(&self) -> bool {
-        let (state, now) = (self.state(), Instant::now());
-        !matches!(state.mode(now), Mode::Shut(_)) && state.held(now).is_none()
-    }
-
     /// Waits until it is not `mode` any more.
     pub(crate) async fn leaves(&self, mode: Mode) {
         let still = || self.state().mode(Instant::now()).is_like(mode);

@@ -155,6 +155,9 @@ pub struct Options {
     pub client_name: String,
     /// Free bytes on the embedded store's file system below which publishes are refused.
     pub min_free_disk: u64,
+    /// How often a message may be lost with a process before it is given up:
+    /// `dispatcher.max_deliveries`. [`Delivery::returned`] is exact from half of it on.
+    pub max_deliveries: u32,
 }
 
 /// Opens the broker that `url` names. For RabbitMQ this returns at once and connects behind the

@@ -42,6 +42,7 @@ fn options() -> Options {
         publish_timeout: PATIENCE,
         client_name: "test".to_owned(),
         min_free_disk: 0,
+        max_deliveries: 20,
     }
 }
 

@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use postern_shared::{
     broker::{
         Address, Broker, Consumer, Depth, Envelope, Options, QueueName, Status, Topology,
-        rabbitmq::RabbitBroker,
+        conformance::MAX_DELIVERIES, rabbitmq::RabbitBroker,
     },
     message::{BackendName, Lane},
 };
@@ -38,7 +38,13 @@ fn topology() -> Topology {
 }
 
 fn options(topology: Topology) -> Options {
-    Options { topology, publish_timeout: PUBLISH_TIMEOUT, client_name: "test".to_owned(), min_free_disk: 0 }
+    Options {
+        topology,
+        publish_timeout: PUBLISH_TIMEOUT,
+        client_name: "test".to_owned(),
+        min_free_disk: 0,
+        max_deliveries: MAX_DELIVERIES,
+    }
 }
 
 fn connect(url: &str) -> Result<Arc<dyn Broker>> {

@@ -42,6 +42,7 @@ impl Desk {
             publish_timeout: config.broker.publish_timeout.0,
             client_name: "postern dead".to_owned(),
             min_free_disk: config.broker.min_free_disk,
+            max_deliveries: config.dispatcher.max_deliveries,
         };
         match broker::connect(url, options).await {
             Ok(broker) => Self::connected(broker).await,

@@ -26,7 +26,7 @@ mod writer;
 
 use super::{
     Address, Broker, BrokerError, Consumer, Depth, Envelope, Options, QueueName, Status, subscription,
-    topology::QueueSpec,
+    topology::{QUARANTINE, QueueSpec},
 };
 use async_trait::async_trait;
 use commit::{Entry, Queues};
@@ -166,10 +166,9 @@ async fn within<T>(time: Duration, doing: impl Future<Output = T>) -> Result<T, 
 fn open(path: &Path, options: &Options) -> Result<EmbeddedBroker, Trouble> {
     let folder = Folder::lock(path)?;
     let store = Store::open(&folder)?;
-    let queues = declare(&store, &options.topology.queues())?;
-    let declared: HashMap<QueueName, usize> = options
-        .topology
-        .queues()
+    let specs = specs(&store, options)?;
+    let queues = declare(&store, &specs)?;
+    let declared: HashMap<QueueName, usize> = specs
         .into_iter()
         .filter_map(|spec| queues.by_name.get(spec.name.as_str()).map(|index| (spec.name.clone(), *index)))
         .collect();
@@ -199,6 +198,17 @@ fn open(path: &Path, options: &Options) -> Result<EmbeddedBroker, Trouble> {
         publish_timeout: options.publish_timeout,
         status: watched,
     })
+}
+
+/// The queues to declare: those of the topology, and the one that a dispatcher empties if an earlier
+/// version left messages in it.
+fn specs(store: &Store, options: &Options) -> Result<Vec<QueueSpec>, Trouble> {
+    let mut specs = options.topology.queues();
+    let quarantined = |(name, position): &(String, Position)| name == QUARANTINE && position.count > 0;
+    if store.queues()?.iter().any(quarantined) {
+        specs.push(QueueSpec { name: QueueName::quarantine(), limit: None });
+    }
+    Ok(specs)
 }
 
 const OTHERS: &str = "its messages are another queue's";

@@ -1,10 +1,7 @@
 //! A queue in memory: who holds which of its messages, and where reading goes on. The messages
 //! themselves stay in the store, but for a few that were read ahead.
 
-use super::super::{
-    Envelope,
-    topology::{Limit, QUARANTINE},
-};
+use super::super::{Envelope, topology::Limit};
 use super::record::{self, Malformed, Position};
 use super::store::{Chunk, Note, Store};
 use bytes::Bytes;
@@ -98,8 +95,7 @@ impl Queue {
             cursor: position.head,
             handed: position.handed,
             handed_before: position.handed,
-            // What is in the quarantine may be what ends this very process.
-            noted_below: if name == QUARANTINE { u64::MAX } else { position.tail },
+            noted_below: position.tail,
             name,
             position,
             ..Self::default()

@@ -2,13 +2,15 @@
 //!
 //! Two connections, each kept open by a task of `supervisor`: one publishes (`publisher`), the
 //! other declares (`declare`), consumes (`subscriber`, a channel for each consumer) and answers
-//! questions. All queues are quorum queues: they survive the loss of a node, and are faster here
+//! questions. What is given back is not counted as lost (`returns`). All queues are quorum queues: they survive the loss of a node, and are faster here
 //! than classic ones. Works with RabbitMQ 3.10 to 4.x.
 
 mod declare;
 mod endpoint;
 mod properties;
 mod publisher;
+mod publishing;
+mod returns;
 mod shared;
 mod subscriber;
 mod supervisor;
@@ -19,13 +21,12 @@ use super::{
 };
 use async_trait::async_trait;
 use endpoint::Endpoint;
-use properties::Outgoing;
 use shared::Shared;
 use std::{sync::Arc, time::Duration};
 use subscriber::Subscriber;
 use tokio::{
     sync::{oneshot, watch},
-    time::{Instant, timeout, timeout_at},
+    time::timeout,
 };
 
 /// How long closing may take.
@@ -59,28 +60,7 @@ impl RabbitBroker {
 #[async_trait]
 impl Broker for RabbitBroker {
     async fn publish(&self, messages: Vec<(Address, Envelope)>) -> Result<(), BrokerError> {
-        let limit = self.shared.options.publish_timeout;
-        let deadline = Instant::now() + limit;
-        let mut messages: Vec<_> = messages
-            .into_iter()
-            .map(|(address, envelope)| Outgoing::new(address, envelope))
-            .collect::<Result<_, _>>()?;
-        if messages.is_empty() {
-            return Ok(());
-        }
-        let published = async {
-            loop {
-                let publisher = self.shared.publisher(deadline).await?;
-                if let Some(outcome) = publisher.publish(&self.shared, &mut messages).await {
-                    return outcome;
-                }
-            }
-        };
-        match timeout_at(deadline, published).await {
-            Ok(Err(BrokerError::Unavailable(_))) if self.shared.is_closing() => Err(BrokerError::Closed),
-            Ok(outcome) => outcome,
-            Err(_) => Err(BrokerError::TimedOut(limit)),
-        }
+        publishing::publish(&self.shared, messages).await
     }
 
     async fn consume(&self, queue: &QueueName, prefetch: u16) -> Result<Consumer, BrokerError> {
