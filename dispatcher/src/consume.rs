@@ -41,14 +41,6 @@ pub(crate) struct Lanes {
     pub(crate) gate: Arc<Gate>,
 }
 
-impl Slot {
-    /// One of its own, outside of any queue's.
-    pub(crate) fn apart(pass: Pass) -> Option<Self> {
-        let place = Arc::new(Semaphore::new(1)).try_acquire_owned().ok()?;
-        Some(Self { pass, _place: place })
-    }
-}
-
 impl Lanes {
     /// The lane in which a message waits, the normal one first. To take a single message from both
     /// would hand one back, which RabbitMQ before 4.3 counts against it.
@@ -131,11 +123,7 @@ where
 
 /// Tries until it succeeds or the broker is closed: a queue that is not there may come back, and is
 /// no reason to stop the other backends.
-pub(crate) async fn subscribe(
-    broker: &dyn Broker,
-    queue: &QueueName,
-    prefetch: u16,
-) -> Result<Consumer, BrokerError> {
+async fn subscribe(broker: &dyn Broker, queue: &QueueName, prefetch: u16) -> Result<Consumer, BrokerError> {
     let mut pause = Duration::from_millis(200);
     loop {
         match broker.consume(queue, prefetch).await {

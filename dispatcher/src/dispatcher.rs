@@ -1,19 +1,20 @@
 //! The dispatcher as a whole: built from a configuration, run until the drain is over.
 
 use crate::{
-    application::{
-        echo::Echo,
-        webhook::{self, Hook},
-    },
+    attempt::Sending,
     backends::{EngineError, Engines},
-    callbacks::{self, Callbacks},
+    callbacks::{self, CallbackWorker},
     consume::{Lanes, consume},
-    dispatch::Station,
+    deliver::BackendWorker,
     drain::Drain,
+    echo::EchoWorker,
     flow::{Gate, Paced, census, settling},
+    poison::DeliveryLimit,
     publish::Publisher,
-    quarantine::{Quarantine, Rule},
+    quarantine::empty_quarantine,
     retry::Schedule,
+    settle::Settling,
+    webhook::{self, WebhookWorker},
     worker::Worker,
 };
 use postern_broker::{Broker, BrokerError, QueueName};
@@ -21,7 +22,7 @@ use postern_config::{ApplicationSection, Config};
 use postern_service::{metrics::Metrics, shutdown::Shutdown};
 use postern_shared::message::{BackendName, Priority};
 use std::{fmt, sync::Arc, time::Duration};
-use tokio::{sync::Notify, task::JoinSet};
+use tokio::{sync::Notify, task::JoinSet, time::timeout_at};
 
 /// How often the drain says what it still waits for.
 const DRAIN_SAYS: Duration = Duration::from_secs(5);
@@ -68,15 +69,14 @@ pub enum RunError {
 
 /// Takes outbound messages from their queues and sends them.
 pub struct Dispatcher {
-    stations: Vec<(Arc<Station>, Lanes)>,
+    workers: Vec<(Arc<BackendWorker>, Lanes)>,
     rates: Rates,
     application: Option<Application>,
     /// With their concurrency.
-    callbacks: Option<(Arc<Callbacks>, u16)>,
+    callbacks: Option<(Arc<CallbackWorker>, u16)>,
     broker: Arc<dyn Broker>,
     publisher: Publisher,
-    metrics: Metrics,
-    rule: Rule,
+    limit: Arc<DeliveryLimit>,
     patience: Duration,
 }
 
@@ -89,9 +89,9 @@ struct Rates {
 
 /// The application that is served here.
 enum Application {
-    Echo(Arc<Echo>),
+    Echo(Arc<EchoWorker>),
     /// With its concurrency, and whether it wants reports.
-    Webhook(Arc<Hook>, u16, bool),
+    Webhook(Arc<WebhookWorker>, u16, bool),
 }
 
 impl Application {
@@ -100,12 +100,12 @@ impl Application {
     fn new(config: &Config, publisher: Publisher, metrics: &Metrics) -> Result<Option<Self>, BuildError> {
         Ok(match &config.application {
             ApplicationSection::None => None,
-            ApplicationSection::Echo => Some(Self::Echo(Arc::new(Echo::new(config, publisher)))),
+            ApplicationSection::Echo => Some(Self::Echo(Arc::new(EchoWorker::new(config, publisher)))),
             ApplicationSection::Webhook(webhook) => {
                 let topology = Arc::new(postern_service::topology(config));
-                let hook = Hook::new(config, webhook, topology, publisher, metrics);
-                let hook = Arc::new(hook.map_err(BuildError::Application)?);
-                Some(Self::Webhook(hook, webhook.concurrency, webhook.wants_reports()))
+                let worker = WebhookWorker::new(config, webhook, topology, publisher, metrics);
+                let worker = Arc::new(worker.map_err(BuildError::Application)?);
+                Some(Self::Webhook(worker, webhook.concurrency, webhook.wants_reports()))
             }
         })
     }
@@ -151,7 +151,7 @@ impl Dispatcher {
         let publisher = Publisher::new(broker.clone(), metrics.clone());
         let topology = Arc::new(postern_service::topology(config));
         let keys = config.compat.callback_keys();
-        let mut stations = Vec::new();
+        let mut workers = Vec::new();
         let rated = config.backends.values().filter(|backend| backend.definition.rate.is_some());
         let rates = Rates { number: rated.count(), recount: Arc::default() };
         for backend in config.backends.values().filter(|backend| chosen.contains(&backend.name)) {
@@ -161,43 +161,40 @@ impl Dispatcher {
             if backend.definition.text.segments {
                 sending.declare_segments();
             }
-            let station = Station {
-                name: backend.name.clone(),
-                sender: Paced::new(backend, engines.build(backend)?, sending.clone()),
-                text: backend.definition.text.clone(),
-                schedule: Schedule::new(backend, topology.clone()),
-                keys: keys.clone(),
-                publisher: publisher.clone(),
-                metrics: sending,
-                normal: QueueName::outbound(&backend.name, Priority::Normal),
-                bulk: QueueName::outbound(&backend.name, Priority::Bulk),
-            };
+            let sender = Paced::new(backend, engines.build(backend)?, sending.clone());
+            let schedule = Schedule::new(backend, topology.clone());
+            let (backend_name, text) = (backend.name.clone(), backend.definition.text.clone());
+            let worker = BackendWorker::new(
+                Sending { backend: backend_name, sender, text, schedule },
+                Settling { keys: keys.clone(), publisher: publisher.clone(), metrics: sending },
+            );
             let lanes = Lanes {
-                normal: station.normal.clone(),
-                bulk: Some(station.bulk.clone()),
+                normal: QueueName::outbound(&backend.name, Priority::Normal),
+                bulk: Some(QueueName::outbound(&backend.name, Priority::Bulk)),
                 concurrency: backend.concurrency,
                 gate: Arc::new(gate),
             };
-            stations.push((Arc::new(station), lanes));
+            workers.push((Arc::new(worker), lanes));
         }
         let told = config.compat.call_back().then(QueueName::callbacks);
         for queue in [QueueName::reports(), QueueName::dead()].into_iter().chain(told) {
             metrics.declare_queue(&queue);
         }
         let callbacks = config.compat.call_back().then(|| {
-            let callbacks = Callbacks::new(config, topology, publisher.clone(), metrics);
+            let callbacks = CallbackWorker::new(config, topology, publisher.clone(), metrics);
             callbacks.map(|callbacks| (Arc::new(callbacks), config.compat.callbacks.concurrency))
         });
         let callbacks = callbacks.transpose().map_err(BuildError::Callbacks)?;
         let application = Application::new(config, publisher.clone(), metrics)?;
-        let (rule, patience) = (Rule::new(config.dispatcher.max_deliveries), config.shutdown.deadline.0);
-        let metrics = metrics.clone();
-        Ok(Self { stations, rates, application, callbacks, broker, publisher, metrics, rule, patience })
+        let max = config.dispatcher.max_deliveries;
+        let limit = Arc::new(DeliveryLimit::new(max, publisher.clone(), metrics.clone()));
+        let patience = config.shutdown.deadline.0;
+        Ok(Self { workers, rates, application, callbacks, broker, publisher, limit, patience })
     }
 
     /// The backends that are served.
     pub fn backends(&self) -> impl Iterator<Item = &BackendName> {
-        self.stations.iter().map(|(station, _)| &station.name)
+        self.workers.iter().map(|(worker, _)| worker.name())
     }
 
     /// Sends until `shutdown` begins, then drains: takes nothing more, hands back what is not
@@ -211,27 +208,19 @@ impl Dispatcher {
     pub async fn run(self, shutdown: Shutdown) -> Result<(), RunError> {
         let (stop, stopped) = Shutdown::new();
         let drain = Drain::new(stopped, self.patience);
-        let rated = self.stations.iter().filter(|(_, lanes)| lanes.gate.is_rated());
+        let rated = self.workers.iter().filter(|(_, lanes)| lanes.gate.is_rated());
         let rated = rated.map(|(_, lanes)| (lanes.normal.clone(), lanes.gate.clone())).collect();
-        let served: Vec<_> = self.stations.into_iter().map(served_backend).collect();
+        let served: Vec<_> = self.workers.into_iter().map(served_backend).collect();
         let others = self.application.map(served_application).into_iter();
         let others = others.chain(self.callbacks.map(served_callbacks));
-        let served: Vec<_> = served.into_iter().chain(others).collect();
-        let workers = served.iter().map(|(_, worker, lanes)| (worker.clone(), lanes.gate.clone()));
-        let quarantine = Arc::new(Quarantine::new(self.rule, workers, self.publisher, self.metrics));
-        let first = quarantine.first();
         let mut parts = JoinSet::new();
         let mut counting = JoinSet::new();
         counting.spawn(census(self.broker.clone(), rated, self.rates.number, self.rates.recount));
-        for (part, worker, lanes) in served {
-            spawn(&mut parts, &self.broker, &drain, part, (worker, lanes), &quarantine);
+        for served in served.into_iter().chain(others) {
+            spawn(&mut parts, &self.broker, &drain, served, &self.limit);
         }
-        let (broker, part) = (self.broker, "quarantine".to_owned());
-        let of_quarantine = drain.part(&part);
-        parts.spawn(async move {
-            let ended = quarantine.run(&*broker, of_quarantine, first).await;
-            ended.map_err(|error| RunError::Broker { part, error })
-        });
+        let (broker, publisher, draining) = (self.broker, self.publisher, drain.clone());
+        let emptying = tokio::spawn(async move { empty_quarantine(&*broker, &publisher, &draining).await });
         let ended = tokio::select! {
             () = shutdown.started() => Ok(()),
             ended = parts.join_next(), if !parts.is_empty() => outcome(ended),
@@ -239,6 +228,7 @@ impl Dispatcher {
         tracing::info!("no more messages are taken");
         stop.drain();
         let drained = drained(parts, &drain).await;
+        let _ = timeout_at(drain.deadline(), emptying).await;
         ended.and(drained)
     }
 }
@@ -253,8 +243,8 @@ impl fmt::Debug for Dispatcher {
 /// A part's name, who works in it, and on which queues.
 type Served = (String, Arc<dyn Worker>, Lanes);
 
-fn served_backend((station, lanes): (Arc<Station>, Lanes)) -> Served {
-    (station.name.to_string(), station, lanes)
+fn served_backend((worker, lanes): (Arc<BackendWorker>, Lanes)) -> Served {
+    (worker.name().to_string(), worker, lanes)
 }
 
 fn served_application(application: Application) -> Served {
@@ -265,16 +255,16 @@ fn served_application(application: Application) -> Served {
             let lanes = Lanes { normal, bulk: None, concurrency: ECHO_CONCURRENCY, gate };
             ("application echo".to_owned(), echo, lanes)
         }
-        Application::Webhook(hook, concurrency, reports) => {
+        Application::Webhook(worker, concurrency, reports) => {
             // People go first, reports never stand still.
             let (bulk, gate) = (reports.then(QueueName::reports), Arc::new(Gate::always(concurrency)));
             let lanes = Lanes { normal, bulk, concurrency, gate };
-            ("application webhook".to_owned(), hook, lanes)
+            ("application webhook".to_owned(), worker, lanes)
         }
     }
 }
 
-fn served_callbacks((callbacks, concurrency): (Arc<Callbacks>, u16)) -> Served {
+fn served_callbacks((callbacks, concurrency): (Arc<CallbackWorker>, u16)) -> Served {
     let gate = Arc::new(Gate::always(concurrency));
     let lanes = Lanes { normal: QueueName::callbacks(), bulk: None, concurrency, gate };
     ("callbacks".to_owned(), callbacks, lanes)
@@ -284,17 +274,16 @@ fn spawn(
     parts: &mut JoinSet<Result<(), RunError>>,
     broker: &Arc<dyn Broker>,
     drain: &Drain,
-    part: String,
-    (worker, lanes): (Arc<dyn Worker>, Lanes),
-    quarantine: &Arc<Quarantine>,
+    (part, worker, lanes): Served,
+    limit: &Arc<DeliveryLimit>,
 ) {
-    let (broker, drain, quarantine) = (broker.clone(), drain.part(&part), quarantine.clone());
+    let (broker, drain, limit) = (broker.clone(), drain.part(&part), limit.clone());
     let queues: Arc<Vec<_>> = Arc::new(worker.queues());
     let work = move |lane, delivery, slot| {
-        let (quarantine, worker, queues) = (quarantine.clone(), worker.clone(), queues.clone());
+        let (limit, worker, queues) = (limit.clone(), worker.clone(), queues.clone());
         async move {
             if let Some((_, queue)) = queues.iter().find(|(of, _)| *of == lane) {
-                quarantine.work(worker, queue, lane, delivery, slot).await;
+                limit.work(worker, queue, lane, delivery, slot).await;
             }
         }
     };

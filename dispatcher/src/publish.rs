@@ -1,6 +1,6 @@
-//! Publishing what became of a message: for as long as it takes.
+//! Publishing what became of a message, however long that takes.
 
-use postern_broker::{Address, Broker, BrokerError, Envelope};
+use postern_broker::{Address, Broker, BrokerError, Delivery, Envelope, header};
 use postern_service::metrics::Metrics;
 use std::{
     sync::Arc,
@@ -41,6 +41,18 @@ impl Publisher {
         }
     }
 
+    /// Publishes `messages` and then acknowledges `delivery`; `delivery` goes back to its queue, and
+    /// `false` is returned, if the broker was closed before it confirmed them.
+    pub(crate) async fn settle(&self, delivery: Delivery, messages: Vec<(Address, Envelope)>) -> bool {
+        let stored = messages.is_empty() || self.publish(messages).await;
+        if stored {
+            delivery.ack()
+        } else {
+            delivery.release()
+        }
+        stored
+    }
+
     async fn try_once(&self, messages: Vec<(Address, Envelope)>) -> Result<(), BrokerError> {
         let queues: Vec<_> = messages.iter().map(|(address, _)| address.queue()).collect();
         let begun = Instant::now();
@@ -49,5 +61,13 @@ impl Publisher {
             self.metrics.publish(queue, published.is_ok(), begun.elapsed().as_secs_f64());
         }
         published
+    }
+}
+
+/// `envelope` in the trace of `original`.
+pub(crate) fn traced(envelope: Envelope, original: &Envelope) -> Envelope {
+    match original.text_header(header::TRACEPARENT) {
+        Some(trace) => envelope.with(header::TRACEPARENT, trace),
+        None => envelope,
     }
 }

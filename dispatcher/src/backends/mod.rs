@@ -4,11 +4,10 @@ pub mod console;
 mod engines;
 mod guard;
 pub mod http;
-mod outcomes;
 
+pub use crate::outcome::{Outcome, Outcomes, Sent};
 pub use engines::{EngineError, Engines};
 pub(crate) use guard::{LONGEST, send_guarded};
-pub use outcomes::{Outcome, Outcomes, Sent};
 
 use async_trait::async_trait;
 use postern_shared::message::{Context, Identity, MessageId};

@@ -29,8 +29,7 @@ const MAX_PREFETCH: u16 = 2_000;
 /// How long a request takes at most where no `send.timeout` says so.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The code of a failure that means: not even begun.
-pub(crate) const NOT_BEGUN: &str = "not_begun";
+pub(crate) use crate::outcome::NOT_BEGUN;
 
 /// Says what may be taken from a backend's queue, and when each request may go.
 #[derive(Debug)]
@@ -145,12 +144,6 @@ impl Gate {
             metrics.goes_on();
         }
         mode
-    }
-
-    /// Whether a message may be taken now, from wherever.
-    pub(crate) fn admits_now(&self) -> bool {
-        let (state, now) = (self.state(), Instant::now());
-        !matches!(state.mode(now), Mode::Shut(_)) && state.held(now).is_none()
     }
 
     /// Waits until it is not `mode` any more.
