@@ -167,6 +167,17 @@ fn open(path: &Path, options: &Options) -> Result<EmbeddedBroker, Trouble> {
     let folder = Folder::lock(path)?;
     let store = Store::open(&folder)?;
     let specs = specs(&store, options)?;
+    start(folder, store, specs, options)
+}
+
+/// Declares the queues of `specs` and starts the writer.
+fn start(
+    folder: Folder,
+    store: Store,
+    specs: Vec<QueueSpec>,
+    options: &Options,
+) -> Result<EmbeddedBroker, Trouble> {
+    let path = folder.path().display().to_string();
     let queues = declare(&store, &specs)?;
     let declared: HashMap<QueueName, usize> = specs
         .into_iter()
@@ -189,7 +200,7 @@ fn open(path: &Path, options: &Options) -> Result<EmbeddedBroker, Trouble> {
         .spawn(move || writer.run())
         .map_err(|error| Trouble::Broken(format!("cannot be used: no thread could be started ({error})")))?;
     Ok(EmbeddedBroker {
-        path: path.display().to_string(),
+        path,
         ops,
         declared,
         unrouted,
@@ -311,5 +322,41 @@ impl Broker for EmbeddedBroker {
 impl Drop for EmbeddedBroker {
     fn drop(&mut self) {
         let _ = self.ops.send(Op::Close(oneshot::channel().0));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::Topology;
+
+    fn options() -> Options {
+        let topology =
+            Topology { backends: [].into(), delays: [].into(), max_reports: 1, max_messages: None };
+        let publish_timeout = Duration::from_secs(30);
+        let client_name = "test".to_owned();
+        Options { topology, publish_timeout, client_name, min_free_disk: 0, max_deliveries: 20 }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_an_earlier_version_set_apart_can_be_taken_and_then_its_queue_is_unknown() {
+        let (dir, queue) = (tempfile::tempdir().unwrap(), QueueName::quarantine());
+        let earlier = {
+            let folder = Folder::lock(dir.path()).unwrap();
+            let store = Store::open(&folder).unwrap();
+            let mut specs = options().topology.queues();
+            specs.push(QueueSpec { name: queue.clone(), limit: None });
+            start(folder, store, specs, &options()).unwrap()
+        };
+        earlier.publish(vec![(Address::Queue(queue.clone()), Envelope::default())]).await.unwrap();
+        earlier.close().await;
+        let broker = EmbeddedBroker::open(dir.path(), options()).await.unwrap();
+        let mut consumer = broker.consume(&queue, 1).await.unwrap();
+        consumer.next().await.unwrap().ack();
+        consumer.close().await;
+        broker.close().await;
+        let broker = EmbeddedBroker::open(dir.path(), options()).await.unwrap();
+        assert!(matches!(broker.depth(&queue).await, Err(BrokerError::Refused(_))));
+        broker.close().await;
     }
 }
