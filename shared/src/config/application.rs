@@ -4,7 +4,7 @@ use super::{
     document::join,
     reader::Reader,
     secret::{Secret, one_or_several},
-    values::Span,
+    values::{MAX_CONCURRENCY, Span},
 };
 use crate::{
     backend::{
@@ -168,7 +168,7 @@ impl Webhook {
         check("timeout", self.timeout.0 > MAX_TIMEOUT, "must be at most 10m");
         let reports_as_form = self.format == WebhookFormat::Form && self.reports == Some(true);
         check("reports", reports_as_form, "a form holds no report: leave it out, or set format = \"json\"");
-        check("concurrency", !(1..=2_000).contains(&self.concurrency), "must be 1 to 2000");
+        check("concurrency", !(1..=MAX_CONCURRENCY).contains(&self.concurrency), "must be 1 to 2000");
         for (name, value) in &self.headers {
             let key = format!("headers.{}", name.0);
             check(&key, TAKEN.contains(&name.0.as_str()), "is set by Postern itself");

@@ -2,7 +2,7 @@
 
 use super::{
     AdminSection, ApiSection, BreakerSection, BrokerSection, Catalogue, Config, DispatcherSection,
-    IngressSection, LogSection, RetrySection, Secret, Selection, reader::Reader,
+    IngressSection, LogSection, RetrySection, Secret, Selection, reader::Reader, values::MAX_CONCURRENCY,
 };
 use crate::{
     backend::{Definition, auth::ReceiveAuth},
@@ -10,8 +10,6 @@ use crate::{
     tls::{Tls, TlsProblem},
 };
 
-/// The most sends in flight for each backend: RabbitMQ caps a quorum queue's prefetch there.
-const MAX_CONCURRENCY: u16 = 2_000;
 /// The largest `rate.burst`.
 const MAX_BURST: u32 = 10_000;
 /// The most failures in a row that a circuit breaker can be told to wait for.

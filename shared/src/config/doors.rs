@@ -5,7 +5,7 @@ use super::{
     cross_check::{selection, unknown_backend},
     networks::Networks,
     reader::Reader,
-    values::Span,
+    values::{MAX_CONCURRENCY, Span},
 };
 use crate::message::BackendName;
 use indexmap::IndexMap;
@@ -127,7 +127,7 @@ pub(super) fn check(doors: &DoorsSection, reader: &mut Reader<'_>) {
     if callbacks.timeout.0.is_zero() || callbacks.timeout.0 > MAX_TIMEOUT {
         reader.problem("doors.callbacks.timeout", "must be longer than 0 and at most 10m");
     }
-    if !(1..=2_000).contains(&callbacks.concurrency) {
+    if !(1..=MAX_CONCURRENCY).contains(&callbacks.concurrency) {
         reader.problem("doors.callbacks.concurrency", "must be 1 to 2000");
     }
     if let Some(door) = &doors.kannel {

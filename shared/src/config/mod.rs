@@ -33,7 +33,7 @@ pub use sections::{
     TlsFiles,
 };
 pub use spool::SpoolSection;
-pub use values::{Moment, OneOrMany, Rate, Span, Window};
+pub use values::{MAX_CONCURRENCY, Moment, OneOrMany, Rate, Span, Window};
 
 use crate::{
     backend::{BackendConfig, Definition},
