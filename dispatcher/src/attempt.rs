@@ -1,58 +1,68 @@
-//! One attempt: the parts of a message's text, one after the other, each to those who got the one
-//! before.
+//! One attempt to send a message: the parts of its text, one after the other, each to the recipients
+//! who got the part before it, and what became of the message for each recipient.
 
 use crate::{
-    backends::{LONGEST, Sent},
-    dispatch::Station,
-    flow::{NOT_BEGUN, Pass},
-    retry::{Schedule, Verdict},
+    flow::{PacedSender, WorkPermit},
+    outcome::{NOT_BEGUN, Sent},
+    retry::{Disposition, Schedule},
 };
 use jiff::Timestamp;
-use postern_config::backend::text::Prepared;
+use postern_config::backend::text::{Prepared, Text};
 use postern_shared::{
     error::Failure,
-    message::{Identity, Outbound},
+    message::{BackendName, Identity, Outbound},
 };
-use std::time::Instant;
 
-/// What one attempt came to.
+/// What it takes to send the messages of one backend.
+pub(crate) struct Sending {
+    /// The backend.
+    pub(crate) backend: BackendName,
+    /// The backend's sender, and when it may be asked.
+    pub(crate) sender: PacedSender,
+    /// How the backend's texts are prepared and split.
+    pub(crate) text: Text,
+    /// When failures are tried again.
+    pub(crate) schedule: Schedule,
+}
+
+/// An attempt that was made.
 #[derive(Debug)]
 pub(crate) struct Attempt<'m> {
     /// What was to be sent.
     pub(crate) message: &'m Outbound,
-    /// Its text as the provider gets it; absent where it was refused.
+    /// The text as the provider gets it. `None` if it was refused or not looked at.
     prepared: Option<Prepared<'m>>,
-    /// One for each identity, in their order.
-    pub(crate) fates: Vec<Fate>,
+    /// One result for each identity, in their order.
+    pub(crate) results: Vec<RecipientResult>,
 }
 
-/// What an attempt came to for one identity.
+/// What an attempt came to for one recipient.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Fate {
-    /// Of the last part, or of the one that was not sent.
-    pub(crate) verdict: Verdict,
-    /// The parts before it. The provider has them: they are never sent again.
+pub(crate) struct RecipientResult {
+    /// What becomes of the last part, or of the part that was not sent.
+    pub(crate) disposition: Disposition,
+    /// The parts before that one. The provider has them: they are never sent again.
     pub(crate) before: Vec<Sent>,
 }
 
-/// How far a message of several parts came with one identity.
+/// How many parts of a message one recipient has got, and why not the next one.
 #[derive(Debug, Clone, Default)]
-struct Course {
+struct PartsProgress {
     sent: Vec<Sent>,
     failure: Option<Failure>,
 }
 
-impl Course {
+impl PartsProgress {
     fn is_not_begun(&self) -> bool {
         self.sent.is_empty() && self.failure.as_ref().is_some_and(|failure| failure.code == NOT_BEGUN)
     }
 }
 
-impl Fate {
+impl RecipientResult {
     /// The parts that the provider took over.
     pub(crate) fn sent(&self) -> impl Iterator<Item = &Sent> {
-        let last = match &self.verdict {
-            Verdict::Sent(sent) => Some(sent),
+        let last = match &self.disposition {
+            Disposition::Sent(sent) => Some(sent),
             _ => None,
         };
         self.before.iter().chain(last)
@@ -60,23 +70,33 @@ impl Fate {
 }
 
 impl<'m> Attempt<'m> {
-    /// One in which no part was sent before the one that each of `verdicts` is about.
-    pub(crate) fn of(message: &'m Outbound, prepared: Option<Prepared<'m>>, verdicts: Vec<Verdict>) -> Self {
-        let fates = verdicts.into_iter().map(|verdict| Fate { verdict, before: Vec::new() }).collect();
-        Self { message, prepared, fates }
+    /// An attempt that came to `dispositions`, one for each identity, and in which no part was sent
+    /// before that.
+    pub(crate) fn of(
+        message: &'m Outbound,
+        prepared: Option<Prepared<'m>>,
+        dispositions: Vec<Disposition>,
+    ) -> Self {
+        let result = |disposition| RecipientResult { disposition, before: Vec::new() };
+        Self { message, prepared, results: dispositions.into_iter().map(result).collect() }
     }
 
-    /// The identities and their fates.
-    pub(crate) fn each(&self) -> impl Iterator<Item = (&Identity, &Fate)> {
-        self.message.identities.iter().zip(&self.fates)
+    /// The attempt that is not made, because of `failure`.
+    pub(crate) fn given_up(message: &'m Outbound, failure: &Failure) -> Self {
+        Self::of(message, None, vec![Disposition::Dead(failure.clone()); message.identities.len()])
     }
 
-    /// The verdicts.
-    pub(crate) fn verdicts(&self) -> impl Iterator<Item = &Verdict> {
-        self.fates.iter().map(|fate| &fate.verdict)
+    /// Each identity with its result.
+    pub(crate) fn each(&self) -> impl Iterator<Item = (&Identity, &RecipientResult)> {
+        self.message.identities.iter().zip(&self.results)
     }
 
-    /// The message as it is still to be sent to `identities`, who have `parts` more parts of it.
+    /// The disposition for each identity.
+    pub(crate) fn dispositions(&self) -> impl Iterator<Item = &Disposition> {
+        self.results.iter().map(|result| &result.disposition)
+    }
+
+    /// The message as it is still to be sent to `identities`, who got `parts` parts in this attempt.
     pub(crate) fn rest(&self, parts: usize, identities: Vec<Identity>) -> Outbound {
         let rest = Outbound { identities, ..self.message.clone() };
         match &self.prepared {
@@ -89,87 +109,89 @@ impl<'m> Attempt<'m> {
         }
     }
 
-    /// The segments that were sent with `fate`, and those that were not; `None` where the provider
-    /// does not count in them.
-    pub(crate) fn segments(&self, fate: &Fate) -> Option<(usize, usize)> {
+    /// How many segments of the text the recipient of `result` got, and how many not. `None` if the
+    /// provider does not count in segments.
+    pub(crate) fn segments(&self, result: &RecipientResult) -> Option<(usize, usize)> {
         let prepared = self.prepared.as_ref()?;
-        let sent = fate.sent().count();
+        let sent = result.sent().count();
         let cost = |from, to| prepared.cost(from, to).map(|cost| cost.segments);
         cost(0, sent).zip(cost(sent, prepared.len()))
     }
 }
 
-impl Station {
-    /// What the attempt that `message` is comes to for each of its identities; `None` where nothing
-    /// of it was begun.
-    pub(crate) async fn attempt<'m>(&self, message: &'m Outbound, pass: &Pass) -> Option<Attempt<'m>> {
-        let number = message.identities.len();
+impl Sending {
+    /// Makes the attempt that `message` is. `None` if sending did not begin for any recipient.
+    pub(crate) async fn attempt<'m>(&self, message: &'m Outbound, work: &WorkPermit) -> Option<Attempt<'m>> {
         let before = usize::try_from(message.parts_sent).unwrap_or(usize::MAX);
         let prepared = match self.text.prepare(&message.text, before) {
             Ok(prepared) => prepared,
             Err(why) => {
-                let why = format!("backends.{}.text.limit: {why}", self.name);
-                let dead = Verdict::Dead(Failure::permanent("text_too_long", why));
-                return Some(Attempt::of(message, None, vec![dead; number]));
+                let why = format!("backends.{}.text.limit: {why}", self.backend);
+                return Some(Attempt::given_up(message, &Failure::permanent("text_too_long", why)));
             }
         };
         if message.expired(Timestamp::now()) {
-            return Some(Attempt::of(message, Some(prepared), vec![Verdict::Expired(None); number]));
+            let expired = vec![Disposition::Expired(None); message.identities.len()];
+            return Some(Attempt::of(message, Some(prepared), expired));
         }
-        let courses = self.send(message, &prepared, pass).await;
-        if courses.iter().all(Course::is_not_begun) {
+        let progress = self.send(message, &prepared, work).await;
+        if progress.iter().all(PartsProgress::is_not_begun) {
             return None;
         }
-        let fates = fates(&self.schedule, message, courses, Timestamp::now());
-        Some(Attempt { message, prepared: Some(prepared), fates })
+        let results = results(&self.schedule, message, progress, Timestamp::now());
+        Some(Attempt { message, prepared: Some(prepared), results })
     }
 
-    /// Sends the parts in order. Whom one does not reach gets none of those behind it.
-    async fn send(&self, message: &Outbound, prepared: &Prepared<'_>, pass: &Pass) -> Vec<Course> {
-        let begun = Instant::now();
-        let mut courses = vec![Course::default(); message.identities.len()];
+    /// Sends the parts in order. A recipient whom one part does not reach gets none of the following.
+    async fn send(
+        &self,
+        message: &Outbound,
+        prepared: &Prepared<'_>,
+        work: &WorkPermit,
+    ) -> Vec<PartsProgress> {
+        let mut progress = vec![PartsProgress::default(); message.identities.len()];
         for part in 0..prepared.len() {
-            let (places, identities) = reached(message, &courses);
+            let (places, identities) = reached(message, &progress);
             if places.is_empty() {
                 break;
             }
-            let late = begun.elapsed() + self.sender.deadline(identities.len()) > LONGEST;
-            let outcomes = if part > 0 && late {
-                let why = "the parts before this one took too long: it was not begun";
-                vec![Err(Failure::transient(NOT_BEGUN, why)); identities.len()]
-            } else {
-                self.sender.send(pass, message, &prepared.part(part), &identities).await
-            };
+            let outcomes = self.sender.send(work, message, &prepared.part(part), &identities).await;
             for (place, outcome) in places.into_iter().zip(outcomes) {
                 match outcome {
-                    Ok(sent) => courses[place].sent.push(sent),
-                    Err(failure) => courses[place].failure = Some(failure),
+                    Ok(sent) => progress[place].sent.push(sent),
+                    Err(failure) => progress[place].failure = Some(failure),
                 }
             }
         }
-        courses
+        progress
     }
 }
 
-/// Those who have every part so far: their places among the identities, and they.
-fn reached(message: &Outbound, courses: &[Course]) -> (Vec<usize>, Vec<Identity>) {
-    let all = message.identities.iter().zip(courses).enumerate();
-    all.filter(|(_, (_, course))| course.failure.is_none())
+/// The identities that have every part so far, with their positions in the message.
+fn reached(message: &Outbound, progress: &[PartsProgress]) -> (Vec<usize>, Vec<Identity>) {
+    let all = message.identities.iter().zip(progress).enumerate();
+    all.filter(|(_, (_, progress))| progress.failure.is_none())
         .map(|(place, (identity, _))| (place, identity.clone()))
         .unzip()
 }
 
-fn fates(schedule: &Schedule, message: &Outbound, courses: Vec<Course>, now: Timestamp) -> Vec<Fate> {
+fn results(
+    schedule: &Schedule,
+    message: &Outbound,
+    progress: Vec<PartsProgress>,
+    now: Timestamp,
+) -> Vec<RecipientResult> {
     let (mut outcomes, mut before) = (Vec::new(), Vec::new());
-    for Course { mut sent, failure } in courses {
+    for PartsProgress { mut sent, failure } in progress {
         outcomes.push(match failure {
             Some(failure) => Err(failure),
             None => Ok(sent.pop().unwrap_or_default()),
         });
         before.push(sent);
     }
-    let verdicts = schedule.verdicts(message, outcomes, now);
-    verdicts.into_iter().zip(before).map(|(verdict, before)| Fate { verdict, before }).collect()
+    let dispositions = schedule.dispositions(message, outcomes, now);
+    let result = |(disposition, before)| RecipientResult { disposition, before };
+    dispositions.into_iter().zip(before).map(result).collect()
 }
 
 #[cfg(test)]

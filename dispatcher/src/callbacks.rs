@@ -1,9 +1,8 @@
-//! Calling the clients of the compatibility listeners back, as Kannel does: a GET to the address that the client gave.
+//! Calling the clients of compatibility listeners back, as Kannel does: a GET to the address that the client gave.
 
 use crate::{
-    backends::{Outcome, Sent},
-    consume::Slot,
-    courier::{Courier, Label},
+    http_delivery::{DeliveryContext, HttpDelivery},
+    outcome::{Outcome, Sent},
     outgoing::{
         answer::Answer,
         classify::Classifier,
@@ -12,33 +11,34 @@ use crate::{
         resolve,
     },
     publish::Publisher,
-    retry::Verdict,
+    worker::{Job, Worker},
 };
+use async_trait::async_trait;
 use jiff::Timestamp;
-use postern_broker::{Address, Delivery, Envelope, QueueName, Topology, header};
+use postern_broker::{QueueName, Topology, header};
 use postern_config::{CallbacksSection, Config, backend::send::Success};
 use postern_service::metrics::Metrics;
 use postern_shared::{
-    callback::{self, CallbackKeys, EgressPolicy, EgressRefused, KannelEvent},
+    callback::{self, CallbackKeys, EgressPolicy, EgressRefused},
     error::Failure,
-    message::{CallbackEvent, Outbound},
+    message::{CallbackEvent, Priority},
 };
 use reqwest::{Client, Method, Request, Url};
 use std::{sync::Arc, time::Duration};
 
 /// Makes the callbacks.
 #[derive(Debug)]
-pub(crate) struct Callbacks {
+pub(crate) struct CallbackWorker {
     keys: CallbackKeys,
     reach: EgressPolicy,
     timeout: Duration,
     client: Client,
     classifier: Classifier,
-    courier: Courier,
+    delivery: HttpDelivery,
     queue: QueueName,
 }
 
-/// What would keep callbacks from being made: a key below `compat.callbacks`, and why.
+/// What is wrong with the configuration of callbacks: a key below `compat.callbacks`, and why.
 pub(crate) fn problem(config: &Config) -> Option<String> {
     if config.compat.call_back() { client(&config.compat.callbacks).err() } else { None }
 }
@@ -48,9 +48,9 @@ fn client(section: &CallbacksSection) -> Result<Client, String> {
     client.map_err(|why| format!("timeout: {why}"))
 }
 
-impl Callbacks {
+impl CallbackWorker {
     /// # Errors
-    /// A key below `compat.callbacks`, and why it cannot be.
+    /// A key below `compat.callbacks`, and what is wrong with it.
     pub(crate) fn new(
         config: &Config,
         topology: Arc<Topology>,
@@ -70,32 +70,9 @@ impl Callbacks {
                 failures: Vec::new(),
                 redactor: Redactor::hiding(Vec::new()),
             },
-            courier: Courier::new("client", &[&queue], config, topology, publisher, metrics),
+            delivery: HttpDelivery::new("client", &[&queue], config, topology, publisher, metrics),
             queue,
         })
-    }
-
-    /// Takes `delivery`, a notice, to its end.
-    pub(crate) async fn deliver(&self, delivery: Delivery, slot: Slot) {
-        match CallbackEvent::from_json(&delivery.envelope.body) {
-            Ok(notice) => {
-                let trace = delivery.envelope.text_header(header::TRACEPARENT).map(str::to_owned);
-                let label = Label { id: notice.message_id, backend: notice.backend.clone(), trace };
-                let call = self.call(&notice);
-                self.courier.deliver(&self.queue, delivery, slot, &label, call).await;
-            }
-            Err(malformed) => self.courier.bury(&self.queue, delivery, &malformed).await,
-        }
-    }
-
-    /// Where the notices come from.
-    pub(crate) fn queue(&self) -> &QueueName {
-        &self.queue
-    }
-
-    /// Counts a notice that was given up without a call.
-    pub(crate) fn count_given_up(&self) {
-        self.courier.count_given_up(&self.queue);
     }
 
     async fn call(&self, notice: &CallbackEvent) -> Outcome {
@@ -136,25 +113,25 @@ fn out_of_bounds(refused: &EgressRefused) -> Failure {
     Failure::permanent("callback_refused", why)
 }
 
-/// What the client of `message`, whose queue's message was `original`, is to be told after an
-/// attempt: that the provider took the message, or that nobody will.
-pub(crate) fn notices<'a>(
-    keys: &CallbackKeys,
-    original: &Envelope,
-    message: &Outbound,
-    verdicts: impl Iterator<Item = &'a Verdict>,
-    now: Timestamp,
-) -> Vec<(Address, Envelope)> {
-    let events = verdicts.map(|verdict| match verdict {
-        Verdict::Sent(sent) => Some((KannelEvent::Accepted, sent.external_id.clone(), "ACK/".to_owned())),
-        Verdict::Dead(failure) => Some((KannelEvent::Refused, None, format!("NACK/{}", failure.code))),
-        Verdict::Expired(_) => Some((KannelEvent::Refused, None, "NACK/expired".to_owned())),
-        Verdict::Again { .. } | Verdict::Postponed { .. } => None,
-    });
-    let notices = callback::notices(keys, message, events, now);
-    let envelope = |notice: &CallbackEvent| crate::aftermath::traced(Envelope::from(notice), original);
-    notices.iter().map(|notice| (Address::Callbacks(notice.backend.clone()), envelope(notice))).collect()
-}
+#[async_trait]
+impl Worker for CallbackWorker {
+    fn queues(&self) -> Vec<(Priority, QueueName)> {
+        vec![(Priority::Normal, self.queue.clone())]
+    }
 
-#[cfg(test)]
-mod tests;
+    async fn work(self: Arc<Self>, job: Job) {
+        let original = &job.delivery.envelope;
+        match CallbackEvent::from_json(&original.body) {
+            Ok(notice) => {
+                let trace = original.text_header(header::TRACEPARENT).map(str::to_owned);
+                let context =
+                    DeliveryContext { id: notice.message_id, backend: notice.backend.clone(), trace };
+                let call = self.call(&notice);
+                self.delivery.deliver(&self.queue, job, &context, call).await;
+            }
+            Err(malformed) => {
+                self.delivery.refuse(&self.queue, job.delivery, &malformed.to_string()).await;
+            }
+        }
+    }
+}

@@ -1,19 +1,20 @@
 //! The dispatcher as a whole: built from a configuration, run until the drain is over.
 
 use crate::{
-    application::{
-        echo::Echo,
-        webhook::{self, Hook},
-    },
+    attempt::Sending,
     backends::{EngineError, Engines},
-    callbacks::{self, Callbacks},
-    consume::{Lanes, consume},
-    dispatch::Station,
+    callbacks::{self, CallbackWorker},
+    consume::{Queues, consume},
+    deliver::BackendWorker,
     drain::Drain,
-    flow::{Gate, Paced, census, settling},
+    echo::EchoWorker,
+    flow::{FlowControl, PacedSender, count_processes, settling},
+    poison::DeliveryLimit,
     publish::Publisher,
-    quarantine::{Quarantine, Rule},
+    quarantine::empty_quarantine,
     retry::Schedule,
+    settle::Settling,
+    webhook::{self, WebhookWorker},
     worker::Worker,
 };
 use postern_broker::{Broker, BrokerError, QueueName};
@@ -21,7 +22,7 @@ use postern_config::{ApplicationSection, Config};
 use postern_service::{metrics::Metrics, shutdown::Shutdown};
 use postern_shared::message::{BackendName, Priority};
 use std::{fmt, sync::Arc, time::Duration};
-use tokio::{sync::Notify, task::JoinSet};
+use tokio::{sync::Notify, task::JoinSet, time::timeout_at};
 
 /// How often the drain says what it still waits for.
 const DRAIN_SAYS: Duration = Duration::from_secs(5);
@@ -68,15 +69,14 @@ pub enum RunError {
 
 /// Takes outbound messages from their queues and sends them.
 pub struct Dispatcher {
-    stations: Vec<(Arc<Station>, Lanes)>,
+    workers: Vec<(Arc<BackendWorker>, Queues)>,
     rates: Rates,
     application: Option<Application>,
     /// With their concurrency.
-    callbacks: Option<(Arc<Callbacks>, u16)>,
+    callbacks: Option<(Arc<CallbackWorker>, u16)>,
     broker: Arc<dyn Broker>,
     publisher: Publisher,
-    metrics: Metrics,
-    rule: Rule,
+    limit: Arc<DeliveryLimit>,
     patience: Duration,
 }
 
@@ -89,9 +89,9 @@ struct Rates {
 
 /// The application that is served here.
 enum Application {
-    Echo(Arc<Echo>),
+    Echo(Arc<EchoWorker>),
     /// With its concurrency, and whether it wants reports.
-    Webhook(Arc<Hook>, u16, bool),
+    Webhook(Arc<WebhookWorker>, u16, bool),
 }
 
 impl Application {
@@ -100,12 +100,12 @@ impl Application {
     fn new(config: &Config, publisher: Publisher, metrics: &Metrics) -> Result<Option<Self>, BuildError> {
         Ok(match &config.application {
             ApplicationSection::None => None,
-            ApplicationSection::Echo => Some(Self::Echo(Arc::new(Echo::new(config, publisher)))),
+            ApplicationSection::Echo => Some(Self::Echo(Arc::new(EchoWorker::new(config, publisher)))),
             ApplicationSection::Webhook(webhook) => {
                 let topology = Arc::new(postern_service::topology(config));
-                let hook = Hook::new(config, webhook, topology, publisher, metrics);
-                let hook = Arc::new(hook.map_err(BuildError::Application)?);
-                Some(Self::Webhook(hook, webhook.concurrency, webhook.wants_reports()))
+                let worker = WebhookWorker::new(config, webhook, topology, publisher, metrics);
+                let worker = Arc::new(worker.map_err(BuildError::Application)?);
+                Some(Self::Webhook(worker, webhook.concurrency, webhook.wants_reports()))
             }
         })
     }
@@ -151,53 +151,49 @@ impl Dispatcher {
         let publisher = Publisher::new(broker.clone(), metrics.clone());
         let topology = Arc::new(postern_service::topology(config));
         let keys = config.compat.callback_keys();
-        let mut stations = Vec::new();
+        let mut workers = Vec::new();
         let rated = config.backends.values().filter(|backend| backend.definition.rate.is_some());
         let rates = Rates { number: rated.count(), recount: Arc::default() };
         for backend in config.backends.values().filter(|backend| chosen.contains(&backend.name)) {
             let flow = metrics.flow(&backend.name, backend.definition.rate.is_some());
-            let gate = Gate::new(backend, settling(rates.number), rates.recount.clone(), flow);
+            let flow = FlowControl::new(backend, settling(rates.number), rates.recount.clone(), flow);
             let sending = metrics.sending(&backend.name);
             if backend.definition.text.segments {
                 sending.declare_segments();
             }
-            let station = Station {
-                name: backend.name.clone(),
-                sender: Paced::new(backend, engines.build(backend)?, sending.clone()),
-                text: backend.definition.text.clone(),
-                schedule: Schedule::new(backend, topology.clone()),
-                keys: keys.clone(),
-                publisher: publisher.clone(),
-                metrics: sending,
+            let sender = PacedSender::new(backend, engines.build(backend)?, sending.clone());
+            let schedule = Schedule::new(backend, topology.clone());
+            let (backend_name, text) = (backend.name.clone(), backend.definition.text.clone());
+            let worker = BackendWorker::new(
+                Sending { backend: backend_name, sender, text, schedule },
+                Settling { keys: keys.clone(), publisher: publisher.clone(), metrics: sending },
+            );
+            let queues = Queues {
                 normal: QueueName::outbound(&backend.name, Priority::Normal),
-                bulk: QueueName::outbound(&backend.name, Priority::Bulk),
+                bulk: Some(QueueName::outbound(&backend.name, Priority::Bulk)),
+                flow: Arc::new(flow),
             };
-            let lanes = Lanes {
-                normal: station.normal.clone(),
-                bulk: Some(station.bulk.clone()),
-                concurrency: backend.concurrency,
-                gate: Arc::new(gate),
-            };
-            stations.push((Arc::new(station), lanes));
+            workers.push((Arc::new(worker), queues));
         }
         let told = config.compat.call_back().then(QueueName::callbacks);
         for queue in [QueueName::reports(), QueueName::dead()].into_iter().chain(told) {
             metrics.declare_queue(&queue);
         }
         let callbacks = config.compat.call_back().then(|| {
-            let callbacks = Callbacks::new(config, topology, publisher.clone(), metrics);
+            let callbacks = CallbackWorker::new(config, topology, publisher.clone(), metrics);
             callbacks.map(|callbacks| (Arc::new(callbacks), config.compat.callbacks.concurrency))
         });
         let callbacks = callbacks.transpose().map_err(BuildError::Callbacks)?;
         let application = Application::new(config, publisher.clone(), metrics)?;
-        let (rule, patience) = (Rule::new(config.dispatcher.max_deliveries), config.shutdown.deadline.0);
-        let metrics = metrics.clone();
-        Ok(Self { stations, rates, application, callbacks, broker, publisher, metrics, rule, patience })
+        let max = config.dispatcher.max_deliveries;
+        let limit = Arc::new(DeliveryLimit::new(max, publisher.clone(), metrics.clone()));
+        let patience = config.shutdown.deadline.0;
+        Ok(Self { workers, rates, application, callbacks, broker, publisher, limit, patience })
     }
 
     /// The backends that are served.
     pub fn backends(&self) -> impl Iterator<Item = &BackendName> {
-        self.stations.iter().map(|(station, _)| &station.name)
+        self.workers.iter().map(|(worker, _)| worker.name())
     }
 
     /// Sends until `shutdown` begins, then drains: takes nothing more, hands back what is not
@@ -209,36 +205,28 @@ impl Dispatcher {
     /// # Errors
     /// [`RunError`]: a part ended before `shutdown` began. The others were drained.
     pub async fn run(self, shutdown: Shutdown) -> Result<(), RunError> {
-        let (stop, stopped) = Shutdown::new();
-        let drain = Drain::new(stopped, self.patience);
-        let rated = self.stations.iter().filter(|(_, lanes)| lanes.gate.is_rated());
-        let rated = rated.map(|(_, lanes)| (lanes.normal.clone(), lanes.gate.clone())).collect();
-        let served: Vec<_> = self.stations.into_iter().map(served_backend).collect();
+        let drain = Drain::new(self.patience);
+        let rated = self.workers.iter().filter(|(_, queues)| queues.flow.is_rated());
+        let rated = rated.map(|(_, queues)| (queues.normal.clone(), queues.flow.clone())).collect();
+        let served: Vec<_> = self.workers.into_iter().map(served_backend).collect();
         let others = self.application.map(served_application).into_iter();
         let others = others.chain(self.callbacks.map(served_callbacks));
-        let served: Vec<_> = served.into_iter().chain(others).collect();
-        let workers = served.iter().map(|(_, worker, lanes)| (worker.clone(), lanes.gate.clone()));
-        let quarantine = Arc::new(Quarantine::new(self.rule, workers, self.publisher, self.metrics));
-        let first = quarantine.first();
         let mut parts = JoinSet::new();
         let mut counting = JoinSet::new();
-        counting.spawn(census(self.broker.clone(), rated, self.rates.number, self.rates.recount));
-        for (part, worker, lanes) in served {
-            spawn(&mut parts, &self.broker, &drain, part, (worker, lanes), &quarantine);
+        counting.spawn(count_processes(self.broker.clone(), rated, self.rates.number, self.rates.recount));
+        for served in served.into_iter().chain(others) {
+            spawn(&mut parts, &self.broker, &drain, served, &self.limit);
         }
-        let (broker, part) = (self.broker, "quarantine".to_owned());
-        let of_quarantine = drain.part(&part);
-        parts.spawn(async move {
-            let ended = quarantine.run(&*broker, of_quarantine, first).await;
-            ended.map_err(|error| RunError::Broker { part, error })
-        });
+        let (broker, publisher, draining) = (self.broker, self.publisher, drain.clone());
+        let emptying = tokio::spawn(async move { empty_quarantine(&*broker, &publisher, &draining).await });
         let ended = tokio::select! {
             () = shutdown.started() => Ok(()),
             ended = parts.join_next(), if !parts.is_empty() => outcome(ended),
         };
         tracing::info!("no more messages are taken");
-        stop.drain();
+        drain.begin();
         let drained = drained(parts, &drain).await;
+        let _ = timeout_at(drain.deadline(), emptying).await;
         ended.and(drained)
     }
 }
@@ -251,55 +239,54 @@ impl fmt::Debug for Dispatcher {
 }
 
 /// A part's name, who works in it, and on which queues.
-type Served = (String, Arc<dyn Worker>, Lanes);
+type Served = (String, Arc<dyn Worker>, Queues);
 
-fn served_backend((station, lanes): (Arc<Station>, Lanes)) -> Served {
-    (station.name.to_string(), station, lanes)
+fn served_backend((worker, queues): (Arc<BackendWorker>, Queues)) -> Served {
+    (worker.name().to_string(), worker, queues)
 }
 
 fn served_application(application: Application) -> Served {
     let normal = QueueName::inbound();
     match application {
         Application::Echo(echo) => {
-            let gate = Arc::new(Gate::always(ECHO_CONCURRENCY));
-            let lanes = Lanes { normal, bulk: None, concurrency: ECHO_CONCURRENCY, gate };
-            ("application echo".to_owned(), echo, lanes)
+            let flow = Arc::new(FlowControl::fixed(ECHO_CONCURRENCY));
+            let queues = Queues { normal, bulk: None, flow };
+            ("application echo".to_owned(), echo, queues)
         }
-        Application::Webhook(hook, concurrency, reports) => {
+        Application::Webhook(worker, concurrency, reports) => {
             // People go first, reports never stand still.
-            let (bulk, gate) = (reports.then(QueueName::reports), Arc::new(Gate::always(concurrency)));
-            let lanes = Lanes { normal, bulk, concurrency, gate };
-            ("application webhook".to_owned(), hook, lanes)
+            let (bulk, flow) = (reports.then(QueueName::reports), Arc::new(FlowControl::fixed(concurrency)));
+            let queues = Queues { normal, bulk, flow };
+            ("application webhook".to_owned(), worker, queues)
         }
     }
 }
 
-fn served_callbacks((callbacks, concurrency): (Arc<Callbacks>, u16)) -> Served {
-    let gate = Arc::new(Gate::always(concurrency));
-    let lanes = Lanes { normal: QueueName::callbacks(), bulk: None, concurrency, gate };
-    ("callbacks".to_owned(), callbacks, lanes)
+fn served_callbacks((callbacks, concurrency): (Arc<CallbackWorker>, u16)) -> Served {
+    let flow = Arc::new(FlowControl::fixed(concurrency));
+    let queues = Queues { normal: QueueName::callbacks(), bulk: None, flow };
+    ("callbacks".to_owned(), callbacks, queues)
 }
 
 fn spawn(
     parts: &mut JoinSet<Result<(), RunError>>,
     broker: &Arc<dyn Broker>,
     drain: &Drain,
-    part: String,
-    (worker, lanes): (Arc<dyn Worker>, Lanes),
-    quarantine: &Arc<Quarantine>,
+    (part, worker, queues): Served,
+    limit: &Arc<DeliveryLimit>,
 ) {
-    let (broker, drain, quarantine) = (broker.clone(), drain.part(&part), quarantine.clone());
-    let queues: Arc<Vec<_>> = Arc::new(worker.queues());
-    let work = move |lane, delivery, slot| {
-        let (quarantine, worker, queues) = (quarantine.clone(), worker.clone(), queues.clone());
+    let (broker, drain, limit) = (broker.clone(), drain.part(&part), limit.clone());
+    let names: Arc<Vec<_>> = Arc::new(worker.queues());
+    let work = move |lane, delivery, permit| {
+        let (limit, worker, names) = (limit.clone(), worker.clone(), names.clone());
         async move {
-            if let Some((_, queue)) = queues.iter().find(|(of, _)| *of == lane) {
-                quarantine.work(worker, queue, lane, delivery, slot).await;
+            if let Some((_, queue)) = names.iter().find(|(of, _)| *of == lane) {
+                limit.work(worker, queue, lane, delivery, permit).await;
             }
         }
     };
     parts.spawn(async move {
-        let ended = consume(&*broker, &lanes, drain, work).await;
+        let ended = consume(&*broker, &queues, drain, work).await;
         ended.map_err(|error| RunError::Broker { part, error })
     });
 }

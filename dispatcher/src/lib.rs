@@ -1,52 +1,49 @@
 //! The dispatcher: takes outbound messages from their queues, calls the backends' senders, and
-//! stores what became of each message before it lets go of it.
+//! stores what became of each message before it acknowledges it.
 //!
-//! The modules, in the order in which a message meets them: `dispatcher` is built from the
-//! configuration and runs the rest; `consume` takes messages from a backend's two lanes, `read`
-//! makes them values, `dispatch` takes one to its end (each `worker` does that in its way); `attempt`
-//! has the parts of its text sent, one after the other; `flow` says when it may be taken and when
-//! each of its requests may go; `quarantine` sets apart what may be what crashes the process; the
-//! [`backends`] send; `retry` says for each
-//! identity what follows, `report` and `aftermath` put that into messages, `publish` stores them;
-//! `drain` ends it all in time. `application` holds what answers people in this process, and the
-//! webhook that an application's own server is called by; `callbacks` tells the clients of compatibility listeners
-//! what became of their messages; `courier` delivers for both, and `outgoing` makes the requests of
-//! all three.
+//! The modules, in the order in which a message meets them. `dispatcher` is built from the
+//! configuration and runs the rest. `consume` takes messages from a backend's two queues, as many as
+//! `flow` allows; `deliver` takes one to its end: `read` makes it a value, `attempt` has the parts of
+//! its text sent by the [`backends`] and says for each recipient what follows (`outcome`, `retry`),
+//! and `settle` puts that into messages (`report`, `dead_letter`), has them stored (`publish`) and
+//! acknowledges. `poison` gives up what is taken again and again without being settled; `drain` ends
+//! it all in time, and `lease` says how much time each step has.
+//!
+//! What works on another queue implements the same `worker` in its own file: `webhook` calls an
+//! application's server, `echo` answers people in this process, `callbacks` tells the clients of compatibility listeners
+//! what became of their messages. The first and the last share `http_delivery`; `outgoing` is what
+//! all HTTP requests have in common.
 
 mod dispatcher;
 
 mod consume;
-mod read;
-
+mod flow;
+mod poison;
 mod worker;
 
-mod quarantine;
-
-mod dispatch;
+mod deliver;
+mod read;
 
 mod attempt;
-
-mod flow;
-
 pub mod backends;
-
+mod outcome;
 mod retry;
 
-mod report;
-
-mod aftermath;
-
+mod dead_letter;
 mod publish;
-
-mod drain;
-
-mod outgoing;
-
-mod courier;
-
-mod application;
+mod report;
+mod settle;
 
 mod callbacks;
+mod echo;
+mod http_delivery;
+mod webhook;
+
+mod drain;
+mod lease;
+mod outgoing;
+mod quarantine;
+
 #[cfg(feature = "measure")]
 pub mod measure;
 

@@ -1,7 +1,11 @@
 //! The way of a message through the dispatcher without a socket, for counting what it costs.
 
 use crate::{
-    aftermath::aftermath, attempt::Attempt, backends::http, dispatch::log, read::read, retry::Schedule,
+    attempt::Attempt,
+    backends::http,
+    read::read,
+    retry::Schedule,
+    settle::{log, settlement},
 };
 use jiff::Timestamp;
 use postern_broker::{Envelope, QueueName};
@@ -28,12 +32,13 @@ pub fn send(
     let mut published = 0;
     for _ in 0..times {
         let message = read(original).map_err(|malformed| malformed.to_string())?;
-        let outcomes = http.rehearse(&message).ok_or("the backend has no send table")?;
+        let outcome = http.rehearse(&message).ok_or("the backend has no send table")?;
+        let outcomes = vec![outcome; message.identities.len()];
         let now = Timestamp::now();
-        let verdicts = schedule.verdicts(&message, outcomes.into_each(message.identities.len()), now);
+        let dispositions = schedule.dispositions(&message, outcomes, now);
         let prepared = configured.definition.text.prepare(&message.text, 0).ok();
-        let attempt = Attempt::of(&message, prepared, verdicts);
-        let messages = aftermath(original, &queue, &attempt, now);
+        let attempt = Attempt::of(&message, prepared, dispositions);
+        let messages = settlement(original, &queue, &attempt, now);
         log(original, &attempt);
         published += messages.iter().map(|(_, envelope)| envelope.body.len()).sum::<usize>();
     }

@@ -1,16 +1,19 @@
-//! What the application is told of an attempt.
+//! What is told of an attempt: to the application in a report, to a client of a door in callbacks.
 
 use crate::{
-    attempt::{Attempt, Fate},
-    retry::Verdict,
+    attempt::{Attempt, RecipientResult},
+    publish::traced,
+    retry::Disposition,
 };
 use jiff::Timestamp;
+use postern_broker::{Address, Envelope};
 use postern_shared::{
+    callback::{self, CallbackKeys, KannelEvent},
     error::FailureClass,
-    message::{Identity, Reason, Recipient, Report, State},
+    message::{CallbackEvent, Identity, Reason, Recipient, Report, State},
 };
 
-/// The report of `attempt`, one recipient for each of its identities.
+/// The report of `attempt`, with one recipient for each of its identities.
 pub(crate) fn report(attempt: &Attempt<'_>, now: Timestamp) -> Report {
     let message = attempt.message;
     Report {
@@ -18,26 +21,46 @@ pub(crate) fn report(attempt: &Attempt<'_>, now: Timestamp) -> Report {
         backend: message.backend.clone(),
         attempt: message.attempt,
         at: now,
-        recipients: attempt.each().map(|(identity, fate)| recipient(attempt, identity, fate)).collect(),
+        recipients: attempt.each().map(|(identity, result)| recipient(attempt, identity, result)).collect(),
     }
 }
 
-fn recipient(attempt: &Attempt<'_>, identity: &Identity, fate: &Fate) -> Recipient {
-    let (state, external_id, failure) = match &fate.verdict {
-        Verdict::Sent(sent) => (State::Sent, sent.external_id.clone(), None),
-        Verdict::Again { failure, .. } | Verdict::Postponed { failure, .. } => {
-            (State::Retrying, None, Some(failure))
-        }
+fn recipient(attempt: &Attempt<'_>, identity: &Identity, result: &RecipientResult) -> Recipient {
+    let disposition = &result.disposition;
+    let (state, external_id) = match disposition {
+        Disposition::Sent(sent) => (State::Sent, sent.external_id.clone()),
+        Disposition::Retry { .. } | Disposition::Deferred { .. } => (State::Retrying, None),
         // The provider may have it: "failed" would say too much.
-        Verdict::Dead(failure) if failure.class == FailureClass::Unknown => {
-            (State::Unknown, None, Some(failure))
-        }
-        Verdict::Dead(failure) => (State::Failed, None, Some(failure)),
-        Verdict::Expired(failure) => (State::Expired, None, failure.as_ref()),
+        Disposition::Dead(failure) if failure.class == FailureClass::Unknown => (State::Unknown, None),
+        Disposition::Dead(_) => (State::Failed, None),
+        Disposition::Expired(_) => (State::Expired, None),
     };
-    let in_parts = !fate.before.is_empty() || attempt.message.parts_sent > 0;
-    let external_ids = fate.sent().filter(|_| in_parts).filter_map(|sent| sent.external_id.clone()).collect();
-    let segments = attempt.segments(fate).map(|(sent, _)| sent).filter(|sent| *sent > 0);
-    let (identity, reason) = (Some(identity.clone()), failure.map(Reason::from));
+    let in_parts = !result.before.is_empty() || attempt.message.parts_sent > 0;
+    let external_ids =
+        result.sent().filter(|_| in_parts).filter_map(|sent| sent.external_id.clone()).collect();
+    let segments = attempt.segments(result).map(|(sent, _)| sent).filter(|sent| *sent > 0);
+    let (identity, reason) = (Some(identity.clone()), disposition.failure().map(Reason::from));
     Recipient { identity, state, external_id, external_ids, segments, reason }
 }
+
+/// What the client that asked for callbacks is to be told after `attempt`, whose message in the
+/// queue was `original`: that the provider took the message, or that nobody will.
+pub(crate) fn callbacks(
+    keys: &CallbackKeys,
+    original: &Envelope,
+    attempt: &Attempt<'_>,
+    now: Timestamp,
+) -> Vec<(Address, Envelope)> {
+    let events = attempt.dispositions().map(|disposition| match disposition {
+        Disposition::Sent(sent) => Some((KannelEvent::Accepted, sent.external_id.clone(), "ACK/".to_owned())),
+        Disposition::Dead(failure) => Some((KannelEvent::Refused, None, format!("NACK/{}", failure.code))),
+        Disposition::Expired(_) => Some((KannelEvent::Refused, None, "NACK/expired".to_owned())),
+        Disposition::Retry { .. } | Disposition::Deferred { .. } => None,
+    });
+    let notices = callback::notices(keys, attempt.message, events, now);
+    let envelope = |notice: &CallbackEvent| traced(Envelope::from(notice), original);
+    notices.iter().map(|notice| (Address::Callbacks(notice.backend.clone()), envelope(notice))).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,10 +1,7 @@
-//! What follows an attempt, as pure functions: who is done, who is tried again and when, who is
-//! given up.
+//! What follows an attempt for each recipient, as pure functions: who is done, who is tried again and
+//! when, who is given up.
 
-use crate::{
-    backends::{Outcome, Sent},
-    flow::NOT_BEGUN,
-};
+use crate::outcome::{NOT_BEGUN, Outcome, Sent};
 use jiff::{SignedDuration, Timestamp};
 use postern_broker::Topology;
 use postern_config::backend::{BackendConfig, send::Unanswered};
@@ -15,10 +12,10 @@ use postern_shared::{
 };
 use std::{sync::Arc, time::Duration};
 
-/// One attempt is put off so often because the provider asks for time, or is still down; then it
-/// counts, so that no message goes round for ever. With the longest of pauses, an hour, these are two
-/// days for each attempt.
-const MAX_POSTPONED: u32 = 50;
+/// How often one attempt is deferred because the provider asks for time or is still down. After that
+/// the attempt counts, so that every message comes to an end. With the longest pause, an hour, these
+/// are two days for each attempt.
+const MAX_DEFERRED: u32 = 50;
 
 /// When failures are tried again: a backend's, or the webhook's.
 #[derive(Debug, Clone)]
@@ -28,24 +25,23 @@ pub(crate) struct Schedule {
     topology: Arc<Topology>,
 }
 
-/// What an attempt comes to for one identity.
+/// What becomes of a message for one recipient after an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    /// The provider took it over: it is never sent again.
+pub(crate) enum Disposition {
+    /// The provider took the message over: it is never sent again.
     Sent(Sent),
-    /// It is tried again after `delay`, one of the topology's.
-    Again {
-        /// How long it waits.
+    /// It is tried again, as the next attempt.
+    Retry {
+        /// How long it waits: one of the topology's delays.
         delay: Duration,
         /// Why.
         failure: Failure,
     },
-    /// It is tried again after `delay`, as the same attempt: it was not begun, or the provider asked
-    /// for time.
-    Postponed {
-        /// How long it waits.
+    /// It is tried again, as the same attempt: sending did not begin, or the provider asked for time.
+    Deferred {
+        /// How long it waits: one of the topology's delays.
         delay: Duration,
-        /// How often the provider has put this attempt off.
+        /// How often the provider has deferred this attempt, this time included.
         times: u32,
         /// Why.
         failure: Failure,
@@ -56,8 +52,21 @@ pub(crate) enum Verdict {
     Expired(Option<Failure>),
 }
 
+impl Disposition {
+    /// Why the message was not sent. `None` if it was, or if it had expired before it was tried.
+    pub(crate) fn failure(&self) -> Option<&Failure> {
+        match self {
+            Self::Sent(_) => None,
+            Self::Retry { failure, .. } | Self::Deferred { failure, .. } | Self::Dead(failure) => {
+                Some(failure)
+            }
+            Self::Expired(failure) => failure.as_ref(),
+        }
+    }
+}
+
 impl Schedule {
-    /// `backend`'s.
+    /// The schedule of `backend`.
     pub(crate) fn new(backend: &BackendConfig, topology: Arc<Topology>) -> Self {
         Self {
             delays: backend.retry.delays.iter().map(|delay| delay.0).collect(),
@@ -66,45 +75,47 @@ impl Schedule {
         }
     }
 
-    /// One of `delays` for whatever is no backend's; what was never answered is tried again.
+    /// The schedule `delays` for messages that no backend sends; a request that was never answered is
+    /// tried again.
     pub(crate) fn general(delays: &[Span], topology: Arc<Topology>) -> Self {
         let delays = delays.iter().map(|delay| delay.0).collect();
         Self { delays, unanswered: Unanswered::Retry, topology }
     }
 
-    /// One verdict for each of `outcomes`, in their order, of the attempt that `message` was.
-    pub(crate) fn verdicts(
+    /// The disposition that follows each of `outcomes`, in their order, after the attempt to send
+    /// `message`.
+    pub(crate) fn dispositions(
         &self,
         message: &Outbound,
         outcomes: Vec<Outcome>,
         now: Timestamp,
-    ) -> Vec<Verdict> {
-        let verdict = |outcome| match outcome {
-            Ok(sent) => Verdict::Sent(sent),
+    ) -> Vec<Disposition> {
+        let disposition = |outcome| match outcome {
+            Ok(sent) => Disposition::Sent(sent),
             Err(failure) => self.after(failure, message, now),
         };
-        outcomes.into_iter().map(verdict).collect()
+        outcomes.into_iter().map(disposition).collect()
     }
 
-    fn after(&self, failure: Failure, message: &Outbound, now: Timestamp) -> Verdict {
-        let put_off = self.put_off(&failure, message.postponed);
-        let delay = put_off.map(|(delay, _)| delay).or_else(|| self.delay(&failure, message.attempt));
+    fn after(&self, failure: Failure, message: &Outbound, now: Timestamp) -> Disposition {
+        let deferred = self.deferral(&failure, message.postponed);
+        let delay = deferred.map(|(delay, _)| delay).or_else(|| self.delay(&failure, message.attempt));
         let Some(delay) = delay else {
-            return Verdict::Dead(failure);
+            return Disposition::Dead(failure);
         };
         let next = SignedDuration::try_from(delay).ok().and_then(|delay| now.checked_add(delay).ok());
         if message.expires_at.is_some_and(|at| next.is_none_or(|next| at <= next)) {
-            return Verdict::Expired(Some(failure));
+            return Disposition::Expired(Some(failure));
         }
-        match put_off {
-            Some((_, times)) => Verdict::Postponed { delay, times, failure },
-            None => Verdict::Again { delay, failure },
+        match deferred {
+            Some((_, times)) => Disposition::Deferred { delay, times, failure },
+            None => Disposition::Retry { delay, failure },
         }
     }
 
-    /// How long to wait before the same attempt once more, and how often the provider has put it off
-    /// then, where it was put off `times` before; `None` for a failure that counts.
-    fn put_off(&self, failure: &Failure, times: u32) -> Option<(Duration, u32)> {
+    /// How long to wait before the same attempt is made again, and how often the provider will have
+    /// deferred it then; it was deferred `times` before. `None` for a failure that counts.
+    fn deferral(&self, failure: &Failure, times: u32) -> Option<(Duration, u32)> {
         if failure.code == NOT_BEGUN {
             return Some((self.topology.delay(Duration::ZERO), times));
         }
@@ -112,12 +123,12 @@ impl Schedule {
             FailureClass::Throttled | FailureClass::Transient => failure.retry_after?,
             FailureClass::Permanent | FailureClass::Config | FailureClass::Unknown => return None,
         };
-        (times < MAX_POSTPONED).then(|| (self.topology.delay(asked), times + 1))
+        (times < MAX_DEFERRED).then(|| (self.topology.delay(asked), times + 1))
     }
 
     /// How long to wait after the failure of attempt number `attempt`: what the schedule says, or
-    /// what the provider asked for where that is longer, rounded up to a delay that has a wait
-    /// queue (a wish beyond the longest of them: the longest). `None`: it is given up.
+    /// what the provider asked for if that is longer, rounded up to a delay that has a wait queue (at
+    /// most the longest of them). `None` if the message is given up.
     ///
     /// Failures of class `config` are tried again like the rest: a password or a URL can be mended
     /// while they wait.

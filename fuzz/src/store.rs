@@ -263,5 +263,6 @@ fn options() -> BrokerOptions {
         publish_timeout: PATIENCE,
         client_name: "fuzz".to_owned(),
         min_free_disk: 0,
+        max_deliveries: 20,
     }
 }

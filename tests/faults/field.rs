@@ -271,7 +271,6 @@ async fn leftovers(url: &str, dead: u64) -> Vec<String> {
         QueueName::outbound(&x, Priority::Normal),
         QueueName::outbound(&x, Priority::Bulk),
         QueueName::unrouted(),
-        QueueName::quarantine(),
         QueueName::dead(),
     ];
     let options = BrokerOptions {
@@ -284,6 +283,7 @@ async fn leftovers(url: &str, dead: u64) -> Vec<String> {
         publish_timeout: Duration::from_secs(2),
         client_name: "campaign".to_owned(),
         min_free_disk: 0,
+        max_deliveries: 20,
     };
     let broker = broker::connect(url, options).await.expect("the broker");
     let ready = tokio::time::timeout(PATIENCE, async {

@@ -1,5 +1,7 @@
 //! Messages that bring the process down that sends them, or that their sender never gets done with:
-//! they end as dead letters, and everything else is sent.
+//! they end as dead letters, and nothing else is lost.
+
+mod returns;
 
 use postern_tests::{Folder, Launch, Program, Rabbit, eventually};
 use serde_json::{Value, json};
@@ -10,13 +12,15 @@ use std::{
 
 const OTHERS: usize = 100;
 const CONCURRENCY: usize = 4;
-/// What the configuration below says.
+/// What the configuration of most tests says.
 const MAX_DELIVERIES: usize = 6;
+/// `dispatcher.max_deliveries` where no configuration says it.
+const DEFAULT_MAX_DELIVERIES: usize = 20;
 
 /// A gateway that crashes on some texts; `broker` is its `[broker]`, if it is not embedded.
 fn fragile(folder: &Folder, broker: &str, dispatcher: &str) -> String {
     format!(
-        "{broker}\n[dispatcher]\nconcurrency = {CONCURRENCY}\nmax_deliveries = {MAX_DELIVERIES}\n{dispatcher}\n\
+        "{broker}\n[dispatcher]\nconcurrency = {CONCURRENCY}\n{dispatcher}\n\
          [retry]\ndelays = [\"200ms\"]\n[backends.x]\ntype = \"fragile\"\n[backends.x.settings]\nfile = {:?}\n",
         folder.path().join("sent")
     )
@@ -46,9 +50,9 @@ async fn queue(launch: &Launch, config: &str, texts: &[String]) -> Vec<String> {
     ids
 }
 
-/// Starts the gateway again each time that it ends, as a supervisor would, until all of `dead`
-/// have died and all of `sent` are sent; the last process, and how often one ended.
-async fn supervise(launch: &Launch, folder: &Folder, sent: &[String], dead: &[String]) -> (Program, usize) {
+/// Starts the gateway again each time that it ends, as a supervisor would, until each of `ids` is sent
+/// or dead, and all of `dead` are dead; the last process, and how often one ended.
+async fn supervise(launch: &Launch, folder: &Folder, ids: &[String], dead: &[String]) -> (Program, usize) {
     let begun = Instant::now();
     let mut crashes = 0;
     let mut postern = launch.spawn();
@@ -60,9 +64,9 @@ async fn supervise(launch: &Launch, folder: &Folder, sent: &[String], dead: &[St
             let ended = std::mem::replace(&mut postern, launch.spawn()).wait().await;
             died += &dead_lettered(&ended.log);
         }
-        let all = sends(folder);
-        let done = sent.iter().all(|id| all.contains_key(id));
         let died = died.clone() + &dead_lettered(&postern.log().text());
+        let sent = sends(folder);
+        let done = ids.iter().all(|id| sent.contains_key(id) || died.contains(id));
         if done && dead.iter().all(|id| died.contains(id)) {
             return (postern, crashes);
         }
@@ -70,9 +74,19 @@ async fn supervise(launch: &Launch, folder: &Folder, sent: &[String], dead: &[St
     }
 }
 
+/// Ends the gateway once it is ready: what was begun is done by then.
+async fn ends(postern: Program) {
+    eventually("the gateway to be ready", async || match postern.ready().await {
+        Ok(reply) if reply.status == 200 => Ok(()),
+        other => Err(format!("{other:?}")),
+    })
+    .await;
+    assert_eq!(postern.terminate().await.code, Some(0));
+}
+
 /// The lines that say of a message that it is dead.
 fn dead_lettered(log: &str) -> String {
-    let said = |line: &&str| line.contains("dead-lettered: it crashes whoever works on it");
+    let said = |line: &&str| line.contains("dead-lettered: taken too often without being settled");
     log.lines().filter(said).map(|line| format!("{line}\n")).collect()
 }
 
@@ -84,68 +98,135 @@ async fn dead_letters(launch: &Launch) -> Vec<Value> {
     listed["letters"].as_array().unwrap().clone()
 }
 
-async fn poison_dies_and_the_rest_is_sent(broker: &str) {
+/// How often each is among the dead letters, all of which must say that they are poison.
+async fn poisoned(launch: &Launch) -> BTreeMap<String, usize> {
+    let mut copies = BTreeMap::new();
+    for letter in dead_letters(launch).await {
+        assert_eq!((&letter["code"], &letter["class"]), (&json!("poison"), &json!("unknown")), "{letter}");
+        assert_eq!(letter["queue"], "postern.outbound.x");
+        *copies.entry(letter["id"].as_str().unwrap().to_owned()).or_default() += 1;
+    }
+    copies
+}
+
+async fn poison_dies_and_nothing_else_is_lost(broker: &str) {
     let (folder, kinds) = (Folder::new(), ["abort", "overflow", "kill"]);
+    let limit = format!("max_deliveries = {MAX_DELIVERIES}");
     let mut texts: Vec<String> = (0..OTHERS).map(|n| format!("fine {n}")).collect();
     for (at, kind) in [20, 22, 70].into_iter().zip(kinds) {
         texts.insert(at, format!("{kind} now"));
     }
     let launch = Launch::program("postern-fragile");
-    let ids = queue(&launch, &fragile(&folder, broker, "backends = []"), &texts).await;
-    let launch = launch.config(&fragile(&folder, broker, ""));
+    let ids = queue(&launch, &fragile(&folder, broker, &format!("{limit}\nbackends = []")), &texts).await;
+    let launch = launch.config(&fragile(&folder, broker, &limit));
     let poison: Vec<_> = [20, 22, 70].map(|at| ids[at].clone()).into();
     let fine: Vec<_> = ids.iter().filter(|id| !poison.contains(id)).cloned().collect();
 
     let (postern, crashes) = supervise(&launch, &folder, &fine, &poison).await;
-    eventually("the gateway to be ready", async || match postern.ready().await {
-        Ok(reply) if reply.status == 200 => Ok(()),
+    ends(postern).await;
+    let (dead, begun) = (poisoned(&launch).await, sends(&folder));
+    assert!(poison.iter().all(|id| dead.contains_key(id)), "{dead:?}");
+    let begun = |id: &String| begun.get(id).copied().unwrap_or_default();
+    for id in &poison {
+        // A connection that is lost while it is published again doubles it (docs/guarantees.md).
+        assert!(dead[id] <= 2, "{dead:?}");
+        assert!(begun(id) <= dead[id] * MAX_DELIVERIES, "begun {} times", begun(id));
+    }
+    // One of them may die with another, and never be begun.
+    let crashed: usize = poison.iter().map(begun).sum();
+    assert!((MAX_DELIVERIES..=crashed).contains(&crashes), "{crashes} crashes, {crashed} by poison");
+
+    // What was in the same process is put back, and sent.
+    for id in &poison {
+        let dropped = launch.clone().arg("dead").arg("drop").arg(id).run().await;
+        assert_eq!(dropped.code, Some(0), "{}", dropped.log);
+    }
+    let redriven = launch.clone().arg("dead").arg("redrive").run().await;
+    assert_eq!(redriven.code, Some(0), "{}", redriven.log);
+    let (postern, more) = supervise(&launch, &folder, &[], &[]).await;
+    eventually("all the others to be sent", async || {
+        let sends = sends(&folder);
+        let missing: Vec<_> = fine.iter().filter(|id| !sends.contains_key(*id)).collect();
+        if missing.is_empty() { Ok(()) } else { Err(format!("{missing:?}")) }
+    })
+    .await;
+    ends(postern).await;
+    assert_eq!((more, dead_letters(&launch).await.len()), (0, 0));
+    let doubles: usize = fine.iter().map(|id| sends(&folder)[id] - 1).sum();
+    let caught = dead.len() - poison.len();
+    assert!(doubles <= crashes * 2 * CONCURRENCY + caught, "{doubles} doubles in {crashes} crashes");
+    println!("{crashes} crashes, {doubles} doubles of {OTHERS}, {caught} of them dead with the poison");
+}
+
+#[tokio::test]
+async fn what_crashes_its_process_dies_and_nothing_else_is_lost_embedded() {
+    poison_dies_and_nothing_else_is_lost("").await;
+}
+
+#[tokio::test]
+async fn what_crashes_its_process_dies_and_nothing_else_is_lost_rabbitmq() {
+    let vhost = Rabbit::shared().vhost();
+    poison_dies_and_nothing_else_is_lost(&vhost.config("")).await;
+}
+
+/// Not before the limit, and not after it.
+async fn a_message_kills_as_many_processes_as_the_limit_says(broker: &str) {
+    let folder = Folder::new();
+    let launch = Launch::program("postern-fragile");
+    let texts = ["kill now".to_owned()];
+    let ids = queue(&launch, &fragile(&folder, broker, "backends = []"), &texts).await;
+    let launch = launch.config(&fragile(&folder, broker, ""));
+    let (postern, crashes) = supervise(&launch, &folder, &[], &ids).await;
+    ends(postern).await;
+    assert_eq!((crashes, sends(&folder)[&ids[0]]), (DEFAULT_MAX_DELIVERIES, DEFAULT_MAX_DELIVERIES));
+    assert_eq!(poisoned(&launch).await, BTreeMap::from([(ids[0].clone(), 1)]));
+}
+
+#[tokio::test]
+async fn a_message_kills_as_many_processes_as_the_limit_says_embedded() {
+    a_message_kills_as_many_processes_as_the_limit_says("").await;
+}
+
+#[tokio::test]
+async fn a_message_kills_as_many_processes_as_the_limit_says_rabbitmq() {
+    let vhost = Rabbit::shared().vhost();
+    a_message_kills_as_many_processes_as_the_limit_says(&vhost.config("")).await;
+}
+
+/// The queue in which earlier versions set messages apart is emptied, and then deleted.
+#[tokio::test]
+async fn what_an_earlier_version_set_apart_is_sent_and_its_queue_is_deleted() {
+    let (vhost, folder) = (Rabbit::shared().vhost(), Folder::new());
+    let has_queue = || vhost.queues().iter().any(|queue| queue.name == "postern.quarantine");
+    vhost.declare_classic("postern.quarantine");
+    let mut headers = lapin::types::FieldTable::default();
+    let from = lapin::types::AMQPValue::LongString("postern.outbound.x".into());
+    headers.insert("x-postern-queue".into(), from);
+    headers.insert("x-postern-crashes".into(), lapin::types::AMQPValue::LongLongInt(2));
+    let id = uuid::Uuid::now_v7().to_string();
+    let body = json!({"id": id, "backend": "x", "identities": ["+1555"], "text": "fine"}).to_string();
+    let tap = vhost.tap().await;
+    tap.publish(
+        "",
+        "postern.quarantine",
+        body.as_bytes(),
+        lapin::BasicProperties::default().with_headers(headers),
+    )
+    .await;
+    let launch = Launch::program("postern-fragile").config(&fragile(&folder, &vhost.config(""), ""));
+    let postern = launch.start().await;
+    eventually("it to be sent", async || match sends(&folder).get(&id) {
+        Some(1) => Ok(()),
         other => Err(format!("{other:?}")),
     })
     .await;
+    tap.depth_becomes("postern.quarantine", 0).await;
     assert_eq!(postern.terminate().await.code, Some(0));
-
-    let dead = dead_letters(&launch).await;
-    let mut copies: BTreeMap<String, usize> = BTreeMap::new();
-    for letter in &dead {
-        assert_eq!((&letter["code"], &letter["class"]), (&json!("poison"), &json!("unknown")), "{letter}");
-        assert_eq!(letter["queue"], "postern.outbound.x");
-        *copies.entry(letter["id"].as_str().unwrap().to_owned()).or_default() += 1;
-    }
-    let mut wanted = poison.clone();
-    wanted.sort();
-    let found: Vec<_> = copies.keys().cloned().collect();
-    assert_eq!(found, wanted, "the poison is dead, and nothing else: {dead:?}");
-
-    let sends = sends(&folder);
-    let mut crashed = 0;
-    for id in &poison {
-        let (times, copies) = (sends[id], copies[id]);
-        // A crash while it was set apart doubles it (docs/guarantees.md); the second one may still be
-        // on its way. Fewer than it may be taken where another one crashed the process before it was
-        // begun.
-        assert!(copies <= 2, "{copies} dead letters: {dead:?}");
-        assert!((2..=2 * MAX_DELIVERIES).contains(&times), "sent {times} times, {copies} dead letters");
-        crashed += times;
-    }
-    assert!(crashes <= crashed, "{crashes} crashes, {crashed} by poison");
-    let doubles: usize = fine.iter().map(|id| sends[id] - 1).sum();
-    assert!(doubles <= crashes * 2 * CONCURRENCY, "{doubles} doubles in {crashes} crashes");
-    let each: Vec<_> = poison.iter().map(|id| sends[id]).collect();
-    let letters = dead.len();
-    println!(
-        "{crashes} crashes, {doubles} doubles of {OTHERS}, {letters} dead letters, the poison was begun {each:?} times"
-    );
-}
-
-#[tokio::test]
-async fn what_crashes_its_process_dies_and_the_rest_is_sent_embedded() {
-    poison_dies_and_the_rest_is_sent("").await;
-}
-
-#[tokio::test]
-async fn what_crashes_its_process_dies_and_the_rest_is_sent_rabbitmq() {
-    let vhost = Rabbit::shared().vhost();
-    poison_dies_and_the_rest_is_sent(&vhost.config("")).await;
+    assert!(has_queue(), "it held a message when the topology was declared");
+    let postern = launch.start().await;
+    eventually("the queue to be deleted", async || if has_queue() { Err(String::new()) } else { Ok(()) })
+        .await;
+    assert_eq!(postern.terminate().await.code, Some(0));
 }
 
 /// A panic and a sender that never answers are failures of their messages: they are tried again by

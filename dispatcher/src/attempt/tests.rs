@@ -2,7 +2,7 @@
 #![expect(clippy::disallowed_types, reason = "one configuration for all cases of the property tests")]
 
 use super::*;
-use crate::aftermath::aftermath;
+use crate::settle::settlement;
 use postern_broker::{Address, Envelope, QueueName};
 use postern_config::{Catalogue, Config, backend::text::Text};
 use postern_shared::message::{Recipient, Report, State};
@@ -36,17 +36,17 @@ fn sent(part: usize) -> Sent {
 }
 
 /// One that got `parts` parts, and then `failure`.
-fn course(parts: usize, failure: Option<Failure>) -> Course {
-    Course { sent: (0..parts).map(sent).collect(), failure }
+fn progress(parts: usize, failure: Option<Failure>) -> PartsProgress {
+    PartsProgress { sent: (0..parts).map(sent).collect(), failure }
 }
 
 /// What follows: the report, and each retry and dead letter.
-fn after(message: &Outbound, courses: Vec<Course>) -> (Report, Vec<(Address, Outbound)>) {
+fn after(message: &Outbound, progress: Vec<PartsProgress>) -> (Report, Vec<(Address, Outbound)>) {
     let prepared = policy().prepare(&message.text, message.parts_sent as usize).unwrap();
-    let fates = fates(&SCHEDULE, message, courses, Timestamp::now());
-    let attempt = Attempt { message, prepared: Some(prepared), fates };
+    let results = results(&SCHEDULE, message, progress, Timestamp::now());
+    let attempt = Attempt { message, prepared: Some(prepared), results };
     let queue = QueueName::outbound(&message.backend, message.priority);
-    let mut messages = aftermath(&Envelope::from(message), &queue, &attempt, Timestamp::now());
+    let mut messages = settlement(&Envelope::from(message), &queue, &attempt, Timestamp::now());
     let report = Report::from_json(&messages.remove(0).1.body).unwrap();
     let read = |(to, envelope): (Address, Envelope)| (to, Outbound::from_json(&envelope.body).unwrap());
     (report, messages.into_iter().map(read).collect())
@@ -56,13 +56,13 @@ fn after(message: &Outbound, courses: Vec<Course>) -> (Report, Vec<(Address, Out
 fn each_recipient_goes_on_where_they_are() {
     let message = message(4);
     let busy = || Some(Failure::transient("http_503", ""));
-    let courses = vec![
-        course(3, None),
-        course(1, busy()),
-        course(0, busy()),
-        course(2, Some(Failure::permanent("http_400", ""))),
+    let progress = vec![
+        progress(3, None),
+        progress(1, busy()),
+        progress(0, busy()),
+        progress(2, Some(Failure::permanent("http_400", ""))),
     ];
-    let (report, messages) = after(&message, courses);
+    let (report, messages) = after(&message, progress);
     let told = |Recipient { state, external_id, external_ids, segments, .. }: &Recipient| {
         (*state, external_id.clone(), external_ids.join(" "), *segments)
     };
@@ -93,16 +93,16 @@ fn each_recipient_goes_on_where_they_are() {
 #[test]
 fn the_last_part_alone_is_still_one_of_several() {
     let rest = Outbound { text: "seven".to_owned(), parts_sent: 2, ..message(1) };
-    let (report, messages) = after(&rest, vec![course(1, None)]);
+    let (report, messages) = after(&rest, vec![progress(1, None)]);
     assert!(messages.is_empty());
     assert_eq!(report.recipients[0].external_ids, ["SM0"]);
     let whole = Outbound { text: "short".to_owned(), ..message(1) };
-    let (report, _) = after(&whole, vec![course(1, None)]);
+    let (report, _) = after(&whole, vec![progress(1, None)]);
     assert!(report.recipients[0].external_ids.is_empty(), "external_id says it");
     assert_eq!(report.recipients[0].external_id.as_deref(), Some("SM0"));
 }
 
-fn courses() -> impl Strategy<Value = Vec<(usize, Option<usize>)>> {
+fn any_progress() -> impl Strategy<Value = Vec<(usize, Option<usize>)>> {
     proptest::collection::vec((0..4_usize, proptest::option::of(0..5_usize)), 1..12)
 }
 
@@ -110,7 +110,7 @@ proptest! {
     /// Over any number of attempts, nobody gets a part twice or out of order, and what is given up
     /// is what they did not get.
     #[test]
-    fn what_was_sent_and_what_is_left_are_the_text(rounds in proptest::collection::vec(courses(), 8)) {
+    fn what_was_sent_and_what_is_left_are_the_text(rounds in proptest::collection::vec(any_progress(), 8)) {
         let parts = policy().prepare(TEXT, 0).unwrap().len();
         let mut got: BTreeMap<String, String> = BTreeMap::new();
         let mut given_up: BTreeMap<String, String> = BTreeMap::new();
@@ -120,16 +120,16 @@ proptest! {
             let Some(message) = waiting.pop() else { break };
             let prepared = policy().prepare(&message.text, message.parts_sent as usize).unwrap();
             prop_assert_eq!(message.parts_sent as usize + prepared.len(), parts, "the parts stay what they were");
-            let courses: Vec<Course> = message.identities.iter().zip(round.iter().cycle()).map(|(_, (sent, class))| {
+            let progress: Vec<PartsProgress> = message.identities.iter().zip(round.iter().cycle()).map(|(_, (sent, class))| {
                 let failure = class.map(|class| Failure::new(postern_shared::error::FailureClass::ALL[class], "c", ""));
                 let sent = if failure.is_some() { (*sent).min(prepared.len() - 1) } else { prepared.len() };
-                course(sent, failure)
+                progress(sent, failure)
             }).collect();
-            for (identity, course) in message.identities.iter().zip(&courses) {
+            for (identity, course) in message.identities.iter().zip(&progress) {
                 let text = got.entry(identity.as_str().to_owned()).or_default();
                 (0..course.sent.len()).for_each(|part| text.push_str(&prepared.part(part)));
             }
-            for (to, message) in after(&message, courses).1 {
+            for (to, message) in after(&message, progress).1 {
                 match to {
                     Address::Dead(_) => for identity in &message.identities {
                         given_up.insert(identity.as_str().to_owned(), message.text.clone());

@@ -18,7 +18,7 @@
 //! retries for a recipient that is unknown cost less than a queue of dead letters.
 
 use super::{answer::Answer, redact::Redactor};
-use crate::backends::{Outcome, Sent};
+use crate::outcome::{Outcome, Sent};
 use jiff::Timestamp;
 use postern_config::backend::send::{AnswerPart, KnownFailure, Success};
 use postern_shared::error::{Failure, FailureClass};

@@ -1,4 +1,4 @@
-//! Failure in, verdict out.
+//! Failure in, disposition out.
 
 use super::*;
 use postern_config::{Catalogue, Config};
@@ -19,19 +19,19 @@ fn attempt(attempt: u32, expires_at: Option<&str>) -> Outbound {
     message
 }
 
-fn told(verdict: &Verdict) -> String {
-    match verdict {
-        Verdict::Sent(_) => "sent".to_owned(),
-        Verdict::Again { delay, .. } => format!("again in {}", delay.as_secs()),
-        Verdict::Postponed { delay, times, .. } => format!("put off for {}, {times}", delay.as_secs()),
-        Verdict::Dead(_) => "dead".to_owned(),
-        Verdict::Expired(_) => "expired".to_owned(),
+fn told(disposition: &Disposition) -> String {
+    match disposition {
+        Disposition::Sent(_) => "sent".to_owned(),
+        Disposition::Retry { delay, .. } => format!("retry in {}", delay.as_secs()),
+        Disposition::Deferred { delay, times, .. } => format!("deferred for {}, {times}", delay.as_secs()),
+        Disposition::Dead(_) => "dead".to_owned(),
+        Disposition::Expired(_) => "expired".to_owned(),
     }
 }
 
-fn verdict(schedule: &Schedule, message: &Outbound, outcome: Outcome) -> String {
+fn disposition(schedule: &Schedule, message: &Outbound, outcome: Outcome) -> String {
     let now = "2026-01-01T00:00:00Z".parse().unwrap();
-    told(&schedule.verdicts(message, vec![outcome], now)[0])
+    told(&schedule.dispositions(message, vec![outcome], now)[0])
 }
 
 #[test]
@@ -39,56 +39,56 @@ fn the_class_and_the_attempt_decide() {
     use FailureClass::{Config, Permanent, Throttled, Transient, Unknown};
     let schedule = schedule("");
     for (class, number, expected) in [
-        (Transient, 1, "again in 3"),
-        (Transient, 2, "again in 30"),
-        (Transient, 3, "again in 420"),
+        (Transient, 1, "retry in 3"),
+        (Transient, 2, "retry in 30"),
+        (Transient, 3, "retry in 420"),
         (Transient, 4, "dead"),
         (Transient, u32::MAX, "dead"),
-        (Throttled, 1, "again in 3"),
-        (Config, 1, "again in 3"),
+        (Throttled, 1, "retry in 3"),
+        (Config, 1, "retry in 3"),
         (Config, 4, "dead"),
-        (Unknown, 1, "again in 3"),
+        (Unknown, 1, "retry in 3"),
         (Permanent, 1, "dead"),
     ] {
         let outcome = Err(Failure::new(class, "x", ""));
-        assert_eq!(verdict(&schedule, &attempt(number, None), outcome), expected, "{class:?} {number}");
+        assert_eq!(disposition(&schedule, &attempt(number, None), outcome), expected, "{class:?} {number}");
     }
-    assert_eq!(verdict(&schedule, &attempt(9, None), Ok(Sent::without_id())), "sent");
+    assert_eq!(disposition(&schedule, &attempt(9, None), Ok(Sent::without_id())), "sent");
 }
 
 #[test]
 fn the_providers_wish_costs_no_attempt_and_meets_a_wait_queue() {
     for (asked, number, expected) in [
-        (0, 1, "put off for 1, 1"),
-        (4, 1, "put off for 5, 1"),
-        (31, 2, "put off for 60, 1"),
-        (400, 1, "put off for 420, 1"),
-        (86_400, 1, "put off for 3600, 1"),
-        (u64::MAX, 1, "put off for 3600, 1"),
-        (60, 4, "put off for 60, 1"),
+        (0, 1, "deferred for 1, 1"),
+        (4, 1, "deferred for 5, 1"),
+        (31, 2, "deferred for 60, 1"),
+        (400, 1, "deferred for 420, 1"),
+        (86_400, 1, "deferred for 3600, 1"),
+        (u64::MAX, 1, "deferred for 3600, 1"),
+        (60, 4, "deferred for 60, 1"),
     ] {
         let wish = Some(Duration::from_secs(asked));
         let outcome = Err(Failure::throttled("x", "", wish));
-        assert_eq!(verdict(&schedule(""), &attempt(number, None), outcome), expected, "{asked}");
+        assert_eq!(disposition(&schedule(""), &attempt(number, None), outcome), expected, "{asked}");
         let outcome = Err(Failure { retry_after: wish, ..Failure::transient("http_503", "") });
-        assert_eq!(verdict(&schedule(""), &attempt(number, None), outcome), expected, "{asked}");
+        assert_eq!(disposition(&schedule(""), &attempt(number, None), outcome), expected, "{asked}");
     }
     let sent_perhaps = Failure { retry_after: Some(Duration::from_secs(60)), ..Failure::unknown("x", "") };
-    assert_eq!(verdict(&schedule(""), &attempt(1, None), Err(sent_perhaps)), "again in 60");
+    assert_eq!(disposition(&schedule(""), &attempt(1, None), Err(sent_perhaps)), "retry in 60");
 }
 
 #[test]
-fn what_was_put_off_too_often_counts_and_waits_as_long_as_the_provider_wishes() {
+fn what_was_deferred_too_often_counts_and_waits_as_long_as_the_provider_wishes() {
     for (before, asked, number, expected) in [
-        (49, 60, 1, "put off for 60, 50"),
-        (50, 2, 1, "again in 3"),
-        (50, 25, 2, "again in 30"),
-        (50, 31, 2, "again in 60"),
+        (49, 60, 1, "deferred for 60, 50"),
+        (50, 2, 1, "retry in 3"),
+        (50, 25, 2, "retry in 30"),
+        (50, 31, 2, "retry in 60"),
         (50, 60, 4, "dead"),
     ] {
         let message = Outbound { postponed: before, ..attempt(number, None) };
         let outcome = Err(Failure::throttled("x", "", Some(Duration::from_secs(asked))));
-        assert_eq!(verdict(&schedule(""), &message, outcome), expected, "{before} {asked}");
+        assert_eq!(disposition(&schedule(""), &message, outcome), expected, "{before} {asked}");
     }
 }
 
@@ -96,14 +96,17 @@ fn what_was_put_off_too_often_counts_and_waits_as_long_as_the_provider_wishes() 
 fn what_was_not_begun_costs_nothing_at_all() {
     let message = Outbound { postponed: 50, ..attempt(4, None) };
     let not_begun = || Err(Failure::transient(NOT_BEGUN, ""));
-    assert_eq!(verdict(&schedule(""), &message, not_begun()), "put off for 1, 50");
+    assert_eq!(disposition(&schedule(""), &message, not_begun()), "deferred for 1, 50");
 }
 
 #[test]
 fn at_most_once_gives_up_what_may_have_been_sent_and_nothing_else() {
     let schedule = schedule("unanswered = \"fail\"");
-    assert_eq!(verdict(&schedule, &attempt(1, None), Err(Failure::unknown("timeout", ""))), "dead");
-    assert_eq!(verdict(&schedule, &attempt(1, None), Err(Failure::transient("connect", ""))), "again in 3");
+    assert_eq!(disposition(&schedule, &attempt(1, None), Err(Failure::unknown("timeout", ""))), "dead");
+    assert_eq!(
+        disposition(&schedule, &attempt(1, None), Err(Failure::transient("connect", ""))),
+        "retry in 3"
+    );
 }
 
 #[test]
@@ -111,17 +114,21 @@ fn a_retry_that_would_come_too_late_is_not_waited_for() {
     for (expires_at, expected) in [
         ("2026-01-01T00:00:02Z", "expired"),
         ("2026-01-01T00:00:03Z", "expired"),
-        ("2026-01-01T00:00:03.001Z", "again in 3"),
+        ("2026-01-01T00:00:03.001Z", "retry in 3"),
     ] {
         let outcome = Err(Failure::transient("x", ""));
-        assert_eq!(verdict(&schedule(""), &attempt(1, Some(expires_at)), outcome), expected, "{expires_at}");
+        assert_eq!(
+            disposition(&schedule(""), &attempt(1, Some(expires_at)), outcome),
+            expected,
+            "{expires_at}"
+        );
     }
     let given_up = Err(Failure::permanent("x", ""));
-    assert_eq!(verdict(&schedule(""), &attempt(1, Some("2026-01-01T00:00:01Z")), given_up), "dead");
+    assert_eq!(disposition(&schedule(""), &attempt(1, Some("2026-01-01T00:00:01Z")), given_up), "dead");
 }
 
 #[test]
 fn without_delays_nothing_is_tried_again() {
     let schedule = schedule("[backends.demo.retry]\ndelays = []");
-    assert_eq!(verdict(&schedule, &attempt(1, None), Err(Failure::transient("x", ""))), "dead");
+    assert_eq!(disposition(&schedule, &attempt(1, None), Err(Failure::transient("x", ""))), "dead");
 }

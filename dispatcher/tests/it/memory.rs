@@ -10,10 +10,24 @@ use std::{
 };
 use tokio::sync::{Notify, watch};
 
+/// A message in a queue.
+#[derive(Debug, Clone)]
+struct Held {
+    envelope: Envelope,
+    redelivered: bool,
+    /// How often it was lost; what is released is not.
+    lost: u32,
+}
+
+impl Held {
+    fn new(envelope: Envelope) -> Self {
+        Self { envelope, redelivered: false, lost: 0 }
+    }
+}
+
 #[derive(Debug, Default)]
 struct State {
-    /// With how often each was handed back.
-    queues: BTreeMap<String, VecDeque<(Envelope, u32)>>,
+    queues: BTreeMap<String, VecDeque<Held>>,
     delayed: Vec<(Address, Envelope)>,
     leased: usize,
     failures: usize,
@@ -53,7 +67,7 @@ impl MemoryBroker {
         state
             .queues
             .get(queue)
-            .map(|queue| queue.iter().map(|(e, _)| e.clone()).collect())
+            .map(|queue| queue.iter().map(|held| held.envelope.clone()).collect())
             .unwrap_or_default()
     }
 
@@ -71,15 +85,16 @@ impl MemoryBroker {
     pub(crate) fn pass_delays(&self) {
         let mut state = self.state();
         for (address, envelope) in std::mem::take(&mut state.delayed) {
-            state.queues.entry(address.queue().to_string()).or_default().push_back((envelope, 0));
+            state.queues.entry(address.queue().to_string()).or_default().push_back(Held::new(envelope));
         }
         drop(state);
         self.changed.notify_waiters();
     }
 
-    /// Puts a message into `queue` that came back so often.
-    pub(crate) fn put_returned(&self, queue: &str, envelope: Envelope, returned: u32) {
-        self.state().queues.entry(queue.to_owned()).or_default().push_back((envelope, returned));
+    /// Puts a message into `queue` that was lost with its process `lost` times.
+    pub(crate) fn put_returned(&self, queue: &str, envelope: Envelope, lost: u32) {
+        let held = Held { envelope, redelivered: lost > 0, lost };
+        self.state().queues.entry(queue.to_owned()).or_default().push_back(held);
         self.changed.notify_waiters();
     }
 
@@ -89,18 +104,18 @@ impl MemoryBroker {
     }
 
     async fn feed(self, queue: String, prefetch: u16, mut feed: postern_broker::Feed) {
-        let mut leases: HashMap<u64, (Envelope, u32)> = HashMap::new();
+        let mut leases: HashMap<u64, Held> = HashMap::new();
         let (mut tag, mut stopped) = (0, false);
         loop {
             let changed = self.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
             while !stopped && leases.len() < usize::from(prefetch) && feed.has_room() {
-                let Some((envelope, returned)) = self.lease(&queue) else { break };
+                let Some(held) = self.lease(&queue) else { break };
                 tag += 1;
-                leases.insert(tag, (envelope.clone(), returned));
+                leases.insert(tag, held.clone());
                 // One that cannot be handed over is released through `settlements`.
-                let _ = feed.deliver(tag, envelope, returned > 0, returned);
+                let _ = feed.deliver(tag, held.envelope, held.redelivered, held.lost);
             }
             if stopped && leases.is_empty() {
                 let _ = feed.finished.send(());
@@ -110,18 +125,18 @@ impl MemoryBroker {
                 _ = &mut feed.stopped, if !stopped => stopped = true,
                 () = changed => {}
                 Some(settlement) = feed.settlements.recv() => {
-                    let (envelope, returned) = leases.remove(&settlement.tag).unwrap();
+                    let held = leases.remove(&settlement.tag).unwrap();
                     let mut state = self.state();
                     state.leased -= 1;
                     if settlement.settle == Settle::Requeue {
-                        state.queues.entry(queue.clone()).or_default().push_front((envelope, returned + 1));
+                        state.queues.entry(queue.clone()).or_default().push_front(Held { redelivered: true, ..held });
                     }
                 }
             }
         }
     }
 
-    fn lease(&self, queue: &str) -> Option<(Envelope, u32)> {
+    fn lease(&self, queue: &str) -> Option<Held> {
         let mut state = self.state();
         let next = state.queues.get_mut(queue)?.pop_front()?;
         state.leased += 1;
@@ -145,7 +160,7 @@ impl Broker for MemoryBroker {
             if let Address::Later { .. } = address {
                 state.delayed.push((address, envelope));
             } else {
-                state.queues.entry(address.queue().to_string()).or_default().push_back((envelope, 0));
+                state.queues.entry(address.queue().to_string()).or_default().push_back(Held::new(envelope));
             }
         }
         drop(state);

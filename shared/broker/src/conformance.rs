@@ -20,7 +20,7 @@
 //!
 //! The cases say what callers may rely on. Where RabbitMQ and the embedded broker differ, and
 //! callers need not care, they stay silent: how exactly a limit is kept, what `redelivered` says
-//! after a restart, whether `returned` counts what was released in order, when a queue's depth is up
+//! after a restart, whether `returned` counts the first returns in order, when a queue's depth is up
 //! to date.
 
 mod delays;
@@ -83,6 +83,7 @@ macro_rules! for_each_case {
             closing_a_consumer_waits_for_settlement
             what_is_released_after_a_stop_goes_back_in_order
             processes_lost_with_a_message_are_counted
+            what_is_released_never_counts_as_lost_too_often
             what_was_acked_or_never_out_is_not_counted
             a_delayed_message_waits_its_time
             delays_do_not_block_one_another
@@ -130,6 +131,8 @@ pub async fn run(name: &str, storage: Arc<dyn Storage>) -> Result<()> {
 
 /// How long a case waits for what must happen.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// What `Options::max_deliveries` must be where the cases run.
+pub const MAX_DELIVERIES: u32 = 100;
 /// How long a case watches for what must not happen.
 const QUIET: Duration = Duration::from_millis(400);
 /// The two delays that the cases' topology declares.

@@ -29,9 +29,9 @@ pub struct Delivery {
     pub envelope: Envelope,
     /// Whether it was handed out before, to whomever.
     pub redelivered: bool,
-    /// How often, as far as the broker knows, it came back because whoever had it was lost: a process
-    /// that ended without a word. RabbitMQ before 4.3 counts every return, also one in order; the
-    /// embedded broker begins to count when the message is taken by a second process.
+    /// How often it was lost with whoever had it: a process that crashed, a connection that broke. What
+    /// is given back in order does not count; on RabbitMQ, up to half of `max_deliveries` such returns
+    /// may. The embedded broker counts only what was there when it was opened.
     pub returned: u32,
     /// Since when this process has it. RabbitMQ takes it back after 30 minutes.
     pub since: Instant,
@@ -60,7 +60,8 @@ impl Delivery {
         self
     }
 
-    /// Back to its queue, at its old place.
+    /// Back to its queue: at its old place, or, on RabbitMQ, at the queue's end if it was returned
+    /// too often to tell these returns from losses.
     pub fn release(mut self) {
         self.settle(Settle::Requeue);
     }

@@ -25,11 +25,8 @@ pub mod header {
     pub const ATTEMPTS: &str = "x-postern-attempts";
     /// Which attempt to deliver to the application this is, from 1: an integer. Absent: the first.
     pub const ATTEMPT: &str = "x-postern-attempt";
-    /// The queue that a dead message, or one in the quarantine, came from.
+    /// The queue that a dead message came from.
     pub const QUEUE: &str = "x-postern-queue";
-    /// How often a message in the quarantine was lost with a process that worked on nothing else of
-    /// it: an integer.
-    pub const CRASHES: &str = "x-postern-crashes";
 
     /// How the names of headers begin that say what happened to a message in a queue: they are not
     /// true of its next attempt.

@@ -8,7 +8,7 @@
 //! | `postern.callbacks` | topic, key = backend | `postern.callbacks` |
 //! | `postern.dead` | topic, key = backend | `postern.dead` |
 //! | `postern.wait.<delay>` | fanout, key = the queue to return to | `postern.wait.<delay>`, and from there, by way of `postern.return`, the queue named by the key |
-//! | `postern.return` | direct, key = queue | that queue, `postern.quarantine` too, else `postern.unrouted` |
+//! | `postern.return` | direct, key = queue | that queue, else `postern.unrouted` |
 //! | `postern.unrouted` | fanout | `postern.unrouted`: the alternate of all the others |
 
 use postern_shared::message::{BackendName, Priority};
@@ -26,8 +26,8 @@ pub const CALLBACKS: &str = "postern.callbacks";
 pub const DEAD: &str = "postern.dead";
 /// The alternate exchange and the queue of messages to backends that nobody declared.
 pub const UNROUTED: &str = "postern.unrouted";
-/// The queue of messages that were in work whenever the process that had them crashed: they are
-/// taken one at a time.
+/// A queue of an earlier version, for messages that may have crashed their process. It is emptied and
+/// deleted.
 pub const QUARANTINE: &str = "postern.quarantine";
 /// The prefix of the exchanges and queues in which retries wait.
 pub const WAIT: &str = "postern.wait";
@@ -252,7 +252,6 @@ impl Topology {
             QueueSpec { name: QueueName::callbacks(), limit: None },
             QueueSpec { name: QueueName::dead(), limit: None },
             QueueSpec { name: QueueName::unrouted(), limit: None },
-            QueueSpec { name: QueueName::quarantine(), limit: None },
         ];
         for backend in &self.backends {
             for lane in [Priority::Normal, Priority::Bulk] {

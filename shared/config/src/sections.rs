@@ -163,8 +163,8 @@ pub struct DispatcherSection {
     pub backends: Selection,
     /// Sends in flight for each backend, 1 to 2,000.
     pub concurrency: u16,
-    /// How often a message may be taken by a process that ends without a word, 2 to 100. Then it is
-    /// dead-lettered; in the last half of them it is tried alone.
+    /// How often a message may be taken without being settled before it is dead-lettered with the code
+    /// `poison`, 2 to 100.
     pub max_deliveries: u32,
 }
 

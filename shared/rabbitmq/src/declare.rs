@@ -3,7 +3,7 @@
 use super::endpoint::{Link, NOT_FOUND, PRECONDITION_FAILED, code, late};
 use lapin::{
     Channel, Error, ErrorKind, ExchangeKind,
-    options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions},
+    options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions},
     types::{AMQPValue, FieldTable},
 };
 use postern_broker::{
@@ -28,6 +28,8 @@ const DELIVERY_LIMIT: i64 = i32::MAX as i64;
 /// Declares the topology, again and again, and remembers what it found different.
 #[derive(Debug, Default)]
 pub(super) struct Declarer {
+    /// Whether the queue of an earlier version is known to be gone.
+    retired: bool,
     /// Queues and exchanges that somebody else declared in another way, used as they are, and what
     /// the broker says of them.
     foreign: BTreeMap<String, String>,
@@ -45,7 +47,10 @@ impl Declarer {
     /// What could not be declared and why.
     pub(super) async fn run(&mut self, link: &Link, topology: &Topology) -> lapin::Result<()> {
         let mut pass = DeclarePass { link, channel: None, foreign: &mut self.foreign };
-        let done = pass.everything(topology).await;
+        let mut done = pass.everything(topology).await;
+        if done.is_ok() && !self.retired {
+            done = pass.retire(QUARANTINE).await.map(|retired| self.retired = retired);
+        }
         if let Some(channel) = pass.channel {
             super::endpoint::close_channel(&channel).await;
         }
@@ -78,7 +83,6 @@ impl DeclarePass<'_> {
             match name {
                 INBOUND | REPORTS | CALLBACKS | DEAD => self.bind(name, name, "#").await?,
                 UNROUTED => self.bind(name, name, "").await?,
-                QUARANTINE => {}
                 _ => {
                     let key = name.strip_prefix(OUTBOUND).unwrap_or(name).trim_start_matches('.');
                     self.bind(name, OUTBOUND, key).await?;
@@ -89,6 +93,40 @@ impl DeclarePass<'_> {
             self.wait(*delay, &otherwise).await?;
         }
         Ok(())
+    }
+
+    /// Deletes a queue that only earlier versions used, unless it holds messages or somebody takes from
+    /// it. Returns whether it is gone.
+    async fn retire(&mut self, queue: &str) -> lapin::Result<bool> {
+        let unused = |found: Option<[u32; 2]>| found.is_none_or(|found| found == [0, 0]);
+        match self.look(queue).await? {
+            None => return Ok(true),
+            found if !unused(found) => return Ok(false),
+            Some(_) => {}
+        }
+        // What is published to it from here on is unrouted, and not lost with the queue.
+        let channel = self.channel().await?;
+        let unbound = channel.queue_unbind(queue.into(), RETURN.into(), queue.into(), FieldTable::default());
+        self.answer(unbound).await?;
+        if !unused(self.look(queue).await?) {
+            self.bind(queue, RETURN, queue).await?;
+            return Ok(false);
+        }
+        let channel = self.channel().await?;
+        self.answer(channel.queue_delete(queue.into(), QueueDeleteOptions::default())).await?;
+        Ok(true)
+    }
+
+    /// How many messages wait in `queue` and how many consumers it has. `None` if there is no such
+    /// queue.
+    async fn look(&mut self, queue: &str) -> lapin::Result<Option<[u32; 2]>> {
+        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        let channel = self.channel().await?;
+        match self.answer(channel.queue_declare(queue.into(), passive, FieldTable::default())).await {
+            Ok(found) => Ok(Some([found.message_count(), found.consumer_count()])),
+            Err(error) if code(&error) == Some(NOT_FOUND) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// An exchange and a queue in which messages wait for `delay`.

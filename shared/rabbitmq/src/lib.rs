@@ -2,7 +2,7 @@
 //!
 //! Two connections, each kept open by a task of `supervisor`: one publishes (`publisher`), the
 //! other declares (`declare`), consumes (`subscriber`, a channel for each consumer) and answers
-//! questions. All queues are quorum queues: they survive the loss of a node, and are faster here
+//! questions. What is given back is not counted as lost (`returns`). All queues are quorum queues: they survive the loss of a node, and are faster here
 //! than classic ones. Works with RabbitMQ 3.10 to 4.x.
 
 mod connections;
@@ -10,6 +10,8 @@ mod declare;
 mod endpoint;
 mod properties;
 mod publisher;
+mod publishing;
+mod returns;
 mod subscriber;
 mod supervisor;
 mod unsettled;
@@ -20,13 +22,14 @@ use endpoint::Endpoint;
 use postern_broker::{
     Address, Broker, BrokerError, BrokerOptions, Consumer, Depth, Envelope, QueueName, Status, subscription,
 };
-use properties::Outgoing;
 use publisher::CurrentPublisher;
+use publishing::Publishing;
+use returns::Returns;
 use std::{sync::Arc, time::Duration};
 use subscriber::Subscriber;
 use tokio::{
     sync::{oneshot, watch},
-    time::{Instant, timeout, timeout_at},
+    time::timeout,
 };
 
 /// How long closing may take.
@@ -36,7 +39,7 @@ const PARTING: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct RabbitBroker {
     shared: Arc<Connections>,
-    publisher: Arc<CurrentPublisher>,
+    publishing: Publishing,
 }
 
 impl RabbitBroker {
@@ -50,7 +53,8 @@ impl RabbitBroker {
         tokio::spawn(supervisor::keep_consuming(Arc::clone(&shared)));
         let publisher = Arc::new(CurrentPublisher::none());
         tokio::spawn(supervisor::keep_publishing(Arc::clone(&shared), Arc::clone(&publisher)));
-        Ok(Self { shared, publisher })
+        let publishing = Publishing::new(Arc::clone(&shared), publisher);
+        Ok(Self { shared, publishing })
     }
 
     fn is_declared(&self, queue: &QueueName) -> bool {
@@ -62,28 +66,7 @@ impl RabbitBroker {
 #[async_trait]
 impl Broker for RabbitBroker {
     async fn publish(&self, messages: Vec<(Address, Envelope)>) -> Result<(), BrokerError> {
-        let limit = self.shared.options.publish_timeout;
-        let deadline = Instant::now() + limit;
-        let mut messages: Vec<_> = messages
-            .into_iter()
-            .map(|(address, envelope)| Outgoing::new(address, envelope))
-            .collect::<Result<_, _>>()?;
-        if messages.is_empty() {
-            return Ok(());
-        }
-        let published = async {
-            loop {
-                let publisher = self.publisher.get(&self.shared, deadline).await?;
-                if let Some(outcome) = publisher.publish(&self.shared, &mut messages).await {
-                    return outcome;
-                }
-            }
-        };
-        match timeout_at(deadline, published).await {
-            Ok(Err(BrokerError::Unavailable(_))) if self.shared.is_closing() => Err(BrokerError::Closed),
-            Ok(outcome) => outcome,
-            Err(_) => Err(BrokerError::TimedOut(limit)),
-        }
+        self.publishing.publish(messages).await
     }
 
     async fn consume(&self, queue: &QueueName, prefetch: u16) -> Result<Consumer, BrokerError> {
@@ -96,7 +79,8 @@ impl Broker for RabbitBroker {
         }
         let (consumer, feed) = subscription(queue.clone(), prefetch);
         let (ready, started) = oneshot::channel();
-        tokio::spawn(Subscriber::new(Arc::clone(&self.shared), queue.clone(), prefetch, feed, ready).run());
+        let returns = Returns::new(Arc::clone(&self.shared), self.publishing.clone(), queue.clone());
+        tokio::spawn(Subscriber::new(returns, queue.clone(), prefetch, feed, ready).run());
         // Where there is a connection, the broker counts the consumer by the time this returns.
         if self.shared.consumer_connection.borrow().is_some() {
             let _ = timeout(self.shared.options.publish_timeout, started).await;

@@ -3,7 +3,7 @@
 use super::{
     connections::{Connections, ConsumerConnection, Pauses, soon},
     endpoint::{NOT_FOUND, close_channel, code},
-    properties,
+    returns::{Returned, Returns, Taken},
     unsettled::{SettleFrame, Unsettled},
 };
 use futures_util::{FutureExt, StreamExt};
@@ -21,6 +21,8 @@ use tracing::{debug, warn};
 
 /// How many bits of a [`SettleRequest`]'s tag are the broker's; the others tell the channels apart.
 const TAG_BITS: u32 = 48;
+/// These bits.
+const TAG: u64 = (1 << TAG_BITS) - 1;
 /// How long the broker may take to open a channel or to cancel a consumer.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The most settlements that are looked at together.
@@ -40,6 +42,8 @@ pub(super) struct Subscriber {
     /// The number of the channel, so that what belongs to an earlier one is told apart: the broker
     /// hands that out again by itself.
     epoch: u16,
+    /// Deliveries that are given back by publishing them again.
+    returns: Returns,
     /// Whether the caller wants no more.
     stopping: bool,
     /// Told when the first channel delivers.
@@ -62,16 +66,17 @@ struct Session {
 
 impl Subscriber {
     pub(super) fn new(
-        shared: Arc<Connections>,
+        returns: Returns,
         queue: QueueName,
         prefetch: u16,
         feed: Feed,
         ready: oneshot::Sender<()>,
     ) -> Self {
+        let shared = Arc::clone(returns.connections());
         let _running = shared.consumer_tasks.token();
         let prefetch = prefetch.max(1);
         let (held, epoch, stopping, ready) = (0, 0, false, Some(ready));
-        Self { shared, queue, prefetch, feed, held, epoch, stopping, ready, _running }
+        Self { shared, queue, prefetch, feed, held, epoch, returns, stopping, ready, _running }
     }
 
     /// Feeds the consumer until its caller wants no more and holds nothing, or the broker is closed.
@@ -96,7 +101,10 @@ impl Subscriber {
             }
             tokio::select! {
                 session = &mut opening, if !self.stopping => return Some(session),
-                Some(_) = self.feed.settlements.recv() => self.held -= 1,
+                Some(settled) = self.feed.settlements.recv() => {
+                    self.held -= 1;
+                    self.returns.forget(settled.tag);
+                }
                 _ = &mut self.feed.stopped, if !self.stopping => self.stopping = true,
                 () = shared.closed() => return None,
             }
@@ -129,6 +137,9 @@ impl Subscriber {
                     }
                     self.hear(&mut session, &mut batch);
                 }
+                Some(returned) = self.returns.next(), if !self.returns.is_idle() => {
+                    self.returned(&mut session, returned);
+                }
                 delivery = session.stream.next(), if !self.stopping => match delivery {
                     Some(Ok(delivery)) => session.take(delivery),
                     // A deleted queue, a cancelled consumer, a closed channel, a lost connection.
@@ -139,7 +150,7 @@ impl Subscriber {
                 },
             }
             self.pass_on(&mut session);
-            if self.stopping && self.held == 0 {
+            if self.stopping && self.held == 0 && self.returns.is_idle() {
                 // Its end comes after the acks before it.
                 close_channel(&session.channel).await;
                 return false;
@@ -154,20 +165,50 @@ impl Subscriber {
             && let Some(delivery) = session.waiting.pop_front()
         {
             let tag = u64::from(self.epoch) << TAG_BITS | delivery.delivery_tag;
-            let returned = properties::returned(&delivery.properties);
-            let envelope = properties::envelope(&delivery.properties, delivery.data);
-            self.held += 1;
-            // Where the caller is gone, this comes back as a release.
-            let _ = self.feed.deliver(tag, envelope, delivery.redelivered, returned);
+            if let Some(taken) = self.returns.take(tag, delivery) {
+                self.hand_over(taken);
+            }
         }
+        self.returns.publish();
+    }
+
+    fn hand_over(&mut self, Taken { tag, envelope, redelivered, lost }: Taken) {
+        self.held += 1;
+        // If the caller is gone, this comes back as a release.
+        let _ = self.feed.deliver(tag, envelope, redelivered, lost);
+    }
+
+    /// Takes note of what became of deliveries that were published again.
+    fn returned(&mut self, session: &mut Session, returned: Vec<Returned>) {
+        for one in returned {
+            match one {
+                Returned::Settled(tag, settle) if self.is_own(tag) => {
+                    session.decided.push((tag & TAG, settle));
+                }
+                Returned::Kept(taken) if self.is_own(taken.tag) => self.hand_over(taken),
+                // The broker hands it out again by itself.
+                Returned::Settled(..) | Returned::Kept(_) => {}
+            }
+        }
+        session.settle();
+    }
+
+    /// Whether `tag` is of the present channel.
+    fn is_own(&self, tag: u64) -> bool {
+        tag >> TAG_BITS == u64::from(self.epoch)
     }
 
     /// Takes note of what the caller decided, and tells the broker unless that can wait.
     fn hear(&mut self, session: &mut Session, batch: &mut Vec<SettleRequest>) {
         self.held -= batch.len();
-        let own = |tag: u64| tag >> TAG_BITS == u64::from(self.epoch);
-        let settles = batch.drain(..).filter(|settlement| own(settlement.tag));
-        session.decided.extend(settles.map(|s| (s.tag & ((1 << TAG_BITS) - 1), s.settle)));
+        for SettleRequest { tag, settle } in batch.drain(..) {
+            if !self.is_own(tag) {
+                self.returns.forget(tag);
+            } else if let Some(settle) = self.returns.settle(tag, settle) {
+                session.decided.push((tag & TAG, settle));
+            }
+        }
+        self.returns.publish();
         let enough = session.decided.len() * 4 >= usize::from(self.prefetch);
         if enough || self.stopping || session.decided.iter().any(|(_, settle)| *settle == Settle::Requeue) {
             session.settle();

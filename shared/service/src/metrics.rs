@@ -14,8 +14,8 @@ use postern_broker::{QueueName, Status};
 use postern_shared::{error::FailureClass, message::BackendName};
 use postern_store::spool::Figures;
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry, TextEncoder, process_collector::ProcessCollector,
+    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder, process_collector::ProcessCollector,
 };
 use refused::Refusals;
 use spool::SpoolMetrics;
@@ -79,7 +79,6 @@ pub struct Metrics {
     deliveries_in_flight: IntGaugeVec,
     duplicates: IntCounterVec,
     refusals: Refusals,
-    quarantined: IntCounter,
     dead_waiting: IntGauge,
     flow: Flow,
     connected: IntGauge,
@@ -113,9 +112,6 @@ impl Metrics {
             let gauge = IntGauge::new(name, help)?;
             registry.register(Box::new(gauge.clone())).map(|()| gauge)
         };
-        let help = "Messages set apart, to be tried alone, because they came back too often";
-        let quarantined = IntCounter::new("quarantined_total", help)?;
-        registry.register(Box::new(quarantined.clone()))?;
         let in_flight =
             IntGaugeVec::new(Opts::new("dispatch_in_flight", "Messages being sent"), &["backend"])?;
         registry.register(Box::new(in_flight.clone()))?;
@@ -192,7 +188,6 @@ impl Metrics {
             connected: gauge("broker_connected", "1 while the broker is connected")?,
             blocked: gauge("broker_blocked", "1 while the broker takes no messages")?,
             spool: SpoolMetrics::new(&registry)?,
-            quarantined,
             dead_waiting: gauge("dead_letters_waiting", "Messages in postern.dead when it was last asked")?,
             registry,
         })
@@ -243,11 +238,6 @@ impl Metrics {
     /// Notes what the spool holds and has done; one process has one spool.
     pub fn spool(&self, figures: &Figures) {
         self.spool.set(figures);
-    }
-
-    /// Notes that a message was set apart.
-    pub fn quarantined(&self) {
-        self.quarantined.inc();
     }
 
     /// Notes how many dead letters wait.

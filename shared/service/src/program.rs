@@ -132,6 +132,7 @@ impl Runtime {
             publish_timeout: config.broker.publish_timeout.0,
             client_name: format!("{program} {version}"),
             min_free_disk: config.broker.min_free_disk,
+            max_deliveries: config.dispatcher.max_deliveries,
         };
         let broker =
             broker::connect(config.broker.url.expose(), options).await.map_err(|error| match error {

@@ -28,7 +28,6 @@ mod properties;
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::message::{Outbound, Report};
 
     const NUMBER: &str = "+15551234567";

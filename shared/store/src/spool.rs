@@ -192,6 +192,8 @@ async fn open_store(options: &SpoolOptions) -> Result<EmbeddedBroker, BrokerErro
             publish_timeout: STORE_PATIENCE,
             client_name: "spool".to_owned(),
             min_free_disk: options.min_free_disk,
+            // What is stored here is only forwarded.
+            max_deliveries: u32::MAX,
         };
         EmbeddedBroker::open(&options.dir, store).await
     };

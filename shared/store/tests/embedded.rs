@@ -4,7 +4,10 @@ mod folders;
 
 use async_trait::async_trait;
 use folders::Folders;
-use postern_broker::{Broker, BrokerOptions, Topology, conformance::Storage};
+use postern_broker::{
+    Broker, BrokerOptions, Topology,
+    conformance::{MAX_DELIVERIES, Storage},
+};
 use postern_store::embedded::EmbeddedBroker;
 use std::{sync::Arc, time::Duration};
 
@@ -18,6 +21,7 @@ impl Storage for Folder {
             publish_timeout: Duration::from_secs(30),
             client_name: "conformance".to_owned(),
             min_free_disk: 0,
+            max_deliveries: MAX_DELIVERIES,
         };
         Ok(Arc::new(EmbeddedBroker::open(self.0.last(), options).await?))
     }

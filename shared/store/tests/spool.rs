@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use folders::Folders;
 use postern_broker::{
     Address, Broker, BrokerError, BrokerOptions, Consumer, Depth, Envelope, QueueName, Status, Topology,
-    conformance::Storage,
+    conformance::{MAX_DELIVERIES, Storage},
 };
 use postern_store::{
     embedded::EmbeddedBroker,
@@ -29,8 +29,13 @@ impl Storage for Folder {
         let inside = |name: &str| self.0.last().join(name);
         let backends = topology.backends.clone();
         let publish_timeout = Duration::from_secs(30);
-        let options =
-            BrokerOptions { topology, publish_timeout, client_name: "test".to_owned(), min_free_disk: 0 };
+        let options = BrokerOptions {
+            topology,
+            publish_timeout,
+            client_name: "test".to_owned(),
+            min_free_disk: 0,
+            max_deliveries: MAX_DELIVERIES,
+        };
         let broker: Arc<dyn Broker> = Arc::new(EmbeddedBroker::open(inside("broker"), options).await?);
         let limits = SpoolLimits { messages: 1_000_000, bytes: 1 << 30 };
         let options =

@@ -10,6 +10,7 @@ mod supervisor;
 use anyhow::{Context, Result};
 use postern_broker::{
     Address, Broker, BrokerOptions, Consumer, Depth, Envelope, QueueName, Status, Topology,
+    conformance::MAX_DELIVERIES,
 };
 use postern_rabbitmq::RabbitBroker;
 use postern_shared::message::{BackendName, Priority};
@@ -41,6 +42,7 @@ fn options(topology: Topology) -> BrokerOptions {
         publish_timeout: PUBLISH_TIMEOUT,
         client_name: "test".to_owned(),
         min_free_disk: 0,
+        max_deliveries: MAX_DELIVERIES,
     }
 }
 

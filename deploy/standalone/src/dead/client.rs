@@ -43,6 +43,7 @@ impl DeadLetterClient {
             publish_timeout: config.broker.publish_timeout.0,
             client_name: "postern dead".to_owned(),
             min_free_disk: config.broker.min_free_disk,
+            max_deliveries: config.dispatcher.max_deliveries,
         };
         match broker::connect(url, options).await {
             Ok(broker) => Self::connected(broker).await,

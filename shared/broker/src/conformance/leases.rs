@@ -244,6 +244,56 @@ pub(super) async fn processes_lost_with_a_message_are_counted(storage: Arc<dyn S
     Ok(())
 }
 
+/// Not when it is released many more times than a message may be lost, in any of the ways to release
+/// one; crashes count on from there.
+pub(super) async fn what_is_released_never_counts_as_lost_too_often(storage: Arc<dyn Storage>) -> Result<()> {
+    let (address, queue) = alpha()?;
+    let broker = open_default(&storage).await?;
+    post(&broker, &address, [0]).await?;
+    broker.close().await;
+    let broker = open_default(&storage).await?;
+    let mut most = 0;
+    let mut taken = async |consumer: &mut Consumer| -> Result<Delivery> {
+        let delivery = next(consumer).await?;
+        ensure!(number(&delivery)? == 0);
+        ensure!(delivery.returned <= MAX_DELIVERIES / 2, "returned is {}", delivery.returned);
+        ensure!(delivery.returned >= most, "returned was {most} and is {}", delivery.returned);
+        most = delivery.returned;
+        Ok(delivery)
+    };
+    for _ in 0..MAX_DELIVERIES {
+        let mut consumer = consume(&broker, &queue, 1).await?;
+        taken(&mut consumer).await?.release();
+        drop(taken(&mut consumer).await?);
+        // Held while it is asked to stop; and then as it comes, unread.
+        let held = taken(&mut consumer).await?;
+        within("stop", consumer.stop()).await?;
+        drop(held);
+        within("close", consumer.close()).await?;
+        let unread = consume(&broker, &queue, 1).await?;
+        until_depth(&broker, &queue, |depth| depth.ready == 0).await?;
+        within("close", unread.close()).await?;
+    }
+    broker.close().await;
+    // What is released at the end of a process does not count either; the crashes do.
+    for crashes in 0..4 {
+        let broker = open_default(&storage).await?;
+        let mut consumer = consume(&broker, &queue, 1).await?;
+        let delivery = next(&mut consumer).await?;
+        ensure!(delivery.returned == most + crashes, "{} after {crashes} crashes", delivery.returned);
+        within("crash", storage.crash(broker)).await??;
+        drop(delivery);
+    }
+    let broker = open_default(&storage).await?;
+    let mut consumer = consume(&broker, &queue, 1).await?;
+    let delivery = next(&mut consumer).await?;
+    ensure!(number(&delivery)? == 0 && delivery.returned == most + 4);
+    delivery.ack();
+    silence(&mut consumer).await?;
+    broker.close().await;
+    Ok(())
+}
+
 /// The counts belong to messages, not to places: what comes after an acked one begins at 0, also
 /// when it is the same again.
 pub(super) async fn what_was_acked_or_never_out_is_not_counted(storage: Arc<dyn Storage>) -> Result<()> {

@@ -37,7 +37,6 @@ fn every_metric_of_the_contract_is_there_before_the_first_message() {
         "postern_application_duration_seconds_count{queue=\"postern.reports\"} 0",
         "postern_application_in_flight{queue=\"postern.reports\"} 0",
         "postern_admin_refused_total 0",
-        "postern_quarantined_total 0",
         "postern_dead_letters_waiting 0",
         "postern_ingress_refused_total{backend=\"demo\",reason=\"token\"} 1",
         "postern_ingress_refused_total{backend=\"\",reason=\"rate\"} 0",

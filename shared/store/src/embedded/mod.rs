@@ -31,7 +31,7 @@ pub(crate) use folder::private;
 use op::{NewConsumer, Op, Ops};
 use postern_broker::{
     Address, Broker, BrokerError, BrokerOptions, Consumer, Depth, Envelope, QueueName, Status, subscription,
-    topology::QueueSpec,
+    topology::{QUARANTINE, QueueSpec},
 };
 use postern_shared::clock;
 use queue::Queue;
@@ -167,10 +167,20 @@ async fn within<T>(time: Duration, doing: impl Future<Output = T>) -> Result<T, 
 fn open(path: &Path, options: &BrokerOptions) -> Result<EmbeddedBroker, StoreError> {
     let folder = Folder::lock(path)?;
     let store = Store::open(&folder)?;
-    let queues = declare(&store, &options.topology.queues())?;
-    let declared: HashMap<QueueName, usize> = options
-        .topology
-        .queues()
+    let specs = specs(&store, options)?;
+    start(folder, store, specs, options)
+}
+
+/// Declares the queues of `specs` and starts the writer.
+fn start(
+    folder: Folder,
+    store: Store,
+    specs: Vec<QueueSpec>,
+    options: &BrokerOptions,
+) -> Result<EmbeddedBroker, StoreError> {
+    let path = folder.path().display().to_string();
+    let queues = declare(&store, &specs)?;
+    let declared: HashMap<QueueName, usize> = specs
         .into_iter()
         .filter_map(|spec| queues.by_name.get(spec.name.as_str()).map(|index| (spec.name.clone(), *index)))
         .collect();
@@ -190,7 +200,7 @@ fn open(path: &Path, options: &BrokerOptions) -> Result<EmbeddedBroker, StoreErr
         |error| StoreError::Broken(format!("cannot be used: no thread could be started ({error})")),
     )?;
     Ok(EmbeddedBroker {
-        path: path.display().to_string(),
+        path,
         ops,
         declared,
         unrouted,
@@ -199,6 +209,17 @@ fn open(path: &Path, options: &BrokerOptions) -> Result<EmbeddedBroker, StoreErr
         publish_timeout: options.publish_timeout,
         status: watched,
     })
+}
+
+/// The queues to declare: those of the topology, and the one that a dispatcher empties if an earlier
+/// version left messages in it.
+fn specs(store: &Store, options: &BrokerOptions) -> Result<Vec<QueueSpec>, StoreError> {
+    let mut specs = options.topology.queues();
+    let quarantined = |(name, position): &(String, Position)| name == QUARANTINE && position.count > 0;
+    if store.queues()?.iter().any(quarantined) {
+        specs.push(QueueSpec { name: QueueName::quarantine(), limit: None });
+    }
+    Ok(specs)
 }
 
 const OTHERS: &str = "its messages are another queue's";
@@ -301,5 +322,41 @@ impl Broker for EmbeddedBroker {
 impl Drop for EmbeddedBroker {
     fn drop(&mut self) {
         let _ = self.ops.send(Op::Close(oneshot::channel().0));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use postern_broker::Topology;
+
+    fn options() -> BrokerOptions {
+        let topology =
+            Topology { backends: [].into(), delays: [].into(), max_reports: 1, max_messages: None };
+        let publish_timeout = Duration::from_secs(30);
+        let client_name = "test".to_owned();
+        BrokerOptions { topology, publish_timeout, client_name, min_free_disk: 0, max_deliveries: 20 }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_an_earlier_version_set_apart_can_be_taken_and_then_its_queue_is_unknown() {
+        let (dir, queue) = (tempfile::tempdir().unwrap(), QueueName::quarantine());
+        let earlier = {
+            let folder = Folder::lock(dir.path()).unwrap();
+            let store = Store::open(&folder).unwrap();
+            let mut specs = options().topology.queues();
+            specs.push(QueueSpec { name: queue.clone(), limit: None });
+            start(folder, store, specs, &options()).unwrap()
+        };
+        earlier.publish(vec![(Address::Queue(queue.clone()), Envelope::default())]).await.unwrap();
+        earlier.close().await;
+        let broker = EmbeddedBroker::open(dir.path(), options()).await.unwrap();
+        let mut consumer = broker.consume(&queue, 1).await.unwrap();
+        consumer.next().await.unwrap().ack();
+        consumer.close().await;
+        broker.close().await;
+        let broker = EmbeddedBroker::open(dir.path(), options()).await.unwrap();
+        assert!(matches!(broker.depth(&queue).await, Err(BrokerError::Refused(_))));
+        broker.close().await;
     }
 }

@@ -4,10 +4,7 @@
 use super::record::{self, MalformedRecord, Position};
 use super::store::{Chunk, Note, Store};
 use bytes::Bytes;
-use postern_broker::{
-    Envelope,
-    topology::{Limit, QUARANTINE},
-};
+use postern_broker::{Envelope, topology::Limit};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// The most that is read ahead of the consumers: messages, and bytes.
@@ -98,8 +95,7 @@ impl Queue {
             cursor: position.head,
             handed: position.handed,
             handed_before: position.handed,
-            // What is in the quarantine may be what ends this very process.
-            noted_below: if name == QUARANTINE { u64::MAX } else { position.tail },
+            noted_below: position.tail,
             name,
             position,
             ..Self::default()

@@ -1,6 +1,5 @@
 //! Which queues have messages in the spool.
 
-use super::routing_headers;
 use postern_broker::QueueName;
 use postern_shared::clock;
 use std::{

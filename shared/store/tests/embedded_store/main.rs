@@ -40,6 +40,7 @@ fn options() -> BrokerOptions {
         publish_timeout: PATIENCE,
         client_name: "test".to_owned(),
         min_free_disk: 0,
+        max_deliveries: 20,
     }
 }
 

@@ -30,7 +30,13 @@ pub(crate) fn options(min_free_disk: u64) -> anyhow::Result<BrokerOptions> {
         max_messages: None,
     };
     let publish_timeout = Duration::from_secs(30);
-    Ok(BrokerOptions { topology, publish_timeout, client_name: "bench".to_owned(), min_free_disk })
+    Ok(BrokerOptions {
+        topology,
+        publish_timeout,
+        client_name: "bench".to_owned(),
+        min_free_disk,
+        max_deliveries: 20,
+    })
 }
 
 /// `callers` tasks publish `messages` messages of `make`'s, each one after the other.

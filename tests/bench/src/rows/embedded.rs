@@ -87,6 +87,7 @@ pub(super) async fn fill(folder: &Path, messages: u64) -> Result<()> {
         publish_timeout: Duration::from_secs(30),
         client_name: "bench".to_owned(),
         min_free_disk: 64 << 20,
+        max_deliveries: 20,
     };
     let broker = EmbeddedBroker::open(folder, options).await?;
     let batch = |first: u64| {

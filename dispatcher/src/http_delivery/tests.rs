@@ -14,8 +14,8 @@ fn inbound(fields: &Value) -> Inbound {
     Inbound::from_json(body.to_string().as_bytes()).unwrap()
 }
 
-fn after(original: &Envelope, attempt: u32, verdict: &Verdict) -> Option<(Address, Envelope)> {
-    next(original, &QueueName::inbound(), &"demo".parse().unwrap(), attempt, verdict)
+fn after(original: &Envelope, attempt: u32, disposition: &Disposition) -> Option<(Address, Envelope)> {
+    next(original, &QueueName::inbound(), &"demo".parse().unwrap(), attempt, disposition)
 }
 
 #[test]
@@ -46,8 +46,8 @@ fn a_retry_is_the_message_as_it_was_with_foreign_headers_and_the_next_attempt() 
         .with("x-delivery-count", 1)
         .with(header::REASON, "of an earlier death");
     let delay = Duration::from_secs(5);
-    let verdict = Verdict::Again { delay, failure: Failure::transient("http_503", "") };
-    let (address, retry) = after(&original, 2, &verdict).unwrap();
+    let disposition = Disposition::Retry { delay, failure: Failure::transient("http_503", "") };
+    let (address, retry) = after(&original, 2, &disposition).unwrap();
     assert_eq!(address, Address::Later { queue: QueueName::inbound(), delay });
     assert_eq!(
         (&retry.body, &retry.message_id, &retry.kind),
@@ -61,8 +61,8 @@ fn a_retry_is_the_message_as_it_was_with_foreign_headers_and_the_next_attempt() 
 #[test]
 fn a_dead_letter_says_why_and_would_begin_anew() {
     let original = Envelope::from(&inbound(&json!({}))).with(header::ATTEMPT, 6).with("x-theirs", "kept");
-    let verdict = Verdict::Dead(Failure::permanent("http_400", "no such thing"));
-    let (address, letter) = after(&original, 6, &verdict).unwrap();
+    let disposition = Disposition::Dead(Failure::permanent("http_400", "no such thing"));
+    let (address, letter) = after(&original, 6, &disposition).unwrap();
     assert_eq!(address, Address::Dead("demo".parse().unwrap()));
     assert_eq!(letter.body, original.body);
     assert_eq!(letter.text_header(header::REASON), Some("http_400: no such thing"));
@@ -76,5 +76,5 @@ fn a_dead_letter_says_why_and_would_begin_anew() {
 #[test]
 fn after_success_there_is_nothing_to_publish() {
     let original = Envelope::from(&inbound(&json!({})));
-    assert_eq!(after(&original, 1, &Verdict::Sent(crate::backends::Sent::without_id())), None);
+    assert_eq!(after(&original, 1, &Disposition::Sent(crate::outcome::Sent::without_id())), None);
 }

@@ -1,10 +1,13 @@
-//! What a sender answers: per identity, sent or why not.
+//! What a sender answers: for each identity, sent or why not.
 
 use postern_shared::{
     error::Failure,
     message::{Identity, MAX_IDENTITIES},
 };
 use std::collections::{HashMap, VecDeque};
+
+/// The code of a failure that means that sending did not even begin.
+pub(crate) const NOT_BEGUN: &str = "not_begun";
 
 /// What became of a message for one identity.
 pub type Outcome = Result<Sent, Failure>;

@@ -2,8 +2,8 @@
 
 use super::sign::signature;
 use crate::{
-    backends::Outcome,
-    courier::Label,
+    http_delivery::DeliveryContext,
+    outcome::Outcome,
     outgoing::{
         answer::Answer,
         authorization::authorization,
@@ -16,7 +16,10 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use postern_broker::header::TRACEPARENT;
 use postern_config::{Webhook, WebhookUrl, backend::send::Success};
-use postern_shared::{error::Failure, value::SigningKeys};
+use postern_shared::{
+    error::Failure,
+    value::{NOT_A_HEADER_VALUE, SigningKeys},
+};
 use reqwest::{
     Client, Method, Request,
     header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
@@ -33,9 +36,9 @@ const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature
 /// Which of the messages the body is.
 const TYPE: HeaderName = HeaderName::from_static("x-postern-type");
 
-/// A queue's message as the webhook gets it.
-pub(super) struct Parcel {
-    pub(super) label: Label,
+/// A message as the webhook gets it.
+pub(super) struct WebhookRequest {
+    pub(super) context: DeliveryContext,
     /// The message's type.
     pub(super) kind: &'static str,
     pub(super) content_type: &'static str,
@@ -61,7 +64,7 @@ impl Caller {
         let address = webhook.address().map_err(|why| format!("url: {why}"))?;
         let mut headers = HeaderMap::new();
         for (name, value) in &webhook.headers {
-            let wrong = |_| format!("headers.{}: can stand in no header", name.0);
+            let wrong = |_| format!("headers.{}: {NOT_A_HEADER_VALUE}", name.0);
             let mut value = HeaderValue::from_bytes(value.expose().as_bytes()).map_err(wrong)?;
             value.set_sensitive(true);
             let wrong = |_| format!("headers.{}: is no header name", name.0);
@@ -94,9 +97,9 @@ impl Caller {
         })
     }
 
-    /// POSTs `parcel` and reads the answer.
-    pub(super) async fn call(&self, parcel: &Parcel) -> Outcome {
-        match self.client.execute(self.request(parcel, Timestamp::now())?).await {
+    /// POSTs `message` and reads the answer.
+    pub(super) async fn call(&self, message: &WebhookRequest) -> Outcome {
+        match self.client.execute(self.request(message, Timestamp::now())?).await {
             Ok(response) => self.classifier.classify(&Answer::read(response).await, Timestamp::now()),
             Err(error) => Err(self.classifier.no_answer(&error)),
         }
@@ -104,30 +107,30 @@ impl Caller {
 
     /// # Errors
     /// The template of the address makes none for this backend.
-    fn request(&self, parcel: &Parcel, now: Timestamp) -> Result<Request, Failure> {
-        let url = self.address.of(&parcel.label.backend);
+    fn request(&self, message: &WebhookRequest, now: Timestamp) -> Result<Request, Failure> {
+        let url = self.address.of(&message.context.backend);
         let url = url.map_err(|why| Failure::config("url", format!("application.url: {why}")))?;
-        let (id, seconds) = (parcel.label.id.to_string(), now.as_second());
+        let (id, seconds) = (message.context.id.to_string(), now.as_second());
         let mut request = Request::new(Method::POST, url);
         *request.timeout_mut() = Some(self.timeout);
         let headers = request.headers_mut();
         headers.clone_from(&self.headers);
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(parcel.content_type));
-        headers.insert(TYPE, HeaderValue::from_static(parcel.kind));
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(message.content_type));
+        headers.insert(TYPE, HeaderValue::from_static(message.kind));
         headers.insert(WEBHOOK_TIMESTAMP, seconds.into());
-        let signatures = signature(&self.keys.0, &id, seconds, &parcel.body);
+        let signatures = signature(&self.keys.0, &id, seconds, &message.body);
         let trace = HeaderName::from_static(TRACEPARENT);
         for (name, value) in [
             (WEBHOOK_ID, Some(&id)),
             (WEBHOOK_SIGNATURE, Some(&signatures)),
-            (trace, parcel.label.trace.as_ref()),
+            (trace, message.context.trace.as_ref()),
         ] {
             let value = value.filter(|value| !value.is_empty());
             if let Some(value) = value.and_then(|value| HeaderValue::from_str(value).ok()) {
                 headers.insert(name, value);
             }
         }
-        *request.body_mut() = Some(parcel.body.clone().into());
+        *request.body_mut() = Some(message.body.clone().into());
         Ok(request)
     }
 }

@@ -1,12 +1,15 @@
-//! Which notices follow an attempt.
+//! Which callbacks follow an attempt.
 
 use super::*;
-use postern_config::Catalogue;
+use crate::outcome::Sent;
+use postern_broker::header;
+use postern_config::{Catalogue, Config};
 use postern_shared::{
     callback::{CONTEXT_KEY, Callback},
-    message::{Context, MessageId, Priority},
+    error::Failure,
+    message::{Context, MessageId, Outbound, Priority},
 };
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 fn keys() -> CallbackKeys {
     let text = "[backends.demo]\ntype = \"console\"\n[[compat.kannel.users]]\nusername = \"u\"\n\
@@ -44,14 +47,18 @@ fn message(callback_of: Option<MessageId>, mask: u8) -> Outbound {
 }
 
 fn told(message: &Outbound) -> Vec<(String, u8, String)> {
-    let verdicts = [
-        Verdict::Sent(Sent::with_id("SM1")),
-        Verdict::Again { delay: Duration::from_secs(1), failure: Failure::transient("http_503", "later") },
-        Verdict::Dead(Failure::permanent("http_400", "their words")),
-        Verdict::Expired(None),
+    let dispositions = vec![
+        Disposition::Sent(Sent::with_id("SM1")),
+        Disposition::Retry {
+            delay: Duration::from_secs(1),
+            failure: Failure::transient("http_503", "later"),
+        },
+        Disposition::Dead(Failure::permanent("http_400", "their words")),
+        Disposition::Expired(None),
     ];
     let original = Envelope::from(message).with(header::TRACEPARENT, "00-a-b-01");
-    let notices = notices(&keys(), &original, message, verdicts.iter(), Timestamp::now());
+    let attempt = Attempt::of(message, None, dispositions);
+    let notices = callbacks(&keys(), &original, &attempt, Timestamp::now());
     let told = |(address, envelope): &(Address, Envelope)| {
         assert_eq!(*address, Address::Callbacks("demo".parse().unwrap()));
         assert_eq!(envelope.text_header(header::TRACEPARENT), Some("00-a-b-01"));

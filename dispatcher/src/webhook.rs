@@ -1,12 +1,16 @@
-//! The application behind a webhook: one more place to deliver to.
+//! The application behind a webhook: `call` makes the requests, which `sign` signs.
 
-use super::call::{Caller, Parcel};
+mod call;
+mod sign;
+
 use crate::{
-    consume::Slot,
-    courier::{Courier, Label},
+    http_delivery::{DeliveryContext, HttpDelivery},
     publish::Publisher,
+    worker::{Job, Worker},
 };
-use postern_broker::{Delivery, Envelope, QueueName, Topology, header};
+use async_trait::async_trait;
+use call::{Caller, WebhookRequest};
+use postern_broker::{Envelope, QueueName, Topology, header};
 use postern_config::{Config, Webhook, WebhookFormat};
 use postern_service::metrics::Metrics;
 use postern_shared::message::{INBOUND_V1, Inbound, Malformed, MessageId, Priority, REPORT_V1, Report};
@@ -17,22 +21,22 @@ use url::form_urlencoded;
 /// Delivers inbound messages and reports to a webhook. A delivery that is doubled has the same
 /// `webhook-id`.
 #[derive(Debug)]
-pub(crate) struct Hook {
+pub(crate) struct WebhookWorker {
     caller: Caller,
     format: WebhookFormat,
-    courier: Courier,
+    delivery: HttpDelivery,
     inbound: QueueName,
     reports: QueueName,
 }
 
-/// What would keep the webhook from being called: a key below `application`, and why it cannot be.
+/// What is wrong with the configuration of the webhook: a key below `application`, and why.
 pub(crate) fn problem(webhook: &Webhook) -> Option<String> {
     Caller::new(webhook).err()
 }
 
-impl Hook {
+impl WebhookWorker {
     /// # Errors
-    /// A key below `application`, and why it cannot be.
+    /// A key below `application`, and what is wrong with it.
     pub(crate) fn new(
         config: &Config,
         webhook: &Webhook,
@@ -46,54 +50,55 @@ impl Hook {
         Ok(Self {
             caller: Caller::new(webhook)?,
             format: webhook.format,
-            courier: Courier::new("application", &queues, config, topology, publisher, metrics),
+            delivery: HttpDelivery::new("application", &queues, config, topology, publisher, metrics),
             inbound,
             reports,
         })
     }
 
-    /// Takes `delivery`, an inbound message (the normal lane) or a report (the other), to its end.
-    pub(crate) async fn deliver(&self, lane: Priority, delivery: Delivery, slot: Slot) {
-        let queue = self.queue(lane);
-        match self.pack(lane, &delivery.envelope) {
-            Ok(parcel) => {
-                let call = self.caller.call(&parcel);
-                self.courier.deliver(queue, delivery, slot, &parcel.label, call).await;
-            }
-            Err(malformed) => self.courier.bury(queue, delivery, &malformed).await,
-        }
-    }
-
-    /// Where the messages of `lane` come from.
-    pub(crate) fn queue(&self, lane: Priority) -> &QueueName {
+    fn queue(&self, lane: Priority) -> &QueueName {
         match lane {
             Priority::Normal => &self.inbound,
             Priority::Bulk => &self.reports,
         }
     }
 
-    /// Counts a message from `queue` that was given up undelivered.
-    pub(crate) fn count_given_up(&self, queue: &QueueName) {
-        self.courier.count_given_up(queue);
-    }
-
-    fn pack(&self, lane: Priority, envelope: &Envelope) -> Result<Parcel, Malformed> {
+    fn request(&self, lane: Priority, envelope: &Envelope) -> Result<WebhookRequest, Malformed> {
         let trace = envelope.text_header(header::TRACEPARENT).map(str::to_owned);
         let (content_type, body) = ("application/json", envelope.body.clone());
         if lane == Priority::Bulk {
             let report = Report::from_json(&body)?;
             // The bytes of an attempt are those of the first: a retry carries them on as they are.
             let id = MessageId::of_report(&String::from_utf8_lossy(&body));
-            let label = Label { id, backend: report.backend, trace };
-            return Ok(Parcel { label, kind: REPORT_V1, content_type, body });
+            let context = DeliveryContext { id, backend: report.backend, trace };
+            return Ok(WebhookRequest { context, kind: REPORT_V1, content_type, body });
         }
         let message = Inbound::from_json(&body)?;
         let (content_type, body) = match self.format {
             WebhookFormat::Json => (content_type, body),
             WebhookFormat::Form => ("application/x-www-form-urlencoded", form(&message).into()),
         };
-        let label = Label { id: message.id, backend: message.backend, trace };
-        Ok(Parcel { label, kind: INBOUND_V1, content_type, body })
+        let context = DeliveryContext { id: message.id, backend: message.backend, trace };
+        Ok(WebhookRequest { context, kind: INBOUND_V1, content_type, body })
+    }
+}
+
+/// Inbound messages are the normal lane, reports the bulk lane.
+#[async_trait]
+impl Worker for WebhookWorker {
+    fn queues(&self) -> Vec<(Priority, QueueName)> {
+        [Priority::Normal, Priority::Bulk].map(|lane| (lane, self.queue(lane).clone())).into()
+    }
+
+    async fn work(self: Arc<Self>, job: Job) {
+        let queue = self.queue(job.lane);
+        match self.request(job.lane, &job.delivery.envelope) {
+            Ok(request) => {
+                let call = self.caller.call(&request);
+                self.delivery.deliver(queue, job, &request.context, call).await;
+            }
+            Err(malformed) => self.delivery.refuse(queue, job.delivery, &malformed.to_string()).await,
+        }
     }
 }
 

@@ -1,11 +1,12 @@
-//! Verdicts in, messages out.
+//! Dispositions in, messages out.
 
 use super::*;
 use crate::{
-    backends::{Outcome, Sent},
+    dead_letter::MAX_REASON,
+    outcome::{Outcome, Sent},
     retry::Schedule,
 };
-use postern_broker::HeaderValue;
+use postern_broker::{HeaderValue, header};
 use postern_config::{Catalogue, Config};
 use postern_shared::message::{Recipient, Report, State};
 use proptest::prelude::*;
@@ -37,9 +38,9 @@ fn after(outcomes: &[Outcome], attempt: u32) -> (Envelope, Outbound, Vec<(Addres
     let original = original(&identities, attempt);
     let message = Outbound::from_json(&original.body).unwrap();
     let now = Timestamp::now();
-    let verdicts = schedule().verdicts(&message, outcomes.to_vec(), now);
+    let dispositions = schedule().dispositions(&message, outcomes.to_vec(), now);
     let queue = QueueName::outbound(&message.backend, message.priority);
-    let messages = aftermath(&original, &queue, &Attempt::of(&message, None, verdicts), now);
+    let messages = settlement(&original, &queue, &Attempt::of(&message, None, dispositions), now);
     (original, message, messages)
 }
 
@@ -132,9 +133,9 @@ proptest! {
     fn nobody_vanishes_and_nobody_is_sent_to_twice(outcomes in outcomes(), attempt in 1..8_u32) {
         let (_, message, messages) = after(&outcomes, attempt);
         let report = report_of(&messages);
-        let mut reported: BTreeMap<Fate, Vec<&str>> = BTreeMap::new();
+        let mut reported: BTreeMap<Told, Vec<&str>> = BTreeMap::new();
         for recipient in &report.recipients {
-            reported.entry(Fate::of(recipient.state)).or_default().push(recipient.identity.as_ref().unwrap().as_str());
+            reported.entry(Told::of(recipient.state)).or_default().push(recipient.identity.as_ref().unwrap().as_str());
         }
         let mut again = Vec::new();
         let mut dead = Vec::new();
@@ -152,27 +153,27 @@ proptest! {
         let sorted = |mut names: Vec<String>| { names.sort(); names };
         let names = |list: &[Identity]| sorted(list.iter().map(|i| i.as_str().to_owned()).collect());
         let of = |state| sorted(reported.get(&state).into_iter().flatten().map(|s| (*s).to_owned()).collect());
-        prop_assert_eq!(names(&again), of(Fate::Again));
-        prop_assert_eq!(names(&dead), of(Fate::Dead));
+        prop_assert_eq!(names(&again), of(Told::Retrying));
+        prop_assert_eq!(names(&dead), of(Told::Dead));
         let sent: Vec<String> = message.identities.iter().zip(&outcomes).filter(|(_, o)| o.is_ok())
             .map(|(i, _)| i.as_str().to_owned()).collect();
-        prop_assert_eq!(sorted(sent), of(Fate::Sent));
+        prop_assert_eq!(sorted(sent), of(Told::Sent));
         prop_assert_eq!(report.recipients.len(), message.identities.len());
     }
 }
 
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
-enum Fate {
+enum Told {
     Sent,
-    Again,
+    Retrying,
     Dead,
 }
 
-impl Fate {
+impl Told {
     fn of(state: State) -> Self {
         match state {
             State::Sent => Self::Sent,
-            State::Retrying => Self::Again,
+            State::Retrying => Self::Retrying,
             _ => Self::Dead,
         }
     }

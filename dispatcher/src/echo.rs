@@ -1,25 +1,30 @@
 //! The application `echo`: answers every message with its own text.
 
-use crate::{aftermath::traced, consume::Slot, publish::Publisher, worker};
+use crate::{
+    dead_letter::{malformed, unread},
+    publish::{Publisher, traced},
+    worker::{Job, Worker},
+};
+use async_trait::async_trait;
 use jiff::Timestamp;
-use postern_broker::{Address, Delivery, Envelope, QueueName};
+use postern_broker::{Address, Envelope, QueueName};
 use postern_config::Config;
 use postern_shared::message::{BackendName, Context, Inbound, MessageId, Outbound, Priority};
 use std::{
     collections::BTreeSet,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 /// Answers inbound messages with their own text.
 #[derive(Debug)]
-pub(crate) struct Echo {
+pub(crate) struct EchoWorker {
     publisher: Publisher,
-    /// The backends that only receive: who writes there gets no answer.
+    /// The backends that only receive: a message through one of them gets no answer.
     silent: BTreeSet<BackendName>,
     told: Mutex<BTreeSet<BackendName>>,
 }
 
-impl Echo {
+impl EchoWorker {
     pub(crate) fn new(config: &Config, publisher: Publisher) -> Self {
         let silent = config
             .backends
@@ -27,24 +32,6 @@ impl Echo {
             .filter(|backend| backend.definition.engine == "http" && backend.definition.send.is_none());
         let silent = silent.map(|backend| backend.name.clone()).collect();
         Self { publisher, silent, told: Mutex::default() }
-    }
-
-    /// Answers `delivery`; acknowledges it when the broker has the answer.
-    pub(crate) async fn answer(&self, delivery: Delivery, slot: Slot) {
-        drop(slot);
-        let published = match Inbound::from_json(&delivery.envelope.body) {
-            Ok(message) if self.is_silent(&message.backend) => None,
-            Ok(message) => answer_to(&message).map(|answer| {
-                let address = Address::Outbound(answer.backend.clone(), Priority::Normal);
-                (address, traced(Envelope::from(&answer), &delivery.envelope))
-            }),
-            Err(malformed) => worker::malformed(&delivery.envelope, &QueueName::inbound(), &malformed),
-        };
-        let stored = match published {
-            Some(message) => self.publisher.publish(vec![message]).await,
-            None => true,
-        };
-        if stored { delivery.ack() } else { delivery.release() }
     }
 
     /// Whether nothing can be sent through `backend`; said once in the log.
@@ -57,17 +44,37 @@ impl Echo {
     }
 }
 
-/// `None` for an empty text: there is nothing to say.
-fn answer_to(message: &Inbound) -> Option<Outbound> {
+#[async_trait]
+impl Worker for EchoWorker {
+    fn queues(&self) -> Vec<(Priority, QueueName)> {
+        vec![(Priority::Normal, QueueName::inbound())]
+    }
+
+    async fn work(self: Arc<Self>, Job { delivery, permit, poison, .. }: Job) {
+        drop(permit);
+        let (original, queue) = (&delivery.envelope, QueueName::inbound());
+        let messages = match (poison, Inbound::from_json(&original.body)) {
+            (Some(failure), _) => unread(original, &queue, &failure),
+            (None, Ok(message)) if self.is_silent(&message.backend) => Vec::new(),
+            (None, Ok(message)) => answer_to(&message, original),
+            (None, Err(why)) => malformed(original, &queue, &why.to_string()),
+        };
+        self.publisher.settle(delivery, messages).await;
+    }
+}
+
+/// What is published as the answer to `message`, which was `original` in its queue. An empty text
+/// has no answer.
+fn answer_to(message: &Inbound, original: &Envelope) -> Vec<(Address, Envelope)> {
     if message.text.trim().is_empty() {
-        return None;
+        return Vec::new();
     }
     let mut context = Context::new();
     context.insert("in_response_to".to_owned(), message.id.to_string().into());
     if let Some(external_id) = &message.external_id {
         context.insert("external_id".to_owned(), external_id.clone().into());
     }
-    Some(Outbound {
+    let answer = Outbound {
         id: MessageId::answer_to(message.id),
         backend: message.backend.clone(),
         identities: vec![message.identity.clone()],
@@ -79,5 +86,7 @@ fn answer_to(message: &Inbound) -> Option<Outbound> {
         attempt: 1,
         postponed: 0,
         parts_sent: 0,
-    })
+    };
+    let address = Address::Outbound(answer.backend.clone(), Priority::Normal);
+    vec![(address, traced(Envelope::from(&answer), original))]
 }

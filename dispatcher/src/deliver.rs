@@ -1,0 +1,78 @@
+//! One message of a backend's queue, from the queue to its end: read, attempted, settled.
+
+use crate::{
+    attempt::{Attempt, Sending},
+    read::read,
+    settle::Settling,
+    worker::{Job, Worker},
+};
+use async_trait::async_trait;
+use postern_broker::{Envelope, QueueName};
+use postern_shared::message::{BackendName, Outbound, Priority};
+use std::sync::Arc;
+
+/// Sends the messages of one backend.
+pub(crate) struct BackendWorker {
+    name: BackendName,
+    normal: QueueName,
+    bulk: QueueName,
+    sending: Sending,
+    settling: Settling,
+}
+
+impl BackendWorker {
+    /// A worker on the two queues of the backend that `sending` is for.
+    pub(crate) fn new(sending: Sending, settling: Settling) -> Self {
+        let name = sending.backend.clone();
+        let [normal, bulk] = [Priority::Normal, Priority::Bulk].map(|lane| QueueName::outbound(&name, lane));
+        Self { name, normal, bulk, sending, settling }
+    }
+
+    /// The backend.
+    pub(crate) fn name(&self) -> &BackendName {
+        &self.name
+    }
+
+    fn queue(&self, lane: Priority) -> &QueueName {
+        match lane {
+            Priority::Normal => &self.normal,
+            Priority::Bulk => &self.bulk,
+        }
+    }
+
+    /// # Errors
+    /// Why this is not a message for this backend.
+    fn read(&self, envelope: &Envelope) -> Result<Outbound, String> {
+        match read(envelope) {
+            Ok(message) if message.backend == self.name => Ok(message),
+            Ok(_) => Err("backend: this queue is another backend's".to_owned()),
+            Err(malformed) => Err(malformed.to_string()),
+        }
+    }
+}
+
+#[async_trait]
+impl Worker for BackendWorker {
+    fn queues(&self) -> Vec<(Priority, QueueName)> {
+        vec![(Priority::Normal, self.normal.clone()), (Priority::Bulk, self.bulk.clone())]
+    }
+
+    async fn work(self: Arc<Self>, Job { lane, delivery, permit, poison }: Job) {
+        let queue = self.queue(lane);
+        let message = match self.read(&delivery.envelope) {
+            Ok(message) => message,
+            Err(why) => return self.settling.refuse(delivery, queue, &why).await,
+        };
+        let attempt = match poison {
+            Some(failure) => Some(Attempt::given_up(&message, &failure)),
+            None => self.sending.attempt(&message, &permit).await,
+        };
+        let Some(attempt) = attempt else {
+            // Sending did not begin: as if the message had not been taken.
+            return delivery.release();
+        };
+        // The provider has answered: another message can be sent while this one is settled.
+        drop(permit);
+        self.settling.settle(delivery, queue, &attempt).await;
+    }
+}

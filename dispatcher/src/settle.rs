@@ -1,0 +1,191 @@
+//! Settling an attempt: the report, the retries, the dead letters and the callbacks are published in
+//! one confirmed step, and only then is the message acknowledged.
+//!
+//! A crash between two of these steps can double a message; it can never lose one.
+
+mod tally;
+
+pub(crate) use tally::log;
+
+use crate::{
+    attempt::Attempt,
+    dead_letter::{Cause, dead_letter, malformed},
+    publish::{Publisher, traced},
+    report::{callbacks, report},
+    retry::Disposition,
+};
+use jiff::Timestamp;
+use postern_broker::{Address, Delivery, Envelope, QueueName};
+use postern_service::metrics::{Outcome as Counted, SendingMetrics};
+use postern_shared::{
+    callback::CallbackKeys,
+    error::{Failure, FailureClass},
+    message::{Identity, Outbound},
+};
+use std::{collections::BTreeMap, time::Duration};
+
+/// What it takes to settle the messages of one backend.
+pub(crate) struct Settling {
+    /// What the messages' wishes for callbacks are read with.
+    pub(crate) keys: CallbackKeys,
+    pub(crate) publisher: Publisher,
+    pub(crate) metrics: SendingMetrics,
+}
+
+impl Settling {
+    /// Publishes what follows `attempt`, counts and logs it, and acknowledges `delivery`, which came
+    /// from `queue`. It goes back to its queue if the broker was closed before.
+    pub(crate) async fn settle(&self, delivery: Delivery, queue: &QueueName, attempt: &Attempt<'_>) {
+        let now = Timestamp::now();
+        let mut messages = settlement(&delivery.envelope, queue, attempt, now);
+        messages.extend(callbacks(&self.keys, &delivery.envelope, attempt, now));
+        if !self.publisher.publish(messages).await {
+            return delivery.release();
+        }
+        tally::count(&self.metrics, attempt, now);
+        for class in dead_classes(attempt) {
+            self.metrics.dead_letter(class);
+        }
+        log(&delivery.envelope, attempt);
+        delivery.ack();
+    }
+
+    /// Dead-letters `delivery`, whose body is not a message that belongs into `queue`.
+    pub(crate) async fn refuse(&self, delivery: Delivery, queue: &QueueName, why: &str) {
+        let letter = malformed(&delivery.envelope, queue, why);
+        if self.publisher.settle(delivery, letter).await {
+            self.metrics.message(Counted::Malformed);
+            self.metrics.dead_letter(FailureClass::Permanent);
+        }
+    }
+}
+
+/// What is to be published after `attempt`, whose message was `original` in `queue`:
+///
+/// - one report,
+/// - for each delay, one message with the identities that wait that long: as the next attempt, or as
+///   the same one if it was deferred; otherwise as it was,
+/// - if identities are given up, one dead letter. If all of them are, its body is the original one,
+///   byte for byte; if only some are, it is the same message with just those, so that a dead letter
+///   that is sent again reaches nobody twice.
+///
+/// If identities have got parts of the text, retries and dead letters hold what is left of it: one
+/// message for each number of parts.
+pub(crate) fn settlement(
+    original: &Envelope,
+    queue: &QueueName,
+    attempt: &Attempt<'_>,
+    now: Timestamp,
+) -> Vec<(Address, Envelope)> {
+    let message = attempt.message;
+    let report = Envelope::from(&report(attempt, now));
+    let mut messages = vec![(Address::Reports(message.backend.clone()), traced(report, original))];
+    for ((delay, deferred, parts), identities) in waiting(attempt) {
+        let rest = attempt.rest(parts, identities);
+        let (number, postponed) = match deferred {
+            None => (message.attempt.saturating_add(1), 0),
+            Some(times) => (message.attempt, times),
+        };
+        let retry = Outbound { attempt: number, postponed, ..rest };
+        let envelope = Envelope { headers: original.own_headers(), ..Envelope::from(&retry) };
+        messages.push((Address::Later { queue: queue.clone(), delay }, envelope));
+    }
+    messages.extend(
+        dead(attempt).iter().filter_map(|(parts, dead)| letter(original, queue, attempt, *parts, dead)),
+    );
+    messages
+}
+
+/// The identities that are tried again, by how long they wait, how often the same attempt was
+/// deferred, and how many parts they got in it.
+fn waiting(attempt: &Attempt<'_>) -> BTreeMap<(Duration, Option<u32>, usize), Vec<Identity>> {
+    let mut waiting: BTreeMap<_, Vec<Identity>> = BTreeMap::new();
+    for (identity, result) in attempt.each() {
+        let (delay, deferred) = match result.disposition {
+            Disposition::Retry { delay, .. } => (delay, None),
+            Disposition::Deferred { delay, times, .. } => (delay, Some(times)),
+            _ => continue,
+        };
+        waiting.entry((delay, deferred, result.before.len())).or_default().push(identity.clone());
+    }
+    waiting
+}
+
+/// The identities that are given up, by the number of parts that they got in this attempt.
+fn dead<'a>(attempt: &'a Attempt<'_>) -> BTreeMap<usize, Dead<'a>> {
+    let mut dead: BTreeMap<_, Dead<'_>> = BTreeMap::new();
+    for (identity, result) in attempt.each() {
+        if matches!(result.disposition, Disposition::Dead(_) | Disposition::Expired(_)) {
+            let dead = dead.entry(result.before.len()).or_default();
+            dead.identities.push(identity.clone());
+            dead.dispositions.push(&result.disposition);
+        }
+    }
+    dead
+}
+
+/// Identities that are given up, and why each of them is.
+#[derive(Default)]
+struct Dead<'a> {
+    identities: Vec<Identity>,
+    dispositions: Vec<&'a Disposition>,
+}
+
+fn letter(
+    original: &Envelope,
+    queue: &QueueName,
+    attempt: &Attempt<'_>,
+    parts: usize,
+    dead: &Dead<'_>,
+) -> Option<(Address, Envelope)> {
+    let message = attempt.message;
+    let (class, code, reason) = why_dead(&dead.dispositions)?;
+    let mut envelope = if parts == 0 && dead.identities.len() == message.identities.len() {
+        original.clone()
+    } else {
+        let rest = attempt.rest(parts, dead.identities.clone());
+        Envelope { headers: original.headers.clone(), ..Envelope::from(&rest) }
+    };
+    // The id that was assigned on reading if the application gave none.
+    envelope.message_id.get_or_insert_with(|| message.id.to_string());
+    let not_tried = attempt.dispositions().all(|it| matches!(it, Disposition::Expired(None)));
+    let attempts = message.attempt.saturating_sub(u32::from(not_tried));
+    let cause = Cause { class, code, reason: &reason, attempts };
+    Some((Address::Dead(message.backend.clone()), dead_letter(envelope, queue, cause)))
+}
+
+/// The class of each dead letter that `attempt` leads to.
+fn dead_classes(attempt: &Attempt<'_>) -> Vec<FailureClass> {
+    dead(attempt).values().filter_map(|dead| Some(why_dead(&dead.dispositions)?.0)).collect()
+}
+
+/// The class and the code of most identities that are given up, and why each of them is. `None` if
+/// none is.
+fn why_dead<'d>(dispositions: &[&'d Disposition]) -> Option<(FailureClass, &'d str, String)> {
+    // In order of appearance; there are few kinds.
+    let mut kinds: Vec<(FailureClass, &str, &str, usize)> = Vec::new();
+    for disposition in dispositions {
+        let (class, code, detail) = match disposition {
+            Disposition::Dead(Failure { class, code, detail, .. }) => (*class, &**code, &**detail),
+            Disposition::Expired(_) => {
+                (FailureClass::Permanent, "expired", "expires_at passed before it was sent")
+            }
+            _ => continue,
+        };
+        match kinds.iter_mut().find(|kind| (kind.0, kind.1) == (class, code)) {
+            Some(kind) => kind.3 += 1,
+            None => kinds.push((class, code, detail, 1)),
+        }
+    }
+    let (class, code, ..) = *kinds.iter().rev().max_by_key(|kind| kind.3)?;
+    let one_kind = kinds.len() == 1;
+    let text = |(_, code, detail, number): &(FailureClass, &str, &str, usize)| {
+        let colon = if detail.is_empty() { "" } else { ": " };
+        let count = if one_kind { String::new() } else { format!(" ({number} recipients)") };
+        format!("{code}{colon}{detail}{count}")
+    };
+    Some((class, code, kinds.iter().map(text).collect::<Vec<_>>().join("; ")))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,97 @@
+//! What is counted and logged of an attempt.
+
+use crate::{attempt::Attempt, retry::Disposition};
+use jiff::Timestamp;
+use postern_broker::Envelope;
+use postern_service::metrics::{Outcome as Counted, SendingMetrics};
+use postern_shared::error::Failure;
+
+/// The number of recipients for each outcome.
+#[derive(Debug, Clone, Copy, Default)]
+struct Tally {
+    sent: usize,
+    retrying: usize,
+    failed: usize,
+    expired: usize,
+}
+
+impl Tally {
+    fn of(attempt: &Attempt<'_>) -> Self {
+        attempt.dispositions().fold(Self::default(), |mut tally, disposition| {
+            match disposition {
+                Disposition::Sent(_) => tally.sent += 1,
+                Disposition::Retry { .. } | Disposition::Deferred { .. } => tally.retrying += 1,
+                Disposition::Dead(_) => tally.failed += 1,
+                Disposition::Expired(_) => tally.expired += 1,
+            }
+            tally
+        })
+    }
+
+    fn message(self) -> Counted {
+        match self {
+            Self { retrying: 1.., .. } => Counted::Retrying,
+            Self { failed: 1.., .. } => Counted::Failed,
+            Self { expired: 1.., .. } => Counted::Expired,
+            _ => Counted::Sent,
+        }
+    }
+}
+
+fn counted(disposition: &Disposition) -> Counted {
+    match disposition {
+        Disposition::Sent(_) => Counted::Sent,
+        Disposition::Retry { .. } | Disposition::Deferred { .. } => Counted::Retrying,
+        Disposition::Dead(_) => Counted::Failed,
+        Disposition::Expired(_) => Counted::Expired,
+    }
+}
+
+/// Counts the message, its recipients and their segments.
+pub(super) fn count(metrics: &SendingMetrics, attempt: &Attempt<'_>, now: Timestamp) {
+    let tally = Tally::of(attempt);
+    for (outcome, number) in [
+        (Counted::Sent, tally.sent),
+        (Counted::Retrying, tally.retrying),
+        (Counted::Failed, tally.failed),
+        (Counted::Expired, tally.expired),
+    ] {
+        if number > 0 {
+            metrics.recipients(outcome, number);
+        }
+    }
+    metrics.message(tally.message());
+    if tally.sent > 0 {
+        let age = now.duration_since(attempt.message.created_at).as_secs_f64();
+        metrics.message_age.observe(age.max(0.0));
+    }
+    for result in &attempt.results {
+        let disposition = &result.disposition;
+        if let Disposition::Retry { failure, .. } | Disposition::Deferred { failure, .. } = disposition {
+            metrics.retries(failure.class, 1);
+        }
+        if let Some((sent, left)) = attempt.segments(result) {
+            metrics.segments(Counted::Sent, sent);
+            metrics.segments(counted(disposition), left);
+        }
+    }
+}
+
+/// Writes one line for each attempt. Never an identity, a text or what the provider answered.
+pub(crate) fn log(original: &Envelope, attempt: &Attempt<'_>) {
+    let (message, tally) = (attempt.message, Tally::of(attempt));
+    let trace = original.trace_id();
+    let failure = attempt.dispositions().find_map(Disposition::failure);
+    let (backend, message_id, attempt) = (message.backend.as_str(), message.id, message.attempt);
+    let Tally { sent, retrying, failed, expired } = tally;
+    match failure {
+        None if expired > 0 => {
+            tracing::warn!(backend, %message_id, attempt, expired, trace_id = trace, "expired, not sent");
+        }
+        None => tracing::info!(backend, %message_id, attempt, sent, trace_id = trace, "sent"),
+        Some(Failure { class, code, .. }) => tracing::warn!(
+            backend, %message_id, attempt, sent, retrying, failed, expired,
+            class = class.as_str(), code = &**code, trace_id = trace, "not sent to all"
+        ),
+    }
+}

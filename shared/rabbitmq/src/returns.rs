@@ -1,0 +1,207 @@
+//! Giving messages back to RabbitMQ without having it count them as lost.
+//!
+//! Before 4.3, RabbitMQ's `x-delivery-count` grows with every return of a message: when its consumer
+//! crashes, and also when the consumer gives it back in order. Alone it is therefore believed only
+//! below half of `max_deliveries`, and a message that is given back keeps its place in the queue. One
+//! that reaches that count is published again, with a header that says how often it was lost until
+//! then; and a message with this header is given back by publishing it again. From then on,
+//! RabbitMQ's count is of crashes alone. Each of these publishes is confirmed before the message that
+//! it replaces is acknowledged.
+//!
+//! What no consumer has had returns to its queue by way of a wait queue: were it taken before the
+//! acknowledgement is written, and crashed its process, there would be two of it.
+
+use super::{
+    connections::{Connections, Pauses},
+    properties,
+    publishing::Publishing,
+};
+use lapin::message::Delivery;
+use postern_broker::{
+    Address, BrokerError, Envelope, QueueName, Settle,
+    topology::{DEAD, QUARANTINE, UNROUTED},
+};
+use std::{collections::HashMap, mem::take, sync::Arc, time::Duration};
+use tokio::task::JoinSet;
+use tracing::{debug, warn};
+
+/// How often a message was lost before it was last published to its queue: an integer. Only this
+/// module sets it and sees it.
+const LOST: &str = "x-postern-deliveries";
+
+/// A delivery as its consumer gets it.
+#[derive(Debug)]
+pub(super) struct Taken {
+    /// The tag that its settlement will have.
+    pub(super) tag: u64,
+    pub(super) envelope: Envelope,
+    /// Whether it was handed out before.
+    pub(super) redelivered: bool,
+    /// How often it was lost with whoever had it.
+    pub(super) lost: u32,
+}
+
+/// A delivery that is published again.
+#[derive(Debug)]
+struct Again {
+    /// With the header.
+    envelope: Envelope,
+    origin: Origin,
+}
+
+#[derive(Debug)]
+enum Origin {
+    /// Its consumer gave it back; its tag.
+    Consumer(u64),
+    /// No consumer has had it.
+    Queue(Taken),
+}
+
+/// What became of a delivery that was to be published again.
+#[derive(Debug)]
+pub(super) enum Returned {
+    /// It is settled with this.
+    Settled(u64, Settle),
+    /// It cannot be published; its consumer gets it as it is.
+    Kept(Taken),
+}
+
+/// The deliveries of one consumer that are not given back as others are.
+#[derive(Debug)]
+pub(super) struct Returns {
+    shared: Arc<Connections>,
+    publishing_on: Publishing,
+    queue: QueueName,
+    /// RabbitMQ's count is believed below this. `None` for a queue whose messages are only looked at.
+    believed: Option<u32>,
+    /// The deliveries with the header that the consumer holds, as they are published again.
+    held: HashMap<u64, Envelope>,
+    /// Deliveries that are to be published together.
+    gathered: Vec<Again>,
+    publishing: JoinSet<Vec<Returned>>,
+}
+
+impl Returns {
+    pub(super) fn new(shared: Arc<Connections>, publishing_on: Publishing, queue: QueueName) -> Self {
+        let half = shared.options.max_deliveries / 2;
+        let believed = match queue.as_str() {
+            DEAD | UNROUTED | QUARANTINE => None,
+            _ => Some(half.max(1)),
+        };
+        Self {
+            shared,
+            publishing_on,
+            queue,
+            believed,
+            held: HashMap::new(),
+            gathered: Vec::new(),
+            publishing: JoinSet::new(),
+        }
+    }
+
+    /// The connections of the broker that the deliveries come from.
+    pub(super) fn connections(&self) -> &Arc<Connections> {
+        &self.shared
+    }
+
+    /// Takes note of a delivery. Returns it if its consumer is to have it; else it goes back at once,
+    /// with the next [`publish`](Self::publish).
+    pub(super) fn take(&mut self, tag: u64, delivery: Delivery) -> Option<Taken> {
+        let counted = properties::returned(&delivery.properties);
+        let mut envelope = properties::envelope(&delivery.properties, delivery.data);
+        let before = envelope.integer_header(LOST).map(|lost| u32::try_from(lost).unwrap_or_default());
+        envelope.headers.remove(LOST);
+        let redelivered = delivery.redelivered || before.is_some();
+        let marked = |lost: u32, envelope: &Envelope| envelope.clone().with(LOST, i64::from(lost));
+        match (before, self.believed) {
+            (Some(before), _) => {
+                let lost = before.saturating_add(counted);
+                self.held.insert(tag, marked(lost, &envelope));
+                Some(Taken { tag, envelope, redelivered, lost })
+            }
+            (None, Some(believed)) if counted >= believed => {
+                let again = marked(believed, &envelope);
+                let origin = Origin::Queue(Taken { tag, envelope, redelivered, lost: believed });
+                self.gathered.push(Again { envelope: again, origin });
+                None
+            }
+            (None, _) => Some(Taken { tag, envelope, redelivered, lost: counted }),
+        }
+    }
+
+    /// Takes note of what the consumer decided. Returns what the broker is to be told; `None` if the
+    /// delivery goes back with the next [`publish`](Self::publish).
+    pub(super) fn settle(&mut self, tag: u64, settle: Settle) -> Option<Settle> {
+        match (self.held.remove(&tag), settle) {
+            (Some(envelope), Settle::Requeue) => {
+                self.gathered.push(Again { envelope, origin: Origin::Consumer(tag) });
+                None
+            }
+            _ => Some(settle),
+        }
+    }
+
+    /// Forgets a delivery of a channel that is lost: the broker hands it out again by itself.
+    pub(super) fn forget(&mut self, tag: u64) {
+        self.held.remove(&tag);
+    }
+
+    /// Begins to publish what was gathered.
+    pub(super) fn publish(&mut self) {
+        if !self.gathered.is_empty() {
+            let delay = self.shared.options.topology.delays.first().copied();
+            let (publishing, queue) = (self.publishing_on.clone(), self.queue.clone());
+            self.publishing.spawn(publish_again(publishing, queue, delay, take(&mut self.gathered)));
+        }
+    }
+
+    /// Whether nothing is being published.
+    pub(super) fn is_idle(&self) -> bool {
+        self.publishing.is_empty()
+    }
+
+    /// What became of deliveries that were being published. Safe to cancel; `None` when
+    /// [idle](Self::is_idle).
+    pub(super) async fn next(&mut self) -> Option<Vec<Returned>> {
+        // A task that panicked leaves its deliveries to the end of the channel.
+        self.publishing.join_next().await.map(Result::unwrap_or_default)
+    }
+}
+
+/// Publishes `deliveries` to `queue` until the broker confirms them.
+async fn publish_again(
+    publishing: Publishing,
+    queue: QueueName,
+    delay: Option<Duration>,
+    deliveries: Vec<Again>,
+) -> Vec<Returned> {
+    let number = deliveries.len();
+    let message = |Again { envelope, origin }: &Again| {
+        let address = match (origin, delay) {
+            (Origin::Queue(_), Some(delay)) => Address::Later { queue: queue.clone(), delay },
+            _ => Address::Queue(queue.clone()),
+        };
+        (address, envelope.clone())
+    };
+    let mut pauses = Pauses::new();
+    let published = loop {
+        match publishing.publish(deliveries.iter().map(message).collect()).await {
+            Ok(()) => break true,
+            Err(BrokerError::Closed) => break false,
+            Err(BrokerError::Refused(why)) => {
+                warn!("messages of {queue} cannot be published again, and every return counts: {why}");
+                break false;
+            }
+            Err(error) => debug!("publishing {number} messages of {queue} again, retrying: {error}"),
+        }
+        pauses.pause().await;
+    };
+    let returned = |Again { origin, .. }| match (origin, published) {
+        (Origin::Consumer(tag) | Origin::Queue(Taken { tag, .. }), true) => {
+            Returned::Settled(tag, Settle::Ack)
+        }
+        (Origin::Consumer(tag), false) => Returned::Settled(tag, Settle::Requeue),
+        (Origin::Queue(taken), false) => Returned::Kept(taken),
+    };
+    deliveries.into_iter().map(returned).collect()
+}

@@ -1,0 +1,261 @@
+//! A message that is given back in order, however often and for whatever reason, is no poison.
+
+use async_trait::async_trait;
+use postern_broker::{Address, Broker, BrokerOptions, Envelope, QueueName, Status};
+use postern_config::{Catalogue, Config};
+use postern_dispatcher::{
+    Dispatcher,
+    backends::{Backend, Engines, Outcomes, Sent},
+};
+use postern_service::{
+    metrics::Metrics,
+    shutdown::{Shutdown, Trigger},
+};
+use postern_shared::{
+    error::Failure,
+    message::{BackendName, Context, Identity, MessageId, Priority},
+};
+use postern_tests::{Folder, Rabbit, Vhost, eventually};
+use serde_json::json;
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+use tokio::{sync::Notify, task::JoinHandle};
+
+/// How often the message is given back in one way.
+const TIMES: u32 = 100;
+
+/// The message that is given back; what is sent before it says why.
+const KEPT: &str = "+1555";
+
+/// Why a message goes back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// The breaker opens while it is prefetched.
+    Breaker,
+    /// The provider asks for time while it is prefetched.
+    Throttle,
+    /// The process drains while it is prefetched.
+    Drain,
+    /// The process ends while it is sent.
+    End,
+}
+
+impl Way {
+    /// Who is sent to before it.
+    fn decoy(self) -> &'static str {
+        match self {
+            Self::Breaker => "down",
+            Self::Throttle => "busy",
+            Self::Drain | Self::End => "slow",
+        }
+    }
+}
+
+/// What a sender does, as the test sees it.
+#[derive(Debug, Default)]
+struct Stage {
+    /// Who is being sent to.
+    asked: Mutex<Vec<String>>,
+    /// Lets the decoy answer.
+    answers: Notify,
+    /// Whether everything is sent.
+    sends: bool,
+}
+
+#[derive(Debug, Clone)]
+struct Actor(Arc<Stage>);
+
+#[async_trait]
+impl Backend for Actor {
+    async fn send(&self, _: MessageId, _: &str, identities: &[Identity], _: &Context) -> Outcomes {
+        let identity = identities[0].as_str();
+        self.0.asked.lock().unwrap().push(identity.to_owned());
+        Outcomes::every(match identity {
+            _ if self.0.sends => Ok(Sent::without_id()),
+            KEPT => std::future::pending().await,
+            decoy => {
+                self.0.answers.notified().await;
+                match decoy {
+                    "down" => Err(Failure::transient("connect", "")),
+                    "busy" => Err(Failure::throttled("http_429", "", Some(Duration::from_secs(60)))),
+                    _ => Ok(Sent::without_id()),
+                }
+            }
+        })
+    }
+}
+
+/// Where the messages are.
+enum Place {
+    Rabbit(Vhost),
+    Embedded(Folder),
+}
+
+fn config() -> Config {
+    let text = "[dispatcher]\nconcurrency = 1\n[retry]\ndelays = [\"1h\"]\n[shutdown]\ndeadline = \"100ms\"\n\
+                [backends.x]\ntype = \"actor\"\nbreaker = { failures = 1, pause = \"1h\", max_pause = \"1h\" }\n";
+    let mut catalogue = Catalogue::builtin();
+    catalogue.add_type("actor").unwrap();
+    Config::parse("test", Some(text), [], &catalogue).unwrap()
+}
+
+impl Place {
+    async fn open(&self) -> Arc<dyn Broker> {
+        let url = match self {
+            Self::Rabbit(vhost) => vhost.url(),
+            Self::Embedded(folder) => format!("embedded:{}", folder.path().join("broker").display()),
+        };
+        let config = config();
+        let options = BrokerOptions {
+            topology: postern_service::topology(&config),
+            publish_timeout: Duration::from_secs(10),
+            client_name: "test".to_owned(),
+            min_free_disk: 0,
+            max_deliveries: config.dispatcher.max_deliveries,
+        };
+        let broker = postern_service::broker::connect(&url, options).await.unwrap();
+        broker.status().wait_for(|status| *status == Status::Ready).await.unwrap();
+        broker
+    }
+}
+
+fn queue(lane: Priority) -> QueueName {
+    QueueName::outbound(&backend(), lane)
+}
+
+fn backend() -> BackendName {
+    "x".parse().unwrap()
+}
+
+async fn post(broker: &dyn Broker, lane: Priority, identity: &str) {
+    let body = json!({"backend": "x", "identities": [identity], "text": "hi"}).to_string();
+    let envelope = Envelope { body: body.into(), ..Envelope::default() };
+    broker.publish(vec![(Address::Outbound(backend(), lane), envelope)]).await.unwrap();
+}
+
+/// Waits until so many messages wait in the queue of the message under test.
+async fn kept_waits(broker: &dyn Broker, ready: u64) {
+    eventually("the message to be taken or back", async || {
+        match broker.depth(&queue(Priority::Bulk)).await {
+            Ok(depth) if depth.ready == ready => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
+}
+
+/// A dispatcher that runs.
+struct Running {
+    stage: Arc<Stage>,
+    trigger: Trigger,
+    task: JoinHandle<()>,
+}
+
+impl Running {
+    fn on(broker: &Arc<dyn Broker>, stage: Stage) -> Self {
+        let stage = Arc::new(stage);
+        let actor = Actor(stage.clone());
+        let engines = Engines::builtin().with("actor", move |_| Ok(actor.clone())).unwrap();
+        let metrics = Metrics::new("test", "0").unwrap();
+        let dispatcher = Dispatcher::new(&config(), broker.clone(), &metrics, &engines).unwrap();
+        let (trigger, shutdown) = Shutdown::new();
+        let task = tokio::spawn(async move { dispatcher.run(shutdown).await.unwrap() });
+        Self { stage, trigger, task }
+    }
+
+    /// Who is being sent to, once somebody is.
+    async fn first(&self) -> String {
+        let asked = || self.stage.asked.lock().unwrap().first().cloned();
+        eventually("somebody to be sent to", async || asked().ok_or_else(|| "nobody".to_owned())).await
+    }
+
+    async fn stop(self) {
+        self.trigger.drain();
+        self.task.await.unwrap();
+    }
+}
+
+/// Has the message given back once, in this way; whether it was.
+async fn returned(broker: &Arc<dyn Broker>, way: Way) -> bool {
+    if way != Way::End {
+        post(&**broker, Priority::Normal, way.decoy()).await;
+    }
+    let running = Running::on(broker, Stage::default());
+    let decoy_is_first = running.first().await != KEPT;
+    kept_waits(&**broker, 0).await;
+    match way {
+        Way::Breaker | Way::Throttle if decoy_is_first => {
+            running.stage.answers.notify_one();
+            kept_waits(&**broker, 1).await;
+        }
+        Way::Drain if decoy_is_first => {
+            running.trigger.drain();
+            running.stage.answers.notify_one();
+        }
+        // It is being sent, and its process ends.
+        _ => {}
+    }
+    running.stop().await;
+    kept_waits(&**broker, 1).await;
+    decoy_is_first != (way == Way::End)
+}
+
+async fn is_no_poison(place: Place, way: Way) {
+    let mut broker = place.open().await;
+    post(&*broker, Priority::Bulk, KEPT).await;
+    let mut times = 0;
+    for round in 0.. {
+        // Now and then, the other message comes second.
+        assert!(round < 10 * TIMES, "{times} of {round} times in this way");
+        times += u32::from(returned(&broker, way).await);
+        if times == TIMES {
+            break;
+        }
+        if way == Way::End {
+            broker.close().await;
+            broker = place.open().await;
+        }
+    }
+    let mut consumer = broker.consume(&queue(Priority::Bulk), 1).await.unwrap();
+    let delivery = consumer.next().await.unwrap();
+    let half = config().dispatcher.max_deliveries / 2;
+    assert!(delivery.returned <= half, "{} losses are counted", delivery.returned);
+    delivery.release();
+    consumer.close().await;
+
+    let running = Running::on(&broker, Stage { sends: true, ..Stage::default() });
+    eventually("the message to be sent", async || {
+        let asked = running.stage.asked.lock().unwrap().clone();
+        if asked.iter().any(|identity| identity == KEPT) { Ok(()) } else { Err(format!("{asked:?}")) }
+    })
+    .await;
+    running.stop().await;
+    assert_eq!(broker.depth(&QueueName::dead()).await.unwrap().ready, 0);
+    broker.close().await;
+}
+
+macro_rules! ways {
+    ($($name:ident: $way:ident;)*) => {$(
+        mod $name {
+            use super::*;
+
+            #[tokio::test(flavor = "multi_thread")]
+            async fn rabbitmq() {
+                is_no_poison(Place::Rabbit(Rabbit::shared().vhost()), Way::$way).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread")]
+            async fn embedded() {
+                is_no_poison(Place::Embedded(Folder::new()), Way::$way).await;
+            }
+        }
+    )*};
+}
+ways! {
+    by_the_breaker: Breaker;
+    by_a_provider_that_asks_for_time: Throttle;
+    by_a_drain: Drain;
+    by_the_end_of_its_process: End;
+}
