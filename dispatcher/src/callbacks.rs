@@ -16,7 +16,7 @@ use crate::{
 use async_trait::async_trait;
 use jiff::Timestamp;
 use postern_broker::{QueueName, Topology, header};
-use postern_config::{CallbacksSection, Config, backend::send::Success};
+use postern_config::{CallbacksSection, Config, KeyProblem, backend::send::Success};
 use postern_service::metrics::Metrics;
 use postern_shared::{
     callback::{self, CallbackKeys, EgressPolicy, EgressRefused},
@@ -38,32 +38,31 @@ pub(crate) struct CallbackWorker {
     queue: QueueName,
 }
 
-/// What is wrong with the configuration of callbacks: a key below `compat.callbacks`, and why.
-pub(crate) fn problem(config: &Config) -> Option<String> {
-    if config.compat.call_back() { client(&config.compat.callbacks).err() } else { None }
-}
-
-fn client(section: &CallbacksSection) -> Result<Client, String> {
+/// The HTTP client that makes callbacks.
+///
+/// # Errors
+/// The key below `compat.callbacks` that is wrong, and why.
+pub(crate) fn client(section: &CallbacksSection) -> Result<Client, KeyProblem> {
     let client = client_in_bounds(section.timeout.0, &Tls::default(), &EgressPolicy::new(&section.allow));
-    client.map_err(|why| format!("timeout: {why}"))
+    client.map_err(|why| ("timeout".to_owned(), why))
 }
 
 impl CallbackWorker {
-    /// # Errors
-    /// A key below `compat.callbacks`, and what is wrong with it.
+    /// A worker that calls with `client`.
     pub(crate) fn new(
         config: &Config,
+        client: Client,
         topology: Arc<Topology>,
         publisher: Publisher,
         metrics: &Metrics,
-    ) -> Result<Self, String> {
+    ) -> Self {
         let section = &config.compat.callbacks;
         let queue = QueueName::callbacks();
-        Ok(Self {
+        Self {
             keys: config.compat.callback_keys(),
             reach: EgressPolicy::new(&section.allow),
             timeout: section.timeout.0,
-            client: client(section)?,
+            client,
             classifier: Classifier {
                 success: Success::default(),
                 external_id: None,
@@ -72,7 +71,7 @@ impl CallbackWorker {
             },
             delivery: HttpDelivery::new("client", &[&queue], config, topology, publisher, metrics),
             queue,
-        })
+        }
     }
 
     async fn call(&self, notice: &CallbackEvent) -> Outcome {

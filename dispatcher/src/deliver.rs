@@ -28,11 +28,6 @@ impl BackendWorker {
         Self { name, normal, bulk, sending, settling }
     }
 
-    /// The backend.
-    pub(crate) fn name(&self) -> &BackendName {
-        &self.name
-    }
-
     fn queue(&self, lane: Priority) -> &QueueName {
         match lane {
             Priority::Normal => &self.normal,

@@ -1,55 +1,36 @@
 //! The dispatcher as a whole: built from a configuration, run until the drain is over.
 
 use crate::{
-    attempt::Sending,
-    backends::{EngineError, Engines},
-    callbacks::{self, CallbackWorker},
-    consume::{Queues, consume},
-    deliver::BackendWorker,
+    backend_part::BackendPart,
+    callbacks::CallbackWorker,
+    connectors::Connector,
+    consume::Queues,
     drain::Drain,
     echo::EchoWorker,
-    flow::{FlowControl, PacedSender, count_processes, settling},
+    flow::{FlowControl, FlowShown, count_processes, settling},
+    part::{Shared, WorkerPart},
     poison::DeliveryLimit,
     publish::Publisher,
     quarantine::empty_quarantine,
     retry::Schedule,
     settle::Settling,
-    webhook::{self, WebhookWorker},
-    worker::Worker,
+    validated::Validated,
+    webhook::{Caller, WebhookWorker},
 };
-use postern_broker::{Broker, BrokerError, QueueName};
-use postern_config::{ApplicationSection, Config};
-use postern_service::{metrics::Metrics, shutdown::Shutdown};
-use postern_shared::message::{BackendName, Priority};
-use std::{fmt, sync::Arc, time::Duration};
+use postern_broker::{Broker, BrokerError, QueueName, Topology};
+use postern_config::{ApplicationSection, Config, backend::BackendConfig};
+use postern_service::{Monitoring, shutdown::Shutdown};
+use postern_shared::{
+    callback::CallbackKeys,
+    message::{BackendName, Priority},
+};
+use std::{fmt, future::Future, sync::Arc, time::Duration};
 use tokio::{sync::Notify, task::JoinSet, time::timeout_at};
 
 /// How often the drain says what it still waits for.
 const DRAIN_SAYS: Duration = Duration::from_secs(5);
 /// How many inbound messages the application here answers at a time.
 const ECHO_CONCURRENCY: u16 = 128;
-
-/// Why a dispatcher cannot be built.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum BuildError {
-    /// A backend has no sender.
-    #[error(transparent)]
-    Engine(#[from] EngineError),
-    /// The webhook cannot be called as the configuration says.
-    #[error("application.{0}")]
-    Application(String),
-    /// Clients cannot be called back as the configuration says.
-    #[error("compat.callbacks.{0}")]
-    Callbacks(String),
-    /// A backend to be served is not configured.
-    #[error("dispatcher.backends: unknown backend `{name}`; configured are: {known}")]
-    UnknownBackend {
-        /// The backend.
-        name: BackendName,
-        /// Those that are configured, comma-separated.
-        known: String,
-    },
-}
 
 /// Why a running dispatcher ended without being asked to.
 #[derive(Debug, thiserror::Error)]
@@ -69,14 +50,12 @@ pub enum RunError {
 
 /// Takes outbound messages from their queues and sends them.
 pub struct Dispatcher {
-    workers: Vec<(Arc<BackendWorker>, Queues)>,
+    backends: Vec<BackendPart>,
+    /// The application that is served here, and the callbacks.
+    others: Vec<WorkerPart>,
     rates: Rates,
-    application: Option<Application>,
-    /// With their concurrency.
-    callbacks: Option<(Arc<CallbackWorker>, u16)>,
-    broker: Arc<dyn Broker>,
+    shared: Shared,
     publisher: Publisher,
-    limit: Arc<DeliveryLimit>,
     patience: Duration,
 }
 
@@ -87,113 +66,119 @@ struct Rates {
     recount: Arc<Notify>,
 }
 
-/// The application that is served here.
-enum Application {
-    Echo(Arc<EchoWorker>),
-    /// With its concurrency, and whether it wants reports.
-    Webhook(Arc<WebhookWorker>, u16, bool),
+/// What the parts are made of.
+struct Builder<'a> {
+    config: &'a Config,
+    topology: Arc<Topology>,
+    keys: CallbackKeys,
+    rates: Rates,
+    publisher: Publisher,
+    monitoring: &'a Monitoring,
 }
 
-impl Application {
-    /// # Errors
-    /// [`BuildError::Application`]
-    fn new(config: &Config, publisher: Publisher, metrics: &Metrics) -> Result<Option<Self>, BuildError> {
-        Ok(match &config.application {
-            ApplicationSection::None => None,
-            ApplicationSection::Echo => Some(Self::Echo(Arc::new(EchoWorker::new(config, publisher)))),
-            ApplicationSection::Webhook(webhook) => {
-                let topology = Arc::new(postern_service::topology(config));
-                let worker = WebhookWorker::new(config, webhook, topology, publisher, metrics);
-                let worker = Arc::new(worker.map_err(BuildError::Application)?);
-                Some(Self::Webhook(worker, webhook.concurrency, webhook.wants_reports()))
-            }
-        })
-    }
-}
-
-/// Everything that would keep a dispatcher of `config` from being built; for `check`, and for
-/// programs that look before they connect.
-pub fn problems(config: &Config, engines: &Engines) -> Vec<BuildError> {
-    let unknown = config.dispatcher.backends.names().iter().filter_map(|name| unknown_backend(config, name));
-    let refused = config.backends.values().filter_map(|backend| engines.build(backend).err());
-    let application = match &config.application {
-        ApplicationSection::Webhook(webhook) => webhook::problem(webhook).map(BuildError::Application),
-        ApplicationSection::None | ApplicationSection::Echo => None,
-    };
-    let callbacks = callbacks::problem(config).map(BuildError::Callbacks);
-    unknown.chain(refused.map(BuildError::Engine)).chain(application).chain(callbacks).collect()
-}
-
-fn unknown_backend(config: &Config, name: &BackendName) -> Option<BuildError> {
-    if config.backends.contains_key(name) {
-        return None;
-    }
-    let known = config.backends.keys().map(BackendName::as_str).collect::<Vec<_>>().join(", ");
-    Some(BuildError::UnknownBackend { name: name.clone(), known })
-}
-
-impl Dispatcher {
-    /// The dispatcher of the backends that `dispatcher.backends` names, with senders from
-    /// `engines`. It does nothing until it is [`run`](Self::run).
-    ///
-    /// # Errors
-    /// [`BuildError`] with the key and what is allowed.
-    pub fn new(
-        config: &Config,
-        broker: Arc<dyn Broker>,
-        metrics: &Metrics,
-        engines: &Engines,
-    ) -> Result<Self, BuildError> {
-        let chosen = &config.dispatcher.backends;
-        if let Some(unknown) = chosen.names().iter().find_map(|name| unknown_backend(config, name)) {
-            return Err(unknown);
+impl Builder<'_> {
+    fn backend(&self, backend: &Arc<BackendConfig>, connector: Arc<dyn Connector>) -> BackendPart {
+        let Monitoring { metrics, health } = self.monitoring;
+        let shown = FlowShown {
+            metrics: metrics.flow(&backend.name, backend.definition.rate.is_some()),
+            health: health.reporter(&backend.name),
+        };
+        let flow = FlowControl::new(backend, settling(self.rates.number), self.rates.recount.clone(), shown);
+        let metrics = metrics.sending(&backend.name);
+        if backend.definition.text.segments {
+            metrics.declare_segments();
         }
-        let publisher = Publisher::new(broker.clone(), metrics.clone());
-        let topology = Arc::new(postern_service::topology(config));
-        let keys = config.compat.callback_keys();
-        let mut workers = Vec::new();
-        let rated = config.backends.values().filter(|backend| backend.definition.rate.is_some());
-        let rates = Rates { number: rated.count(), recount: Arc::default() };
-        for backend in config.backends.values().filter(|backend| chosen.contains(&backend.name)) {
-            let flow = metrics.flow(&backend.name, backend.definition.rate.is_some());
-            let flow = FlowControl::new(backend, settling(rates.number), rates.recount.clone(), flow);
-            let sending = metrics.sending(&backend.name);
-            if backend.definition.text.segments {
-                sending.declare_segments();
-            }
-            let sender = PacedSender::new(backend, engines.build(backend)?, sending.clone());
-            let schedule = Schedule::new(backend, topology.clone());
-            let (backend_name, text) = (backend.name.clone(), backend.definition.text.clone());
-            let worker = BackendWorker::new(
-                Sending { backend: backend_name, sender, text, schedule },
-                Settling { keys: keys.clone(), publisher: publisher.clone(), metrics: sending },
-            );
-            let queues = Queues {
+        BackendPart {
+            backend: backend.clone(),
+            connector,
+            queues: Queues {
                 normal: QueueName::outbound(&backend.name, Priority::Normal),
                 bulk: Some(QueueName::outbound(&backend.name, Priority::Bulk)),
                 flow: Arc::new(flow),
-            };
-            workers.push((Arc::new(worker), queues));
+            },
+            schedule: Schedule::new(backend, self.topology.clone()),
+            settling: Settling { keys: self.keys.clone(), publisher: self.publisher.clone(), metrics },
+            monitoring: self.monitoring.clone(),
         }
-        let told = config.compat.call_back().then(QueueName::callbacks);
-        for queue in [QueueName::reports(), QueueName::dead()].into_iter().chain(told) {
+    }
+
+    fn application(&self, caller: Option<Caller>) -> Option<WorkerPart> {
+        let normal = QueueName::inbound();
+        match (&self.config.application, caller) {
+            (ApplicationSection::Echo, _) => {
+                let worker = Arc::new(EchoWorker::new(self.config, self.publisher.clone()));
+                let flow = Arc::new(FlowControl::fixed(ECHO_CONCURRENCY));
+                let queues = Queues { normal, bulk: None, flow };
+                Some(WorkerPart { name: "application echo".to_owned(), worker, queues })
+            }
+            (ApplicationSection::Webhook(webhook), Some(caller)) => {
+                let (topology, publisher) = (self.topology.clone(), self.publisher.clone());
+                let metrics = &self.monitoring.metrics;
+                let worker = WebhookWorker::new(self.config, (webhook, caller), topology, publisher, metrics);
+                // People go first, reports never stand still.
+                let bulk = webhook.wants_reports().then(QueueName::reports);
+                let flow = Arc::new(FlowControl::fixed(webhook.concurrency));
+                let queues = Queues { normal, bulk, flow };
+                let name = "application webhook".to_owned();
+                Some(WorkerPart { name, worker: Arc::new(worker), queues })
+            }
+            (ApplicationSection::None | ApplicationSection::Webhook(_), _) => None,
+        }
+    }
+
+    fn callbacks(&self, client: reqwest::Client) -> WorkerPart {
+        let (topology, publisher) = (self.topology.clone(), self.publisher.clone());
+        let metrics = &self.monitoring.metrics;
+        let worker = Arc::new(CallbackWorker::new(self.config, client, topology, publisher, metrics));
+        let flow = Arc::new(FlowControl::fixed(self.config.compat.callbacks.concurrency));
+        let queues = Queues { normal: QueueName::callbacks(), bulk: None, flow };
+        WorkerPart { name: "callbacks".to_owned(), worker, queues }
+    }
+}
+
+impl Dispatcher {
+    /// The dispatcher of the backends that `dispatcher.backends` names. It does nothing until it is
+    /// [`run`](Self::run).
+    pub fn new(validated: Validated, broker: Arc<dyn Broker>, monitoring: &Monitoring) -> Self {
+        let Validated { config, mut connectors, webhook, callbacks } = validated;
+        let metrics = &monitoring.metrics;
+        let publisher = Publisher::new(broker.clone(), metrics.clone());
+        let rated = config.backends.values().filter(|backend| backend.definition.rate.is_some());
+        let builder = Builder {
+            config: &config,
+            topology: Arc::new(postern_service::topology(&config)),
+            keys: config.compat.callback_keys(),
+            rates: Rates { number: rated.count(), recount: Arc::default() },
+            publisher: publisher.clone(),
+            monitoring,
+        };
+        let chosen = |backend: &&Arc<BackendConfig>| config.dispatcher.backends.contains(&backend.name);
+        let backends = config.backends.values().filter(chosen);
+        let backends = backends.filter_map(|backend| {
+            connectors.remove(&backend.name).map(|connector| builder.backend(backend, connector))
+        });
+        let backends = backends.collect();
+        let called_back = config.compat.call_back().then(QueueName::callbacks);
+        for queue in [QueueName::reports(), QueueName::dead()].into_iter().chain(called_back) {
             metrics.declare_queue(&queue);
         }
-        let callbacks = config.compat.call_back().then(|| {
-            let callbacks = CallbackWorker::new(config, topology, publisher.clone(), metrics);
-            callbacks.map(|callbacks| (Arc::new(callbacks), config.compat.callbacks.concurrency))
-        });
-        let callbacks = callbacks.transpose().map_err(BuildError::Callbacks)?;
-        let application = Application::new(config, publisher.clone(), metrics)?;
+        let application = builder.application(webhook);
+        let callbacks = callbacks.map(|client| builder.callbacks(client));
         let max = config.dispatcher.max_deliveries;
         let limit = Arc::new(DeliveryLimit::new(max, publisher.clone(), metrics.clone()));
-        let patience = config.shutdown.deadline.0;
-        Ok(Self { workers, rates, application, callbacks, broker, publisher, limit, patience })
+        Self {
+            backends,
+            others: application.into_iter().chain(callbacks).collect(),
+            rates: builder.rates,
+            shared: Shared { broker, limit },
+            publisher,
+            patience: config.shutdown.deadline.0,
+        }
     }
 
     /// The backends that are served.
     pub fn backends(&self) -> impl Iterator<Item = &BackendName> {
-        self.workers.iter().map(|(worker, _)| worker.name())
+        self.backends.iter().map(BackendPart::name)
     }
 
     /// Sends until `shutdown` begins, then drains: takes nothing more, hands back what is not
@@ -206,18 +191,25 @@ impl Dispatcher {
     /// [`RunError`]: a part ended before `shutdown` began. The others were drained.
     pub async fn run(self, shutdown: Shutdown) -> Result<(), RunError> {
         let drain = Drain::new(self.patience);
-        let rated = self.workers.iter().filter(|(_, queues)| queues.flow.is_rated());
-        let rated = rated.map(|(_, queues)| (queues.normal.clone(), queues.flow.clone())).collect();
-        let served: Vec<_> = self.workers.into_iter().map(served_backend).collect();
-        let others = self.application.map(served_application).into_iter();
-        let others = others.chain(self.callbacks.map(served_callbacks));
-        let mut parts = JoinSet::new();
+        let rated = self.backends.iter().map(|part| &part.queues).filter(|queues| queues.flow.is_rated());
+        let rated = rated.map(|queues| (queues.normal.clone(), queues.flow.clone())).collect();
         let mut counting = JoinSet::new();
-        counting.spawn(count_processes(self.broker.clone(), rated, self.rates.number, self.rates.recount));
-        for served in served.into_iter().chain(others) {
-            spawn(&mut parts, &self.broker, &drain, served, &self.limit);
+        counting.spawn(count_processes(
+            self.shared.broker.clone(),
+            rated,
+            self.rates.number,
+            self.rates.recount,
+        ));
+        let mut parts = JoinSet::new();
+        for part in self.backends {
+            let (name, drain) = (part.name().to_string(), drain.part(part.name().as_str()));
+            parts.spawn(named(name, part.run(self.shared.clone(), drain)));
         }
-        let (broker, publisher, draining) = (self.broker, self.publisher, drain.clone());
+        for part in self.others {
+            let (name, drain) = (part.name.clone(), drain.part(&part.name));
+            parts.spawn(named(name, part.run(self.shared.clone(), drain)));
+        }
+        let (broker, publisher, draining) = (self.shared.broker, self.publisher, drain.clone());
         let emptying = tokio::spawn(async move { empty_quarantine(&*broker, &publisher, &draining).await });
         let ended = tokio::select! {
             () = shutdown.started() => Ok(()),
@@ -238,57 +230,9 @@ impl fmt::Debug for Dispatcher {
     }
 }
 
-/// A part's name, who works in it, and on which queues.
-type Served = (String, Arc<dyn Worker>, Queues);
-
-fn served_backend((worker, queues): (Arc<BackendWorker>, Queues)) -> Served {
-    (worker.name().to_string(), worker, queues)
-}
-
-fn served_application(application: Application) -> Served {
-    let normal = QueueName::inbound();
-    match application {
-        Application::Echo(echo) => {
-            let flow = Arc::new(FlowControl::fixed(ECHO_CONCURRENCY));
-            let queues = Queues { normal, bulk: None, flow };
-            ("application echo".to_owned(), echo, queues)
-        }
-        Application::Webhook(worker, concurrency, reports) => {
-            // People go first, reports never stand still.
-            let (bulk, flow) = (reports.then(QueueName::reports), Arc::new(FlowControl::fixed(concurrency)));
-            let queues = Queues { normal, bulk, flow };
-            ("application webhook".to_owned(), worker, queues)
-        }
-    }
-}
-
-fn served_callbacks((callbacks, concurrency): (Arc<CallbackWorker>, u16)) -> Served {
-    let flow = Arc::new(FlowControl::fixed(concurrency));
-    let queues = Queues { normal: QueueName::callbacks(), bulk: None, flow };
-    ("callbacks".to_owned(), callbacks, queues)
-}
-
-fn spawn(
-    parts: &mut JoinSet<Result<(), RunError>>,
-    broker: &Arc<dyn Broker>,
-    drain: &Drain,
-    (part, worker, queues): Served,
-    limit: &Arc<DeliveryLimit>,
-) {
-    let (broker, drain, limit) = (broker.clone(), drain.part(&part), limit.clone());
-    let names: Arc<Vec<_>> = Arc::new(worker.queues());
-    let work = move |lane, delivery, permit| {
-        let (limit, worker, names) = (limit.clone(), worker.clone(), names.clone());
-        async move {
-            if let Some((_, queue)) = names.iter().find(|(of, _)| *of == lane) {
-                limit.work(worker, queue, lane, delivery, permit).await;
-            }
-        }
-    };
-    parts.spawn(async move {
-        let ended = consume(&*broker, &queues, drain, work).await;
-        ended.map_err(|error| RunError::Broker { part, error })
-    });
+/// Runs a part, and names it in its error.
+async fn named(part: String, run: impl Future<Output = Result<(), BrokerError>>) -> Result<(), RunError> {
+    run.await.map_err(|error| RunError::Broker { part, error })
 }
 
 /// What the first part that ended by itself comes to.

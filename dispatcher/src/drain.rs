@@ -55,6 +55,11 @@ impl Drain {
         self.begun.cancel();
     }
 
+    /// A token that is cancelled when the drain begins.
+    pub(crate) fn token(&self) -> CancellationToken {
+        self.begun.child_token()
+    }
+
     /// Resolves when the drain begins.
     pub(crate) async fn started(&self) {
         self.begun.cancelled().await;

@@ -26,10 +26,7 @@ pub(crate) struct EchoWorker {
 
 impl EchoWorker {
     pub(crate) fn new(config: &Config, publisher: Publisher) -> Self {
-        let silent = config
-            .backends
-            .values()
-            .filter(|backend| backend.definition.engine == "http" && backend.definition.send.is_none());
+        let silent = config.backends.values().filter(|backend| !backend.definition.connector.sends());
         let silent = silent.map(|backend| backend.name.clone()).collect();
         Self { publisher, silent, told: Mutex::default() }
     }

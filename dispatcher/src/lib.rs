@@ -1,10 +1,11 @@
 //! The dispatcher: takes outbound messages from their queues, calls the backends' senders, and
 //! stores what became of each message before it acknowledges it.
 //!
-//! The modules, in the order in which a message meets them. `dispatcher` is built from the
-//! configuration and runs the rest. `consume` takes messages from a backend's two queues, as many as
+//! The modules, in the order in which a message meets them. `validated` is a configuration that can be
+//! served, `dispatcher` serves it: in a `part` for each queue that is worked through, a `backend_part`
+//! for each backend, whose [`connectors`] have a life of their own. `consume` takes messages from a backend's two queues, as many as
 //! `flow` allows; `deliver` takes one to its end: `read` makes it a value, `attempt` has the parts of
-//! its text sent by the [`backends`] and says for each recipient what follows (`outcome`, `retry`),
+//! its text sent by the [`connectors`] and says for each recipient what follows (`outcome`, `retry`),
 //! and `settle` puts that into messages (`report`, `dead_letter`), has them stored (`publish`) and
 //! acknowledges. `poison` gives up what is taken again and again without being settled; `drain` ends
 //! it all in time, and `lease` says how much time each step has.
@@ -15,6 +16,10 @@
 //! all HTTP requests have in common.
 
 mod dispatcher;
+mod validated;
+
+mod backend_part;
+mod part;
 
 mod consume;
 mod flow;
@@ -25,7 +30,7 @@ mod deliver;
 mod read;
 
 mod attempt;
-pub mod backends;
+pub mod connectors;
 mod outcome;
 mod retry;
 
@@ -47,4 +52,5 @@ mod quarantine;
 #[cfg(feature = "measure")]
 pub mod measure;
 
-pub use dispatcher::{BuildError, Dispatcher, RunError, problems};
+pub use dispatcher::{Dispatcher, RunError};
+pub use validated::{Validated, validate};

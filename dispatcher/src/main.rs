@@ -1,11 +1,11 @@
 //! `postern-dispatcher`: the sending half of Postern, beside a shared broker.
 
 use clap::Parser;
-use postern_config::{Catalogue, Config, Selection};
-use postern_dispatcher::{Dispatcher, backends::Engines};
+use postern_config::{Config, ProviderRegistry, Selection};
+use postern_dispatcher::{Dispatcher, connectors::ConnectorRegistry};
 use postern_service::program::{self, Arguments, Exit, Runtime};
 use postern_shared::message::BackendName;
-use std::{net::SocketAddr, process::ExitCode};
+use std::{net::SocketAddr, process::ExitCode, sync::Arc};
 
 const ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8082);
 
@@ -29,18 +29,15 @@ async fn main() -> ExitCode {
 }
 
 async fn run(command: Command) -> Result<(), Exit> {
-    let mut config = program::configuration(&command.arguments, &Catalogue::builtin())?;
+    let mut config = program::configuration(&command.arguments, &ProviderRegistry::builtin())?;
     program::needs_shared_broker(&config, "postern-dispatcher")?;
     choose(&mut config, command.backends)?;
-    let problems = postern_dispatcher::problems(&config, &Engines::builtin());
-    if !problems.is_empty() {
-        let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
-        return Err(Exit::Config(lines.join("\n")));
-    }
+    let validated = postern_dispatcher::validate(Arc::new(config), &ConnectorRegistry::builtin());
+    let validated = validated.map_err(|problems| Exit::problems(&problems))?;
     let version = env!("CARGO_PKG_VERSION");
-    let runtime = Runtime::start("postern-dispatcher", version, &command.arguments, &config, ADMIN).await?;
-    let dispatcher = Dispatcher::new(&config, runtime.broker.clone(), &runtime.metrics, &Engines::builtin())
-        .map_err(|error| Exit::Config(error.to_string()))?;
+    let runtime =
+        Runtime::start("postern-dispatcher", version, &command.arguments, validated.config(), ADMIN).await?;
+    let dispatcher = Dispatcher::new(validated, runtime.broker.clone(), &runtime.monitoring);
     runtime.started();
     let ended = dispatcher.run(runtime.shutdown.clone()).await;
     runtime.close().await;

@@ -2,7 +2,7 @@
 
 use crate::{
     attempt::Attempt,
-    backends::http,
+    connectors::http,
     read::read,
     retry::Schedule,
     settle::{log, settlement},
@@ -26,7 +26,8 @@ pub fn send(
     times: usize,
 ) -> Result<usize, String> {
     let configured = config.backends.get(backend).ok_or("no such backend")?;
-    let http = http::Http::new(configured, &http::Tls::default())?;
+    let http = http::Http::new(configured, &http::Tls::default());
+    let http = http.map_err(|problems| format!("{problems:?}"))?;
     let schedule = Schedule::new(configured, Arc::new(postern_service::topology(config)));
     let queue = QueueName::outbound(backend, Priority::Normal);
     let mut published = 0;

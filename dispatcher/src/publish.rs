@@ -30,7 +30,7 @@ impl Publisher {
     pub(crate) async fn publish(&self, messages: Vec<(Address, Envelope)>) -> bool {
         let mut backoff = BACKOFF;
         loop {
-            match self.try_once(messages.clone()).await {
+            match self.publish_once(messages.clone()).await {
                 Ok(()) => return true,
                 Err(BrokerError::Closed) => return false,
                 Err(error) => {
@@ -54,7 +54,11 @@ impl Publisher {
         stored
     }
 
-    async fn try_once(&self, messages: Vec<(Address, Envelope)>) -> Result<(), BrokerError> {
+    /// Publishes `messages`. They are stored once this returns `Ok`.
+    ///
+    /// # Errors
+    /// The broker did not confirm them all.
+    pub(crate) async fn publish_once(&self, messages: Vec<(Address, Envelope)>) -> Result<(), BrokerError> {
         let queues: Vec<_> = messages.iter().map(|(address, _)| address.queue()).collect();
         let begun = Instant::now();
         let published = self.broker.publish(messages).await;

@@ -70,7 +70,7 @@ impl Schedule {
     pub(crate) fn new(backend: &BackendConfig, topology: Arc<Topology>) -> Self {
         Self {
             delays: backend.retry.delays.iter().map(|delay| delay.0).collect(),
-            unanswered: backend.definition.send.as_ref().map(|send| send.unanswered).unwrap_or_default(),
+            unanswered: backend.definition.connector.calls().unanswered,
             topology,
         }
     }

@@ -9,7 +9,8 @@ use crate::{
     worker::{Job, Worker},
 };
 use async_trait::async_trait;
-use call::{Caller, WebhookRequest};
+pub(crate) use call::Caller;
+use call::WebhookRequest;
 use postern_broker::{Envelope, QueueName, Topology, header};
 use postern_config::{Config, Webhook, WebhookFormat};
 use postern_service::metrics::Metrics;
@@ -29,31 +30,25 @@ pub(crate) struct WebhookWorker {
     reports: QueueName,
 }
 
-/// What is wrong with the configuration of the webhook: a key below `application`, and why.
-pub(crate) fn problem(webhook: &Webhook) -> Option<String> {
-    Caller::new(webhook).err()
-}
-
 impl WebhookWorker {
-    /// # Errors
-    /// A key below `application`, and what is wrong with it.
+    /// A worker that calls with `caller`, as `webhook` says.
     pub(crate) fn new(
         config: &Config,
-        webhook: &Webhook,
+        (webhook, caller): (&Webhook, Caller),
         topology: Arc<Topology>,
         publisher: Publisher,
         metrics: &Metrics,
-    ) -> Result<Self, String> {
+    ) -> Self {
         let (inbound, reports) = (QueueName::inbound(), QueueName::reports());
         let mut queues = vec![&inbound];
         queues.extend(webhook.wants_reports().then_some(&reports));
-        Ok(Self {
-            caller: Caller::new(webhook)?,
+        Self {
+            caller,
             format: webhook.format,
             delivery: HttpDelivery::new("application", &queues, config, topology, publisher, metrics),
             inbound,
             reports,
-        })
+        }
     }
 
     fn queue(&self, lane: Priority) -> &QueueName {

@@ -1,10 +1,11 @@
 //! A configuration, with the definitions of its backends, and the requests that these make.
 
 use postern_broker::Envelope;
-use postern_config::{Catalogue, Config};
-use postern_dispatcher::{backends::Engines, measure};
+use postern_config::{Config, ProviderRegistry};
+use postern_dispatcher::{connectors::ConnectorRegistry, measure};
 use postern_ingress::forms::Forms;
 use postern_shared::message::{BackendName, Context, Identity, MessageId, Outbound, Priority};
+use std::sync::Arc;
 
 /// A TOML text: whatever it is, it is a configuration or a list of problems, and one that is valid
 /// makes a request of a message or says why not.
@@ -14,7 +15,7 @@ pub fn definition(input: &[u8]) {
     if text.contains("file") {
         return;
     }
-    let config = match Config::parse("fuzz.toml", Some(text), [], &Catalogue::builtin()) {
+    let config = match Config::parse("fuzz.toml", Some(text), [], &ProviderRegistry::builtin()) {
         Ok(config) => config,
         Err(invalid) => {
             assert!(!invalid.problems.is_empty() && !invalid.to_string().is_empty());
@@ -22,7 +23,8 @@ pub fn definition(input: &[u8]) {
         }
     };
     let _ = postern_ingress::problems(&config, &Forms::builtin());
-    if !postern_dispatcher::problems(&config, &Engines::builtin()).is_empty() {
+    let config = Arc::new(config);
+    if postern_dispatcher::validate(config.clone(), &ConnectorRegistry::builtin()).is_err() {
         return;
     }
     for name in config.backends.keys() {

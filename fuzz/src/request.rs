@@ -2,7 +2,7 @@
 
 use crate::broker::Kept;
 use postern_broker::Address;
-use postern_config::{Catalogue, Config};
+use postern_config::{Config, ProviderRegistry};
 use postern_ingress::measure::Socketless;
 use postern_shared::message::{CallbackEvent, Inbound, Outbound, Report};
 use std::{mem::ManuallyDrop, sync::Arc};
@@ -28,7 +28,7 @@ pub fn request(input: &[u8]) {
 
 impl Ingress {
     fn new() -> Self {
-        let config = Config::parse("request.toml", Some(CONFIG), [], &Catalogue::builtin());
+        let config = Config::parse("request.toml", Some(CONFIG), [], &ProviderRegistry::builtin());
         let broker = Arc::new(Kept::new());
         let socketless = Socketless::new(config.unwrap(), broker.clone()).unwrap();
         Self { broker, socketless }

@@ -12,6 +12,7 @@ use postern_config::{
     Config,
     backend::{
         BackendConfig,
+        connector::CallTable,
         text::{Cost, TooLong},
     },
 };
@@ -26,9 +27,6 @@ use postern_shared::{
     trace_context::TraceContext,
 };
 use std::{collections::BTreeMap, sync::Arc};
-
-/// Recipients in one queued message if the backend has no `send` table that says it.
-const DEFAULT_BATCH: usize = 100;
 
 /// A message that a principal wants sent.
 #[derive(Debug, Clone, PartialEq)]
@@ -182,7 +180,7 @@ impl Acceptor {
         if !matches!(principal, Principal::CompatUser(_)) && !principal.may_use(&name) {
             return Err(Rejection::Forbidden(name));
         }
-        self.config.backends.get(&name).ok_or(Rejection::UnknownBackend(name))
+        self.config.backends.get(&name).map(|backend| &**backend).ok_or(Rejection::UnknownBackend(name))
     }
 
     /// Stores a message: one queued message for each `send.batch` recipients, all under one id, and
@@ -199,7 +197,7 @@ impl Acceptor {
         let nowhere = |reason| Rejected { backend: None, reason };
         let backend = self.route(principal, submission.destination.as_deref()).map_err(nowhere)?;
         let name = &backend.name;
-        if !backend.definition.sends() {
+        if !backend.definition.connector.sends() {
             return Err(nowhere(Rejection::ReceivesOnly(name.clone())));
         }
         let rejected = |reason| Rejected { backend: Some(name.clone()), reason };
@@ -273,8 +271,8 @@ impl Acceptor {
     fn outbound(&self, submission: Submission, accepted: &Accepted) -> Vec<(Address, Envelope)> {
         let Submission { identities, text, context, priority, expires_at, .. } = submission;
         let backend = self.config.backends.get(&accepted.backend);
-        let send = backend.and_then(|backend| backend.definition.send.as_ref());
-        let batch = send.map_or(DEFAULT_BATCH, |send| send.batch).max(1);
+        let calls = backend.map_or_else(CallTable::default, |backend| backend.definition.connector.calls());
+        let batch = calls.batch.max(1);
         let created_at = to_the_millisecond(accepted.at);
         let message = |identities: &[_]| Outbound {
             id: accepted.id,

@@ -14,7 +14,7 @@ use futures_util::future::{join_all, select_all};
 use postern_broker::Broker;
 use postern_config::{Config, Problem, TlsFiles};
 use postern_service::{
-    metrics::Metrics,
+    Monitoring,
     shutdown::{Shutdown, within},
     tls::Tls,
 };
@@ -85,10 +85,10 @@ impl Ingress {
     pub fn bind(
         config: Arc<Config>,
         broker: Arc<dyn Broker>,
-        metrics: Metrics,
+        monitoring: Monitoring,
         forms: &Forms,
     ) -> Result<Self, StartError> {
-        let state = IngressState::new(config, broker, metrics, forms).map_err(StartError::Config)?;
+        let state = IngressState::new(config, broker, monitoring, forms).map_err(StartError::Config)?;
         let wrong = |problem| StartError::Config(vec![problem]);
         let (ingress, api) = (&state.config.ingress, &state.config.api);
         let public = Port {

@@ -1,7 +1,7 @@
 //! `postern-ingress`: the receiving half of Postern, beside a shared broker.
 
 use clap::Parser;
-use postern_config::Catalogue;
+use postern_config::ProviderRegistry;
 use postern_ingress::{Ingress, StartError, forms::Forms};
 use postern_service::program::{self, Arguments, Exit, Runtime};
 use std::{net::SocketAddr, process::ExitCode, sync::Arc};
@@ -26,17 +26,16 @@ async fn main() -> ExitCode {
 
 async fn run(arguments: &Arguments) -> Result<(), Exit> {
     let forms = Forms::builtin();
-    let config = Arc::new(program::configuration(arguments, &Catalogue::builtin())?);
+    let config = Arc::new(program::configuration(arguments, &ProviderRegistry::builtin())?);
     program::needs_shared_broker(&config, "postern-ingress")?;
     let problems = postern_ingress::problems(&config, &forms);
     if !problems.is_empty() {
-        let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
-        return Err(Exit::Config(lines.join("\n")));
+        return Err(Exit::problems(&problems));
     }
     let version = env!("CARGO_PKG_VERSION");
     let runtime = Runtime::start("postern-ingress", version, arguments, &config, ADMIN).await?;
     let accepting_broker = runtime.accepting_broker(&config).await?;
-    let ingress = Ingress::bind(config, accepting_broker, runtime.metrics.clone(), &forms);
+    let ingress = Ingress::bind(config, accepting_broker, runtime.monitoring.clone(), &forms);
     let ingress = ingress.map_err(|error| match error {
         StartError::Config(_) => Exit::Config(error.to_string()),
         StartError::Listen { .. } => Exit::Failed(error.into()),

@@ -18,7 +18,7 @@ use bytes::Bytes;
 use futures_util::{FutureExt, future::LocalBoxFuture};
 use postern_broker::Broker;
 use postern_config::Config;
-use postern_service::metrics::Metrics;
+use postern_service::{Monitoring, metrics::Metrics};
 use std::{fmt, net::SocketAddr, rc::Rc, sync::Arc};
 
 /// What a form is posted as.
@@ -110,7 +110,7 @@ impl fmt::Debug for Socketless {
 fn state(mut config: Config, broker: Arc<dyn Broker>) -> Result<Data<IngressState>, String> {
     config.ingress.rate_limit = None;
     let metrics = Metrics::new("measured", "0").map_err(|error| error.to_string())?;
-    let state = IngressState::new(Arc::new(config), broker, metrics, &Forms::builtin());
+    let state = IngressState::new(Arc::new(config), broker, Monitoring::new(metrics), &Forms::builtin());
     state.map(Data::new).map_err(|problems| format!("{problems:?}"))
 }
 

@@ -81,10 +81,10 @@ fn operations<'d>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use postern_config::Catalogue;
+    use postern_config::ProviderRegistry;
 
     fn rendered(text: &str) -> Value {
-        let config = Config::parse("test", Some(text), [], &Catalogue::builtin()).unwrap();
+        let config = Config::parse("test", Some(text), [], &ProviderRegistry::builtin()).unwrap();
         serde_json::from_slice(&render(&config)).unwrap()
     }
 

@@ -15,7 +15,11 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use postern_broker::{Broker, QueueName};
 use postern_config::{Config, Problem};
-use postern_service::metrics::{Metrics, Refused};
+use postern_service::{
+    Monitoring,
+    health::HealthRegistry,
+    metrics::{Metrics, Refused},
+};
 use postern_shared::{callback::CallbackKeys, message::Priority};
 use std::{collections::HashMap, sync::Arc};
 
@@ -33,6 +37,7 @@ pub(crate) struct IngressState {
     pub(crate) publisher: MeteredPublisher,
     pub(crate) dedup: Dedup,
     pub(crate) metrics: Metrics,
+    pub(crate) health: HealthRegistry,
     pub(crate) keys: ApiKeys,
     pub(crate) limits: RequestLimits,
     pub(crate) openapi: Bytes,
@@ -44,9 +49,10 @@ impl IngressState {
     pub(crate) fn new(
         config: Arc<Config>,
         broker: Arc<dyn Broker>,
-        metrics: Metrics,
+        monitoring: Monitoring,
         forms: &Forms,
     ) -> Result<Self, Vec<Problem>> {
+        let Monitoring { metrics, health } = monitoring;
         let (receivers, reporters) = providers(&config, forms)?;
         let keys = ApiKeys::new(&config.api.keys);
         for key in keys.expired(Timestamp::now()) {
@@ -64,6 +70,7 @@ impl IngressState {
             publisher,
             dedup: Dedup::new(config.ingress.dedupe_window.0),
             metrics,
+            health,
             keys,
             limits: RequestLimits::from(&config.ingress),
             openapi: openapi::render(&config),
@@ -119,11 +126,8 @@ fn providers(config: &Config, forms: &Forms) -> Result<Providers, Vec<Problem>> 
             }
             Err(key) => wrong.push(key),
         }
-        problems.extend(wrong.into_iter().map(|(key, what)| Problem {
-            key: format!("backends.{name}.{key}"),
-            line: None,
-            what,
-        }));
+        let problem = |(key, what)| config.problem(format!("backends.{name}.{key}"), what);
+        problems.extend(wrong.into_iter().map(problem));
     }
     if problems.is_empty() { Ok((receivers, reporters)) } else { Err(problems) }
 }

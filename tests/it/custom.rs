@@ -1,6 +1,6 @@
-//! A backend and a form in Rust: the example program, run as its users would.
+//! Connectors and a form in Rust: the example program, run as its users would.
 
-use postern_tests::{Folder, Launch, eventually};
+use postern_tests::{Folder, Launch, Program, eventually};
 use serde_json::{Value, json};
 
 fn config(folder: &Folder) -> String {
@@ -84,4 +84,79 @@ async fn what_it_received_is_told_of_in_the_list_of_backends() {
     let backends: Value = postern.get("/v1/backends").await.json();
     assert_eq!(backends["backends"][0]["type"], "outbox");
     assert_eq!(backends["backends"][0]["sends"], true);
+}
+
+fn mailbox(folder: &Folder) -> String {
+    format!(
+        "[application]\ntype = \"echo\"\n[backends.box]\ntype = \"mailbox\"\n\
+         [backends.box.settings]\nfolder = {:?}\ninbox = {:?}\n",
+        folder.path(),
+        folder.path().join("inbox")
+    )
+}
+
+async fn state_becomes(postern: &Program, state: &str) {
+    eventually(&format!("the backend to be {state}"), async || {
+        let backends: Value = postern.get("/v1/backends").await.json();
+        let seen = backends["backends"][0]["state"].clone();
+        if seen == state { Ok(()) } else { Err(seen) }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_connector_receives_while_its_backend_is_served_and_then_stops() {
+    let folder = Folder::new();
+    let inbox = folder.path().join("inbox");
+    let postern = example(&mailbox(&folder)).start().await;
+    eventually("the inbox", async || if inbox.is_dir() { Ok(()) } else { Err("is not there") }).await;
+    std::fs::write(inbox.join("111.txt"), "hello\n").unwrap();
+    eventually("the echo", async || match std::fs::read_to_string(folder.path().join("111.txt")) {
+        Ok(text) if text.ends_with(" hello\n") => Ok(()),
+        other => Err(format!("{other:?}")),
+    })
+    .await;
+    assert!(!inbox.join("111.txt").exists(), "what is stored is taken out of the inbox");
+    let ended = postern.terminate().await;
+    assert_eq!(ended.code, Some(0), "{}", ended.log);
+    std::fs::write(inbox.join("222.txt"), "later\n").unwrap();
+    assert!(inbox.join("222.txt").exists());
+    // What came while nobody received is received then.
+    let again = example(&mailbox(&folder)).start().await;
+    eventually("the later message", async || {
+        if folder.path().join("222.txt").exists() { Ok(()) } else { Err("is not echoed") }
+    })
+    .await;
+    drop(again);
+}
+
+#[tokio::test]
+async fn a_connector_that_cannot_start_is_shown_and_tried_again() {
+    let folder = Folder::new();
+    std::fs::write(folder.path().join("inbox"), "no folder").unwrap();
+    let postern = example(&mailbox(&folder)).start().await;
+    state_becomes(&postern, "unbound").await;
+    let ready = postern.ready().await.unwrap();
+    assert_eq!(ready.status, 200, "the process is ready for the other backends");
+    assert!(ready.text.contains("backend box is not bound: settings.inbox"), "{}", ready.text);
+    postern.metric_becomes("postern_backend_ready", &[("backend", "box")], 0.0).await;
+    std::fs::remove_file(folder.path().join("inbox")).unwrap();
+    state_becomes(&postern, "ready").await;
+    postern.metric_becomes("postern_backend_ready", &[("backend", "box")], 1.0).await;
+    // A folder that goes away is noticed, too.
+    std::fs::remove_dir(folder.path().join("inbox")).unwrap();
+    state_becomes(&postern, "unbound").await;
+}
+
+#[tokio::test]
+async fn every_mistake_of_a_connector_is_named_with_its_line() {
+    let ended = example("[backends.box]\ntype = \"mailbox\"\n").arg("check").run().await;
+    assert_eq!(ended.code, Some(2), "{}", ended.log);
+    for key in ["folder", "inbox"] {
+        assert!(
+            ended.log.contains(&format!("line 1: backends.box.settings.{key}: must name")),
+            "{}",
+            ended.log
+        );
+    }
 }

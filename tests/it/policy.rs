@@ -90,7 +90,7 @@ fn accepting_a_message_knows_no_http_server() {
     assert!(own.iter().all(|path| allowed.contains(path)), "{own:?}");
     for file in ["accept.rs", "auth/principal.rs", "publish.rs"] {
         let source = source(file);
-        assert!(source.contains("use postern_shared::"), "{file}: the test reads the wrong file");
+        assert!(source.contains("use postern_"), "{file}: the test reads the wrong file");
         assert!(!source.contains("actix"), "{file} knows the HTTP server");
     }
 }

@@ -9,6 +9,7 @@ use std::{
     fmt::Write as _,
     io::{self, Write as _},
     net::SocketAddr,
+    sync::Arc,
 };
 
 /// Where the gateway is reached.
@@ -21,8 +22,7 @@ pub(crate) struct Addresses {
 /// What a started gateway says.
 pub(crate) fn ready(version: &str, addresses: &Addresses, config: &Config) -> String {
     let Addresses { providers, applications, admin } = addresses;
-    let name = |backend: &BackendConfig| backend.name.to_string();
-    let names: Vec<_> = config.backends.values().map(name).collect();
+    let names: Vec<_> = config.backends.keys().map(ToString::to_string).collect();
     let shown = match &names[..] {
         [one] => one.clone(),
         [] => "NAME (none is configured yet)".to_owned(),
@@ -45,7 +45,7 @@ pub(crate) fn ready(version: &str, addresses: &Addresses, config: &Config) -> St
          \x20 operations   {operations}://{admin}/metrics, /livez, /readyz\n\
          \x20 messages     {broker}\n"
     );
-    let plain = |backend: &&BackendConfig| {
+    let plain = |backend: &&Arc<BackendConfig>| {
         let receive = &backend.definition.receive;
         let open = matches!(receive.auth, ReceiveAuth::None) && receive.allow.is_empty();
         let standard =

@@ -2,11 +2,11 @@
 //!
 //! ```no_run
 //! use postern::Gateway;
-//! use postern_dispatcher::backends::Engines;
+//! use postern_dispatcher::connectors::ConnectorRegistry;
 //! use postern_ingress::forms::Forms;
 //!
 //! fn main() -> std::process::ExitCode {
-//!     Gateway::new().with_engines(Engines::builtin()).with_forms(Forms::builtin()).main()
+//!     Gateway::new().with_connectors(ConnectorRegistry::builtin()).with_forms(Forms::builtin()).main()
 //! }
 //! ```
 
@@ -16,8 +16,8 @@ mod key;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
-use postern_config::{Catalogue, Config};
-use postern_dispatcher::{Dispatcher, RunError, backends::Engines};
+use postern_config::ProviderRegistry;
+use postern_dispatcher::{Dispatcher, RunError, Validated, connectors::ConnectorRegistry};
 use postern_ingress::{Ingress, StartError, forms::Forms};
 use postern_service::{
     program::{self, Arguments, Exit, Runtime},
@@ -56,7 +56,7 @@ enum Action {
 /// A gateway with its senders and its forms.
 #[derive(Debug)]
 pub struct Gateway {
-    engines: Engines,
+    connectors: ConnectorRegistry,
     forms: Forms,
 }
 
@@ -69,13 +69,13 @@ impl Default for Gateway {
 impl Gateway {
     /// One with the built-in senders and forms.
     pub fn new() -> Self {
-        Self { engines: Engines::builtin(), forms: Forms::builtin() }
+        Self { connectors: ConnectorRegistry::builtin(), forms: Forms::builtin() }
     }
 
     /// The same with other senders. Each that is not built in is a backend type of its name.
     #[must_use]
-    pub fn with_engines(self, engines: Engines) -> Self {
-        Self { engines, ..self }
+    pub fn with_connectors(self, connectors: ConnectorRegistry) -> Self {
+        Self { connectors, ..self }
     }
 
     /// The same with other forms.
@@ -94,44 +94,48 @@ impl Gateway {
                 key::new(&wanted).and_then(|text| Ok(greeting::print(&text)?)).map_err(Exit::from)
             }
             Action::Run => in_runtime(self.run(arguments)),
-            Action::Dead(action) => self.configuration(arguments).and_then(|config| {
-                in_runtime(dead::run(action, &config, arguments.admin_listen.unwrap_or(ADMIN)))
+            Action::Dead(action) => self.configuration(arguments).and_then(|validated| {
+                in_runtime(dead::run(action, validated.config(), arguments.admin_listen.unwrap_or(ADMIN)))
             }),
         };
         program::report(outcome)
     }
 
-    /// The configuration, if everything in it can be built.
-    fn configuration(&self, arguments: &Arguments) -> Result<Config, Exit> {
-        let mut catalogue = Catalogue::builtin();
-        self.engines.add_to(&mut catalogue)?;
-        self.forms.add_to(&mut catalogue)?;
-        let config = program::configuration(arguments, &catalogue)?;
-        let receiving = postern_ingress::problems(&config, &self.forms);
-        let sending = postern_dispatcher::problems(&config, &self.engines);
-        let receiving = receiving.iter().map(ToString::to_string);
-        let problems: Vec<String> = receiving.chain(sending.iter().map(ToString::to_string)).collect();
-        if problems.is_empty() { Ok(config) } else { Err(Exit::Config(problems.join("\n"))) }
+    /// The configuration, if everything in it can be built, with what was built of it.
+    fn configuration(&self, arguments: &Arguments) -> Result<Validated, Exit> {
+        let mut providers = ProviderRegistry::builtin();
+        self.connectors.add_to(&mut providers)?;
+        self.forms.add_to(&mut providers)?;
+        let config = Arc::new(program::configuration(arguments, &providers)?);
+        let mut problems = postern_ingress::problems(&config, &self.forms);
+        match postern_dispatcher::validate(config, &self.connectors) {
+            Ok(validated) if problems.is_empty() => Ok(validated),
+            sending => {
+                problems.extend(sending.err().unwrap_or_default());
+                Err(Exit::problems(&problems))
+            }
+        }
     }
 
     fn check(&self, arguments: &Arguments) -> Result<(), Exit> {
-        let config = self.configuration(arguments)?;
-        Ok(greeting::print(&greeting::valid(arguments, &config))?)
+        let validated = self.configuration(arguments)?;
+        Ok(greeting::print(&greeting::valid(arguments, validated.config()))?)
     }
 
     async fn run(&self, arguments: &Arguments) -> Result<(), Exit> {
-        let config = Arc::new(self.configuration(arguments)?);
+        let validated = self.configuration(arguments)?;
+        let config = validated.config().clone();
         let runtime = Runtime::start("postern", VERSION, arguments, &config, ADMIN).await?;
-        let (broker, metrics) = (runtime.broker.clone(), runtime.metrics.clone());
-        let dispatcher = Dispatcher::new(&config, broker, &metrics, &self.engines)
-            .map_err(|error| Exit::Config(error.to_string()))?;
+        let monitoring = runtime.monitoring.clone();
+        let dispatcher = Dispatcher::new(validated, runtime.broker.clone(), &monitoring);
         let accepting_broker = runtime.accepting_broker(&config).await?;
-        let ingress = Ingress::bind(config.clone(), accepting_broker, metrics, &self.forms).map_err(
-            |error| match error {
-                StartError::Config(_) => Exit::Config(error.to_string()),
-                StartError::Listen { .. } => Exit::Failed(error.into()),
-            },
-        )?;
+        let ingress =
+            Ingress::bind(config.clone(), accepting_broker, monitoring, &self.forms).map_err(|error| {
+                match error {
+                    StartError::Config(_) => Exit::Config(error.to_string()),
+                    StartError::Listen { .. } => Exit::Failed(error.into()),
+                }
+            })?;
         let addresses = greeting::Addresses {
             providers: ingress.address()?,
             applications: ingress.api_address()?,

@@ -4,7 +4,7 @@
 use super::*;
 use crate::settle::settlement;
 use postern_broker::{Address, Envelope, QueueName};
-use postern_config::{Catalogue, Config, backend::text::Text};
+use postern_config::{Config, ProviderRegistry, backend::text::Text};
 use postern_shared::message::{Recipient, Report, State};
 use proptest::prelude::*;
 use std::{
@@ -21,7 +21,7 @@ fn policy() -> Text {
 
 static SCHEDULE: LazyLock<Schedule> = LazyLock::new(|| {
     let text = "[backends.demo]\ntype = \"http\"\n[backends.demo.send]\nurl = \"http://h/\"\n";
-    let config = Config::parse("test", Some(text), [], &Catalogue::builtin()).unwrap();
+    let config = Config::parse("test", Some(text), [], &ProviderRegistry::builtin()).unwrap();
     Schedule::new(config.backends.values().next().unwrap(), Arc::new(postern_service::topology(&config)))
 });
 

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::outcome::Outcome;
 use postern_config::backend::{BackendConfig, flow::RateLimit};
-use postern_service::metrics::FlowMetrics;
+use postern_service::{health::HealthReporter, metrics::FlowMetrics};
 use postern_shared::{message::Priority, value::MAX_CONCURRENCY};
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -36,7 +36,16 @@ pub(crate) struct FlowControl {
     prefetch: u16,
     /// Notified to have the consumers counted again.
     recount: Arc<Notify>,
-    metrics: Option<FlowMetrics>,
+    shown: Option<FlowShown>,
+}
+
+/// Where flow control shows what it does.
+#[derive(Debug)]
+pub(crate) struct FlowShown {
+    /// What Prometheus reads.
+    pub(crate) metrics: FlowMetrics,
+    /// Whether the backend sends.
+    pub(crate) health: HealthReporter,
 }
 
 impl FlowControl {
@@ -51,7 +60,7 @@ impl FlowControl {
             rated: false,
             prefetch: prefetch(concurrency, None, TIMEOUT),
             recount: Arc::default(),
-            metrics: None,
+            shown: None,
         }
     }
 
@@ -61,12 +70,12 @@ impl FlowControl {
         backend: &BackendConfig,
         settle: Duration,
         recount: Arc<Notify>,
-        metrics: FlowMetrics,
+        shown: FlowShown,
     ) -> Self {
         let rate = backend.definition.rate;
-        let timeout = backend.definition.send.as_ref().map_or(TIMEOUT, |send| send.timeout.0);
+        let timeout = backend.definition.connector.http().map_or(TIMEOUT, |send| send.timeout.0);
         let state = State::new(backend, settle, Instant::now());
-        metrics.concurrency(state.concurrency());
+        shown.metrics.concurrency(state.concurrency());
         Self {
             name: backend.name.to_string(),
             limit: Limit::new(state.concurrency()),
@@ -75,7 +84,7 @@ impl FlowControl {
             rated: rate.is_some(),
             prefetch: prefetch(backend.concurrency, rate, timeout),
             recount,
-            metrics: Some(metrics),
+            shown: Some(shown),
         }
     }
 
@@ -101,8 +110,8 @@ impl FlowControl {
             intake => Ok(intake),
         };
         let intake = self.until(until_open).await;
-        if let (Intake::Open, Some(metrics)) = (intake, &self.metrics) {
-            metrics.goes_on();
+        if let (Intake::Open, Some(shown)) = (intake, &self.shown) {
+            shown.health.resumed();
         }
         intake
     }
@@ -134,7 +143,7 @@ impl FlowControl {
         let share = rate.share.per_second();
         drop(state);
         if share != before {
-            if let Some(metrics) = &self.metrics {
+            if let Some(FlowShown { metrics, .. }) = &self.shown {
                 metrics.share(share.unwrap_or_default());
             }
             self.changed.notify_waiters();
@@ -204,7 +213,7 @@ impl FlowControl {
 
     /// A request had waited so long when the rate let it go.
     pub(super) fn waited(&self, wait: Duration) {
-        if let Some(metrics) = &self.metrics {
+        if let Some(FlowShown { metrics, .. }) = &self.shown {
             metrics.waited(wait.as_secs_f64());
         }
     }
@@ -234,7 +243,7 @@ impl FlowControl {
         let (places, concurrency) = (state.places(now), state.concurrency());
         drop(state);
         self.limit.resize(places);
-        if let (true, Some(metrics)) = (concurrency != before, &self.metrics) {
+        if let (true, Some(FlowShown { metrics, .. })) = (concurrency != before, &self.shown) {
             metrics.concurrency(concurrency);
         }
         if noted != Noted::default() {
@@ -262,20 +271,20 @@ impl FlowControl {
 
     /// Counts and logs what followed from the answers to a request.
     fn report(&self, noted: Noted, outcomes: &[Outcome]) {
-        let Some(metrics) = &self.metrics else { return };
+        let Some(shown) = &self.shown else { return };
         let failure = outcomes.iter().find_map(|outcome| outcome.as_ref().err());
         let code = failure.map(|failure| &*failure.code);
         if let Some((pause, new)) = noted.throttled {
-            self.report_throttling(metrics, pause, new.then_some(code));
+            self.report_throttling(shown, pause, new.then_some(code));
         }
         if let Some(change) = noted.breaker {
-            self.report_breaker(metrics, change, code);
+            self.report_breaker(shown, change, code);
         }
     }
 
     /// `new` has the failure's code if it is a new pause.
-    fn report_throttling(&self, metrics: &FlowMetrics, pause: Duration, new: Option<Option<&str>>) {
-        metrics.throttled();
+    fn report_throttling(&self, shown: &FlowShown, pause: Duration, new: Option<Option<&str>>) {
+        shown.metrics.throttled();
         if let Some(code) = new {
             tracing::warn!(
                 backend = self.name,
@@ -285,18 +294,18 @@ impl FlowControl {
             );
         }
         if matches!(self.state().intake(Instant::now()), Intake::Closed(_)) {
-            metrics.pauses(after(pause), "its provider asked for time".to_owned());
+            shown.health.paused(after(pause), "its provider asked for time");
         }
     }
 
-    fn report_breaker(&self, metrics: &FlowMetrics, change: Change, code: Option<&str>) {
+    fn report_breaker(&self, shown: &FlowShown, change: Change, code: Option<&str>) {
         let backend = self.name.as_str();
         let last = code.unwrap_or_default();
         let why = || format!("its provider is down: sends failed in a row, the last with {last}");
         match change {
             Change::Opened(pause) => {
-                metrics.breaker(true);
-                metrics.pauses(after(pause), why());
+                shown.metrics.breaker(true);
+                shown.health.paused(after(pause), why());
                 let seconds = pause.as_secs_f64();
                 tracing::warn!(
                     backend,
@@ -305,10 +314,10 @@ impl FlowControl {
                     "breaker open: the provider is down, its messages wait in their queue"
                 );
             }
-            Change::StaysOpen(pause) => metrics.pauses(after(pause), why()),
+            Change::StaysOpen(pause) => shown.health.paused(after(pause), why()),
             Change::Closed => {
-                metrics.breaker(false);
-                metrics.goes_on();
+                shown.metrics.breaker(false);
+                shown.health.resumed();
                 tracing::info!(backend, "breaker closed: the provider is back, its messages are sent again");
             }
         }

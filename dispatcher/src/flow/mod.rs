@@ -20,7 +20,7 @@ mod sender;
 mod state;
 mod throttle;
 
-pub(crate) use control::FlowControl;
+pub(crate) use control::{FlowControl, FlowShown};
 pub(crate) use lanes::LaneScheduler;
 pub(crate) use limit::Place;
 pub(crate) use permit::WorkPermit;

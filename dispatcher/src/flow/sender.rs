@@ -3,14 +3,13 @@
 
 use super::permit::{Held, SendPermit, WorkPermit};
 use crate::{
-    backends::{Backend, Call, send_guarded},
+    connectors::{Backend, Call, send_guarded},
     outcome::Outcome,
 };
 use futures_util::{StreamExt, stream::FuturesOrdered};
 use postern_config::backend::{
     BackendConfig,
     flow::{Counted, RateLimit},
-    send::Send as SendTable,
 };
 use postern_service::metrics::SendingMetrics;
 use postern_shared::{
@@ -95,7 +94,7 @@ impl PacedSender {
 /// `own`. With a rate, a sender that does not say gets one recipient at a time, unless its `send`
 /// table has several: what it makes of more is not known, and they would go out at once.
 fn recipients(config: &BackendConfig, own: Option<usize>) -> usize {
-    let table = || config.definition.send.as_ref().map_or(1, SendTable::recipients_per_request);
+    let table = || config.definition.connector.calls().recipients_per_request();
     let rated = |_: RateLimit| table();
     own.or_else(|| config.definition.rate.map(rated)).unwrap_or(usize::MAX).max(1)
 }
@@ -121,11 +120,11 @@ impl Drop for Ends<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use postern_config::{Catalogue, Config};
+    use postern_config::{Config, ProviderRegistry};
 
-    fn backend(more: &str) -> BackendConfig {
+    fn backend(more: &str) -> Arc<BackendConfig> {
         let text = format!("[backends.demo]\ntype = \"http\"\nsend = {{ url = \"http://h/\", {more}");
-        let config = Config::parse("test", Some(&text), [], &Catalogue::builtin()).unwrap();
+        let config = Config::parse("test", Some(&text), [], &ProviderRegistry::builtin()).unwrap();
         config.backends.into_values().next().unwrap()
     }
 

@@ -1,7 +1,7 @@
 //! The `Authorization` header.
 
 use super::client::client;
-use postern_config::backend::send::Auth;
+use postern_config::{KeyProblem, backend::send::Auth};
 use postern_shared::value::NOT_A_HEADER_VALUE;
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 use std::time::Duration;
@@ -10,14 +10,16 @@ use std::time::Duration;
 ///
 /// # Errors
 /// The key `auth`, and why it cannot be.
-pub(crate) fn authorization(auth: &Auth) -> Result<HeaderValue, String> {
-    let mut request = client(Duration::from_secs(1), None)?.get("http://localhost/");
+pub(crate) fn authorization(auth: &Auth) -> Result<HeaderValue, KeyProblem> {
+    let problem = |why: &str| ("auth".to_owned(), why.to_owned());
+    let client = client(Duration::from_secs(1), None).map_err(|why| problem(&why))?;
+    let mut request = client.get("http://localhost/");
     request = match auth {
         Auth::Basic { username, password } => request.basic_auth(username.expose(), Some(password.expose())),
         Auth::Bearer(token) => request.bearer_auth(token.expose()),
     };
     let value = request.build().ok().and_then(|request| request.headers().get(AUTHORIZATION).cloned());
-    let mut value = value.ok_or_else(|| format!("auth: {NOT_A_HEADER_VALUE}"))?;
+    let mut value = value.ok_or_else(|| problem(NOT_A_HEADER_VALUE))?;
     value.set_sensitive(true);
     Ok(value)
 }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::outcome::Sent;
 use postern_broker::header;
-use postern_config::{Catalogue, Config};
+use postern_config::{Config, ProviderRegistry};
 use postern_shared::{
     callback::{CONTEXT_KEY, Callback},
     error::Failure,
@@ -14,7 +14,7 @@ use std::{collections::BTreeMap, time::Duration};
 fn keys() -> CallbackKeys {
     let text = "[backends.demo]\ntype = \"console\"\n[[compat.kannel.users]]\nusername = \"u\"\n\
                 password = \"hush\"\nbackend = \"demo\"\n";
-    Config::parse("test", Some(text), [], &Catalogue::builtin()).unwrap().compat.callback_keys()
+    Config::parse("test", Some(text), [], &ProviderRegistry::builtin()).unwrap().compat.callback_keys()
 }
 
 /// To three people, with the callback of `callback_of` for the events of `mask`.

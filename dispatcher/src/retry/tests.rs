@@ -1,14 +1,14 @@
 //! Failure in, disposition out.
 
 use super::*;
-use postern_config::{Catalogue, Config};
+use postern_config::{Config, ProviderRegistry};
 
 fn schedule(more: &str) -> Schedule {
     let text = format!(
         "[retry]\ndelays = [\"3s\", \"30s\", \"7m\"]\n[backends.demo]\ntype = \"http\"\n\
          [backends.demo.send]\nurl = \"http://h/\"\n{more}"
     );
-    let config = Config::parse("test", Some(&text), [], &Catalogue::builtin()).unwrap();
+    let config = Config::parse("test", Some(&text), [], &ProviderRegistry::builtin()).unwrap();
     Schedule::new(config.backends.values().next().unwrap(), Arc::new(postern_service::topology(&config)))
 }
 

@@ -7,7 +7,7 @@ use crate::{
     retry::Schedule,
 };
 use postern_broker::{HeaderValue, header};
-use postern_config::{Catalogue, Config};
+use postern_config::{Config, ProviderRegistry};
 use postern_shared::message::{Recipient, Report, State};
 use proptest::prelude::*;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
 fn schedule() -> Schedule {
     let text = "[backends.demo]\ntype = \"http\"\n[backends.demo.send]\nurl = \"http://h/\"\n";
-    let config = Config::parse("test", Some(text), [], &Catalogue::builtin()).unwrap();
+    let config = Config::parse("test", Some(text), [], &ProviderRegistry::builtin()).unwrap();
     Schedule::new(config.backends.values().next().unwrap(), Arc::new(postern_service::topology(&config)))
 }
 

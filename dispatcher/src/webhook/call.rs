@@ -15,7 +15,7 @@ use crate::{
 use bytes::Bytes;
 use jiff::Timestamp;
 use postern_broker::header::TRACEPARENT;
-use postern_config::{Webhook, WebhookUrl, backend::send::Success};
+use postern_config::{KeyProblem, Webhook, WebhookUrl, backend::send::Success};
 use postern_shared::{
     error::Failure,
     value::{NOT_A_HEADER_VALUE, SigningKeys},
@@ -47,7 +47,7 @@ pub(super) struct WebhookRequest {
 
 /// Calls the webhook.
 #[derive(Debug)]
-pub(super) struct Caller {
+pub(crate) struct Caller {
     address: WebhookUrl,
     /// What every request has.
     headers: HeaderMap,
@@ -60,15 +60,16 @@ pub(super) struct Caller {
 impl Caller {
     /// # Errors
     /// A key below `application`, and why it cannot be.
-    pub(super) fn new(webhook: &Webhook) -> Result<Self, String> {
-        let address = webhook.address().map_err(|why| format!("url: {why}"))?;
+    pub(crate) fn new(webhook: &Webhook) -> Result<Self, KeyProblem> {
+        let address = webhook.address().map_err(|why| ("url".to_owned(), why))?;
         let mut headers = HeaderMap::new();
         for (name, value) in &webhook.headers {
-            let wrong = |_| format!("headers.{}: {NOT_A_HEADER_VALUE}", name.0);
-            let mut value = HeaderValue::from_bytes(value.expose().as_bytes()).map_err(wrong)?;
+            let wrong = |why: &str| (format!("headers.{}", name.0), why.to_owned());
+            let value = HeaderValue::from_bytes(value.expose().as_bytes());
+            let mut value = value.map_err(|_| wrong(NOT_A_HEADER_VALUE))?;
             value.set_sensitive(true);
-            let wrong = |_| format!("headers.{}: is no header name", name.0);
-            headers.insert(HeaderName::from_bytes(name.0.as_bytes()).map_err(wrong)?, value);
+            let parsed = HeaderName::from_bytes(name.0.as_bytes());
+            headers.insert(parsed.map_err(|_| wrong("is no header name"))?, value);
         }
         if let Some(auth) = &webhook.auth {
             headers.insert(AUTHORIZATION, authorization(auth)?);
@@ -87,7 +88,7 @@ impl Caller {
             headers,
             keys: webhook.secrets.clone(),
             timeout: webhook.timeout.0,
-            client: client(webhook.timeout.0, tls.as_ref()).map_err(|why| format!("url: {why}"))?,
+            client: client(webhook.timeout.0, tls.as_ref()).map_err(|why| ("url".to_owned(), why))?,
             classifier: Classifier {
                 success: Success::default(),
                 external_id: None,

@@ -4,7 +4,7 @@ use crate::{
     provider::{Answer, Provider, answer},
     setup::demo,
 };
-use postern_dispatcher::backends::{
+use postern_dispatcher::connectors::{
     Backend, Outcome,
     http::{Http, Tls},
 };

@@ -3,14 +3,15 @@
 use crate::{
     memory::MemoryBroker,
     provider::{Answer, Provider, answer},
-    setup::{Custom, Running, TRACE, message, retries, states, until},
+    setup::{Custom, Running, TRACE, message, retries, states, until, validated},
 };
 use postern_broker::{Address, Broker, Envelope, HeaderValue, QueueName, header};
 use postern_dispatcher::{
     Dispatcher,
-    backends::{Engines, Outcomes, Sent},
+    connectors::{ConnectorRegistry, Outcomes, Sent},
+    validate,
 };
-use postern_service::{metrics::Metrics, shutdown::Shutdown};
+use postern_service::{Monitoring, metrics::Metrics, shutdown::Shutdown};
 use postern_shared::{
     error::Failure,
     message::{MessageId, Priority, State},
@@ -36,7 +37,7 @@ fn to(provider: &Provider, more: &str) -> String {
 #[tokio::test]
 async fn a_message_is_sent_reported_and_gone() {
     let provider = Provider::answering(answer(200, r#"{"id":"SM1"}"#)).await;
-    let running = Running::start(&to(&provider, "external_id = \"/id\""), &Engines::builtin());
+    let running = Running::start(&to(&provider, "external_id = \"/id\""), &ConnectorRegistry::builtin());
     let id = MessageId::new();
     let envelope = Envelope {
         message_id: Some(id.to_string()),
@@ -75,7 +76,7 @@ async fn a_message_without_a_trace_begins_one_that_all_that_comes_of_it_is_in() 
         _ => answer(500, ""),
     })
     .await;
-    let running = Running::start(&to(&provider, ""), &Engines::builtin());
+    let running = Running::start(&to(&provider, ""), &ConnectorRegistry::builtin());
     let trace = |envelope: &Envelope| {
         let trace = TraceContext::parse(envelope.text_header(header::TRACEPARENT)?)?;
         Some(trace.as_str().to_owned())
@@ -108,7 +109,7 @@ async fn only_those_that_failed_are_sent_again_until_they_are_dead() {
     })
     .await;
     let text = to(&provider, "[backends.demo.retry]\ndelays = [\"1s\", \"2s\"]");
-    let running = Running::start(&text, &Engines::builtin());
+    let running = Running::start(&text, &ConnectorRegistry::builtin());
     running.queue("demo", Priority::Bulk, message(&["ok", "bad", "down"])).await;
     let report = running.reports(1).await.remove(0);
     assert_eq!(states(&report), [("ok", State::Sent), ("bad", State::Failed), ("down", State::Retrying)]);
@@ -144,7 +145,7 @@ async fn only_those_that_failed_are_sent_again_until_they_are_dead() {
 #[tokio::test]
 async fn what_is_no_message_for_this_backend_is_dead_at_once_and_stops_nothing() {
     let provider = Provider::answering(answer(200, "")).await;
-    let running = Running::start(&to(&provider, ""), &Engines::builtin());
+    let running = Running::start(&to(&provider, ""), &ConnectorRegistry::builtin());
     for (body, why) in [
         ("not JSON", "JSON"),
         (r#"{"backend":"demo","identities":[],"text":"x"}"#, "identities"),
@@ -170,7 +171,7 @@ async fn what_is_no_message_for_this_backend_is_dead_at_once_and_stops_nothing()
 #[tokio::test]
 async fn what_expired_is_not_sent_and_not_lost() {
     let provider = Provider::answering(answer(200, "")).await;
-    let running = Running::start(&to(&provider, ""), &Engines::builtin());
+    let running = Running::start(&to(&provider, ""), &ConnectorRegistry::builtin());
     let body = r#"{"backend":"demo","identities":["1","2"],"text":"x","expires_at":"2020-01-01T00:00:00Z"}"#;
     running.queue("demo", Priority::Normal, body).await;
     let report = running.reports(1).await.remove(0);
@@ -186,7 +187,7 @@ async fn what_expired_is_not_sent_and_not_lost() {
 
 #[tokio::test]
 async fn a_backend_that_only_receives_says_so() {
-    let running = Running::start("[backends.demo]\ntype = \"http\"", &Engines::builtin());
+    let running = Running::start("[backends.demo]\ntype = \"http\"", &ConnectorRegistry::builtin());
     running.queue("demo", Priority::Normal, message(&["1"])).await;
     let letter = running.dead(1).await.remove(0);
     let reason = letter.text_header(header::REASON).unwrap();
@@ -197,7 +198,7 @@ async fn a_backend_that_only_receives_says_so() {
 #[tokio::test]
 async fn nothing_is_sent_again_while_the_broker_takes_nothing() {
     let provider = Provider::answering(answer(200, "")).await;
-    let running = Running::start(&to(&provider, ""), &Engines::builtin());
+    let running = Running::start(&to(&provider, ""), &ConnectorRegistry::builtin());
     running.queue("demo", Priority::Normal, message(&["1"])).await;
     running.reports(1).await;
     let before = running.broker.publish_attempts();
@@ -213,7 +214,7 @@ async fn nothing_is_sent_again_while_the_broker_takes_nothing() {
 
 #[tokio::test]
 async fn a_sender_of_ones_own_may_do_as_it_likes() {
-    let engines = Engines::builtin()
+    let connectors = ConnectorRegistry::builtin()
         .with("custom", |_| {
             Ok(Custom(async |identities: Vec<String>| match identities[0].as_str() {
                 "panic" => panic!("on purpose"),
@@ -223,7 +224,7 @@ async fn a_sender_of_ones_own_may_do_as_it_likes() {
             }))
         })
         .unwrap();
-    let running = Running::start("[backends.demo]\ntype = \"custom\"", &engines);
+    let running = Running::start("[backends.demo]\ntype = \"custom\"", &connectors);
     for (identity, expected) in [
         ("panic", vec!["panic", "panic"]),
         ("hang", vec!["timeout", "timeout"]),
@@ -245,7 +246,7 @@ async fn a_sender_of_ones_own_may_do_as_it_likes() {
 #[tokio::test]
 async fn a_message_that_may_have_been_sent_is_unknown_where_it_must_not_be_doubled() {
     let provider = Provider::answering(Answer::CloseUnread).await;
-    let running = Running::start(&to(&provider, "unanswered = \"fail\""), &Engines::builtin());
+    let running = Running::start(&to(&provider, "unanswered = \"fail\""), &ConnectorRegistry::builtin());
     running.queue("demo", Priority::Normal, message(&["1"])).await;
     let report = running.reports(1).await.remove(0);
     assert_eq!(states(&report), [("1", State::Unknown)]);
@@ -259,7 +260,7 @@ async fn a_message_that_may_have_been_sent_is_unknown_where_it_must_not_be_doubl
 async fn normal_goes_first_and_bulk_never_stands_still() {
     let order: Arc<Mutex<Vec<String>>> = Arc::default();
     let noted = order.clone();
-    let engines = Engines::builtin()
+    let connectors = ConnectorRegistry::builtin()
         .with("custom", move |_| {
             let noted = noted.clone();
             Ok(Custom(move |identities: Vec<String>| {
@@ -278,7 +279,7 @@ async fn normal_goes_first_and_bulk_never_stands_still() {
     }
     broker.publish(messages).await.unwrap();
     let text = "[backends.demo]\ntype = \"custom\"\nconcurrency = 40";
-    let running = Running::on(broker, text, &engines);
+    let running = Running::on(broker, text, &connectors);
     running.reports(80).await;
     let order = order.lock().unwrap().clone();
     let normal_before_last = order.iter().rposition(|lane| lane == "normal").unwrap();
@@ -292,7 +293,7 @@ async fn normal_goes_first_and_bulk_never_stands_still() {
 async fn no_more_than_the_concurrency_is_sent_at_a_time_from_both_lanes() {
     let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let (in_flight, peak) = (now.clone(), most.clone());
-    let engines = Engines::builtin()
+    let connectors = ConnectorRegistry::builtin()
         .with("custom", move |_| {
             let (now, most) = (in_flight.clone(), peak.clone());
             Ok(Custom(move |_| {
@@ -306,7 +307,7 @@ async fn no_more_than_the_concurrency_is_sent_at_a_time_from_both_lanes() {
             }))
         })
         .unwrap();
-    let running = Running::start("[backends.demo]\ntype = \"custom\"\nconcurrency = 3", &engines);
+    let running = Running::start("[backends.demo]\ntype = \"custom\"\nconcurrency = 3", &connectors);
     for lane in [Priority::Normal, Priority::Bulk].repeat(15) {
         running.queue("demo", lane, message(&["1"])).await;
     }
@@ -327,7 +328,7 @@ async fn one_hanging_backend_slows_no_other() {
         Provider::answering(answer(200, "")).await,
     );
     let text = to(&hanging, "").replace("demo", "hanging") + "\n" + &to(&quick, "");
-    let running = Running::start(&text, &Engines::builtin());
+    let running = Running::start(&text, &ConnectorRegistry::builtin());
     for _ in 0..200 {
         running.queue("hanging", Priority::Normal, message(&["1"]).replace("demo", "hanging")).await;
     }
@@ -347,7 +348,7 @@ async fn a_thousand_backends_start_and_end() {
         .map(|n| format!("[backends.b{n}]\ntype = \"http\"\n[backends.b{n}.send]\nurl = \"https://h{n}.example.org/\"\n"))
         .collect();
     let text = format!("{text}[backends.demo]\ntype = \"console\"\n");
-    let running = Running::start(&text, &Engines::builtin());
+    let running = Running::start(&text, &ConnectorRegistry::builtin());
     running.queue("demo", Priority::Normal, message(&["1"])).await;
     running.reports(1).await;
     running.stop().await;
@@ -358,10 +359,9 @@ async fn a_closed_broker_ends_the_run_with_an_error() {
     let provider = Provider::answering(answer(200, "")).await;
     let broker = MemoryBroker::new();
     broker.close().await;
-    let metrics = Metrics::new("test", "0").unwrap();
-    let config = crate::setup::config(&to(&provider, ""));
-    let dispatcher =
-        Dispatcher::new(&config, Arc::new(broker.clone()), &metrics, &Engines::builtin()).unwrap();
+    let monitoring = Monitoring::new(Metrics::new("test", "0").unwrap());
+    let validated = validated(&to(&provider, ""), &ConnectorRegistry::builtin());
+    let dispatcher = Dispatcher::new(validated, Arc::new(broker.clone()), &monitoring);
     let (_trigger, shutdown) = Shutdown::new();
     let error = dispatcher.run(shutdown).await.unwrap_err();
     let error = error.to_string();
@@ -370,26 +370,23 @@ async fn a_closed_broker_ends_the_run_with_an_error() {
 }
 
 #[test]
-fn what_is_not_registered_or_not_configured_is_refused_by_name() {
-    let metrics = Metrics::new("test", "0").unwrap();
-    let refused = |text: &str| {
-        let broker = Arc::new(MemoryBroker::new());
-        Dispatcher::new(&crate::setup::config(text), broker, &metrics, &Engines::builtin())
-            .unwrap_err()
-            .to_string()
-    };
-    let why = refused("[backends.demo]\ntype = \"custom\"");
-    assert!(why.contains("backends.demo.engine") && why.contains("console, http"), "{why}");
-    let why = refused(
-        "[backends.demo]\ntype = \"http\"\nsend = { url = \"http://h/\", headers = { Upgrade = \"x\" } }",
+fn every_connector_that_cannot_be_built_is_refused_with_its_key_and_its_line() {
+    let config = crate::setup::config(
+        "[backends.one]\ntype = \"custom\"\n[backends.two]\ntype = \"http\"\n\
+         send = { url = \"http://h/\", headers = { Upgrade = \"x\", Connection = \"x\" } }",
     );
-    assert!(why.contains("backends.demo.send.headers.upgrade"), "{why}");
+    let problems = validate(Arc::new(config), &ConnectorRegistry::builtin()).unwrap_err();
+    let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    let client = "the HTTP client sets this one itself";
+    assert_eq!(
+        problems,
+        [
+            "line 1: backends.one.connector: unknown connector `custom`; allowed: console, http".to_owned(),
+            format!("line 5: backends.two.send.headers.upgrade: {client}"),
+            format!("line 5: backends.two.send.headers.connection: {client}"),
+        ]
+    );
     let make = |_: &postern_config::backend::BackendConfig| Ok(Custom(async |_| Outcomes::none()));
-    let twice = Engines::builtin().with("console", make).unwrap_err().to_string();
+    let twice = ConnectorRegistry::builtin().with("console", make).unwrap_err().to_string();
     assert!(twice.contains("console") && twice.contains("http"), "{twice}");
-    let mut config = crate::setup::config("[backends.demo]\ntype = \"console\"");
-    config.dispatcher.backends = vec!["demi".to_owned()].try_into().unwrap();
-    let broker = Arc::new(MemoryBroker::new());
-    let why = Dispatcher::new(&config, broker, &metrics, &Engines::builtin()).unwrap_err().to_string();
-    assert!(why.contains("`demi`") && why.contains("demo"), "{why}");
 }

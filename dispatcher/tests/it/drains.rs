@@ -4,7 +4,7 @@ use crate::{
     provider::{Answer, Provider, answer},
     setup::{Running, message, until},
 };
-use postern_dispatcher::backends::Engines;
+use postern_dispatcher::connectors::ConnectorRegistry;
 use postern_shared::message::Priority;
 use std::{sync::Arc, time::Instant};
 use tokio::sync::Semaphore;
@@ -23,7 +23,7 @@ fn config(provider: &Provider, deadline: &str) -> String {
 async fn what_is_in_flight_finishes_and_what_is_not_begun_goes_back_first() {
     let gate = Arc::new(Semaphore::new(0));
     let provider = Provider::answering(Answer::Gated(gate.clone(), OK.to_owned())).await;
-    let running = Running::start(&config(&provider, "20s"), &Engines::builtin());
+    let running = Running::start(&config(&provider, "20s"), &ConnectorRegistry::builtin());
     for n in 0..7 {
         running.queue("demo", Priority::Normal, message(&[&n.to_string()])).await;
     }
@@ -42,7 +42,7 @@ async fn what_is_in_flight_finishes_and_what_is_not_begun_goes_back_first() {
 #[tokio::test]
 async fn at_the_deadline_the_rest_goes_back() {
     let provider = Provider::answering(Answer::Never).await;
-    let running = Running::start(&config(&provider, "300ms"), &Engines::builtin());
+    let running = Running::start(&config(&provider, "300ms"), &ConnectorRegistry::builtin());
     running.queue("demo", Priority::Bulk, message(&["1"])).await;
     until("a request", || !provider.received().is_empty()).await;
     let (begun, metrics) = (Instant::now(), running.metrics.clone());
@@ -56,7 +56,7 @@ async fn at_the_deadline_the_rest_goes_back() {
 #[tokio::test]
 async fn what_cannot_be_stored_until_the_deadline_goes_back() {
     let provider = Provider::answering(answer(200, "")).await;
-    let running = Running::start(&config(&provider, "300ms"), &Engines::builtin());
+    let running = Running::start(&config(&provider, "300ms"), &ConnectorRegistry::builtin());
     running.queue("demo", Priority::Normal, message(&["1"])).await;
     running.broker.fail_publishes(usize::MAX);
     until("a request", || !provider.received().is_empty()).await;
@@ -68,7 +68,7 @@ async fn what_cannot_be_stored_until_the_deadline_goes_back() {
 #[tokio::test]
 async fn an_idle_dispatcher_ends_at_once() {
     let provider = Provider::answering(answer(200, "")).await;
-    let running = Running::start(&config(&provider, "20s"), &Engines::builtin());
+    let running = Running::start(&config(&provider, "20s"), &ConnectorRegistry::builtin());
     running.queue("demo", Priority::Normal, message(&["1"])).await;
     running.reports(1).await;
     running.idle().await;

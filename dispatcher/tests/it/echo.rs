@@ -5,7 +5,7 @@ use crate::{
     setup::{Running, TRACE, until},
 };
 use postern_broker::{Address, Broker, Envelope, header};
-use postern_dispatcher::backends::Engines;
+use postern_dispatcher::connectors::ConnectorRegistry;
 use postern_shared::message::{Inbound, MessageId, Outbound};
 use serde_json::json;
 
@@ -28,7 +28,7 @@ fn inbound(backend: &str, text: &str) -> Inbound {
 
 #[tokio::test]
 async fn every_text_is_answered_under_an_id_that_stays() {
-    let running = Running::start(CONFIG, &Engines::builtin());
+    let running = Running::start(CONFIG, &ConnectorRegistry::builtin());
     let message = inbound("demo", "ping");
     for _ in 0..2 {
         write_in(&running.broker, String::from_utf8(message.to_json()).unwrap()).await;
@@ -49,7 +49,7 @@ async fn every_text_is_answered_under_an_id_that_stays() {
 
 #[tokio::test]
 async fn nothing_is_answered_to_nothing_and_nothing_malformed_is_lost() {
-    let running = Running::start(CONFIG, &Engines::builtin());
+    let running = Running::start(CONFIG, &ConnectorRegistry::builtin());
     write_in(&running.broker, String::from_utf8(inbound("demo", "").to_json()).unwrap()).await;
     write_in(&running.broker, String::from_utf8(inbound("mute", "ping").to_json()).unwrap()).await;
     write_in(&running.broker, "no JSON".to_owned()).await;
@@ -65,7 +65,7 @@ async fn nothing_is_answered_to_nothing_and_nothing_malformed_is_lost() {
 
 #[tokio::test]
 async fn an_answer_that_cannot_be_stored_is_tried_again() {
-    let running = Running::start(CONFIG, &Engines::builtin());
+    let running = Running::start(CONFIG, &ConnectorRegistry::builtin());
     write_in(&running.broker, String::from_utf8(inbound("demo", "ping").to_json()).unwrap()).await;
     running.broker.fail_publishes(2);
     until("an answer", || running.broker.waiting("postern.outbound.demo").len() == 1).await;

@@ -6,7 +6,7 @@ use crate::{
     setup::{Custom, Running, message, retries, states, until},
 };
 use postern_broker::{Address, Broker, Envelope};
-use postern_dispatcher::backends::{Engines, Outcomes, Sent};
+use postern_dispatcher::connectors::{ConnectorRegistry, Outcomes, Sent};
 use postern_shared::{
     error::Failure,
     message::{Priority, State},
@@ -51,12 +51,12 @@ async fn a_provider_that_is_down_costs_a_few_attempts_and_not_one_of_each_messag
         Provider::start(move |_| answer(if is_up.load(Ordering::SeqCst) { 200 } else { 503 }, "")).await;
     let broker = queued((0..200).map(|n| (Priority::Normal, message(&[&n.to_string()])))).await;
     let own = "concurrency = 4\nbreaker = { failures = 6, pause = \"300ms\", max_pause = \"1s\" }";
-    let running = Running::on(broker, &to(&provider, own, ""), &Engines::builtin());
+    let running = Running::on(broker, &to(&provider, own, ""), &ConnectorRegistry::builtin());
     until("open", || value(&running, "postern_breaker_open{backend=\"demo\"}") > 0.0).await;
     // What was prefetched is in the queue again, where others could take it.
     until("hand-back", || running.broker.waiting("postern.outbound.demo").len() >= 185).await;
-    let paused = running.metrics.paused();
-    assert!(paused[0].1.contains("http_503"), "{paused:?}");
+    let paused = running.health.not_ready();
+    assert!(paused[0].1.to_string().contains("http_503"), "{paused:?}");
     until("probes", || provider.received().len() >= 13).await;
     let burnt = running.broker.delayed().len();
     let sent_again = retries(&running.broker);
@@ -75,7 +75,7 @@ async fn a_provider_that_is_down_costs_a_few_attempts_and_not_one_of_each_messag
         value(&running, sent) == 200.0
     })
     .await;
-    assert!(running.metrics.paused().is_empty() && burnt < 30);
+    assert!(running.health.not_ready().is_empty() && burnt < 30);
     let broker = running.stop().await;
     assert!(broker.waiting("postern.dead").is_empty());
 }
@@ -88,7 +88,8 @@ async fn failures_of_a_messages_own_never_stop_the_others() {
         _ => answer(200, ""),
     })
     .await;
-    let running = Running::start(&to(&provider, "breaker = { failures = 1 }", ""), &Engines::builtin());
+    let running =
+        Running::start(&to(&provider, "breaker = { failures = 1 }", ""), &ConnectorRegistry::builtin());
     for _ in 0..20 {
         running.queue("demo", Priority::Normal, message(&["bad"])).await;
         running.queue("demo", Priority::Normal, message(&["config"])).await;
@@ -103,7 +104,7 @@ async fn failures_of_a_messages_own_never_stop_the_others() {
 async fn a_breaker_can_be_switched_off() {
     let provider = Provider::answering(answer(503, "")).await;
     let own = "breaker = { failures = 0 }\n[backends.demo.retry]\ndelays = []";
-    let running = Running::start(&to(&provider, own, ""), &Engines::builtin());
+    let running = Running::start(&to(&provider, own, ""), &ConnectorRegistry::builtin());
     for n in 0..50 {
         running.queue("demo", Priority::Normal, message(&[&n.to_string()])).await;
     }
@@ -122,8 +123,10 @@ async fn a_message_that_its_provider_puts_off_keeps_its_attempt_and_only_those_w
         _ => answer(200, ""),
     })
     .await;
-    let running =
-        Running::start(&to(&provider, "[backends.demo.retry]\ndelays = []", ""), &Engines::builtin());
+    let running = Running::start(
+        &to(&provider, "[backends.demo.retry]\ndelays = []", ""),
+        &ConnectorRegistry::builtin(),
+    );
     let begun = Instant::now();
     running.queue("demo", Priority::Normal, message(&["soon", "late"])).await;
     let report = running.reports(1).await.remove(0);
@@ -147,10 +150,10 @@ async fn a_message_that_its_provider_puts_off_keeps_its_attempt_and_only_those_w
 type Order = Arc<Mutex<Vec<(Instant, String)>>>;
 
 /// An engine that notes it.
-fn noting() -> (Engines, Order) {
+fn noting() -> (ConnectorRegistry, Order) {
     let order = Order::default();
     let noted = order.clone();
-    let engines = Engines::builtin().with("custom", move |_| {
+    let connectors = ConnectorRegistry::builtin().with("custom", move |_| {
         let noted = noted.clone();
         Ok(Custom(move |identities: Vec<String>| {
             let now = Instant::now();
@@ -158,16 +161,16 @@ fn noting() -> (Engines, Order) {
             async { Outcomes::every(Ok(Sent::without_id())) }
         }))
     });
-    (engines.unwrap(), order)
+    (connectors.unwrap(), order)
 }
 
 #[tokio::test]
 async fn a_code_does_not_wait_behind_a_campaign_whose_messages_have_many_recipients() {
-    let (engines, order) = noting();
+    let (connectors, order) = noting();
     let campaign = message(&["bulk"; 500]);
     let broker = queued((0..10).map(|_| (Priority::Bulk, campaign.clone()))).await;
     let text = "[backends.demo]\ntype = \"custom\"\nconcurrency = 2\nrate = \"100/s\"";
-    let running = Running::on(broker, text, &engines);
+    let running = Running::on(broker, text, &connectors);
     until("the campaign", || order.lock().unwrap().len() > 20).await;
     for n in 1..=3 {
         let before = order.lock().unwrap().len();
@@ -186,10 +189,10 @@ async fn a_code_does_not_wait_behind_a_campaign_whose_messages_have_many_recipie
 
 #[tokio::test]
 async fn waiting_for_the_rate_is_not_counted_as_sending_and_keeps_little_in_hand() {
-    let (engines, order) = noting();
+    let (connectors, order) = noting();
     let broker = queued((0..400).map(|n| (Priority::Normal, message(&[&n.to_string()])))).await;
     let text = "[backends.demo]\ntype = \"custom\"\nrate = \"4/s\"\nconcurrency = 64";
-    let running = Running::on(broker, text, &engines);
+    let running = Running::on(broker, text, &connectors);
     until("six", || order.lock().unwrap().len() >= 6).await;
     assert!(running.broker.leased() <= 41, "what goes out in ten seconds: {}", running.broker.leased());
     assert_eq!(value(&running, "postern_dispatch_in_flight{backend=\"demo\"}"), 0.0);
@@ -210,7 +213,7 @@ async fn segments_and_requests_are_counted_where_the_provider_counts_them() {
     for (rate, least) in [("segments", 1_100), ("messages", 300)] {
         let broker = queued((0..5).map(|_| (Priority::Normal, long.to_string()))).await;
         let own = format!("rate = {{ limit = \"10/s\", burst = 1, count = \"{rate}\" }}");
-        let running = Running::on(broker, &to(&provider, &own, ""), &Engines::builtin());
+        let running = Running::on(broker, &to(&provider, &own, ""), &ConnectorRegistry::builtin());
         until("first", || {
             value(&running, "postern_dispatch_messages_total{backend=\"demo\",outcome=\"sent\"}") >= 1.0
         })
@@ -223,7 +226,7 @@ async fn segments_and_requests_are_counted_where_the_provider_counts_them() {
     }
     // Three requests for 25 recipients, though each recipient is counted.
     let list = "recipients = \"joined\"\nbatch = 10";
-    let running = Running::start(&to(&provider, "rate = \"500/s\"", list), &Engines::builtin());
+    let running = Running::start(&to(&provider, "rate = \"500/s\"", list), &ConnectorRegistry::builtin());
     let before = provider.received().len();
     running.queue("demo", Priority::Normal, message(&["1"; 25])).await;
     running.reports(1).await;
@@ -233,13 +236,13 @@ async fn segments_and_requests_are_counted_where_the_provider_counts_them() {
 
 #[tokio::test]
 async fn a_sender_of_ones_own_can_say_that_its_provider_is_down() {
-    let engines = Engines::builtin()
+    let connectors = ConnectorRegistry::builtin()
         .with("custom", |_| {
             Ok(Custom(async |_| Outcomes::every(Err(Failure::transient("down", "the line is dead")))))
         })
         .unwrap();
     let text = "[backends.demo]\ntype = \"custom\"\nbreaker = { failures = 2, pause = \"1m\" }";
-    let running = Running::start(text, &engines);
+    let running = Running::start(text, &connectors);
     for _ in 0..2 {
         running.queue("demo", Priority::Normal, message(&["1"])).await;
     }
@@ -259,7 +262,7 @@ async fn a_message_to_many_has_as_many_requests_in_flight_as_its_backend_may() {
     for concurrency in [1, 8] {
         let (provider, release) = held().await;
         let own = format!("concurrency = {concurrency}");
-        let running = Running::start(&to(&provider, &own, ""), &Engines::builtin());
+        let running = Running::start(&to(&provider, &own, ""), &ConnectorRegistry::builtin());
         let identities: Vec<String> = (0..100).map(|n| n.to_string()).collect();
         let identities: Vec<&str> = identities.iter().map(String::as_str).collect();
         running.queue("demo", Priority::Normal, message(&identities)).await;
@@ -280,7 +283,7 @@ async fn a_message_to_many_has_as_many_requests_in_flight_as_its_backend_may() {
 async fn a_message_to_more_than_fit_one_request_is_split() {
     let provider = Provider::answering(answer(200, "")).await;
     let list = "recipients = \"joined\"\nbatch = 10";
-    let running = Running::start(&to(&provider, "", list), &Engines::builtin());
+    let running = Running::start(&to(&provider, "", list), &ConnectorRegistry::builtin());
     running.queue("demo", Priority::Normal, message(&["1"; 25])).await;
     let report = running.reports(1).await.remove(0);
     assert_eq!(states(&report), [("1", State::Sent); 25]);
@@ -291,7 +294,7 @@ async fn a_message_to_more_than_fit_one_request_is_split() {
 #[tokio::test]
 async fn a_message_to_many_leaves_room_for_others() {
     let (provider, release) = held().await;
-    let running = Running::start(&to(&provider, "concurrency = 4", ""), &Engines::builtin());
+    let running = Running::start(&to(&provider, "concurrency = 4", ""), &ConnectorRegistry::builtin());
     running.queue("demo", Priority::Normal, message(&["many"; 1_000])).await;
     until("it to have all that is left", || provider.received().len() == 3).await;
     let asked = |who: &str| provider.received().iter().filter(|request| request.body == who).count();

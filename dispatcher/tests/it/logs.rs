@@ -5,7 +5,7 @@ use crate::{
     setup::{Running, message},
 };
 use postern_broker::{Envelope, header};
-use postern_dispatcher::backends::Engines;
+use postern_dispatcher::connectors::ConnectorRegistry;
 use postern_shared::message::Priority;
 use std::{
     io,
@@ -48,7 +48,7 @@ async fn a_line_for_each_attempt_and_in_none_a_number_a_text_a_secret_or_an_answ
          auth = {{ bearer = \"the-secret\" }}",
         provider.url
     );
-    let running = Running::start(&text, &Engines::builtin());
+    let running = Running::start(&text, &ConnectorRegistry::builtin());
     let body = message(&["+1555good", "+1555bad"]).replace("pong", "the-text");
     let envelope = Envelope { body: body.clone().into(), ..Envelope::default() };
     let traced =

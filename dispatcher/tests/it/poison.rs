@@ -6,7 +6,7 @@ use crate::{
     setup::{Custom, Running, message, states, until},
 };
 use postern_broker::{Envelope, HeaderValue, header};
-use postern_dispatcher::backends::{Engines, Outcomes, Sent};
+use postern_dispatcher::connectors::{ConnectorRegistry, Outcomes, Sent};
 use postern_shared::{
     error::Failure,
     message::{Inbound, MessageId, Outbound, State},
@@ -22,10 +22,10 @@ const QUARANTINE: &str = "postern.quarantine";
 type Asked = Arc<Mutex<Vec<String>>>;
 
 /// A sender that notes whom it is asked for.
-fn noting() -> (Engines, Asked) {
+fn noting() -> (ConnectorRegistry, Asked) {
     let asked = Asked::default();
     let noted = asked.clone();
-    let engines = Engines::builtin().with("custom", move |_| {
+    let connectors = ConnectorRegistry::builtin().with("custom", move |_| {
         let asked = noted.clone();
         Ok(Custom(move |identities: Vec<String>| {
             asked.lock().unwrap().push(identities[0].clone());
@@ -33,7 +33,7 @@ fn noting() -> (Engines, Asked) {
             async move { sent }
         }))
     });
-    (engines.unwrap(), asked)
+    (connectors.unwrap(), asked)
 }
 
 fn to(identity: &str) -> Envelope {
@@ -51,8 +51,8 @@ fn assert_poison(letter: &Envelope, queue: &str) {
 
 #[tokio::test]
 async fn what_was_taken_too_often_is_dead_unsent_and_reported() {
-    let (engines, asked) = noting();
-    let running = Running::start(DEMO, &engines);
+    let (connectors, asked) = noting();
+    let running = Running::start(DEMO, &connectors);
     running.broker.put_returned(QUEUE, to("+1"), 5);
     running.broker.put_returned(QUEUE, to("+2"), 6);
     let dead = running.dead(1).await;
@@ -74,8 +74,8 @@ async fn what_was_taken_too_often_is_dead_unsent_and_reported() {
 /// To read it may be what crashes.
 #[tokio::test]
 async fn what_was_taken_once_more_is_dead_unread() {
-    let (engines, asked) = noting();
-    let running = Running::start(DEMO, &engines);
+    let (connectors, asked) = noting();
+    let running = Running::start(DEMO, &connectors);
     running.broker.put_returned(QUEUE, Envelope { body: "no message".into(), ..Envelope::default() }, 7);
     running.broker.put_returned(QUEUE, to("+1"), 7);
     for letter in running.dead(2).await {
@@ -100,7 +100,7 @@ async fn the_application_is_not_called_with_poison() {
             "[dispatcher]\nbackends = []\nmax_deliveries = 6\n[backends.demo]\ntype = \"console\"\n\
              [application]\n{application}\n"
         );
-        let running = Running::start(&config, &Engines::builtin());
+        let running = Running::start(&config, &ConnectorRegistry::builtin());
         let body = json!({
             "id": MessageId::new(), "backend": "demo", "identity": "+1555", "text": "ping",
             "received_at": "2026-01-01T00:00:00Z",
@@ -121,7 +121,7 @@ async fn the_application_is_not_called_with_poison() {
 
 #[tokio::test]
 async fn what_an_earlier_version_set_apart_goes_back_to_its_queue() {
-    let (engines, asked) = noting();
+    let (connectors, asked) = noting();
     let broker = MemoryBroker::new();
     let apart = |identity: &str, queue: &str| {
         to(identity).with(header::QUEUE, queue).with("x-postern-crashes", 2).with(header::ATTEMPT, 3)
@@ -129,7 +129,7 @@ async fn what_an_earlier_version_set_apart_goes_back_to_its_queue() {
     broker.put_returned(QUARANTINE, apart("+1", QUEUE), 4);
     broker.put_returned(QUARANTINE, apart("+2", "postern.outbound.other.bulk"), 0);
     broker.put_returned(QUARANTINE, to("+3"), 0);
-    let running = Running::on(broker, DEMO, &engines);
+    let running = Running::on(broker, DEMO, &connectors);
     running.reports(1).await;
     let dead = running.dead(1).await;
     assert!(dead[0].text_header(header::REASON).unwrap().contains("which queue"), "{dead:?}");

@@ -2,12 +2,17 @@
 
 use crate::memory::MemoryBroker;
 use postern_broker::{Address, Broker, Envelope};
-use postern_config::{Catalogue, Config, backend::BackendConfig};
+use postern_config::{
+    Config, ProviderRegistry,
+    backend::{BackendConfig, connector::Direction},
+};
 use postern_dispatcher::{
-    Dispatcher, RunError,
-    backends::{Backend, Engines, Outcomes},
+    Dispatcher, RunError, Validated,
+    connectors::{Backend, ConnectorRegistry, Outcomes},
 };
 use postern_service::{
+    Monitoring,
+    health::HealthRegistry,
     metrics::Metrics,
     shutdown::{Shutdown, Trigger},
 };
@@ -20,13 +25,18 @@ pub(crate) const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b716920
 
 /// Reads a configuration that may use the type `custom`.
 pub(crate) fn config(text: &str) -> Config {
-    let mut catalogue = Catalogue::builtin();
-    catalogue.add_type("custom").unwrap();
-    Config::parse("test", Some(text), [], &catalogue).unwrap()
+    let mut providers = ProviderRegistry::builtin();
+    providers.add_connector("custom", Direction::Sends).unwrap();
+    Config::parse("test", Some(text), [], &providers).unwrap()
+}
+
+/// What a dispatcher of the configuration `text` is built from.
+pub(crate) fn validated(text: &str, connectors: &ConnectorRegistry) -> Validated {
+    postern_dispatcher::validate(Arc::new(config(text)), connectors).unwrap()
 }
 
 /// The backend `demo` with `send` as its send table.
-pub(crate) fn demo(send: &str) -> BackendConfig {
+pub(crate) fn demo(send: &str) -> Arc<BackendConfig> {
     let text = format!("[backends.demo]\ntype = \"http\"\n[backends.demo.send]\n{send}\n");
     config(&text).backends.into_values().next().unwrap()
 }
@@ -59,22 +69,25 @@ where
 pub(crate) struct Running {
     pub(crate) broker: MemoryBroker,
     pub(crate) metrics: Metrics,
+    pub(crate) health: HealthRegistry,
     trigger: Trigger,
     task: JoinHandle<Result<(), RunError>>,
 }
 
 impl Running {
-    pub(crate) fn start(text: &str, engines: &Engines) -> Self {
-        Self::on(MemoryBroker::new(), text, engines)
+    pub(crate) fn start(text: &str, connectors: &ConnectorRegistry) -> Self {
+        Self::on(MemoryBroker::new(), text, connectors)
     }
 
-    pub(crate) fn on(broker: MemoryBroker, text: &str, engines: &Engines) -> Self {
+    pub(crate) fn on(broker: MemoryBroker, text: &str, connectors: &ConnectorRegistry) -> Self {
         let metrics = Metrics::new("test", "0").unwrap();
         let shared: Arc<dyn Broker> = Arc::new(broker.clone());
-        let dispatcher = Dispatcher::new(&config(text), shared, &metrics, engines).unwrap();
+        let monitoring = Monitoring::new(metrics.clone());
+        let health = monitoring.health.clone();
+        let dispatcher = Dispatcher::new(validated(text, connectors), shared, &monitoring);
         let (trigger, shutdown) = Shutdown::new();
         let task = tokio::spawn(dispatcher.run(shutdown));
-        Self { broker, metrics, trigger, task }
+        Self { broker, metrics, health, trigger, task }
     }
 
     /// Queues `body` for `backend`.

@@ -6,7 +6,7 @@ use crate::{
     setup::{Running, TRACE, until},
 };
 use postern_broker::{Address, Broker, Envelope, HeaderValue, QueueName, header};
-use postern_dispatcher::backends::Engines;
+use postern_dispatcher::connectors::ConnectorRegistry;
 use postern_shared::message::{Inbound, MessageId, Report};
 use serde_json::{Value, json};
 use std::{
@@ -71,7 +71,7 @@ async fn a_message_and_a_report_are_delivered_once_and_are_gone() {
     let more = format!(
         "secret = \"{SECRET}\"\nheaders = {{ X-Tenant = \"north\" }}\nauth = {{ bearer = \"let-me-in\" }}"
     );
-    let running = Running::start(&config(&provider, &more), &Engines::builtin());
+    let running = Running::start(&config(&provider, &more), &ConnectorRegistry::builtin());
     let (message, report) = (inbound("ping"), report());
     write_in(&running.broker, Envelope::from(&message).with(header::TRACEPARENT, TRACE)).await;
     let first = requests(&provider, 1).await.remove(0);
@@ -113,7 +113,7 @@ async fn a_message_and_a_report_are_delivered_once_and_are_gone() {
 #[tokio::test]
 async fn a_form_is_what_rapidsms_takes_and_holds_no_reports() {
     let provider = Provider::answering(answer(200, "OK")).await;
-    let running = Running::start(&config(&provider, "format = \"form\""), &Engines::builtin());
+    let running = Running::start(&config(&provider, "format = \"form\""), &ConnectorRegistry::builtin());
     let address = Address::Reports("demo".parse().unwrap());
     running.broker.publish(vec![(address, Envelope::from(&report()))]).await.unwrap();
     let message = inbound("ping & pong");
@@ -137,7 +137,7 @@ async fn the_address_may_say_which_backend_it_was() {
     .await;
     let config = json_format(&provider)
         .replace("/hook?token=hush-hush", "/s1-hush/{{ backend }}?s=s2-hush&of={{ backend }}");
-    let running = Running::start(&config, &Engines::builtin());
+    let running = Running::start(&config, &ConnectorRegistry::builtin());
     write_in(&running.broker, Envelope::from(&inbound("ping"))).await;
     assert_eq!(requests(&provider, 1).await[0].line, "POST /s1-hush/demo?s=s2-hush&of=demo HTTP/1.1");
     let address = Address::Reports("demo".parse().unwrap());
@@ -160,7 +160,7 @@ async fn it_is_tried_again_as_it_was_until_it_is_taken() {
         _ => answer(200, ""),
     })
     .await;
-    let running = Running::start(&json_format(&provider), &Engines::builtin());
+    let running = Running::start(&json_format(&provider), &ConnectorRegistry::builtin());
     let message = inbound("ping");
     write_in(&running.broker, Envelope::from(&message).with("x-theirs", "kept")).await;
     for (attempt, delay) in [(2, 1), (3, 2)] {
@@ -189,7 +189,7 @@ async fn what_is_hopeless_is_dead_at_once_and_what_fails_too_often_at_the_end() 
         false => answer(500, ""),
     })
     .await;
-    let running = Running::start(&json_format(&provider), &Engines::builtin());
+    let running = Running::start(&json_format(&provider), &ConnectorRegistry::builtin());
     write_in(&running.broker, Envelope::from(&inbound("gone"))).await;
     let letter = running.dead(1).await.remove(0);
     let reason = letter.text_header(header::REASON).unwrap();
@@ -227,7 +227,7 @@ async fn the_application_may_ask_for_time_and_redirects_lead_nowhere() {
         Answer::Raw(format!("HTTP/1.1 {status} X\r\n{header}\r\nContent-Length: 0\r\n\r\n"))
     })
     .await;
-    let running = Running::start(&json_format(&provider), &Engines::builtin());
+    let running = Running::start(&json_format(&provider), &ConnectorRegistry::builtin());
     for (text, delay) in [("busy", 10), ("moved", 1)] {
         write_in(&running.broker, Envelope::from(&inbound(text))).await;
         until("retry", || running.broker.delayed().len() == 1).await;
@@ -247,7 +247,7 @@ async fn the_application_may_ask_for_time_and_redirects_lead_nowhere() {
 #[tokio::test]
 async fn what_is_no_message_is_dead_unread_and_stops_nothing() {
     let provider = Provider::answering(answer(200, "")).await;
-    let running = Running::start(&json_format(&provider), &Engines::builtin());
+    let running = Running::start(&json_format(&provider), &ConnectorRegistry::builtin());
     for (address, queue) in [
         (Address::Inbound("demo".parse().unwrap()), "postern.inbound"),
         (Address::Reports("demo".parse().unwrap()), "postern.reports"),
@@ -269,7 +269,7 @@ async fn what_is_no_message_is_dead_unread_and_stops_nothing() {
 #[tokio::test]
 async fn nothing_is_delivered_again_while_the_broker_takes_nothing() {
     let provider = Provider::answering(answer(503, "")).await;
-    let running = Running::start(&json_format(&provider), &Engines::builtin());
+    let running = Running::start(&json_format(&provider), &ConnectorRegistry::builtin());
     write_in(&running.broker, Envelope::from(&inbound("ping"))).await;
     running.broker.fail_publishes(3);
     until("retry", || running.broker.delayed().len() == 1).await;
@@ -283,7 +283,7 @@ async fn no_more_than_the_concurrency_is_in_flight_and_the_drain_hands_back() {
     let gate = Arc::new(Semaphore::new(0));
     let provider = Provider::answering(Answer::Gated(gate.clone(), OK.to_owned())).await;
     let more = format!("secret = \"{SECRET}\"\nconcurrency = 2");
-    let running = Running::start(&config(&provider, &more), &Engines::builtin());
+    let running = Running::start(&config(&provider, &more), &ConnectorRegistry::builtin());
     for _ in 0..7 {
         write_in(&running.broker, Envelope::from(&inbound("ping"))).await;
     }
@@ -301,7 +301,7 @@ async fn no_more_than_the_concurrency_is_in_flight_and_the_drain_hands_back() {
 async fn an_application_that_never_answers_is_asked_again() {
     let provider = Provider::answering(Answer::Never).await;
     let more = format!("secret = \"{SECRET}\"\ntimeout = \"200ms\"");
-    let running = Running::start(&config(&provider, &more), &Engines::builtin());
+    let running = Running::start(&config(&provider, &more), &ConnectorRegistry::builtin());
     write_in(&running.broker, Envelope::from(&inbound("ping"))).await;
     until("retry", || running.broker.delayed().len() == 1).await;
     let body: Value = serde_json::from_slice(&running.broker.delayed()[0].1.body).unwrap();

@@ -3,7 +3,7 @@
 use super::*;
 use async_trait::async_trait;
 use postern_broker::{Broker, BrokerError, Consumer, Depth, QueueName, Status};
-use postern_config::Catalogue;
+use postern_config::ProviderRegistry;
 use postern_service::metrics::Metrics;
 use serde_json::{Value, json};
 use std::sync::Mutex;
@@ -78,7 +78,7 @@ struct Fixture {
 
 impl Fixture {
     fn new(fails: bool) -> Self {
-        let config = Arc::new(Config::parse("test", Some(CONFIG), [], &Catalogue::builtin()).unwrap());
+        let config = Arc::new(Config::parse("test", Some(CONFIG), [], &ProviderRegistry::builtin()).unwrap());
         let broker = Arc::new(Kept { fails, ..Kept::default() });
         let publisher = MeteredPublisher::new(broker.clone(), Metrics::new("test", "0").unwrap(), &[]);
         let keys = config.compat.callback_keys();

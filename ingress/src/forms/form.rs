@@ -39,6 +39,3 @@ impl fmt::Debug for Cleaned {
         f.debug_struct("Cleaned").field("fields", &self.fields.len()).finish_non_exhaustive()
     }
 }
-
-/// A key below `backends.NAME`, and what is wrong there.
-pub type KeyProblem = (String, String);

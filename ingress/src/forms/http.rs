@@ -3,11 +3,14 @@
 use super::{
     errors::Errors,
     field::{Field, INVALID, REQUIRED, clean_datetime},
-    form::{Cleaned, Form, KeyProblem},
+    form::{Cleaned, Form},
     request::{Found, Request, scalar_text},
 };
 use jiff::Timestamp;
-use postern_config::backend::receive::{Receive, STANDARD_FIELDS};
+use postern_config::{
+    KeyProblem,
+    backend::receive::{Receive, STANDARD_FIELDS},
+};
 use postern_shared::message::Identity;
 use serde_json::{Map, Value};
 

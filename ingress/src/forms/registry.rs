@@ -1,10 +1,7 @@
 //! The forms that a program knows, by name.
 
-use super::{
-    form::{Form, KeyProblem},
-    http::HttpForm,
-};
-use postern_config::{Catalogue, NameTaken, backend::BackendConfig};
+use super::{form::Form, http::HttpForm};
+use postern_config::{KeyProblem, NameTaken, ProviderRegistry, backend::BackendConfig};
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
 /// The name of [`HttpForm`], the form of every backend that names no other.
@@ -93,12 +90,12 @@ impl Forms {
         self.0.keys().map(String::as_str).collect::<Vec<_>>().join(", ")
     }
 
-    /// Tells `catalogue` of the forms that are not built in, so that a configuration may name them.
+    /// Tells `providers` of the forms that are not built in, so that a configuration may name them.
     ///
     /// # Errors
-    /// [`NameTaken`] where the catalogue has one of them already.
-    pub fn add_to(&self, catalogue: &mut Catalogue) -> Result<(), NameTaken> {
-        self.0.keys().filter(|name| *name != HTTP).try_for_each(|name| catalogue.add_form(name))
+    /// [`NameTaken`] where the providers has one of them already.
+    pub fn add_to(&self, providers: &mut ProviderRegistry) -> Result<(), NameTaken> {
+        self.0.keys().filter(|name| *name != HTTP).try_for_each(|name| providers.add_form(name))
     }
 
     /// The form of `backend`.
@@ -125,14 +122,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_is_taken_once_and_the_catalogue_learns_of_it() {
+    fn a_name_is_taken_once_and_the_providers_learn_of_it() {
         let new = |backend: &BackendConfig| HttpForm::new(&backend.definition.receive);
         let forms = Forms::builtin().with("mine", new).unwrap();
         let why = forms.clone().with("mine", new).unwrap_err().to_string();
         assert!(why.contains("twice") && why.contains("http, mine"), "{why}");
         assert!(Forms::builtin().with("http", new).is_err());
-        let mut catalogue = Catalogue::builtin();
-        forms.add_to(&mut catalogue).unwrap();
-        assert_eq!(catalogue.known_forms(), "http, mine");
+        let mut providers = ProviderRegistry::builtin();
+        forms.add_to(&mut providers).unwrap();
+        assert_eq!(providers.known_forms(), "http, mine");
     }
 }

@@ -6,6 +6,7 @@ use actix_web::{HttpRequest, HttpResponse, dev::Payload};
 use futures_util::future::{join, join_all};
 use postern_broker::{QueueName, Status};
 use postern_config::backend::BackendConfig;
+use postern_service::health::BackendHealth;
 use postern_shared::message::Priority;
 use serde::Serialize;
 
@@ -31,6 +32,9 @@ enum BackendState {
     /// Messages are stored and wait: this process sends none, since the provider is down or asked
     /// for time. Of another process this is not known; where no process consumes, it is `unserved`.
     Paused,
+    /// Messages are stored and wait: the backend's connector, in this process, has no connection to its
+    /// provider.
+    Unbound,
     /// Messages are stored and wait: no dispatcher serves the backend.
     Unserved,
     /// Messages are stored on the gateway's disk, and forwarded when the broker is back.
@@ -57,19 +61,25 @@ async fn show<'a>(backend: &'a BackendConfig, state: &IngressState) -> Shown<'a>
         QueueName::outbound(&backend.name, Priority::Normal),
         QueueName::outbound(&backend.name, Priority::Bulk),
     );
-    let sends = backend.definition.sends();
+    let sends = backend.definition.connector.sends();
     let depths = if usable && sends {
         let (normal, bulk) = join(broker.depth(&normal), broker.depth(&bulk)).await;
         normal.ok().zip(bulk.ok())
     } else {
         None
     };
+    let health = state.health.of(&backend.name);
     let shown = match depths {
         _ if matches!(status, Status::Spooling(_)) => BackendState::Spooling,
         _ if !usable => BackendState::Unavailable,
-        _ if state.metrics.is_paused(&backend.name) => BackendState::Paused,
-        Some((normal, _)) if normal.consumers == 0 => BackendState::Unserved,
-        _ => BackendState::Ready,
+        Some((normal, _)) if normal.consumers == 0 && health == BackendHealth::Ready => {
+            BackendState::Unserved
+        }
+        _ => match health {
+            BackendHealth::Ready => BackendState::Ready,
+            BackendHealth::NotBound { .. } => BackendState::Unbound,
+            BackendHealth::Paused { .. } => BackendState::Paused,
+        },
     };
     Shown {
         name: backend.name.as_str(),

@@ -6,7 +6,7 @@ use crate::{
     server::{Running, config},
 };
 use postern_ingress::{Ingress, forms::Forms};
-use postern_service::metrics::Metrics;
+use postern_service::{Monitoring, metrics::Metrics};
 use std::{net::TcpListener, sync::Arc, time::Instant};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -18,8 +18,8 @@ const DEMO: &str = "[backends.demo]\ntype = \"http\"\n";
 fn start_error(text: &str) -> String {
     let forms = Forms::builtin();
     let config = Arc::new(config(text, &forms));
-    let metrics = Metrics::new("test", "0").unwrap();
-    Ingress::bind(config, Arc::new(Recording::new()), metrics, &forms).unwrap_err().to_string()
+    let monitoring = Monitoring::new(Metrics::new("test", "0").unwrap());
+    Ingress::bind(config, Arc::new(Recording::new()), monitoring, &forms).unwrap_err().to_string()
 }
 
 #[tokio::test]

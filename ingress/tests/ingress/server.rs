@@ -4,9 +4,10 @@ use crate::{
     broker::Recording,
     client::{self, Answer},
 };
-use postern_config::{Catalogue, Config};
+use postern_config::{Config, ProviderRegistry};
 use postern_ingress::{Ingress, forms::Forms};
 use postern_service::{
+    Monitoring,
     metrics::Metrics,
     shutdown::{Shutdown, Trigger},
 };
@@ -25,11 +26,11 @@ pub(crate) struct Running {
 }
 
 pub(crate) fn config(text: &str, forms: &Forms) -> Config {
-    let mut catalogue = Catalogue::builtin();
-    forms.add_to(&mut catalogue).unwrap();
+    let mut providers = ProviderRegistry::builtin();
+    forms.add_to(&mut providers).unwrap();
     let local = [("POSTERN__INGRESS__LISTEN", "127.0.0.1:0"), ("POSTERN__INGRESS__WORKERS", "1")];
     let local = local.map(|(name, value)| (name.to_owned(), value.to_owned()));
-    Config::parse("test.toml", Some(text), local, &catalogue).unwrap()
+    Config::parse("test.toml", Some(text), local, &providers).unwrap()
 }
 
 impl Running {
@@ -42,7 +43,8 @@ impl Running {
         let metrics = Metrics::new("test", "0").unwrap();
         let config = Arc::new(config(text, &forms));
         let (trigger, shutdown) = Shutdown::new();
-        let ingress = Ingress::bind(config, broker.clone(), metrics.clone(), &forms).unwrap();
+        let ingress =
+            Ingress::bind(config, broker.clone(), Monitoring::new(metrics.clone()), &forms).unwrap();
         let (address, api) = (ingress.address().unwrap(), ingress.api_address().unwrap());
         let ended = tokio::spawn(ingress.run(shutdown));
         Self { broker, address, api, metrics, trigger, ended }

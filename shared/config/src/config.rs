@@ -7,13 +7,18 @@ use crate::{
         flow::{BreakerSection, RetrySection},
     },
     compat::CompatSection,
+    document::Lines,
+    problem::Problem,
     sections::{
         AdminSection, ApiSection, BrokerSection, DispatcherSection, IngressSection, LogSection,
         ShutdownSection,
     },
 };
 use postern_shared::message::BackendName;
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// A configuration that can be run.
 #[derive(Debug, Clone)]
@@ -41,5 +46,19 @@ pub struct Config {
     /// `[shutdown]`
     pub shutdown: ShutdownSection,
     /// `[backends.*]`
-    pub backends: BTreeMap<BackendName, BackendConfig>,
+    pub backends: BTreeMap<BackendName, Arc<BackendConfig>>,
+    /// Where each key of the file is.
+    pub(super) lines: Lines,
+    /// The keys that the environment set, which have no line.
+    pub(super) from_environment: BTreeSet<String>,
+}
+
+impl Config {
+    /// A problem with the value at `key`, with the line of the file that says it: for what only the
+    /// part that uses the value can find out.
+    pub fn problem(&self, key: impl Into<String>, what: impl Into<String>) -> Problem {
+        let key = key.into();
+        let line = if self.from_environment.contains(&key) { None } else { self.lines.of(&key) };
+        Problem { key, line, what: what.into() }
+    }
 }

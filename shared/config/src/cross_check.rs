@@ -7,8 +7,8 @@ use crate::{
         flow::{BreakerSection, RetrySection},
     },
     broker_url,
-    catalogue::Catalogue,
     config::Config,
+    provider_registry::ProviderRegistry,
     reader::Reader,
     sections::{
         AdminSection, ApiSection, BrokerSection, DispatcherSection, IngressSection, LogSection, Selection,
@@ -134,20 +134,22 @@ pub(super) fn retry(retry: &RetrySection, key: &str, reader: &mut Reader<'_>) {
     }
 }
 
-pub(super) fn backend(definition: &Definition, path: &str, catalogue: &Catalogue, reader: &mut Reader<'_>) {
+pub(super) fn backend(
+    definition: &Definition,
+    path: &str,
+    providers: &ProviderRegistry,
+    reader: &mut Reader<'_>,
+) {
     let auth = definition.receive.auth.problems(&definition.settings);
     for (key, why) in definition.receive.problems().into_iter().chain(auth) {
         reader.problem(format!("{path}.receive.{key}"), why);
     }
-    if !catalogue.has_form(&definition.receive.form) {
-        let known = catalogue.known_forms();
+    if !providers.has_form(&definition.receive.form) {
+        let known = providers.known_forms();
         reader.problem(format!("{path}.receive.form"), format!("unknown form; allowed: {known}"));
     }
     for (key, why) in definition.status.iter().flat_map(|status| status.problems()) {
         reader.problem(format!("{path}.status.{key}"), why);
-    }
-    for (key, why) in definition.send.iter().flat_map(|send| send.problems()) {
-        reader.problem(format!("{path}.send.{key}"), why);
     }
     for (key, why) in definition.text.problems() {
         reader.problem(format!("{path}.text.{key}"), why);
@@ -215,7 +217,7 @@ fn settings(definition: &Definition, path: &str, reader: &mut Reader<'_>) {
         let key = format!("{path}.settings.{}", names.first().map_or("", String::as_str));
         reader.problem(key, format!("is missing: backends of type {} need it{or}", definition.kind));
     }
-    let codec = definition.send.as_ref().and_then(|send| send.codec);
+    let codec = definition.connector.http().and_then(|send| send.codec);
     for (key, why) in codec.iter().flat_map(|codec| codec.problems(&definition.settings)) {
         reader.problem(format!("{path}.settings.{key}"), why);
     }
@@ -292,7 +294,9 @@ fn compat(config: &Config, reader: &mut Reader<'_>) {
 fn sends(config: &Config, name: &BackendName, key: String, reader: &mut Reader<'_>) {
     match config.backends.get(name) {
         None => unknown_backend(config, name, &key, reader),
-        Some(backend) if !backend.definition.sends() && reader.has_read(&format!("backends.{name}")) => {
+        Some(backend)
+            if !backend.definition.connector.sends() && reader.has_read(&format!("backends.{name}")) =>
+        {
             reader.problem(key, format!("the backend {name} only receives: it has no send table"));
         }
         Some(_) => {}

@@ -9,7 +9,24 @@ use toml::de::{DeTable, DeValue};
 #[derive(Debug, Default, Clone)]
 pub(super) struct Document {
     pub(super) tree: Map<String, Value>,
-    lines: BTreeMap<String, usize>,
+    pub(super) lines: Lines,
+}
+
+/// The line of every key in a text, from 1.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Lines(BTreeMap<String, usize>);
+
+impl Lines {
+    /// The line of `key`, else of the nearest key around it.
+    pub(super) fn of(&self, key: &str) -> Option<usize> {
+        let mut key = key;
+        loop {
+            if let Some(line) = self.0.get(key) {
+                return Some(*line);
+            }
+            key = &key[..key.rfind(['.', '['])?];
+        }
+    }
 }
 
 impl Document {
@@ -23,20 +40,9 @@ impl Document {
         })?;
         let mut document = Self::default();
         document.tree = read_table(table.get_ref(), "", &mut |key, offset| {
-            document.lines.insert(key, line_at(offset));
+            document.lines.0.insert(key, line_at(offset));
         });
         Ok(document)
-    }
-
-    /// The line of `key`, else of the nearest key around it.
-    pub(super) fn line(&self, key: &str) -> Option<usize> {
-        let mut key = key;
-        loop {
-            if let Some(line) = self.lines.get(key) {
-                return Some(*line);
-            }
-            key = &key[..key.rfind(['.', '['])?];
-        }
     }
 }
 
@@ -99,10 +105,10 @@ mod tests {
             "[broker]\nurl = \"x\"\n\n[[api.keys]]\nname = \"a\"\n\n[[api.keys]]\nname = 7\n",
         )
         .unwrap();
-        assert_eq!(document.line("broker.url"), Some(2));
-        assert_eq!(document.line("broker.absent"), Some(1));
-        assert_eq!(document.line("api.keys[1].name"), Some(8));
-        assert_eq!(document.line("nowhere"), None);
+        assert_eq!(document.lines.of("broker.url"), Some(2));
+        assert_eq!(document.lines.of("broker.absent"), Some(1));
+        assert_eq!(document.lines.of("api.keys[1].name"), Some(8));
+        assert_eq!(document.lines.of("nowhere"), None);
         assert_eq!(document.tree["api"]["keys"][1]["name"], 7);
     }
 

@@ -7,14 +7,15 @@
 mod application;
 pub mod backend;
 mod broker_url;
-mod catalogue;
 mod compat;
 mod config;
+mod connector;
 mod cross_check;
 mod document;
 mod environment;
 mod load;
 mod problem;
+mod provider_registry;
 mod reader;
 mod sections;
 mod spool;
@@ -24,11 +25,11 @@ mod tls_files;
 
 pub use application::{ApplicationSection, Webhook, WebhookFormat, WebhookUrl};
 pub use backend::flow::{BreakerSection, RetrySection};
-pub use catalogue::{Catalogue, NameTaken};
 pub use compat::{CONVERSATION, CallbacksSection, CompatSection, CompatUser, KannelSection, VumiSection};
 pub use config::Config;
 pub use load::DEFAULT;
-pub use problem::{InvalidConfig, Problem};
+pub use problem::{InvalidConfig, KeyProblem, Problem};
+pub use provider_registry::{NameTaken, ProviderRegistry};
 pub use sections::{
     AddressLimit, AdminSection, ApiKey, ApiSection, BrokerSection, ClientHeader, DispatcherSection,
     IngressSection, LogFormat, LogSection, Selection, ShutdownSection,

@@ -3,23 +3,23 @@
 use crate::{
     application::{self, ApplicationSection},
     backend::{
-        BackendConfig, Definition,
+        BackendConfig, Definition, DefinitionTable,
         flow::{BreakerSection, RetrySection},
     },
-    catalogue::Catalogue,
     compat,
     config::Config,
-    cross_check,
+    connector, cross_check,
     document::{Document, join, overlay},
     environment,
     problem::{InvalidConfig, Problem},
+    provider_registry::ProviderRegistry,
     reader::{Reader, take},
     sections::{DispatcherSection, IngressSection},
 };
 use postern_shared::message::BackendName;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 /// The built-in configuration: what runs without a file, and the reference of every key.
 pub const DEFAULT: &str = include_str!("../../../deploy/default.toml");
@@ -29,16 +29,16 @@ impl Config {
     ///
     /// # Errors
     /// Every problem that there is.
-    pub fn load(file: Option<&Path>, catalogue: &Catalogue) -> Result<Self, InvalidConfig> {
+    pub fn load(file: Option<&Path>, providers: &ProviderRegistry) -> Result<Self, InvalidConfig> {
         #[expect(clippy::disallowed_methods, reason = "the one place that reads it")]
         let environment = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
         let Some(path) = file else {
-            return Self::parse("the built-in configuration", None, environment, catalogue);
+            return Self::parse("the built-in configuration", None, environment, providers);
         };
         let source_name = path.display().to_string();
         match std::fs::read_to_string(path) {
-            Ok(text) => Self::parse(&source_name, Some(&text), environment, catalogue),
+            Ok(text) => Self::parse(&source_name, Some(&text), environment, providers),
             Err(error) => {
                 let what = format!("cannot be read: {error}");
                 Err(InvalidConfig {
@@ -57,7 +57,7 @@ impl Config {
         source_name: &str,
         text: Option<&str>,
         environment: impl IntoIterator<Item = (String, String)>,
-        catalogue: &Catalogue,
+        providers: &ProviderRegistry,
     ) -> Result<Self, InvalidConfig> {
         let invalid = |problems| InvalidConfig { source_name: source_name.to_owned(), problems };
         let builtin = Document::parse(DEFAULT).map_err(|problem| invalid(vec![problem]))?;
@@ -78,7 +78,7 @@ impl Config {
         };
         let set = environment::apply(&mut tree, environment);
         let mut reader = Reader::new(&document, otherwise, set);
-        let config = read_sections(&mut reader, tree, catalogue);
+        let config = read_sections(&mut reader, tree, providers);
         match config {
             Some(config) if reader.problems.is_empty() => Ok(config),
             _ => {
@@ -92,7 +92,7 @@ impl Config {
 fn read_sections(
     reader: &mut Reader<'_>,
     mut tree: Map<String, Value>,
-    catalogue: &Catalogue,
+    providers: &ProviderRegistry,
 ) -> Option<Config> {
     let broker = section(reader, &mut tree, "broker", cross_check::broker);
     let ingress = section(reader, &mut tree, "ingress", cross_check::ingress);
@@ -108,7 +108,7 @@ fn read_sections(
     let log = section(reader, &mut tree, "log", cross_check::log);
     let shutdown = section(reader, &mut tree, "shutdown", |_, _| {});
     let sections = (ingress.as_ref(), retry.as_ref(), dispatcher.as_ref(), breaker);
-    let backends = read_backends(reader, take(&mut tree, "backends"), sections, catalogue);
+    let backends = read_backends(reader, take(&mut tree, "backends"), sections, providers);
     for key in tree.keys() {
         let known = "broker, ingress, admin, api, application, compat, dispatcher, retry, breaker, backends, \
                      log, shutdown";
@@ -131,6 +131,8 @@ fn read_sections(
         log: log?,
         shutdown: shutdown?,
         backends: backends?,
+        lines: reader.lines(),
+        from_environment: reader.from_environment.clone(),
     };
     cross_check::across(&config, reader);
     Some(config)
@@ -160,15 +162,15 @@ fn read_backends(
         Option<&DispatcherSection>,
         Option<BreakerSection>,
     ),
-    catalogue: &Catalogue,
-) -> Option<BTreeMap<BackendName, BackendConfig>> {
+    providers: &ProviderRegistry,
+) -> Option<BTreeMap<BackendName, Arc<BackendConfig>>> {
     let Value::Object(tables) = tables else {
         reader.unreadable("backends", "must be a table of backends: [backends.NAME]");
         return None;
     };
     let read: Vec<_> = tables
         .into_iter()
-        .filter_map(|(name, table)| read_backend(reader, &name, table, catalogue))
+        .filter_map(|(name, table)| read_backend(reader, &name, table, providers))
         .collect();
     let (Some(ingress), Some(retry), Some(dispatcher), Some(breaker)) = sections else { return None };
     let mut backends = BTreeMap::new();
@@ -197,7 +199,7 @@ fn read_backends(
         };
         let path = backend.status_path();
         backend.status_url = public.map(|public| format!("{public}{path}").into());
-        backends.insert(name, backend);
+        backends.insert(name, Arc::new(backend));
     }
     Some(backends)
 }
@@ -206,7 +208,7 @@ fn read_backend(
     reader: &mut Reader<'_>,
     name: &str,
     table: Value,
-    catalogue: &Catalogue,
+    providers: &ProviderRegistry,
 ) -> Option<(BackendName, Definition)> {
     let path = join("backends", name);
     let parsed = name.parse::<BackendName>().map_err(|rule| reader.unreadable(&path, rule.to_string())).ok();
@@ -214,7 +216,7 @@ fn read_backend(
         reader.unreadable(&path, "must be a table");
         return None;
     };
-    let known = || format!("allowed: {}", catalogue.known_types());
+    let known = || format!("allowed: {}", providers.known_types());
     let kind = match table.get("type") {
         Some(Value::String(kind)) => kind.clone(),
         Some(_) => {
@@ -226,11 +228,16 @@ fn read_backend(
             return None;
         }
     };
-    let Some(table) = catalogue.complete(&kind, table) else {
+    let Some(mut table) = providers.complete(&kind, table) else {
         reader.unreadable(join(&path, "type"), format!("unknown type; {}", known()));
         return None;
     };
-    let definition = reader.read(&path, Value::Object(table))?;
-    cross_check::backend(&definition, &path, catalogue, reader);
+    if table.shift_remove("engine").is_some() {
+        reader.unreadable(join(&path, "engine"), "unknown key: engine is now connector");
+    }
+    let connector = connector::read(reader, &path, &table, providers);
+    let definition: DefinitionTable = reader.read(&path, Value::Object(table))?;
+    let definition = definition.with(connector?);
+    cross_check::backend(&definition, &path, providers, reader);
     Some((parsed?, definition))
 }

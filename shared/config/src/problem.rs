@@ -25,6 +25,9 @@ impl fmt::Display for Problem {
     }
 }
 
+/// A key below a backend's, and what is wrong with its value: what a connector or a form finds.
+pub type KeyProblem = (String, String);
+
 /// Everything that is wrong with a configuration, in the order of its lines.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}", .problems.iter().map(|p| format!("{}: {p}", .source_name)).collect::<Vec<_>>().join("\n"))]

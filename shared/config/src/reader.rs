@@ -1,6 +1,9 @@
 //! From a tree of values to typed sections, collecting every problem on the way.
 
-use super::{document::Document, problem::Problem};
+use super::{
+    document::{Document, Lines},
+    problem::Problem,
+};
 use postern_shared::read::{self, Origin, Place, Removed};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -13,7 +16,7 @@ pub(super) struct Reader<'a> {
     /// What stands in for a key that is wrong, so that the checks behind it see the others.
     builtin: Map<String, Value>,
     /// The keys that the environment set: their line in the file means nothing.
-    from_environment: BTreeSet<String>,
+    pub(super) from_environment: BTreeSet<String>,
     /// The keys that could not be read.
     unread: BTreeSet<String>,
     /// The entries of lists that could not be read.
@@ -29,6 +32,11 @@ impl<'a> Reader<'a> {
     ) -> Self {
         let (unread, removed, problems) = (BTreeSet::new(), Removed::default(), Vec::new());
         Self { document, builtin, from_environment, unread, removed, problems }
+    }
+
+    /// Where each key of the file is.
+    pub(super) fn lines(&self) -> Lines {
+        self.document.lines.clone()
     }
 
     /// Notes that `key` is wrong, as far as it could be read.
@@ -73,7 +81,7 @@ impl<'a> Reader<'a> {
     }
 
     fn note(&mut self, key: String, what: String) {
-        let line = if self.from_environment.contains(&key) { None } else { self.document.line(&key) };
+        let line = if self.from_environment.contains(&key) { None } else { self.document.lines.of(&key) };
         self.problems.push(Problem { key, line, what });
     }
 }

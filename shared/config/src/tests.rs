@@ -13,12 +13,12 @@ fn parse(text: &str) -> Result<Config, InvalidConfig> {
 
 fn parse_with(text: &str, environment: &[(&str, &str)]) -> Result<Config, InvalidConfig> {
     let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-    Config::parse("test.toml", Some(text), environment, &Catalogue::builtin())
+    Config::parse("test.toml", Some(text), environment, &ProviderRegistry::builtin())
 }
 
 #[test]
 fn the_builtin_configuration_runs_and_its_trials_stay_out_of_a_file() {
-    let builtin = Config::parse("built-in", None, [], &Catalogue::builtin()).unwrap();
+    let builtin = Config::parse("built-in", None, [], &ProviderRegistry::builtin()).unwrap();
     assert!(matches!(builtin.application, ApplicationSection::Echo));
     assert_eq!(builtin.backends.keys().map(BackendName::as_str).collect::<Vec<_>>(), ["demo"]);
     let empty = parse("").unwrap();

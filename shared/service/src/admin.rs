@@ -3,7 +3,9 @@
 
 pub mod dead;
 
-use crate::{bearer::bearer, dead::DeadLetters, metrics::Metrics, shutdown::Shutdown, tls::Tls};
+use crate::{
+    bearer::bearer, dead::DeadLetters, health::HealthRegistry, metrics::Metrics, shutdown::Shutdown, tls::Tls,
+};
 use actix_web::{
     App, Error, HttpResponse, HttpServer,
     body::MessageBody,
@@ -38,6 +40,9 @@ pub struct Readiness {
     pub spool: Arc<OnceLock<Arc<Spool>>>,
     /// Whether the process drains.
     pub shutdown: Shutdown,
+    /// Which backends send. One that does not stands in the answer and does not change its status: the
+    /// process is ready for all the others.
+    pub health: HealthRegistry,
 }
 
 impl Readiness {
@@ -57,6 +62,12 @@ impl Readiness {
             _ => None,
         };
         spooling.into_iter().chain(self.broker.remarks()).collect()
+    }
+
+    /// The backends that do not send now, a line each.
+    pub fn idle_backends(&self) -> Vec<String> {
+        let line = |(backend, health)| format!("backend {backend} {health}");
+        self.health.not_ready().into_iter().map(line).collect()
     }
 
     /// Whether messages can be published, to the spool if there is one.
@@ -164,6 +175,7 @@ async fn metrics_text(
     if let Some(spool) = readiness.spool.get() {
         metrics.spool(&spool.figures());
     }
+    metrics.backend_health(&readiness.health.all());
     // Where the broker does not say, the last number stands.
     if let Ok(Ok(waiting)) = tokio::time::timeout(ASKING, letters.waiting()).await {
         metrics.dead_waiting(waiting);
@@ -171,16 +183,13 @@ async fn metrics_text(
     HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(metrics.text())
 }
 
-/// A backend that pauses stands in the answer and does not change its status: the process is ready
-/// for all the others.
-async fn ready(readiness: web::Data<Readiness>, metrics: web::Data<Metrics>) -> HttpResponse {
-    let paused: String =
-        metrics.paused().iter().map(|(backend, why)| format!("backend {backend} pauses: {why}\n")).collect();
-    match readiness.missing().join("\n") {
+async fn ready(readiness: web::Data<Readiness>) -> HttpResponse {
+    let text = |lines: Vec<String>| lines.into_iter().map(|line| line + "\n").collect::<String>();
+    let idle = text(readiness.idle_backends());
+    match text(readiness.missing()) {
         missing if missing.is_empty() => {
-            let remarks = readiness.remarks().into_iter().map(|remark| remark + "\n").collect::<String>();
-            HttpResponse::Ok().body(format!("ready\n{remarks}{paused}"))
+            HttpResponse::Ok().body(format!("ready\n{}{idle}", text(readiness.remarks())))
         }
-        missing => HttpResponse::ServiceUnavailable().body(format!("{missing}\n{paused}")),
+        missing => HttpResponse::ServiceUnavailable().body(format!("{missing}{idle}")),
     }
 }

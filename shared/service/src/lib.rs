@@ -1,17 +1,20 @@
 //! What every program of Postern has, in the order of its life: [`program`] reads the arguments and
 //! starts the rest, [`telemetry`] writes log lines, [`broker`] opens the broker that the configuration
 //! names, [`admin`] serves health, metrics and dead letters ([`dead`]), [`tls`] and [`bearer`] guard
-//! listeners, [`metrics`] counts, [`shutdown`] ends it.
+//! listeners, [`metrics`] counts, [`health`] says which backends send, [`shutdown`] ends it.
 
 pub mod admin;
 pub mod bearer;
 pub mod broker;
 pub mod dead;
+pub mod health;
 pub mod metrics;
+mod monitoring;
 pub mod program;
 pub mod shutdown;
 pub mod telemetry;
 pub mod tls;
 mod topology;
 
+pub use monitoring::Monitoring;
 pub use topology::topology;

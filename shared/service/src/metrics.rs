@@ -15,7 +15,7 @@ use postern_shared::{error::FailureClass, message::BackendName};
 use postern_store::spool::Figures;
 use prometheus::{
     Encoder, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    TextEncoder, process_collector::ProcessCollector,
+    TextEncoder, core::Collector, process_collector::ProcessCollector,
 };
 use refused::Refusals;
 use spool::SpoolMetrics;
@@ -193,9 +193,16 @@ impl Metrics {
         })
     }
 
+    /// Adds a metric that a connector of one's own counts. Its name gets the prefix `postern_`.
+    ///
+    /// # Errors
+    /// There is a metric of that name already.
+    pub fn register(&self, metric: impl Collector + 'static) -> Result<(), prometheus::Error> {
+        self.registry.register(Box::new(metric))
+    }
+
     /// The text that `/metrics` answers with.
     pub fn text(&self) -> String {
-        use prometheus::core::Collector;
         let mut families = self.registry.gather();
         // Named process_*, as every exporter's: without our prefix.
         families.extend(ProcessCollector::for_self().collect());

@@ -1,6 +1,7 @@
 //! What every program of Postern does around its own work: arguments in, exit status out.
 
 use crate::{
+    Monitoring,
     admin::{self, Readiness},
     broker,
     dead::DeadLetters,
@@ -11,7 +12,7 @@ use crate::{
 };
 use clap::Args;
 use postern_broker::{Broker, BrokerError};
-use postern_config::{Catalogue, Config};
+use postern_config::{Config, Problem, ProviderRegistry};
 use postern_store::spool::{self, Spool};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::{
@@ -44,6 +45,13 @@ pub enum Exit {
     Failed(anyhow::Error),
 }
 
+impl Exit {
+    /// The configuration is wrong: `problems`, a line each.
+    pub fn problems(problems: &[Problem]) -> Self {
+        Self::Config(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+    }
+}
+
 impl<E: Into<anyhow::Error>> From<E> for Exit {
     fn from(error: E) -> Self {
         Self::Failed(error.into())
@@ -66,8 +74,8 @@ pub fn report(outcome: Result<(), Exit>) -> ExitCode {
 ///
 /// # Errors
 /// [`Exit::Config`] with every problem.
-pub fn configuration(arguments: &Arguments, catalogue: &Catalogue) -> Result<Config, Exit> {
-    Config::load(arguments.config.as_deref(), catalogue).map_err(|invalid| Exit::Config(invalid.to_string()))
+pub fn configuration(arguments: &Arguments, providers: &ProviderRegistry) -> Result<Config, Exit> {
+    Config::load(arguments.config.as_deref(), providers).map_err(|invalid| Exit::Config(invalid.to_string()))
 }
 
 /// Refuses the embedded broker for one half of the pair: two processes cannot share it.
@@ -89,8 +97,8 @@ pub fn needs_shared_broker(config: &Config, program: &str) -> Result<(), Exit> {
 pub struct Runtime {
     /// The broker; RabbitMQ may still be connecting.
     pub broker: Arc<dyn Broker>,
-    /// The registry that the admin port shows.
-    pub metrics: Metrics,
+    /// What the admin port shows.
+    pub monitoring: Monitoring,
     /// Started by SIGTERM and SIGINT.
     pub shutdown: Shutdown,
     /// Where the admin port listens.
@@ -115,7 +123,7 @@ impl Runtime {
         telemetry::init(&config.log).map_err(|error| Exit::Config(error.to_string()))?;
         raise_open_files();
         let shutdown = Shutdown::on_signals()?;
-        let metrics = Metrics::new(program, version)?;
+        let monitoring = Monitoring::new(Metrics::new(program, version)?);
         let (key, address) = match (arguments.admin_listen, config.admin.listen) {
             (Some(address), _) => ("--admin-listen", address),
             (None, Some(address)) => ("admin.listen", address),
@@ -147,11 +155,19 @@ impl Runtime {
             broker: Arc::clone(&broker),
             spool: Arc::clone(&spool),
             shutdown: shutdown.clone(),
+            health: monitoring.health.clone(),
         };
         let letters = DeadLetters::new(broker.clone());
-        tokio::spawn(admin::serve(listener, metrics.clone(), readiness, letters, config.admin.token, tls)?);
+        tokio::spawn(admin::serve(
+            listener,
+            monitoring.metrics.clone(),
+            readiness,
+            letters,
+            config.admin.token,
+            tls,
+        )?);
         tracing::info!(program, version, %admin, "starting");
-        Ok(Self { broker, metrics, shutdown, admin, started, spool })
+        Ok(Self { broker, monitoring, shutdown, admin, started, spool })
     }
 
     /// The broker as whoever takes messages from outside uses it: with the spool in front of it that

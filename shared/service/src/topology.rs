@@ -25,13 +25,13 @@ pub fn topology(config: &Config) -> Topology {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use postern_config::Catalogue;
+    use postern_config::ProviderRegistry;
 
     #[test]
     fn the_delays_of_a_webhook_and_of_each_backend_have_queues() {
         let text = "[retry]\ndelays = [\"7s\"]\n[application]\ntype = \"webhook\"\nurl = \"http://h/\"\nformat = \"form\"\n\
                     [backends.x]\ntype = \"console\"\nretry = { delays = [\"8s\"] }\n";
-        let config = Config::parse("test", Some(text), [], &Catalogue::builtin()).unwrap();
+        let config = Config::parse("test", Some(text), [], &ProviderRegistry::builtin()).unwrap();
         let delays = topology(&config).delays;
         assert!([7, 8].map(Duration::from_secs).iter().all(|delay| delays.contains(delay)), "{delays:?}");
     }

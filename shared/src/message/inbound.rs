@@ -27,6 +27,29 @@ pub struct Inbound {
 }
 
 impl Inbound {
+    /// A message that was received now, with a new id and without fields.
+    pub fn new(backend: BackendName, identity: Identity, text: impl Into<String>) -> Self {
+        let now = Timestamp::now();
+        Self {
+            id: MessageId::new(),
+            backend,
+            identity,
+            text: text.into(),
+            fields: Map::new(),
+            external_id: None,
+            received_at: Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now),
+        }
+    }
+
+    /// Notes the provider's own id of the message, and makes the message's id of it: a provider that
+    /// repeats the message makes the same id.
+    #[must_use]
+    pub fn with_external_id(self, external_id: impl Into<String>) -> Self {
+        let external_id = external_id.into();
+        let id = MessageId::inbound(&self.backend, &external_id);
+        Self { id, external_id: Some(external_id), ..self }
+    }
+
     /// Reads the body of a queue's message.
     ///
     /// # Errors

@@ -5,7 +5,7 @@ use anyhow::{Result, ensure};
 use async_trait::async_trait;
 use clap::{Parser, ValueEnum};
 use postern_broker::{Address, Broker, BrokerError, Consumer, Depth, Envelope, QueueName, Status, header};
-use postern_config::{Catalogue, Config};
+use postern_config::{Config, ProviderRegistry};
 use postern_service::telemetry;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -40,7 +40,7 @@ enum Path {
 
 fn main() -> Result<()> {
     let Command { path, times } = Command::parse();
-    let config = Config::parse("the guard's", Some(CONFIG), [], &Catalogue::builtin())?;
+    let config = Config::parse("the guard's", Some(CONFIG), [], &ProviderRegistry::builtin())?;
     telemetry::init(&config.log)?;
     let done = match path {
         Path::Accept => {

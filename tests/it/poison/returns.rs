@@ -2,12 +2,13 @@
 
 use async_trait::async_trait;
 use postern_broker::{Address, Broker, BrokerOptions, Envelope, QueueName, Status};
-use postern_config::{Catalogue, Config};
+use postern_config::{Config, ProviderRegistry, backend::connector::Direction};
 use postern_dispatcher::{
     Dispatcher,
-    backends::{Backend, Engines, Outcomes, Sent},
+    connectors::{Backend, ConnectorRegistry, Outcomes, Sent},
 };
 use postern_service::{
+    Monitoring,
     metrics::Metrics,
     shutdown::{Shutdown, Trigger},
 };
@@ -96,9 +97,9 @@ enum Place {
 fn config() -> Config {
     let text = "[dispatcher]\nconcurrency = 1\n[retry]\ndelays = [\"1h\"]\n[shutdown]\ndeadline = \"100ms\"\n\
                 [backends.x]\ntype = \"actor\"\nbreaker = { failures = 1, pause = \"1h\", max_pause = \"1h\" }\n";
-    let mut catalogue = Catalogue::builtin();
-    catalogue.add_type("actor").unwrap();
-    Config::parse("test", Some(text), [], &catalogue).unwrap()
+    let mut providers = ProviderRegistry::builtin();
+    providers.add_connector("actor", Direction::Sends).unwrap();
+    Config::parse("test", Some(text), [], &providers).unwrap()
 }
 
 impl Place {
@@ -157,9 +158,10 @@ impl Running {
     fn on(broker: &Arc<dyn Broker>, stage: Stage) -> Self {
         let stage = Arc::new(stage);
         let actor = Actor(stage.clone());
-        let engines = Engines::builtin().with("actor", move |_| Ok(actor.clone())).unwrap();
-        let metrics = Metrics::new("test", "0").unwrap();
-        let dispatcher = Dispatcher::new(&config(), broker.clone(), &metrics, &engines).unwrap();
+        let connectors = ConnectorRegistry::builtin().with("actor", move |_| Ok(actor.clone())).unwrap();
+        let validated = postern_dispatcher::validate(Arc::new(config()), &connectors).unwrap();
+        let monitoring = Monitoring::new(Metrics::new("test", "0").unwrap());
+        let dispatcher = Dispatcher::new(validated, broker.clone(), &monitoring);
         let (trigger, shutdown) = Shutdown::new();
         let task = tokio::spawn(async move { dispatcher.run(shutdown).await.unwrap() });
         Self { stage, trigger, task }

@@ -3,8 +3,8 @@
 
 use async_trait::async_trait;
 use postern::Gateway;
-use postern_config::backend::BackendConfig;
-use postern_dispatcher::backends::{Backend, Engines, Outcomes, Sent};
+use postern_config::{KeyProblem, backend::BackendConfig};
+use postern_dispatcher::connectors::{Backend, ConnectorRegistry, Outcomes, Sent};
 use postern_shared::message::{Context, Identity, MessageId};
 use std::{fs::OpenOptions, hint::black_box, io::Write, path::PathBuf, process::ExitCode, time::Duration};
 
@@ -15,9 +15,10 @@ struct Fragile {
 }
 
 impl Fragile {
-    fn new(backend: &BackendConfig) -> Result<Self, String> {
+    fn new(backend: &BackendConfig) -> Result<Self, Vec<KeyProblem>> {
         let file = backend.definition.settings.expose().get("file").and_then(|value| value.as_str());
-        let file = file.ok_or("settings.file: must name the file for what was sent")?;
+        let why = || vec![("settings.file".to_owned(), "must name the file for what was sent".to_owned())];
+        let file = file.ok_or_else(why)?;
         Ok(Self { file: file.into() })
     }
 }
@@ -59,8 +60,8 @@ fn deep(level: u64) -> u64 {
 }
 
 fn main() -> ExitCode {
-    match Engines::builtin().with("fragile", Fragile::new) {
-        Ok(engines) => Gateway::new().with_engines(engines).main(),
+    match ConnectorRegistry::builtin().with("fragile", Fragile::new) {
+        Ok(connectors) => Gateway::new().with_connectors(connectors).main(),
         Err(_) => ExitCode::FAILURE,
     }
 }

@@ -1,8 +1,8 @@
 //! A backend that "sends" by appending to files.
 
 use async_trait::async_trait;
-use postern_config::backend::BackendConfig;
-use postern_dispatcher::backends::{Backend, Outcome, Outcomes, Sent};
+use postern_config::{KeyProblem, backend::BackendConfig};
+use postern_dispatcher::connectors::{Backend, Outcome, Outcomes, Sent};
 use postern_shared::{
     error::Failure,
     message::{Context, Identity, MessageId},
@@ -24,11 +24,12 @@ impl Outbox {
     ///
     /// # Errors
     /// The key below the backend's that is missing, and what it should say.
-    pub fn new(backend: &BackendConfig) -> Result<Self, String> {
+    pub fn new(backend: &BackendConfig) -> Result<Self, Vec<KeyProblem>> {
         let folder = backend.definition.settings.expose().get("folder").and_then(|value| value.as_str());
+        let why = "must name the folder for the messages";
         match folder {
             Some(folder) => Ok(Self { folder: folder.into() }),
-            None => Err("settings.folder: must name the folder for the messages".to_owned()),
+            None => Err(vec![("settings.folder".to_owned(), why.to_owned())]),
         }
     }
 

@@ -1,15 +1,15 @@
 //! Answer in, outcome out.
 
 use super::*;
-use postern_config::{Catalogue, Config};
+use postern_config::{Config, ProviderRegistry};
 use reqwest::header::HeaderValue;
 
 fn classifier(send: &str) -> Classifier {
     let text =
         format!("[backends.demo]\ntype = \"http\"\n[backends.demo.send]\nurl = \"http://h/\"\n{send}\n");
-    let config = Config::parse("test", Some(&text), [], &Catalogue::builtin()).unwrap();
+    let config = Config::parse("test", Some(&text), [], &ProviderRegistry::builtin()).unwrap();
     let backend = config.backends.values().next().unwrap();
-    let table = backend.definition.send.as_ref().unwrap();
+    let table = backend.definition.connector.http().unwrap();
     Classifier {
         success: table.success.clone(),
         external_id: table.external_id.clone(),

@@ -1,11 +1,12 @@
 //! What a configuration says of a backend: how its requests are received ([`receive`]) and what they
-//! must prove ([`auth`]), how one sends through it ([`send`]), how long its texts may be ([`text`]),
+//! must prove ([`auth`]), what it sends through ([`connector`], [`send`]), how long its texts may be ([`text`]),
 //! what its delivery reports mean ([`status`]). A provider's file under `shared/providers/` is the
 //! same, with a `[backends.NAME]` table laid over it.
 
 pub mod auth;
 pub mod check;
 pub mod codec;
+pub mod connector;
 pub mod field;
 pub mod flow;
 pub mod receive;
@@ -14,59 +15,92 @@ pub mod status;
 pub mod template;
 pub mod text;
 
+use connector::ConnectorConfig;
 use flow::{BreakerSection, BreakerTable, RateLimit, RetrySection};
 use postern_shared::{
     message::BackendName,
     value::{OneOrMany, Secret, Settings},
 };
 use receive::Receive;
-use send::Send;
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 use status::Status;
 use text::Text;
 
 /// A `[backends.NAME]` table over its type's file.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone)]
 pub struct Definition {
     /// The type: a file in `shared/providers/`, or a name registered by a program of one's own.
-    #[serde(rename = "type")]
     pub kind: String,
-    /// The sender in Rust that interprets `send`: `http`, `console`, or a registered name.
-    pub engine: String,
+    /// What it sends through.
+    pub connector: ConnectorConfig,
     /// How its requests are received.
-    #[serde(default)]
     pub receive: Receive,
-    /// How its delivery reports are read; absent for one that has none.
+    /// How its delivery reports are read. `None` if it has none.
     pub status: Option<Status>,
-    /// How one sends through it; absent for a backend that only receives, or whose engine needs none.
-    pub send: Option<Send>,
     /// How its texts are made ready for its provider.
-    #[serde(default)]
     pub text: Text,
     /// The type's own settings.
-    #[serde(default)]
     pub settings: Settings,
     /// The settings that must be there; of several in one place, at least one.
-    #[serde(default)]
     pub required_settings: Vec<OneOrMany>,
-    /// Its own delays; absent: `[retry]`.
+    /// Its own delays. `None`: those of `[retry]`.
     pub retry: Option<RetrySection>,
-    /// Its own number of sends in flight; absent: `dispatcher.concurrency`.
+    /// Its own number of sends in flight. `None`: `dispatcher.concurrency`.
     pub concurrency: Option<u16>,
-    /// Up to so many sends in flight, where more of them get more messages through, beginning with
-    /// `concurrency`, of which it is at least twice as many. Absent: that is a fixed number.
+    /// The most sends in flight if more of them get more messages through, at least twice
+    /// `concurrency`, with which it begins. `None`: `concurrency` is a fixed number.
     pub concurrency_max: Option<u16>,
-    /// The most that its provider takes; absent: as much as `concurrency` lets through.
+    /// The most that its provider takes. `None`: as much as `concurrency` lets through.
     pub rate: Option<RateLimit>,
-    /// Its own circuit breaker; absent: `[breaker]`.
+    /// Its own circuit breaker. `None`: that of `[breaker]`.
     pub breaker: Option<BreakerTable>,
 }
 
-impl Definition {
-    /// Whether there is anything to send with.
-    pub fn sends(&self) -> bool {
-        self.send.is_some() || self.engine != "http"
+/// The table as it is written, without what the connector's kind reads of it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DefinitionTable {
+    #[serde(rename = "type")]
+    kind: String,
+    /// Read by `crate::connector`.
+    #[serde(default, rename = "connector")]
+    _connector: IgnoredAny,
+    /// Read by `crate::connector`.
+    #[serde(default, rename = "send")]
+    _send: IgnoredAny,
+    #[serde(default)]
+    receive: Receive,
+    status: Option<Status>,
+    #[serde(default)]
+    text: Text,
+    #[serde(default)]
+    settings: Settings,
+    #[serde(default)]
+    required_settings: Vec<OneOrMany>,
+    retry: Option<RetrySection>,
+    concurrency: Option<u16>,
+    concurrency_max: Option<u16>,
+    rate: Option<RateLimit>,
+    breaker: Option<BreakerTable>,
+}
+
+impl DefinitionTable {
+    /// The whole definition, which sends through `connector`.
+    pub(crate) fn with(self, connector: ConnectorConfig) -> Definition {
+        Definition {
+            kind: self.kind,
+            connector,
+            receive: self.receive,
+            status: self.status,
+            text: self.text,
+            settings: self.settings,
+            required_settings: self.required_settings,
+            retry: self.retry,
+            concurrency: self.concurrency,
+            concurrency_max: self.concurrency_max,
+            rate: self.rate,
+            breaker: self.breaker,
+        }
     }
 }
 

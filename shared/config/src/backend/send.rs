@@ -72,7 +72,8 @@ fn comma() -> String {
     ",".to_owned()
 }
 
-fn hundred() -> usize {
+/// The default of `batch`.
+pub(super) fn hundred() -> usize {
     100
 }
 
@@ -81,11 +82,6 @@ fn ten_seconds() -> Span {
 }
 
 impl Send {
-    /// The most recipients of one request.
-    pub fn recipients_per_request(&self) -> usize {
-        if self.recipients == Recipients::Each { 1 } else { self.batch.max(1) }
-    }
-
     /// What is wrong beyond the types: a key below `send`, and why.
     pub fn problems(&self) -> Vec<(String, String)> {
         let mut wrong = Vec::new();

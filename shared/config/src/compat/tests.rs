@@ -1,13 +1,13 @@
 //! Which compatibility listeners are taken, and what is said of the others.
 
 use super::CompatUser;
-use crate::{Catalogue, Config};
+use crate::{Config, ProviderRegistry};
 use serde_json::{Value, json};
 
 /// The problems of `compat` beside two backends, of which `deaf` only receives.
 fn problems(compat: &str) -> Vec<String> {
     let text = format!("[backends.x]\ntype = \"console\"\n[backends.deaf]\ntype = \"http\"\n{compat}\n");
-    match Config::parse("test", Some(&text), [], &Catalogue::builtin()) {
+    match Config::parse("test", Some(&text), [], &ProviderRegistry::builtin()) {
         Ok(_) => Vec::new(),
         Err(invalid) => invalid.problems.iter().map(ToString::to_string).collect(),
     }

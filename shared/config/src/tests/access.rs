@@ -187,7 +187,7 @@ fn a_backends_auth_takes_the_place_of_its_types_and_its_address_holds_a_token_of
         let config = parse(&text).unwrap();
         config.backends.into_values().next().unwrap()
     };
-    let url = |receive| backend(receive).status_url.unwrap().expose().to_owned();
+    let url = |receive| backend(receive).status_url.as_ref().unwrap().expose().to_owned();
     assert!(matches!(backend("").definition.receive.auth, ReceiveAuth::Twilio { .. }));
     let basic = "receive = { auth = { basic = { username = \"u\", password = \"p\" } } }";
     assert!(matches!(backend(basic).definition.receive.auth, ReceiveAuth::Basic { .. }));

@@ -1,20 +1,16 @@
 //! What holds a backend's messages back: its rate, its circuit breaker, its provider's wish for less.
 
 use super::Metrics;
+use crate::health::BackendHealth;
 use postern_shared::message::BackendName;
 use prometheus::{
     GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry,
-};
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::Instant,
 };
 
 /// The upper bounds of a wait for the rate, in seconds: 5 ms to 10 min.
 const WAITS: [f64; 12] = [0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0, 600.0];
 
-/// The metrics, and which backends pause. Clones share them.
+/// The metrics. Clones share them.
 #[derive(Debug, Clone)]
 pub(super) struct Flow {
     breaker_open: IntGaugeVec,
@@ -23,13 +19,7 @@ pub(super) struct Flow {
     rate_wait: HistogramVec,
     rate_share: GaugeVec,
     concurrency: IntGaugeVec,
-    paused: Arc<Mutex<BTreeMap<BackendName, Pause>>>,
-}
-
-#[derive(Debug, Clone)]
-struct Pause {
-    until: Instant,
-    why: String,
+    ready: IntGaugeVec,
 }
 
 impl Flow {
@@ -56,8 +46,12 @@ impl Flow {
                 Opts::new("dispatch_concurrency", "How many messages may be sent at a time"),
                 backend,
             )?,
-            paused: Arc::default(),
+            ready: IntGaugeVec::new(
+                Opts::new("backend_ready", "1 while the backend sends, 0 while it pauses or is not bound"),
+                backend,
+            )?,
         };
+        registry.register(Box::new(flow.ready.clone()))?;
         registry.register(Box::new(flow.breaker_open.clone()))?;
         registry.register(Box::new(flow.breaker_opened.clone()))?;
         registry.register(Box::new(flow.throttled.clone()))?;
@@ -76,22 +70,6 @@ impl Flow {
         let rate_wait = rated.then(|| self.rate_wait.with_label_values(&[name]));
         FlowMetrics { backend: backend.clone(), rate_wait, all: self.clone() }
     }
-
-    /// Why each backend pauses that does.
-    pub(super) fn paused(&self) -> Vec<(BackendName, String)> {
-        let paused = self.paused.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Instant::now();
-        let line = |pause: &Pause| match pause.until.saturating_duration_since(now).as_secs_f64().ceil() {
-            seconds if seconds > 0.0 => format!("{}; the next message is tried in {seconds} s", pause.why),
-            _ => format!("{}; the next message is tried at once", pause.why),
-        };
-        paused.iter().map(|(backend, pause)| (backend.clone(), line(pause))).collect()
-    }
-
-    /// Whether `backend` pauses.
-    pub(super) fn is_paused(&self, backend: &BackendName) -> bool {
-        self.paused.lock().unwrap_or_else(PoisonError::into_inner).contains_key(backend)
-    }
 }
 
 impl Metrics {
@@ -101,14 +79,12 @@ impl Metrics {
         self.flow.of(backend, rated)
     }
 
-    /// Which backends of this process send nothing now, and why.
-    pub fn paused(&self) -> Vec<(BackendName, String)> {
-        self.flow.paused()
-    }
-
-    /// Whether `backend` is one of [`paused`](Self::paused).
-    pub fn is_paused(&self, backend: &BackendName) -> bool {
-        self.flow.is_paused(backend)
+    /// Notes the health of each backend that this process serves.
+    pub fn backend_health(&self, backends: &[(BackendName, BackendHealth)]) {
+        for (backend, health) in backends {
+            let ready = *health == BackendHealth::Ready;
+            self.flow.ready.with_label_values(&[backend.as_str()]).set(i64::from(ready));
+        }
     }
 }
 
@@ -151,17 +127,6 @@ impl FlowMetrics {
             self.all.breaker_opened.with_label_values(&[self.backend.as_str()]).inc();
         }
     }
-
-    /// Notes that nothing is sent before `until`, and why; `/readyz` shows it.
-    pub fn pauses(&self, until: Instant, why: String) {
-        let mut paused = self.all.paused.lock().unwrap_or_else(PoisonError::into_inner);
-        paused.insert(self.backend.clone(), Pause { until, why });
-    }
-
-    /// Notes that the pause is over.
-    pub fn goes_on(&self) {
-        self.all.paused.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.backend);
-    }
 }
 
 #[cfg(test)]
@@ -185,10 +150,5 @@ mod tests {
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");
         }
-        flow.pauses(Instant::now(), "why".to_owned());
-        assert!(metrics.is_paused(&backend));
-        assert_eq!(metrics.paused()[0].1, "why; the next message is tried at once");
-        flow.goes_on();
-        assert!(metrics.paused().is_empty() && !metrics.is_paused(&backend));
     }
 }

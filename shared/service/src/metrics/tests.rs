@@ -19,6 +19,10 @@ fn every_metric_of_the_contract_is_there_before_the_first_message() {
     for forwarded in [1, 4] {
         metrics.spool(&Figures { usage, oldest, stored: 7, forwarded, refused: 2, dead: 1 });
     }
+    let own = prometheus::IntCounter::new("modem_resets_total", "Resets of the modem").unwrap();
+    metrics.register(own.clone()).unwrap();
+    assert!(metrics.register(own.clone()).is_err());
+    own.inc();
     let text = metrics.text();
     for name in [
         "postern_ingress_requests_total{backend=\"\",compat=\"\",method=\"GET\",status=\"404\"} 1",
@@ -50,6 +54,7 @@ fn every_metric_of_the_contract_is_there_before_the_first_message() {
         "postern_spool_refused_total 2",
         "postern_spool_dead_letters_total 1",
         "postern_build_info{program=\"postern\",version=\"0\"} 1",
+        "postern_modem_resets_total 1",
         "process_resident_memory_bytes",
     ] {
         assert!(text.contains(name), "{name} is not in\n{text}");

@@ -1,16 +1,22 @@
-//! The engine `http`: sends as a backend's `send` table says.
+//! The connector `http`: sends as a backend's `send` table says.
 
 mod request;
 mod scope;
 
-use super::{Backend, Outcome, Outcomes};
+use super::connector::Backend;
 pub use crate::outgoing::client::Tls;
-use crate::outgoing::{answer::Answer, classify::Classifier, client::client, redact::Redactor};
+use crate::{
+    outcome::{Outcome, Outcomes},
+    outgoing::{answer::Answer, classify::Classifier, client::client, redact::Redactor},
+};
 use async_trait::async_trait;
 use jiff::Timestamp;
-use postern_config::backend::{
-    BackendConfig,
-    send::{Recipients, Send as SendTable},
+use postern_config::{
+    KeyProblem,
+    backend::{
+        BackendConfig,
+        send::{Recipients, Send as SendTable},
+    },
 };
 use postern_shared::{
     error::Failure,
@@ -55,9 +61,9 @@ impl Http {
     /// For `backend`. One without a `send` table refuses every message.
     ///
     /// # Errors
-    /// A key below the backend, and why it cannot be.
-    pub fn new(backend: &BackendConfig, tls: &Tls) -> Result<Self, String> {
-        match &backend.definition.send {
+    /// Every key below the backend's that cannot be, and why.
+    pub fn new(backend: &BackendConfig, tls: &Tls) -> Result<Self, Vec<KeyProblem>> {
+        match backend.definition.connector.http() {
             None => Ok(Self(Way::ReceivesOnly(backend.name.clone()))),
             Some(table) => Sender::new(backend, table, tls).map(|sender| Self(Way::Sends(Box::new(sender)))),
         }
@@ -111,7 +117,7 @@ impl Http {
 }
 
 impl Sender {
-    fn new(backend: &BackendConfig, table: &SendTable, tls: &Tls) -> Result<Self, String> {
+    fn new(backend: &BackendConfig, table: &SendTable, tls: &Tls) -> Result<Self, Vec<KeyProblem>> {
         let auth = table.auth.as_ref().and_then(|auth| auth.resolved(&backend.definition.settings));
         let table = &SendTable { auth, ..table.clone() };
         let plan = Plan::new(table)?;
@@ -127,7 +133,7 @@ impl Sender {
             },
             recipients: table.recipients,
             separator: table.separator.clone(),
-            recipients_per_request: table.recipients_per_request(),
+            recipients_per_request: backend.definition.connector.calls().recipients_per_request(),
             timeout: table.timeout.0,
             tls: plan.may_use_tls().then(|| tls.clone()),
             plan,

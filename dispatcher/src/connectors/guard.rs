@@ -1,6 +1,7 @@
 //! Calling a sender so that each identity has an outcome in time, whatever the sender does.
 
-use super::{Backend, Outcome, Outcomes};
+use super::connector::Backend;
+use crate::outcome::{Outcome, Outcomes};
 use futures_util::FutureExt;
 use postern_shared::{
     error::Failure,

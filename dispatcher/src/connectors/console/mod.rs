@@ -1,6 +1,7 @@
-//! The engine `console`: sends by writing a log line.
+//! The connector `console`: sends by writing a log line.
 
-use super::{Backend, Outcomes, Sent};
+use super::connector::Backend;
+use crate::outcome::{Outcomes, Sent};
 use async_trait::async_trait;
 use postern_shared::message::{BackendName, Context, Identity, MessageId};
 
@@ -30,5 +31,18 @@ impl Backend for Console {
             "a message"
         );
         Outcomes::every(Ok(Sent::without_id()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn it_takes_every_message_for_every_recipient() {
+        let console = Console::new("demo".parse().unwrap());
+        let identities = ["+1", "+2"].map(|identity| identity.parse().unwrap());
+        let outcomes = console.send(MessageId::new(), "hi", &identities, &Context::new()).await;
+        assert_eq!(outcomes.into_each(2), [Ok(Sent::without_id()), Ok(Sent::without_id())]);
     }
 }

@@ -52,7 +52,7 @@ pub(super) struct Constants {
 
 impl Constants {
     pub(super) fn new(backend: &BackendConfig) -> Self {
-        let codec = backend.definition.send.as_ref().and_then(|send| send.codec);
+        let codec = backend.definition.connector.http().and_then(|send| send.codec);
         Self {
             backend: backend.name.as_str().into(),
             settings: Value::from(Serde(backend.definition.settings.expose())),

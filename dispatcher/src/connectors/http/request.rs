@@ -4,9 +4,12 @@ use super::scope::Joined;
 use crate::outgoing::authorization::authorization;
 use indexmap::IndexMap;
 use minijinja::{Value, value::ValueKind};
-use postern_config::backend::{
-    send::{JsonTemplate, Send as SendTable},
-    template::{RenderError, Template},
+use postern_config::{
+    KeyProblem,
+    backend::{
+        send::{JsonTemplate, Send as SendTable},
+        template::{RenderError, Template},
+    },
 };
 use postern_shared::{error::Failure, value::NOT_A_HEADER_VALUE};
 use reqwest::{
@@ -34,8 +37,10 @@ pub(super) struct Plan {
 
 impl Plan {
     /// # Errors
-    /// A key below the backend, and why it cannot be.
-    pub(super) fn new(table: &SendTable) -> Result<Self, String> {
+    /// Every key below the backend's that cannot be, and why.
+    pub(super) fn new(table: &SendTable) -> Result<Self, Vec<KeyProblem>> {
+        let mut problems: Vec<KeyProblem> = Vec::new();
+        let mut problem = |key: String, why: &str| problems.push((key, why.to_owned()));
         let mut fixed_headers = HeaderMap::new();
         if !table.json.is_empty() {
             fixed_headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -43,22 +48,33 @@ impl Plan {
             let form = HeaderValue::from_static("application/x-www-form-urlencoded");
             fixed_headers.insert(CONTENT_TYPE, form);
         }
-        if let Some(auth) = &table.auth {
-            fixed_headers.insert(AUTHORIZATION, authorization(auth).map_err(|why| format!("send.{why}"))?);
+        match table.auth.as_ref().map(authorization).transpose() {
+            Ok(value) => fixed_headers.extend(value.map(|value| (AUTHORIZATION, value))),
+            Err((key, why)) => problem(format!("send.{key}"), &why),
         }
         let mut headers = Vec::new();
         for (name, template) in &table.headers {
+            let key = || format!("send.headers.{}", name.0);
             if OF_THE_CLIENT.contains(&name.0.as_str()) {
-                return Err(format!("send.headers.{}: the HTTP client sets this one itself", name.0));
+                problem(key(), "the HTTP client sets this one itself");
             }
-            let parsed = name.0.parse().map_err(|_| format!("send.headers.{}: is no header name", name.0))?;
-            headers.push((parsed, template.clone()));
+            match name.0.parse() {
+                Ok(parsed) => headers.push((parsed, template.clone())),
+                Err(_) => problem(key(), "is no header name"),
+            }
         }
         let source = table.url.source();
         let fixed_url = (!source.contains('{')).then(|| Url::parse(source)).transpose();
+        let fixed_url = fixed_url.unwrap_or_else(|error| {
+            problem("send.url".to_owned(), &format!("not a URL: {error}"));
+            None
+        });
+        if !problems.is_empty() {
+            return Err(problems);
+        }
         Ok(Self {
             method: method(table),
-            fixed_url: fixed_url.map_err(|error| format!("send.url: not a URL: {error}"))?,
+            fixed_url,
             fixed_headers,
             headers,
             timeout: table.timeout.0,

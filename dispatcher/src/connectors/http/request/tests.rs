@@ -4,7 +4,7 @@
 
 use super::super::{request::Plan, scope::Constants};
 use indexmap::IndexMap;
-use postern_config::{Catalogue, Config, backend::send::Recipients};
+use postern_config::{Config, ProviderRegistry, backend::send::Recipients};
 use postern_shared::{
     error::{Failure, FailureClass},
     message::{Context, Identity, MessageId},
@@ -31,11 +31,11 @@ json = { t = "{{ text }}", deep = { list = ["{{ context.more }}", "<{{ text }}>"
 "#;
 
 static CONFIGURED: LazyLock<Config> =
-    LazyLock::new(|| Config::parse("test.toml", Some(CONFIG), [], &Catalogue::builtin()).unwrap());
+    LazyLock::new(|| Config::parse("test.toml", Some(CONFIG), [], &ProviderRegistry::builtin()).unwrap());
 
 fn request(backend: &str, text: &str, more: &str) -> Result<Request, Failure> {
     let backend = &CONFIGURED.backends[&backend.parse().unwrap()];
-    let plan = Plan::new(backend.definition.send.as_ref().unwrap()).unwrap();
+    let plan = Plan::new(backend.definition.connector.http().unwrap()).unwrap();
     let mut context = Context::new();
     context.insert("more".to_owned(), more.into());
     let scope = Constants::new(backend).message(MessageId::default(), text, &context);

@@ -1,23 +1,28 @@
 //! The backend types that a program knows.
 
-use super::document::{Document, overlay};
+use super::{
+    backend::connector::{BUILT_IN, Direction},
+    document::{Document, overlay},
+};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Every `shared/providers/*.toml`, by name.
 const PROVIDERS: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/providers.rs"));
 
-/// The backend types, senders and forms that a program knows: what a configuration may name.
+/// The backend types, connectors and forms that a program knows: what a configuration may name.
 ///
 /// The built-in ones are there from the start; a program of one's own adds to them, by name and
 /// explicitly. A name can be given once.
 #[derive(Debug, Clone)]
-pub struct Catalogue {
+pub struct ProviderRegistry {
     types: BTreeMap<String, Map<String, Value>>,
+    /// The kinds that are not built in.
+    connectors: BTreeMap<String, Direction>,
     forms: BTreeSet<String>,
 }
 
-/// A name that is in the catalogue already.
+/// A name that was registered before.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the {what} `{name}` is registered twice; known are: {known}")]
 pub struct NameTaken {
@@ -26,27 +31,32 @@ pub struct NameTaken {
     known: String,
 }
 
-impl Catalogue {
+impl ProviderRegistry {
     /// The types of `shared/providers/` and the form `http`.
     pub fn builtin() -> Self {
         let read = |&(name, text): &(&str, &str)| {
             let tree = Document::parse(text).map(|document| document.tree).unwrap_or_default();
             (name.to_owned(), tree)
         };
-        Self { types: PROVIDERS.iter().map(read).collect(), forms: ["http".to_owned()].into() }
+        Self {
+            types: PROVIDERS.iter().map(read).collect(),
+            connectors: BTreeMap::new(),
+            forms: ["http".to_owned()].into(),
+        }
     }
 
-    /// Adds a type whose sender is registered in Rust under the same name. It receives as `http` does.
+    /// Adds a kind of connector that is registered in Rust, and a type of the same name whose backends
+    /// send through it. It receives as `http` does.
     ///
     /// # Errors
     /// [`NameTaken`]
-    pub fn add_type(&mut self, name: &str) -> Result<(), NameTaken> {
-        let mut tree = Map::new();
-        tree.insert("engine".to_owned(), name.into());
+    pub fn add_connector(&mut self, name: &str, direction: Direction) -> Result<(), NameTaken> {
         if self.types.contains_key(name) {
             return Err(NameTaken { what: "backend type", name: name.to_owned(), known: self.known_types() });
         }
+        let tree = [("connector".to_owned(), name.into())].into_iter().collect();
         self.types.insert(name.to_owned(), tree);
+        self.connectors.insert(name.to_owned(), direction);
         Ok(())
     }
 
@@ -66,9 +76,20 @@ impl Catalogue {
         self.types.keys().map(String::as_str).collect::<Vec<_>>().join(", ")
     }
 
+    /// The kinds of connectors, comma-separated.
+    pub fn known_connectors(&self) -> String {
+        let registered = self.connectors.keys().map(String::as_str);
+        BUILT_IN.into_iter().chain(registered).collect::<Vec<_>>().join(", ")
+    }
+
     /// The forms, comma-separated.
     pub fn known_forms(&self) -> String {
         self.forms.iter().map(String::as_str).collect::<Vec<_>>().join(", ")
+    }
+
+    /// What the registered kind `connector` does. `None` if there is no such kind.
+    pub(super) fn direction(&self, connector: &str) -> Option<Direction> {
+        self.connectors.get(connector).copied()
     }
 
     pub(super) fn has_form(&self, name: &str) -> bool {
@@ -96,20 +117,20 @@ mod tests {
     #[test]
     fn every_provider_file_parses_and_is_listed() {
         for (name, text) in PROVIDERS {
-            assert!(Document::parse(text).is_ok_and(|d| d.tree.contains_key("engine")), "{name}");
+            assert!(Document::parse(text).is_ok_and(|d| d.tree.contains_key("connector")), "{name}");
         }
-        assert!(Catalogue::builtin().known_types().contains("console, http"));
+        assert!(ProviderRegistry::builtin().known_types().contains("console, http"));
     }
 
     #[test]
     fn a_name_is_taken_once() {
-        let mut catalogue = Catalogue::builtin();
-        catalogue.add_type("pigeon").unwrap();
-        let why = catalogue.add_type("pigeon").unwrap_err().to_string();
+        let mut providers = ProviderRegistry::builtin();
+        providers.add_connector("pigeon", Direction::Sends).unwrap();
+        let why = providers.add_connector("pigeon", Direction::Sends).unwrap_err().to_string();
         assert!(
             why.contains("twice") && why.contains("console, http, kannel, pigeon, twilio, vumi"),
             "{why}"
         );
-        assert!(catalogue.add_form("http").is_err());
+        assert!(providers.add_form("http").is_err());
     }
 }

@@ -1,23 +1,39 @@
-//! Senders: what takes a message to a provider and says, per identity, what became of it.
+//! What a connector must do.
 
-pub mod console;
-mod engines;
-mod guard;
-pub mod http;
-
-pub use crate::outcome::{Outcome, Outcomes, Sent};
-pub use engines::{EngineError, Engines};
-pub(crate) use guard::{Call, send_guarded};
-
+use super::context::ConnectorContext;
+use crate::outcome::Outcomes;
 use async_trait::async_trait;
 use postern_shared::message::{Context, Identity, MessageId};
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
+
+/// A validated configuration of one backend, ready to be started.
+///
+/// Every [`Backend`] is one that starts as it is. Another type implements this trait to open
+/// connections, to receive, or to run tasks while the backend is served.
+#[async_trait]
+pub trait Connector: Send + Sync {
+    /// Starts it: gives the sender, which is asked to [`stop`](Backend::stop) after its last call.
+    /// Nothing is sent before that. It should not wait for a connection that may take its time: open it
+    /// in a task and note the state in `context.health`.
+    ///
+    /// # Errors
+    /// A text for an operator, without a secret. The backend's health shows it, its messages wait in
+    /// their queue, and it is started again after a pause.
+    async fn start(self: Arc<Self>, context: ConnectorContext) -> Result<Arc<dyn Backend>, String>;
+}
+
+#[async_trait]
+impl<B: Backend + 'static> Connector for B {
+    async fn start(self: Arc<Self>, _: ConnectorContext) -> Result<Arc<dyn Backend>, String> {
+        Ok(self)
+    }
+}
 
 /// Sends messages through one backend.
 ///
 /// ```
 /// use async_trait::async_trait;
-/// use postern_dispatcher::backends::{Backend, Outcomes, Sent};
+/// use postern_dispatcher::connectors::{Backend, Outcomes, Sent};
 /// use postern_shared::{error::Failure, message::{Context, Identity, MessageId}};
 ///
 /// struct Pigeon;
@@ -58,4 +74,9 @@ pub trait Backend: Send + Sync {
         let _ = identities;
         Duration::from_secs(60)
     }
+
+    /// Ends what [`Connector::start`] began, after the last call of [`send`](Self::send): closes
+    /// connections, waits for tasks. It is dropped unfinished at the deadline of the drain. By default
+    /// there is nothing to end.
+    async fn stop(&self) {}
 }

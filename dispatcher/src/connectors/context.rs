@@ -1,0 +1,49 @@
+//! What a connector is started with.
+
+use crate::publish::Publisher;
+use postern_broker::{Address, BrokerError, Envelope};
+use postern_service::{health::HealthReporter, metrics::Metrics};
+use postern_shared::message::{BackendName, Inbound, Report};
+use tokio_util::sync::CancellationToken;
+
+/// What a connector is started with. Clones are of the same backend.
+#[derive(Debug, Clone)]
+pub struct ConnectorContext {
+    /// The backend's name.
+    pub backend: BackendName,
+    /// Publishes what the connector receives.
+    pub publisher: ReceivedPublisher,
+    /// Notes whether the connector is connected to its provider. Until it says otherwise, it counts as
+    /// connected.
+    pub health: HealthReporter,
+    /// The process's metrics; [`register`](Metrics::register) adds the connector's own.
+    pub metrics: Metrics,
+    /// Cancelled when the backend begins to drain. From then on the connector should receive nothing
+    /// more; it is still asked to send what was taken before, and then to stop.
+    pub shutdown: CancellationToken,
+}
+
+/// Publishes what a connector receives from its provider.
+#[derive(Debug, Clone)]
+pub struct ReceivedPublisher(pub(crate) Publisher);
+
+impl ReceivedPublisher {
+    /// Publishes a message that a person sent in. The broker has stored it once this returns `Ok`, and
+    /// only then may the provider be told that it was taken over.
+    ///
+    /// # Errors
+    /// The broker did not store it: the provider should send it again.
+    pub async fn inbound(&self, message: &Inbound) -> Result<(), BrokerError> {
+        let address = Address::Inbound(message.backend.clone());
+        self.0.publish_once(vec![(address, Envelope::from(message))]).await
+    }
+
+    /// Publishes a delivery report, as [`inbound`](Self::inbound) publishes a message.
+    ///
+    /// # Errors
+    /// The broker did not store it: the provider should send it again.
+    pub async fn report(&self, report: &Report) -> Result<(), BrokerError> {
+        let address = Address::Reports(report.backend.clone());
+        self.0.publish_once(vec![(address, Envelope::from(report))]).await
+    }
+}

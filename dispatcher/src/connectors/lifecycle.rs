@@ -1,0 +1,61 @@
+//! Starting and stopping a connector so that, whatever it does, no other backend has to wait for it.
+
+use super::{
+    connector::{Backend, Connector},
+    context::ConnectorContext,
+};
+use futures_util::FutureExt;
+use postern_shared::backoff::Backoff;
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use tokio::time::{Instant, sleep, timeout_at};
+
+/// The pauses between the attempts to start.
+const BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
+/// The least that a connector is given to stop, also after the deadline of the drain.
+const LEAST: Duration = Duration::from_secs(1);
+
+/// Starts `connector`, again after a pause if that fails. `None` if its backend drains before it has
+/// started.
+pub(crate) async fn start(
+    connector: &Arc<dyn Connector>,
+    context: &ConnectorContext,
+) -> Option<Arc<dyn Backend>> {
+    let attempts = async {
+        let mut backoff = BACKOFF.with_jitter();
+        loop {
+            let attempt = AssertUnwindSafe(connector.clone().start(context.clone())).catch_unwind();
+            match attempt.await.unwrap_or_else(|_| Err("the connector panicked".to_owned())) {
+                Ok(sender) => {
+                    context.health.started();
+                    return sender;
+                }
+                Err(why) => {
+                    let pause = backoff.pause();
+                    tracing::error!(
+                        backend = context.backend.as_str(),
+                        error = why,
+                        "connector not started, retrying in {pause:?}"
+                    );
+                    context.health.not_started(why);
+                    sleep(pause).await;
+                }
+            }
+        }
+    };
+    tokio::select! {
+        biased;
+        () = context.shutdown.cancelled() => None,
+        sender = attempts => Some(sender),
+    }
+}
+
+/// Stops `sender`. What has not stopped by `deadline`, or a second from now if that is later, is left.
+pub(crate) async fn stop(sender: &dyn Backend, context: &ConnectorContext, deadline: Instant) {
+    let backend = context.backend.as_str();
+    let deadline = deadline.max(Instant::now() + LEAST);
+    match timeout_at(deadline, AssertUnwindSafe(sender.stop()).catch_unwind()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(_)) => tracing::error!(backend, "the connector panicked when it was stopped"),
+        Err(_) => tracing::warn!(backend, "the connector did not stop before the deadline of the drain"),
+    }
+}

@@ -1,0 +1,144 @@
+//! The kinds of connectors that a program knows, by name.
+
+use super::{
+    connector::Connector,
+    console::Console,
+    http::{Http, Tls},
+};
+use postern_config::{
+    Config, KeyProblem, NameTaken, Problem, ProviderRegistry,
+    backend::{
+        BackendConfig,
+        connector::{ConnectorConfig, Direction},
+    },
+};
+use postern_shared::message::BackendName;
+use std::{collections::BTreeMap, fmt, sync::Arc};
+
+/// Makes of what the configuration says of a backend a connector that can be started, or says
+/// everything that is wrong.
+type Validate = Arc<dyn Fn(&BackendConfig) -> Result<Arc<dyn Connector>, Vec<KeyProblem>> + Send + Sync>;
+
+/// The validated connector of each backend.
+pub(crate) type Connectors = BTreeMap<BackendName, Arc<dyn Connector>>;
+
+/// The kinds of connectors that a program knows, by the name that a backend's `connector` gives.
+/// Explicit: nothing registers itself.
+#[derive(Clone)]
+pub struct ConnectorRegistry {
+    /// Shared by every backend that sends over HTTP.
+    tls: Tls,
+    registered: BTreeMap<String, Registered>,
+}
+
+/// A kind that is not built in.
+#[derive(Clone)]
+struct Registered {
+    direction: Direction,
+    validate: Validate,
+}
+
+impl ConnectorRegistry {
+    /// `http` and `console`.
+    pub fn builtin() -> Self {
+        Self { tls: Tls::default(), registered: BTreeMap::new() }
+    }
+
+    /// Adds the kind `name`, which sends. `validate` gets what the configuration says of a backend, its
+    /// `settings` included, and gives either a connector that can be started or every problem, each
+    /// with its key below `[backends.NAME]`.
+    ///
+    /// # Errors
+    /// [`NameTaken`]
+    pub fn with<C: Connector + 'static>(
+        self,
+        name: &str,
+        validate: impl Fn(&BackendConfig) -> Result<C, Vec<KeyProblem>> + Send + Sync + 'static,
+    ) -> Result<Self, NameTaken> {
+        self.register(name, Direction::Sends, validate)
+    }
+
+    /// Adds the kind `name`, which only receives: who sends to one of its backends is told so. See
+    /// [`with`](Self::with).
+    ///
+    /// # Errors
+    /// [`NameTaken`]
+    pub fn with_receiver<C: Connector + 'static>(
+        self,
+        name: &str,
+        validate: impl Fn(&BackendConfig) -> Result<C, Vec<KeyProblem>> + Send + Sync + 'static,
+    ) -> Result<Self, NameTaken> {
+        self.register(name, Direction::ReceivesOnly, validate)
+    }
+
+    fn register<C: Connector + 'static>(
+        mut self,
+        name: &str,
+        direction: Direction,
+        validate: impl Fn(&BackendConfig) -> Result<C, Vec<KeyProblem>> + Send + Sync + 'static,
+    ) -> Result<Self, NameTaken> {
+        // A registry of a configuration's own knows which names are taken.
+        let mut known = ProviderRegistry::builtin();
+        self.add_to(&mut known)?;
+        known.add_connector(name, direction)?;
+        let validate: Validate = Arc::new(move |backend| Ok(Arc::new(validate(backend)?)));
+        self.registered.insert(name.to_owned(), Registered { direction, validate });
+        Ok(self)
+    }
+
+    /// Tells `providers` of the kinds that are not built in: each is a backend type of its name.
+    ///
+    /// # Errors
+    /// [`NameTaken`] if there is a type of that name already.
+    pub fn add_to(&self, providers: &mut ProviderRegistry) -> Result<(), NameTaken> {
+        let mut kinds = self.registered.iter();
+        kinds.try_for_each(|(name, kind)| providers.add_connector(name, kind.direction))
+    }
+
+    /// The connector of `backend`, ready to be started.
+    ///
+    /// # Errors
+    /// Every problem with what the configuration says of it, with its key below the backend's.
+    pub fn validate(&self, backend: &BackendConfig) -> Result<Arc<dyn Connector>, Vec<KeyProblem>> {
+        match &backend.definition.connector {
+            ConnectorConfig::Http(_) => Ok(Arc::new(Http::new(backend, &self.tls)?)),
+            ConnectorConfig::Console => Ok(Arc::new(Console::new(backend.name.clone()))),
+            ConnectorConfig::Registered(wanted) => match self.registered.get(&wanted.kind) {
+                Some(kind) => (kind.validate)(backend),
+                None => {
+                    let why = format!("unknown connector `{}`; allowed: {}", wanted.kind, self.known());
+                    Err(vec![("connector".to_owned(), why)])
+                }
+            },
+        }
+    }
+
+    /// The kinds, comma-separated.
+    fn known(&self) -> String {
+        let registered = self.registered.keys().map(String::as_str);
+        ["console", "http"].into_iter().chain(registered).collect::<Vec<_>>().join(", ")
+    }
+
+    /// The connectors of all backends of `config`, ready to be started.
+    ///
+    /// # Errors
+    /// Every problem of every backend, with its key and its line.
+    pub(crate) fn validate_all(&self, config: &Config) -> Result<Connectors, Vec<Problem>> {
+        let (mut connectors, mut problems) = (Connectors::new(), Vec::new());
+        for (name, backend) in &config.backends {
+            match self.validate(backend) {
+                Ok(connector) => drop(connectors.insert(name.clone(), connector)),
+                Err(wrong) => problems.extend(
+                    wrong.into_iter().map(|(key, why)| config.problem(format!("backends.{name}.{key}"), why)),
+                ),
+            }
+        }
+        if problems.is_empty() { Ok(connectors) } else { Err(problems) }
+    }
+}
+
+impl fmt::Debug for ConnectorRegistry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.registered.keys()).finish_non_exhaustive()
+    }
+}

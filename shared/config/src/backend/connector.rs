@@ -1,0 +1,114 @@
+//! What a backend sends through: `connector` names the kind, and each kind has keys of its own.
+
+use super::send::{Recipients, Send, Unanswered, hundred};
+use serde::Deserialize;
+
+/// The kind that sends over HTTP.
+pub(crate) const HTTP: &str = "http";
+/// The kind that writes log lines.
+pub(crate) const CONSOLE: &str = "console";
+/// The kinds that need no registration.
+pub(crate) const BUILT_IN: [&str; 2] = [CONSOLE, HTTP];
+
+/// A backend's connector, with what the configuration says for its kind.
+#[derive(Debug, Clone)]
+pub enum ConnectorConfig {
+    /// `connector = "http"`: requests as the `send` table says. Without the table, the backend only
+    /// receives.
+    Http(Option<Box<Send>>),
+    /// `connector = "console"`: one log line for each message.
+    Console,
+    /// A kind that a program registered in Rust. What it needs to know is in the backend's `settings`.
+    Registered(RegisteredConnector),
+}
+
+/// A connector of a kind that was registered in Rust.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RegisteredConnector {
+    /// The name under which the kind was registered.
+    pub kind: String,
+    /// Whether the kind can send.
+    pub direction: Direction,
+    /// How its sender is called: the backend's `send` table.
+    pub calls: CallTable,
+}
+
+/// What a registered kind of connector does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// It sends, and may receive too.
+    Sends,
+    /// It only receives: a message for it is refused.
+    ReceivesOnly,
+}
+
+/// The `send` table of a backend whose connector was registered in Rust: how its sender is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CallTable {
+    /// How many recipients one call has if the backend has a rate.
+    #[serde(default)]
+    pub recipients: Recipients,
+    /// The most identities in one queued message. 1 to 10,000.
+    #[serde(default = "hundred")]
+    pub batch: usize,
+    /// What an outcome of class `unknown` leads to.
+    #[serde(default)]
+    pub unanswered: Unanswered,
+}
+
+impl CallTable {
+    /// The most recipients of one request.
+    pub fn recipients_per_request(&self) -> usize {
+        match self.recipients {
+            Recipients::Each => 1,
+            Recipients::Joined | Recipients::List => self.batch.max(1),
+        }
+    }
+}
+
+impl Default for CallTable {
+    fn default() -> Self {
+        Self { recipients: Recipients::default(), batch: hundred(), unanswered: Unanswered::default() }
+    }
+}
+
+impl ConnectorConfig {
+    /// The kind's name, as `connector` says it.
+    pub fn kind(&self) -> &str {
+        match self {
+            Self::Http(_) => HTTP,
+            Self::Console => CONSOLE,
+            Self::Registered(registered) => &registered.kind,
+        }
+    }
+
+    /// Whether messages can be sent through it.
+    pub fn sends(&self) -> bool {
+        match self {
+            Self::Http(send) => send.is_some(),
+            Self::Console => true,
+            Self::Registered(registered) => registered.direction == Direction::Sends,
+        }
+    }
+
+    /// The `send` table of a backend that sends over HTTP.
+    pub fn http(&self) -> Option<&Send> {
+        match self {
+            Self::Http(send) => send.as_deref(),
+            Self::Console | Self::Registered(_) => None,
+        }
+    }
+
+    /// How its sender is called.
+    pub fn calls(&self) -> CallTable {
+        match self {
+            Self::Http(Some(send)) => {
+                let Send { recipients, batch, unanswered, .. } = **send;
+                CallTable { recipients, batch, unanswered }
+            }
+            Self::Http(None) | Self::Console => CallTable::default(),
+            Self::Registered(registered) => registered.calls,
+        }
+    }
+}

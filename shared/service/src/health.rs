@@ -1,0 +1,181 @@
+//! Whether the backends of this process send now, and why not. The dispatcher notes it; `/readyz`,
+//! `GET /v1/backends` and the metrics read it.
+
+use postern_shared::message::BackendName;
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+
+/// Whether a backend sends now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BackendHealth {
+    /// It sends.
+    Ready,
+    /// Its connector has no connection to the provider, such as a bind.
+    NotBound {
+        /// Why, for an operator.
+        why: String,
+    },
+    /// Sending pauses: the provider is down or asked for less.
+    Paused {
+        /// Why, for an operator.
+        why: String,
+        /// When the next message is tried.
+        until: Instant,
+    },
+}
+
+/// What an operator reads.
+impl fmt::Display for BackendHealth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ready => f.write_str("ready"),
+            Self::NotBound { why } => write!(f, "is not bound: {why}"),
+            Self::Paused { why, until } => {
+                let left = until.saturating_duration_since(Instant::now()).as_secs_f64().ceil();
+                if left > 0.0 {
+                    write!(f, "pauses: {why}; the next message is tried in {left} s")
+                } else {
+                    write!(f, "pauses: {why}; the next message is tried at once")
+                }
+            }
+        }
+    }
+}
+
+/// The health of each backend that this process serves. Clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct HealthRegistry(Arc<Mutex<BTreeMap<BackendName, Noted>>>);
+
+/// What was noted about one backend: by its connector, and by its flow control.
+#[derive(Debug, Default)]
+struct Noted {
+    not_started: Option<String>,
+    not_bound: Option<String>,
+    paused: Option<(String, Instant)>,
+}
+
+impl Noted {
+    /// Without a connection nothing can be tried, whatever the pause says.
+    fn health(&self) -> BackendHealth {
+        match (self.not_started.as_ref().or(self.not_bound.as_ref()), &self.paused) {
+            (Some(why), _) => BackendHealth::NotBound { why: why.clone() },
+            (None, Some((why, until))) => BackendHealth::Paused { why: why.clone(), until: *until },
+            (None, None) => BackendHealth::Ready,
+        }
+    }
+}
+
+impl HealthRegistry {
+    fn noted(&self) -> MutexGuard<'_, BTreeMap<BackendName, Noted>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The reporter of `backend`, which is ready until the reporter says something else.
+    pub fn reporter(&self, backend: &BackendName) -> HealthReporter {
+        self.noted().entry(backend.clone()).or_default();
+        HealthReporter { backend: backend.clone(), all: self.clone() }
+    }
+
+    /// The health of `backend`. `Ready` if this process does not serve it.
+    pub fn of(&self, backend: &BackendName) -> BackendHealth {
+        self.noted().get(backend).map_or(BackendHealth::Ready, Noted::health)
+    }
+
+    /// Each backend that this process serves.
+    pub fn all(&self) -> Vec<(BackendName, BackendHealth)> {
+        self.noted().iter().map(|(backend, noted)| (backend.clone(), noted.health())).collect()
+    }
+
+    /// The backends that do not send now, in the order of their names.
+    pub fn not_ready(&self) -> Vec<(BackendName, BackendHealth)> {
+        let mut all = self.all();
+        all.retain(|(_, health)| *health != BackendHealth::Ready);
+        all
+    }
+}
+
+/// Notes the health of one backend. Clones are of the same backend.
+#[derive(Debug, Clone)]
+pub struct HealthReporter {
+    backend: BackendName,
+    all: HealthRegistry,
+}
+
+impl HealthReporter {
+    fn note(&self, note: impl FnOnce(&mut Noted)) {
+        note(self.all.noted().entry(self.backend.clone()).or_default());
+    }
+
+    /// Notes that the connector was started.
+    pub fn started(&self) {
+        self.note(|noted| noted.not_started = None);
+    }
+
+    /// Notes that the connector could not be started, and why. `why` must hold no secret.
+    pub fn not_started(&self, why: impl Into<String>) {
+        let why = why.into();
+        self.note(|noted| noted.not_started = Some(why));
+    }
+
+    /// Notes that the connector is connected to its provider.
+    pub fn bound(&self) {
+        self.note(|noted| noted.not_bound = None);
+    }
+
+    /// Notes that the connector has no connection to its provider, and why. `why` must hold no secret.
+    pub fn not_bound(&self, why: impl Into<String>) {
+        let why = why.into();
+        self.note(|noted| noted.not_bound = Some(why));
+    }
+
+    /// Notes that nothing is sent before `until`, and why. `why` must hold no secret.
+    pub fn paused(&self, until: Instant, why: impl Into<String>) {
+        let why = why.into();
+        self.note(|noted| noted.paused = Some((why, until)));
+    }
+
+    /// Notes that the pause is over.
+    pub fn resumed(&self) {
+        self.note(|noted| noted.paused = None);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn a_backend_is_ready_unless_its_connector_or_its_flow_says_otherwise() {
+        let health = HealthRegistry::default();
+        let demo: BackendName = "demo".parse().unwrap();
+        let reporter = health.reporter(&demo);
+        assert_eq!(health.all(), [(demo.clone(), BackendHealth::Ready)]);
+        assert!(health.not_ready().is_empty());
+
+        reporter.paused(Instant::now(), "its provider is down");
+        let line = health.not_ready()[0].1.to_string();
+        assert_eq!(line, "pauses: its provider is down; the next message is tried at once");
+        reporter.paused(Instant::now() + Duration::from_secs(60), "its provider is down");
+        assert!(health.of(&demo).to_string().ends_with("the next message is tried in 60 s"));
+
+        reporter.not_bound("connection refused");
+        assert_eq!(health.of(&demo).to_string(), "is not bound: connection refused");
+        reporter.resumed();
+        assert_eq!(health.of(&demo), BackendHealth::NotBound { why: "connection refused".to_owned() });
+        reporter.not_started("no such folder");
+        reporter.bound();
+        assert_eq!(health.of(&demo).to_string(), "is not bound: no such folder");
+        reporter.started();
+        assert_eq!(health.of(&demo), BackendHealth::Ready);
+    }
+
+    #[test]
+    fn a_backend_of_another_process_counts_as_ready() {
+        assert_eq!(HealthRegistry::default().of(&"other".parse().unwrap()), BackendHealth::Ready);
+    }
+}
