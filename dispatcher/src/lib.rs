@@ -12,7 +12,7 @@
 //! What works on another queue implements the same `worker` in its own file: `webhook` calls an
 //! application's server, `echo` answers people in this process, `callbacks` tells the clients of compatibility listeners
 //! what became of their messages. The first and the last share `http_delivery`; `outgoing` is what
-//! all HTTP requests have in common.
+//! all HTTP requests have in common. [`program`] runs it all, alone beside a shared broker.
 
 mod dispatcher;
 
@@ -42,6 +42,8 @@ mod webhook;
 mod drain;
 mod outgoing;
 mod quarantine;
+
+pub mod program;
 
 #[cfg(feature = "measure")]
 pub mod measure;

@@ -20,6 +20,7 @@ mod custom;
 mod dead;
 mod flow;
 mod guides;
+mod halves;
 mod harness;
 mod hostile;
 mod operations;

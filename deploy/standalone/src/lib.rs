@@ -17,7 +17,7 @@ mod key;
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use postern_config::{Catalogue, Config};
-use postern_dispatcher::{Dispatcher, RunError, backends::Engines};
+use postern_dispatcher::{Dispatcher, RunError, backends::Engines, program::Choice};
 use postern_ingress::{Ingress, StartError, forms::Forms};
 use postern_service::{
     program::{self, Arguments, Exit, Runtime},
@@ -48,7 +48,13 @@ enum Action {
     Check,
     /// Make a new API key, and print it with the lines that the configuration needs
     Key(key::KeyArguments),
-    /// Scan at the messages that could not be sent, put them back, or drop them
+    /// Receive only: takes messages over HTTP and publishes them to RabbitMQ, as postern-ingress does
+    #[command(version)]
+    Ingress,
+    /// Send only: takes messages from RabbitMQ and sends them, as postern-dispatcher does
+    #[command(version)]
+    Dispatcher(Choice),
+    /// Look at the messages that could not be sent, put them back, or drop them
     #[command(subcommand)]
     Dead(dead::Action),
 }
@@ -94,6 +100,12 @@ impl Gateway {
                 key::new(&wanted).and_then(|text| Ok(greeting::print(&text)?)).map_err(Exit::from)
             }
             Action::Run => in_runtime(self.run(arguments)),
+            Action::Ingress => self
+                .catalogue()
+                .and_then(|known| in_runtime(postern_ingress::program::run(arguments, &known, &self.forms))),
+            Action::Dispatcher(choice) => self.catalogue().and_then(|known| {
+                in_runtime(postern_dispatcher::program::run(arguments, choice, &known, &self.engines))
+            }),
             Action::Dead(action) => self.configuration(arguments).and_then(|config| {
                 in_runtime(dead::run(action, &config, arguments.admin_listen.unwrap_or(ADMIN)))
             }),
@@ -101,12 +113,17 @@ impl Gateway {
         program::report(outcome)
     }
 
-    /// The configuration, if everything in it can be built.
-    fn configuration(&self, arguments: &Arguments) -> Result<Config, Exit> {
+    /// The backend types that the configuration may name.
+    fn catalogue(&self) -> Result<Catalogue, Exit> {
         let mut catalogue = Catalogue::builtin();
         self.engines.add_to(&mut catalogue)?;
         self.forms.add_to(&mut catalogue)?;
-        let config = program::configuration(arguments, &catalogue)?;
+        Ok(catalogue)
+    }
+
+    /// The configuration, if everything in it can be built.
+    fn configuration(&self, arguments: &Arguments) -> Result<Config, Exit> {
+        let config = program::configuration(arguments, &self.catalogue()?)?;
         let receiving = postern_ingress::problems(&config, &self.forms);
         let sending = postern_dispatcher::problems(&config, &self.engines);
         let receiving = receiving.iter().map(ToString::to_string);
