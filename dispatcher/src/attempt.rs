@@ -2,8 +2,7 @@
 //! who got the part before it, and what became of the message for each recipient.
 
 use crate::{
-    backends::LONGEST,
-    flow::{Paced, Pass},
+    flow::{PacedSender, WorkPermit},
     outcome::{NOT_BEGUN, Sent},
     retry::{Disposition, Schedule},
 };
@@ -13,14 +12,13 @@ use postern_shared::{
     error::Failure,
     message::{BackendName, Identity, Outbound},
 };
-use std::time::Instant;
 
 /// What it takes to send the messages of one backend.
 pub(crate) struct Sending {
     /// The backend.
     pub(crate) backend: BackendName,
     /// The backend's sender, and when it may be asked.
-    pub(crate) sender: Paced,
+    pub(crate) sender: PacedSender,
     /// How the backend's texts are prepared and split.
     pub(crate) text: Text,
     /// When failures are tried again.
@@ -123,7 +121,7 @@ impl<'m> Attempt<'m> {
 
 impl Sending {
     /// Makes the attempt that `message` is. `None` if sending did not begin for any recipient.
-    pub(crate) async fn attempt<'m>(&self, message: &'m Outbound, pass: &Pass) -> Option<Attempt<'m>> {
+    pub(crate) async fn attempt<'m>(&self, message: &'m Outbound, work: &WorkPermit) -> Option<Attempt<'m>> {
         let before = usize::try_from(message.parts_sent).unwrap_or(usize::MAX);
         let prepared = match self.text.prepare(&message.text, before) {
             Ok(prepared) => prepared,
@@ -136,7 +134,7 @@ impl Sending {
             let expired = vec![Disposition::Expired(None); message.identities.len()];
             return Some(Attempt::of(message, Some(prepared), expired));
         }
-        let progress = self.send(message, &prepared, pass).await;
+        let progress = self.send(message, &prepared, work).await;
         if progress.iter().all(PartsProgress::is_not_begun) {
             return None;
         }
@@ -145,21 +143,19 @@ impl Sending {
     }
 
     /// Sends the parts in order. A recipient whom one part does not reach gets none of the following.
-    async fn send(&self, message: &Outbound, prepared: &Prepared<'_>, pass: &Pass) -> Vec<PartsProgress> {
-        let begun = Instant::now();
+    async fn send(
+        &self,
+        message: &Outbound,
+        prepared: &Prepared<'_>,
+        work: &WorkPermit,
+    ) -> Vec<PartsProgress> {
         let mut progress = vec![PartsProgress::default(); message.identities.len()];
         for part in 0..prepared.len() {
             let (places, identities) = reached(message, &progress);
             if places.is_empty() {
                 break;
             }
-            let late = begun.elapsed() + self.sender.deadline(identities.len()) > LONGEST;
-            let outcomes = if part > 0 && late {
-                let why = "the parts before this one took too long: it was not begun";
-                vec![Err(Failure::transient(NOT_BEGUN, why)); identities.len()]
-            } else {
-                self.sender.send(pass, message, &prepared.part(part), &identities).await
-            };
+            let outcomes = self.sender.send(work, message, &prepared.part(part), &identities).await;
             for (place, outcome) in places.into_iter().zip(outcomes) {
                 match outcome {
                     Ok(sent) => progress[place].sent.push(sent),

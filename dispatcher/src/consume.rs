@@ -1,8 +1,10 @@
-//! Taking messages from queues: one backend's two lanes, or the one or two queues of an application.
+//! Taking messages from queues: the two of one backend, or the one or two of another worker.
 
 use crate::{
+    backoff::Backoff,
     drain::Drain,
-    flow::{Door, Gate, Mode, Pass, Turn},
+    flow::{FlowControl, Intake, LaneScheduler, Place, WorkPermit},
+    lease::BEGIN_WITHIN,
 };
 use postern_broker::{Broker, BrokerError, Consumer, Delivery, QueueName};
 use postern_shared::message::Priority;
@@ -12,36 +14,29 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    task::JoinSet,
-    time::{sleep, timeout_at},
-};
+use tokio::time::{sleep, timeout_at};
+use tokio_util::task::TaskTracker;
 
-/// How long what was handed back may take to reach the broker.
+/// How long messages that are handed back at the end may take to reach the broker.
 const HAND_BACK: Duration = Duration::from_secs(2);
-/// A message that waited here for so long before it was begun goes back to its queue, for whoever
-/// takes it next: RabbitMQ takes it back after 30 minutes, and it would be sent twice.
-const STALE: Duration = Duration::from_secs(5 * 60);
-
-/// A subscription for the one message that shows whether a provider is back is to a queue that had
-/// one; so long after, it is asked again which has.
+/// The pauses between the attempts to subscribe.
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
+/// A subscription for the one message that shows whether a provider is back is to a queue that had a
+/// message; after this long it is asked again which queue has one.
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
 
-/// The queues that are worked through together.
+/// The queues that are worked through together, with one flow control.
 #[derive(Debug, Clone)]
-pub(crate) struct Lanes {
-    /// The first.
+pub(crate) struct Queues {
+    /// The one that goes first.
     pub(crate) normal: QueueName,
     /// The one that waits for it.
     pub(crate) bulk: Option<QueueName>,
-    /// So many messages are worked on at a time, from both.
-    pub(crate) concurrency: u16,
-    /// Says when.
-    pub(crate) gate: Arc<Gate>,
+    /// When messages may be taken.
+    pub(crate) flow: Arc<FlowControl>,
 }
 
-impl Lanes {
+impl Queues {
     /// The lane in which a message waits, the normal one first. To take a single message from both
     /// would hand one back, which RabbitMQ before 4.3 counts against it.
     async fn first_with_some(&self, broker: &dyn Broker) -> Option<Priority> {
@@ -56,60 +51,42 @@ impl Lanes {
     }
 }
 
-/// A place among those that are worked on. A worker that only waits for the broker gives it up
-/// early, by dropping it.
-#[derive(Debug)]
-pub(crate) struct Slot {
-    /// For the requests of its message.
-    pub(crate) pass: Pass,
-    _place: OwnedSemaphorePermit,
-}
-
-/// Hands the messages of `lanes` to `work`, until the drain begins and for as long as it lasts.
-/// While the gate is shut there is no subscription: what was prefetched has gone back.
+/// Hands the messages of `queues` to `work`, until the drain begins. While flow control lets nothing be
+/// taken there is no subscription: what was prefetched has gone back.
 ///
-/// On the drain no more is taken, what is not begun goes back at once, what is in work may finish
-/// until the deadline, and what then is unfinished is dropped and goes back too.
+/// In the drain no more is taken, what is not begun goes back at once, what is in work may finish
+/// until the deadline, and what is unfinished then is dropped and goes back too.
 ///
 /// # Errors
 /// The broker was closed.
 pub(crate) async fn consume<W, F>(
     broker: &dyn Broker,
-    lanes: &Lanes,
+    queues: &Queues,
     drain: Drain,
     work: W,
 ) -> Result<(), BrokerError>
 where
-    W: Fn(Priority, Delivery, Slot) -> F,
+    W: Fn(Priority, Delivery, WorkPermit) -> F,
     F: Future<Output = ()> + Send + 'static,
 {
-    let slots = Arc::new(Semaphore::new(usize::from(lanes.concurrency.max(1))));
-    let (mut working, mut closing) = (JoinSet::new(), JoinSet::new());
-    let mut begin = |lane, delivery, slot| {
-        while working.try_join_next().is_some() {}
-        drain.begun();
-        let (work, drain) = (work(lane, delivery, slot), drain.clone());
-        working.spawn(async move {
-            let _ended = drain.ends();
-            work.await;
-        });
-    };
+    let _unfinished = drain.abandons();
+    let closing = TaskTracker::new();
+    let mut begin = |lane, delivery, permit| drain.spawn(work(lane, delivery, permit));
     let ended = {
         let mut draining = pin!(drain.started());
         loop {
-            let mut intake = Intake::default();
+            let mut subscriptions = Subscriptions::default();
             let session = async {
-                let mode = lanes.gate.opens().await;
-                intake.subscribe(broker, lanes, mode).await?;
-                intake.serve(lanes, mode, &slots, &mut begin).await
+                let intake = queues.flow.opens().await;
+                subscriptions.subscribe(broker, queues, intake).await?;
+                subscriptions.serve(queues, intake, &mut begin).await
             };
             let session = tokio::select! {
                 biased;
                 () = &mut draining => None,
                 session = session => Some(session),
             };
-            while closing.try_join_next().is_some() {}
-            closing.spawn(intake.close());
+            closing.spawn(subscriptions.close());
             match session {
                 None => break Ok(()),
                 Some(Ok(())) => {}
@@ -117,40 +94,38 @@ where
             }
         }
     };
-    finish(closing, working, &drain, lanes).await;
+    finish(&closing, &drain, queues).await;
     ended
 }
 
 /// Tries until it succeeds or the broker is closed: a queue that is not there may come back, and is
 /// no reason to stop the other backends.
 async fn subscribe(broker: &dyn Broker, queue: &QueueName, prefetch: u16) -> Result<Consumer, BrokerError> {
-    let mut pause = Duration::from_millis(200);
+    let mut backoff = BACKOFF;
     loop {
         match broker.consume(queue, prefetch).await {
             Ok(consumer) => return Ok(consumer),
             Err(BrokerError::Closed) => return Err(BrokerError::Closed),
-            Err(error) => tracing::warn!(queue = queue.as_str(), %error, "cannot consume yet"),
+            Err(error) => tracing::warn!(queue = queue.as_str(), %error, "cannot consume, retrying"),
         }
-        sleep(pause).await;
-        pause = (pause * 2).min(Duration::from_secs(10));
+        sleep(backoff.pause()).await;
     }
 }
 
-async fn finish(mut closing: JoinSet<()>, mut working: JoinSet<()>, drain: &Drain, lanes: &Lanes) {
-    let deadline = drain.deadline();
-    let close = async { while closing.join_next().await.is_some() {} };
+async fn finish(closing: &TaskTracker, drain: &Drain, queues: &Queues) {
+    closing.close();
     let work = async {
-        let all = async { while working.join_next().await.is_some() {} };
-        if timeout_at(deadline, all).await.is_err() {
+        let deliveries = drain.finished().await;
+        if deliveries > 0 {
             tracing::warn!(
-                queue = lanes.normal.as_str(),
-                deliveries = working.len(),
-                "not finished in time: they go back to their queue, and what was sent of them may be sent again"
+                queue = queues.normal.as_str(),
+                deliveries,
+                "not finished in time: requeued, and what was sent of them may be sent again"
             );
-            working.shutdown().await;
         }
     };
-    let _ = timeout_at(deadline + HAND_BACK, async { tokio::join!(close, work) }).await;
+    let all = async { tokio::join!(closing.wait(), work) };
+    let _ = timeout_at(drain.deadline() + HAND_BACK, all).await;
 }
 
 async fn close(consumer: Option<Consumer>) {
@@ -159,86 +134,88 @@ async fn close(consumer: Option<Consumer>) {
     }
 }
 
-/// The two lanes, and whose turn it is.
+/// The subscriptions to the two queues.
 #[derive(Debug, Default)]
-struct Intake {
+struct Subscriptions {
     normal: Option<Consumer>,
     bulk: Option<Consumer>,
-    turn: Turn,
+    scheduler: LaneScheduler,
 }
 
-impl Intake {
-    async fn subscribe(&mut self, broker: &dyn Broker, lanes: &Lanes, mode: Mode) -> Result<(), BrokerError> {
-        let prefetch = lanes.gate.prefetch(mode);
-        let only = if mode == Mode::One { lanes.first_with_some(broker).await } else { None };
+impl Subscriptions {
+    async fn subscribe(
+        &mut self,
+        broker: &dyn Broker,
+        queues: &Queues,
+        intake: Intake,
+    ) -> Result<(), BrokerError> {
+        let prefetch = queues.flow.prefetch(intake);
+        let only = if intake == Intake::Probe { queues.first_with_some(broker).await } else { None };
         if only != Some(Priority::Bulk) {
-            self.normal = Some(subscribe(broker, &lanes.normal, prefetch).await?);
+            self.normal = Some(subscribe(broker, &queues.normal, prefetch).await?);
         }
-        lanes.gate.consuming();
-        if let Some(bulk) = lanes.bulk.as_ref().filter(|_| only != Some(Priority::Normal)) {
+        queues.flow.consuming();
+        if let Some(bulk) = queues.bulk.as_ref().filter(|_| only != Some(Priority::Normal)) {
             self.bulk = Some(subscribe(broker, bulk, prefetch).await?);
         }
         Ok(())
     }
 
-    /// Takes messages and begins them, until the gate is no longer as it was.
+    /// Takes messages and begins them, until something else than `intake` may be taken.
     ///
     /// # Errors
     /// The broker was closed.
     async fn serve(
         &mut self,
-        lanes: &Lanes,
-        mode: Mode,
-        slots: &Arc<Semaphore>,
-        begin: &mut impl FnMut(Priority, Delivery, Slot),
+        queues: &Queues,
+        intake: Intake,
+        begin: &mut impl FnMut(Priority, Delivery, WorkPermit),
     ) -> Result<(), BrokerError> {
-        let gate = &*lanes.gate;
+        let flow = &queues.flow;
         let look_again = async {
             sleep(LOOK_AGAIN).await;
-            gate.admits().await;
+            flow.admits().await;
         };
         let mut left = pin!(async {
             tokio::select! {
-                () = gate.leaves(mode) => {}
-                () = look_again, if mode == Mode::One => {}
+                () = flow.leaves_off(intake) => {}
+                () = look_again, if intake == Intake::Probe => {}
             }
         });
         loop {
-            let next = async {
-                gate.admits().await;
-                // Slots first: a message that is taken is begun at once.
-                let places = gate.places().min(u32::from(lanes.concurrency.max(1)));
-                let place = slots.clone().acquire_many_owned(places).await.ok()?;
-                let idle = async {
-                    gate.idles();
-                    pending().await
-                };
-                let next = tokio::select! {
-                    biased;
-                    next = self.next(gate) => next,
-                    never = idle => never,
-                };
-                next.map(|(lane, delivery, door)| (lane, delivery, door, place))
-            };
             tokio::select! {
                 biased;
                 () = &mut left => return Ok(()),
-                next = next => match next {
-                    Some((lane, delivery, door, place)) => {
-                        begin(lane, delivery, Slot { pass: lanes.gate.pass(lane, door), _place: place });
-                    }
+                taken = self.take(flow) => match taken {
+                    Some((lane, delivery, place)) => begin(lane, delivery, flow.taken(lane, place)),
                     None => return Err(BrokerError::Closed),
                 },
             }
         }
     }
 
-    /// The next message; `None` once the broker is closed. Safe to cancel.
-    async fn next(&mut self, gate: &Gate) -> Option<(Priority, Delivery, Door)> {
+    /// The next message, with a place; `None` once the broker is closed. Safe to cancel.
+    async fn take(&mut self, flow: &FlowControl) -> Option<(Priority, Delivery, Place)> {
+        flow.admits().await;
+        // The place first: a message that is taken is begun at once.
+        let place = flow.place().await;
+        let idle = async {
+            flow.idles();
+            pending().await
+        };
+        let next = tokio::select! {
+            biased;
+            next = self.next(flow) => next,
+            never = idle => never,
+        };
+        next.map(|(lane, delivery)| (lane, delivery, place))
+    }
+
+    async fn next(&mut self, flow: &FlowControl) -> Option<(Priority, Delivery)> {
         loop {
-            let normal = next_of(Priority::Normal, gate, &mut self.normal);
-            let bulk = next_of(Priority::Bulk, gate, &mut self.bulk);
-            let (lane, door, delivery) = match self.turn.first() {
+            let normal = next_of(Priority::Normal, flow, &mut self.normal);
+            let bulk = next_of(Priority::Bulk, flow, &mut self.bulk);
+            let (lane, delivery) = match self.scheduler.first() {
                 Priority::Normal => tokio::select! {
                     biased;
                     next = normal => next,
@@ -250,9 +227,9 @@ impl Intake {
                     next = normal => next,
                 },
             };
-            self.turn.took(lane);
+            self.scheduler.went(lane);
             match delivery? {
-                delivery if delivery.since.elapsed() < STALE => return Some((lane, delivery, door)),
+                delivery if delivery.since.elapsed() < BEGIN_WITHIN => return Some((lane, delivery)),
                 stale => stale.release(),
             }
         }
@@ -265,13 +242,13 @@ impl Intake {
 
 async fn next_of(
     lane: Priority,
-    gate: &Gate,
+    flow: &FlowControl,
     consumer: &mut Option<Consumer>,
-) -> (Priority, Door, Option<Delivery>) {
+) -> (Priority, Option<Delivery>) {
     match consumer {
         Some(consumer) => {
-            let door = gate.door(lane).await;
-            (lane, door, consumer.next().await)
+            flow.admits_of(lane).await;
+            (lane, consumer.next().await)
         }
         None => pending().await,
     }

@@ -57,7 +57,7 @@ impl Worker for BackendWorker {
         vec![(Priority::Normal, self.normal.clone()), (Priority::Bulk, self.bulk.clone())]
     }
 
-    async fn work(self: Arc<Self>, Job { lane, delivery, slot, poison }: Job) {
+    async fn work(self: Arc<Self>, Job { lane, delivery, permit, poison }: Job) {
         let queue = self.queue(lane);
         let message = match self.read(&delivery.envelope) {
             Ok(message) => message,
@@ -65,14 +65,14 @@ impl Worker for BackendWorker {
         };
         let attempt = match poison {
             Some(failure) => Some(Attempt::given_up(&message, &failure)),
-            None => self.sending.attempt(&message, &slot.pass).await,
+            None => self.sending.attempt(&message, &permit).await,
         };
         let Some(attempt) = attempt else {
             // Sending did not begin: as if the message had not been taken.
             return delivery.release();
         };
         // The provider has answered: another message can be sent while this one is settled.
-        drop(slot);
+        drop(permit);
         self.settling.settle(delivery, queue, &attempt).await;
     }
 }

@@ -4,11 +4,11 @@ use crate::{
     attempt::Sending,
     backends::{EngineError, Engines},
     callbacks::{self, CallbackWorker},
-    consume::{Lanes, consume},
+    consume::{Queues, consume},
     deliver::BackendWorker,
     drain::Drain,
     echo::EchoWorker,
-    flow::{Gate, Paced, census, settling},
+    flow::{FlowControl, PacedSender, count_processes, settling},
     poison::DeliveryLimit,
     publish::Publisher,
     quarantine::empty_quarantine,
@@ -69,7 +69,7 @@ pub enum RunError {
 
 /// Takes outbound messages from their queues and sends them.
 pub struct Dispatcher {
-    workers: Vec<(Arc<BackendWorker>, Lanes)>,
+    workers: Vec<(Arc<BackendWorker>, Queues)>,
     rates: Rates,
     application: Option<Application>,
     /// With their concurrency.
@@ -156,25 +156,24 @@ impl Dispatcher {
         let rates = Rates { number: rated.count(), recount: Arc::default() };
         for backend in config.backends.values().filter(|backend| chosen.contains(&backend.name)) {
             let flow = metrics.flow(&backend.name, backend.definition.rate.is_some());
-            let gate = Gate::new(backend, settling(rates.number), rates.recount.clone(), flow);
+            let flow = FlowControl::new(backend, settling(rates.number), rates.recount.clone(), flow);
             let sending = metrics.sending(&backend.name);
             if backend.definition.text.segments {
                 sending.declare_segments();
             }
-            let sender = Paced::new(backend, engines.build(backend)?, sending.clone());
+            let sender = PacedSender::new(backend, engines.build(backend)?, sending.clone());
             let schedule = Schedule::new(backend, topology.clone());
             let (backend_name, text) = (backend.name.clone(), backend.definition.text.clone());
             let worker = BackendWorker::new(
                 Sending { backend: backend_name, sender, text, schedule },
                 Settling { keys: keys.clone(), publisher: publisher.clone(), metrics: sending },
             );
-            let lanes = Lanes {
+            let queues = Queues {
                 normal: QueueName::outbound(&backend.name, Priority::Normal),
                 bulk: Some(QueueName::outbound(&backend.name, Priority::Bulk)),
-                concurrency: backend.concurrency,
-                gate: Arc::new(gate),
+                flow: Arc::new(flow),
             };
-            workers.push((Arc::new(worker), lanes));
+            workers.push((Arc::new(worker), queues));
         }
         let told = config.compat.call_back().then(QueueName::callbacks);
         for queue in [QueueName::reports(), QueueName::dead()].into_iter().chain(told) {
@@ -206,16 +205,15 @@ impl Dispatcher {
     /// # Errors
     /// [`RunError`]: a part ended before `shutdown` began. The others were drained.
     pub async fn run(self, shutdown: Shutdown) -> Result<(), RunError> {
-        let (stop, stopped) = Shutdown::new();
-        let drain = Drain::new(stopped, self.patience);
-        let rated = self.workers.iter().filter(|(_, lanes)| lanes.gate.is_rated());
-        let rated = rated.map(|(_, lanes)| (lanes.normal.clone(), lanes.gate.clone())).collect();
+        let drain = Drain::new(self.patience);
+        let rated = self.workers.iter().filter(|(_, queues)| queues.flow.is_rated());
+        let rated = rated.map(|(_, queues)| (queues.normal.clone(), queues.flow.clone())).collect();
         let served: Vec<_> = self.workers.into_iter().map(served_backend).collect();
         let others = self.application.map(served_application).into_iter();
         let others = others.chain(self.callbacks.map(served_callbacks));
         let mut parts = JoinSet::new();
         let mut counting = JoinSet::new();
-        counting.spawn(census(self.broker.clone(), rated, self.rates.number, self.rates.recount));
+        counting.spawn(count_processes(self.broker.clone(), rated, self.rates.number, self.rates.recount));
         for served in served.into_iter().chain(others) {
             spawn(&mut parts, &self.broker, &drain, served, &self.limit);
         }
@@ -226,7 +224,7 @@ impl Dispatcher {
             ended = parts.join_next(), if !parts.is_empty() => outcome(ended),
         };
         tracing::info!("no more messages are taken");
-        stop.drain();
+        drain.begin();
         let drained = drained(parts, &drain).await;
         let _ = timeout_at(drain.deadline(), emptying).await;
         ended.and(drained)
@@ -241,54 +239,54 @@ impl fmt::Debug for Dispatcher {
 }
 
 /// A part's name, who works in it, and on which queues.
-type Served = (String, Arc<dyn Worker>, Lanes);
+type Served = (String, Arc<dyn Worker>, Queues);
 
-fn served_backend((worker, lanes): (Arc<BackendWorker>, Lanes)) -> Served {
-    (worker.name().to_string(), worker, lanes)
+fn served_backend((worker, queues): (Arc<BackendWorker>, Queues)) -> Served {
+    (worker.name().to_string(), worker, queues)
 }
 
 fn served_application(application: Application) -> Served {
     let normal = QueueName::inbound();
     match application {
         Application::Echo(echo) => {
-            let gate = Arc::new(Gate::always(ECHO_CONCURRENCY));
-            let lanes = Lanes { normal, bulk: None, concurrency: ECHO_CONCURRENCY, gate };
-            ("application echo".to_owned(), echo, lanes)
+            let flow = Arc::new(FlowControl::fixed(ECHO_CONCURRENCY));
+            let queues = Queues { normal, bulk: None, flow };
+            ("application echo".to_owned(), echo, queues)
         }
         Application::Webhook(worker, concurrency, reports) => {
             // People go first, reports never stand still.
-            let (bulk, gate) = (reports.then(QueueName::reports), Arc::new(Gate::always(concurrency)));
-            let lanes = Lanes { normal, bulk, concurrency, gate };
-            ("application webhook".to_owned(), worker, lanes)
+            let (bulk, flow) = (reports.then(QueueName::reports), Arc::new(FlowControl::fixed(concurrency)));
+            let queues = Queues { normal, bulk, flow };
+            ("application webhook".to_owned(), worker, queues)
         }
     }
 }
 
 fn served_callbacks((callbacks, concurrency): (Arc<CallbackWorker>, u16)) -> Served {
-    let gate = Arc::new(Gate::always(concurrency));
-    let lanes = Lanes { normal: QueueName::callbacks(), bulk: None, concurrency, gate };
-    ("callbacks".to_owned(), callbacks, lanes)
+    let flow = Arc::new(FlowControl::fixed(concurrency));
+    let queues = Queues { normal: QueueName::callbacks(), bulk: None, flow };
+    ("callbacks".to_owned(), callbacks, queues)
 }
 
 fn spawn(
     parts: &mut JoinSet<Result<(), RunError>>,
     broker: &Arc<dyn Broker>,
     drain: &Drain,
-    (part, worker, lanes): Served,
+    (part, worker, queues): Served,
     limit: &Arc<DeliveryLimit>,
 ) {
     let (broker, drain, limit) = (broker.clone(), drain.part(&part), limit.clone());
-    let queues: Arc<Vec<_>> = Arc::new(worker.queues());
-    let work = move |lane, delivery, slot| {
-        let (limit, worker, queues) = (limit.clone(), worker.clone(), queues.clone());
+    let names: Arc<Vec<_>> = Arc::new(worker.queues());
+    let work = move |lane, delivery, permit| {
+        let (limit, worker, names) = (limit.clone(), worker.clone(), names.clone());
         async move {
-            if let Some((_, queue)) = queues.iter().find(|(of, _)| *of == lane) {
-                limit.work(worker, queue, lane, delivery, slot).await;
+            if let Some((_, queue)) = names.iter().find(|(of, _)| *of == lane) {
+                limit.work(worker, queue, lane, delivery, permit).await;
             }
         }
     };
     parts.spawn(async move {
-        let ended = consume(&*broker, &lanes, drain, work).await;
+        let ended = consume(&*broker, &queues, drain, work).await;
         ended.map_err(|error| RunError::Broker { part, error })
     });
 }

@@ -1,82 +1,148 @@
 //! When to stop, by when to have stopped, and what is still waited for.
 
-use postern_service::shutdown::Shutdown;
 use std::{
     collections::BTreeMap,
-    sync::{
-        Arc, Mutex, OnceLock, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
+    future::Future,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
+use tokio_util::{
+    sync::{CancellationToken, DropGuard},
+    task::TaskTracker,
+};
 
-/// One part of the dispatcher as seen by the drain. Clones are of the same part.
+/// One part of the dispatcher, such as a backend: its own end, which is also the end of everything
+/// above it, and the messages that it works on. Clones are of the same part.
+///
+/// A part can be drained alone, while the others go on.
 #[derive(Debug, Clone)]
 pub(crate) struct Drain {
-    shared: Arc<Shared>,
-    in_work: Arc<AtomicUsize>,
-}
-
-#[derive(Debug)]
-struct Shared {
-    shutdown: Shutdown,
+    begun: CancellationToken,
+    /// How long the drain may take.
     patience: Duration,
-    deadline: OnceLock<Instant>,
-    parts: Mutex<BTreeMap<String, Arc<AtomicUsize>>>,
+    deadline: Arc<OnceLock<Instant>>,
+    /// One task for each message in work.
+    work: TaskTracker,
+    /// Drops the messages in work.
+    abandoned: CancellationToken,
+    /// The parts below this one, by name.
+    parts: Arc<Mutex<BTreeMap<String, TaskTracker>>>,
 }
 
 impl Drain {
-    /// The drain that `shutdown` starts, which may take `patience`.
-    pub(crate) fn new(shutdown: Shutdown, patience: Duration) -> Self {
-        let shared =
-            Shared { shutdown, patience, deadline: OnceLock::new(), parts: Mutex::new(BTreeMap::new()) };
-        Self { shared: Arc::new(shared), in_work: Arc::default() }
+    /// A drain that may take `patience` once it has begun.
+    pub(crate) fn new(patience: Duration) -> Self {
+        Self::of(CancellationToken::new(), patience)
     }
 
-    /// The part called `name` of the same drain.
+    fn of(begun: CancellationToken, patience: Duration) -> Self {
+        let (work, abandoned) = (TaskTracker::new(), CancellationToken::new());
+        Self { begun, patience, deadline: Arc::default(), work, abandoned, parts: Arc::default() }
+    }
+
+    /// Adds the part called `name`. It drains with this one, or alone before.
     pub(crate) fn part(&self, name: &str) -> Self {
-        let in_work = Arc::<AtomicUsize>::default();
-        let mut parts = self.shared.parts.lock().unwrap_or_else(PoisonError::into_inner);
-        parts.insert(name.to_owned(), in_work.clone());
-        Self { shared: self.shared.clone(), in_work }
+        let part = Self::of(self.begun.child_token(), self.patience);
+        let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        parts.insert(name.to_owned(), part.work.clone());
+        part
+    }
+
+    /// Begins the drain of this part and of those below it.
+    pub(crate) fn begin(&self) {
+        self.deadline();
+        self.begun.cancel();
     }
 
     /// Resolves when the drain begins.
     pub(crate) async fn started(&self) {
-        self.shared.shutdown.started().await;
+        self.begun.cancelled().await;
         self.deadline();
     }
 
-    /// By when all must be finished; the first to ask once the drain has begun fixes it for all.
+    /// By when the part must have finished. The first to ask once the drain has begun fixes it.
     pub(crate) fn deadline(&self) -> Instant {
-        *self.shared.deadline.get_or_init(|| Instant::now() + self.shared.patience)
+        *self.deadline.get_or_init(|| Instant::now() + self.patience)
     }
 
-    /// Notes that work on one message begins.
-    pub(crate) fn begun(&self) {
-        self.in_work.fetch_add(1, Ordering::Relaxed);
+    /// Works on one message in a task of its own.
+    pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.work.spawn(self.abandoned.clone().run_until_cancelled_owned(work));
     }
 
-    /// Notes, when it is dropped, that work on one message has ended.
-    pub(crate) fn ends(self) -> Ended {
-        Ended(self)
+    /// Drops the messages in work when the returned guard is dropped.
+    pub(crate) fn abandons(&self) -> DropGuard {
+        self.abandoned.clone().drop_guard()
     }
 
-    /// What is still in work: each part that waits, and how many messages.
+    /// Waits until nothing is in work, and drops what is in work at the deadline. How many messages
+    /// were dropped.
+    pub(crate) async fn finished(&self) -> usize {
+        self.work.close();
+        if timeout_at(self.deadline(), self.work.wait()).await.is_ok() {
+            return 0;
+        }
+        let unfinished = self.work.len();
+        self.abandoned.cancel();
+        self.work.wait().await;
+        unfinished
+    }
+
+    /// Each part below this one that still works, with the number of its messages.
     pub(crate) fn waiting(&self) -> Vec<(String, usize)> {
-        let parts = self.shared.parts.lock().unwrap_or_else(PoisonError::into_inner);
-        let counts = parts.iter().map(|(name, count)| (name.clone(), count.load(Ordering::Relaxed)));
+        let parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        let counts = parts.iter().map(|(name, work)| (name.clone(), work.len()));
         counts.filter(|(_, count)| *count > 0).collect()
     }
 }
 
-/// See [`Drain::ends`].
-#[derive(Debug)]
-pub(crate) struct Ended(Drain);
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::pending;
+    use tokio::{sync::oneshot, time::timeout};
 
-impl Drop for Ended {
-    fn drop(&mut self) {
-        self.0.in_work.fetch_sub(1, Ordering::Relaxed);
+    const PATIENCE: Duration = Duration::from_millis(200);
+
+    #[tokio::test]
+    async fn a_part_drains_alone_while_the_others_go_on() {
+        let drain = Drain::new(PATIENCE);
+        let (one, other) = (drain.part("one"), drain.part("other"));
+        let (finish, finished) = oneshot::channel::<()>();
+        one.spawn(async move { finished.await.unwrap() });
+        other.spawn(pending());
+        assert_eq!(drain.waiting(), [("one".to_owned(), 1), ("other".to_owned(), 1)]);
+        one.begin();
+        one.started().await;
+        assert!(timeout(PATIENCE / 4, other.started()).await.is_err());
+        finish.send(()).unwrap();
+        assert_eq!(one.finished().await, 0);
+        assert_eq!(drain.waiting(), [("other".to_owned(), 1)]);
+        // Another part of the same name takes its place.
+        let again = drain.part("one");
+        again.spawn(pending());
+        drain.begin();
+        again.started().await;
+        other.started().await;
+        assert_eq!(drain.waiting(), [("one".to_owned(), 1), ("other".to_owned(), 1)]);
+    }
+
+    #[tokio::test]
+    async fn what_is_not_finished_at_the_deadline_is_dropped() {
+        let drain = Drain::new(PATIENCE);
+        let part = drain.part("one");
+        let (held, dropped) = oneshot::channel::<()>();
+        part.spawn(async move {
+            let _held = held;
+            pending().await
+        });
+        let begun = Instant::now();
+        drain.begin();
+        part.started().await;
+        assert_eq!(part.finished().await, 1);
+        assert!(begun.elapsed() >= PATIENCE, "{:?}", begun.elapsed());
+        assert!(dropped.await.is_err());
+        assert_eq!((drain.waiting(), part.finished().await), (vec![], 0));
     }
 }

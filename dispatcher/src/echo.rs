@@ -50,8 +50,8 @@ impl Worker for EchoWorker {
         vec![(Priority::Normal, QueueName::inbound())]
     }
 
-    async fn work(self: Arc<Self>, Job { delivery, slot, poison, .. }: Job) {
-        drop(slot);
+    async fn work(self: Arc<Self>, Job { delivery, permit, poison, .. }: Job) {
+        drop(permit);
         let (original, queue) = (&delivery.envelope, QueueName::inbound());
         let messages = match (poison, Inbound::from_json(&original.body)) {
             (Some(failure), _) => unread(original, &queue, &failure),

@@ -61,7 +61,7 @@ impl HttpDelivery {
     pub(crate) async fn deliver(
         &self,
         queue: &QueueName,
-        Job { delivery, slot, poison, .. }: Job,
+        Job { delivery, permit, poison, .. }: Job,
         context: &DeliveryContext,
         call: impl Future<Output = Outcome>,
     ) {
@@ -76,7 +76,7 @@ impl HttpDelivery {
                 },
             },
         };
-        drop(slot);
+        drop(permit);
         let next = next(&delivery.envelope, queue, &context.backend, attempt, &disposition);
         if self.publisher.settle(delivery, next.into_iter().collect()).await {
             self.note(queue, context, attempt, &disposition);

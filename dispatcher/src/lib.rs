@@ -7,12 +7,13 @@
 //! its text sent by the [`backends`] and says for each recipient what follows (`outcome`, `retry`),
 //! and `settle` puts that into messages (`report`, `dead_letter`), has them stored (`publish`) and
 //! acknowledges. `poison` gives up what is taken again and again without being settled; `drain` ends
-//! it all in time.
+//! it all in time, and `lease` says how much time each step has.
 //!
 //! What works on another queue implements the same `worker` in its own file: `webhook` calls an
 //! application's server, `echo` answers people in this process, `callbacks` tells the clients of compatibility listeners
 //! what became of their messages. The first and the last share `http_delivery`; `outgoing` is what
-//! all HTTP requests have in common. [`program`] runs it all, alone beside a shared broker.
+//! all HTTP requests have in common, `backoff` what all further attempts have. [`program`] runs it all, alone beside a
+//! shared broker.
 
 mod dispatcher;
 
@@ -39,7 +40,9 @@ mod echo;
 mod http_delivery;
 mod webhook;
 
+mod backoff;
 mod drain;
+mod lease;
 mod outgoing;
 mod quarantine;
 

@@ -32,9 +32,10 @@ pub fn send(
     let mut published = 0;
     for _ in 0..times {
         let message = read(original).map_err(|malformed| malformed.to_string())?;
-        let outcomes = http.rehearse(&message).ok_or("the backend has no send table")?;
+        let outcome = http.rehearse(&message).ok_or("the backend has no send table")?;
+        let outcomes = vec![outcome; message.identities.len()];
         let now = Timestamp::now();
-        let dispositions = schedule.dispositions(&message, outcomes.into_each(message.identities.len()), now);
+        let dispositions = schedule.dispositions(&message, outcomes, now);
         let prepared = configured.definition.text.prepare(&message.text, 0).ok();
         let attempt = Attempt::of(&message, prepared, dispositions);
         let messages = settlement(original, &queue, &attempt, now);

@@ -1,8 +1,8 @@
 //! Messages that are taken again and again without being settled: they may be what crashes the process.
 
 use crate::{
-    consume::Slot,
     dead_letter::unread,
+    flow::WorkPermit,
     publish::Publisher,
     worker::{Job, Worker},
 };
@@ -35,7 +35,7 @@ impl DeliveryLimit {
         queue: &QueueName,
         lane: Priority,
         delivery: Delivery,
-        slot: Slot,
+        permit: WorkPermit,
     ) {
         let delivery = delivery.in_trace();
         let poison = (delivery.returned >= self.max).then(|| poison(delivery.returned));
@@ -52,7 +52,7 @@ impl DeliveryLimit {
         }
         match poison {
             Some(failure) if delivery.returned > self.max => {
-                drop(slot);
+                drop(permit);
                 let letter = unread(&delivery.envelope, queue, &failure);
                 if self.publisher.settle(delivery, letter).await
                     && let Some(backend) = queue.backend()
@@ -60,7 +60,7 @@ impl DeliveryLimit {
                     self.metrics.sending(&backend).dead_letter(failure.class);
                 }
             }
-            poison => worker.work(Job { lane, delivery, slot, poison }).await,
+            poison => worker.work(Job { lane, delivery, permit, poison }).await,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Publishing what became of a message, however long that takes.
 
+use crate::backoff::Backoff;
 use postern_broker::{Address, Broker, BrokerError, Delivery, Envelope, header};
 use postern_service::metrics::Metrics;
 use std::{
@@ -7,8 +8,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The pauses between the tries: the first, and the longest.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// The pauses between the attempts to publish.
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
 
 /// Publishes to the broker, and counts it.
 #[derive(Debug, Clone)]
@@ -24,20 +25,20 @@ impl Publisher {
 
     /// Publishes `messages` until the broker confirms them all. `false`: the broker was closed.
     ///
-    /// What was sent is not sent again meanwhile; its delivery stays leased. RabbitMQ takes a lease
-    /// back after 30 minutes, and only then a broker that takes no messages leads to a double.
+    /// What was sent is not sent again meanwhile: its delivery stays leased. Only a broker that takes no
+    /// messages until the [lease](crate::lease) ends leads to a double.
     pub(crate) async fn publish(&self, messages: Vec<(Address, Envelope)>) -> bool {
-        let mut pause = PAUSES.0;
+        let mut backoff = BACKOFF;
         loop {
             match self.try_once(messages.clone()).await {
                 Ok(()) => return true,
                 Err(BrokerError::Closed) => return false,
                 Err(error) => {
+                    let pause = backoff.pause();
                     tracing::warn!(%error, "the broker did not take what became of a message; trying again in {pause:?}");
+                    tokio::time::sleep(pause).await;
                 }
             }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(PAUSES.1);
         }
     }
 

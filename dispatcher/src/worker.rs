@@ -1,6 +1,6 @@
 //! What works on the messages of a queue.
 
-use crate::consume::Slot;
+use crate::flow::WorkPermit;
 use async_trait::async_trait;
 use postern_broker::{Delivery, QueueName};
 use postern_shared::{error::Failure, message::Priority};
@@ -13,7 +13,7 @@ pub(crate) struct Job {
     pub(crate) lane: Priority,
     pub(crate) delivery: Delivery,
     /// To be dropped when another message may be begun.
-    pub(crate) slot: Slot,
+    pub(crate) permit: WorkPermit,
     /// Why the message is given up without an attempt, if it is.
     pub(crate) poison: Option<Failure>,
 }

@@ -1,4 +1,4 @@
-//! Calling a sender so that whatever it does, every identity has an outcome in time.
+//! Calling a sender so that each identity has an outcome in time, whatever the sender does.
 
 use super::{Backend, Outcome, Outcomes};
 use futures_util::FutureExt;
@@ -8,20 +8,23 @@ use postern_shared::{
 };
 use std::{panic::AssertUnwindSafe, time::Duration};
 
-/// The longest that a message is worked on: RabbitMQ takes one back that was not settled within 30
-/// minutes.
-pub(crate) const LONGEST: Duration = Duration::from_secs(25 * 60);
+/// One call of a sender. It holds a text, and prints nothing.
+#[derive(Clone, Copy)]
+pub(crate) struct Call<'a> {
+    /// The message.
+    pub(crate) message: &'a Outbound,
+    /// The message's text, or a part of it.
+    pub(crate) text: &'a str,
+    /// To whom.
+    pub(crate) identities: &'a [Identity],
+}
 
-/// One outcome for each of `identities`, in their order, within the sender's deadline: what became
-/// of `text`, which is `message`'s or a part of it.
-pub(crate) async fn send_guarded(
-    backend: &dyn Backend,
-    message: &Outbound,
-    text: &str,
-    identities: &[Identity],
-) -> Vec<Outcome> {
+/// One outcome for each identity of `call`, in their order, within the sender's deadline and within
+/// `longest`.
+pub(crate) async fn send_guarded(backend: &dyn Backend, call: Call<'_>, longest: Duration) -> Vec<Outcome> {
+    let Call { message, text, identities } = call;
     let number = identities.len();
-    let deadline = backend.deadline(number).min(LONGEST);
+    let deadline = backend.deadline(number).min(longest);
     // A sender is not asked again with what it left half done: it has only &self.
     let call = AssertUnwindSafe(async { backend.send(message.id, text, identities, &message.context).await });
     let outcomes = match tokio::time::timeout(deadline, call.catch_unwind()).await {

@@ -5,12 +5,8 @@ mod scope;
 
 use super::{Backend, Outcome, Outcomes};
 pub use crate::outgoing::client::Tls;
-use crate::{
-    flow::NOT_BEGUN,
-    outgoing::{answer::Answer, classify::Classifier, client::client, redact::Redactor},
-};
+use crate::outgoing::{answer::Answer, classify::Classifier, client::client, redact::Redactor};
 use async_trait::async_trait;
-use futures_util::{StreamExt, stream};
 use jiff::Timestamp;
 use postern_config::backend::{
     BackendConfig,
@@ -22,20 +18,10 @@ use postern_shared::{
 };
 use request::Plan;
 use reqwest::{Client, Response, header::AUTHORIZATION};
-use scope::{Constants, Scope};
+use scope::Constants;
 use std::{sync::OnceLock, time::Duration};
-use tokio::{
-    sync::Semaphore,
-    time::{Instant, timeout_at},
-};
 
-/// So many requests of one queued message are in flight at a time: a message to many does not take
-/// the place of many messages.
-const IN_BATCH: usize = 8;
-/// After so long, no further request of one queued message is begun: what is left is queued again,
-/// well before RabbitMQ (after 30 minutes) would hand all of it to somebody else.
-const BUDGET: Duration = Duration::from_secs(10 * 60);
-/// What a call may take besides its last request.
+/// What a call may take besides its request.
 const MARGIN: Duration = Duration::from_secs(5);
 
 /// Sends over HTTP as a backend's `send` table says.
@@ -57,14 +43,12 @@ struct Sender {
     recipients: Recipients,
     separator: String,
     /// The most identities of one request.
-    batch: usize,
+    recipients_per_request: usize,
     timeout: Duration,
     /// Absent where the URL needs none.
     tls: Option<Tls>,
     /// Built with the first message: a backend that sends none costs nothing.
     client: OnceLock<Result<Client, String>>,
-    /// Requests in flight, over all messages.
-    requests: Semaphore,
 }
 
 impl Http {
@@ -84,7 +68,7 @@ impl Http {
 impl Backend for Http {
     async fn send(&self, id: MessageId, text: &str, identities: &[Identity], context: &Context) -> Outcomes {
         match &self.0 {
-            Way::Sends(sender) => sender.send(id, text, identities, context).await,
+            Way::Sends(sender) => Outcomes::every(sender.send(id, text, identities, context).await),
             Way::ReceivesOnly(name) => {
                 let why = format!("backend {name} has no send table: it only receives");
                 Outcomes::every(Err(Failure::permanent("no_send", why)))
@@ -92,9 +76,16 @@ impl Backend for Http {
         }
     }
 
+    fn recipients_per_request(&self) -> Option<usize> {
+        match &self.0 {
+            Way::Sends(sender) => Some(sender.recipients_per_request),
+            Way::ReceivesOnly(_) => None,
+        }
+    }
+
     fn deadline(&self, _: usize) -> Duration {
         match &self.0 {
-            Way::Sends(sender) => BUDGET + sender.timeout + MARGIN,
+            Way::Sends(sender) => sender.timeout + MARGIN,
             Way::ReceivesOnly(_) => MARGIN,
         }
     }
@@ -102,23 +93,20 @@ impl Backend for Http {
 
 #[cfg(feature = "measure")]
 impl Http {
-    /// Everything that sending `message` is but the network: each request is made, and dropped; the
-    /// provider has answered `OK`. `None` without a `send` table.
-    pub(crate) fn rehearse(&self, message: &postern_shared::message::Outbound) -> Option<Outcomes> {
+    /// Does everything that sending `message` is, except for the network: its one request is made, and
+    /// dropped; the provider has answered `OK`. `None` without a `send` table.
+    pub(crate) fn rehearse(&self, message: &postern_shared::message::Outbound) -> Option<Outcome> {
         let Way::Sends(sender) = &self.0 else { return None };
         let scope = sender.constants.message(message.id, &message.text, &message.context);
-        let outcome = |part: &[Identity]| {
-            sender.plan.request(&scope.to(part, sender.recipients, &sender.separator))?;
-            let answer = Answer {
-                status: 200,
-                headers: reqwest::header::HeaderMap::new(),
-                body: "OK".to_owned(),
-                complete: true,
-            };
-            sender.classifier.classify(&answer, Timestamp::now())
+        let scope = scope.to(&message.identities, sender.recipients, &sender.separator);
+        let answer = Answer {
+            status: 200,
+            headers: reqwest::header::HeaderMap::new(),
+            body: "OK".to_owned(),
+            complete: true,
         };
-        let parts = message.identities.chunks(sender.batch);
-        Some(parts.flat_map(|part| vec![outcome(part); part.len()]).collect())
+        let request = sender.plan.request(&scope);
+        Some(request.and_then(|_| sender.classifier.classify(&answer, Timestamp::now())))
     }
 }
 
@@ -139,36 +127,18 @@ impl Sender {
             },
             recipients: table.recipients,
             separator: table.separator.clone(),
-            batch: if table.recipients == Recipients::Each { 1 } else { table.batch.max(1) },
+            recipients_per_request: table.recipients_per_request(),
             timeout: table.timeout.0,
             tls: plan.may_use_tls().then(|| tls.clone()),
             plan,
             client: OnceLock::new(),
-            requests: Semaphore::new(usize::from(backend.concurrency.max(1))),
         })
     }
 
-    async fn send(&self, id: MessageId, text: &str, identities: &[Identity], context: &Context) -> Outcomes {
+    /// Makes one request for `identities`, which are no more than it may have.
+    async fn send(&self, id: MessageId, text: &str, identities: &[Identity], context: &Context) -> Outcome {
         let scope = self.constants.message(id, text, context);
-        let until = Instant::now() + BUDGET;
-        if identities.len() <= self.batch {
-            return Outcomes::every(self.request(&scope, identities, until).await);
-        }
-        let requests: Vec<_> =
-            identities.chunks(self.batch).map(|part| self.request(&scope, part, until)).collect();
-        let answers: Vec<Outcome> = stream::iter(requests).buffered(IN_BATCH).collect().await;
-        let parts = answers.into_iter().zip(identities.chunks(self.batch));
-        parts.flat_map(|(outcome, part)| vec![outcome; part.len()]).collect()
-    }
-
-    /// One request, begun before `until` or not at all.
-    async fn request(&self, scope: &Scope, identities: &[Identity], until: Instant) -> Outcome {
         let request = self.plan.request(&scope.to(identities, self.recipients, &self.separator))?;
-        let slot = timeout_at(until, self.requests.acquire()).await;
-        if slot.is_err() || Instant::now() >= until {
-            let why = "the requests before this one took too long: it was not begun";
-            return Err(Failure::transient(NOT_BEGUN, why));
-        }
         let client = self.client.get_or_init(|| client(self.timeout, self.tls.as_ref()));
         let client = client.as_ref().map_err(|why| Failure::config("client", why.clone()))?;
         let answered: Result<Response, reqwest::Error> = client.execute(request).await;

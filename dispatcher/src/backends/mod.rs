@@ -7,7 +7,7 @@ pub mod http;
 
 pub use crate::outcome::{Outcome, Outcomes, Sent};
 pub use engines::{EngineError, Engines};
-pub(crate) use guard::{LONGEST, send_guarded};
+pub(crate) use guard::{Call, send_guarded};
 
 use async_trait::async_trait;
 use postern_shared::message::{Context, Identity, MessageId};
@@ -43,13 +43,17 @@ pub trait Backend: Send + Sync {
     /// a sender that knows of some that were sent should answer in time.
     ///
     /// Failures for which [`Failure::says_down`](postern_shared::error::Failure::says_down) holds
-    /// count for the backend's circuit breaker, those of class `throttled` pause the backend. Where
-    /// the backend has a rate, `identities` is a single one, unless its `send.recipients` says that a
-    /// request has several.
+    /// count for the backend's circuit breaker, those of class `throttled` pause the backend.
     async fn send(&self, id: MessageId, text: &str, identities: &[Identity], context: &Context) -> Outcomes;
 
-    /// How long one call for so many identities may take; by default a minute. More than 25
-    /// minutes are never given: after 30, RabbitMQ hands the message to somebody else.
+    /// The most identities of one call. By default a call has all of a message's identities; if the
+    /// backend has a rate, a single one, or as many as its `send` table has in one request.
+    fn recipients_per_request(&self) -> Option<usize> {
+        None
+    }
+
+    /// How long one call for so many identities may take; by default a minute. A call is given at most
+    /// 25 minutes after its message was taken: after 30, RabbitMQ hands the message to another consumer.
     fn deadline(&self, identities: usize) -> Duration {
         let _ = identities;
         Duration::from_secs(60)

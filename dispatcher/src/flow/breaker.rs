@@ -1,14 +1,11 @@
 //! A circuit breaker: whether a provider is down, by what its last answers said.
 
-use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use crate::backoff::Backoff;
 use postern_config::BreakerSection;
-use std::{
-    hash::{BuildHasher, RandomState},
-    time::Duration,
-};
+use std::time::Duration;
 use tokio::time::Instant;
 
-/// What the answer to one send says of the provider.
+/// What the answer to one request says about the provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Sign {
     /// It works: it took a message over, or refused one for the message's own sake.
@@ -22,9 +19,9 @@ pub(crate) enum Sign {
 /// What a sign changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Change {
-    /// It opened: nothing is sent for so long.
+    /// It opened: nothing is sent for this long.
     Opened(Duration),
-    /// The message that was tried failed: nothing is sent for so long.
+    /// The message that was tried failed: nothing is sent for this long.
     StaysOpen(Duration),
     /// It closed.
     Closed,
@@ -36,47 +33,34 @@ pub(crate) enum Change {
 pub(crate) struct Breaker {
     /// 0: it never opens.
     failures: u32,
-    builder: ExponentialBuilder,
     in_a_row: u32,
-    open: Option<Open>,
-}
-
-#[derive(Debug)]
-struct Open {
-    until: Instant,
-    pauses: ExponentialBackoff,
+    /// The end of the pause. `None` while it is closed.
+    until: Option<Instant>,
+    backoff: Backoff,
 }
 
 impl Breaker {
-    /// A closed one.
+    /// A closed breaker.
     pub(crate) fn new(section: BreakerSection) -> Self {
-        let builder = ExponentialBuilder::new()
-            .with_min_delay(section.pause.0)
-            .with_max_delay(section.max_pause.0)
-            .with_factor(2.0)
-            .with_jitter()
-            .without_max_times();
-        Self { failures: section.failures, builder, in_a_row: 0, open: None }
+        let backoff = Backoff::new(section.pause.0, section.max_pause.0).with_jitter();
+        Self { failures: section.failures, in_a_row: 0, until: None, backoff }
     }
 
-    /// The end of the pause; `None` while it is closed.
+    /// The end of the pause. `None` while it is closed.
     pub(crate) fn until(&self) -> Option<Instant> {
-        self.open.as_ref().map(|open| open.until)
+        self.until
     }
 
     /// Notes a sign. What was on its way when it opened changes nothing: the pause is waited for.
     pub(crate) fn note(&mut self, sign: Sign, now: Instant) -> Option<Change> {
-        match (&mut self.open, sign) {
+        match (self.until, sign) {
             (_, Sign::None) => None,
-            (Some(open), _) if now < open.until => None,
-            (Some(open), Sign::Down) => {
-                let pause = open.pauses.next().unwrap_or_default();
-                open.until = now + pause;
-                Some(Change::StaysOpen(pause))
-            }
+            (Some(until), _) if now < until => None,
+            (Some(_), Sign::Down) => Some(Change::StaysOpen(self.pause(now))),
             (Some(_), Sign::Up) => {
-                self.open = None;
+                self.until = None;
                 self.in_a_row = 0;
+                self.backoff.reset();
                 Some(Change::Closed)
             }
             (None, Sign::Up) => {
@@ -85,17 +69,16 @@ impl Breaker {
             }
             (None, Sign::Down) => {
                 self.in_a_row = self.in_a_row.saturating_add(1);
-                if self.failures == 0 || self.in_a_row < self.failures {
-                    return None;
-                }
-                // Processes that lose a provider together do not ask for it together.
-                let seed = RandomState::new().hash_one(0);
-                let mut pauses = self.builder.with_jitter_seed(seed).build();
-                let pause = pauses.next().unwrap_or_default();
-                self.open = Some(Open { until: now + pause, pauses });
-                Some(Change::Opened(pause))
+                let opens = self.failures > 0 && self.in_a_row >= self.failures;
+                opens.then(|| Change::Opened(self.pause(now)))
             }
         }
+    }
+
+    fn pause(&mut self, now: Instant) -> Duration {
+        let pause = self.backoff.pause();
+        self.until = Some(now + pause);
+        pause
     }
 }
 

@@ -1,23 +1,29 @@
-//! Flow control: what stands between a backend's queue and its sender.
+//! Flow control: whether a backend's messages may be taken from its queues and sent now.
 //!
-//! [`Gate`] says whether messages are taken from the queue at all, and lets each request go when it
-//! may. What it decides by are values that are told the time: `rate` (when the next request may go,
-//! and this process's share of the limit), `turn` (which lane is next), `breaker` (the provider is
-//! down), `throttle` (the provider asks for less) and `width` (how many at a time). [`Paced`] is a
-//! sender behind its gate, and [`census`] counts the processes that share a limit.
+//! [`FlowControl`] answers that for one backend. A message is taken with a place in the backend's
+//! `limit`, which makes it a [`WorkPermit`]; each of its requests needs a place and, if the backend has
+//! a rate, its turn, which makes it a [`SendPermit`]. What a backend's flow depends on is a value that
+//! is told the time, `state`, made of `breaker` (the provider is down), `throttle` (the provider asks
+//! for less), `concurrency` (how many places there are), `rate` (when the next request may go) and
+//! `lanes` (whose request that is). [`PacedSender`] splits a message into requests and sends each when
+//! it may; `processes` counts the processes that share a rate.
 
 mod breaker;
-mod census;
-mod gate;
-mod paced;
+mod concurrency;
+mod control;
+mod lanes;
+mod limit;
+mod permit;
+mod processes;
 mod rate;
+mod sender;
 mod state;
 mod throttle;
-mod turn;
-mod width;
 
-pub(crate) use census::{census, settling};
-pub(crate) use gate::{Door, Gate, NOT_BEGUN, Pass};
-pub(crate) use paced::Paced;
-pub(crate) use state::Mode;
-pub(crate) use turn::Turn;
+pub(crate) use control::FlowControl;
+pub(crate) use lanes::LaneScheduler;
+pub(crate) use limit::Place;
+pub(crate) use permit::WorkPermit;
+pub(crate) use processes::{count_processes, settling};
+pub(crate) use sender::PacedSender;
+pub(crate) use state::Intake;

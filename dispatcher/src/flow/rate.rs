@@ -12,22 +12,22 @@ const CATCH_UP: f64 = 0.1;
 /// that costs more than one makes the next one wait longer.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bucket {
-    /// The next request may go from then on.
+    /// From when on the next request may go.
     due: Instant,
 }
 
 impl Bucket {
-    /// A full one.
+    /// A full bucket.
     pub(crate) fn new(now: Instant) -> Self {
         Self { due: now }
     }
 
-    /// The next request may go from then on.
+    /// From when on the next request may go.
     pub(crate) fn due(self) -> Instant {
         self.due
     }
 
-    /// Nobody has waited until `now`: what was not used is lost, but for `burst` requests.
+    /// No request waited until `now`: what was not used is lost, except for `burst` requests.
     pub(crate) fn idle(&mut self, now: Instant, per_second: f64, burst: f64) {
         self.keep(now, (burst - 1.0).max(0.0) / per_second);
     }
@@ -43,7 +43,7 @@ impl Bucket {
         self.due = self.due.max(then);
     }
 
-    /// The rate was another one: what is owed of it is owed at the new one.
+    /// The rate changed: what is owed at the old rate is owed at the new one.
     pub(crate) fn changed(&mut self, now: Instant, before: f64, after: f64) {
         let owed = self.due.saturating_duration_since(now).as_secs_f64();
         if owed > 0.0 && before > 0.0 {
@@ -69,21 +69,21 @@ fn seconds(number: f64) -> Duration {
 /// count it; one that counts fewer than before goes faster at once. So the shares add up to the
 /// limit, or for a moment to less.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Share {
+pub(crate) struct ProcessShare {
     limit: f64,
     settle: Duration,
-    /// Consumers, this process's included; absent: not known.
+    /// The consumers, this process's included. `None` if they are not known.
     consumers: Option<u32>,
     from: Option<Instant>,
 }
 
-impl Share {
-    /// Of `limit` a second; the others count within `settle`.
+impl ProcessShare {
+    /// A share of `limit` a second. The other processes count this one within `settle`.
     pub(crate) fn new(limit: f64, settle: Duration) -> Self {
         Self { limit, settle, consumers: None, from: None }
     }
 
-    /// This process begins to consume, or cannot tell whether it still does.
+    /// This process begins to consume, or does not know whether it still does.
     pub(crate) fn forget(&mut self) {
         self.consumers = None;
         self.from = None;
@@ -91,7 +91,7 @@ impl Share {
 
     /// So many consumers were counted, this process's among them.
     pub(crate) fn counted(&mut self, consumers: u32, now: Instant) {
-        // One that is not counted yet is there all the same.
+        // This process is there even if it is not counted yet.
         let consumers = consumers.max(1);
         if self.consumers.is_none() {
             self.from = Some(if consumers > 1 { now + self.settle } else { now });
@@ -99,17 +99,17 @@ impl Share {
         self.consumers = Some(consumers);
     }
 
-    /// What may be sent in a second; `None` as long as that is not known.
+    /// What may be sent in a second. `None` until that is known.
     pub(crate) fn per_second(&self) -> Option<f64> {
         Some(self.limit / f64::from(self.consumers?))
     }
 
-    /// From when on.
+    /// From when on it may be sent. `None` until that is known.
     pub(crate) fn from(&self) -> Option<Instant> {
         self.from
     }
 
-    /// Which part of the limit it is.
+    /// Which part of the limit the share is.
     pub(crate) fn part(&self) -> f64 {
         1.0 / f64::from(self.consumers.unwrap_or(1))
     }
@@ -174,11 +174,11 @@ mod tests {
     fn the_shares_of_any_number_of_processes_never_exceed_the_limit() {
         let now = Instant::now();
         let settle = Duration::from_secs(1);
-        let mut first = Share::new(50.0, settle);
+        let mut first = ProcessShare::new(50.0, settle);
         assert_eq!(first.per_second(), None);
         first.counted(0, now);
         assert_eq!((first.per_second(), first.from()), (Some(50.0), Some(now)));
-        let mut second = Share::new(50.0, settle);
+        let mut second = ProcessShare::new(50.0, settle);
         second.counted(2, now);
         assert_eq!((second.per_second(), second.from()), (Some(25.0), Some(now + settle)));
         first.counted(2, after(now, 500));

@@ -1,62 +1,78 @@
-//! What a gate knows, as a value that is told the time.
+//! What a backend's flow control knows, as a value that is told the time.
 
 use super::{
     breaker::{Breaker, Change, Sign},
-    rate::{Bucket, Share},
+    concurrency::{Answer, Concurrency},
+    lanes::LaneScheduler,
+    rate::{Bucket, ProcessShare},
     throttle::Throttle,
-    turn::Turn,
-    width::Width,
 };
-use crate::backends::Outcome;
-use postern_config::{BreakerSection, backend::flow::RateLimit};
+use crate::outcome::Outcome;
+use postern_config::{
+    BreakerSection,
+    backend::{BackendConfig, flow::RateLimit},
+};
 use postern_shared::{
     error::{Failure, FailureClass},
     message::Priority,
+    value::Span,
 };
-use std::time::Duration;
+use std::{collections::VecDeque, time::Duration};
 use tokio::time::Instant;
 
-/// A pause of the provider's wish that is not longer is waited for with messages in hand.
+/// A pause that the provider asked for is waited for with messages in hand if it is no longer.
 const SHORT: Duration = Duration::from_secs(5);
-/// Where nobody wanted to send for so long, what was not used of the rate is lost but for the burst.
+/// If no request waited for this long, what was not used of the rate is lost, except for the burst.
 const IDLE: Duration = Duration::from_millis(50);
 
-/// What may be taken from a backend's queue.
+/// What may be taken from a backend's queues.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Mode {
+pub(crate) enum Intake {
     /// As much as can be worked on.
-    Full,
+    Open,
     /// One message at a time, to see whether the provider is back.
-    One,
-    /// Nothing, before then.
-    Shut(Instant),
+    Probe,
+    /// Nothing until then.
+    Closed(Instant),
 }
 
-impl Mode {
-    /// Whether it is the same but for the time.
+impl Intake {
+    /// Whether it is the same except for the time.
     pub(crate) fn is_like(self, other: Self) -> bool {
         std::mem::discriminant(&self) == std::mem::discriminant(&other)
     }
 }
 
-/// What a request that wants to go is told.
+/// When something may be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Step {
-    /// It goes.
-    Go,
+pub(super) enum Release {
+    /// Now.
+    Now,
     /// Not before then.
     At(Instant),
     /// Not before something changes.
-    Later,
-    /// Its message goes back to the queue.
-    Shut,
+    OnChange,
+    /// Not at all: sending paused, and the message goes back to its queue.
+    Paused,
 }
 
-/// What came of the answers to one send.
+/// A request that is to be made.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Request {
+    pub(super) lane: Priority,
+    /// What it counts for the rate.
+    pub(super) cost: u32,
+    /// Whether it belongs to the message that shows whether the provider is back.
+    pub(super) probe: bool,
+    /// Its place in the queue for the rate, from [`State::waits`]. 0 if there is no rate.
+    pub(super) ticket: u64,
+}
+
+/// What followed from the answers to one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Noted {
     pub(super) breaker: Option<Change>,
-    /// The provider asked for less: for so long nothing is sent, and whether that is new.
+    /// The provider asked for less: how long nothing is sent, and whether that is a new pause.
     pub(super) throttled: Option<(Duration, bool)>,
 }
 
@@ -64,169 +80,159 @@ pub(super) struct Noted {
 pub(super) struct State {
     breaker: Breaker,
     throttle: Throttle,
-    pub(super) pace: Option<Pace>,
-    /// Whether the one message of [`Mode::One`] is on its way.
-    pub(super) trying: bool,
-    width: Width,
-    /// Whether there is room for another message, and none to be had.
+    pub(super) rate: Option<Pacing>,
+    /// Whether the one message of [`Intake::Probe`] is in work.
+    probing: bool,
+    concurrency: Concurrency,
+    /// Whether another message could be taken, and there is none.
     idle: bool,
 }
 
 /// How a rate is kept.
 #[derive(Debug)]
-pub(super) struct Pace {
-    pub(super) share: Share,
+pub(super) struct Pacing {
+    pub(super) share: ProcessShare,
     bucket: Bucket,
     burst: f64,
-    turn: Turn,
-    /// Requests that want to go, by lane.
-    waiting: [usize; 2],
-    /// Since when none has.
+    scheduler: LaneScheduler,
+    /// The tickets of the requests that wait, by lane.
+    waiting: [VecDeque<u64>; 2],
+    next_ticket: u64,
+    /// Messages in work that have requests still to be made, by lane.
+    unbegun: [usize; 2],
+    /// Since when no request has waited.
     idle_since: Instant,
-    /// By which the bucket was last filled, a second.
+    /// The rate by which the bucket was last filled, a second.
     per_second: f64,
 }
 
 impl State {
-    pub(super) fn new(
-        breaker: BreakerSection,
-        rate: Option<RateLimit>,
-        settle: Duration,
-        width: Width,
-        now: Instant,
-    ) -> Self {
-        let pace = rate.map(|rate| {
-            let limit = rate.limit.per_second();
-            Pace {
-                share: Share::new(limit, settle),
-                bucket: Bucket::new(now),
-                burst: rate.burst.map_or((limit / 10.0).max(1.0), f64::from),
-                turn: Turn::default(),
-                waiting: [0; 2],
-                idle_since: now,
-                per_second: limit,
-            }
-        });
+    /// `backend`'s. The processes that share its rate count each other within `settle`.
+    pub(super) fn new(backend: &BackendConfig, settle: Duration, now: Instant) -> Self {
+        let concurrency = Concurrency::new(backend.concurrency_min, backend.concurrency, now);
+        let rate = backend.definition.rate.map(|rate| Pacing::new(rate, settle, now));
+        Self { rate, ..Self::of(backend.breaker, concurrency) }
+    }
+
+    /// One that only limits the number of requests in flight.
+    pub(super) fn fixed(concurrency: u16, now: Instant) -> Self {
+        let zero = Span(Duration::ZERO);
+        let never = BreakerSection { failures: 0, pause: zero, max_pause: zero };
+        Self::of(never, Concurrency::new(concurrency, concurrency, now))
+    }
+
+    fn of(breaker: BreakerSection, concurrency: Concurrency) -> Self {
         Self {
             breaker: Breaker::new(breaker),
             throttle: Throttle::default(),
-            pace,
-            trying: false,
-            width,
+            rate: None,
+            probing: false,
+            concurrency,
             idle: false,
         }
     }
 
-    pub(super) fn mode(&self, now: Instant) -> Mode {
+    pub(super) fn intake(&self, now: Instant) -> Intake {
         match self.breaker.until() {
-            Some(until) if now < until => return Mode::Shut(until),
-            Some(_) => return Mode::One,
+            Some(until) if now < until => return Intake::Closed(until),
+            Some(_) => return Intake::Probe,
             None => {}
         }
         match self.throttle.until(now).and_then(|until| until.checked_sub(SHORT)) {
-            Some(until) if now < until => Mode::Shut(until),
-            _ => Mode::Full,
+            Some(until) if now < until => Intake::Closed(until),
+            _ => Intake::Open,
         }
     }
 
-    /// Until when nothing more is to be taken, though there is a subscription.
-    pub(super) fn held(&self, now: Instant) -> Option<Step> {
+    /// When the next message may be taken by a subscription that there is.
+    pub(super) fn admits(&self, now: Instant) -> Release {
         match self.throttle.until(now) {
-            Some(until) => Some(Step::At(until)),
-            None => (self.trying && self.breaker.until().is_some()).then_some(Step::Later),
+            Some(until) => Release::At(until),
+            None if self.probing && self.breaker.until().is_some() => Release::OnChange,
+            None => Release::Now,
         }
     }
 
-    /// A message was taken: whether it is the one that shows whether the provider is back. There is
-    /// one at a time, wherever it was taken from.
-    pub(super) fn taken(&mut self, now: Instant) -> bool {
-        self.idle = false;
-        let tries = self.mode(now) == Mode::One && !self.trying;
-        self.trying |= tries;
-        tries
+    /// Whether the next message of `lane` may be taken. With a rate, only one message of each lane
+    /// waits here for its turn, and the others in their queue.
+    pub(super) fn admits_of(&self, lane: Priority) -> bool {
+        self.rate.as_ref().is_none_or(|pacing| pacing.unbegun[index(lane)] == 0)
     }
 
-    /// There is room for another message, and none to be had.
+    /// A message of `lane` was taken. Whether it is the one that shows whether the provider is back.
+    pub(super) fn taken(&mut self, lane: Priority, now: Instant) -> bool {
+        self.idle = false;
+        if let Some(pacing) = &mut self.rate {
+            pacing.unbegun[index(lane)] += 1;
+        }
+        let probe = self.intake(now) == Intake::Probe && !self.probing;
+        self.probing |= probe;
+        probe
+    }
+
+    /// Another message could be taken, and there is none, until one is [`taken`](Self::taken).
     pub(super) fn idles(&mut self) {
         self.idle = true;
     }
 
-    /// A message that was taken is in work no more.
-    pub(super) fn given_up(&mut self, tries: bool) {
-        self.trying &= !tries;
+    /// Every request of a message of `lane` was begun, or will not be.
+    pub(super) fn begun(&mut self, lane: Priority) {
+        if let Some(pacing) = &mut self.rate {
+            pacing.unbegun[index(lane)] = pacing.unbegun[index(lane)].saturating_sub(1);
+        }
     }
 
-    /// How many places one message takes: more than one while the speed comes back, or where the
-    /// width is not the widest.
+    /// A message is in work no more; `probe` is what [`taken`](Self::taken) said of it.
+    pub(super) fn ended(&mut self, probe: bool) {
+        self.probing &= !probe;
+    }
+
+    /// How many requests may be in flight: while a throttled provider's speed comes back, a part of
+    /// them, unless that slows the rate.
     pub(super) fn places(&self, now: Instant) -> u32 {
-        if self.pace.is_some() {
-            return 1;
+        let all = self.concurrency.limit();
+        if self.rate.is_some() {
+            return all;
         }
-        // 1 to 16.
-        let slower = (1.0 / self.throttle.speed(now)).round() as u32;
-        self.width.places() * slower.max(1)
+        // Truncates, and is at least 1.
+        (f64::from(all) * self.throttle.speed(now)).max(1.0) as u32
     }
 
-    /// Notes that an answer took so long; how many messages may be sent at a time, where that is
-    /// another number now.
-    pub(super) fn answered(&mut self, outcomes: &[Outcome], took: Duration, now: Instant) -> Option<u32> {
-        if self.throttle.speed(now) < 1.0 || self.breaker.until().is_some() {
-            return self.width.forget(now).then(|| self.width.messages());
-        }
-        let done = |outcome: &Outcome| match outcome {
-            Ok(_) => true,
-            Err(failure) => failure.class == FailureClass::Permanent,
-        };
-        let changed = self.width.answered(took, outcomes.iter().all(done), self.idle, now);
-        changed.then(|| self.width.messages())
+    /// A request of `lane` begins to wait for the rate. Its ticket.
+    pub(super) fn waits(&mut self, lane: Priority, now: Instant) -> u64 {
+        self.rate.as_mut().map_or(0, |pacing| pacing.waits(lane, now))
     }
 
-    /// How many messages may be sent at a time.
-    pub(super) fn messages(&self) -> u32 {
-        self.width.messages()
-    }
-
-    /// A request of `lane` begins to wait.
-    pub(super) fn waits(&mut self, lane: Priority, now: Instant) {
-        if let Some(pace) = &mut self.pace {
-            if pace.waiting == [0; 2] && now.saturating_duration_since(pace.idle_since) > IDLE {
-                pace.bucket.idle(now, pace.per_second, pace.burst * pace.share.part());
-            }
-            pace.waiting[index(lane)] += 1;
-        }
-    }
-
-    /// It waits no more.
-    pub(super) fn leaves(&mut self, lane: Priority, now: Instant) {
-        if let Some(pace) = &mut self.pace {
-            pace.waiting[index(lane)] = pace.waiting[index(lane)].saturating_sub(1);
-            if pace.waiting == [0; 2] {
-                pace.idle_since = now;
+    /// A request waits no more.
+    pub(super) fn leaves(&mut self, lane: Priority, ticket: u64, now: Instant) {
+        if let Some(pacing) = &mut self.rate {
+            pacing.waiting[index(lane)].retain(|waiting| *waiting != ticket);
+            if pacing.nobody_waits() {
+                pacing.idle_since = now;
             }
         }
     }
 
-    /// Whether a request of this `cost` may go now, which then counts. `tries`: it belongs to the
-    /// message that shows whether the provider is back.
-    pub(super) fn step(&mut self, lane: Priority, cost: u32, tries: bool, now: Instant) -> Step {
-        match self.mode(now) {
-            Mode::Shut(_) => return Step::Shut,
-            Mode::One if !tries => return Step::Shut,
-            Mode::One | Mode::Full => {}
+    /// When `request` may be made. [`Release::Now`] counts it.
+    pub(super) fn release(&mut self, request: Request, now: Instant) -> Release {
+        match self.intake(now) {
+            Intake::Closed(_) => return Release::Paused,
+            Intake::Probe if !request.probe => return Release::Paused,
+            Intake::Probe | Intake::Open => {}
         }
         if let Some(until) = self.throttle.until(now) {
-            if let Some(pace) = &mut self.pace {
-                pace.bucket.not_before(until);
+            if let Some(pacing) = &mut self.rate {
+                pacing.bucket.not_before(until);
             }
-            return Step::At(until);
+            return Release::At(until);
         }
         let speed = self.throttle.speed(now);
-        self.pace.as_mut().map_or(Step::Go, |pace| pace.step(lane, cost, speed, now))
+        self.rate.as_mut().map_or(Release::Now, |pacing| pacing.release(request, speed, now))
     }
 
-    /// Notes what one send came to for each of its recipients. Where the provider is to be given
-    /// time before the next attempt, the failure then says how much.
-    pub(super) fn note(&mut self, outcomes: &mut [Outcome], tries: bool, now: Instant) -> Noted {
+    /// Notes what one request came to for each of its recipients. If the provider is to be given time
+    /// before the next attempt, the failures then say how much.
+    pub(super) fn note(&mut self, outcomes: &mut [Outcome], probe: bool, now: Instant) -> Noted {
         let mut noted = Noted::default();
         let sign = sign(outcomes);
         if outcomes.iter().any(Result::is_ok) {
@@ -241,7 +247,7 @@ impl State {
             noted.throttled = Some((pause, new));
         }
         noted.breaker = self.breaker.note(sign, now);
-        if let (true, Some(Change::StaysOpen(pause))) = (tries, noted.breaker) {
+        if let (true, Some(Change::StaysOpen(pause))) = (probe, noted.breaker) {
             let surely_not_sent = |failure: &&mut Failure| failure.class == FailureClass::Transient;
             for failure in failures(outcomes).filter(surely_not_sent) {
                 failure.retry_after = Some(pause);
@@ -249,19 +255,69 @@ impl State {
         }
         noted
     }
+
+    /// Notes that the answer to a request took so long. `room`: there was a place that nobody had.
+    pub(super) fn answered(&mut self, outcomes: &[Outcome], took: Duration, room: bool, now: Instant) {
+        if self.throttle.speed(now) < 1.0 || self.breaker.until().is_some() {
+            return self.concurrency.disturbed(now);
+        }
+        let done = |outcome: &Outcome| match outcome {
+            Ok(_) => true,
+            Err(failure) => failure.class == FailureClass::Permanent,
+        };
+        let through = outcomes.iter().all(done);
+        self.concurrency.answered(Answer { took, through, idle: self.idle && room }, now);
+    }
+
+    /// How many requests may be in flight, apart from throttling.
+    pub(super) fn concurrency(&self) -> u32 {
+        self.concurrency.limit()
+    }
 }
 
-impl Pace {
-    fn step(&mut self, lane: Priority, cost: u32, speed: f64, now: Instant) -> Step {
+impl Pacing {
+    fn new(rate: RateLimit, settle: Duration, now: Instant) -> Self {
+        let limit = rate.limit.per_second();
+        Self {
+            share: ProcessShare::new(limit, settle),
+            bucket: Bucket::new(now),
+            burst: rate.burst.map_or((limit / 10.0).max(1.0), f64::from),
+            scheduler: LaneScheduler::default(),
+            waiting: Default::default(),
+            next_ticket: 0,
+            unbegun: [0; 2],
+            idle_since: now,
+            per_second: limit,
+        }
+    }
+
+    fn nobody_waits(&self) -> bool {
+        self.waiting.iter().all(VecDeque::is_empty)
+    }
+
+    fn waits(&mut self, lane: Priority, now: Instant) -> u64 {
+        if self.nobody_waits() && now.saturating_duration_since(self.idle_since) > IDLE {
+            self.bucket.idle(now, self.per_second, self.burst * self.share.part());
+        }
+        self.next_ticket += 1;
+        self.waiting[index(lane)].push_back(self.next_ticket);
+        self.next_ticket
+    }
+
+    fn release(&mut self, request: Request, speed: f64, now: Instant) -> Release {
         let (Some(share), Some(from)) = (self.share.per_second(), self.share.from()) else {
-            return Step::Later;
+            return Release::OnChange;
         };
         self.bucket.not_before(from);
         if now < from {
-            return Step::At(from);
+            return Release::At(from);
         }
-        if self.turn.of(self.waiting[0] > 0, self.waiting[1] > 0) != Some(lane) {
-            return Step::Later;
+        let [normal, bulk] = &self.waiting;
+        let first = self.waiting[index(request.lane)].front();
+        if self.scheduler.next(!normal.is_empty(), !bulk.is_empty()) != Some(request.lane)
+            || first != Some(&request.ticket)
+        {
+            return Release::OnChange;
         }
         let per_second = share * speed;
         if (per_second - self.per_second).abs() > f64::EPSILON {
@@ -269,11 +325,11 @@ impl Pace {
             self.per_second = per_second;
         }
         if now < self.bucket.due() {
-            return Step::At(self.bucket.due());
+            return Release::At(self.bucket.due());
         }
-        self.bucket.take(now, per_second, self.burst * self.share.part(), cost);
-        self.turn.took(lane);
-        Step::Go
+        self.bucket.take(now, per_second, self.burst * self.share.part(), request.cost);
+        self.scheduler.went(request.lane);
+        Release::Now
     }
 }
 
@@ -288,13 +344,13 @@ fn failures(outcomes: &mut [Outcome]) -> impl Iterator<Item = &mut Failure> {
     outcomes.iter_mut().filter_map(|outcome| outcome.as_mut().err())
 }
 
-/// A 429, or whatever else came with a `Retry-After`.
+/// Whether it is a 429, or came with a `Retry-After`.
 fn asks_for_less(failure: &Failure) -> bool {
     failure.class == FailureClass::Throttled || failure.retry_after.is_some()
 }
 
-/// What the outcomes of one send say of the provider. One that took a single recipient over, refused
-/// one, or asked for less works.
+/// What the outcomes of one request say about the provider. A provider that took over or refused a
+/// single recipient, or asked for less, works.
 fn sign(outcomes: &[Outcome]) -> Sign {
     let mut sign = Sign::None;
     for outcome in outcomes {

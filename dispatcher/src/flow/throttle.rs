@@ -1,5 +1,6 @@
 //! A provider that asks for less: how long nothing is sent, and how slowly it begins again.
 
+use crate::backoff::Backoff;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -11,14 +12,15 @@ const LONGEST: Duration = Duration::from_secs(60);
 const LONGEST_ASKED: Duration = Duration::from_secs(3_600);
 /// The least part of the usual speed.
 const SLOWEST: f64 = 1.0 / 16.0;
-/// From nothing to the usual speed it takes so long.
+/// How long it takes from nothing to the usual speed.
 const RECOVERY: Duration = Duration::from_secs(60);
 
 /// How much slower than usual one sends, because the provider asked for it.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Throttle {
     pause: Option<Pause>,
-    in_a_row: u32,
+    /// The pauses after answers that name none.
+    backoff: Backoff,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -28,6 +30,12 @@ struct Pause {
     speed: f64,
 }
 
+impl Default for Throttle {
+    fn default() -> Self {
+        Self { pause: None, backoff: Backoff::new(FIRST, LONGEST) }
+    }
+}
+
 impl Throttle {
     /// The provider asked for less, and perhaps for how long. Returns how long nothing is sent, and
     /// whether that is a new pause.
@@ -35,10 +43,7 @@ impl Throttle {
     /// Each new pause halves the speed; what else comes back meanwhile was sent before it.
     pub(crate) fn asked(&mut self, wish: Option<Duration>, now: Instant) -> (Duration, bool) {
         let pausing = self.pause.is_some_and(|pause| now < pause.until);
-        if !pausing {
-            self.in_a_row = self.in_a_row.saturating_add(1);
-        }
-        let own = FIRST.saturating_mul(1 << (self.in_a_row.saturating_sub(1)).min(6)).min(LONGEST);
+        let own = if pausing { Duration::ZERO } else { self.backoff.pause() };
         let wanted = wish.map_or(own, |wish| wish.min(LONGEST_ASKED));
         let until = self.pause.map_or(now, |pause| pause.until).max(now + wanted);
         let speed = match self.pause {
@@ -52,19 +57,19 @@ impl Throttle {
     /// The provider took a message over. After a pause, the next one is a first one again.
     pub(crate) fn taken(&mut self, now: Instant) {
         if self.pause.is_some_and(|pause| now >= pause.until) {
-            self.in_a_row = 0;
+            self.backoff.reset();
             if self.speed(now) >= 1.0 {
                 self.pause = None;
             }
         }
     }
 
-    /// The end of the pause; `None` where it is over.
+    /// The end of the pause. `None` if it is over.
     pub(crate) fn until(&self, now: Instant) -> Option<Instant> {
         self.pause.map(|pause| pause.until).filter(|until| now < *until)
     }
 
-    /// Which part of the usual speed is right at `now`: 1 where nobody asked for less.
+    /// Which part of the usual speed is right at `now`: 1 if nobody asked for less.
     pub(crate) fn speed(&self, now: Instant) -> f64 {
         self.pause.map_or(1.0, |Pause { until, speed }| {
             let since = now.saturating_duration_since(until);

@@ -55,7 +55,7 @@ async fn a_message_is_sent_reported_and_gone() {
     for line in [
         "postern_dispatch_messages_total{backend=\"demo\",outcome=\"sent\"} 1",
         "postern_dispatch_recipients_total{backend=\"demo\",outcome=\"sent\"} 2",
-        "postern_send_duration_seconds_count{backend=\"demo\"} 1",
+        "postern_send_duration_seconds_count{backend=\"demo\"} 2",
         "postern_message_age_seconds_count{backend=\"demo\"} 1",
         "postern_dispatch_in_flight{backend=\"demo\"} 0",
         "postern_publish_duration_seconds_count{queue=\"postern.reports\"} 1",

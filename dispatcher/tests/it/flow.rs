@@ -18,6 +18,7 @@ use std::{
     },
     time::{Duration, Instant},
 };
+use tokio::sync::Semaphore;
 
 fn to(provider: &Provider, backend: &str, send: &str) -> String {
     format!(
@@ -244,4 +245,69 @@ async fn a_sender_of_ones_own_can_say_that_its_provider_is_down() {
     }
     until("open", || value(&running, "postern_breaker_open{backend=\"demo\"}") > 0.0).await;
     running.stop().await;
+}
+
+/// A provider that answers when the semaphore says so.
+async fn held() -> (Provider, Arc<Semaphore>) {
+    let release = Arc::new(Semaphore::new(0));
+    let ok = "HTTP/1.1 200 X\r\nContent-Length: 0\r\n\r\n".to_owned();
+    (Provider::answering(Answer::Gated(release.clone(), ok)).await, release)
+}
+
+#[tokio::test]
+async fn a_message_to_many_has_as_many_requests_in_flight_as_its_backend_may() {
+    for concurrency in [1, 8] {
+        let (provider, release) = held().await;
+        let own = format!("concurrency = {concurrency}");
+        let running = Running::start(&to(&provider, &own, ""), &Engines::builtin());
+        let identities: Vec<String> = (0..100).map(|n| n.to_string()).collect();
+        let identities: Vec<&str> = identities.iter().map(String::as_str).collect();
+        running.queue("demo", Priority::Normal, message(&identities)).await;
+        // One place is kept for the next message, unless it is the only one.
+        let most = if concurrency == 1 { 1 } else { concurrency - 1 };
+        until("requests in flight", || provider.received().len() == most).await;
+        release.add_permits(1_000);
+        let report = running.reports(1).await.remove(0);
+        let sent: Vec<_> = identities.iter().map(|identity| (*identity, State::Sent)).collect();
+        assert_eq!(states(&report), sent);
+        assert_eq!(provider.received().len(), 100);
+        assert!(provider.most_at_a_time() <= concurrency, "{}", provider.most_at_a_time());
+        running.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_message_to_more_than_fit_one_request_is_split() {
+    let provider = Provider::answering(answer(200, "")).await;
+    let list = "recipients = \"joined\"\nbatch = 10";
+    let running = Running::start(&to(&provider, "", list), &Engines::builtin());
+    running.queue("demo", Priority::Normal, message(&["1"; 25])).await;
+    let report = running.reports(1).await.remove(0);
+    assert_eq!(states(&report), [("1", State::Sent); 25]);
+    assert_eq!(provider.received().len(), 3);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_message_to_many_leaves_room_for_others() {
+    let (provider, release) = held().await;
+    let running = Running::start(&to(&provider, "concurrency = 4", ""), &Engines::builtin());
+    running.queue("demo", Priority::Normal, message(&["many"; 1_000])).await;
+    until("it to have all that is left", || provider.received().len() == 3).await;
+    let asked = |who: &str| provider.received().iter().filter(|request| request.body == who).count();
+    running.queue("demo", Priority::Normal, message(&["code-1"])).await;
+    until("the first code", || asked("to=code-1") == 1).await;
+    running.queue("demo", Priority::Normal, message(&["code-2"])).await;
+    for n in 1..=50 {
+        release.add_permits(1);
+        until("an answer", || provider.received().len() >= 4 + n || asked("to=code-2") == 1).await;
+        if asked("to=code-2") == 1 {
+            assert!(n <= 10, "{n} of many went before it");
+            release.add_permits(2_000);
+            running.reports(3).await;
+            running.stop().await;
+            return;
+        }
+    }
+    panic!("the second code was not sent");
 }

@@ -5,7 +5,7 @@ use crate::{document::join, reader::Reader};
 use indexmap::IndexMap;
 use postern_shared::{
     message::BackendName,
-    value::{HeaderName, Secret, SigningKey, SigningKeys, Span},
+    value::{HeaderName, MAX_CONCURRENCY, Secret, SigningKey, SigningKeys, Span},
 };
 use serde::Deserialize;
 use serde_json::Value;
@@ -155,7 +155,7 @@ impl Webhook {
         check("timeout", self.timeout.0 > MAX_TIMEOUT, "must be at most 10m");
         let reports_as_form = self.format == WebhookFormat::Form && self.reports == Some(true);
         check("reports", reports_as_form, "a form holds no report: leave it out, or set format = \"json\"");
-        check("concurrency", !(1..=2_000).contains(&self.concurrency), "must be 1 to 2000");
+        check("concurrency", !(1..=MAX_CONCURRENCY).contains(&self.concurrency), "must be 1 to 2000");
         for (name, value) in &self.headers {
             let key = format!("headers.{}", name.0);
             check(&key, TAKEN.contains(&name.0.as_str()), "is set by Postern itself");

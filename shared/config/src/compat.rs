@@ -5,7 +5,7 @@ use indexmap::IndexMap;
 use postern_shared::{
     callback::CallbackKeys,
     message::BackendName,
-    value::{Networks, Secret, Span},
+    value::{MAX_CONCURRENCY, Networks, Secret, Span},
 };
 use serde::Deserialize;
 use std::{collections::BTreeSet, time::Duration};
@@ -133,7 +133,7 @@ pub(super) fn check(compat: &CompatSection, reader: &mut Reader<'_>) {
     if callbacks.timeout.0.is_zero() || callbacks.timeout.0 > MAX_TIMEOUT {
         reader.problem("compat.callbacks.timeout", "must be longer than 0 and at most 10m");
     }
-    if !(1..=2_000).contains(&callbacks.concurrency) {
+    if !(1..=MAX_CONCURRENCY).contains(&callbacks.concurrency) {
         reader.problem("compat.callbacks.concurrency", "must be 1 to 2000");
     }
     if let Some(kannel) = &compat.kannel {

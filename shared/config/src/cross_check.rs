@@ -15,11 +15,12 @@ use crate::{
     },
     tls_files::TlsProblem,
 };
-use postern_shared::{message::BackendName, value::Secret};
+use postern_shared::{
+    message::BackendName,
+    value::{MAX_CONCURRENCY, Secret},
+};
 use tracing_subscriber::EnvFilter;
 
-/// The most sends in flight for each backend: RabbitMQ caps a quorum queue's prefetch there.
-const MAX_CONCURRENCY: u16 = 2_000;
 /// The largest `rate.burst`.
 const MAX_BURST: u32 = 10_000;
 /// The most failures in a row that a circuit breaker can be told to wait for.

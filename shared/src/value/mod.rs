@@ -13,4 +13,4 @@ pub use header_name::HeaderName;
 pub use networks::Networks;
 pub use secret::{Secret, Secrets, Settings, one_or_several};
 pub use signing_key::{SigningKey, SigningKeys};
-pub use values::{Moment, OneOrMany, Rate, Span, Window};
+pub use values::{MAX_CONCURRENCY, Moment, OneOrMany, Rate, Span, Window};

@@ -4,6 +4,10 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Deserializer, de};
 use std::{fmt, time::Duration};
 
+/// The most sends in flight for each backend, and the most deliveries in flight to the webhook and of
+/// callbacks. RabbitMQ prefetches no more messages on a quorum queue.
+pub const MAX_CONCURRENCY: u16 = 2_000;
+
 /// A span of time as people write it: `500ms`, `10s`, `2m`, `1h`, `1h 30m`. At most 30 days.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Span(pub Duration);

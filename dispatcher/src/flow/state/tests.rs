@@ -1,13 +1,20 @@
-//! What a gate says to whom, and when.
+//! What the flow control of a backend says to whom, and when.
 
 use super::*;
-use crate::backends::Sent;
+use crate::outcome::Sent;
 use postern_config::backend::flow::Counted;
 use postern_shared::value::{Rate, Span};
 
 fn after(from: Instant, milliseconds: u64) -> Instant {
     from + Duration::from_millis(milliseconds)
 }
+
+/// A request of `lane` that counts one for the rate.
+fn of(lane: Priority, ticket: u64) -> Request {
+    Request { lane, cost: 1, probe: false, ticket }
+}
+
+const UNRATED: Request = Request { lane: Priority::Normal, cost: 1, probe: false, ticket: 0 };
 
 fn state(failures: u32, rate: Option<u32>, now: Instant) -> State {
     let breaker = BreakerSection {
@@ -20,9 +27,10 @@ fn state(failures: u32, rate: Option<u32>, now: Instant) -> State {
         burst: Some(1),
         count: Counted::Messages,
     });
-    let mut state = State::new(breaker, rate, Duration::from_secs(1), Width::new(64, 64, now), now);
-    if let Some(pace) = &mut state.pace {
-        pace.share.counted(1, now);
+    let rate = rate.map(|rate| Pacing::new(rate, Duration::from_secs(1), now));
+    let mut state = State { rate, ..State::of(breaker, Concurrency::new(64, 64, now)) };
+    if let Some(rate) = &mut state.rate {
+        rate.share.counted(1, now);
     }
     state
 }
@@ -40,34 +48,60 @@ fn throttled(seconds: u64) -> Outcome {
 }
 
 #[test]
-fn the_token_goes_to_the_normal_lane_first_and_bulk_has_one_in_nine() {
+fn the_turn_goes_to_the_normal_lane_first_and_bulk_has_one_in_nine() {
     let now = Instant::now();
     let mut state = state(0, Some(50), now);
     let mut clock = now;
     let mut order = String::new();
-    state.waits(Priority::Bulk, clock);
+    let bulk = of(Priority::Bulk, state.waits(Priority::Bulk, clock));
     for _ in 0..3 {
-        assert_eq!(state.step(Priority::Bulk, 1, false, clock), Step::Go);
+        assert_eq!(state.release(bulk, clock), Release::Now);
         clock = after(clock, 20);
     }
     // Bulk waits already when the first normal one comes.
-    state.waits(Priority::Normal, clock);
+    let normal = of(Priority::Normal, state.waits(Priority::Normal, clock));
     for _ in 0..18 {
-        let lane = match state.step(Priority::Normal, 1, false, clock) {
-            Step::Go => Priority::Normal,
+        let went = match state.release(normal, clock) {
+            Release::Now => normal,
             other => {
-                assert_eq!(other, Step::Later);
-                assert_eq!(state.step(Priority::Bulk, 1, false, clock), Step::Go);
-                Priority::Bulk
+                assert_eq!(other, Release::OnChange);
+                assert_eq!(state.release(bulk, clock), Release::Now);
+                bulk
             }
         };
-        order.push(if lane == Priority::Normal { 'n' } else { 'b' });
-        assert!(matches!(state.step(lane, 1, false, clock), Step::At(_) | Step::Later));
+        order.push(if went.lane == Priority::Normal { 'n' } else { 'b' });
+        assert!(matches!(state.release(went, clock), Release::At(_) | Release::OnChange));
         clock = after(clock, 20);
     }
     assert_eq!(order, "nnnnnnnnbnnnnnnnnb");
-    state.leaves(Priority::Normal, clock);
-    assert_eq!(state.step(Priority::Bulk, 1, false, clock), Step::Go);
+    state.leaves(Priority::Normal, normal.ticket, clock);
+    assert_eq!(state.release(bulk, clock), Release::Now);
+}
+
+#[test]
+fn requests_of_one_lane_go_in_the_order_in_which_they_came() {
+    let now = Instant::now();
+    let mut state = state(0, Some(50), now);
+    let [first, second, third] = [(); 3].map(|()| of(Priority::Bulk, state.waits(Priority::Bulk, now)));
+    assert_eq!(state.release(second, now), Release::OnChange);
+    assert_eq!(state.release(first, now), Release::Now);
+    state.leaves(Priority::Bulk, first.ticket, now);
+    // One that is given up makes way for the next.
+    state.leaves(Priority::Bulk, second.ticket, now);
+    assert_eq!(state.release(third, after(now, 20)), Release::Now);
+}
+
+#[test]
+fn with_a_rate_a_lane_has_one_message_with_requests_to_be_made() {
+    let now = Instant::now();
+    let mut rated = state(0, Some(50), now);
+    assert!(!rated.taken(Priority::Bulk, now));
+    assert_eq!((rated.admits_of(Priority::Bulk), rated.admits_of(Priority::Normal)), (false, true));
+    rated.begun(Priority::Bulk);
+    assert!(rated.admits_of(Priority::Bulk));
+    let mut unrated = state(0, None, now);
+    unrated.taken(Priority::Normal, now);
+    assert!(unrated.admits_of(Priority::Normal));
 }
 
 #[test]
@@ -75,19 +109,19 @@ fn nothing_goes_before_the_others_have_counted_this_process() {
     let now = Instant::now();
     let mut state = state(0, Some(50), now);
     let share = |state: &mut State, consumers: Option<u32>, now| {
-        let share = &mut state.pace.as_mut().unwrap().share;
+        let share = &mut state.rate.as_mut().unwrap().share;
         match consumers {
             Some(consumers) => share.counted(consumers, now),
             None => share.forget(),
         }
     };
-    state.waits(Priority::Normal, now);
+    let request = of(Priority::Normal, state.waits(Priority::Normal, now));
     share(&mut state, None, now);
-    assert_eq!(state.step(Priority::Normal, 1, false, now), Step::Later);
+    assert_eq!(state.release(request, now), Release::OnChange);
     share(&mut state, Some(2), now);
-    assert_eq!(state.step(Priority::Normal, 1, false, now), Step::At(after(now, 1_000)));
-    assert_eq!(state.step(Priority::Normal, 1, false, after(now, 1_000)), Step::Go);
-    let Step::At(next) = state.step(Priority::Normal, 1, false, after(now, 1_000)) else { panic!() };
+    assert_eq!(state.release(request, now), Release::At(after(now, 1_000)));
+    assert_eq!(state.release(request, after(now, 1_000)), Release::Now);
+    let Release::At(next) = state.release(request, after(now, 1_000)) else { panic!() };
     assert!(next <= after(now, 1_040), "25 a second");
 }
 
@@ -104,23 +138,23 @@ fn a_provider_that_is_down_shuts_it_until_one_message_has_gone_through() {
     assert_eq!(state.note(&mut [down()], false, now), Noted::default());
     let Some(Change::Opened(pause)) = state.note(&mut [down(), down()], false, now).breaker else { panic!() };
     assert_eq!(
-        (state.mode(now), state.step(Priority::Normal, 1, false, now)),
-        (Mode::Shut(now + pause), Step::Shut)
+        (state.intake(now), state.release(UNRATED, now)),
+        (Intake::Closed(now + pause), Release::Paused)
     );
     let over = now + pause;
-    assert_eq!((state.mode(over), state.held(over)), (Mode::One, None));
-    assert!(state.taken(over));
-    state.trying = true;
-    assert_eq!(state.held(over), Some(Step::Later), "one at a time");
-    assert_eq!(state.step(Priority::Normal, 1, false, over), Step::Shut, "one that was taken before");
-    assert_eq!(state.step(Priority::Normal, 1, true, over), Step::Go);
+    assert_eq!((state.intake(over), state.admits(over)), (Intake::Probe, Release::Now));
+    assert!(state.taken(Priority::Normal, over));
+    assert!(!state.taken(Priority::Normal, over));
+    assert_eq!(state.admits(over), Release::OnChange, "one at a time");
+    assert_eq!(state.release(UNRATED, over), Release::Paused, "one that was taken before");
+    assert_eq!(state.release(Request { probe: true, ..UNRATED }, over), Release::Now);
     let mut failed = [down(), Err(Failure::unknown("timeout", ""))];
     let Some(Change::StaysOpen(pause)) = state.note(&mut failed, true, over).breaker else { panic!() };
     let waits: Vec<_> = failed.iter().map(|outcome| outcome.as_ref().unwrap_err().retry_after).collect();
     assert_eq!(waits, [Some(pause), None], "what may have been sent counts as an attempt");
     let over = over + pause;
     assert_eq!(state.note(&mut [sent()], true, over).breaker, Some(Change::Closed));
-    assert_eq!(state.mode(over), Mode::Full);
+    assert_eq!(state.intake(over), Intake::Open);
 }
 
 #[test]
@@ -133,28 +167,31 @@ fn a_429_pauses_the_backend_and_says_how_long_the_message_waits() {
     for place in [0, 2] {
         assert_eq!(outcomes[place].as_ref().unwrap_err().retry_after, Some(Duration::from_secs(3)));
     }
-    assert_eq!((state.mode(now), state.held(now)), (Mode::Full, Some(Step::At(after(now, 3_000)))));
-    state.waits(Priority::Normal, now);
-    assert_eq!(state.step(Priority::Normal, 1, false, now), Step::At(after(now, 3_000)));
+    assert_eq!((state.intake(now), state.admits(now)), (Intake::Open, Release::At(after(now, 3_000))));
+    let request = of(Priority::Normal, state.waits(Priority::Normal, now));
+    assert_eq!(state.release(request, now), Release::At(after(now, 3_000)));
     let over = after(now, 3_000);
-    assert_eq!(state.step(Priority::Normal, 1, false, over), Step::Go);
-    let Step::At(next) = state.step(Priority::Normal, 1, false, over) else { panic!() };
+    assert_eq!(state.release(request, over), Release::Now);
+    let Release::At(next) = state.release(request, over) else { panic!() };
     assert!((after(over, 39)..after(over, 42)).contains(&next), "half of 50 a second");
     // A long pause: nothing is kept in hand.
     let mut asked = Failure::transient("http_503", "");
     asked.retry_after = Some(Duration::from_secs(60));
     assert_eq!(state.note(&mut [Err(asked)], false, over).breaker, None, "it answered");
-    assert_eq!(state.mode(over), Mode::Shut(after(over, 55_000)));
-    assert_eq!(state.step(Priority::Normal, 1, false, over), Step::Shut);
+    assert_eq!(state.intake(over), Intake::Closed(after(over, 55_000)));
+    assert_eq!(state.release(request, over), Release::Paused);
 }
 
 #[test]
-fn without_a_rate_messages_take_more_places_until_the_speed_is_back() {
+fn without_a_rate_fewer_requests_are_in_flight_until_the_speed_is_back() {
     let now = Instant::now();
-    let mut state = state(0, None, now);
-    assert_eq!(state.places(now), 1);
-    state.note(&mut [throttled(1)], false, now);
-    assert_eq!(state.places(after(now, 1_000)), 2);
-    state.note(&mut [throttled(1)], false, after(now, 1_000));
-    assert_eq!((state.places(after(now, 2_000)), state.places(after(now, 62_000))), (4, 1));
+    let mut unrated = state(0, None, now);
+    assert_eq!(unrated.places(now), 64);
+    unrated.note(&mut [throttled(1)], false, now);
+    assert_eq!(unrated.places(after(now, 1_000)), 32);
+    unrated.note(&mut [throttled(1)], false, after(now, 1_000));
+    assert_eq!((unrated.places(after(now, 2_000)), unrated.places(after(now, 62_000))), (16, 64));
+    let mut rated = state(0, Some(50), now);
+    rated.note(&mut [throttled(1)], false, now);
+    assert_eq!(rated.places(after(now, 1_000)), 64, "the rate is halved");
 }

@@ -81,6 +81,11 @@ fn ten_seconds() -> Span {
 }
 
 impl Send {
+    /// The most recipients of one request.
+    pub fn recipients_per_request(&self) -> usize {
+        if self.recipients == Recipients::Each { 1 } else { self.batch.max(1) }
+    }
+
     /// What is wrong beyond the types: a key below `send`, and why.
     pub fn problems(&self) -> Vec<(String, String)> {
         let mut wrong = Vec::new();

@@ -1,7 +1,7 @@
 use super::*;
 use std::{
     collections::BTreeSet,
-    io::{BufRead, BufReader, Write},
+    io::{BufRead, BufReader, Read, Write},
     sync::atomic::{AtomicUsize, Ordering},
     time::Instant,
 };
@@ -43,12 +43,12 @@ async fn what_was_confirmed_survives_kill_nine() {
     for round in 0..4 {
         let mut command = child("crash::child_publishes_until_killed", dir.path());
         let mut child = Child::start(command.env("FIRST", (round * 1_000_000).to_string()));
-        let mut lines = BufReader::new(child.0.stdout.take().unwrap()).lines().map(Result::unwrap);
+        let mut output = BufReader::new(child.0.stdout.take().unwrap());
         let enough = 1000 * (round + 1);
         let start = Instant::now();
         let mut this_round = 0;
         // The first line stands behind what the test harness says.
-        let mut note = |line: String| {
+        let mut note = |line: &str| {
             let Some((said, n)) = line.rsplit_once(' ') else { return 0 };
             match said.rsplit(' ').next() {
                 Some("confirmed") => usize::from(confirmed.insert(n.parse::<usize>().unwrap())),
@@ -61,14 +61,17 @@ async fn what_was_confirmed_survives_kill_nine() {
         };
         while this_round < enough {
             assert!(start.elapsed() < PATIENCE, "the child confirmed {this_round} of {enough}");
-            this_round += note(lines.next().expect("the child ended"));
+            let mut line = String::new();
+            assert!(output.read_line(&mut line).unwrap() > 0, "the child ended");
+            this_round += note(line.trim_end());
         }
         // SIGKILL: nothing in the child gets to tidy up.
         child.0.kill().unwrap();
-        // What it had already said; the last line may be cut short.
-        let mut rest: Vec<_> = lines.collect();
-        rest.pop();
-        rest.into_iter().for_each(|line| {
+        // What it had already said. A last line without its end was cut short; a whole one counts, since
+        // what it says may have been stored.
+        let mut rest = String::new();
+        output.read_to_string(&mut rest).unwrap();
+        rest.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n')).for_each(|line| {
             note(line);
         });
         child.0.wait().unwrap();

@@ -1,0 +1,329 @@
+//! Flow control of one backend: the shell around what `state` decides.
+
+use super::{
+    breaker::Change,
+    limit::{Limit, Place},
+    permit::{Held, WorkPermit},
+    state::{Intake, Noted, Release, Request, State},
+};
+use crate::outcome::Outcome;
+use postern_config::backend::{BackendConfig, flow::RateLimit};
+use postern_service::metrics::FlowMetrics;
+use postern_shared::{message::Priority, value::MAX_CONCURRENCY};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep_until},
+};
+
+/// How long a request takes at most if no `send.timeout` says so.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Says what may be taken from a backend's queues, and when each request may be made.
+#[derive(Debug)]
+pub(crate) struct FlowControl {
+    name: String,
+    state: Mutex<State>,
+    /// Notified whenever something changed in `state`.
+    changed: Notify,
+    /// The requests in flight.
+    limit: Limit,
+    rated: bool,
+    /// How many messages of each queue are held at a time.
+    prefetch: u16,
+    /// Notified to have the consumers counted again.
+    recount: Arc<Notify>,
+    metrics: Option<FlowMetrics>,
+}
+
+impl FlowControl {
+    /// Flow control that only limits the requests in flight, to `concurrency`.
+    pub(crate) fn fixed(concurrency: u16) -> Self {
+        let state = State::fixed(concurrency, Instant::now());
+        Self {
+            name: String::new(),
+            limit: Limit::new(state.concurrency()),
+            state: Mutex::new(state),
+            changed: Notify::new(),
+            rated: false,
+            prefetch: prefetch(concurrency, None, TIMEOUT),
+            recount: Arc::default(),
+            metrics: None,
+        }
+    }
+
+    /// Flow control of `backend`. The processes that share its rate count each other within `settle`,
+    /// and `recount` is notified when they should.
+    pub(crate) fn new(
+        backend: &BackendConfig,
+        settle: Duration,
+        recount: Arc<Notify>,
+        metrics: FlowMetrics,
+    ) -> Self {
+        let rate = backend.definition.rate;
+        let timeout = backend.definition.send.as_ref().map_or(TIMEOUT, |send| send.timeout.0);
+        let state = State::new(backend, settle, Instant::now());
+        metrics.concurrency(state.concurrency());
+        Self {
+            name: backend.name.to_string(),
+            limit: Limit::new(state.concurrency()),
+            state: Mutex::new(state),
+            changed: Notify::new(),
+            rated: rate.is_some(),
+            prefetch: prefetch(backend.concurrency, rate, timeout),
+            recount,
+            metrics: Some(metrics),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether there is a rate.
+    pub(crate) fn is_rated(&self) -> bool {
+        self.rated
+    }
+
+    /// How many messages a subscription for `intake` prefetches. With a rate it is what goes out in the
+    /// time that a request may take: more would wait here and not in the queue.
+    pub(crate) fn prefetch(&self, intake: Intake) -> u16 {
+        if intake == Intake::Open { self.prefetch } else { 1 }
+    }
+
+    /// Waits until something may be taken from the queues.
+    pub(crate) async fn opens(&self) -> Intake {
+        let until_open = || match self.state().intake(Instant::now()) {
+            Intake::Closed(until) => Err(Release::At(until)),
+            intake => Ok(intake),
+        };
+        let intake = self.until(until_open).await;
+        if let (Intake::Open, Some(metrics)) = (intake, &self.metrics) {
+            metrics.goes_on();
+        }
+        intake
+    }
+
+    /// Waits until something else than `intake` may be taken.
+    pub(crate) async fn leaves_off(&self, intake: Intake) {
+        let still = || self.state().intake(Instant::now()).is_like(intake);
+        self.until(|| if still() { Err(Release::OnChange) } else { Ok(()) }).await;
+    }
+
+    /// A subscription begins.
+    pub(crate) fn consuming(&self) {
+        if let Some(rate) = &mut self.state().rate {
+            rate.share.forget();
+        }
+        self.recount.notify_one();
+    }
+
+    /// So many consumers of the backend's queue were counted, in all processes. `None` if the broker
+    /// is lost, and with it the subscription.
+    pub(crate) fn counted(&self, consumers: Option<u32>) {
+        let mut state = self.state();
+        let Some(rate) = &mut state.rate else { return };
+        let before = rate.share.per_second();
+        match consumers {
+            Some(consumers) => rate.share.counted(consumers, Instant::now()),
+            None => rate.share.forget(),
+        }
+        let share = rate.share.per_second();
+        drop(state);
+        if share != before {
+            if let Some(metrics) = &self.metrics {
+                metrics.share(share.unwrap_or_default());
+            }
+            self.changed.notify_waiters();
+        }
+    }
+
+    /// Waits until another message may be taken by a subscription that there is.
+    pub(crate) async fn admits(&self) {
+        let admits = || match self.state().admits(Instant::now()) {
+            Release::Now => Ok(()),
+            wait => Err(wait),
+        };
+        self.until(admits).await;
+    }
+
+    /// Waits until the next message of `lane` may be taken: no other one waits for the rate here.
+    pub(crate) async fn admits_of(&self, lane: Priority) {
+        if self.rated {
+            let admits = || if self.state().admits_of(lane) { Ok(()) } else { Err(Release::OnChange) };
+            self.until(admits).await;
+        }
+    }
+
+    /// Waits for a place among the requests in flight.
+    pub(crate) async fn place(&self) -> Place {
+        self.limit.resize(self.state().places(Instant::now()));
+        self.limit.place().await
+    }
+
+    /// Another message could be taken, and there is none, until one is taken.
+    pub(crate) fn idles(&self) {
+        self.state().idles();
+    }
+
+    /// A message of `lane` was taken with `place`.
+    pub(crate) fn taken(self: &Arc<Self>, lane: Priority, place: Place) -> WorkPermit {
+        let probe = self.state().taken(lane, Instant::now());
+        WorkPermit::new(self.clone(), lane, probe, place)
+    }
+
+    /// Every request of a message of `lane` was begun.
+    pub(super) fn begun(&self, lane: Priority) {
+        if self.rated {
+            self.state().begun(lane);
+            self.changed.notify_waiters();
+        }
+    }
+
+    /// A message is in work no more.
+    pub(super) fn ended(&self, probe: bool) {
+        if probe {
+            self.state().ended(probe);
+            self.changed.notify_waiters();
+        }
+    }
+
+    /// A request of `lane` begins to wait for the rate. Its ticket.
+    pub(super) fn waits(&self, lane: Priority) -> u64 {
+        self.state().waits(lane, Instant::now())
+    }
+
+    /// A request waits for the rate no more.
+    pub(super) fn leaves(&self, lane: Priority, ticket: u64) {
+        self.state().leaves(lane, ticket, Instant::now());
+        self.changed.notify_waiters();
+    }
+
+    /// A request had waited so long when the rate let it go.
+    pub(super) fn waited(&self, wait: Duration) {
+        if let Some(metrics) = &self.metrics {
+            metrics.waited(wait.as_secs_f64());
+        }
+    }
+
+    /// Waits until `request` may be made.
+    ///
+    /// # Errors
+    /// Sending paused.
+    pub(super) async fn released(&self, request: Request) -> Result<(), Held> {
+        self.until(|| match self.state().release(request, Instant::now()) {
+            Release::Now => Ok(Ok(())),
+            Release::Paused => Ok(Err(Held::Paused)),
+            wait => Err(wait),
+        })
+        .await
+    }
+
+    /// Notes what a request came to for each of its recipients and how long it took; `probe`: its
+    /// message shows whether the provider is back. If the provider is to be given time before the next
+    /// attempt, the failures then say how much.
+    pub(super) fn note(&self, outcomes: &mut [Outcome], took: Duration, probe: bool) {
+        let (now, room) = (Instant::now(), self.limit.has_room());
+        let mut state = self.state();
+        let before = state.concurrency();
+        let noted = state.note(outcomes, probe, now);
+        state.answered(outcomes, took, room, now);
+        let (places, concurrency) = (state.places(now), state.concurrency());
+        drop(state);
+        self.limit.resize(places);
+        if let (true, Some(metrics)) = (concurrency != before, &self.metrics) {
+            metrics.concurrency(concurrency);
+        }
+        if noted != Noted::default() {
+            self.report(noted, outcomes);
+            self.changed.notify_waiters();
+        }
+    }
+
+    /// Waits until `condition` holds, asking again when it says so and whenever something changed.
+    async fn until<T>(&self, condition: impl Fn() -> Result<T, Release>) -> T {
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            match condition() {
+                Ok(value) => return value,
+                Err(Release::At(instant)) => tokio::select! {
+                    () = sleep_until(instant) => {}
+                    () = changed => {}
+                },
+                Err(_) => changed.await,
+            }
+        }
+    }
+
+    /// Counts and logs what followed from the answers to a request.
+    fn report(&self, noted: Noted, outcomes: &[Outcome]) {
+        let Some(metrics) = &self.metrics else { return };
+        let failure = outcomes.iter().find_map(|outcome| outcome.as_ref().err());
+        let code = failure.map(|failure| &*failure.code);
+        if let Some((pause, new)) = noted.throttled {
+            self.report_throttling(metrics, pause, new.then_some(code));
+        }
+        if let Some(change) = noted.breaker {
+            self.report_breaker(metrics, change, code);
+        }
+    }
+
+    /// `new` has the failure's code if it is a new pause.
+    fn report_throttling(&self, metrics: &FlowMetrics, pause: Duration, new: Option<Option<&str>>) {
+        metrics.throttled();
+        if let Some(code) = new {
+            tracing::warn!(
+                backend = self.name,
+                code,
+                seconds = pause.as_secs_f64(),
+                "rate limited: the provider asks for less, sending pauses"
+            );
+        }
+        if matches!(self.state().intake(Instant::now()), Intake::Closed(_)) {
+            metrics.pauses(after(pause), "its provider asked for time".to_owned());
+        }
+    }
+
+    fn report_breaker(&self, metrics: &FlowMetrics, change: Change, code: Option<&str>) {
+        let backend = self.name.as_str();
+        let last = code.unwrap_or_default();
+        let why = || format!("its provider is down: sends failed in a row, the last with {last}");
+        match change {
+            Change::Opened(pause) => {
+                metrics.breaker(true);
+                metrics.pauses(after(pause), why());
+                let seconds = pause.as_secs_f64();
+                tracing::warn!(
+                    backend,
+                    code,
+                    seconds,
+                    "breaker open: the provider is down, its messages wait in their queue"
+                );
+            }
+            Change::StaysOpen(pause) => metrics.pauses(after(pause), why()),
+            Change::Closed => {
+                metrics.breaker(false);
+                metrics.goes_on();
+                tracing::info!(backend, "breaker closed: the provider is back, its messages are sent again");
+            }
+        }
+    }
+}
+
+fn after(pause: Duration) -> std::time::Instant {
+    std::time::Instant::now() + pause
+}
+
+fn prefetch(concurrency: u16, rate: Option<RateLimit>, timeout: Duration) -> u16 {
+    // Twice: while as many are sent, as many wait for the broker's confirm of what became of them.
+    // RabbitMQ prefetches no more than MAX_CONCURRENCY on a quorum queue.
+    let unrated = concurrency.saturating_mul(2).clamp(1, MAX_CONCURRENCY);
+    let out = rate.map(|rate| rate.limit.per_second() * timeout.as_secs_f64() + 1.0);
+    // Saturates.
+    out.map_or(unrated, |out| unrated.min(out as u16).max(1))
+}

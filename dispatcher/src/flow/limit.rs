@@ -1,0 +1,123 @@
+//! The number of requests that a backend may have in flight: a semaphore that can shrink.
+
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicU32, Ordering},
+};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// A number of places, which can change. A place is given to whoever has waited longest.
+#[derive(Debug)]
+pub(super) struct Limit {
+    free: Arc<Semaphore>,
+    size: Mutex<u32>,
+    /// Places that are to go when they are given back.
+    surplus: Arc<AtomicU32>,
+}
+
+/// One of the places of a backend's limit, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Place {
+    permit: Option<OwnedSemaphorePermit>,
+    surplus: Arc<AtomicU32>,
+}
+
+impl Limit {
+    /// A limit of `size`, at least 1.
+    pub(super) fn new(size: u32) -> Self {
+        let size = size.max(1);
+        let free = Semaphore::new(usize::try_from(size).unwrap_or(Semaphore::MAX_PERMITS));
+        Self { free: Arc::new(free), size: Mutex::new(size), surplus: Arc::default() }
+    }
+
+    /// Makes it `size` places, at least 1. If more than that are taken, the next to be given back go.
+    pub(super) fn resize(&self, size: u32) {
+        let size = size.max(1);
+        let mut current = self.size.lock().unwrap_or_else(PoisonError::into_inner);
+        for _ in size..*current {
+            if self.free.forget_permits(1) == 0 {
+                self.surplus.fetch_add(1, Ordering::AcqRel);
+            }
+        }
+        for _ in *current..size {
+            if !takes_one(&self.surplus) {
+                self.free.add_permits(1);
+            }
+        }
+        *current = size;
+    }
+
+    /// Waits for a place.
+    pub(super) async fn place(&self) -> Place {
+        // The semaphore is never closed.
+        let permit = self.free.clone().acquire_owned().await.ok();
+        Place { permit, surplus: self.surplus.clone() }
+    }
+
+    /// Whether there is a place that nobody has.
+    pub(super) fn has_room(&self) -> bool {
+        self.free.available_permits() > 0
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if takes_one(&self.surplus)
+            && let Some(permit) = self.permit.take()
+        {
+            permit.forget();
+        }
+    }
+}
+
+fn takes_one(number: &AtomicU32) -> bool {
+    let less = |number: u32| number.checked_sub(1);
+    number.load(Ordering::Acquire) > 0
+        && number.fetch_update(Ordering::AcqRel, Ordering::Acquire, less).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::FutureExt;
+
+    fn takes(limit: &Limit) -> Vec<Place> {
+        std::iter::from_fn(|| limit.place().now_or_never()).collect()
+    }
+
+    #[test]
+    fn places_are_given_back_and_the_number_of_them_grows_and_shrinks() {
+        let limit = Limit::new(3);
+        let mut taken = takes(&limit);
+        assert_eq!((taken.len(), limit.has_room()), (3, false));
+        limit.resize(1);
+        taken.truncate(1);
+        assert!(takes(&limit).is_empty(), "two went as they were given back");
+        limit.resize(4);
+        assert_eq!(takes(&limit).len(), 3);
+        drop(taken);
+        limit.resize(0);
+        assert_eq!(takes(&limit).len(), 1, "there is always one");
+    }
+
+    #[test]
+    fn a_limit_that_grows_again_keeps_the_places_that_were_to_go() {
+        let limit = Limit::new(4);
+        let taken = takes(&limit);
+        limit.resize(2);
+        limit.resize(3);
+        drop(taken);
+        assert_eq!(takes(&limit).len(), 3);
+    }
+
+    #[test]
+    fn whoever_has_waited_longest_is_first() {
+        let limit = Limit::new(1);
+        let taken = takes(&limit);
+        let (mut first, mut second) = (Box::pin(limit.place()), Box::pin(limit.place()));
+        assert!(first.as_mut().now_or_never().is_none() && second.as_mut().now_or_never().is_none());
+        drop(taken);
+        assert!(second.as_mut().now_or_never().is_none());
+        assert!(first.as_mut().now_or_never().is_some());
+    }
+}

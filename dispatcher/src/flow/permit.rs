@@ -1,0 +1,165 @@
+//! What lets a message be worked on, and each of its requests be made.
+
+use super::{control::FlowControl, limit::Place, state::Request};
+use crate::{
+    lease::{ANSWERED_WITHIN, REQUEST_WITHIN},
+    outcome::{NOT_BEGUN, Outcome},
+};
+use postern_shared::{error::Failure, message::Priority};
+use std::{
+    future::{Future, poll_fn},
+    pin::pin,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::Poll,
+    time::Duration,
+};
+use tokio::time::{Instant, timeout_at};
+
+/// The right to work on one message, which was taken with a place among the backend's requests in
+/// flight. A worker that only waits for the broker drops it early: then another message can be taken.
+#[derive(Debug)]
+pub(crate) struct WorkPermit {
+    flow: Arc<FlowControl>,
+    lane: Priority,
+    /// Whether the message shows if the provider is back.
+    probe: bool,
+    taken: Instant,
+    /// The message's own place, while none of its requests has it.
+    place: Mutex<Option<Place>>,
+    /// Whether the flow control counts it among the messages with requests still to be made.
+    unbegun: AtomicBool,
+}
+
+/// The right to make one request, until it was answered.
+#[derive(Debug)]
+pub(crate) struct SendPermit<'w> {
+    work: &'w WorkPermit,
+    place: Option<Place>,
+}
+
+/// Why a request was not made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Held {
+    /// Sending paused before.
+    Paused,
+    /// It would have waited too long.
+    TooLong,
+}
+
+impl Held {
+    /// The failure of each recipient of the request.
+    pub(crate) fn failure(self) -> Failure {
+        Failure::transient(
+            NOT_BEGUN,
+            match self {
+                Self::Paused => "sending through this backend paused before its turn: it was not begun",
+                Self::TooLong => "its turn did not come in time: it was not begun",
+            },
+        )
+    }
+}
+
+impl WorkPermit {
+    pub(super) fn new(flow: Arc<FlowControl>, lane: Priority, probe: bool, place: Place) -> Self {
+        let (taken, place) = (Instant::now(), Mutex::new(Some(place)));
+        Self { flow, lane, probe, taken, place, unbegun: AtomicBool::new(true) }
+    }
+
+    /// Waits until a request that counts `cost` for the rate may be made. To be polled in the task that
+    /// polls the message's other requests.
+    ///
+    /// # Errors
+    /// It must not be made: its recipients go back to the queue.
+    pub(crate) async fn request(&self, cost: u32) -> Result<SendPermit<'_>, Held> {
+        let permit = async {
+            let place = Some(self.place().await);
+            // From here on the place is given back whatever happens.
+            let permit = SendPermit { work: self, place };
+            self.turn(cost).await.map(|()| permit)
+        };
+        timeout_at(self.taken + REQUEST_WITHIN, permit).await.unwrap_or(Err(Held::TooLong))
+    }
+
+    /// Every request of the message was begun: the next message of its lane may be taken.
+    pub(crate) fn all_begun(&self) {
+        if self.unbegun.swap(false, Ordering::Relaxed) {
+            self.flow.begun(self.lane);
+        }
+    }
+
+    /// The message's own place once that is free, or a further one.
+    async fn place(&self) -> Place {
+        let mut further = pin!(self.flow.place());
+        poll_fn(|context| match self.own_place().take() {
+            Some(place) => Poll::Ready(place),
+            None => further.as_mut().poll(context),
+        })
+        .await
+    }
+
+    fn own_place(&self) -> MutexGuard<'_, Option<Place>> {
+        self.place.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for the turn of a request.
+    async fn turn(&self, cost: u32) -> Result<(), Held> {
+        let flow = &*self.flow;
+        let (lane, probe) = (self.lane, self.probe);
+        if !flow.is_rated() {
+            return flow.released(Request { lane, cost, probe, ticket: 0 }).await;
+        }
+        let begun = Instant::now();
+        let waiting = Waiting { flow, lane, ticket: flow.waits(lane) };
+        let released = flow.released(Request { lane, cost, probe, ticket: waiting.ticket }).await;
+        if released.is_ok() {
+            flow.waited(begun.elapsed());
+        }
+        released
+    }
+}
+
+impl Drop for WorkPermit {
+    fn drop(&mut self) {
+        self.all_begun();
+        self.flow.ended(self.probe);
+    }
+}
+
+impl SendPermit<'_> {
+    /// How long the request may take.
+    pub(crate) fn time_left(&self) -> Duration {
+        (self.work.taken + ANSWERED_WITHIN).saturating_duration_since(Instant::now())
+    }
+
+    /// Notes what the request came to for each of its recipients, and how long that took. If the
+    /// provider is to be given time before the next attempt, the failures then say how much.
+    pub(crate) fn note(self, outcomes: &mut [Outcome], took: Duration) {
+        self.work.flow.note(outcomes, took, self.work.probe);
+    }
+}
+
+impl Drop for SendPermit<'_> {
+    fn drop(&mut self) {
+        // A message keeps one place for its further requests, and gives back the others.
+        let mut own = self.work.own_place();
+        if own.is_none() {
+            *own = self.place.take();
+        }
+    }
+}
+
+/// A request that waits for the rate, until it is dropped.
+struct Waiting<'a> {
+    flow: &'a FlowControl,
+    lane: Priority,
+    ticket: u64,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.flow.leaves(self.lane, self.ticket);
+    }
+}
