@@ -1,13 +1,12 @@
 //! Taking messages from queues: the two of one backend, or the one or two of another worker.
 
 use crate::{
-    backoff::Backoff,
     drain::Drain,
     flow::{FlowControl, Intake, LaneScheduler, Place, WorkPermit},
     lease::BEGIN_WITHIN,
 };
 use postern_broker::{Broker, BrokerError, Consumer, Delivery, QueueName};
-use postern_shared::message::Priority;
+use postern_shared::{backoff::Backoff, message::Priority};
 use std::{
     future::{Future, pending},
     pin::pin,

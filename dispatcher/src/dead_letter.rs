@@ -1,8 +1,8 @@
 //! Dead letters: a message as it was, with the reason for its death in its headers.
 
-use jiff::{Timestamp, Unit};
 use postern_broker::{Address, Envelope, QueueName, header};
 use postern_shared::{
+    clock,
     error::{Failure, FailureClass},
     message::BackendName,
 };
@@ -37,7 +37,7 @@ pub(crate) fn dead_letter(original: Envelope, queue: &QueueName, cause: Cause<'_
         .with(header::REASON, reason)
         .with(header::CLASS, cause.class.as_str())
         .with(header::CODE, cause.code)
-        .with(header::DEAD_AT, Timestamp::now().round(Unit::Millisecond).unwrap_or_default().to_string())
+        .with(header::DEAD_AT, clock::now().to_string())
         .with(header::ATTEMPTS, i64::from(cause.attempts))
         .with(header::QUEUE, queue.as_str())
 }

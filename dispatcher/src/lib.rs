@@ -12,8 +12,9 @@
 //! What works on another queue implements the same `worker` in its own file: `webhook` calls an
 //! application's server, `echo` answers people in this process, `callbacks` tells the clients of compatibility listeners
 //! what became of their messages. The first and the last share `http_delivery`; `outgoing` is what
-//! all HTTP requests have in common, `backoff` what all further attempts have. [`program`] runs it all, alone beside a
-//! shared broker.
+//! all HTTP requests have in common.
+//!
+//! [`program`] runs all of it, alone beside a shared broker.
 
 mod dispatcher;
 
@@ -40,7 +41,6 @@ mod echo;
 mod http_delivery;
 mod webhook;
 
-mod backoff;
 mod drain;
 mod lease;
 mod outgoing;

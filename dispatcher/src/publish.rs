@@ -1,8 +1,8 @@
 //! Publishing what became of a message, however long that takes.
 
-use crate::backoff::Backoff;
 use postern_broker::{Address, Broker, BrokerError, Delivery, Envelope, header};
 use postern_service::metrics::Metrics;
+use postern_shared::backoff::Backoff;
 use std::{
     sync::Arc,
     time::{Duration, Instant},

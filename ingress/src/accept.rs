@@ -17,6 +17,7 @@ use postern_config::{
 };
 use postern_shared::{
     callback::{CONTEXT_KEY, Callback, CallbackKeys, KannelEvent},
+    clock::to_the_millisecond,
     error::Failure,
     message::{
         BackendName, CallbackEvent, Context, Identity, MAX_CONTEXT_BYTES, MessageId, Outbound, Priority,
@@ -274,7 +275,7 @@ impl Acceptor {
         let backend = self.config.backends.get(&accepted.backend);
         let send = backend.and_then(|backend| backend.definition.send.as_ref());
         let batch = send.map_or(DEFAULT_BATCH, |send| send.batch).max(1);
-        let created_at = milliseconds(accepted.at);
+        let created_at = to_the_millisecond(accepted.at);
         let message = |identities: &[_]| Outbound {
             id: accepted.id,
             backend: accepted.backend.clone(),
@@ -300,7 +301,7 @@ fn left_out_messages(
     accepted: &Accepted,
     callback: Option<(Callback, String)>,
 ) -> Vec<(Address, Envelope)> {
-    let (id, backend, at) = (accepted.id, &accepted.backend, milliseconds(accepted.at));
+    let (id, backend, at) = (accepted.id, &accepted.backend, to_the_millisecond(accepted.at));
     let failure = Failure::permanent("invalid_number", "no number: digits, + and - are taken");
     let mut messages = Vec::new();
     if let Some((_, token)) = callback.filter(|(callback, _)| callback.wants(KannelEvent::Refused)) {
@@ -330,11 +331,6 @@ fn left_out_messages(
     let report = Report { message_id: id, backend: backend.clone(), attempt: 0, at, recipients };
     messages.push((Address::Reports(backend.clone()), Envelope::from(&report)));
     messages
-}
-
-/// The same time with three digits after the point, as messages have it.
-fn milliseconds(at: Timestamp) -> Timestamp {
-    Timestamp::from_millisecond(at.as_millisecond()).unwrap_or(at)
 }
 
 #[cfg(test)]

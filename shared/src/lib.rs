@@ -3,11 +3,16 @@
 //!
 //! [`message`] and [`error`] are what goes through the queues, [`text`] counts segments and splits
 //! what is too long, [`trace_context`] says what belongs together, [`callback`] is what a client of
-//! another gateway wants to be told, [`value`] holds spans, rates, secrets and the like.
+//! another gateway wants to be told, [`value`] holds spans, rates, secrets and the like,
+//! and [`read`] finds the mistakes in JSON that should hold any of them,
+//! [`clock`] says the time and [`backoff`] how long to wait before the next attempt.
 
+pub mod backoff;
 pub mod callback;
+pub mod clock;
 pub mod error;
 pub mod message;
+pub mod read;
 pub mod text;
 pub mod trace_context;
 pub mod value;

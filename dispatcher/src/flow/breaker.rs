@@ -1,7 +1,7 @@
 //! A circuit breaker: whether a provider is down, by what its last answers said.
 
-use crate::backoff::Backoff;
 use postern_config::BreakerSection;
+use postern_shared::backoff::Backoff;
 use std::time::Duration;
 use tokio::time::Instant;
 

@@ -1,6 +1,6 @@
 //! A provider that asks for less: how long nothing is sent, and how slowly it begins again.
 
-use crate::backoff::Backoff;
+use postern_shared::backoff::Backoff;
 use std::time::Duration;
 use tokio::time::Instant;
 

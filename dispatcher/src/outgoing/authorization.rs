@@ -2,6 +2,7 @@
 
 use super::client::client;
 use postern_config::backend::send::Auth;
+use postern_shared::value::NOT_A_HEADER_VALUE;
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ pub(crate) fn authorization(auth: &Auth) -> Result<HeaderValue, String> {
         Auth::Bearer(token) => request.bearer_auth(token.expose()),
     };
     let value = request.build().ok().and_then(|request| request.headers().get(AUTHORIZATION).cloned());
-    let mut value = value.ok_or("auth: holds characters that no header may hold, such as a line break")?;
+    let mut value = value.ok_or_else(|| format!("auth: {NOT_A_HEADER_VALUE}"))?;
     value.set_sensitive(true);
     Ok(value)
 }

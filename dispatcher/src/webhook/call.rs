@@ -16,7 +16,10 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use postern_broker::header::TRACEPARENT;
 use postern_config::{Webhook, WebhookUrl, backend::send::Success};
-use postern_shared::{error::Failure, value::SigningKeys};
+use postern_shared::{
+    error::Failure,
+    value::{NOT_A_HEADER_VALUE, SigningKeys},
+};
 use reqwest::{
     Client, Method, Request,
     header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
@@ -61,7 +64,7 @@ impl Caller {
         let address = webhook.address().map_err(|why| format!("url: {why}"))?;
         let mut headers = HeaderMap::new();
         for (name, value) in &webhook.headers {
-            let wrong = |_| format!("headers.{}: can stand in no header", name.0);
+            let wrong = |_| format!("headers.{}: {NOT_A_HEADER_VALUE}", name.0);
             let mut value = HeaderValue::from_bytes(value.expose().as_bytes()).map_err(wrong)?;
             value.set_sensitive(true);
             let wrong = |_| format!("headers.{}: is no header name", name.0);

@@ -8,6 +8,7 @@ use postern_config::backend::{
     field::{FieldSpec, FieldType, Number, Pattern},
     receive::Receive,
 };
+use postern_shared::clock::to_the_millisecond;
 use rlibphonenumber::{PhoneNumber, PhoneNumberFormat, Region};
 use rust_decimal::Decimal;
 use serde_json::Value;
@@ -223,7 +224,7 @@ pub(crate) fn clean_datetime(text: &str) -> Result<Timestamp, String> {
         let local: civil::DateTime = text.parse()?;
         TimeZone::UTC.to_timestamp(local)
     });
-    Timestamp::from_millisecond(at.map_err(|_| invalid())?.as_millisecond()).map_err(|_| invalid())
+    at.map(to_the_millisecond).map_err(|_| invalid())
 }
 
 fn clean_phone(text: &str, region: Option<Region>) -> Result<Value, String> {

@@ -12,7 +12,10 @@ use actix_web::{HttpRequest, HttpResponse, dev::Payload};
 use jiff::Timestamp;
 use postern_config::backend::{BackendConfig, check::Check, codec::Codec};
 use postern_service::metrics::Metrics;
-use postern_shared::message::{BackendName, Inbound, MessageId};
+use postern_shared::{
+    clock::to_the_millisecond,
+    message::{BackendName, Inbound, MessageId},
+};
 use std::{
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -127,7 +130,7 @@ impl Receiver {
             text,
             fields,
             external_id,
-            received_at: Timestamp::from_millisecond(at.as_millisecond()).unwrap_or(at),
+            received_at: to_the_millisecond(at),
         }
     }
 }

@@ -17,6 +17,7 @@ use postern_config::backend::{
     status::{STATUS_FIELDS, Status},
 };
 use postern_shared::{
+    clock::now,
     error::FailureClass,
     message::{BackendName, Identity, MessageId, Reason, Recipient, Report, State},
 };
@@ -212,9 +213,4 @@ impl StatusParameters<'_> {
 /// The beginning of `text`, on one line.
 fn line(text: &str, most: usize) -> String {
     text.chars().take(most).map(|c| if c.is_control() { ' ' } else { c }).collect()
-}
-
-fn now() -> Timestamp {
-    let now = Timestamp::now();
-    Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now)
 }

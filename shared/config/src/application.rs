@@ -5,7 +5,9 @@ use crate::{document::join, reader::Reader};
 use indexmap::IndexMap;
 use postern_shared::{
     message::BackendName,
-    value::{HeaderName, MAX_CONCURRENCY, Secret, SigningKey, SigningKeys, Span},
+    value::{
+        HeaderName, MAX_CONCURRENCY, NOT_A_HEADER_VALUE, Secret, SigningKey, SigningKeys, Span, fits_header,
+    },
 };
 use serde::Deserialize;
 use serde_json::Value;
@@ -161,20 +163,13 @@ impl Webhook {
             check(&key, TAKEN.contains(&name.0.as_str()), "is set by Postern itself");
             let twice = self.auth.is_some() && name.0 == "authorization";
             check(&key, twice, "Authorization is what auth sets: use one of them");
-            check(&key, !fits_header(value), NO_HEADER);
+            check(&key, !fits_header(value.expose()), NOT_A_HEADER_VALUE);
         }
         if let Some(Auth::Bearer(token)) = &self.auth {
-            check("auth.bearer", !fits_header(token), NO_HEADER);
+            check("auth.bearer", !fits_header(token.expose()), NOT_A_HEADER_VALUE);
         }
         wrong
     }
-}
-
-const NO_HEADER: &str = "holds characters that no header may hold, such as a line break";
-
-/// RFC 9110, 5.5.
-fn fits_header(value: &Secret) -> bool {
-    value.expose().bytes().all(|byte| byte == b'\t' || (byte >= b' ' && byte != 0x7f))
 }
 
 /// Reads `[application]`: `type` decides which keys there may be.

@@ -4,13 +4,13 @@ use super::{
     declare::Declarer,
     endpoint::{Endpoint, Link, NOT_FOUND, code, late},
 };
-use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use lapin::{
     Channel,
     options::QueueDeclareOptions,
     types::{FieldTable, ShortString},
 };
 use postern_broker::{BrokerError, BrokerOptions, Depth, QueueName, Status};
+use postern_shared::backoff::Backoff;
 use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -262,8 +262,7 @@ pub(super) async fn soon<T>(
 
 /// Pauses between attempts: growing, jittered, without end.
 pub(super) struct Pauses {
-    builder: ExponentialBuilder,
-    pauses: ExponentialBackoff,
+    backoff: Backoff,
     since: Instant,
 }
 
@@ -274,12 +273,8 @@ impl Pauses {
     const WORKED: Duration = Duration::from_secs(5);
 
     pub(super) fn new() -> Self {
-        let builder = ExponentialBuilder::new()
-            .with_min_delay(Duration::from_millis(100))
-            .with_max_delay(Self::LONGEST)
-            .with_jitter()
-            .without_max_times();
-        Self { builder, pauses: builder.build(), since: Instant::now() }
+        let backoff = Backoff::new(Duration::from_millis(100), Self::LONGEST).with_jitter();
+        Self { backoff, since: Instant::now() }
     }
 
     /// An attempt succeeded.
@@ -290,17 +285,13 @@ impl Pauses {
     /// What had succeeded is lost.
     pub(super) fn lost(&mut self) {
         if self.since.elapsed() > Self::WORKED {
-            self.pauses = self.builder.build();
+            self.backoff.reset();
         }
     }
 
     /// Waits before the next attempt.
     pub(super) async fn pause(&mut self) {
-        tokio::time::sleep(self.next()).await;
-    }
-
-    fn next(&mut self) -> Duration {
-        self.pauses.next().unwrap_or(Self::LONGEST)
+        tokio::time::sleep(self.backoff.pause()).await;
     }
 }
 
@@ -319,7 +310,7 @@ mod tests {
     #[test]
     fn pauses_grow_to_a_bound_and_never_end() {
         let mut pauses = Pauses::new();
-        let all: Vec<_> = (0..10_000).map(|_| pauses.next()).collect();
+        let all: Vec<_> = (0..10_000).map(|_| pauses.backoff.pause()).collect();
         assert!(all[0] < Duration::from_secs(1), "{:?}", all[0]);
         assert!(all.iter().all(|pause| !pause.is_zero() && *pause <= Pauses::LONGEST * 2));
         let late: std::collections::BTreeSet<_> = all[5_000..].iter().collect();

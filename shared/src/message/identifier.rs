@@ -9,6 +9,11 @@ use uuid::Uuid;
 #[error("{0}")]
 pub struct InvalidName(pub &'static str);
 
+impl InvalidName {
+    /// The rules that a message can break.
+    pub(super) const RULES: [Self; 2] = [BackendName::RULE, Identity::RULE];
+}
+
 /// The name of a backend: one account at one provider. `a-z 0-9 - _`, 1 to 63 characters.
 ///
 /// It stands in routes, queue names, routing keys and metric labels, hence the narrow alphabet.

@@ -3,6 +3,7 @@
 
 mod digest;
 mod header_name;
+mod header_value;
 mod networks;
 mod secret;
 mod signing_key;
@@ -10,6 +11,7 @@ mod values;
 
 pub use digest::{SecretDigest, from_hex};
 pub use header_name::HeaderName;
+pub use header_value::{NOT_A_HEADER_VALUE, fits_header};
 pub use networks::Networks;
 pub use secret::{Secret, Secrets, Settings, one_or_several};
 pub use signing_key::{SigningKey, SigningKeys};

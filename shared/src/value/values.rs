@@ -2,91 +2,57 @@
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Deserializer, de};
-use std::{fmt, time::Duration};
+use serde_json::Value;
+use std::time::Duration;
 
 /// The most sends in flight for each backend, and the most deliveries in flight to the webhook and of
 /// callbacks. RabbitMQ prefetches no more messages on a quorum queue.
 pub const MAX_CONCURRENCY: u16 = 2_000;
 
 /// A span of time as people write it: `500ms`, `10s`, `2m`, `1h`, `1h 30m`. At most 30 days.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(try_from = "Value")]
 pub struct Span(pub Duration);
 
 impl Span {
     const MAX: Duration = Duration::from_secs(30 * 24 * 3600);
-}
 
-impl<'de> Deserialize<'de> for Span {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_str(SpanVisitor)
+    fn parse(text: &str) -> Option<Self> {
+        let span = text.parse::<SignedDuration>().ok().and_then(|span| Duration::try_from(span).ok())?;
+        (span <= Self::MAX && !text.starts_with(['P', 'p'])).then_some(Self(span))
     }
 }
 
-struct SpanVisitor;
+impl TryFrom<Value> for Span {
+    type Error = &'static str;
 
-impl de::Visitor<'_> for SpanVisitor {
-    type Value = Span;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a time such as \"500ms\", \"10s\", \"2m\" or \"1h\", at most 30 days")
-    }
-
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<Span, E> {
-        let wrong = || E::invalid_value(de::Unexpected::Str(text), &self);
-        let span: SignedDuration = text.parse().map_err(|_| wrong())?;
-        match Duration::try_from(span) {
-            Ok(span) if span <= Span::MAX && !text.starts_with(['P', 'p']) => Ok(Span(span)),
-            _ => Err(wrong()),
-        }
+    fn try_from(value: Value) -> Result<Self, Self::Error> {
+        let span = value.as_str().and_then(Self::parse);
+        span.ok_or("must be a time such as \"500ms\", \"10s\", \"2m\" or \"1h\", at most 30 days")
     }
 }
 
 /// A [`Span`] that may be 0: off. In TOML `0` or `"0"`, else as a [`Span`] is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "Value")]
 pub struct Window(pub Duration);
 
-impl<'de> Deserialize<'de> for Window {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(WindowVisitor)
-    }
-}
+impl TryFrom<Value> for Window {
+    type Error = &'static str;
 
-struct WindowVisitor;
-
-impl de::Visitor<'_> for WindowVisitor {
-    type Value = Window;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("0, or a time such as \"500ms\", \"10s\", \"2m\" or \"1h\", at most 30 days")
-    }
-
-    fn visit_u64<E: de::Error>(self, number: u64) -> Result<Window, E> {
-        match number {
-            0 => Ok(Window(Duration::ZERO)),
-            _ => Err(E::invalid_value(de::Unexpected::Unsigned(number), &self)),
+    fn try_from(value: Value) -> Result<Self, Self::Error> {
+        if value == 0 || value == "0" {
+            return Ok(Self(Duration::ZERO));
         }
-    }
-
-    fn visit_i64<E: de::Error>(self, number: i64) -> Result<Window, E> {
-        match number {
-            0 => Ok(Window(Duration::ZERO)),
-            _ => Err(E::invalid_value(de::Unexpected::Signed(number), &self)),
-        }
-    }
-
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<Window, E> {
-        match text {
-            "0" => Ok(Window(Duration::ZERO)),
-            _ => SpanVisitor
-                .visit_str(text)
-                .map(|span| Window(span.0))
-                .map_err(|_: E| E::invalid_value(de::Unexpected::Str(text), &self)),
-        }
+        let span = value.as_str().and_then(Span::parse);
+        span.map(|span| Self(span.0))
+            .ok_or("must be 0, or a time such as \"500ms\", \"10s\", \"2m\" or \"1h\", at most 30 days")
     }
 }
 
 /// So many in a time, as people write it: `50/s`, `100/min`, `1000/h`. At most a million.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "Value")]
 pub struct Rate {
     /// How many; at least 1.
     pub count: u32,
@@ -122,47 +88,26 @@ impl Rate {
     }
 }
 
-impl<'de> Deserialize<'de> for Rate {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_str(RateVisitor)
-    }
-}
+impl TryFrom<Value> for Rate {
+    type Error = &'static str;
 
-struct RateVisitor;
-
-impl de::Visitor<'_> for RateVisitor {
-    type Value = Rate;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a rate such as \"50/s\", \"100/min\" or \"1000/h\", at most a million")
-    }
-
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<Rate, E> {
-        Rate::parse(text).ok_or_else(|| E::invalid_value(de::Unexpected::Str(text), &self))
+    fn try_from(value: Value) -> Result<Self, Self::Error> {
+        let rate = value.as_str().and_then(Self::parse);
+        rate.ok_or("must be a rate such as \"50/s\", \"100/min\" or \"1000/h\", at most a million")
     }
 }
 
 /// A moment as RFC 3339 writes it: `2026-12-01T00:00:00Z`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(try_from = "Value")]
 pub struct Moment(pub Timestamp);
 
-impl<'de> Deserialize<'de> for Moment {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_str(MomentVisitor)
-    }
-}
+impl TryFrom<Value> for Moment {
+    type Error = &'static str;
 
-struct MomentVisitor;
-
-impl de::Visitor<'_> for MomentVisitor {
-    type Value = Moment;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a time with its zone such as \"2026-12-01T00:00:00Z\"")
-    }
-
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<Moment, E> {
-        text.parse().map(Moment).map_err(|_| E::invalid_value(de::Unexpected::Str(text), &self))
+    fn try_from(value: Value) -> Result<Self, Self::Error> {
+        let moment = value.as_str().and_then(|text| text.parse().ok());
+        moment.map(Self).ok_or("must be a time with its zone such as \"2026-12-01T00:00:00Z\"")
     }
 }
 
@@ -173,9 +118,9 @@ pub struct OneOrMany(pub Vec<String>);
 impl<'de> Deserialize<'de> for OneOrMany {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let wrong = || de::Error::custom("must be a text or a list of texts");
-        match serde_json::Value::deserialize(deserializer)? {
-            serde_json::Value::String(one) => Ok(Self(vec![one])),
-            serde_json::Value::Array(many) => many
+        match Value::deserialize(deserializer)? {
+            Value::String(one) => Ok(Self(vec![one])),
+            Value::Array(many) => many
                 .into_iter()
                 .map(|item| item.as_str().map(str::to_owned).ok_or_else(wrong))
                 .collect::<Result<_, _>>()
@@ -198,7 +143,7 @@ mod tests {
         }
         for wrong in [json!(1), json!(-1), json!("soon"), json!(true)] {
             let why = serde_json::from_value::<Window>(wrong.clone()).unwrap_err().to_string();
-            assert!(why.contains("expected 0, or a time"), "{wrong}: {why}");
+            assert!(why.contains("must be 0, or a time"), "{wrong}: {why}");
         }
     }
 

@@ -27,7 +27,7 @@ use async_trait::async_trait;
 use postern_broker::{
     Address, Broker, BrokerError, Consumer, Depth, Envelope, QueueName, Status, Topology, topology::OUTBOUND,
 };
-use postern_shared::message::BackendName;
+use postern_shared::{clock, message::BackendName};
 use queue::{SpoolQueue, SpoolQueues};
 use std::{
     collections::BTreeSet,
@@ -310,7 +310,7 @@ impl Core {
         let core = Arc::clone(self);
         // A task of its own, since the count must be right also where the caller gives up.
         let storing = self.tasks.spawn(async move {
-            let now = routing_headers::now_ms();
+            let now = clock::now_ms();
             let stamped: Vec<_> =
                 messages.into_iter().map(|message| routing_headers::put(message, now)).collect();
             let bytes = stamped.iter().map(|(_, envelope)| stored_bytes(envelope)).sum();

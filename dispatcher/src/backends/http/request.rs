@@ -8,7 +8,7 @@ use postern_config::backend::{
     send::{JsonTemplate, Send as SendTable},
     template::{RenderError, Template},
 };
-use postern_shared::error::Failure;
+use postern_shared::{error::Failure, value::NOT_A_HEADER_VALUE};
 use reqwest::{
     Method, Request, Url,
     header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
@@ -300,7 +300,7 @@ fn header_value(mut text: String) -> Result<HeaderValue, Failure> {
         text = text.replace(|c: char| c.is_ascii_control(), " ");
     }
     HeaderValue::from_bytes(text.trim().as_bytes())
-        .map_err(|_| Failure::config("header", "send.headers: a value that no header can hold"))
+        .map_err(|_| Failure::config("header", format!("send.headers: a value {NOT_A_HEADER_VALUE}")))
 }
 
 fn failed(key: &str, name: &str, why: &RenderError) -> Failure {

@@ -4,7 +4,8 @@
 use crate::dead::{DeadLetter, DeadLetters, Filter};
 use actix_web::{HttpRequest, HttpResponse, middleware::from_fn, web};
 use postern_broker::BrokerError;
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use postern_shared::read;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use url::form_urlencoded;
 
@@ -54,7 +55,7 @@ async fn show(dead: web::Data<DeadLetters>, request: HttpRequest, id: web::Path<
 }
 
 async fn redrive(dead: web::Data<DeadLetters>, body: web::Bytes) -> HttpResponse {
-    let order: Order = match read(&body) {
+    let order = match read_order(&body) {
         Ok(order) => order,
         Err(why) => return problem(400, &why),
     };
@@ -67,7 +68,7 @@ async fn redrive(dead: web::Data<DeadLetters>, body: web::Bytes) -> HttpResponse
 }
 
 async fn drop_letters(dead: web::Data<DeadLetters>, body: web::Bytes) -> HttpResponse {
-    let order: Order = match read(&body) {
+    let order = match read_order(&body) {
         Ok(order) => order,
         Err(why) => return problem(400, &why),
     };
@@ -83,12 +84,11 @@ async fn drop_letters(dead: web::Data<DeadLetters>, body: web::Bytes) -> HttpRes
 }
 
 /// A body, which may be absent.
-fn read<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, String> {
+fn read_order(body: &[u8]) -> Result<Order, String> {
     if body.is_empty() {
-        return Ok(T::default());
+        return Ok(Order::default());
     }
-    let mut json = serde_json::Deserializer::from_slice(body);
-    serde_path_to_error::deserialize(&mut json).map_err(|error| error.to_string())
+    read::from_slice(body).map_err(|error| error.to_string())
 }
 
 /// A filter as a query says it: `?backend=a,b&class=transient&older_than=2h`.
@@ -108,8 +108,7 @@ fn from_query(query: &str) -> Result<Filter, String> {
             _ => drop(fields.insert(name.into_owned(), value.into_owned().into())),
         }
     }
-    let read: Result<Filter, _> = serde_path_to_error::deserialize(Value::Object(fields));
-    read.map_err(|error| error.to_string())
+    read::from_value(&Value::Object(fields)).map_err(|mistake| mistake.to_string())
 }
 
 fn answer<T: Serialize>(outcome: Result<T, BrokerError>) -> HttpResponse {
@@ -137,7 +136,7 @@ mod tests {
         let body = r#"{"backend":["a","b"],"class":["transient","unknown"],"older_than":"2h","limit":3,"queue":"unrouted"}"#;
         assert_eq!(from_query(query), Ok(serde_json::from_str(body).unwrap()));
         for (query, says) in [
-            ("bakend=a", "unknown field"),
+            ("bakend=a", "bakend: unknown key; allowed here: id, backend, class"),
             ("limit=x", "limit"),
             ("class=bad", "class"),
             ("newer_than=x", "\"2h\""),

@@ -33,6 +33,7 @@ use postern_broker::{
     Address, Broker, BrokerError, BrokerOptions, Consumer, Depth, Envelope, QueueName, Status, subscription,
     topology::{QUARANTINE, QueueSpec},
 };
+use postern_shared::clock;
 use queue::Queue;
 use record::{MalformedRecord, Position};
 use std::{
@@ -140,7 +141,7 @@ impl EmbeddedBroker {
         let entry = match address {
             Address::Later { queue, delay } => {
                 let delay = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
-                let due = writer::now_ms().saturating_add(delay);
+                let due = clock::now_ms().saturating_add(delay);
                 QueueEntry::Later(due, record::encode_delayed(queue.as_str(), envelope))
             }
             _ => {

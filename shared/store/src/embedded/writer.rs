@@ -13,6 +13,7 @@ use super::{
     store_error::StoreError,
 };
 use postern_broker::{BrokerError, Depth, Settle, SettleRequest, Status};
+use postern_shared::{backoff::Backoff, clock::now_ms};
 use std::{
     collections::{BTreeSet, HashMap},
     panic::{AssertUnwindSafe, catch_unwind},
@@ -27,7 +28,7 @@ const AT_ONCE: (usize, usize) = (4096, 8 * 1024 * 1024);
 /// How often a full disk is looked at again.
 const RECHECK: Duration = Duration::from_millis(250);
 /// How long after a failure the store is opened again: at first, and at most.
-const REOPEN: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(10));
+const REOPEN: Backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(10));
 /// How long closing waits for the consumers' last words.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 /// The bytes of removed messages that are worth a compaction.
@@ -53,7 +54,7 @@ pub(super) struct Writer {
     consumers: HashMap<u64, QueueConsumer>,
     disk: Disk,
     store_error: Option<StoreError>,
-    reopen: Option<(Instant, Duration)>,
+    reopen: Option<(Instant, Backoff)>,
     publishes: Publishes,
     /// Queues that may have something for someone.
     ready: BTreeSet<usize>,
@@ -62,11 +63,6 @@ pub(super) struct Writer {
     closing: Option<(Instant, Vec<oneshot::Sender<()>>)>,
     status: watch::Sender<Status>,
     inbox: mpsc::Receiver<Op>,
-}
-
-/// Milliseconds since 1970.
-pub(super) fn now_ms() -> u64 {
-    u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or_default()
 }
 
 impl Writer {

@@ -3,11 +3,9 @@
 
 use super::{Core, Counters, PARTING, queue::SpoolQueue, routing_headers};
 use crate::embedded;
-use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
 use futures_util::FutureExt as _;
-use jiff::{Timestamp, Unit};
 use postern_broker::{Address, Broker as _, BrokerError, Consumer, Delivery, Envelope, header};
-use postern_shared::{error::FailureClass, message::MessageId};
+use postern_shared::{backoff::Backoff, clock, error::FailureClass, message::MessageId};
 use std::{
     collections::VecDeque,
     io,
@@ -33,7 +31,7 @@ struct HeldMessage {
 /// How many go together, and how long to wait after a failure.
 struct ForwardPace {
     together: usize,
-    pauses: ExponentialBackoff,
+    pauses: Backoff,
     failing: bool,
 }
 
@@ -43,12 +41,8 @@ impl ForwardPace {
     const LONGEST: Duration = Duration::from_secs(15);
 
     fn new() -> Self {
-        let pauses = ExponentialBuilder::new()
-            .with_min_delay(Duration::from_millis(100))
-            .with_max_delay(Self::LONGEST)
-            .with_jitter()
-            .without_max_times();
-        Self { together: 1, pauses: pauses.build(), failing: false }
+        let pauses = Backoff::new(Duration::from_millis(100), Self::LONGEST).with_jitter();
+        Self { together: 1, pauses, failing: false }
     }
 
     /// Twice as many the next time.
@@ -61,7 +55,7 @@ impl ForwardPace {
     fn failed(&mut self) -> Duration {
         self.together = 1;
         self.failing = true;
-        self.pauses.next().unwrap_or(Self::LONGEST)
+        self.pauses.pause()
     }
 }
 
@@ -129,8 +123,7 @@ impl Forwarder {
         {
             self.take(next);
         }
-        self.spool_queue
-            .set_oldest(self.hand.front().map(|held| held.at.unwrap_or_else(routing_headers::now_ms)));
+        self.spool_queue.set_oldest(self.hand.front().map(|held| held.at.unwrap_or_else(clock::now_ms)));
         true
     }
 
@@ -195,7 +188,7 @@ impl Forwarder {
             | Address::Dead(backend) => backend.clone(),
             Address::Queue(_) | Address::Later { .. } => return Duration::ZERO,
         };
-        let died = Timestamp::now().round(Unit::Millisecond).unwrap_or_default();
+        let died = clock::now();
         let dead = |envelope: Envelope| {
             envelope
                 .with(header::REASON, format!("the broker refuses it for ever: {why}"))

@@ -1,7 +1,7 @@
 //! Which queues have messages in the spool.
 
-use super::routing_headers;
 use postern_broker::QueueName;
+use postern_shared::clock;
 use std::{
     collections::HashMap,
     sync::{
@@ -93,6 +93,6 @@ impl SpoolQueues {
             .map(|spool_queue| spool_queue.oldest.load(SeqCst))
             .filter(|at| *at > 0)
             .min()?;
-        Some(Duration::from_millis(routing_headers::now_ms().saturating_sub(oldest)))
+        Some(Duration::from_millis(clock::now_ms().saturating_sub(oldest)))
     }
 }

@@ -12,11 +12,6 @@ const AT: &str = "x-postern-spool-at";
 /// The routing key of a dead letter whose backend is not known.
 pub(super) const NOBODY: &str = "unknown";
 
-/// Milliseconds since 1970.
-pub(super) fn now_ms() -> u64 {
-    u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or_default()
-}
-
 /// `message` as it is stored.
 pub(super) fn put((address, envelope): (Address, Envelope), now: u64) -> (Address, Envelope) {
     let envelope = envelope

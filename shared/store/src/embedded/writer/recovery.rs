@@ -27,7 +27,10 @@ impl Writer {
             let _ = answer.send(Err(self.error()));
         }
         self.drop_store();
-        self.reopen.get_or_insert((Instant::now() + REOPEN.0, REOPEN.0));
+        self.reopen.get_or_insert_with(|| {
+            let mut backoff = REOPEN;
+            (Instant::now() + backoff.pause(), backoff)
+        });
     }
 
     /// Lets go of the database.
@@ -51,7 +54,7 @@ impl Writer {
     /// Opens the store again after a failure, when its time has come. Opening writes, so it succeeds
     /// only where that works.
     pub(super) fn open_again(&mut self) {
-        let Some((at, wait)) = self.reopen else { return };
+        let Some((at, mut backoff)) = self.reopen else { return };
         if self.store.is_some() || Instant::now() < at {
             return;
         }
@@ -73,9 +76,8 @@ impl Writer {
                 tracing::info!(path = %self.folder.path().display(), "the embedded store works again");
             }
             Err(store_error) => {
-                let wait = (wait * 2).min(REOPEN.1);
                 self.store_error = Some(store_error);
-                self.reopen = Some((Instant::now() + wait, wait));
+                self.reopen = Some((Instant::now() + backoff.pause(), backoff));
             }
         }
     }

@@ -7,7 +7,7 @@ use std::{
 
 /// Pauses between attempts: each twice as long as the one before, up to a longest one.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Backoff {
+pub struct Backoff {
     first: Duration,
     longest: Duration,
     jittered: bool,
@@ -16,25 +16,25 @@ pub(crate) struct Backoff {
 
 impl Backoff {
     /// Pauses that begin with `first` and grow to `longest`.
-    pub(crate) const fn new(first: Duration, longest: Duration) -> Self {
+    pub const fn new(first: Duration, longest: Duration) -> Self {
         Self { first, longest, jittered: false, next: first }
     }
 
     /// Adds a random part to each pause, at most as long as the pause itself, so that processes that
     /// failed together do not try again together.
-    pub(crate) const fn with_jitter(self) -> Self {
+    pub const fn with_jitter(self) -> Self {
         Self { jittered: true, ..self }
     }
 
     /// How long to wait before the next attempt.
-    pub(crate) fn pause(&mut self) -> Duration {
+    pub fn pause(&mut self) -> Duration {
         let pause = self.next.min(self.longest);
         self.next = pause.saturating_mul(2);
         if self.jittered { pause.saturating_add(pause.mul_f64(random())) } else { pause }
     }
 
     /// An attempt succeeded: the next pause is the first one again.
-    pub(crate) fn reset(&mut self) {
+    pub fn reset(&mut self) {
         self.next = self.first;
     }
 }
