@@ -1,5 +1,6 @@
 //! Calling the clients of compatibility listeners back, as Kannel does: a GET to the address that the client gave.
 
+use crate::metrics::DispatcherMetrics;
 use crate::{
     http_delivery::{DeliveryContext, HttpDelivery},
     outcome::{Outcome, Sent},
@@ -17,7 +18,6 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use postern_broker::{QueueName, Topology, header};
 use postern_config::{CallbacksSection, Config, KeyProblem, backend::send::Success};
-use postern_service::metrics::Metrics;
 use postern_shared::{
     callback::{self, CallbackKeys, EgressPolicy, EgressRefused},
     error::Failure,
@@ -54,7 +54,7 @@ impl CallbackWorker {
         client: Client,
         topology: Arc<Topology>,
         publisher: Publisher,
-        metrics: &Metrics,
+        metrics: &DispatcherMetrics,
     ) -> Self {
         let section = &config.compat.callbacks;
         let queue = QueueName::callbacks();

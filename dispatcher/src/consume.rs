@@ -19,7 +19,9 @@ use tokio_util::task::TaskTracker;
 /// How long messages that are handed back at the end may take to reach the broker.
 const HAND_BACK: Duration = Duration::from_secs(2);
 /// The pauses between the attempts to subscribe.
-const BACKOFF: Backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
+fn backoff() -> Backoff {
+    Backoff::new(Duration::from_millis(200), Duration::from_secs(10))
+}
 /// A subscription for the one message that shows whether a provider is back is to a queue that had a
 /// message; after this long it is asked again which queue has one.
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
@@ -100,7 +102,7 @@ where
 /// Tries until it succeeds or the broker is closed: a queue that is not there may come back, and is
 /// no reason to stop the other backends.
 async fn subscribe(broker: &dyn Broker, queue: &QueueName, prefetch: u16) -> Result<Consumer, BrokerError> {
-    let mut backoff = BACKOFF;
+    let mut backoff = backoff();
     loop {
         match broker.consume(queue, prefetch).await {
             Ok(consumer) => return Ok(consumer),
@@ -186,7 +188,7 @@ impl Subscriptions {
                 biased;
                 () = &mut left => return Ok(()),
                 taken = self.take(flow) => match taken {
-                    Some((lane, delivery, place)) => begin(lane, delivery, flow.taken(lane, place)),
+                    Some((lane, delivery, place)) => begin(lane, delivery, WorkPermit::taken(flow, lane, place)),
                     None => return Err(BrokerError::Closed),
                 },
             }

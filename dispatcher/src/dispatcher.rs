@@ -7,7 +7,8 @@ use crate::{
     consume::Queues,
     drain::Drain,
     echo::EchoWorker,
-    flow::{FlowControl, FlowShown, count_processes, settling},
+    flow::{FlowControl, FlowShown, Rated, count_processes, settling},
+    metrics::DispatcherMetrics,
     part::{Shared, WorkerPart},
     poison::DeliveryLimit,
     publish::Publisher,
@@ -15,7 +16,7 @@ use crate::{
     retry::Schedule,
     settle::Settling,
     validated::Validated,
-    webhook::{Caller, WebhookWorker},
+    webhook::WebhookWorker,
 };
 use postern_broker::{Broker, BrokerError, QueueName, Topology};
 use postern_config::{ApplicationSection, Config, backend::BackendConfig};
@@ -73,18 +74,19 @@ struct Builder<'a> {
     keys: CallbackKeys,
     rates: Rates,
     publisher: Publisher,
+    metrics: DispatcherMetrics,
     monitoring: &'a Monitoring,
 }
 
 impl Builder<'_> {
     fn backend(&self, backend: &Arc<BackendConfig>, connector: Arc<dyn Connector>) -> BackendPart {
-        let Monitoring { metrics, health } = self.monitoring;
+        let rated = if backend.definition.rate.is_some() { Rated::Yes } else { Rated::No };
         let shown = FlowShown {
-            metrics: metrics.flow(&backend.name, backend.definition.rate.is_some()),
-            health: health.reporter(&backend.name),
+            metrics: self.metrics.flow.of(&backend.name, rated),
+            health: self.monitoring.health.reporter(&backend.name),
         };
         let flow = FlowControl::new(backend, settling(self.rates.number), self.rates.recount.clone(), shown);
-        let metrics = metrics.sending(&backend.name);
+        let metrics = self.metrics.sending(&backend.name);
         if backend.definition.text.segments {
             metrics.declare_segments();
         }
@@ -102,7 +104,7 @@ impl Builder<'_> {
         }
     }
 
-    fn application(&self, caller: Option<Caller>) -> Option<WorkerPart> {
+    fn application(&self, caller: Option<crate::webhook::Caller>) -> Option<WorkerPart> {
         let normal = QueueName::inbound();
         match (&self.config.application, caller) {
             (ApplicationSection::Echo, _) => {
@@ -113,7 +115,7 @@ impl Builder<'_> {
             }
             (ApplicationSection::Webhook(webhook), Some(caller)) => {
                 let (topology, publisher) = (self.topology.clone(), self.publisher.clone());
-                let metrics = &self.monitoring.metrics;
+                let metrics = &self.metrics;
                 let worker = WebhookWorker::new(self.config, (webhook, caller), topology, publisher, metrics);
                 // People go first, reports never stand still.
                 let bulk = webhook.wants_reports().then(QueueName::reports);
@@ -128,7 +130,7 @@ impl Builder<'_> {
 
     fn callbacks(&self, client: reqwest::Client) -> WorkerPart {
         let (topology, publisher) = (self.topology.clone(), self.publisher.clone());
-        let metrics = &self.monitoring.metrics;
+        let metrics = &self.metrics;
         let worker = Arc::new(CallbackWorker::new(self.config, client, topology, publisher, metrics));
         let flow = Arc::new(FlowControl::fixed(self.config.compat.callbacks.concurrency));
         let queues = Queues { normal: QueueName::callbacks(), bulk: None, flow };
@@ -139,10 +141,17 @@ impl Builder<'_> {
 impl Dispatcher {
     /// The dispatcher of the backends that `dispatcher.backends` names. It does nothing until it is
     /// [`run`](Self::run).
-    pub fn new(validated: Validated, broker: Arc<dyn Broker>, monitoring: &Monitoring) -> Self {
+    ///
+    /// # Errors
+    /// Another dispatcher of this process has declared its metrics.
+    pub fn new(
+        validated: Validated,
+        broker: Arc<dyn Broker>,
+        monitoring: &Monitoring,
+    ) -> Result<Self, prometheus::Error> {
         let Validated { config, mut connectors, webhook, callbacks } = validated;
-        let metrics = &monitoring.metrics;
-        let publisher = Publisher::new(broker.clone(), metrics.clone());
+        let metrics = DispatcherMetrics::declare(&monitoring.metrics)?;
+        let publisher = Publisher::new(broker.clone(), metrics.publish.clone());
         let rated = config.backends.values().filter(|backend| backend.definition.rate.is_some());
         let builder = Builder {
             config: &config,
@@ -150,6 +159,7 @@ impl Dispatcher {
             keys: config.compat.callback_keys(),
             rates: Rates { number: rated.count(), recount: Arc::default() },
             publisher: publisher.clone(),
+            metrics: metrics.clone(),
             monitoring,
         };
         let chosen = |backend: &&Arc<BackendConfig>| config.dispatcher.backends.contains(&backend.name);
@@ -160,20 +170,20 @@ impl Dispatcher {
         let backends = backends.collect();
         let called_back = config.compat.call_back().then(QueueName::callbacks);
         for queue in [QueueName::reports(), QueueName::dead()].into_iter().chain(called_back) {
-            metrics.declare_queue(&queue);
+            metrics.publish.declare_queue(&queue);
         }
         let application = builder.application(webhook);
         let callbacks = callbacks.map(|client| builder.callbacks(client));
         let max = config.dispatcher.max_deliveries;
-        let limit = Arc::new(DeliveryLimit::new(max, publisher.clone(), metrics.clone()));
-        Self {
+        let limit = Arc::new(DeliveryLimit::new(max, publisher.clone(), metrics));
+        Ok(Self {
             backends,
             others: application.into_iter().chain(callbacks).collect(),
             rates: builder.rates,
             shared: Shared { broker, limit },
             publisher,
             patience: config.shutdown.deadline.0,
-        }
+        })
     }
 
     /// The backends that are served.

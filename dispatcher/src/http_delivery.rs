@@ -5,6 +5,7 @@
 //! A delivery is settled last: the other side answers, what follows is published and confirmed, and
 //! only then is the message acknowledged. A crash in between can double it; it can never lose it.
 
+use crate::metrics::{DeliveryMetrics, DispatcherMetrics, OutcomeLabel};
 use crate::{
     dead_letter::{Cause, dead_letter, malformed, reason},
     outcome::Outcome,
@@ -14,7 +15,6 @@ use crate::{
 };
 use postern_broker::{Address, Delivery, Envelope, QueueName, Topology, header};
 use postern_config::Config;
-use postern_service::metrics::{ApplicationMetrics, Metrics, Outcome as Counted};
 use postern_shared::{
     error::Failure,
     message::{BackendName, MessageId},
@@ -27,7 +27,7 @@ use std::{future::Future, sync::Arc, time::Instant};
 pub(crate) struct HttpDelivery {
     schedule: Schedule,
     publisher: Publisher,
-    metrics: ApplicationMetrics,
+    metrics: DeliveryMetrics,
     /// Whom it delivers to, for the log.
     to: &'static str,
 }
@@ -50,10 +50,10 @@ impl HttpDelivery {
         config: &Config,
         topology: Arc<Topology>,
         publisher: Publisher,
-        metrics: &Metrics,
+        metrics: &DispatcherMetrics,
     ) -> Self {
         let schedule = Schedule::general(&config.retry.delays, topology);
-        Self { schedule, publisher, metrics: metrics.application(queues), to }
+        Self { schedule, publisher, metrics: metrics.delivery(queues), to }
     }
 
     /// Takes the message of `job`, which came from `queue`, to its end by making `call`. The next
@@ -87,7 +87,7 @@ impl HttpDelivery {
     pub(crate) async fn refuse(&self, queue: &QueueName, delivery: Delivery, why: &str) {
         let letter = malformed(&delivery.envelope, queue, why);
         if self.publisher.settle(delivery, letter).await {
-            self.metrics.delivery(queue, Counted::Malformed);
+            self.metrics.delivery(queue, OutcomeLabel::Malformed);
         }
     }
 
@@ -106,9 +106,9 @@ impl HttpDelivery {
         let (backend, message_id, to) = (context.backend.as_str(), context.id, self.to);
         let trace_id = context.trace.as_deref().and_then(id_in);
         let counted = match disposition {
-            Disposition::Sent(_) => Counted::Sent,
-            Disposition::Retry { .. } | Disposition::Deferred { .. } => Counted::Retrying,
-            Disposition::Dead(_) | Disposition::Expired(_) => Counted::Failed,
+            Disposition::Sent(_) => OutcomeLabel::Sent,
+            Disposition::Retry { .. } | Disposition::Deferred { .. } => OutcomeLabel::Retrying,
+            Disposition::Dead(_) | Disposition::Expired(_) => OutcomeLabel::Failed,
         };
         self.metrics.delivery(queue, counted);
         let queue = queue.as_str();

@@ -14,6 +14,8 @@
 //! application's server, `echo` answers people in this process, `callbacks` tells the clients of compatibility listeners
 //! what became of their messages. The first and the last share `http_delivery`; `outgoing` is what
 //! all HTTP requests have in common.
+//!
+//! [`program`] runs all of it, alone beside a shared broker.
 
 mod dispatcher;
 mod validated;
@@ -31,6 +33,7 @@ mod read;
 
 mod attempt;
 pub mod connectors;
+mod metrics;
 mod outcome;
 mod retry;
 
@@ -48,6 +51,8 @@ mod drain;
 mod lease;
 mod outgoing;
 mod quarantine;
+
+pub mod program;
 
 #[cfg(feature = "measure")]
 pub mod measure;

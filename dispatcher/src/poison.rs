@@ -1,5 +1,6 @@
 //! Messages that are taken again and again without being settled: they may be what crashes the process.
 
+use crate::metrics::DispatcherMetrics;
 use crate::{
     dead_letter::unread,
     flow::WorkPermit,
@@ -7,7 +8,6 @@ use crate::{
     worker::{Job, Worker},
 };
 use postern_broker::{Delivery, QueueName};
-use postern_service::metrics::Metrics;
 use postern_shared::{error::Failure, message::Priority};
 use std::sync::Arc;
 use tracing::field::display;
@@ -17,12 +17,12 @@ use tracing::field::display;
 pub(crate) struct DeliveryLimit {
     max: u32,
     publisher: Publisher,
-    metrics: Metrics,
+    metrics: DispatcherMetrics,
 }
 
 impl DeliveryLimit {
     /// The limit of `max` deliveries.
-    pub(crate) fn new(max: u32, publisher: Publisher, metrics: Metrics) -> Self {
+    pub(crate) fn new(max: u32, publisher: Publisher, metrics: DispatcherMetrics) -> Self {
         Self { max, publisher, metrics }
     }
 

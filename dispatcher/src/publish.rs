@@ -1,7 +1,7 @@
 //! Publishing what became of a message, however long that takes.
 
 use postern_broker::{Address, Broker, BrokerError, Delivery, Envelope, header};
-use postern_service::metrics::Metrics;
+use postern_service::metrics::PublishMetrics;
 use postern_shared::backoff::Backoff;
 use std::{
     sync::Arc,
@@ -9,17 +9,19 @@ use std::{
 };
 
 /// The pauses between the attempts to publish.
-const BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
+fn backoff() -> Backoff {
+    Backoff::new(Duration::from_millis(100), Duration::from_secs(5))
+}
 
 /// Publishes to the broker, and counts it.
 #[derive(Debug, Clone)]
 pub(crate) struct Publisher {
     broker: Arc<dyn Broker>,
-    metrics: Metrics,
+    metrics: PublishMetrics,
 }
 
 impl Publisher {
-    pub(crate) fn new(broker: Arc<dyn Broker>, metrics: Metrics) -> Self {
+    pub(crate) fn new(broker: Arc<dyn Broker>, metrics: PublishMetrics) -> Self {
         Self { broker, metrics }
     }
 
@@ -28,7 +30,7 @@ impl Publisher {
     /// What was sent is not sent again meanwhile: its delivery stays leased. Only a broker that takes no
     /// messages until the [lease](crate::lease) ends leads to a double.
     pub(crate) async fn publish(&self, messages: Vec<(Address, Envelope)>) -> bool {
-        let mut backoff = BACKOFF;
+        let mut backoff = backoff();
         loop {
             match self.publish_once(messages.clone()).await {
                 Ok(()) => return true,
@@ -63,7 +65,7 @@ impl Publisher {
         let begun = Instant::now();
         let published = self.broker.publish(messages).await;
         for queue in &queues {
-            self.metrics.publish(queue, published.is_ok(), begun.elapsed().as_secs_f64());
+            self.metrics.published(queue, published.is_ok(), begun.elapsed().as_secs_f64());
         }
         published
     }

@@ -7,6 +7,7 @@ mod tally;
 
 pub(crate) use tally::log;
 
+use crate::metrics::{OutcomeLabel, SendingMetrics};
 use crate::{
     attempt::Attempt,
     dead_letter::{Cause, dead_letter, malformed},
@@ -16,7 +17,6 @@ use crate::{
 };
 use jiff::Timestamp;
 use postern_broker::{Address, Delivery, Envelope, QueueName};
-use postern_service::metrics::{Outcome as Counted, SendingMetrics};
 use postern_shared::{
     callback::CallbackKeys,
     error::{Failure, FailureClass},
@@ -54,7 +54,7 @@ impl Settling {
     pub(crate) async fn refuse(&self, delivery: Delivery, queue: &QueueName, why: &str) {
         let letter = malformed(&delivery.envelope, queue, why);
         if self.publisher.settle(delivery, letter).await {
-            self.metrics.message(Counted::Malformed);
+            self.metrics.message(OutcomeLabel::Malformed);
             self.metrics.dead_letter(FailureClass::Permanent);
         }
     }

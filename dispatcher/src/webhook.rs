@@ -3,6 +3,7 @@
 mod call;
 mod sign;
 
+use crate::metrics::DispatcherMetrics;
 use crate::{
     http_delivery::{DeliveryContext, HttpDelivery},
     publish::Publisher,
@@ -13,7 +14,6 @@ pub(crate) use call::Caller;
 use call::WebhookRequest;
 use postern_broker::{Envelope, QueueName, Topology, header};
 use postern_config::{Config, Webhook, WebhookFormat};
-use postern_service::metrics::Metrics;
 use postern_shared::message::{INBOUND_V1, Inbound, Malformed, MessageId, Priority, REPORT_V1, Report};
 use serde_json::Value;
 use std::sync::Arc;
@@ -37,7 +37,7 @@ impl WebhookWorker {
         (webhook, caller): (&Webhook, Caller),
         topology: Arc<Topology>,
         publisher: Publisher,
-        metrics: &Metrics,
+        metrics: &DispatcherMetrics,
     ) -> Self {
         let (inbound, reports) = (QueueName::inbound(), QueueName::reports());
         let mut queues = vec![&inbound];

@@ -1,6 +1,7 @@
 //! What a handler gives back: the response, and what the request's log line, the metrics and the
 //! rate limit need to know about it. Also the plain-text responses that several handlers share.
 
+use crate::auth::RefusalReason;
 use crate::{forms::Errors, rates::retry_after};
 use actix_web::{
     HttpResponse,
@@ -9,7 +10,6 @@ use actix_web::{
         header::{self, HeaderValue},
     },
 };
-use postern_service::metrics::Refused;
 use postern_shared::{
     message::{BackendName, MessageId},
     trace_context::TraceContext,
@@ -43,7 +43,7 @@ pub(crate) struct RequestLog {
     /// The trace that the request belongs to.
     pub(crate) trace: Option<TraceContext>,
     /// Why the request was not let in.
-    pub(crate) refused: Option<Refused>,
+    pub(crate) refused: Option<RefusalReason>,
 }
 
 /// Whether a request is taken out of its address's rate (`ingress.rate_limit`).
@@ -64,7 +64,7 @@ impl From<HttpResponse> for Answer {
 
 impl Answer {
     /// The answer to a request that was not let in.
-    pub(crate) fn refused(response: HttpResponse, why: Refused) -> Self {
+    pub(crate) fn refused(response: HttpResponse, why: RefusalReason) -> Self {
         let mut answer = Self::from(response);
         answer.log.refused = Some(why);
         answer

@@ -2,6 +2,7 @@
 
 use crate::{
     forms::Forms,
+    metrics::IngressMetrics,
     routes,
     state::{self, IngressState},
 };
@@ -50,6 +51,9 @@ pub enum StartError {
         /// What stands in its way.
         error: io::Error,
     },
+    /// Another ingress of this process has declared its metrics.
+    #[error("the ingress is started twice in one process: {0}")]
+    Metrics(String),
 }
 
 /// A listener, and its TLS where it has one.
@@ -88,7 +92,11 @@ impl Ingress {
         monitoring: Monitoring,
         forms: &Forms,
     ) -> Result<Self, StartError> {
-        let state = IngressState::new(config, broker, monitoring, forms).map_err(StartError::Config)?;
+        let Monitoring { metrics, health } = monitoring;
+        let metrics =
+            IngressMetrics::declare(&metrics).map_err(|error| StartError::Metrics(error.to_string()))?;
+        let state =
+            IngressState::new(config, broker, (metrics, health), forms).map_err(StartError::Config)?;
         let wrong = |problem| StartError::Config(vec![problem]);
         let (ingress, api) = (&state.config.ingress, &state.config.api);
         let public = Port {

@@ -7,13 +7,15 @@
 //! and `compat` (clients of other gateways); all of them work with the `state`. What a provider
 //! brings is read by `provider`: `auth` checks that it is the provider's own, [`forms`] turn it into a message,
 //! `dedup` knows those that a provider repeats. What somebody wants sent goes through `accept`,
-//! which alone decides whether it is taken. `publish` hands both to the broker.
+//! which alone decides whether it is taken. `publish` hands both to the broker. [`program`] runs it
+//! all, alone beside a shared broker.
 
 mod app;
 mod routes;
 
 mod answer;
 mod limits;
+mod metrics;
 mod problem;
 mod rates;
 mod respond;
@@ -32,6 +34,8 @@ mod trace_context;
 mod accept;
 mod dedup;
 mod publish;
+
+pub mod program;
 
 #[cfg(feature = "measure")]
 pub mod measure;

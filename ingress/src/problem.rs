@@ -1,5 +1,6 @@
 //! ProblemDocument documents (RFC 9457): how `/v1` says no.
 
+use crate::auth::RefusalReason;
 use crate::{
     answer::{Answer, RETRY_AFTER},
     rates::retry_after,
@@ -8,7 +9,6 @@ use actix_web::{
     HttpResponse,
     http::{StatusCode, header},
 };
-use postern_service::metrics::Refused;
 use serde::Serialize;
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ pub(crate) struct ProblemDocument {
     retry_after: Option<u64>,
     /// Why the request was not let in, for the log.
     #[serde(skip)]
-    refused: Option<Refused>,
+    refused: Option<RefusalReason>,
 }
 
 /// What is wrong with one part of a request.
@@ -78,7 +78,7 @@ impl ProblemDocument {
     }
 
     /// The same problem, of a request that was not let in.
-    pub(crate) fn refused(self, why: Refused) -> Self {
+    pub(crate) fn refused(self, why: RefusalReason) -> Self {
         Self { refused: Some(why), ..self }
     }
 
@@ -118,7 +118,7 @@ impl ProblemDocument {
     pub(crate) fn too_many(wait: Duration) -> Self {
         let seconds = retry_after(wait);
         let detail = format!("too many requests; the next one is taken in {seconds} s");
-        let problem = Self::new(StatusCode::TOO_MANY_REQUESTS, detail).refused(Refused::Rate);
+        let problem = Self::new(StatusCode::TOO_MANY_REQUESTS, detail).refused(RefusalReason::Rate);
         Self { retry_after: Some(seconds), ..problem }
     }
 

@@ -1,19 +1,19 @@
 //! Handing messages to the broker, and measuring it.
 
 use postern_broker::{Address, Broker, BrokerError, Envelope, QueueName};
-use postern_service::metrics::Metrics;
+use postern_service::metrics::PublishMetrics;
 use std::{collections::BTreeSet, sync::Arc, time::Instant};
 
 /// Publishes to one broker.
 #[derive(Debug, Clone)]
 pub(crate) struct MeteredPublisher {
     broker: Arc<dyn Broker>,
-    metrics: Metrics,
+    metrics: PublishMetrics,
 }
 
 impl MeteredPublisher {
     /// One whose metrics are there from the start, for each of `queues`.
-    pub(crate) fn new(broker: Arc<dyn Broker>, metrics: Metrics, queues: &[QueueName]) -> Self {
+    pub(crate) fn new(broker: Arc<dyn Broker>, metrics: PublishMetrics, queues: &[QueueName]) -> Self {
         queues.iter().for_each(|queue| metrics.declare_queue(queue));
         Self { broker, metrics }
     }
@@ -24,7 +24,7 @@ impl MeteredPublisher {
         let start = Instant::now();
         let published = self.broker.publish(messages).await;
         for queue in &queues {
-            self.metrics.publish(queue, published.is_ok(), start.elapsed().as_secs_f64());
+            self.metrics.published(queue, published.is_ok(), start.elapsed().as_secs_f64());
         }
         if let Err(error) = &published {
             let queue = queues.first().map(QueueName::as_str);

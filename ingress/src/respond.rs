@@ -2,6 +2,7 @@
 //! answer, counts and logs the answer in one line, and charges the address. The line never holds the
 //! request's query, its body or an identity.
 
+use crate::auth::RefusalReason;
 use crate::{
     answer::{Answer, Charge, too_many},
     body::HeldBody,
@@ -14,7 +15,6 @@ use actix_web::{
     http::Method,
     web::{self, Data},
 };
-use postern_service::metrics::Refused;
 use postern_shared::{message::BackendName, trace_context::TraceContext};
 use std::time::{Duration, Instant};
 
@@ -60,7 +60,7 @@ where
         return if api {
             ProblemDocument::too_many(wait).into()
         } else {
-            Answer::refused(too_many(wait), Refused::Rate)
+            Answer::refused(too_many(wait), RefusalReason::Rate)
         };
     }
     let answer = handler(request, payload, state).await;
@@ -82,14 +82,14 @@ fn record(request: &HttpRequest, state: &IngressState, answer: &Answer, duration
         client = state.limits.client(request);
     }
     let compat = log.compat.unwrap_or_default();
-    state.metrics.request(log.backend.as_ref(), compat, method, status, duration.as_secs_f64());
+    state.metrics.request(log.backend.as_ref(), compat, (method, status), duration.as_secs_f64());
     tracing::info!(
         target: "postern_ingress::access",
         backend = log.backend.as_ref().map(BackendName::as_str),
         compat = log.compat,
         method,
         status,
-        refused = log.refused.map(Refused::as_str),
+        refused = log.refused.map(RefusalReason::as_str),
         client = client.map(tracing::field::display),
         duration_ms = duration.as_micros() as f64 / 1000.0,
         message_id = log.message.map(tracing::field::display),

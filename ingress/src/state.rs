@@ -1,5 +1,7 @@
 //! What every handler works with, made ready at the start.
 
+use crate::auth::RefusalReason;
+use crate::metrics::IngressMetrics;
 use crate::{
     accept::Acceptor,
     auth::ApiKeys,
@@ -15,11 +17,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use postern_broker::{Broker, QueueName};
 use postern_config::{Config, Problem};
-use postern_service::{
-    Monitoring,
-    health::HealthRegistry,
-    metrics::{Metrics, Refused},
-};
+use postern_service::health::HealthRegistry;
 use postern_shared::{callback::CallbackKeys, message::Priority};
 use std::{collections::HashMap, sync::Arc};
 
@@ -36,7 +34,7 @@ pub(crate) struct IngressState {
     pub(crate) callback_keys: CallbackKeys,
     pub(crate) publisher: MeteredPublisher,
     pub(crate) dedup: Dedup,
-    pub(crate) metrics: Metrics,
+    pub(crate) metrics: IngressMetrics,
     pub(crate) health: HealthRegistry,
     pub(crate) keys: ApiKeys,
     pub(crate) limits: RequestLimits,
@@ -49,17 +47,16 @@ impl IngressState {
     pub(crate) fn new(
         config: Arc<Config>,
         broker: Arc<dyn Broker>,
-        monitoring: Monitoring,
+        (metrics, health): (IngressMetrics, HealthRegistry),
         forms: &Forms,
     ) -> Result<Self, Vec<Problem>> {
-        let Monitoring { metrics, health } = monitoring;
         let (receivers, reporters) = providers(&config, forms)?;
         let keys = ApiKeys::new(&config.api.keys);
         for key in keys.expired(Timestamp::now()) {
             tracing::warn!(name = key.name, "an API key has expired and is refused: take it out of api.keys");
         }
         declare(&config, &receivers, &metrics);
-        let publisher = MeteredPublisher::new(broker, metrics.clone(), &queues(&config));
+        let publisher = MeteredPublisher::new(broker, metrics.publish.clone(), &queues(&config));
         let callback_keys = config.compat.callback_keys();
         Ok(Self {
             receivers,
@@ -89,14 +86,17 @@ fn queues(config: &Config) -> Vec<QueueName> {
 }
 
 /// Makes every label of the metrics appear from the start.
-fn declare(config: &Config, receivers: &HashMap<String, Receiver>, metrics: &Metrics) {
+fn declare(config: &Config, receivers: &HashMap<String, Receiver>, metrics: &IngressMetrics) {
     config.backends.keys().for_each(|backend| metrics.declare_duplicates(backend));
     for receiver in receivers.values() {
         receiver.declare(metrics);
     }
-    metrics.declare_refused(None, &[Refused::Key, Refused::Expired, Refused::Backend, Refused::Rate]);
+    metrics.declare_refused(
+        None,
+        &[RefusalReason::Key, RefusalReason::Expired, RefusalReason::Backend, RefusalReason::Rate],
+    );
     if config.compat.kannel.is_some() || config.compat.vumi.is_some() {
-        metrics.declare_refused(None, &[Refused::Password, Refused::Address]);
+        metrics.declare_refused(None, &[RefusalReason::Password, RefusalReason::Address]);
     }
 }
 

@@ -1,48 +1,43 @@
 //! The pause before each further attempt.
 
-use std::{
-    hash::{BuildHasher, RandomState},
-    time::Duration,
-};
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use std::time::Duration;
 
-/// Pauses between attempts: each twice as long as the one before, up to a longest one.
-#[derive(Debug, Clone, Copy)]
+/// Pauses between attempts: each twice as long as the one before, up to a longest one, without end.
+#[derive(Debug)]
 pub struct Backoff {
-    first: Duration,
+    builder: ExponentialBuilder,
+    pauses: ExponentialBackoff,
     longest: Duration,
-    jittered: bool,
-    next: Duration,
 }
 
 impl Backoff {
     /// Pauses that begin with `first` and grow to `longest`.
-    pub const fn new(first: Duration, longest: Duration) -> Self {
-        Self { first, longest, jittered: false, next: first }
+    pub fn new(first: Duration, longest: Duration) -> Self {
+        let builder = ExponentialBuilder::new().with_min_delay(first.min(longest)).with_max_delay(longest);
+        Self::from(builder.without_max_times(), longest)
     }
 
     /// Adds a random part to each pause, at most as long as the pause itself, so that processes that
     /// failed together do not try again together.
-    pub const fn with_jitter(self) -> Self {
-        Self { jittered: true, ..self }
+    #[must_use]
+    pub fn with_jitter(self) -> Self {
+        Self::from(self.builder.with_jitter(), self.longest)
+    }
+
+    fn from(builder: ExponentialBuilder, longest: Duration) -> Self {
+        Self { builder, pauses: builder.build(), longest }
     }
 
     /// How long to wait before the next attempt.
     pub fn pause(&mut self) -> Duration {
-        let pause = self.next.min(self.longest);
-        self.next = pause.saturating_mul(2);
-        if self.jittered { pause.saturating_add(pause.mul_f64(random())) } else { pause }
+        self.pauses.next().unwrap_or(self.longest)
     }
 
     /// An attempt succeeded: the next pause is the first one again.
     pub fn reset(&mut self) {
-        self.next = self.first;
+        self.pauses = self.builder.build();
     }
-}
-
-/// A number from 0 to 1. Each `RandomState` has other keys.
-fn random() -> f64 {
-    let bits = RandomState::new().hash_one(()) >> 11;
-    bits as f64 / (1_u64 << 53) as f64
 }
 
 #[cfg(test)]

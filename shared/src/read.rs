@@ -194,16 +194,15 @@ pub fn from_slice<T: DeserializeOwned>(text: &[u8]) -> Result<T, InvalidJson> {
     serde_json::from_slice(text).map_err(|error| {
         let mut json = serde_json::Deserializer::from_slice(text);
         let followed = serde_path_to_error::deserialize::<_, T>(&mut json).err();
-        let not_json = |why: &str| Mistake { place: Place::default(), wrong: Wrong::Allowed(why.to_owned()) };
+        let text = error.to_string();
+        let text = text.rsplit_once(" at line ").map_or(&*text, |(text, _)| text);
+        let not_json = |why: String| Mistake { place: Place::default(), wrong: Wrong::Allowed(why) };
         let mistake = match (error.classify(), followed) {
-            (Category::Data, Some(followed)) => {
-                let text = error.to_string();
-                let text = text.rsplit_once(" at line ").map_or(&*text, |(text, _)| text);
-                Mistake::of(followed.path(), text)
-            }
-            (Category::Eof, _) => not_json("the JSON ends too early"),
-            (_, None) => not_json("not valid JSON: something follows the value"),
-            _ => not_json("not valid JSON"),
+            (Category::Data, Some(followed)) => Mistake::of(followed.path(), text),
+            (Category::Eof, _) => not_json("the JSON ends too early".to_owned()),
+            // What the parser says of the syntax has no value in it.
+            (Category::Syntax, _) => not_json(format!("not valid JSON: {text}")),
+            (Category::Data | Category::Io, _) => not_json("cannot be read".to_owned()),
         };
         InvalidJson { mistake, line: error.line(), column: error.column() }
     })

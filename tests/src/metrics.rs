@@ -1,11 +1,12 @@
 //! Reading what `/metrics` says.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What `/metrics` answered at one moment.
 #[derive(Debug, Clone)]
 pub struct Metrics {
     samples: Vec<(String, BTreeMap<String, String>, f64)>,
+    names: BTreeSet<String>,
 }
 
 impl Metrics {
@@ -16,7 +17,8 @@ impl Metrics {
     pub fn parse(text: &str) -> Self {
         let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
         let samples = lines.map(|line| sample(line).unwrap_or_else(|| panic!("not a metric: {line}")));
-        Self { samples: samples.collect() }
+        let names = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
+        Self { samples: samples.collect(), names: names.map(str::to_owned).collect() }
     }
 
     /// The sum of the samples named `name` that carry all of `labels`; 0 where there is none.
@@ -25,6 +27,11 @@ impl Metrics {
             labels.iter().all(|(key, value)| has.get(*key).is_some_and(|v| v == value))
         };
         self.samples.iter().filter(|(n, has, _)| n == name && wanted(has)).map(|(_, _, value)| value).sum()
+    }
+
+    /// The names of all metrics that begin with `prefix`, without it; a histogram has one.
+    pub fn names(&self, prefix: &str) -> BTreeSet<&str> {
+        self.names.iter().filter_map(|name| name.strip_prefix(prefix)).collect()
     }
 
     /// Whether there is a sample named `name`, or, of a histogram, `name_count`.
@@ -84,5 +91,6 @@ mod tests {
         assert_eq!(metrics.value("a", &[("y", "q\"}, z")]), 2.0);
         assert_eq!((metrics.value("b", &[]), metrics.value("c", &[])), (0.5, 0.0));
         assert!(metrics.has("h") && metrics.has("b") && !metrics.has("c"));
+        assert_eq!(metrics.names(""), ["a"].into());
     }
 }

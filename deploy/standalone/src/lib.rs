@@ -17,7 +17,7 @@ mod key;
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use postern_config::ProviderRegistry;
-use postern_dispatcher::{Dispatcher, RunError, Validated, connectors::ConnectorRegistry};
+use postern_dispatcher::{Dispatcher, RunError, Validated, connectors::ConnectorRegistry, program::Choice};
 use postern_ingress::{Ingress, StartError, forms::Forms};
 use postern_service::{
     program::{self, Arguments, Exit, Runtime},
@@ -48,7 +48,13 @@ enum Action {
     Check,
     /// Make a new API key, and print it with the lines that the configuration needs
     Key(key::KeyArguments),
-    /// Scan at the messages that could not be sent, put them back, or drop them
+    /// Receive only: takes messages over HTTP and publishes them to RabbitMQ, as postern-ingress does
+    #[command(version)]
+    Ingress,
+    /// Send only: takes messages from RabbitMQ and sends them, as postern-dispatcher does
+    #[command(version)]
+    Dispatcher(Choice),
+    /// Look at the messages that could not be sent, put them back, or drop them
     #[command(subcommand)]
     Dead(dead::Action),
 }
@@ -94,6 +100,12 @@ impl Gateway {
                 key::new(&wanted).and_then(|text| Ok(greeting::print(&text)?)).map_err(Exit::from)
             }
             Action::Run => in_runtime(self.run(arguments)),
+            Action::Ingress => self
+                .providers()
+                .and_then(|known| in_runtime(postern_ingress::program::run(arguments, &known, &self.forms))),
+            Action::Dispatcher(choice) => self.providers().and_then(|known| {
+                in_runtime(postern_dispatcher::program::run(arguments, choice, &known, &self.connectors))
+            }),
             Action::Dead(action) => self.configuration(arguments).and_then(|validated| {
                 in_runtime(dead::run(action, validated.config(), arguments.admin_listen.unwrap_or(ADMIN)))
             }),
@@ -101,12 +113,17 @@ impl Gateway {
         program::report(outcome)
     }
 
-    /// The configuration, if everything in it can be built, with what was built of it.
-    fn configuration(&self, arguments: &Arguments) -> Result<Validated, Exit> {
+    /// The backend types that the configuration may name.
+    fn providers(&self) -> Result<ProviderRegistry, Exit> {
         let mut providers = ProviderRegistry::builtin();
         self.connectors.add_to(&mut providers)?;
         self.forms.add_to(&mut providers)?;
-        let config = Arc::new(program::configuration(arguments, &providers)?);
+        Ok(providers)
+    }
+
+    /// The configuration, if everything in it can be built, with what was built of it.
+    fn configuration(&self, arguments: &Arguments) -> Result<Validated, Exit> {
+        let config = Arc::new(program::configuration(arguments, &self.providers()?)?);
         let mut problems = postern_ingress::problems(&config, &self.forms);
         match postern_dispatcher::validate(config, &self.connectors) {
             Ok(validated) if problems.is_empty() => Ok(validated),
@@ -127,13 +144,13 @@ impl Gateway {
         let config = validated.config().clone();
         let runtime = Runtime::start("postern", VERSION, arguments, &config, ADMIN).await?;
         let monitoring = runtime.monitoring.clone();
-        let dispatcher = Dispatcher::new(validated, runtime.broker.clone(), &monitoring);
+        let dispatcher = Dispatcher::new(validated, runtime.broker.clone(), &monitoring)?;
         let accepting_broker = runtime.accepting_broker(&config).await?;
         let ingress =
             Ingress::bind(config.clone(), accepting_broker, monitoring, &self.forms).map_err(|error| {
                 match error {
                     StartError::Config(_) => Exit::Config(error.to_string()),
-                    StartError::Listen { .. } => Exit::Failed(error.into()),
+                    StartError::Listen { .. } | StartError::Metrics(_) => Exit::Failed(error.into()),
                 }
             })?;
         let addresses = greeting::Addresses {

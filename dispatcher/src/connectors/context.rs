@@ -16,7 +16,7 @@ pub struct ConnectorContext {
     /// Notes whether the connector is connected to its provider. Until it says otherwise, it counts as
     /// connected.
     pub health: HealthReporter,
-    /// The process's metrics; [`register`](Metrics::register) adds the connector's own.
+    /// The process's metrics; [`declare`](Metrics::declare) adds the connector's own.
     pub metrics: Metrics,
     /// Cancelled when the backend begins to drain. From then on the connector should receive nothing
     /// more; it is still asked to send what was taken before, and then to stop.

@@ -1,16 +1,15 @@
 //! Starting and stopping a connector so that, whatever it does, no other backend has to wait for it.
 
-use super::{
-    connector::{Backend, Connector},
-    context::ConnectorContext,
-};
+use super::{Backend, Connector, ConnectorContext};
 use futures_util::FutureExt;
 use postern_shared::backoff::Backoff;
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep, timeout_at};
 
 /// The pauses between the attempts to start.
-const BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
+fn backoff() -> Backoff {
+    Backoff::new(Duration::from_secs(1), Duration::from_secs(60))
+}
 /// The least that a connector is given to stop, also after the deadline of the drain.
 const LEAST: Duration = Duration::from_secs(1);
 
@@ -21,7 +20,7 @@ pub(crate) async fn start(
     context: &ConnectorContext,
 ) -> Option<Arc<dyn Backend>> {
     let attempts = async {
-        let mut backoff = BACKOFF.with_jitter();
+        let mut backoff = backoff().with_jitter();
         loop {
             let attempt = AssertUnwindSafe(connector.clone().start(context.clone())).catch_unwind();
             match attempt.await.unwrap_or_else(|_| Err("the connector panicked".to_owned())) {

@@ -1,7 +1,7 @@
 //! The kinds of connectors that a program knows, by name.
 
 use super::{
-    connector::Connector,
+    Connector,
     console::Console,
     http::{Http, Tls},
 };

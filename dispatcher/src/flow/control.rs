@@ -1,14 +1,15 @@
 //! Flow control of one backend: the shell around what `state` decides.
 
+use super::metrics::FlowMetrics;
 use super::{
     breaker::Change,
+    held::Held,
     limit::{Limit, Place},
-    permit::{Held, WorkPermit},
     state::{Intake, Noted, Release, Request, State},
 };
 use crate::outcome::Outcome;
 use postern_config::backend::{BackendConfig, flow::RateLimit};
-use postern_service::{health::HealthReporter, metrics::FlowMetrics};
+use postern_service::health::HealthReporter;
 use postern_shared::{message::Priority, value::MAX_CONCURRENCY};
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -178,10 +179,9 @@ impl FlowControl {
         self.state().idles();
     }
 
-    /// A message of `lane` was taken with `place`.
-    pub(crate) fn taken(self: &Arc<Self>, lane: Priority, place: Place) -> WorkPermit {
-        let probe = self.state().taken(lane, Instant::now());
-        WorkPermit::new(self.clone(), lane, probe, place)
+    /// A message of `lane` was taken. Returns whether it shows if the provider is back.
+    pub(super) fn taken(&self, lane: Priority) -> bool {
+        self.state().taken(lane, Instant::now())
     }
 
     /// Every request of a message of `lane` was begun.
@@ -304,7 +304,7 @@ impl FlowControl {
         let why = || format!("its provider is down: sends failed in a row, the last with {last}");
         match change {
             Change::Opened(pause) => {
-                shown.metrics.breaker(true);
+                shown.metrics.breaker_opened();
                 shown.health.paused(after(pause), why());
                 let seconds = pause.as_secs_f64();
                 tracing::warn!(
@@ -316,7 +316,7 @@ impl FlowControl {
             }
             Change::StaysOpen(pause) => shown.health.paused(after(pause), why()),
             Change::Closed => {
-                shown.metrics.breaker(false);
+                shown.metrics.breaker_closed();
                 shown.health.resumed();
                 tracing::info!(backend, "breaker closed: the provider is back, its messages are sent again");
             }

@@ -11,8 +11,10 @@
 mod breaker;
 mod concurrency;
 mod control;
+mod held;
 mod lanes;
 mod limit;
+mod metrics;
 mod permit;
 mod processes;
 mod rate;
@@ -23,6 +25,7 @@ mod throttle;
 pub(crate) use control::{FlowControl, FlowShown};
 pub(crate) use lanes::LaneScheduler;
 pub(crate) use limit::Place;
+pub(crate) use metrics::{AllFlowMetrics, Rated};
 pub(crate) use permit::WorkPermit;
 pub(crate) use processes::{count_processes, settling};
 pub(crate) use sender::PacedSender;

@@ -1,11 +1,11 @@
 //! What lets a message be worked on, and each of its requests be made.
 
-use super::{control::FlowControl, limit::Place, state::Request};
+use super::{control::FlowControl, held::Held, limit::Place, state::Request};
 use crate::{
     lease::{ANSWERED_WITHIN, REQUEST_WITHIN},
-    outcome::{NOT_BEGUN, Outcome},
+    outcome::Outcome,
 };
-use postern_shared::{error::Failure, message::Priority};
+use postern_shared::message::Priority;
 use std::{
     future::{Future, poll_fn},
     pin::pin,
@@ -40,30 +40,10 @@ pub(crate) struct SendPermit<'w> {
     place: Option<Place>,
 }
 
-/// Why a request was not made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Held {
-    /// Sending paused before.
-    Paused,
-    /// It would have waited too long.
-    TooLong,
-}
-
-impl Held {
-    /// The failure of each recipient of the request.
-    pub(crate) fn failure(self) -> Failure {
-        Failure::transient(
-            NOT_BEGUN,
-            match self {
-                Self::Paused => "sending through this backend paused before its turn: it was not begun",
-                Self::TooLong => "its turn did not come in time: it was not begun",
-            },
-        )
-    }
-}
-
 impl WorkPermit {
-    pub(super) fn new(flow: Arc<FlowControl>, lane: Priority, probe: bool, place: Place) -> Self {
+    /// The permit of a message of `lane` that was taken with `place`.
+    pub(crate) fn taken(flow: &Arc<FlowControl>, lane: Priority, place: Place) -> Self {
+        let (probe, flow) = (flow.taken(lane), Arc::clone(flow));
         let (taken, place) = (Instant::now(), Mutex::new(Some(place)));
         Self { flow, lane, probe, taken, place, unbegun: AtomicBool::new(true) }
     }

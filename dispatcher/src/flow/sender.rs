@@ -1,7 +1,11 @@
 //! A backend's sender behind its flow control: a message becomes requests, each of which is made when
 //! it may be.
 
-use super::permit::{Held, SendPermit, WorkPermit};
+use super::{
+    held::Held,
+    permit::{SendPermit, WorkPermit},
+};
+use crate::metrics::SendingMetrics;
 use crate::{
     connectors::{Backend, Call, send_guarded},
     outcome::Outcome,
@@ -11,7 +15,6 @@ use postern_config::backend::{
     BackendConfig,
     flow::{Counted, RateLimit},
 };
-use postern_service::metrics::SendingMetrics;
 use postern_shared::{
     message::{Identity, Outbound},
     text::segmentation,

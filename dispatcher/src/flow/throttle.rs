@@ -16,7 +16,7 @@ const SLOWEST: f64 = 1.0 / 16.0;
 const RECOVERY: Duration = Duration::from_secs(60);
 
 /// How much slower than usual one sends, because the provider asked for it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(crate) struct Throttle {
     pause: Option<Pause>,
     /// The pauses after answers that name none.

@@ -1,9 +1,9 @@
 //! What is counted and logged of an attempt.
 
+use crate::metrics::{OutcomeLabel, SendingMetrics};
 use crate::{attempt::Attempt, retry::Disposition};
 use jiff::Timestamp;
 use postern_broker::Envelope;
-use postern_service::metrics::{Outcome as Counted, SendingMetrics};
 use postern_shared::error::Failure;
 
 /// The number of recipients for each outcome.
@@ -28,22 +28,22 @@ impl Tally {
         })
     }
 
-    fn message(self) -> Counted {
+    fn message(self) -> OutcomeLabel {
         match self {
-            Self { retrying: 1.., .. } => Counted::Retrying,
-            Self { failed: 1.., .. } => Counted::Failed,
-            Self { expired: 1.., .. } => Counted::Expired,
-            _ => Counted::Sent,
+            Self { retrying: 1.., .. } => OutcomeLabel::Retrying,
+            Self { failed: 1.., .. } => OutcomeLabel::Failed,
+            Self { expired: 1.., .. } => OutcomeLabel::Expired,
+            _ => OutcomeLabel::Sent,
         }
     }
 }
 
-fn counted(disposition: &Disposition) -> Counted {
+fn counted(disposition: &Disposition) -> OutcomeLabel {
     match disposition {
-        Disposition::Sent(_) => Counted::Sent,
-        Disposition::Retry { .. } | Disposition::Deferred { .. } => Counted::Retrying,
-        Disposition::Dead(_) => Counted::Failed,
-        Disposition::Expired(_) => Counted::Expired,
+        Disposition::Sent(_) => OutcomeLabel::Sent,
+        Disposition::Retry { .. } | Disposition::Deferred { .. } => OutcomeLabel::Retrying,
+        Disposition::Dead(_) => OutcomeLabel::Failed,
+        Disposition::Expired(_) => OutcomeLabel::Expired,
     }
 }
 
@@ -51,10 +51,10 @@ fn counted(disposition: &Disposition) -> Counted {
 pub(super) fn count(metrics: &SendingMetrics, attempt: &Attempt<'_>, now: Timestamp) {
     let tally = Tally::of(attempt);
     for (outcome, number) in [
-        (Counted::Sent, tally.sent),
-        (Counted::Retrying, tally.retrying),
-        (Counted::Failed, tally.failed),
-        (Counted::Expired, tally.expired),
+        (OutcomeLabel::Sent, tally.sent),
+        (OutcomeLabel::Retrying, tally.retrying),
+        (OutcomeLabel::Failed, tally.failed),
+        (OutcomeLabel::Expired, tally.expired),
     ] {
         if number > 0 {
             metrics.recipients(outcome, number);
@@ -71,7 +71,7 @@ pub(super) fn count(metrics: &SendingMetrics, attempt: &Attempt<'_>, now: Timest
             metrics.retries(failure.class, 1);
         }
         if let Some((sent, left)) = attempt.segments(result) {
-            metrics.segments(Counted::Sent, sent);
+            metrics.segments(OutcomeLabel::Sent, sent);
             metrics.segments(counted(disposition), left);
         }
     }

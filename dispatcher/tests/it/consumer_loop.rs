@@ -361,7 +361,7 @@ async fn a_closed_broker_ends_the_run_with_an_error() {
     broker.close().await;
     let monitoring = Monitoring::new(Metrics::new("test", "0").unwrap());
     let validated = validated(&to(&provider, ""), &ConnectorRegistry::builtin());
-    let dispatcher = Dispatcher::new(validated, Arc::new(broker.clone()), &monitoring);
+    let dispatcher = Dispatcher::new(validated, Arc::new(broker.clone()), &monitoring).unwrap();
     let (_trigger, shutdown) = Shutdown::new();
     let error = dispatcher.run(shutdown).await.unwrap_err();
     let error = error.to_string();

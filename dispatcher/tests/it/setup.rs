@@ -84,7 +84,7 @@ impl Running {
         let shared: Arc<dyn Broker> = Arc::new(broker.clone());
         let monitoring = Monitoring::new(metrics.clone());
         let health = monitoring.health.clone();
-        let dispatcher = Dispatcher::new(validated(text, connectors), shared, &monitoring);
+        let dispatcher = Dispatcher::new(validated(text, connectors), shared, &monitoring).unwrap();
         let (trigger, shutdown) = Shutdown::new();
         let task = tokio::spawn(dispatcher.run(shutdown));
         Self { broker, metrics, health, trigger, task }

@@ -80,7 +80,8 @@ impl Fixture {
     fn new(fails: bool) -> Self {
         let config = Arc::new(Config::parse("test", Some(CONFIG), [], &ProviderRegistry::builtin()).unwrap());
         let broker = Arc::new(Kept { fails, ..Kept::default() });
-        let publisher = MeteredPublisher::new(broker.clone(), Metrics::new("test", "0").unwrap(), &[]);
+        let publisher =
+            MeteredPublisher::new(broker.clone(), Metrics::new("test", "0").unwrap().publish().clone(), &[]);
         let keys = config.compat.callback_keys();
         let acceptor = Acceptor::new(Arc::clone(&config), publisher, keys.clone());
         Self { config, broker, keys, acceptor }

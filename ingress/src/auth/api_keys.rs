@@ -1,11 +1,12 @@
 //! The keys of `/v1`.
 
 use super::principal::Principal;
+use crate::auth::RefusalReason;
 use crate::rates::{Allowance, Buckets};
 use actix_web::http::header::HeaderMap;
 use jiff::Timestamp;
 use postern_config::ApiKey;
-use postern_service::{bearer::bearer, metrics::Refused};
+use postern_service::bearer::bearer;
 use std::time::{Duration, Instant};
 
 /// `[[api.keys]]`. Without any, everyone is let in: the configuration then listens on loopback only.
@@ -33,16 +34,23 @@ impl ApiKeys {
     ///
     /// # Errors
     /// Why it is nobody's.
-    pub(crate) fn principal(&self, headers: &HeaderMap, now: Timestamp) -> Result<Principal<'_>, Refused> {
+    pub(crate) fn principal(
+        &self,
+        headers: &HeaderMap,
+        now: Timestamp,
+    ) -> Result<Principal<'_>, RefusalReason> {
         if self.keys.is_empty() {
             return Ok(Principal::Anyone);
         }
-        let token = bearer(headers).ok_or(Refused::Key)?;
-        let mut holder = Err(Refused::Key);
+        let token = bearer(headers).ok_or(RefusalReason::Key)?;
+        let mut holder = Err(RefusalReason::Key);
         for key in &self.keys {
             if key.digest().is_some_and(|digest| digest.matches(token)) {
-                holder =
-                    if key.has_expired(now) { Err(Refused::Expired) } else { Ok(Principal::ApiKey(key)) };
+                holder = if key.has_expired(now) {
+                    Err(RefusalReason::Expired)
+                } else {
+                    Ok(Principal::ApiKey(key))
+                };
             }
         }
         holder
@@ -109,7 +117,7 @@ mod tests {
                     assert!(principal.may_use(&"demo".parse().unwrap()));
                     assert!(!principal.may_use(&"other".parse().unwrap()));
                 }
-                Err(why) => assert_eq!((why, name), (Refused::Key, None), "{header}"),
+                Err(why) => assert_eq!((why, name), (RefusalReason::Key, None), "{header}"),
             }
         }
         assert!(keys.principal(&HeaderMap::new(), now).is_err());
@@ -125,9 +133,9 @@ mod tests {
         let second = jiff::Span::new().seconds(1);
         for (header, now, wanted) in [
             ("Bearer key-a", end - second, Ok("a")),
-            ("Bearer key-a", end, Err(Refused::Expired)),
+            ("Bearer key-a", end, Err(RefusalReason::Expired)),
             ("Bearer key-new", end, Ok("a")),
-            ("Bearer key-old", end, Err(Refused::Key)),
+            ("Bearer key-old", end, Err(RefusalReason::Key)),
         ] {
             assert_eq!(
                 keys.principal(&headers(header), now).as_ref().map(Principal::name).map_err(|e| *e),

@@ -3,6 +3,7 @@
 mod address;
 mod api_keys;
 mod principal;
+mod refusal_reason;
 mod request_auth;
 mod signature;
 mod twilio;
@@ -10,4 +11,5 @@ mod twilio;
 pub(crate) use address::Clients;
 pub(crate) use api_keys::ApiKeys;
 pub(crate) use principal::Principal;
+pub(crate) use refusal_reason::RefusalReason;
 pub(crate) use request_auth::RequestAuth;

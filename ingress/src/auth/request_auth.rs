@@ -4,6 +4,7 @@ use super::{
     signature::{self, Signed},
     twilio,
 };
+use crate::auth::RefusalReason;
 use crate::forms::Request;
 use actix_web::{
     HttpRequest,
@@ -14,7 +15,6 @@ use postern_config::backend::{
     BackendConfig,
     auth::{ReceiveAuth, TokenAuth},
 };
-use postern_service::metrics::Refused;
 use postern_shared::value::{Secret, SecretDigest, Settings, SigningKey};
 use std::time::Duration;
 use url::form_urlencoded;
@@ -84,13 +84,13 @@ impl RequestAuth {
     }
 
     /// Why a request may be refused.
-    pub(crate) fn refusals(&self) -> &'static [Refused] {
+    pub(crate) fn refusals(&self) -> &'static [RefusalReason] {
         match self {
             Self::None => &[],
-            Self::Basic(_) => &[Refused::Password],
-            Self::Token(..) => &[Refused::Token],
-            Self::Signed(_) => &[Refused::Signature, Refused::Stale],
-            Self::Twilio { .. } | Self::Impossible => &[Refused::Signature],
+            Self::Basic(_) => &[RefusalReason::Password],
+            Self::Token(..) => &[RefusalReason::Token],
+            Self::Signed(_) => &[RefusalReason::Signature, RefusalReason::Stale],
+            Self::Twilio { .. } | Self::Impossible => &[RefusalReason::Signature],
         }
     }
 
@@ -108,21 +108,21 @@ impl RequestAuth {
     ///
     /// # Errors
     /// Why the request is refused.
-    pub(crate) fn check_head(&self, request: &HttpRequest) -> Result<(), Refused> {
+    pub(crate) fn check_head(&self, request: &HttpRequest) -> Result<(), RefusalReason> {
         match self {
             Self::None | Self::Signed(_) | Self::Twilio { .. } => Ok(()),
-            Self::Impossible => Err(Refused::Signature),
+            Self::Impossible => Err(RefusalReason::Signature),
             Self::Basic(pairs) => {
                 let given = basic(request.headers());
                 let known = given.is_some_and(|given| pairs.iter().any(|pair| pair.matches(&given)));
-                if known { Ok(()) } else { Err(Refused::Password) }
+                if known { Ok(()) } else { Err(RefusalReason::Password) }
             }
             Self::Token(source, secrets) => {
                 let known = shown(source, request).iter().any(|given| {
                     // Each is compared: the time says nothing of which of them it was.
                     secrets.iter().filter(|secret| secret.matches(given)).count() > 0
                 });
-                if known { Ok(()) } else { Err(Refused::Token) }
+                if known { Ok(()) } else { Err(RefusalReason::Token) }
             }
         }
     }
@@ -131,7 +131,12 @@ impl RequestAuth {
     ///
     /// # Errors
     /// Why the request is refused.
-    pub(crate) fn check_body(&self, headers: &HeaderMap, body: &[u8], now: Duration) -> Result<(), Refused> {
+    pub(crate) fn check_body(
+        &self,
+        headers: &HeaderMap,
+        body: &[u8],
+        now: Duration,
+    ) -> Result<(), RefusalReason> {
         match self {
             Self::Signed(signed) => signature::verify(signed, headers, body, now),
             _ => Ok(()),
@@ -147,12 +152,12 @@ impl RequestAuth {
         request: &HttpRequest,
         body: &[u8],
         parsed: Option<&Request<'_>>,
-    ) -> Result<(), Refused> {
+    ) -> Result<(), RefusalReason> {
         let Self::Twilio { tokens, public_url } = self else { return Ok(()) };
         let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
         let url = format!("{public_url}{path}");
         let signed = |token| twilio::signed(token, &url, request.headers(), body, parsed);
-        if tokens.iter().any(signed) { Ok(()) } else { Err(Refused::Signature) }
+        if tokens.iter().any(signed) { Ok(()) } else { Err(RefusalReason::Signature) }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Signatures over a request's body: an HMAC in a header, and Standard Webhooks.
 
+use crate::auth::RefusalReason;
 use actix_web::http::header::HeaderMap;
 use base64::{
     Engine,
@@ -11,7 +12,6 @@ use hmac::{
     digest::{KeyInit, crypto_common::InvalidLength},
 };
 use postern_config::backend::auth::{Algorithm, HmacAuth, SignatureEncoding};
-use postern_service::metrics::Refused;
 use postern_shared::value::{Secret, SigningKey};
 use sha1::Sha1;
 use sha2::Sha256;
@@ -40,9 +40,9 @@ pub(super) fn verify(
     headers: &HeaderMap,
     body: &[u8],
     now: Duration,
-) -> Result<(), Refused> {
+) -> Result<(), RefusalReason> {
     if body.is_empty() {
-        return Err(Refused::Signature);
+        return Err(RefusalReason::Signature);
     }
     match signed {
         Signed::Hmac(scheme, keys) => hmac(scheme, keys, headers, body, now),
@@ -56,11 +56,11 @@ fn hmac(
     headers: &HeaderMap,
     body: &[u8],
     now: Duration,
-) -> Result<(), Refused> {
+) -> Result<(), RefusalReason> {
     let (time, separator) = match &scheme.timestamp {
         None => (&b""[..], &b""[..]),
         Some(signed) => {
-            let time = header(headers, &signed.header.0).ok_or(Refused::Signature)?;
+            let time = header(headers, &signed.header.0).ok_or(RefusalReason::Signature)?;
             fresh(time, signed.tolerance.0, now)?;
             (time, signed.separator.as_bytes())
         }
@@ -76,7 +76,7 @@ fn hmac(
         Algorithm::Sha1 => is_mac::<Hmac<Sha1>>(key.expose().as_bytes(), &parts, given),
     };
     let signed = given.iter().any(|given| keys.iter().any(|key| right(key, given)));
-    if signed { Ok(()) } else { Err(Refused::Signature) }
+    if signed { Ok(()) } else { Err(RefusalReason::Signature) }
 }
 
 /// The specification's `webhook-signature`: signatures `v1,BASE64` with spaces between them, of
@@ -87,8 +87,8 @@ fn standard_webhooks(
     headers: &HeaderMap,
     body: &[u8],
     now: Duration,
-) -> Result<(), Refused> {
-    let part = |name| header(headers, name).ok_or(Refused::Signature);
+) -> Result<(), RefusalReason> {
+    let part = |name| header(headers, name).ok_or(RefusalReason::Signature);
     let (id, time, signatures) =
         (part("webhook-id")?, part("webhook-timestamp")?, part("webhook-signature")?);
     fresh(time, tolerance, now)?;
@@ -97,7 +97,7 @@ fn standard_webhooks(
         .split(u8::is_ascii_whitespace)
         .filter_map(|signature| BASE64.decode(signature.strip_prefix(b"v1,")?).ok())
         .any(|given| keys.iter().any(|key| is_mac::<Hmac<Sha256>>(key.expose(), &parts, &given)));
-    if signed { Ok(()) } else { Err(Refused::Signature) }
+    if signed { Ok(()) } else { Err(RefusalReason::Signature) }
 }
 
 /// The value of a header that is there once.
@@ -108,11 +108,11 @@ fn header<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h [u8]> {
 }
 
 /// Whether `time`, as it stands in a header, is within `tolerance` of `now`.
-fn fresh(time: &[u8], tolerance: Duration, now: Duration) -> Result<(), Refused> {
-    let text = std::str::from_utf8(time).map_err(|_| Refused::Signature)?;
-    let number: u64 = text.parse().map_err(|_| Refused::Signature)?;
+fn fresh(time: &[u8], tolerance: Duration, now: Duration) -> Result<(), RefusalReason> {
+    let text = std::str::from_utf8(time).map_err(|_| RefusalReason::Signature)?;
+    let number: u64 = text.parse().map_err(|_| RefusalReason::Signature)?;
     let time = if number > MAX_SECONDS { Duration::from_millis(number) } else { Duration::from_secs(number) };
-    if time.abs_diff(now) <= tolerance { Ok(()) } else { Err(Refused::Stale) }
+    if time.abs_diff(now) <= tolerance { Ok(()) } else { Err(RefusalReason::Stale) }
 }
 
 fn decode(text: &[u8], encoding: SignatureEncoding) -> Option<Vec<u8>> {

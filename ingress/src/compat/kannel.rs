@@ -13,6 +13,7 @@ use super::{
     answer,
     sendsms::{self, Sendsms, SendsmsParameters},
 };
+use crate::auth::RefusalReason;
 use crate::{
     accept::{Accepted, Rejected, Rejection, Submission},
     answer::{Answer, Charge},
@@ -32,7 +33,6 @@ use bytes::Bytes;
 use encoding_rs::UTF_8;
 use jiff::Timestamp;
 use postern_config::CompatUser;
-use postern_service::metrics::Refused;
 
 /// A status, and Kannel's words.
 type Reply = (StatusCode, String);
@@ -90,10 +90,10 @@ fn user<'s>(
     given: &SendsmsParameters<'_>,
     request: &HttpRequest,
     state: &'s IngressState,
-) -> Result<&'s CompatUser, Refused> {
+) -> Result<&'s CompatUser, RefusalReason> {
     let client = state.limits.client(request);
     let known = state.compat.kannel.known(client, given.bytes("username"), given.bytes("password"))?;
-    known.first().copied().ok_or(Refused::Password)
+    known.first().copied().ok_or(RefusalReason::Password)
 }
 
 /// Accepts the message of `user`.

@@ -1,7 +1,7 @@
 //! The users of a compatibility listener.
 
+use crate::auth::RefusalReason;
 use postern_config::CompatUser;
-use postern_service::metrics::Refused;
 use postern_shared::value::SecretDigest;
 use std::net::IpAddr;
 
@@ -29,7 +29,7 @@ impl Users {
         client: Option<IpAddr>,
         username: &[u8],
         password: &[u8],
-    ) -> Result<Vec<&CompatUser>, Refused> {
+    ) -> Result<Vec<&CompatUser>, RefusalReason> {
         let from_here = |user: &CompatUser| match (&user.allow, client) {
             (None, _) => true,
             (Some(networks), Some(client)) => networks.contains(client),
@@ -41,8 +41,8 @@ impl Users {
         let (here, elsewhere): (Vec<_>, Vec<_>) = known.partition(|user| from_here(user));
         match (here.is_empty(), elsewhere.is_empty()) {
             (false, _) => Ok(here),
-            (true, false) => Err(Refused::Address),
-            (true, true) => Err(Refused::Password),
+            (true, false) => Err(RefusalReason::Address),
+            (true, true) => Err(RefusalReason::Password),
         }
     }
 }

@@ -13,6 +13,7 @@ use super::{
     answer,
     vumi_message::{self, UserMessage},
 };
+use crate::auth::RefusalReason;
 use crate::{
     accept::{Accepted, Rejected, Rejection, Submission},
     answer::{Answer, Charge},
@@ -32,7 +33,6 @@ use actix_web::{
 use base64::{Engine, prelude::BASE64_STANDARD};
 use jiff::Timestamp;
 use postern_config::CompatUser;
-use postern_service::metrics::Refused;
 use postern_shared::message::{MessageId, Priority};
 use serde_json::{Map, Value, json};
 
@@ -149,13 +149,14 @@ fn rejection(reason: &Rejection) -> HttpResponse {
 }
 
 /// The users whose name and password the `Authorization` header holds.
-fn known<'s>(request: &HttpRequest, state: &'s IngressState) -> Result<Vec<&'s CompatUser>, Refused> {
+fn known<'s>(request: &HttpRequest, state: &'s IngressState) -> Result<Vec<&'s CompatUser>, RefusalReason> {
     let header = request.headers().get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
-    let (scheme, given) = header.and_then(|header| header.split_at_checked(6)).ok_or(Refused::Password)?;
+    let (scheme, given) =
+        header.and_then(|header| header.split_at_checked(6)).ok_or(RefusalReason::Password)?;
     let decoded = BASE64_STANDARD.decode(given.trim_ascii()).unwrap_or_default();
-    let colon = decoded.iter().position(|byte| *byte == b':').ok_or(Refused::Password)?;
+    let colon = decoded.iter().position(|byte| *byte == b':').ok_or(RefusalReason::Password)?;
     if !scheme.eq_ignore_ascii_case(b"basic ") {
-        return Err(Refused::Password);
+        return Err(RefusalReason::Password);
     }
     state.compat.vumi.known(state.limits.client(request), &decoded[..colon], &decoded[colon + 1..])
 }

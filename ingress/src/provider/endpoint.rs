@@ -2,6 +2,7 @@
 //! method, its body, its parameters; and the answers that both have.
 
 use super::refusal::Refusal;
+use crate::auth::RefusalReason;
 use crate::{
     answer::Charge,
     auth::RequestAuth,
@@ -24,7 +25,6 @@ use postern_config::backend::{
     BackendConfig,
     receive::{Method as Allowed, Reply},
 };
-use postern_service::metrics::Refused;
 use postern_shared::value::Networks;
 use std::time::Duration;
 
@@ -52,8 +52,8 @@ impl ProviderEndpoint {
     }
 
     /// What it may refuse a request for.
-    pub(super) fn refusals(&self) -> impl Iterator<Item = Refused> {
-        let address = (!self.allow_addresses.is_empty()).then_some(Refused::Address);
+    pub(super) fn refusals(&self) -> impl Iterator<Item = RefusalReason> {
+        let address = (!self.allow_addresses.is_empty()).then_some(RefusalReason::Address);
         self.auth.refusals().iter().copied().chain(address)
     }
 
@@ -105,12 +105,12 @@ impl ProviderEndpoint {
         if self.must_prove() { Charge::Address } else { Charge::Nothing }
     }
 
-    fn address(&self, request: &HttpRequest, limits: &RequestLimits) -> Result<(), Refused> {
+    fn address(&self, request: &HttpRequest, limits: &RequestLimits) -> Result<(), RefusalReason> {
         if self.allow_addresses.is_empty() {
             return Ok(());
         }
         let allowed = limits.client(request).is_some_and(|client| self.allow_addresses.contains(client));
-        if allowed { Ok(()) } else { Err(Refused::Address) }
+        if allowed { Ok(()) } else { Err(RefusalReason::Address) }
     }
 
     /// The request with its parameters. From here on it is the provider's own and costs nothing

@@ -4,6 +4,7 @@ use super::{
     endpoint::{ProviderEndpoint, Replied},
     refusal::Refusal,
 };
+use crate::metrics::IngressMetrics;
 use crate::{
     forms::{Cleaned, Errors, Form, Forms, KeyProblem, Request, decode_text, text_names},
     limits::RequestLimits,
@@ -11,7 +12,6 @@ use crate::{
 use actix_web::{HttpRequest, HttpResponse, dev::Payload};
 use jiff::Timestamp;
 use postern_config::backend::{BackendConfig, check::Check, codec::Codec};
-use postern_service::metrics::Metrics;
 use postern_shared::{
     clock::to_the_millisecond,
     message::{BackendName, Inbound, MessageId},
@@ -60,7 +60,7 @@ impl Receiver {
     }
 
     /// Its refusals, there in the metrics from the start.
-    pub(crate) fn declare(&self, metrics: &Metrics) {
+    pub(crate) fn declare(&self, metrics: &IngressMetrics) {
         metrics.declare_refused(Some(&self.name), &self.endpoint.refusals().collect::<Vec<_>>());
     }
 

@@ -1,5 +1,6 @@
 //! Why a provider's request is not taken, and how it is told.
 
+use crate::auth::RefusalReason;
 use crate::{
     answer::{Answer, Charge, invalid, text, too_many, unavailable},
     body::{BodyError, BodyLimits},
@@ -12,7 +13,6 @@ use actix_web::{
         header::{self, HeaderValue},
     },
 };
-use postern_service::metrics::Refused;
 use std::time::Duration;
 
 /// Why a provider's request is not taken.
@@ -23,7 +23,7 @@ pub(crate) enum Refusal {
     /// Its address exceeds its rate, for this long.
     Rate(Duration),
     /// It is not the provider's own.
-    NotProved(Refused),
+    NotProved(RefusalReason),
     /// Its body was not read. What that costs depends on whether the request had to prove anything.
     Body(BodyError, Charge),
     /// Its parameters cannot be read.
@@ -44,7 +44,7 @@ impl Refusal {
                 (response, Charge::Address)
             }
             Self::Rate(wait) => {
-                return Answer::refused(too_many(wait), Refused::Rate).charged(Charge::Nothing);
+                return Answer::refused(too_many(wait), RefusalReason::Rate).charged(Charge::Nothing);
             }
             Self::NotProved(why) => return Answer::refused(not_proved(why), why),
             Self::Body(error, charge) => (unread(error, limits), charge),
@@ -61,16 +61,16 @@ impl Refusal {
 }
 
 /// The response to a request that is not the provider's own: the same whatever it showed.
-fn not_proved(why: Refused) -> HttpResponse {
+fn not_proved(why: RefusalReason) -> HttpResponse {
     match why {
-        Refused::Password => {
+        RefusalReason::Password => {
             let mut response = text(StatusCode::UNAUTHORIZED, "a known user name and password are needed");
             let challenge = HeaderValue::from_static("Basic realm=\"postern\", charset=\"UTF-8\"");
             response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
             response
         }
-        Refused::Address => text(StatusCode::FORBIDDEN, "this address is not let in here"),
-        Refused::Token => text(StatusCode::FORBIDDEN, "the token is missing or wrong"),
+        RefusalReason::Address => text(StatusCode::FORBIDDEN, "this address is not let in here"),
+        RefusalReason::Token => text(StatusCode::FORBIDDEN, "the token is missing or wrong"),
         _ => text(StatusCode::FORBIDDEN, "the signature is missing or wrong"),
     }
 }

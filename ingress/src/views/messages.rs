@@ -1,6 +1,7 @@
 //! `POST /v1/messages`: an application has a message to send.
 
 use super::{authenticate::authenticated, submission};
+use crate::auth::RefusalReason;
 use crate::{
     accept::{Accepted, Acceptor, Rejection, Submission, SubmissionField},
     answer::Answer,
@@ -21,7 +22,6 @@ use actix_web::{
     },
 };
 use jiff::Timestamp;
-use postern_service::metrics::Refused;
 use serde_json::{Value, json};
 
 const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
@@ -98,7 +98,7 @@ fn rejection(reason: &Rejection) -> ProblemDocument {
     let wrong = Invalid::at(pointer, reason.to_string());
     match reason {
         Rejection::Forbidden(_) => {
-            ProblemDocument::of(StatusCode::FORBIDDEN, wrong).refused(Refused::Backend)
+            ProblemDocument::of(StatusCode::FORBIDDEN, wrong).refused(RefusalReason::Backend)
         }
         Rejection::UnknownBackend(_) => ProblemDocument::of(StatusCode::NOT_FOUND, wrong),
         _ => ProblemDocument::invalid(vec![wrong]),

@@ -2,6 +2,7 @@
 //! more than health is wrapped in [`token_holders`].
 
 pub mod dead;
+mod metrics;
 
 use crate::{
     bearer::bearer, dead::DeadLetters, health::HealthRegistry, metrics::Metrics, shutdown::Shutdown, tls::Tls,
@@ -14,6 +15,7 @@ use actix_web::{
     middleware::{Next, from_fn},
     web,
 };
+use metrics::AdminMetrics;
 use postern_broker::{Broker, Status};
 use postern_shared::value::SecretDigest;
 use postern_store::spool::Spool;
@@ -108,8 +110,8 @@ pub async fn token_holders(
     if holds {
         return Ok(next.call(request).await?.map_into_boxed_body());
     }
-    if let Some(metrics) = request.app_data::<web::Data<Metrics>>() {
-        metrics.admin_refused();
+    if let Some(metrics) = request.app_data::<web::Data<AdminMetrics>>() {
+        metrics.refused.inc();
     }
     tracing::warn!(
         client = request.peer_addr().map(|peer| tracing::field::display(peer.ip())),
@@ -121,20 +123,29 @@ pub async fn token_holders(
     Ok(request.into_response(refused))
 }
 
+/// What the admin port serves.
+#[derive(Debug)]
+pub struct AdminPort {
+    /// What `/metrics` shows.
+    pub metrics: Metrics,
+    /// What `/readyz` looks at.
+    pub readiness: Readiness,
+    /// What `/v1/dead` works on.
+    pub letters: DeadLetters,
+    /// What [`token_holders`] asks for.
+    pub token: Option<SecretDigest>,
+    /// Its TLS, if it has any.
+    pub tls: Option<Tls>,
+}
+
 /// The server of the admin port; to be awaited or spawned. It serves until the process ends, so
-/// that a drain can be watched. `token` is what [`token_holders`] asks for. Within a Tokio runtime,
-/// which follows the files of `tls`.
+/// that a drain can be watched. Within a Tokio runtime, which follows the files of `tls`.
 ///
 /// # Errors
-/// The listener cannot be used.
-pub fn serve(
-    listener: TcpListener,
-    metrics: Metrics,
-    readiness: Readiness,
-    letters: DeadLetters,
-    token: Option<SecretDigest>,
-    tls: Option<Tls>,
-) -> std::io::Result<Server> {
+/// The listener cannot be used, or this process has an admin port already.
+pub fn serve(listener: TcpListener, port: AdminPort) -> std::io::Result<Server> {
+    let AdminPort { metrics, readiness, letters, token, tls } = port;
+    let own = AdminMetrics::declare(&metrics).map_err(std::io::Error::other)?;
     let letters = web::Data::new(letters);
     let server = HttpServer::new(move || {
         let dead = |routes: &mut web::ServiceConfig| {
@@ -145,6 +156,7 @@ pub fn serve(
         App::new()
             .app_data(letters.clone())
             .app_data(web::Data::new(metrics.clone()))
+            .app_data(web::Data::new(own.clone()))
             .app_data(web::Data::new(readiness.clone()))
             .app_data(web::Data::new(Token(token)))
             .service(
@@ -168,17 +180,18 @@ pub fn serve(
 
 async fn metrics_text(
     metrics: web::Data<Metrics>,
+    own: web::Data<AdminMetrics>,
     readiness: web::Data<Readiness>,
     letters: web::Data<DeadLetters>,
 ) -> HttpResponse {
-    metrics.broker(&readiness.broker.status().borrow());
+    own.broker(&readiness.broker.status().borrow());
     if let Some(spool) = readiness.spool.get() {
-        metrics.spool(&spool.figures());
+        own.spool(&spool.figures());
     }
-    metrics.backend_health(&readiness.health.all());
+    own.backends(&readiness.health.all());
     // Where the broker does not say, the last number stands.
     if let Ok(Ok(waiting)) = tokio::time::timeout(ASKING, letters.waiting()).await {
-        metrics.dead_waiting(waiting);
+        own.dead_waiting(waiting);
     }
     HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(metrics.text())
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     Monitoring,
-    admin::{self, Readiness},
+    admin::{self, AdminPort, Readiness},
     broker,
     dead::DeadLetters,
     metrics::Metrics,
@@ -158,14 +158,14 @@ impl Runtime {
             health: monitoring.health.clone(),
         };
         let letters = DeadLetters::new(broker.clone());
-        tokio::spawn(admin::serve(
-            listener,
-            monitoring.metrics.clone(),
+        let port = AdminPort {
+            metrics: monitoring.metrics.clone(),
             readiness,
             letters,
-            config.admin.token,
+            token: config.admin.token,
             tls,
-        )?);
+        };
+        tokio::spawn(admin::serve(listener, port)?);
         tracing::info!(program, version, %admin, "starting");
         Ok(Self { broker, monitoring, shutdown, admin, started, spool })
     }

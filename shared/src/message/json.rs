@@ -36,8 +36,14 @@ mod tests {
     fn the_place_of_a_mistake_is_named_in_our_words_only() {
         let with = |more: &str| format!(r#"{{"backend":"demo","identities":["1"],"text":"x",{more}}}"#);
         for (body, says) in [
-            (with(&format!(r#""context":{{"{NUMBER}":}}"#)), "message: not valid JSON (line 1, column 75)"),
-            (with(&format!(r#""context":{{"text":{{"{NUMBER}":[1,]}}}}"#)), "message: not valid JSON (line"),
+            (
+                with(&format!(r#""context":{{"{NUMBER}":}}"#)),
+                "message: not valid JSON: expected value (line 1, column 75)",
+            ),
+            (
+                with(&format!(r#""context":{{"text":{{"{NUMBER}":[1,]}}}}"#)),
+                "message: not valid JSON: trailing comma (line",
+            ),
             (with(&format!(r#""{NUMBER}":[1,]"#)), "message: not valid JSON"),
             (with(&format!(r#""{NUMBER}":{{"text":"#)), "message: not valid JSON"),
             (with(r#""attempt":"one""#), "attempt: must be a whole number (u32)"),

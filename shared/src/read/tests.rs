@@ -90,10 +90,10 @@ fn a_text_that_is_no_json_has_a_line_and_a_column() {
     for (text, says) in [
         ("{\"name\":\n7,", "name: must be a text (line 2, column 1)"),
         ("{\"name\":", "the JSON ends too early (line 1, column 8)"),
-        ("{\"name\":]", "not valid JSON (line 1, column 9)"),
+        ("{\"name\":]", "not valid JSON: expected value (line 1, column 9)"),
         (
             "{\"name\":\"a\",\"numbers\":[],\"parts\":[]} x",
-            "not valid JSON: something follows the value (line 1, column 38)",
+            "not valid JSON: trailing characters (line 1, column 38)",
         ),
         ("{\"name\":\"a\",\"name\":\"b\"}", "is there twice (line 1, column 18)"),
         ("[]", "must be a table (line 1, column 2)"),

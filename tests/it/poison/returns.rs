@@ -161,7 +161,7 @@ impl Running {
         let connectors = ConnectorRegistry::builtin().with("actor", move |_| Ok(actor.clone())).unwrap();
         let validated = postern_dispatcher::validate(Arc::new(config()), &connectors).unwrap();
         let monitoring = Monitoring::new(Metrics::new("test", "0").unwrap());
-        let dispatcher = Dispatcher::new(validated, broker.clone(), &monitoring);
+        let dispatcher = Dispatcher::new(validated, broker.clone(), &monitoring).unwrap();
         let (trigger, shutdown) = Shutdown::new();
         let task = tokio::spawn(async move { dispatcher.run(shutdown).await.unwrap() });
         Self { stage, trigger, task }

@@ -2,6 +2,7 @@
 //! `hmac`.
 
 use super::*;
+use crate::auth::RefusalReason;
 use actix_web::http::header::{HeaderName, HeaderValue};
 use serde_json::{Value, json};
 
@@ -47,7 +48,7 @@ fn an_hmac_of_the_body_is_known_in_every_spelling() {
     ] {
         let lines: Vec<_> = given.iter().map(|value| ("x-signature", *value)).collect();
         let verified = verify(&github, &map(&lines), body.as_bytes(), NOW);
-        assert_eq!(verified, if wanted { Ok(()) } else { Err(Refused::Signature) }, "{given:?} {body}");
+        assert_eq!(verified, if wanted { Ok(()) } else { Err(RefusalReason::Signature) }, "{given:?} {body}");
     }
 }
 
@@ -124,14 +125,14 @@ fn a_signed_time_must_be_near() {
             Some(seconds),
             "c45fe0a756edde6b7d8578f2f13fbc88793867477dd2373cf8b0563d4eb5a6ba",
             301,
-            Err(Refused::Stale),
+            Err(RefusalReason::Stale),
         ),
         (
             &point,
             Some(seconds),
             "c45fe0a756edde6b7d8578f2f13fbc88793867477dd2373cf8b0563d4eb5a6ba",
             -301,
-            Err(Refused::Stale),
+            Err(RefusalReason::Stale),
         ),
         (
             &point,
@@ -145,7 +146,7 @@ fn a_signed_time_must_be_near() {
             Some(milliseconds),
             "767ec5a0267719a36811e47fbc258d4af3f96439d974f29936aa0165c6a71d2d",
             310,
-            Err(Refused::Stale),
+            Err(RefusalReason::Stale),
         ),
         (
             &colon,
@@ -159,14 +160,14 @@ fn a_signed_time_must_be_near() {
             Some(seconds),
             "fc3d86d2c268d3f62ce4f637b4cd0bfe89a5ceb269fe931987ca08fb93e6ddd9",
             61,
-            Err(Refused::Stale),
+            Err(RefusalReason::Stale),
         ),
         (
             &colon,
             Some(seconds),
             "c45fe0a756edde6b7d8578f2f13fbc88793867477dd2373cf8b0563d4eb5a6ba",
             0,
-            Err(Refused::Signature),
+            Err(RefusalReason::Signature),
         ),
         // A fresh time in front of what was signed with another.
         (
@@ -174,35 +175,35 @@ fn a_signed_time_must_be_near() {
             Some("1700000301"),
             "c45fe0a756edde6b7d8578f2f13fbc88793867477dd2373cf8b0563d4eb5a6ba",
             301,
-            Err(Refused::Signature),
+            Err(RefusalReason::Signature),
         ),
         (
             &point,
             Some("-1"),
             "c45fe0a756edde6b7d8578f2f13fbc88793867477dd2373cf8b0563d4eb5a6ba",
             0,
-            Err(Refused::Signature),
+            Err(RefusalReason::Signature),
         ),
         (
             &point,
             Some("1e9"),
             "c45fe0a756edde6b7d8578f2f13fbc88793867477dd2373cf8b0563d4eb5a6ba",
             0,
-            Err(Refused::Signature),
+            Err(RefusalReason::Signature),
         ),
         (
             &point,
             Some("18446744073709551615"),
             "c45fe0a756edde6b7d8578f2f13fbc88793867477dd2373cf8b0563d4eb5a6ba",
             0,
-            Err(Refused::Stale),
+            Err(RefusalReason::Stale),
         ),
         (
             &point,
             None,
             "c45fe0a756edde6b7d8578f2f13fbc88793867477dd2373cf8b0563d4eb5a6ba",
             0,
-            Err(Refused::Signature),
+            Err(RefusalReason::Signature),
         ),
     ] {
         let lines = time.map(|time| ("x-time", time)).into_iter().chain([("x-signature", signature)]);
@@ -254,9 +255,17 @@ fn standard_webhooks_are_signed_as_the_specification_says() {
             RIGHT,
             BODY,
             signed,
-            Err(Refused::Signature),
+            Err(RefusalReason::Signature),
         ),
-        (vec![theirs.clone()], "msg_another", "1614265330", RIGHT, BODY, signed, Err(Refused::Signature)),
+        (
+            vec![theirs.clone()],
+            "msg_another",
+            "1614265330",
+            RIGHT,
+            BODY,
+            signed,
+            Err(RefusalReason::Signature),
+        ),
         (
             vec![theirs.clone()],
             "msg_p5jXN8AQM9LWM0D4loKWxJek",
@@ -264,7 +273,7 @@ fn standard_webhooks_are_signed_as_the_specification_says() {
             RIGHT,
             BODY,
             signed,
-            Err(Refused::Signature),
+            Err(RefusalReason::Signature),
         ),
         (
             vec![theirs.clone()],
@@ -273,7 +282,7 @@ fn standard_webhooks_are_signed_as_the_specification_says() {
             RIGHT,
             BODY,
             signed + seconds(301),
-            Err(Refused::Stale),
+            Err(RefusalReason::Stale),
         ),
         (
             vec![theirs.clone()],
@@ -282,7 +291,7 @@ fn standard_webhooks_are_signed_as_the_specification_says() {
             RIGHT,
             BODY,
             signed - seconds(301),
-            Err(Refused::Stale),
+            Err(RefusalReason::Stale),
         ),
         (
             vec![theirs.clone()],
@@ -291,7 +300,7 @@ fn standard_webhooks_are_signed_as_the_specification_says() {
             &RIGHT[3..],
             BODY,
             signed,
-            Err(Refused::Signature),
+            Err(RefusalReason::Signature),
         ),
         (
             vec![theirs.clone()],
@@ -300,7 +309,7 @@ fn standard_webhooks_are_signed_as_the_specification_says() {
             &RIGHT.replace("v1,", "v1a,"),
             BODY,
             signed,
-            Err(Refused::Signature),
+            Err(RefusalReason::Signature),
         ),
         (
             vec![theirs.clone()],
@@ -309,7 +318,7 @@ fn standard_webhooks_are_signed_as_the_specification_says() {
             "",
             BODY,
             signed,
-            Err(Refused::Signature),
+            Err(RefusalReason::Signature),
         ),
         (
             vec![theirs],
@@ -318,7 +327,7 @@ fn standard_webhooks_are_signed_as_the_specification_says() {
             RIGHT,
             "{}",
             signed,
-            Err(Refused::Signature),
+            Err(RefusalReason::Signature),
         ),
     ] {
         let lines = [("webhook-id", id), ("webhook-timestamp", time), ("webhook-signature", signature)];

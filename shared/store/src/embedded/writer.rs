@@ -28,7 +28,9 @@ const AT_ONCE: (usize, usize) = (4096, 8 * 1024 * 1024);
 /// How often a full disk is looked at again.
 const RECHECK: Duration = Duration::from_millis(250);
 /// How long after a failure the store is opened again: at first, and at most.
-const REOPEN: Backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(10));
+fn reopen_backoff() -> Backoff {
+    Backoff::new(Duration::from_millis(250), Duration::from_secs(10))
+}
 /// How long closing waits for the consumers' last words.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 /// The bytes of removed messages that are worth a compaction.
@@ -155,7 +157,7 @@ impl Writer {
     fn patience(&self) -> Option<Duration> {
         let due = self.queues.next_due.filter(|_| self.store.is_some());
         let due = due.map(|(due, _)| Duration::from_millis(due.saturating_sub(now_ms())));
-        let reopen = self.reopen.map(|(at, _)| at.saturating_duration_since(Instant::now()));
+        let reopen = self.reopen.as_ref().map(|(at, _)| at.saturating_duration_since(Instant::now()));
         let recheck = self.disk.is_full().then_some(RECHECK);
         let closing = self.closing.as_ref().map(|(end, _)| end.saturating_duration_since(Instant::now()));
         [due, reopen, recheck, closing].into_iter().flatten().min()

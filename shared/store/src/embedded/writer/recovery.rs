@@ -1,7 +1,7 @@
 //! When a write fails: telling, and opening the store again.
 
 use super::super::{store::Store, store_error::StoreError};
-use super::{Publishes, REOPEN, Writer};
+use super::{Publishes, Writer, reopen_backoff};
 use postern_broker::BrokerError;
 use std::{collections::HashMap, time::Instant};
 use tokio::sync::oneshot;
@@ -28,7 +28,7 @@ impl Writer {
         }
         self.drop_store();
         self.reopen.get_or_insert_with(|| {
-            let mut backoff = REOPEN;
+            let mut backoff = reopen_backoff();
             (Instant::now() + backoff.pause(), backoff)
         });
     }
@@ -54,8 +54,7 @@ impl Writer {
     /// Opens the store again after a failure, when its time has come. Opening writes, so it succeeds
     /// only where that works.
     pub(super) fn open_again(&mut self) {
-        let Some((at, mut backoff)) = self.reopen else { return };
-        if self.store.is_some() || Instant::now() < at {
+        if self.store.is_some() || self.reopen.as_ref().is_none_or(|(at, _)| Instant::now() < *at) {
             return;
         }
         let opened = Store::open(&self.folder).and_then(|store| {
@@ -77,7 +76,9 @@ impl Writer {
             }
             Err(store_error) => {
                 self.store_error = Some(store_error);
-                self.reopen = Some((Instant::now() + backoff.pause(), backoff));
+                if let Some((at, backoff)) = &mut self.reopen {
+                    *at = Instant::now() + backoff.pause();
+                }
             }
         }
     }

@@ -1,0 +1,240 @@
+//! What Prometheus sees of the dispatcher. Every label comes from a closed set: backends, outcomes,
+//! classes, queues; never an identity, a text or an id.
+
+use crate::flow::AllFlowMetrics;
+use postern_broker::QueueName;
+use postern_service::metrics::{Metrics, PublishMetrics, SECONDS};
+use postern_shared::{error::FailureClass, message::BackendName};
+use prometheus::{Error, Histogram, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec};
+
+/// The upper bounds of a message's age, in seconds: 10 ms to a day.
+const AGES: [f64; 14] =
+    [0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3_600.0, 14_400.0, 43_200.0, 86_400.0];
+
+/// What became of a queued message, or of one of its recipients, in one attempt: a label's value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum OutcomeLabel {
+    /// The provider took it over (a message: for all its recipients).
+    Sent,
+    /// It will be tried again (a message: for at least one recipient).
+    Retrying,
+    /// It was dead-lettered (a message: for at least one recipient, and is not tried again).
+    Failed,
+    /// It expired before it was sent.
+    Expired,
+    /// The body was not a message.
+    Malformed,
+}
+
+impl OutcomeLabel {
+    const ALL: [Self; 5] = [Self::Sent, Self::Retrying, Self::Failed, Self::Expired, Self::Malformed];
+
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Sent => "sent",
+            Self::Retrying => "retrying",
+            Self::Failed => "failed",
+            Self::Expired => "expired",
+            Self::Malformed => "malformed",
+        }
+    }
+}
+
+/// The metrics of the dispatcher. Clones share them.
+#[derive(Debug, Clone)]
+pub(crate) struct DispatcherMetrics {
+    /// Of publishing, which all parts of a process share.
+    pub(crate) publish: PublishMetrics,
+    /// Of what holds messages back.
+    pub(crate) flow: AllFlowMetrics,
+    messages: IntCounterVec,
+    recipients: IntCounterVec,
+    segments: IntCounterVec,
+    send_duration: HistogramVec,
+    in_flight: IntGaugeVec,
+    retries: IntCounterVec,
+    dead_letters: IntCounterVec,
+    message_age: HistogramVec,
+    deliveries: IntCounterVec,
+    delivery_duration: HistogramVec,
+    deliveries_in_flight: IntGaugeVec,
+}
+
+impl DispatcherMetrics {
+    /// Declares them on `metrics`.
+    ///
+    /// # Errors
+    /// Another dispatcher of this process has declared them.
+    pub(crate) fn declare(metrics: &Metrics) -> Result<Self, Error> {
+        let by_outcome = &["backend", "outcome"];
+        let by_class = &["backend", "class"];
+        Ok(Self {
+            publish: metrics.publish().clone(),
+            flow: AllFlowMetrics::declare(metrics)?,
+            messages: metrics.counter(
+                "dispatch_messages_total",
+                "Queued messages by what became of them",
+                by_outcome,
+            )?,
+            recipients: metrics.counter(
+                "dispatch_recipients_total",
+                "Recipients of queued messages by what became of them",
+                by_outcome,
+            )?,
+            segments: metrics.counter(
+                "dispatch_segments_total",
+                "Segments of texts for each recipient by what became of them; of backends that count in them",
+                by_outcome,
+            )?,
+            send_duration: metrics.histogram(
+                "send_duration_seconds",
+                "One call of a backend's sender",
+                &["backend"],
+                &SECONDS,
+            )?,
+            in_flight: metrics.gauge("dispatch_in_flight", "Requests in flight", &["backend"])?,
+            retries: metrics.counter("retries_total", "Recipients queued again, by why", by_class)?,
+            dead_letters: metrics.counter("dead_letters_total", "Dead letters, by why", by_class)?,
+            message_age: metrics.histogram(
+                "message_age_seconds",
+                "From created to sent",
+                &["backend"],
+                &AGES,
+            )?,
+            deliveries: metrics.counter(
+                "application_deliveries_total",
+                "Attempts to deliver to the application's webhook, or by a callback to a client of a compatibility listener, by what became of the message",
+                &["queue", "outcome"],
+            )?,
+            delivery_duration: metrics.histogram(
+                "application_duration_seconds",
+                "One call of the application's webhook, or one callback",
+                &["queue"],
+                &SECONDS,
+            )?,
+            deliveries_in_flight: metrics.gauge(
+                "application_in_flight",
+                "Messages on their way to the application's webhook, callbacks on theirs",
+                &["queue"],
+            )?,
+        })
+    }
+
+    /// The metrics of one backend's sending, there from the start.
+    pub(crate) fn sending(&self, backend: &BackendName) -> SendingMetrics {
+        let name = backend.as_str();
+        for outcome in OutcomeLabel::ALL {
+            self.messages.with_label_values(&[name, outcome.as_str()]);
+            self.recipients.with_label_values(&[name, outcome.as_str()]);
+        }
+        for class in FailureClass::ALL {
+            self.retries.with_label_values(&[name, class.as_str()]);
+            self.dead_letters.with_label_values(&[name, class.as_str()]);
+        }
+        SendingMetrics {
+            backend: backend.clone(),
+            send_duration: self.send_duration.with_label_values(&[name]),
+            message_age: self.message_age.with_label_values(&[name]),
+            in_flight: self.in_flight.with_label_values(&[name]),
+            all: self.clone(),
+        }
+    }
+
+    /// The metrics of the webhook, or of the callbacks, that take from `queues`, there from the start.
+    pub(crate) fn delivery(&self, queues: &[&QueueName]) -> DeliveryMetrics {
+        use OutcomeLabel::{Failed, Malformed, Retrying, Sent};
+        for queue in queues {
+            for outcome in [Sent, Retrying, Failed, Malformed] {
+                self.deliveries.with_label_values(&[queue.as_str(), outcome.as_str()]);
+            }
+            self.delivery_duration.with_label_values(&[queue.as_str()]);
+            self.deliveries_in_flight.with_label_values(&[queue.as_str()]);
+        }
+        DeliveryMetrics(self.clone())
+    }
+}
+
+/// The metrics of one backend's sending.
+#[derive(Debug, Clone)]
+pub(crate) struct SendingMetrics {
+    backend: BackendName,
+    /// Seconds of one call of the sender.
+    pub(crate) send_duration: Histogram,
+    /// Seconds from created to sent.
+    pub(crate) message_age: Histogram,
+    /// Requests in flight.
+    pub(crate) in_flight: IntGauge,
+    all: DispatcherMetrics,
+}
+
+impl SendingMetrics {
+    /// Counts a queued message by what became of it.
+    pub(crate) fn message(&self, outcome: OutcomeLabel) {
+        self.all.messages.with_label_values(&[self.backend.as_str(), outcome.as_str()]).inc();
+    }
+
+    /// Counts so many of its recipients by what became of them.
+    pub(crate) fn recipients(&self, outcome: OutcomeLabel, number: usize) {
+        let labels = [self.backend.as_str(), outcome.as_str()];
+        self.all.recipients.with_label_values(&labels).inc_by(number as u64);
+    }
+
+    /// Counts so many segments by what became of them.
+    pub(crate) fn segments(&self, outcome: OutcomeLabel, number: usize) {
+        if number > 0 {
+            let labels = [self.backend.as_str(), outcome.as_str()];
+            self.all.segments.with_label_values(&labels).inc_by(number as u64);
+        }
+    }
+
+    /// Makes the segments of a backend that counts in them appear from the start.
+    pub(crate) fn declare_segments(&self) {
+        use OutcomeLabel::{Expired, Failed, Retrying, Sent};
+        for outcome in [Sent, Retrying, Failed, Expired] {
+            self.all.segments.with_label_values(&[self.backend.as_str(), outcome.as_str()]);
+        }
+    }
+
+    /// Counts so many recipients that are queued again.
+    pub(crate) fn retries(&self, class: FailureClass, number: usize) {
+        self.all.retries.with_label_values(&[self.backend.as_str(), class.as_str()]).inc_by(number as u64);
+    }
+
+    /// Counts a dead letter.
+    pub(crate) fn dead_letter(&self, class: FailureClass) {
+        self.all.dead_letters.with_label_values(&[self.backend.as_str(), class.as_str()]).inc();
+    }
+}
+
+/// The metrics of the application's webhook, or of the callbacks.
+#[derive(Debug, Clone)]
+pub(crate) struct DeliveryMetrics(DispatcherMetrics);
+
+impl DeliveryMetrics {
+    /// Counts a message from `queue` by what became of it in one attempt.
+    pub(crate) fn delivery(&self, queue: &QueueName, outcome: OutcomeLabel) {
+        self.0.deliveries.with_label_values(&[queue.as_str(), outcome.as_str()]).inc();
+    }
+
+    /// Observes how many seconds one call took.
+    pub(crate) fn duration(&self, queue: &QueueName, seconds: f64) {
+        self.0.delivery_duration.with_label_values(&[queue.as_str()]).observe(seconds);
+    }
+
+    /// Counts a message from `queue` as on its way until the returned guard is dropped.
+    pub(crate) fn begun(&self, queue: &QueueName) -> InFlight {
+        let gauge = self.0.deliveries_in_flight.with_label_values(&[queue.as_str()]);
+        gauge.inc();
+        InFlight(gauge)
+    }
+}
+
+/// A message on its way: see [`DeliveryMetrics::begun`].
+#[derive(Debug)]
+pub(crate) struct InFlight(IntGauge);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}

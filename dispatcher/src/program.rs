@@ -1,0 +1,60 @@
+//! The program `postern-dispatcher`, which `postern dispatcher` is too.
+
+use crate::{connectors::ConnectorRegistry, dispatcher::Dispatcher, validated::validate};
+use clap::Args;
+use postern_config::{Config, ProviderRegistry, Selection};
+use postern_service::program::{self, Arguments, Exit, Runtime};
+use postern_shared::message::BackendName;
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::Arc,
+};
+
+const NAME: &str = "postern-dispatcher";
+const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8082);
+
+/// The arguments that only the dispatcher takes.
+#[derive(Debug, Clone, Args)]
+pub struct Choice {
+    /// Serve only these backends, in place of dispatcher.backends
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    backends: Vec<BackendName>,
+}
+
+/// Sends messages from the shared broker until a signal ends it, then drains. `providers` says which
+/// backend types the configuration may name, `connectors` what sends for them.
+///
+/// # Errors
+/// [`Exit::Config`] with every problem of the arguments and the configuration, [`Exit::Failed`] for
+/// anything else.
+pub async fn run(
+    arguments: &Arguments,
+    choice: Choice,
+    providers: &ProviderRegistry,
+    connectors: &ConnectorRegistry,
+) -> Result<(), Exit> {
+    let mut config = program::configuration(arguments, providers)?;
+    program::needs_shared_broker(&config, NAME)?;
+    choose(&mut config, choice.backends)?;
+    let validated = validate(Arc::new(config), connectors).map_err(|problems| Exit::problems(&problems))?;
+    let version = env!("CARGO_PKG_VERSION");
+    let runtime = Runtime::start(NAME, version, arguments, validated.config(), ADMIN).await?;
+    let dispatcher = Dispatcher::new(validated, runtime.broker.clone(), &runtime.monitoring)?;
+    runtime.started();
+    let ended = dispatcher.run(runtime.shutdown.clone()).await;
+    runtime.close().await;
+    Ok(ended?)
+}
+
+fn choose(config: &mut Config, backends: Vec<BackendName>) -> Result<(), Exit> {
+    if let Some(unknown) = backends.iter().find(|name| !config.backends.contains_key(*name)) {
+        let known = config.backends.keys().map(BackendName::as_str).collect::<Vec<_>>().join(", ");
+        return Err(Exit::Config(format!(
+            "--backends: unknown backend `{unknown}`; configured are: {known}"
+        )));
+    }
+    if !backends.is_empty() {
+        config.dispatcher.backends = Selection::Some(backends);
+    }
+    Ok(())
+}

@@ -1,0 +1,91 @@
+//! What Prometheus sees of the ingress. Every label comes from a closed set: backends, reasons,
+//! methods, statuses; never an identity, a text or an id.
+
+use crate::auth::RefusalReason;
+use postern_service::metrics::{Metrics, PublishMetrics, SECONDS};
+use postern_shared::message::BackendName;
+use prometheus::{Error, HistogramVec, IntCounterVec};
+
+/// The metrics of the ingress. Clones share them.
+#[derive(Debug, Clone)]
+pub(crate) struct IngressMetrics {
+    /// Of publishing, which all parts of a process share.
+    pub(crate) publish: PublishMetrics,
+    requests: IntCounterVec,
+    request_duration: HistogramVec,
+    duplicates: IntCounterVec,
+    refused: IntCounterVec,
+}
+
+impl IngressMetrics {
+    /// Declares them on `metrics`.
+    ///
+    /// # Errors
+    /// Another ingress of this process has declared them.
+    pub(crate) fn declare(metrics: &Metrics) -> Result<Self, Error> {
+        Ok(Self {
+            publish: metrics.publish().clone(),
+            requests: metrics.counter(
+                "ingress_requests_total",
+                "Requests on the public port; backend is empty for all but a configured backend's, compat is empty for all but a compatibility listener's",
+                &["backend", "compat", "method", "status"],
+            )?,
+            request_duration: metrics.histogram(
+                "ingress_request_duration_seconds",
+                "From a request's first byte to its answer",
+                &["backend"],
+                &SECONDS,
+            )?,
+            duplicates: metrics.counter(
+                "ingress_duplicates_total",
+                "Messages that a provider repeated: acknowledged, not queued again",
+                &["backend"],
+            )?,
+            refused: metrics.counter(
+                "ingress_refused_total",
+                "Requests on the public port that were not let in; backend is empty for the API's and the compatibility listeners'",
+                &["backend", "reason"],
+            )?,
+        })
+    }
+
+    /// Counts a request on the public port. `backend` is `None` if it named none that is configured;
+    /// `compat` is the compatibility listener that took it, else empty.
+    pub(crate) fn request(
+        &self,
+        backend: Option<&BackendName>,
+        compat: &'static str,
+        (method, status): (&'static str, u16),
+        seconds: f64,
+    ) {
+        let backend = backend.map_or("", BackendName::as_str);
+        self.requests.with_label_values(&[backend, compat, method, &status.to_string()]).inc();
+        self.request_duration.with_label_values(&[backend]).observe(seconds);
+    }
+
+    /// Makes the duplicates of `backend` appear from the start.
+    pub(crate) fn declare_duplicates(&self, backend: &BackendName) {
+        self.duplicates.with_label_values(&[backend.as_str()]);
+    }
+
+    /// Counts a message that `backend`'s provider repeated, and that was not queued again.
+    pub(crate) fn duplicate(&self, backend: &BackendName) {
+        self.duplicates.with_label_values(&[backend.as_str()]).inc();
+    }
+
+    /// Makes the refusals of `backend`, or of the API and the compatibility listeners, appear from the
+    /// start.
+    pub(crate) fn declare_refused(&self, backend: Option<&BackendName>, reasons: &[RefusalReason]) {
+        let backend = backend.map_or("", BackendName::as_str);
+        for reason in reasons {
+            self.refused.with_label_values(&[backend, reason.as_str()]);
+        }
+    }
+
+    /// Counts a request that was refused. `backend` is `None` for the API's and the compatibility
+    /// listeners', and if it named none that is configured.
+    pub(crate) fn refused(&self, backend: Option<&BackendName>, reason: RefusalReason) {
+        let backend = backend.map_or("", BackendName::as_str);
+        self.refused.with_label_values(&[backend, reason.as_str()]).inc();
+    }
+}

@@ -1,0 +1,150 @@
+//! What the admin port asks the rest of the process for when `/metrics` is read: the broker, the
+//! spool, the backends' health, the dead letters.
+
+use crate::{health::BackendHealth, metrics::Metrics};
+use postern_broker::Status;
+use postern_shared::message::BackendName;
+use postern_store::spool::Figures;
+use prometheus::{Error, Gauge, IntCounter, IntGauge, IntGaugeVec};
+
+/// The metrics that are set when they are read. Clones share them.
+#[derive(Debug, Clone)]
+pub(super) struct AdminMetrics {
+    connected: IntGauge,
+    blocked: IntGauge,
+    dead_waiting: IntGauge,
+    ready: IntGaugeVec,
+    /// Requests without the token.
+    pub(super) refused: IntCounter,
+    spool: SpoolMetrics,
+}
+
+impl AdminMetrics {
+    /// Declares them on `metrics`.
+    ///
+    /// # Errors
+    /// This process has an admin port already.
+    pub(super) fn declare(metrics: &Metrics) -> Result<Self, Error> {
+        let gauge = |name: &str, help: &str| metrics.declare(IntGauge::new(name, help)?);
+        let refused = IntCounter::new("admin_refused_total", "Requests on the admin port without its token")?;
+        Ok(Self {
+            connected: gauge("broker_connected", "1 while the broker is connected")?,
+            blocked: gauge("broker_blocked", "1 while the broker takes no messages")?,
+            dead_waiting: gauge("dead_letters_waiting", "Messages in postern.dead when it was last asked")?,
+            ready: metrics.gauge(
+                "backend_ready",
+                "1 while the backend sends, 0 while it pauses or is not bound",
+                &["backend"],
+            )?,
+            refused: metrics.declare(refused)?,
+            spool: SpoolMetrics::declare(metrics)?,
+        })
+    }
+
+    /// Shows whether the broker can be used.
+    pub(super) fn broker(&self, status: &Status) {
+        self.connected.set(i64::from(matches!(status, Status::Ready | Status::Blocked(_))));
+        self.blocked.set(i64::from(matches!(status, Status::Blocked(_))));
+    }
+
+    /// Shows the health of each backend that this process serves.
+    pub(super) fn backends(&self, backends: &[(BackendName, BackendHealth)]) {
+        for (backend, health) in backends {
+            let ready = *health == BackendHealth::Ready;
+            self.ready.with_label_values(&[backend.as_str()]).set(i64::from(ready));
+        }
+    }
+
+    /// Shows how many dead letters wait.
+    pub(super) fn dead_waiting(&self, number: u64) {
+        self.dead_waiting.set(i64::try_from(number).unwrap_or(i64::MAX));
+    }
+
+    /// Shows what the spool holds and has done.
+    pub(super) fn spool(&self, figures: &Figures) {
+        self.spool.set(figures);
+    }
+}
+
+/// What the spool holds, and what has become of what it held.
+#[derive(Debug, Clone)]
+struct SpoolMetrics {
+    messages: IntGauge,
+    bytes: IntGauge,
+    oldest: Gauge,
+    stored: IntCounter,
+    forwarded: IntCounter,
+    refused: IntCounter,
+    dead: IntCounter,
+}
+
+impl SpoolMetrics {
+    fn declare(metrics: &Metrics) -> Result<Self, Error> {
+        let gauge = |name: &str, help: &str| metrics.declare(IntGauge::new(name, help)?);
+        let counter = |name: &str, help: &str| metrics.declare(IntCounter::new(name, help)?);
+        let oldest = Gauge::new("spool_oldest_seconds", "Age of the oldest message in the spool")?;
+        Ok(Self {
+            messages: gauge("spool_messages", "Messages in the spool: accepted, not yet in the broker")?,
+            bytes: gauge("spool_bytes", "Bytes of the messages in the spool")?,
+            oldest: metrics.declare(oldest)?,
+            stored: counter("spool_stored_total", "Messages taken into the spool")?,
+            forwarded: counter("spool_forwarded_total", "Messages that the broker has taken from the spool")?,
+            refused: counter("spool_refused_total", "Messages that neither the broker nor the spool took")?,
+            dead: counter(
+                "spool_dead_letters_total",
+                "Spooled messages that the broker will never accept: dead-lettered",
+            )?,
+        })
+    }
+
+    fn set(&self, figures: &Figures) {
+        let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        self.messages.set(number(figures.usage.messages));
+        self.bytes.set(number(figures.usage.bytes));
+        self.oldest.set(figures.oldest.map_or(0.0, |age| age.as_secs_f64()));
+        for (counter, now) in [
+            (&self.stored, figures.stored),
+            (&self.forwarded, figures.forwarded),
+            (&self.refused, figures.refused),
+            (&self.dead, figures.dead),
+        ] {
+            counter.inc_by(now.saturating_sub(counter.get()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use postern_store::spool::SpoolUsage;
+
+    #[test]
+    fn what_the_process_knows_is_shown_when_it_is_asked() {
+        let metrics = Metrics::new("postern", "0").unwrap();
+        let admin = AdminMetrics::declare(&metrics).unwrap();
+        admin.broker(&Status::Blocked(String::new()));
+        admin.backends(&[("demo".parse().unwrap(), BackendHealth::Ready)]);
+        let usage = SpoolUsage { messages: 3, bytes: 700, full: false };
+        let oldest = Some(std::time::Duration::from_millis(1500));
+        for forwarded in [1, 4] {
+            admin.spool(&Figures { usage, oldest, stored: 7, forwarded, refused: 2, dead: 1 });
+        }
+        let text = metrics.text();
+        for line in [
+            "postern_admin_refused_total 0",
+            "postern_backend_ready{backend=\"demo\"} 1",
+            "postern_dead_letters_waiting 0",
+            "postern_broker_connected 1",
+            "postern_broker_blocked 1",
+            "postern_spool_messages 3",
+            "postern_spool_bytes 700",
+            "postern_spool_oldest_seconds 1.5",
+            "postern_spool_stored_total 7",
+            "postern_spool_forwarded_total 4",
+            "postern_spool_refused_total 2",
+            "postern_spool_dead_letters_total 1",
+        ] {
+            assert!(text.contains(line), "{line} is not in\n{text}");
+        }
+    }
+}
