@@ -55,8 +55,8 @@ async fn they_carry_a_message_each_way_and_drain() {
     assert_eq!(ingress.post_json("/v1/messages", &body).await.status, 202);
     gate.open();
     assert_eq!(states(&outcome(&tap).await), [("+15550002222", "sent")]);
-    for half in [dispatcher, ingress] {
-        let Ended { code, log, out } = half.terminate().await;
+    // A second signal would end the dispatcher at once.
+    for Ended { code, log, out } in [dispatcher.wait().await, ingress.terminate().await] {
         assert_eq!((code, out.as_str()), (Some(0), ""), "{log}");
         let lines: Vec<_> = log.lines().map(str::to_owned).collect();
         line(&lines, "drained");

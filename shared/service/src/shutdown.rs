@@ -1,33 +1,35 @@
 //! When to stop, and by when to have stopped.
 
 use std::{future::Future, time::Duration};
-use tokio::{
-    signal::unix::{SignalKind, signal},
-    sync::watch,
-};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 
 /// Tells every part of a process that it is to drain. Clones hear the same.
 #[derive(Debug, Clone)]
-pub struct Shutdown {
-    draining: watch::Receiver<bool>,
-}
+pub struct Shutdown(CancellationToken);
 
-/// Starts the drain that its [`Shutdown`]s tell of.
+/// Starts the drain that its [`Shutdown`]s tell of. Dropping it starts the drain, too.
 #[derive(Debug)]
-pub struct Trigger(watch::Sender<bool>);
+pub struct Trigger(CancellationToken);
 
 impl Trigger {
-    /// Drain now.
+    /// Starts the drain now.
     pub fn drain(&self) {
-        self.0.send_replace(true);
+        self.0.cancel();
+    }
+}
+
+impl Drop for Trigger {
+    fn drop(&mut self) {
+        self.0.cancel();
     }
 }
 
 impl Shutdown {
-    /// One that is started by its trigger alone. Dropping the trigger starts it too.
+    /// A shutdown that its trigger alone starts.
     pub fn new() -> (Trigger, Self) {
-        let (sender, draining) = watch::channel(false);
-        (Trigger(sender), Self { draining })
+        let token = CancellationToken::new();
+        (Trigger(token.clone()), Self(token))
     }
 
     /// One that SIGTERM or SIGINT starts. A second signal ends the process at once, with status 1.
@@ -62,14 +64,12 @@ impl Shutdown {
 
     /// Whether the drain has begun.
     pub fn is_draining(&self) -> bool {
-        *self.draining.borrow() || self.draining.has_changed().is_err()
+        self.0.is_cancelled()
     }
 
-    /// Resolves when the drain begins; at once where it has.
+    /// Resolves when the drain begins; at once if it has.
     pub async fn started(&self) {
-        let mut draining = self.draining.clone();
-        // An error means that the trigger was dropped, which starts the drain too.
-        let _ = draining.wait_for(|draining| *draining).await;
+        self.0.cancelled().await;
     }
 }
 

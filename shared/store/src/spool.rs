@@ -40,7 +40,7 @@ use std::{
     time::Duration,
 };
 use tokio::{sync::watch, time::timeout};
-use tokio_util::task::TaskTracker;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use usage::UsageCounter;
 
 /// How long the store may take. Callers wait for `publish_timeout` only; what becomes of the message
@@ -105,7 +105,7 @@ struct Core {
     usage: UsageCounter,
     spool_queues: SpoolQueues,
     status: watch::Sender<Status>,
-    closing: watch::Sender<bool>,
+    closing: CancellationToken,
     tasks: TaskTracker,
     counters: Counters,
 }
@@ -146,7 +146,7 @@ impl Spool {
             nobody,
             usage: UsageCounter::new(options.limits, &found),
             spool_queues: SpoolQueues::default(),
-            closing: watch::Sender::new(false),
+            closing: CancellationToken::new(),
             tasks: TaskTracker::new(),
             counters: Counters::default(),
         });
@@ -214,13 +214,12 @@ async fn open_store(options: &SpoolOptions) -> Result<EmbeddedBroker, BrokerErro
 
 impl Core {
     fn is_closing(&self) -> bool {
-        *self.closing.borrow()
+        self.closing.is_cancelled()
     }
 
     /// Resolves once the spool is to be closed.
     async fn closed(&self) {
-        // The sender lives as long as `self`.
-        let _ = self.closing.subscribe().wait_for(|closing| *closing).await;
+        self.closing.cancelled().await;
     }
 
     /// Resolves while the broker can be used.
@@ -388,7 +387,7 @@ impl Broker for Spool {
 
     /// Closes the spool, not the broker behind it. What it holds stays, for the next time.
     async fn close(&self) {
-        self.0.closing.send_replace(true);
+        self.0.closing.cancel();
         self.0.tasks.close();
         let _ = timeout(PARTING + PARTING, self.0.tasks.wait()).await;
         self.0.store.close().await;
@@ -398,6 +397,6 @@ impl Broker for Spool {
 
 impl Drop for Spool {
     fn drop(&mut self) {
-        self.0.closing.send_replace(true);
+        self.0.closing.cancel();
     }
 }
