@@ -5,9 +5,9 @@ use crate::{
     http_delivery::{DeliveryContext, HttpDelivery},
     outcome::{Outcome, Sent},
     outgoing::{
-        answer::Answer,
+        answer::ProviderAnswer,
         classify::Classifier,
-        client::{Tls, client_in_bounds},
+        client::{ClientTls, client_in_bounds},
         redact::Redactor,
         resolve,
     },
@@ -43,7 +43,8 @@ pub(crate) struct CallbackWorker {
 /// # Errors
 /// The key below `compat.callbacks` that is wrong, and why.
 pub(crate) fn client(section: &CallbacksSection) -> Result<Client, KeyProblem> {
-    let client = client_in_bounds(section.timeout.0, &Tls::default(), &EgressPolicy::new(&section.allow));
+    let client =
+        client_in_bounds(section.timeout.0, &ClientTls::default(), &EgressPolicy::new(&section.allow));
     client.map_err(|why| ("timeout".to_owned(), why))
 }
 
@@ -79,7 +80,8 @@ impl CallbackWorker {
         *request.timeout_mut() = Some(self.timeout);
         match self.client.execute(request).await {
             Ok(response) => {
-                let answered = self.classifier.classify(&Answer::read(response).await, Timestamp::now());
+                let answered =
+                    self.classifier.classify(&ProviderAnswer::read(response).await, Timestamp::now());
                 answered.map(|_| Sent::without_id())
             }
             Err(error) => match resolve::refusal(&error) {

@@ -2,7 +2,7 @@
 
 use crate::{
     drain::Drain,
-    flow::{FlowControl, Intake, LaneScheduler, Place, WorkPermit},
+    flow::{ConcurrencyPermit, FlowControl, Intake, LaneScheduler, WorkPermit},
     lease::BEGIN_WITHIN,
 };
 use postern_broker::{Broker, BrokerError, Consumer, Delivery, QueueName};
@@ -196,7 +196,7 @@ impl Subscriptions {
     }
 
     /// The next message, with a place; `None` once the broker is closed. Safe to cancel.
-    async fn take(&mut self, flow: &FlowControl) -> Option<(Priority, Delivery, Place)> {
+    async fn take(&mut self, flow: &FlowControl) -> Option<(Priority, Delivery, ConcurrencyPermit)> {
         flow.admits().await;
         // The place first: a message that is taken is begun at once.
         let place = flow.place().await;

@@ -3,7 +3,7 @@
 //! once it is empty. To be removed with the version after this one.
 
 use crate::{dead_letter::unread, drain::Drain, publish::Publisher};
-use postern_broker::{Address, Broker, BrokerError, Envelope, QueueName, Status, header};
+use postern_broker::{Address, Broker, BrokerError, BrokerStatus, Envelope, QueueName, header};
 use postern_shared::error::Failure;
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
@@ -23,7 +23,7 @@ pub(crate) async fn empty_quarantine(broker: &dyn Broker, publisher: &Publisher,
     let queue = QueueName::quarantine();
     loop {
         let look = async {
-            let usable = |status: &Status| !matches!(status, Status::Connecting(_));
+            let usable = |status: &BrokerStatus| !matches!(status, BrokerStatus::Connecting(_));
             let _ = broker.status().wait_for(usable).await;
             broker.depth(&queue).await
         };

@@ -1,19 +1,19 @@
 //! A broker that confirms at once and keeps what it was given until it is asked.
 
 use async_trait::async_trait;
-use postern_broker::{Address, Broker, BrokerError, Consumer, Depth, Envelope, QueueName, Status};
+use postern_broker::{Address, Broker, BrokerError, BrokerStatus, Consumer, Depth, Envelope, QueueName};
 use std::sync::Mutex;
 use tokio::sync::watch;
 
 #[derive(Debug)]
 pub(crate) struct Kept {
     published: Mutex<Vec<(Address, Envelope)>>,
-    status: watch::Sender<Status>,
+    status: watch::Sender<BrokerStatus>,
 }
 
 impl Kept {
     pub(crate) fn new() -> Self {
-        Self { published: Mutex::default(), status: watch::Sender::new(Status::Ready) }
+        Self { published: Mutex::default(), status: watch::Sender::new(BrokerStatus::Ready) }
     }
 
     /// What was published since the last time.
@@ -37,7 +37,7 @@ impl Broker for Kept {
         Ok(Depth { ready: 0, consumers: 1 })
     }
 
-    fn status(&self) -> watch::Receiver<Status> {
+    fn status(&self) -> watch::Receiver<BrokerStatus> {
         self.status.subscribe()
     }
 

@@ -8,7 +8,7 @@ use crate::{
     services::Service,
     table::{Allowance, Row},
 };
-use postern_broker::{BrokerOptions, QueueName, Status, Topology};
+use postern_broker::{BrokerOptions, BrokerStatus, QueueName, Topology};
 use postern_service::broker;
 use postern_shared::message::{BackendName, Priority};
 use postern_tests::{Launch, Reply, within};
@@ -287,7 +287,7 @@ async fn leftovers(url: &str, dead: u64) -> Vec<String> {
     };
     let broker = broker::connect(url, options).await.expect("the broker");
     let ready = tokio::time::timeout(PATIENCE, async {
-        broker.status().wait_for(|status| *status == Status::Ready).await.map(drop)
+        broker.status().wait_for(|status| *status == BrokerStatus::Ready).await.map(drop)
     });
     ready.await.expect("the broker is ready in time").expect("the broker is not closed");
     let mut problems = Vec::new();

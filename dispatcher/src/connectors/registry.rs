@@ -3,7 +3,7 @@
 use super::{
     Connector,
     console::Console,
-    http::{Http, Tls},
+    http::{ClientTls, Http},
 };
 use postern_config::{
     Config, KeyProblem, NameTaken, Problem, ProviderRegistry,
@@ -27,7 +27,7 @@ pub(crate) type Connectors = BTreeMap<BackendName, Arc<dyn Connector>>;
 #[derive(Clone)]
 pub struct ConnectorRegistry {
     /// Shared by every backend that sends over HTTP.
-    tls: Tls,
+    tls: ClientTls,
     registered: BTreeMap<String, Registered>,
 }
 
@@ -41,7 +41,7 @@ struct Registered {
 impl ConnectorRegistry {
     /// `http` and `console`.
     pub fn builtin() -> Self {
-        Self { tls: Tls::default(), registered: BTreeMap::new() }
+        Self { tls: ClientTls::default(), registered: BTreeMap::new() }
     }
 
     /// Adds the kind `name`, which sends. `validate` gets what the configuration says of a backend, its

@@ -18,7 +18,7 @@ pub(crate) enum Sign {
 
 /// What a sign changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Change {
+pub(crate) enum BreakerChange {
     /// It opened: nothing is sent for this long.
     Opened(Duration),
     /// The message that was tried failed: nothing is sent for this long.
@@ -52,16 +52,16 @@ impl Breaker {
     }
 
     /// Notes a sign. What was on its way when it opened changes nothing: the pause is waited for.
-    pub(crate) fn note(&mut self, sign: Sign, now: Instant) -> Option<Change> {
+    pub(crate) fn note(&mut self, sign: Sign, now: Instant) -> Option<BreakerChange> {
         match (self.until, sign) {
             (_, Sign::None) => None,
             (Some(until), _) if now < until => None,
-            (Some(_), Sign::Down) => Some(Change::StaysOpen(self.pause(now))),
+            (Some(_), Sign::Down) => Some(BreakerChange::StaysOpen(self.pause(now))),
             (Some(_), Sign::Up) => {
                 self.until = None;
                 self.in_a_row = 0;
                 self.backoff.reset();
-                Some(Change::Closed)
+                Some(BreakerChange::Closed)
             }
             (None, Sign::Up) => {
                 self.in_a_row = 0;
@@ -70,7 +70,7 @@ impl Breaker {
             (None, Sign::Down) => {
                 self.in_a_row = self.in_a_row.saturating_add(1);
                 let opens = self.failures > 0 && self.in_a_row >= self.failures;
-                opens.then(|| Change::Opened(self.pause(now)))
+                opens.then(|| BreakerChange::Opened(self.pause(now)))
             }
         }
     }
@@ -94,7 +94,7 @@ mod tests {
 
     fn opened(breaker: &mut Breaker, now: Instant) -> Duration {
         match breaker.note(Sign::Down, now) {
-            Some(Change::Opened(pause)) => pause,
+            Some(BreakerChange::Opened(pause)) => pause,
             other => panic!("{other:?}"),
         }
     }
@@ -118,12 +118,12 @@ mod tests {
         assert_eq!(breaker.note(Sign::Down, now), None);
         for base in [10, 20, 30, 30, 30] {
             now = until;
-            let Some(Change::StaysOpen(pause)) = breaker.note(Sign::Down, now) else { panic!() };
+            let Some(BreakerChange::StaysOpen(pause)) = breaker.note(Sign::Down, now) else { panic!() };
             assert!((base..=2 * base).contains(&pause.as_secs()), "{base}: {pause:?}");
             until = now + pause;
         }
         assert_eq!(breaker.note(Sign::None, until), None, "a message that showed nothing");
-        assert_eq!(breaker.note(Sign::Up, until), Some(Change::Closed));
+        assert_eq!(breaker.note(Sign::Up, until), Some(BreakerChange::Closed));
         assert_eq!(breaker.until(), None);
         let pause = opened(&mut breaker, until);
         assert!(pause.as_secs() <= 10, "it begins anew: {pause:?}");

@@ -52,7 +52,7 @@ struct Round {
 
 /// The answer to one request.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Answer {
+pub(super) struct AnswerSample {
     pub(super) took: Duration,
     /// Whether the provider took or refused the message for good.
     pub(super) through: bool,
@@ -84,7 +84,7 @@ impl Concurrency {
     }
 
     /// Counts an answer, which may end a round and set another limit.
-    pub(super) fn answered(&mut self, Answer { took, through, idle }: Answer, now: Instant) {
+    pub(super) fn answered(&mut self, AnswerSample { took, through, idle }: AnswerSample, now: Instant) {
         if self.fewest == self.most {
             return;
         }
@@ -169,7 +169,7 @@ mod tests {
                 let took = self.latency.as_secs_f64().max(f64::from(working) / self.most);
                 *now += Duration::from_secs_f64(took / f64::from(working));
                 limit.answered(
-                    Answer { took: Duration::from_secs_f64(took), through: true, idle: false },
+                    AnswerSample { took: Duration::from_secs_f64(took), through: true, idle: false },
                     *now,
                 );
                 counted += if *now > last { 1.0 } else { 0.0 };
@@ -206,8 +206,8 @@ mod tests {
     }
 
     /// An answer after so many milliseconds.
-    fn after(milliseconds: u64) -> Answer {
-        Answer { took: Duration::from_millis(milliseconds), through: true, idle: false }
+    fn after(milliseconds: u64) -> AnswerSample {
+        AnswerSample { took: Duration::from_millis(milliseconds), through: true, idle: false }
     }
 
     #[test]
@@ -216,7 +216,7 @@ mod tests {
         let mut limit = Concurrency::new(10, 100, now);
         for _ in 0..10_000 {
             now += Duration::from_millis(10);
-            limit.answered(Answer { idle: true, ..after(50) }, now);
+            limit.answered(AnswerSample { idle: true, ..after(50) }, now);
             assert_eq!(limit.limit(), 10);
         }
     }
@@ -239,7 +239,7 @@ mod tests {
         let (mut few, mut now) = raised();
         for _ in 0..1_000 {
             now += Duration::from_millis(10);
-            few.answered(Answer { idle: true, ..after(300) }, now);
+            few.answered(AnswerSample { idle: true, ..after(300) }, now);
         }
         assert_eq!(few.limit(), 64);
     }
@@ -252,7 +252,7 @@ mod tests {
         for _ in 0..60 * 250 {
             let rate = (f64::from(limit.limit()) / 0.3).min(300.0);
             now += Duration::from_secs_f64(1.0 / rate);
-            limit.answered(Answer { idle: limit.limit() > 90, ..after(300) }, now);
+            limit.answered(AnswerSample { idle: limit.limit() > 90, ..after(300) }, now);
         }
         assert!((90..=102).contains(&limit.limit()), "{}", limit.limit());
     }
@@ -276,7 +276,7 @@ mod tests {
             let working = limit.limit();
             now += Duration::from_millis(100) / working;
             // It takes 10 at a time, and lets the others come to nothing.
-            limit.answered(Answer { through: n % working < 10, ..after(100) }, now);
+            limit.answered(AnswerSample { through: n % working < 10, ..after(100) }, now);
         }
         assert!(limit.limit() <= 25, "{}", limit.limit());
     }

@@ -2,10 +2,10 @@
 
 use super::metrics::FlowMetrics;
 use super::{
-    breaker::Change,
+    breaker::BreakerChange,
     held::Held,
-    limit::{Limit, Place},
-    state::{Intake, Noted, Release, Request, State},
+    limit::{ConcurrencyLimit, ConcurrencyPermit},
+    state::{FlowState, Intake, Noted, Release, SendRequest},
 };
 use crate::outcome::Outcome;
 use postern_config::backend::{BackendConfig, flow::RateLimit};
@@ -27,11 +27,11 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) struct FlowControl {
     name: String,
-    state: Mutex<State>,
+    state: Mutex<FlowState>,
     /// Notified whenever something changed in `state`.
     changed: Notify,
     /// The requests in flight.
-    limit: Limit,
+    limit: ConcurrencyLimit,
     rated: bool,
     /// How many messages of each queue are held at a time.
     prefetch: u16,
@@ -52,10 +52,10 @@ pub(crate) struct FlowShown {
 impl FlowControl {
     /// Flow control that only limits the requests in flight, to `concurrency`.
     pub(crate) fn fixed(concurrency: u16) -> Self {
-        let state = State::fixed(concurrency, Instant::now());
+        let state = FlowState::fixed(concurrency, Instant::now());
         Self {
             name: String::new(),
-            limit: Limit::new(state.concurrency()),
+            limit: ConcurrencyLimit::new(state.concurrency()),
             state: Mutex::new(state),
             changed: Notify::new(),
             rated: false,
@@ -75,11 +75,11 @@ impl FlowControl {
     ) -> Self {
         let rate = backend.definition.rate;
         let timeout = backend.definition.connector.http().map_or(TIMEOUT, |send| send.timeout.0);
-        let state = State::new(backend, settle, Instant::now());
+        let state = FlowState::new(backend, settle, Instant::now());
         shown.metrics.concurrency(state.concurrency());
         Self {
             name: backend.name.to_string(),
-            limit: Limit::new(state.concurrency()),
+            limit: ConcurrencyLimit::new(state.concurrency()),
             state: Mutex::new(state),
             changed: Notify::new(),
             rated: rate.is_some(),
@@ -89,7 +89,7 @@ impl FlowControl {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, FlowState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -169,7 +169,7 @@ impl FlowControl {
     }
 
     /// Waits for a place among the requests in flight.
-    pub(crate) async fn place(&self) -> Place {
+    pub(crate) async fn place(&self) -> ConcurrencyPermit {
         self.limit.resize(self.state().places(Instant::now()));
         self.limit.place().await
     }
@@ -222,7 +222,7 @@ impl FlowControl {
     ///
     /// # Errors
     /// Sending paused.
-    pub(super) async fn released(&self, request: Request) -> Result<(), Held> {
+    pub(super) async fn released(&self, request: SendRequest) -> Result<(), Held> {
         self.until(|| match self.state().release(request, Instant::now()) {
             Release::Now => Ok(Ok(())),
             Release::Paused => Ok(Err(Held::Paused)),
@@ -298,12 +298,12 @@ impl FlowControl {
         }
     }
 
-    fn report_breaker(&self, shown: &FlowShown, change: Change, code: Option<&str>) {
+    fn report_breaker(&self, shown: &FlowShown, change: BreakerChange, code: Option<&str>) {
         let backend = self.name.as_str();
         let last = code.unwrap_or_default();
         let why = || format!("its provider is down: sends failed in a row, the last with {last}");
         match change {
-            Change::Opened(pause) => {
+            BreakerChange::Opened(pause) => {
                 shown.metrics.breaker_opened();
                 shown.health.paused(after(pause), why());
                 let seconds = pause.as_secs_f64();
@@ -314,8 +314,8 @@ impl FlowControl {
                     "breaker open: the provider is down, its messages wait in their queue"
                 );
             }
-            Change::StaysOpen(pause) => shown.health.paused(after(pause), why()),
-            Change::Closed => {
+            BreakerChange::StaysOpen(pause) => shown.health.paused(after(pause), why()),
+            BreakerChange::Closed => {
                 shown.metrics.breaker_closed();
                 shown.health.resumed();
                 tracing::info!(backend, "breaker closed: the provider is back, its messages are sent again");

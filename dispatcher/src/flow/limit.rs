@@ -8,7 +8,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// A number of places, which can change. A place is given to whoever has waited longest.
 #[derive(Debug)]
-pub(super) struct Limit {
+pub(super) struct ConcurrencyLimit {
     free: Arc<Semaphore>,
     size: Mutex<u32>,
     /// Places that are to go when they are given back.
@@ -17,12 +17,12 @@ pub(super) struct Limit {
 
 /// One of the places of a backend's limit, until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Place {
+pub(crate) struct ConcurrencyPermit {
     permit: Option<OwnedSemaphorePermit>,
     surplus: Arc<AtomicU32>,
 }
 
-impl Limit {
+impl ConcurrencyLimit {
     /// A limit of `size`, at least 1.
     pub(super) fn new(size: u32) -> Self {
         let size = size.max(1);
@@ -48,10 +48,10 @@ impl Limit {
     }
 
     /// Waits for a place.
-    pub(super) async fn place(&self) -> Place {
+    pub(super) async fn place(&self) -> ConcurrencyPermit {
         // The semaphore is never closed.
         let permit = self.free.clone().acquire_owned().await.ok();
-        Place { permit, surplus: self.surplus.clone() }
+        ConcurrencyPermit { permit, surplus: self.surplus.clone() }
     }
 
     /// Whether there is a place that nobody has.
@@ -60,7 +60,7 @@ impl Limit {
     }
 }
 
-impl Drop for Place {
+impl Drop for ConcurrencyPermit {
     fn drop(&mut self) {
         if takes_one(&self.surplus)
             && let Some(permit) = self.permit.take()
@@ -81,13 +81,13 @@ mod tests {
     use super::*;
     use futures_util::FutureExt;
 
-    fn takes(limit: &Limit) -> Vec<Place> {
+    fn takes(limit: &ConcurrencyLimit) -> Vec<ConcurrencyPermit> {
         std::iter::from_fn(|| limit.place().now_or_never()).collect()
     }
 
     #[test]
     fn places_are_given_back_and_the_number_of_them_grows_and_shrinks() {
-        let limit = Limit::new(3);
+        let limit = ConcurrencyLimit::new(3);
         let mut taken = takes(&limit);
         assert_eq!((taken.len(), limit.has_room()), (3, false));
         limit.resize(1);
@@ -102,7 +102,7 @@ mod tests {
 
     #[test]
     fn a_limit_that_grows_again_keeps_the_places_that_were_to_go() {
-        let limit = Limit::new(4);
+        let limit = ConcurrencyLimit::new(4);
         let taken = takes(&limit);
         limit.resize(2);
         limit.resize(3);
@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn whoever_has_waited_longest_is_first() {
-        let limit = Limit::new(1);
+        let limit = ConcurrencyLimit::new(1);
         let taken = takes(&limit);
         let (mut first, mut second) = (Box::pin(limit.place()), Box::pin(limit.place()));
         assert!(first.as_mut().now_or_never().is_none() && second.as_mut().now_or_never().is_none());

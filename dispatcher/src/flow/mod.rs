@@ -24,7 +24,7 @@ mod throttle;
 
 pub(crate) use control::{FlowControl, FlowShown};
 pub(crate) use lanes::LaneScheduler;
-pub(crate) use limit::Place;
+pub(crate) use limit::ConcurrencyPermit;
 pub(crate) use metrics::{AllFlowMetrics, Rated};
 pub(crate) use permit::WorkPermit;
 pub(crate) use processes::{count_processes, settling};

@@ -1,6 +1,6 @@
 //! What lets a message be worked on, and each of its requests be made.
 
-use super::{control::FlowControl, held::Held, limit::Place, state::Request};
+use super::{control::FlowControl, held::Held, limit::ConcurrencyPermit, state::SendRequest};
 use crate::{
     lease::{ANSWERED_WITHIN, REQUEST_WITHIN},
     outcome::Outcome,
@@ -28,7 +28,7 @@ pub(crate) struct WorkPermit {
     probe: bool,
     taken: Instant,
     /// The message's own place, while none of its requests has it.
-    place: Mutex<Option<Place>>,
+    place: Mutex<Option<ConcurrencyPermit>>,
     /// Whether the flow control counts it among the messages with requests still to be made.
     unbegun: AtomicBool,
 }
@@ -37,12 +37,12 @@ pub(crate) struct WorkPermit {
 #[derive(Debug)]
 pub(crate) struct SendPermit<'w> {
     work: &'w WorkPermit,
-    place: Option<Place>,
+    place: Option<ConcurrencyPermit>,
 }
 
 impl WorkPermit {
     /// The permit of a message of `lane` that was taken with `place`.
-    pub(crate) fn taken(flow: &Arc<FlowControl>, lane: Priority, place: Place) -> Self {
+    pub(crate) fn taken(flow: &Arc<FlowControl>, lane: Priority, place: ConcurrencyPermit) -> Self {
         let (probe, flow) = (flow.taken(lane), Arc::clone(flow));
         let (taken, place) = (Instant::now(), Mutex::new(Some(place)));
         Self { flow, lane, probe, taken, place, unbegun: AtomicBool::new(true) }
@@ -71,7 +71,7 @@ impl WorkPermit {
     }
 
     /// The message's own place once that is free, or a further one.
-    async fn place(&self) -> Place {
+    async fn place(&self) -> ConcurrencyPermit {
         let mut further = pin!(self.flow.place());
         poll_fn(|context| match self.own_place().take() {
             Some(place) => Poll::Ready(place),
@@ -80,7 +80,7 @@ impl WorkPermit {
         .await
     }
 
-    fn own_place(&self) -> MutexGuard<'_, Option<Place>> {
+    fn own_place(&self) -> MutexGuard<'_, Option<ConcurrencyPermit>> {
         self.place.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -89,11 +89,11 @@ impl WorkPermit {
         let flow = &*self.flow;
         let (lane, probe) = (self.lane, self.probe);
         if !flow.is_rated() {
-            return flow.released(Request { lane, cost, probe, ticket: 0 }).await;
+            return flow.released(SendRequest { lane, cost, probe, ticket: 0 }).await;
         }
         let begun = Instant::now();
-        let waiting = Waiting { flow, lane, ticket: flow.waits(lane) };
-        let released = flow.released(Request { lane, cost, probe, ticket: waiting.ticket }).await;
+        let waiting = WaitingRequest { flow, lane, ticket: flow.waits(lane) };
+        let released = flow.released(SendRequest { lane, cost, probe, ticket: waiting.ticket }).await;
         if released.is_ok() {
             flow.waited(begun.elapsed());
         }
@@ -132,13 +132,13 @@ impl Drop for SendPermit<'_> {
 }
 
 /// A request that waits for the rate, until it is dropped.
-struct Waiting<'a> {
+struct WaitingRequest<'a> {
     flow: &'a FlowControl,
     lane: Priority,
     ticket: u64,
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for WaitingRequest<'_> {
     fn drop(&mut self) {
         self.flow.leaves(self.lane, self.ticket);
     }

@@ -1,8 +1,8 @@
 //! What a backend's flow control knows, as a value that is told the time.
 
 use super::{
-    breaker::{Breaker, Change, Sign},
-    concurrency::{Answer, Concurrency},
+    breaker::{Breaker, BreakerChange, Sign},
+    concurrency::{AnswerSample, Concurrency},
     lanes::LaneScheduler,
     rate::{Bucket, ProcessShare},
     throttle::Throttle,
@@ -58,26 +58,26 @@ pub(super) enum Release {
 
 /// A request that is to be made.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Request {
+pub(super) struct SendRequest {
     pub(super) lane: Priority,
     /// What it counts for the rate.
     pub(super) cost: u32,
     /// Whether it belongs to the message that shows whether the provider is back.
     pub(super) probe: bool,
-    /// Its place in the queue for the rate, from [`State::waits`]. 0 if there is no rate.
+    /// Its place in the queue for the rate, from [`FlowState::waits`]. 0 if there is no rate.
     pub(super) ticket: u64,
 }
 
 /// What followed from the answers to one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Noted {
-    pub(super) breaker: Option<Change>,
+    pub(super) breaker: Option<BreakerChange>,
     /// The provider asked for less: how long nothing is sent, and whether that is a new pause.
     pub(super) throttled: Option<(Duration, bool)>,
 }
 
 #[derive(Debug)]
-pub(super) struct State {
+pub(super) struct FlowState {
     breaker: Breaker,
     throttle: Throttle,
     pub(super) rate: Option<Pacing>,
@@ -106,7 +106,7 @@ pub(super) struct Pacing {
     per_second: f64,
 }
 
-impl State {
+impl FlowState {
     /// `backend`'s. The processes that share its rate count each other within `settle`.
     pub(super) fn new(backend: &BackendConfig, settle: Duration, now: Instant) -> Self {
         let concurrency = Concurrency::new(backend.concurrency_min, backend.concurrency, now);
@@ -214,7 +214,7 @@ impl State {
     }
 
     /// When `request` may be made. [`Release::Now`] counts it.
-    pub(super) fn release(&mut self, request: Request, now: Instant) -> Release {
+    pub(super) fn release(&mut self, request: SendRequest, now: Instant) -> Release {
         match self.intake(now) {
             Intake::Closed(_) => return Release::Paused,
             Intake::Probe if !request.probe => return Release::Paused,
@@ -247,7 +247,7 @@ impl State {
             noted.throttled = Some((pause, new));
         }
         noted.breaker = self.breaker.note(sign, now);
-        if let (true, Some(Change::StaysOpen(pause))) = (probe, noted.breaker) {
+        if let (true, Some(BreakerChange::StaysOpen(pause))) = (probe, noted.breaker) {
             let surely_not_sent = |failure: &&mut Failure| failure.class == FailureClass::Transient;
             for failure in failures(outcomes).filter(surely_not_sent) {
                 failure.retry_after = Some(pause);
@@ -266,7 +266,7 @@ impl State {
             Err(failure) => failure.class == FailureClass::Permanent,
         };
         let through = outcomes.iter().all(done);
-        self.concurrency.answered(Answer { took, through, idle: self.idle && room }, now);
+        self.concurrency.answered(AnswerSample { took, through, idle: self.idle && room }, now);
     }
 
     /// How many requests may be in flight, apart from throttling.
@@ -304,7 +304,7 @@ impl Pacing {
         self.next_ticket
     }
 
-    fn release(&mut self, request: Request, speed: f64, now: Instant) -> Release {
+    fn release(&mut self, request: SendRequest, speed: f64, now: Instant) -> Release {
         let (Some(share), Some(from)) = (self.share.per_second(), self.share.from()) else {
             return Release::OnChange;
         };

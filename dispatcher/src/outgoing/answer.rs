@@ -7,7 +7,7 @@ pub(crate) const MAX_BODY: usize = 64 * 1024;
 
 /// A provider's answer.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct ProviderAnswer {
     pub(crate) status: u16,
     pub(crate) headers: HeaderMap,
     /// What came of the body, U+FFFD for what is not UTF-8.
@@ -16,7 +16,7 @@ pub(crate) struct Answer {
     pub(crate) complete: bool,
 }
 
-impl Answer {
+impl ProviderAnswer {
     /// Reads `response` within the time-out of its request.
     pub(crate) async fn read(mut response: Response) -> Self {
         let mut body = Vec::new();

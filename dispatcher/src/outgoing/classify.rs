@@ -17,7 +17,7 @@
 //! 404 is not permanent: it is what a mistyped `url` answers to every message, and a few vain
 //! retries for a recipient that is unknown cost less than a queue of dead letters.
 
-use super::{answer::Answer, redact::Redactor};
+use super::{answer::ProviderAnswer, redact::Redactor};
 use crate::outcome::{Outcome, Sent};
 use jiff::Timestamp;
 use postern_config::backend::send::{AnswerPart, KnownFailure, Success};
@@ -36,7 +36,7 @@ pub(crate) struct Classifier {
 
 impl Classifier {
     /// The outcome for the recipients of the request that `answer` answers, at `now`.
-    pub(crate) fn classify(&self, answer: &Answer, now: Timestamp) -> Outcome {
+    pub(crate) fn classify(&self, answer: &ProviderAnswer, now: Timestamp) -> Outcome {
         let status_matches = self.success.status.iter().any(|pattern| pattern.matches(answer.status));
         let body_matches = self.success.body.as_ref().is_none_or(|body| body.0.is_match(&answer.body));
         match (status_matches, body_matches, answer.complete) {
@@ -70,7 +70,7 @@ impl Classifier {
         })
     }
 
-    fn failure(&self, class: FailureClass, code: String, answer: &Answer) -> Failure {
+    fn failure(&self, class: FailureClass, code: String, answer: &ProviderAnswer) -> Failure {
         Failure::new(class, code, self.redactor.detail(&answer.body))
     }
 

@@ -18,9 +18,9 @@ const IDLE: Duration = Duration::from_secs(20);
 /// How providers are recognised: by the platform's root certificates, read when they are first
 /// needed. Clones share them; a copy for each of a thousand backends would be a hundred megabytes.
 #[derive(Debug, Clone, Default)]
-pub struct Tls(Arc<OnceLock<Result<ClientConfig, String>>>);
+pub struct ClientTls(Arc<OnceLock<Result<ClientConfig, String>>>);
 
-impl Tls {
+impl ClientTls {
     fn for_https(&self) -> Result<ClientConfig, String> {
         let read = || {
             let builder =
@@ -57,7 +57,7 @@ fn provider() -> Arc<CryptoProvider> {
 ///
 /// # Errors
 /// A text for the user.
-pub(crate) fn client(timeout: Duration, tls: Option<&Tls>) -> Result<Client, String> {
+pub(crate) fn client(timeout: Duration, tls: Option<&ClientTls>) -> Result<Client, String> {
     build(builder(timeout, tls)?)
 }
 
@@ -66,7 +66,11 @@ pub(crate) fn client(timeout: Duration, tls: Option<&Tls>) -> Result<Client, Str
 ///
 /// # Errors
 /// A text for the user.
-pub(crate) fn client_in_bounds(timeout: Duration, tls: &Tls, reach: &EgressPolicy) -> Result<Client, String> {
+pub(crate) fn client_in_bounds(
+    timeout: Duration,
+    tls: &ClientTls,
+    reach: &EgressPolicy,
+) -> Result<Client, String> {
     build(builder(timeout, Some(tls))?.dns_resolver(Arc::new(InBounds(reach.clone()))))
 }
 
@@ -75,9 +79,9 @@ fn build(builder: ClientBuilder) -> Result<Client, String> {
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is outgoing::client")]
-fn builder(timeout: Duration, tls: Option<&Tls>) -> Result<ClientBuilder, String> {
+fn builder(timeout: Duration, tls: Option<&ClientTls>) -> Result<ClientBuilder, String> {
     Ok(Client::builder()
-        .tls_backend_preconfigured(tls.map_or_else(for_http, Tls::for_https)?)
+        .tls_backend_preconfigured(tls.map_or_else(for_http, ClientTls::for_https)?)
         .user_agent(concat!("postern/", env!("CARGO_PKG_VERSION")))
         .redirect(Policy::none())
         .referer(false)

@@ -5,10 +5,10 @@ use crate::{
     http_delivery::DeliveryContext,
     outcome::Outcome,
     outgoing::{
-        answer::Answer,
+        answer::ProviderAnswer,
         authorization::authorization,
         classify::Classifier,
-        client::{Tls, client},
+        client::{ClientTls, client},
         redact::{Redactor, credentials},
     },
 };
@@ -82,7 +82,7 @@ impl Caller {
         let values = form_urlencoded::parse(query.as_bytes()).map(|(_, value)| value.into_owned());
         hidden.extend(values.filter(|value| !value.contains('{')));
         hidden.extend(address.fixed().map(str::to_owned));
-        let tls = url.starts_with("https").then(Tls::default);
+        let tls = url.starts_with("https").then(ClientTls::default);
         Ok(Self {
             address,
             headers,
@@ -101,7 +101,7 @@ impl Caller {
     /// POSTs `message` and reads the answer.
     pub(super) async fn call(&self, message: &WebhookRequest) -> Outcome {
         match self.client.execute(self.request(message, Timestamp::now())?).await {
-            Ok(response) => self.classifier.classify(&Answer::read(response).await, Timestamp::now()),
+            Ok(response) => self.classifier.classify(&ProviderAnswer::read(response).await, Timestamp::now()),
             Err(error) => Err(self.classifier.no_answer(&error)),
         }
     }

@@ -6,14 +6,14 @@ use crate::{
 };
 use postern_dispatcher::connectors::{
     Backend, Outcome,
-    http::{Http, Tls},
+    http::{ClientTls, Http},
 };
 use postern_shared::message::{Context, Identity, MessageId};
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 21\r\n\r\n{\"id\":\"abcdefghijkl\"}";
 
 async fn send(send: &str) -> Outcome {
-    send_with(&Http::new(&demo(send), &Tls::default()).unwrap()).await
+    send_with(&Http::new(&demo(send), &ClientTls::default()).unwrap()).await
 }
 
 async fn send_with(http: &Http) -> Outcome {
@@ -97,7 +97,7 @@ async fn a_connection_that_takes_too_long_wrote_nothing() {
 #[tokio::test]
 async fn a_pooled_connection_that_was_closed_meanwhile_is_replaced() {
     let provider = Provider::answering(Answer::Last(OK.to_owned())).await;
-    let http = Http::new(&demo(&format!("url = \"{}/\"", provider.url)), &Tls::default()).unwrap();
+    let http = Http::new(&demo(&format!("url = \"{}/\"", provider.url)), &ClientTls::default()).unwrap();
     for _ in 0..20 {
         let outcome = send_with(&http).await;
         assert!(
@@ -109,7 +109,7 @@ async fn a_pooled_connection_that_was_closed_meanwhile_is_replaced() {
     }
     assert!(provider.connections() >= 20);
     let kept = Provider::answering(Answer::Raw(OK.to_owned())).await;
-    let http = Http::new(&demo(&format!("url = \"{}/\"", kept.url)), &Tls::default()).unwrap();
+    let http = Http::new(&demo(&format!("url = \"{}/\"", kept.url)), &ClientTls::default()).unwrap();
     for _ in 0..5 {
         assert_eq!(told(&send_with(&http).await), "sent -");
     }

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use postern_broker::{
-    Address, Broker, BrokerError, Consumer, Depth, Envelope, QueueName, Settle, Status, subscription,
+    Address, Broker, BrokerError, BrokerStatus, Consumer, Depth, Envelope, QueueName, Settle, subscription,
 };
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
@@ -39,12 +39,12 @@ struct State {
 pub(crate) struct MemoryBroker {
     state: Arc<Mutex<State>>,
     changed: Arc<Notify>,
-    status: watch::Sender<Status>,
+    status: watch::Sender<BrokerStatus>,
 }
 
 impl MemoryBroker {
     pub(crate) fn new() -> Self {
-        Self { state: Arc::default(), changed: Arc::default(), status: watch::channel(Status::Ready).0 }
+        Self { state: Arc::default(), changed: Arc::default(), status: watch::channel(BrokerStatus::Ready).0 }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -181,7 +181,7 @@ impl Broker for MemoryBroker {
         Ok(Depth { ready: self.waiting(queue.as_str()).len() as u64, consumers: 0 })
     }
 
-    fn status(&self) -> watch::Receiver<Status> {
+    fn status(&self) -> watch::Receiver<BrokerStatus> {
         self.status.subscribe()
     }
 

@@ -6,7 +6,7 @@ use crate::{
 };
 use postern_dispatcher::connectors::{
     Backend, Outcomes,
-    http::{Http, Tls},
+    http::{ClientTls, Http},
 };
 use postern_shared::message::{Context, Identity};
 use serde_json::json;
@@ -21,7 +21,7 @@ async fn sent(
 ) -> (Vec<Received>, Outcomes) {
     let provider = Provider::answering(answer(200, "")).await;
     let table = table.replace("URL", &provider.url);
-    let http = Http::new(&demo(&table), &Tls::default()).unwrap();
+    let http = Http::new(&demo(&table), &ClientTls::default()).unwrap();
     let identities: Vec<Identity> = identities.iter().map(|identity| identity.parse().unwrap()).collect();
     let context: Context = serde_json::from_value(context).unwrap();
     let size = http.recipients_per_request().unwrap();
@@ -211,7 +211,7 @@ fn what_no_request_can_hold_is_refused_at_the_start() {
         ("url = \"http://h/\"\nheaders = { Content-Length = \"3\" }", "send.headers.content-length"),
         ("url = \"http://h/\"\nauth = { bearer = \"a\\nb\" }", "send.auth"),
     ] {
-        let problems = Http::new(&demo(table), &Tls::default()).unwrap_err();
+        let problems = Http::new(&demo(table), &ClientTls::default()).unwrap_err();
         assert_eq!(problems[0].0, named);
         assert!(problems.len() == 1 && !problems[0].1.contains("a\nb"), "{problems:?}");
     }

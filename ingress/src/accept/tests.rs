@@ -2,7 +2,7 @@
 
 use super::*;
 use async_trait::async_trait;
-use postern_broker::{Broker, BrokerError, Consumer, Depth, QueueName, Status};
+use postern_broker::{Broker, BrokerError, BrokerStatus, Consumer, Depth, QueueName};
 use postern_config::ProviderRegistry;
 use postern_service::metrics::Metrics;
 use serde_json::{Value, json};
@@ -62,8 +62,8 @@ impl Broker for Kept {
         Ok(Depth::default())
     }
 
-    fn status(&self) -> watch::Receiver<Status> {
-        watch::channel(Status::Ready).1
+    fn status(&self) -> watch::Receiver<BrokerStatus> {
+        watch::channel(BrokerStatus::Ready).1
     }
 
     async fn close(&self) {}

@@ -35,7 +35,7 @@ use jiff::Timestamp;
 use postern_config::CompatUser;
 
 /// A status, and Kannel's words.
-type Reply = (StatusCode, String);
+type KannelReply = (StatusCode, String);
 
 /// Takes a message as Kannel's sendsms does.
 pub(crate) async fn sendsms(request: &HttpRequest, payload: &mut Payload, state: &IngressState) -> Answer {
@@ -46,7 +46,7 @@ pub(crate) async fn sendsms(request: &HttpRequest, payload: &mut Payload, state:
     answer
 }
 
-fn respond((status, words): Reply) -> HttpResponse {
+fn respond((status, words): KannelReply) -> HttpResponse {
     let mut response = answer::response(status, "GET, POST");
     response
         .content_type("text/plain; charset=utf-8")
@@ -125,7 +125,7 @@ async fn submit(
 }
 
 /// Kannel's words for a rejection.
-fn rejection(reason: &Rejection) -> Reply {
+fn rejection(reason: &Rejection) -> KannelReply {
     let (status, words) = match reason {
         Rejection::Forbidden(_)
         | Rejection::UnknownBackend(_)
@@ -153,7 +153,11 @@ fn submission(sms: Sendsms) -> Submission {
     }
 }
 
-async fn body(request: &HttpRequest, payload: &mut Payload, limits: &RequestLimits) -> Result<Bytes, Reply> {
+async fn body(
+    request: &HttpRequest,
+    payload: &mut Payload,
+    limits: &RequestLimits,
+) -> Result<Bytes, KannelReply> {
     match *request.method() {
         Method::GET => Ok(Bytes::new()),
         Method::POST => {
@@ -181,7 +185,7 @@ fn parameters<'a>(
     request: &'a HttpRequest,
     body: &'a Bytes,
     limits: &RequestLimits,
-) -> Result<Request<'a>, Reply> {
+) -> Result<Request<'a>, KannelReply> {
     let (method, headers, query) = (request.method(), request.headers(), request.query_string());
     let invalid = || (StatusCode::BAD_REQUEST, "Invalid content-type".to_owned());
     match Request::parse(method, headers, query, body, UTF_8, &limits.parameters) {

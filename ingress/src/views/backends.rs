@@ -4,7 +4,7 @@ use super::authenticate::authenticated;
 use crate::{answer::Answer, state::IngressState};
 use actix_web::{HttpRequest, HttpResponse, dev::Payload};
 use futures_util::future::{join, join_all};
-use postern_broker::{QueueName, Status};
+use postern_broker::{BrokerStatus, QueueName};
 use postern_config::backend::BackendConfig;
 use postern_service::health::BackendHealth;
 use postern_shared::message::Priority;
@@ -56,7 +56,7 @@ pub(crate) async fn list(request: &HttpRequest, _: &mut Payload, state: &Ingress
 async fn show<'a>(backend: &'a BackendConfig, state: &IngressState) -> Shown<'a> {
     let broker = state.publisher.broker();
     let status = broker.status().borrow().clone();
-    let usable = status == Status::Ready;
+    let usable = status == BrokerStatus::Ready;
     let (normal, bulk) = (
         QueueName::outbound(&backend.name, Priority::Normal),
         QueueName::outbound(&backend.name, Priority::Bulk),
@@ -70,7 +70,7 @@ async fn show<'a>(backend: &'a BackendConfig, state: &IngressState) -> Shown<'a>
     };
     let health = state.health.of(&backend.name);
     let shown = match depths {
-        _ if matches!(status, Status::Spooling(_)) => BackendState::Spooling,
+        _ if matches!(status, BrokerStatus::Spooling(_)) => BackendState::Spooling,
         _ if !usable => BackendState::Unavailable,
         Some((normal, _)) if normal.consumers == 0 && health == BackendHealth::Ready => {
             BackendState::Unserved

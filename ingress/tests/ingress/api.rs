@@ -4,7 +4,7 @@ use crate::{
     client::{self, Answer},
     server::Running,
 };
-use postern_broker::{Address, BrokerError, Depth, Status};
+use postern_broker::{Address, BrokerError, BrokerStatus, Depth};
 use postern_shared::message::{MessageId, Priority};
 use serde_json::{Value, json};
 
@@ -204,9 +204,9 @@ async fn the_backends_are_listed_without_their_secrets() {
     );
     server.broker.depth.lock().unwrap().consumers = 1;
     assert_eq!(list(CLINIC).await.json()["backends"][0]["state"], "ready");
-    server.broker.status.send_replace(Status::Spooling("away".to_owned()));
+    server.broker.status.send_replace(BrokerStatus::Spooling("away".to_owned()));
     assert_eq!(list(CLINIC).await.json()["backends"][0]["state"], "spooling");
-    server.broker.status.send_replace(Status::Blocked("disk".to_owned()));
+    server.broker.status.send_replace(BrokerStatus::Blocked("disk".to_owned()));
     let limited = list(LIMITED).await.json();
     assert_eq!(
         limited,

@@ -1,7 +1,7 @@
 //! A broker in memory: it keeps what is published, and fails or holds on when told.
 
 use async_trait::async_trait;
-use postern_broker::{Address, Broker, BrokerError, Consumer, Depth, Envelope, QueueName, Status};
+use postern_broker::{Address, Broker, BrokerError, BrokerStatus, Consumer, Depth, Envelope, QueueName};
 use std::sync::Mutex;
 use tokio::sync::{Semaphore, watch};
 
@@ -14,7 +14,7 @@ pub(crate) struct Recording {
     gate: Semaphore,
     /// Publishes that have begun.
     pub(crate) begun: watch::Sender<usize>,
-    pub(crate) status: watch::Sender<Status>,
+    pub(crate) status: watch::Sender<BrokerStatus>,
     pub(crate) depth: Mutex<Depth>,
 }
 
@@ -25,7 +25,7 @@ impl Recording {
             failure: Mutex::default(),
             gate: Semaphore::new(Semaphore::MAX_PERMITS),
             begun: watch::Sender::new(0),
-            status: watch::Sender::new(Status::Ready),
+            status: watch::Sender::new(BrokerStatus::Ready),
             depth: Mutex::new(Depth { ready: 0, consumers: 1 }),
         }
     }
@@ -75,7 +75,7 @@ impl Broker for Recording {
         Ok(*self.depth.lock().unwrap())
     }
 
-    fn status(&self) -> watch::Receiver<Status> {
+    fn status(&self) -> watch::Receiver<BrokerStatus> {
         self.status.subscribe()
     }
 

@@ -29,7 +29,9 @@ mod leases;
 mod limits;
 mod routes;
 
-use super::{Address, Broker, BrokerError, Consumer, Delivery, Depth, Envelope, QueueName, Status, Topology};
+use super::{
+    Address, Broker, BrokerError, BrokerStatus, Consumer, Delivery, Depth, Envelope, QueueName, Topology,
+};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use async_trait::async_trait;
 use postern_shared::message::{BackendName, Priority};
@@ -163,7 +165,7 @@ fn alpha() -> Result<(Address, QueueName)> {
 async fn open(storage: &Arc<dyn Storage>, topology: Topology) -> Result<Arc<dyn Broker>> {
     let broker = storage.open(topology).await.context("open")?;
     let mut status = broker.status();
-    within("the broker becomes ready", status.wait_for(|now| *now == Status::Ready)).await??;
+    within("the broker becomes ready", status.wait_for(|now| *now == BrokerStatus::Ready)).await??;
     Ok(broker)
 }
 

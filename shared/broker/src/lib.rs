@@ -47,7 +47,7 @@ pub trait Broker: Send + Sync + fmt::Debug {
     async fn depth(&self, queue: &QueueName) -> Result<Depth, BrokerError>;
 
     /// Whether it can be used now, and each change of that.
-    fn status(&self) -> watch::Receiver<Status>;
+    fn status(&self) -> watch::Receiver<BrokerStatus>;
 
     /// What an operator should know although it can be used, a sentence each: a queue that
     /// somebody declared otherwise.
@@ -71,7 +71,7 @@ pub struct Depth {
 
 /// Whether the broker can be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Status {
+pub enum BrokerStatus {
     /// Not connected (yet, or again), and why. It goes on trying.
     Connecting(String),
     /// Connected, topology declared.
@@ -86,7 +86,7 @@ pub enum Status {
     Closed,
 }
 
-impl Status {
+impl BrokerStatus {
     /// `None` when messages can be published, else what is wrong.
     pub fn problem(&self) -> Option<String> {
         match self {

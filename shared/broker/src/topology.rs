@@ -211,7 +211,7 @@ pub enum Overflow {
 
 /// How far a queue may grow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limit {
+pub struct QueueLimit {
     /// The most messages.
     pub messages: u64,
     /// What happens then.
@@ -224,7 +224,7 @@ pub struct QueueSpec {
     /// Its name.
     pub name: QueueName,
     /// How far it may grow; without, as far as the disk lets it.
-    pub limit: Option<Limit>,
+    pub limit: Option<QueueLimit>,
 }
 
 /// Everything that must exist before the first message.
@@ -244,8 +244,8 @@ pub struct Topology {
 impl Topology {
     /// The queues, without those that hold retries.
     pub fn queues(&self) -> Vec<QueueSpec> {
-        let refuse = self.max_messages.map(|messages| Limit { messages, overflow: Overflow::Refuse });
-        let drop = Some(Limit { messages: self.max_reports, overflow: Overflow::DropOldest });
+        let refuse = self.max_messages.map(|messages| QueueLimit { messages, overflow: Overflow::Refuse });
+        let drop = Some(QueueLimit { messages: self.max_reports, overflow: Overflow::DropOldest });
         let mut queues = vec![
             QueueSpec { name: QueueName::inbound(), limit: refuse },
             QueueSpec { name: QueueName::reports(), limit: drop },

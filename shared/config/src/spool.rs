@@ -54,14 +54,14 @@ impl Default for SpoolSection {
 /// The table.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Table {
+struct SpoolTable {
     dir: Option<String>,
     max_messages: Option<u64>,
     max_bytes: Option<u64>,
 }
 
-impl From<Table> for SpoolSection {
-    fn from(table: Table) -> Self {
+impl From<SpoolTable> for SpoolSection {
+    fn from(table: SpoolTable) -> Self {
         let section = table.dir.as_deref().map_or_else(Self::default, Self::at);
         Self {
             max_messages: table.max_messages.unwrap_or(MAX_MESSAGES),
@@ -95,7 +95,7 @@ impl<'de> de::Visitor<'de> for Visitor {
     }
 
     fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<SpoolSection, A::Error> {
-        Table::deserialize(MapAccessDeserializer::new(map)).map(Into::into)
+        SpoolTable::deserialize(MapAccessDeserializer::new(map)).map(Into::into)
     }
 }
 

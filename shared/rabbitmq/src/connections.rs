@@ -9,7 +9,7 @@ use lapin::{
     options::QueueDeclareOptions,
     types::{FieldTable, ShortString},
 };
-use postern_broker::{BrokerError, BrokerOptions, Depth, QueueName, Status};
+use postern_broker::{BrokerError, BrokerOptions, BrokerStatus, Depth, QueueName};
 use postern_shared::backoff::Backoff;
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -71,7 +71,7 @@ impl ConsumerConnection {
 pub(super) struct Connections {
     pub(super) endpoint: Endpoint,
     pub(super) options: BrokerOptions,
-    pub(super) status: watch::Sender<Status>,
+    pub(super) status: watch::Sender<BrokerStatus>,
     pub(super) publishing: watch::Sender<ConnectionState>,
     pub(super) consuming: watch::Sender<ConnectionState>,
     /// There while [`Self::consuming`] is up; the topology is declared by then.
@@ -93,7 +93,7 @@ pub(super) struct Connections {
 
 impl Connections {
     pub(super) fn new(endpoint: Endpoint, options: BrokerOptions) -> Self {
-        let status = Status::Connecting(format!("connecting to {endpoint}"));
+        let status = BrokerStatus::Connecting(format!("connecting to {endpoint}"));
         Self {
             endpoint,
             options,
@@ -135,22 +135,22 @@ impl Connections {
     /// Says that the broker is closed.
     pub(super) fn set_closed(&self) {
         let _ordering = self.ordering.lock().unwrap_or_else(PoisonError::into_inner);
-        self.status.send_replace(Status::Closed);
+        self.status.send_replace(BrokerStatus::Closed);
     }
 
     fn tell(&self) {
         let now = match (&*self.consuming.borrow(), &*self.publishing.borrow()) {
             (ConnectionState::Down(why), _) | (_, ConnectionState::Down(why)) => {
-                Status::Connecting(why.clone())
+                BrokerStatus::Connecting(why.clone())
             }
             (ConnectionState::Starting, _) | (_, ConnectionState::Starting) => return,
             (ConnectionState::Blocked(why), _) | (_, ConnectionState::Blocked(why)) => {
-                Status::Blocked(why.clone())
+                BrokerStatus::Blocked(why.clone())
             }
-            (ConnectionState::Up, ConnectionState::Up) => Status::Ready,
+            (ConnectionState::Up, ConnectionState::Up) => BrokerStatus::Ready,
         };
         self.status.send_if_modified(|status| {
-            let changed = *status != now && *status != Status::Closed;
+            let changed = *status != now && *status != BrokerStatus::Closed;
             if changed {
                 *status = now;
             }

@@ -8,7 +8,9 @@ use lapin::{
 };
 use postern_broker::{
     QueueName, Topology,
-    topology::{CALLBACKS, DEAD, INBOUND, Limit, OUTBOUND, Overflow, QUARANTINE, REPORTS, RETURN, UNROUTED},
+    topology::{
+        CALLBACKS, DEAD, INBOUND, OUTBOUND, Overflow, QUARANTINE, QueueLimit, REPORTS, RETURN, UNROUTED,
+    },
 };
 use std::{collections::BTreeMap, time::Duration};
 use tokio::time::timeout;
@@ -250,7 +252,7 @@ fn is_usable(error: &Error) -> bool {
     }
 }
 
-fn limit(limit: Limit) -> [(&'static str, AMQPValue); 2] {
+fn limit(limit: QueueLimit) -> [(&'static str, AMQPValue); 2] {
     let overflow = match limit.overflow {
         Overflow::DropOldest => "drop-head",
         Overflow::Refuse => "reject-publish",

@@ -92,7 +92,7 @@ impl Endpoint {
     /// or fewer where its URL says so.
     ///
     /// # Errors
-    /// What went wrong and what can be done, for [`Status::Connecting`](postern_broker::Status).
+    /// What went wrong and what can be done, for [`BrokerStatus::Connecting`](postern_broker::BrokerStatus).
     #[expect(clippy::disallowed_methods, reason = "the broker's name is the configuration's")]
     pub(super) async fn open(&self, name: &str, frame: u32) -> Result<Link, String> {
         // The process uses one provider of cryptography; another part may have chosen it already.

@@ -20,9 +20,10 @@ use async_trait::async_trait;
 use connections::Connections;
 use endpoint::Endpoint;
 use postern_broker::{
-    Address, Broker, BrokerError, BrokerOptions, Consumer, Depth, Envelope, QueueName, Status, subscription,
+    Address, Broker, BrokerError, BrokerOptions, BrokerStatus, Consumer, Depth, Envelope, QueueName,
+    subscription,
 };
-use publisher::CurrentPublisher;
+use publisher::CurrentChannel;
 use publishing::Publishing;
 use returns::Returns;
 use std::{sync::Arc, time::Duration};
@@ -51,7 +52,7 @@ impl RabbitBroker {
     pub fn connect(url: &str, options: BrokerOptions) -> Result<Self, BrokerError> {
         let shared = Arc::new(Connections::new(Endpoint::new(url)?, options));
         tokio::spawn(supervisor::keep_consuming(Arc::clone(&shared)));
-        let publisher = Arc::new(CurrentPublisher::none());
+        let publisher = Arc::new(CurrentChannel::none());
         tokio::spawn(supervisor::keep_publishing(Arc::clone(&shared), Arc::clone(&publisher)));
         let publishing = Publishing::new(Arc::clone(&shared), publisher);
         Ok(Self { shared, publishing })
@@ -92,7 +93,7 @@ impl Broker for RabbitBroker {
         self.shared.depth(queue).await
     }
 
-    fn status(&self) -> watch::Receiver<Status> {
+    fn status(&self) -> watch::Receiver<BrokerStatus> {
         self.shared.status.subscribe()
     }
 

@@ -47,7 +47,7 @@ const GLANCE: Duration = Duration::from_millis(500);
 
 /// A channel with confirms.
 #[derive(Debug)]
-pub(super) struct Publisher {
+pub(super) struct PublishingChannel {
     channel: Channel,
     /// Held while messages are numbered and queued. lapin does that in two steps: between them
     /// another thread's message would get the number, and either the other's confirm.
@@ -64,7 +64,7 @@ pub(super) struct Publisher {
 
 /// Counts the confirms that nobody will wait for any more.
 struct Awaited<'a> {
-    publisher: &'a Publisher,
+    publisher: &'a PublishingChannel,
     confirms: usize,
 }
 
@@ -74,7 +74,7 @@ impl Drop for Awaited<'_> {
     }
 }
 
-impl Publisher {
+impl PublishingChannel {
     pub(super) fn new(channel: Channel) -> Self {
         Self {
             channel,
@@ -215,15 +215,15 @@ impl Publisher {
 
 /// The publisher in use; none while there is no connection for it, or it is being replaced.
 #[derive(Debug)]
-pub(super) struct CurrentPublisher(watch::Sender<Option<Arc<Publisher>>>);
+pub(super) struct CurrentChannel(watch::Sender<Option<Arc<PublishingChannel>>>);
 
-impl CurrentPublisher {
+impl CurrentChannel {
     pub(super) fn none() -> Self {
         Self(watch::Sender::new(None))
     }
 
     /// `publisher` takes the messages from now on.
-    pub(super) fn set(&self, publisher: Option<Arc<Publisher>>) {
+    pub(super) fn set(&self, publisher: Option<Arc<PublishingChannel>>) {
         self.0.send_replace(publisher);
     }
 
@@ -235,7 +235,7 @@ impl CurrentPublisher {
         &self,
         shared: &Connections,
         deadline: Instant,
-    ) -> Result<Arc<Publisher>, BrokerError> {
+    ) -> Result<Arc<PublishingChannel>, BrokerError> {
         loop {
             shared.usable(&shared.publishing, deadline).await?;
             if let Some(publisher) = &*self.0.borrow() {

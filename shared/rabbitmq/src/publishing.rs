@@ -1,6 +1,6 @@
 //! Publishing on whichever channel there is, before a deadline.
 
-use super::{connections::Connections, properties::Outgoing, publisher::CurrentPublisher};
+use super::{connections::Connections, properties::Outgoing, publisher::CurrentChannel};
 use postern_broker::{Address, BrokerError, Envelope};
 use std::sync::Arc;
 use tokio::time::{Instant, timeout_at};
@@ -9,11 +9,11 @@ use tokio::time::{Instant, timeout_at};
 #[derive(Debug, Clone)]
 pub(super) struct Publishing {
     connections: Arc<Connections>,
-    current: Arc<CurrentPublisher>,
+    current: Arc<CurrentChannel>,
 }
 
 impl Publishing {
-    pub(super) fn new(connections: Arc<Connections>, current: Arc<CurrentPublisher>) -> Self {
+    pub(super) fn new(connections: Arc<Connections>, current: Arc<CurrentChannel>) -> Self {
         Self { connections, current }
     }
 

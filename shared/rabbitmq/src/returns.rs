@@ -46,11 +46,11 @@ pub(super) struct Taken {
 struct Again {
     /// With the header.
     envelope: Envelope,
-    origin: Origin,
+    origin: ReturnOrigin,
 }
 
 #[derive(Debug)]
-enum Origin {
+enum ReturnOrigin {
     /// Its consumer gave it back; its tag.
     Consumer(u64),
     /// No consumer has had it.
@@ -121,7 +121,7 @@ impl Returns {
             }
             (None, Some(believed)) if counted >= believed => {
                 let again = marked(believed, &envelope);
-                let origin = Origin::Queue(Taken { tag, envelope, redelivered, lost: believed });
+                let origin = ReturnOrigin::Queue(Taken { tag, envelope, redelivered, lost: believed });
                 self.gathered.push(Again { envelope: again, origin });
                 None
             }
@@ -134,7 +134,7 @@ impl Returns {
     pub(super) fn settle(&mut self, tag: u64, settle: Settle) -> Option<Settle> {
         match (self.held.remove(&tag), settle) {
             (Some(envelope), Settle::Requeue) => {
-                self.gathered.push(Again { envelope, origin: Origin::Consumer(tag) });
+                self.gathered.push(Again { envelope, origin: ReturnOrigin::Consumer(tag) });
                 None
             }
             _ => Some(settle),
@@ -178,7 +178,7 @@ async fn publish_again(
     let number = deliveries.len();
     let message = |Again { envelope, origin }: &Again| {
         let address = match (origin, delay) {
-            (Origin::Queue(_), Some(delay)) => Address::Later { queue: queue.clone(), delay },
+            (ReturnOrigin::Queue(_), Some(delay)) => Address::Later { queue: queue.clone(), delay },
             _ => Address::Queue(queue.clone()),
         };
         (address, envelope.clone())
@@ -197,11 +197,11 @@ async fn publish_again(
         pauses.pause().await;
     };
     let returned = |Again { origin, .. }| match (origin, published) {
-        (Origin::Consumer(tag) | Origin::Queue(Taken { tag, .. }), true) => {
+        (ReturnOrigin::Consumer(tag) | ReturnOrigin::Queue(Taken { tag, .. }), true) => {
             Returned::Settled(tag, Settle::Ack)
         }
-        (Origin::Consumer(tag), false) => Returned::Settled(tag, Settle::Requeue),
-        (Origin::Queue(taken), false) => Returned::Kept(taken),
+        (ReturnOrigin::Consumer(tag), false) => Returned::Settled(tag, Settle::Requeue),
+        (ReturnOrigin::Queue(taken), false) => Returned::Kept(taken),
     };
     deliveries.into_iter().map(returned).collect()
 }

@@ -8,7 +8,7 @@ use super::{
     connections::{ConnectionState, Connections, ConsumerConnection, Pauses, soon},
     endpoint::{Link, close_channel},
     properties::{CONSUMED_FRAME, PUBLISHED_FRAME},
-    publisher::{CurrentPublisher, Publisher},
+    publisher::{CurrentChannel, PublishingChannel},
 };
 use lapin::{Channel, options::ConfirmSelectOptions};
 use std::{sync::Arc, time::Duration};
@@ -87,7 +87,7 @@ async fn watch_over(shared: &Connections, connection: &ConsumerConnection) -> Op
 }
 
 /// Keeps the connection for publishing, and its channel.
-pub(super) async fn keep_publishing(shared: Arc<Connections>, current: Arc<CurrentPublisher>) {
+pub(super) async fn keep_publishing(shared: Arc<Connections>, current: Arc<CurrentChannel>) {
     let _running = shared.connection_tasks.token();
     let mut pauses = Pauses::new();
     while !shared.is_closing() {
@@ -145,7 +145,7 @@ async fn confirming(shared: &Connections, link: &Link) -> lapin::Result<Channel>
 /// Publishes over `link`: why it was lost, or `None` when the broker is to be closed.
 async fn publish(
     shared: &Connections,
-    current: &CurrentPublisher,
+    current: &CurrentChannel,
     link: &Link,
     channel: Channel,
 ) -> Option<String> {
@@ -161,10 +161,10 @@ async fn publish(
 }
 
 /// Makes messages be published on a channel. However this ends, what is then under way on it ends.
-struct InUse<'a>(&'a CurrentPublisher, Arc<Publisher>);
+struct InUse<'a>(&'a CurrentChannel, Arc<PublishingChannel>);
 
 impl<'a> InUse<'a> {
-    fn begin(current: &'a CurrentPublisher, publisher: Arc<Publisher>) -> Self {
+    fn begin(current: &'a CurrentChannel, publisher: Arc<PublishingChannel>) -> Self {
         current.set(Some(Arc::clone(&publisher)));
         Self(current, publisher)
     }
@@ -183,14 +183,14 @@ impl Drop for InUse<'_> {
 /// Why there is no other.
 async fn keep_channel(
     shared: &Connections,
-    current: &CurrentPublisher,
+    current: &CurrentChannel,
     link: &Link,
     mut channel: Channel,
 ) -> Result<(), String> {
     let mut pauses = Pauses::new();
     loop {
         pauses.succeeded();
-        let publisher = Arc::new(Publisher::new(channel));
+        let publisher = Arc::new(PublishingChannel::new(channel));
         let service = InUse::begin(current, Arc::clone(&publisher));
         let closing = publisher.until_replaced(shared).await;
         current.set(None);

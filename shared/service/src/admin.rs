@@ -16,7 +16,7 @@ use actix_web::{
     web,
 };
 use metrics::AdminMetrics;
-use postern_broker::{Broker, Status};
+use postern_broker::{Broker, BrokerStatus};
 use postern_shared::value::SecretDigest;
 use postern_store::spool::Spool;
 use std::{
@@ -60,7 +60,7 @@ impl Readiness {
     /// What an operator should know although the process is ready, a line each.
     pub fn remarks(&self) -> Vec<String> {
         let spooling = match self.status() {
-            Status::Spooling(why) => Some(why),
+            BrokerStatus::Spooling(why) => Some(why),
             _ => None,
         };
         spooling.into_iter().chain(self.broker.remarks()).collect()
@@ -73,7 +73,7 @@ impl Readiness {
     }
 
     /// Whether messages can be published, to the spool if there is one.
-    fn status(&self) -> Status {
+    fn status(&self) -> BrokerStatus {
         match self.spool.get() {
             Some(spool) => spool.status().borrow().clone(),
             None => self.broker.status().borrow().clone(),

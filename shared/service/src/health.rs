@@ -48,17 +48,17 @@ impl fmt::Display for BackendHealth {
 
 /// The health of each backend that this process serves. Clones share it.
 #[derive(Debug, Clone, Default)]
-pub struct HealthRegistry(Arc<Mutex<BTreeMap<BackendName, Noted>>>);
+pub struct HealthRegistry(Arc<Mutex<BTreeMap<BackendName, NotedHealth>>>);
 
 /// What was noted about one backend: by its connector, and by its flow control.
 #[derive(Debug, Default)]
-struct Noted {
+struct NotedHealth {
     not_started: Option<String>,
     not_bound: Option<String>,
     paused: Option<(String, Instant)>,
 }
 
-impl Noted {
+impl NotedHealth {
     /// Without a connection nothing can be tried, whatever the pause says.
     fn health(&self) -> BackendHealth {
         match (self.not_started.as_ref().or(self.not_bound.as_ref()), &self.paused) {
@@ -70,7 +70,7 @@ impl Noted {
 }
 
 impl HealthRegistry {
-    fn noted(&self) -> MutexGuard<'_, BTreeMap<BackendName, Noted>> {
+    fn noted(&self) -> MutexGuard<'_, BTreeMap<BackendName, NotedHealth>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -82,7 +82,7 @@ impl HealthRegistry {
 
     /// The health of `backend`. `Ready` if this process does not serve it.
     pub fn of(&self, backend: &BackendName) -> BackendHealth {
-        self.noted().get(backend).map_or(BackendHealth::Ready, Noted::health)
+        self.noted().get(backend).map_or(BackendHealth::Ready, NotedHealth::health)
     }
 
     /// Each backend that this process serves.
@@ -106,7 +106,7 @@ pub struct HealthReporter {
 }
 
 impl HealthReporter {
-    fn note(&self, note: impl FnOnce(&mut Noted)) {
+    fn note(&self, note: impl FnOnce(&mut NotedHealth)) {
         note(self.all.noted().entry(self.backend.clone()).or_default());
     }
 

@@ -5,14 +5,14 @@ use unicode_segmentation::UnicodeSegmentation;
 
 /// How long a text may be: both hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Limit {
+pub struct PartLimit {
     /// In Unicode scalar values; `None`: any number.
     pub characters: Option<usize>,
     /// In segments; `None`: any number.
     pub segments: Option<usize>,
 }
 
-impl Limit {
+impl PartLimit {
     fn holds(&self, meter: &Meter) -> bool {
         self.characters.is_none_or(|most| meter.characters <= most)
             && self.segments.is_none_or(|most| meter.segmentation().segments <= most)
@@ -28,7 +28,7 @@ impl Limit {
 
 /// The longest beginning of `text` within `limit`. No grapheme cluster (UAX #29) is torn, unless it
 /// is longer than the limit.
-pub fn beginning<'t>(text: &'t str, limit: &Limit) -> &'t str {
+pub fn beginning<'t>(text: &'t str, limit: &PartLimit) -> &'t str {
     &text[..fitting(text, Meter::default(), limit).0]
 }
 
@@ -41,7 +41,7 @@ pub fn beginning<'t>(text: &'t str, limit: &Limit) -> &'t str {
 /// text are those that it had as a whole.
 ///
 /// Of each part, room is left for `before`, which is to stand before it.
-pub fn split<'t>(text: &'t str, limit: &Limit, before: &str) -> Vec<&'t str> {
+pub fn split<'t>(text: &'t str, limit: &PartLimit, before: &str) -> Vec<&'t str> {
     let mut room = Meter::default();
     room.add(before);
     let mut parts = Vec::new();
@@ -63,7 +63,7 @@ pub fn split<'t>(text: &'t str, limit: &Limit, before: &str) -> Vec<&'t str> {
 
 /// How much of `text` fits where `meter` is full to already: up to the last grapheme cluster, and
 /// up to the last place among them that is beside white space.
-fn fitting(text: &str, mut meter: Meter, limit: &Limit) -> (usize, usize) {
+fn fitting(text: &str, mut meter: Meter, limit: &PartLimit) -> (usize, usize) {
     let (mut end, mut space) = (0, 0);
     for cluster in text.graphemes(true) {
         let mut with = meter;
@@ -89,7 +89,7 @@ fn blank(cluster: &str) -> bool {
 }
 
 /// How much of a cluster fits that is longer than the limit.
-fn torn(cluster: &str, mut meter: Meter, limit: &Limit) -> usize {
+fn torn(cluster: &str, mut meter: Meter, limit: &PartLimit) -> usize {
     let mut end = 0;
     for character in cluster.chars() {
         meter.add(character.encode_utf8(&mut [0; 4]));
@@ -107,12 +107,12 @@ mod tests {
     use crate::text::segmentation;
     use proptest::prelude::*;
 
-    fn characters(most: usize) -> Limit {
-        Limit { characters: Some(most), segments: None }
+    fn characters(most: usize) -> PartLimit {
+        PartLimit { characters: Some(most), segments: None }
     }
 
-    fn segments(most: usize) -> Limit {
-        Limit { characters: None, segments: Some(most) }
+    fn segments(most: usize) -> PartLimit {
+        PartLimit { characters: None, segments: Some(most) }
     }
 
     #[test]
@@ -179,9 +179,9 @@ mod tests {
         proptest::collection::vec(piece, 0..30).prop_map(|pieces| pieces.concat())
     }
 
-    fn limits() -> impl Strategy<Value = Limit> {
+    fn limits() -> impl Strategy<Value = PartLimit> {
         let some = |most| proptest::option::of(1..=most);
-        (some(90usize), some(3usize)).prop_map(|(characters, segments)| Limit { characters, segments })
+        (some(90usize), some(3usize)).prop_map(|(characters, segments)| PartLimit { characters, segments })
     }
 
     proptest! {

@@ -25,7 +25,8 @@ pub use usage::{SpoolLimits, SpoolUsage};
 use crate::embedded::{EmbeddedBroker, stored_bytes};
 use async_trait::async_trait;
 use postern_broker::{
-    Address, Broker, BrokerError, Consumer, Depth, Envelope, QueueName, Status, Topology, topology::OUTBOUND,
+    Address, Broker, BrokerError, BrokerStatus, Consumer, Depth, Envelope, QueueName, Topology,
+    topology::OUTBOUND,
 };
 use postern_shared::{clock, message::BackendName};
 use queue::{SpoolQueue, SpoolQueues};
@@ -104,7 +105,7 @@ struct Core {
     nobody: BackendName,
     usage: UsageCounter,
     spool_queues: SpoolQueues,
-    status: watch::Sender<Status>,
+    status: watch::Sender<BrokerStatus>,
     closing: CancellationToken,
     tasks: TaskTracker,
     counters: Counters,
@@ -224,7 +225,7 @@ impl Core {
 
     /// Resolves while the broker can be used.
     async fn usable(&self) {
-        if self.broker.status().wait_for(|status| *status == Status::Ready).await.is_err() {
+        if self.broker.status().wait_for(|status| *status == BrokerStatus::Ready).await.is_err() {
             std::future::pending::<()>().await;
         }
     }
@@ -248,10 +249,11 @@ impl Core {
         let mut status = self.broker.status();
         let given_up = async {
             loop {
-                let lost = status.wait_for(|status| *status != Status::Ready).await;
-                let why = lost.map_or(Status::Closed, |status| status.clone()).problem().unwrap_or_default();
+                let lost = status.wait_for(|status| *status != BrokerStatus::Ready).await;
+                let why =
+                    lost.map_or(BrokerStatus::Closed, |status| status.clone()).problem().unwrap_or_default();
                 tokio::time::sleep(GRACE).await;
-                if *status.borrow() != Status::Ready {
+                if *status.borrow() != BrokerStatus::Ready {
                     return why;
                 }
             }
@@ -377,7 +379,7 @@ impl Broker for Spool {
         self.0.broker.depth(queue).await
     }
 
-    fn status(&self) -> watch::Receiver<Status> {
+    fn status(&self) -> watch::Receiver<BrokerStatus> {
         self.0.status.subscribe()
     }
 
@@ -391,7 +393,7 @@ impl Broker for Spool {
         self.0.tasks.close();
         let _ = timeout(PARTING + PARTING, self.0.tasks.wait()).await;
         self.0.store.close().await;
-        self.0.status.send_replace(Status::Closed);
+        self.0.status.send_replace(BrokerStatus::Closed);
     }
 }
 

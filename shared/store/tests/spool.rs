@@ -6,7 +6,8 @@ mod folders;
 use async_trait::async_trait;
 use folders::Folders;
 use postern_broker::{
-    Address, Broker, BrokerError, BrokerOptions, Consumer, Depth, Envelope, QueueName, Status, Topology,
+    Address, Broker, BrokerError, BrokerOptions, BrokerStatus, Consumer, Depth, Envelope, QueueName,
+    Topology,
     conformance::{MAX_DELIVERIES, Storage},
 };
 use postern_store::{
@@ -62,7 +63,7 @@ impl Broker for Both {
         self.0.depth(queue).await
     }
 
-    fn status(&self) -> watch::Receiver<Status> {
+    fn status(&self) -> watch::Receiver<BrokerStatus> {
         self.0.status()
     }
 

@@ -17,7 +17,7 @@ use lapin::{
     types::FieldTable,
 };
 use load::address;
-use postern_broker::{Broker, Envelope, Status};
+use postern_broker::{Broker, BrokerStatus, Envelope};
 use postern_rabbitmq::RabbitBroker;
 use std::{
     sync::Arc,
@@ -61,7 +61,8 @@ async fn measure(broker: &Arc<RabbitBroker>, url: &str, messages: u64) -> Result
 async fn open(url: &str) -> Result<Arc<RabbitBroker>> {
     let broker = Arc::new(RabbitBroker::connect(url, load::options(0)?)?);
     let mut status = broker.status();
-    let ready = tokio::time::timeout(PATIENCE, status.wait_for(|status| *status == Status::Ready)).await;
+    let ready =
+        tokio::time::timeout(PATIENCE, status.wait_for(|status| *status == BrokerStatus::Ready)).await;
     let ready = ready.map(|found| found.map(drop));
     ready.with_context(|| format!("not within {PATIENCE:?}: {:?}", *broker.status().borrow()))??;
     Ok(broker)

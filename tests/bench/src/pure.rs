@@ -4,7 +4,9 @@
 use anyhow::{Result, ensure};
 use async_trait::async_trait;
 use clap::{Parser, ValueEnum};
-use postern_broker::{Address, Broker, BrokerError, Consumer, Depth, Envelope, QueueName, Status, header};
+use postern_broker::{
+    Address, Broker, BrokerError, BrokerStatus, Consumer, Depth, Envelope, QueueName, header,
+};
 use postern_config::{Config, ProviderRegistry};
 use postern_service::telemetry;
 use std::sync::Arc;
@@ -75,8 +77,8 @@ impl Broker for Nowhere {
         Ok(Depth::default())
     }
 
-    fn status(&self) -> watch::Receiver<Status> {
-        watch::Sender::new(Status::Ready).subscribe()
+    fn status(&self) -> watch::Receiver<BrokerStatus> {
+        watch::Sender::new(BrokerStatus::Ready).subscribe()
     }
 
     async fn close(&self) {}

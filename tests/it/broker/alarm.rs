@@ -38,7 +38,7 @@ async fn stops_publishes_only(alarm: Alarm) -> Result<()> {
         let stopped = within("publish", broker.publish(vec![(address.clone(), letter(10))])).await?;
         ensure!(matches!(stopped, Err(BrokerError::TimedOut(_) | BrokerError::Blocked(_))), "{stopped:?}");
         ensure!(start.elapsed() < PUBLISH_TIMEOUT * 2, "it took {:?}", start.elapsed());
-        until(broker, |status| matches!(status, Status::Blocked(_))).await?;
+        until(broker, |status| matches!(status, BrokerStatus::Blocked(_))).await?;
         let start = Instant::now();
         let stopped = broker.publish(vec![(address.clone(), letter(11))]).await;
         ensure!(matches!(stopped, Err(BrokerError::Blocked(_))), "{stopped:?}");

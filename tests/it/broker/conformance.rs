@@ -4,7 +4,7 @@ use super::options;
 use anyhow::Result;
 use async_trait::async_trait;
 use postern_broker::{
-    Broker, Status, Topology,
+    Broker, BrokerStatus, Topology,
     conformance::{self, Storage},
 };
 use postern_rabbitmq::RabbitBroker;
@@ -22,7 +22,7 @@ impl Storage for VirtualHost {
     async fn crash(&self, broker: Arc<dyn Broker>) -> Result<()> {
         let mut status = broker.status();
         tokio::task::block_in_place(|| self.0.close_connections());
-        status.wait_for(|now| *now != Status::Ready).await?;
+        status.wait_for(|now| *now != BrokerStatus::Ready).await?;
         broker.close().await;
         Ok(())
     }

@@ -37,7 +37,8 @@ async fn a_crash_loses_nothing_that_was_confirmed() -> Result<()> {
     let vhost = rabbit.vhost();
     rabbit.kill();
     let broker = connect(&vhost.url())?;
-    let refused = |status: &Status| matches!(status, Status::Connecting(why) if why.contains("broker.url"));
+    let refused =
+        |status: &BrokerStatus| matches!(status, BrokerStatus::Connecting(why) if why.contains("broker.url"));
     until(&broker, refused).await?;
     let early = broker.publish(vec![(alpha().0, letter(0))]).await;
     ensure!(matches!(early, Err(BrokerError::Unavailable(_))), "{early:?}");
@@ -59,7 +60,7 @@ async fn a_crash_loses_nothing_that_was_confirmed() -> Result<()> {
     });
     tokio::time::sleep(Duration::from_secs(2)).await;
     tokio::task::block_in_place(|| rabbit.kill());
-    until(&broker, |status| matches!(status, Status::Connecting(_))).await?;
+    until(&broker, |status| matches!(status, BrokerStatus::Connecting(_))).await?;
     rabbit.start().await;
     ready(&broker).await?;
 

@@ -112,7 +112,7 @@ async fn cut_connections_are_opened_again() -> Result<()> {
     ensure!(number(&held.envelope)? == 1);
     depth_becomes(&broker, &queue, |depth| depth.ready == 2).await;
     vhost.close_connections();
-    until(&broker, |status| matches!(status, Status::Connecting(_))).await?;
+    until(&broker, |status| matches!(status, BrokerStatus::Connecting(_))).await?;
     ready(&broker).await?;
     held.ack();
     let mut arrived = Vec::new();
@@ -132,10 +132,9 @@ async fn wrong_credentials_are_named_and_tried_on() -> Result<()> {
     let vhost = Rabbit::shared().vhost();
     let url = vhost.url_for("late", "hush-hush");
     let broker = connect(&url)?;
-    let refused =
-        |status: &Status| matches!(status, Status::Connecting(why) if why.contains("ACCESS_REFUSED"));
+    let refused = |status: &BrokerStatus| matches!(status, BrokerStatus::Connecting(why) if why.contains("ACCESS_REFUSED"));
     let status = until(&broker, refused).await?;
-    let Status::Connecting(why) = &status else { anyhow::bail!("{status:?}") };
+    let BrokerStatus::Connecting(why) = &status else { anyhow::bail!("{status:?}") };
     ensure!(why.contains("broker.url") && why.contains(&vhost.port().to_string()), "{why}");
     ensure!(!format!("{status:?} {broker:?}").contains("hush"), "{status:?} {broker:?}");
     let publish = broker.publish(vec![(alpha().0, letter(0))]).await;
@@ -155,7 +154,7 @@ async fn an_unknown_virtual_host_is_named() -> Result<()> {
     let broker = connect(&format!("{node}/nowhere"))?;
     until(
         &broker,
-        |status| matches!(status, Status::Connecting(why) if why.contains("virtual host nowhere")),
+        |status| matches!(status, BrokerStatus::Connecting(why) if why.contains("virtual host nowhere")),
     )
     .await?;
     broker.close().await;
@@ -221,7 +220,7 @@ async fn a_transient_queue_is_not_used() -> Result<()> {
         .queue_declare("postern.dead".into(), QueueDeclareOptions::default(), FieldTable::default())
         .await?;
     let broker = connect(&vhost.url())?;
-    let named = |status: &Status| matches!(status, Status::Connecting(why) if why.contains("'postern.dead'") && why.contains("durable"));
+    let named = |status: &BrokerStatus| matches!(status, BrokerStatus::Connecting(why) if why.contains("'postern.dead'") && why.contains("durable"));
     until(&broker, named).await?;
     channel.queue_delete("postern.dead".into(), QueueDeleteOptions::default()).await?;
     ready(&broker).await?;
@@ -264,15 +263,18 @@ async fn a_silent_peer_is_given_up() -> Result<()> {
     let url = format!("amqp://127.0.0.1:{}/?connection_timeout=300", listener.local_addr()?.port());
     let broker = connect(&url)?;
     let (mut first, _) = within("a connection", listener.accept()).await??;
-    until(&broker, |status| matches!(status, Status::Connecting(why) if why.contains("does not answer")))
-        .await?;
+    until(
+        &broker,
+        |status| matches!(status, BrokerStatus::Connecting(why) if why.contains("does not answer")),
+    )
+    .await?;
     // The abandoned connection is really gone.
     let mut header = Vec::new();
     within("the connection ends", tokio::io::AsyncReadExt::read_to_end(&mut first, &mut header)).await??;
     let start = Instant::now();
     broker.close().await;
     ensure!(start.elapsed() < Duration::from_secs(5), "closing took {:?}", start.elapsed());
-    ensure!(*broker.status().borrow() == Status::Closed);
+    ensure!(*broker.status().borrow() == BrokerStatus::Closed);
     Ok(())
 }
 

@@ -9,7 +9,7 @@ mod supervisor;
 
 use anyhow::{Context, Result};
 use postern_broker::{
-    Address, Broker, BrokerOptions, Consumer, Depth, Envelope, QueueName, Status, Topology,
+    Address, Broker, BrokerOptions, BrokerStatus, Consumer, Depth, Envelope, QueueName, Topology,
     conformance::MAX_DELIVERIES,
 };
 use postern_rabbitmq::RabbitBroker;
@@ -63,7 +63,10 @@ async fn within<T>(what: &str, doing: impl Future<Output = T>) -> Result<T> {
 }
 
 /// Waits for a status.
-async fn until(broker: &Arc<dyn Broker>, expected: impl FnMut(&Status) -> bool) -> Result<Status> {
+async fn until(
+    broker: &Arc<dyn Broker>,
+    expected: impl FnMut(&BrokerStatus) -> bool,
+) -> Result<BrokerStatus> {
     let mut status = broker.status();
     let found = within("the status changes", status.wait_for(expected)).await;
     let found = found.map(|status| status.map(|status| status.clone()));
@@ -71,7 +74,7 @@ async fn until(broker: &Arc<dyn Broker>, expected: impl FnMut(&Status) -> bool) 
 }
 
 async fn ready(broker: &Arc<dyn Broker>) -> Result<()> {
-    until(broker, |status| *status == Status::Ready).await.map(drop)
+    until(broker, |status| *status == BrokerStatus::Ready).await.map(drop)
 }
 
 fn alpha() -> (Address, QueueName) {

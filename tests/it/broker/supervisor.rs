@@ -6,8 +6,8 @@ use postern_broker::BrokerError;
 use postern_tests::{Direction, Proxy};
 use std::time::Instant;
 
-fn connecting(status: &Status, needle: &str) -> bool {
-    matches!(status, Status::Connecting(why) if why.contains(needle))
+fn connecting(status: &BrokerStatus, needle: &str) -> bool {
+    matches!(status, BrokerStatus::Connecting(why) if why.contains(needle))
 }
 
 /// The peer goes silent and closes nothing: the heartbeat notices, nothing hangs, and when the
@@ -29,7 +29,7 @@ async fn a_half_open_connection_is_noticed_and_replaced() -> Result<()> {
     let stopped = within("publish", broker.publish(vec![(address.clone(), letter(2))])).await?;
     ensure!(matches!(stopped, Err(BrokerError::TimedOut(_) | BrokerError::Unavailable(_))), "{stopped:?}");
     ensure!(start.elapsed() < PUBLISH_TIMEOUT * 3, "it took {:?}", start.elapsed());
-    until(&broker, |status| matches!(status, Status::Connecting(_))).await?;
+    until(&broker, |status| matches!(status, BrokerStatus::Connecting(_))).await?;
     // New connections get no further: it says so, and tries on.
     until(&broker, |status| connecting(status, "does not answer")).await?;
     let start = Instant::now();
@@ -65,7 +65,7 @@ async fn cut_half_closed_and_refused_connections_are_replaced() -> Result<()> {
     ];
     for (number, fault) in faults.into_iter().enumerate() {
         fault(&proxy);
-        until(&broker, |status| matches!(status, Status::Connecting(_))).await?;
+        until(&broker, |status| matches!(status, BrokerStatus::Connecting(_))).await?;
         proxy.refuse(false);
         ready(&broker).await?;
         post(&broker, &address, number).await?;
@@ -174,7 +174,7 @@ async fn a_channel_that_the_broker_closes_is_replaced() -> Result<()> {
     again.ack();
     post(&broker, &address, 2).await?;
     while take(&mut consumer).await? != 2 {}
-    ensure!(*broker.status().borrow() == Status::Ready, "the connection was never lost");
+    ensure!(*broker.status().borrow() == BrokerStatus::Ready, "the connection was never lost");
     broker.close().await;
     Ok(())
 }

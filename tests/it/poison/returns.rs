@@ -1,7 +1,7 @@
 //! A message that is given back in order, however often and for whatever reason, is no poison.
 
 use async_trait::async_trait;
-use postern_broker::{Address, Broker, BrokerOptions, Envelope, QueueName, Status};
+use postern_broker::{Address, Broker, BrokerOptions, BrokerStatus, Envelope, QueueName};
 use postern_config::{Config, ProviderRegistry, backend::connector::Direction};
 use postern_dispatcher::{
     Dispatcher,
@@ -117,7 +117,7 @@ impl Place {
             max_deliveries: config.dispatcher.max_deliveries,
         };
         let broker = postern_service::broker::connect(&url, options).await.unwrap();
-        broker.status().wait_for(|status| *status == Status::Ready).await.unwrap();
+        broker.status().wait_for(|status| *status == BrokerStatus::Ready).await.unwrap();
         broker
     }
 }

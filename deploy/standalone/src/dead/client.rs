@@ -1,7 +1,7 @@
 //! Who answers: the broker from here, or a running gateway.
 
 use super::{arguments::Target, remote::Remote};
-use postern_broker::{Broker, BrokerError, Status};
+use postern_broker::{Broker, BrokerError, BrokerStatus};
 use postern_config::Config;
 use postern_service::broker;
 use postern_service::{
@@ -64,7 +64,7 @@ impl DeadLetterClient {
 
     async fn connected(broker: Arc<dyn Broker>) -> Result<Self, Exit> {
         let mut status = broker.status();
-        let usable = status.wait_for(|now| matches!(now, Status::Ready | Status::Blocked(_)));
+        let usable = status.wait_for(|now| matches!(now, BrokerStatus::Ready | BrokerStatus::Blocked(_)));
         if tokio::time::timeout(CONNECTING, usable).await.is_err() {
             let problem = broker.status().borrow().problem().unwrap_or_default();
             return Err(Exit::Failed(anyhow::anyhow!("the broker is {problem}")));

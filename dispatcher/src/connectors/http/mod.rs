@@ -4,10 +4,10 @@ mod request;
 mod scope;
 
 use super::connector::Backend;
-pub use crate::outgoing::client::Tls;
+pub use crate::outgoing::client::ClientTls;
 use crate::{
     outcome::{Outcome, Outcomes},
-    outgoing::{answer::Answer, classify::Classifier, client::client, redact::Redactor},
+    outgoing::{answer::ProviderAnswer, classify::Classifier, client::client, redact::Redactor},
 };
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -52,7 +52,7 @@ struct Sender {
     recipients_per_request: usize,
     timeout: Duration,
     /// Absent where the URL needs none.
-    tls: Option<Tls>,
+    tls: Option<ClientTls>,
     /// Built with the first message: a backend that sends none costs nothing.
     client: OnceLock<Result<Client, String>>,
 }
@@ -62,7 +62,7 @@ impl Http {
     ///
     /// # Errors
     /// Every key below the backend's that cannot be, and why.
-    pub fn new(backend: &BackendConfig, tls: &Tls) -> Result<Self, Vec<KeyProblem>> {
+    pub fn new(backend: &BackendConfig, tls: &ClientTls) -> Result<Self, Vec<KeyProblem>> {
         match backend.definition.connector.http() {
             None => Ok(Self(Way::ReceivesOnly(backend.name.clone()))),
             Some(table) => Sender::new(backend, table, tls).map(|sender| Self(Way::Sends(Box::new(sender)))),
@@ -105,7 +105,7 @@ impl Http {
         let Way::Sends(sender) = &self.0 else { return None };
         let scope = sender.constants.message(message.id, &message.text, &message.context);
         let scope = scope.to(&message.identities, sender.recipients, &sender.separator);
-        let answer = Answer {
+        let answer = ProviderAnswer {
             status: 200,
             headers: reqwest::header::HeaderMap::new(),
             body: "OK".to_owned(),
@@ -117,7 +117,7 @@ impl Http {
 }
 
 impl Sender {
-    fn new(backend: &BackendConfig, table: &SendTable, tls: &Tls) -> Result<Self, Vec<KeyProblem>> {
+    fn new(backend: &BackendConfig, table: &SendTable, tls: &ClientTls) -> Result<Self, Vec<KeyProblem>> {
         let auth = table.auth.as_ref().and_then(|auth| auth.resolved(&backend.definition.settings));
         let table = &SendTable { auth, ..table.clone() };
         let plan = Plan::new(table)?;
@@ -149,7 +149,7 @@ impl Sender {
         let client = client.as_ref().map_err(|why| Failure::config("client", why.clone()))?;
         let answered: Result<Response, reqwest::Error> = client.execute(request).await;
         match answered {
-            Ok(response) => self.classifier.classify(&Answer::read(response).await, Timestamp::now()),
+            Ok(response) => self.classifier.classify(&ProviderAnswer::read(response).await, Timestamp::now()),
             Err(error) => Err(self.classifier.no_answer(&error)),
         }
     }

@@ -10,13 +10,13 @@ fn after(from: Instant, milliseconds: u64) -> Instant {
 }
 
 /// A request of `lane` that counts one for the rate.
-fn of(lane: Priority, ticket: u64) -> Request {
-    Request { lane, cost: 1, probe: false, ticket }
+fn of(lane: Priority, ticket: u64) -> SendRequest {
+    SendRequest { lane, cost: 1, probe: false, ticket }
 }
 
-const UNRATED: Request = Request { lane: Priority::Normal, cost: 1, probe: false, ticket: 0 };
+const UNRATED: SendRequest = SendRequest { lane: Priority::Normal, cost: 1, probe: false, ticket: 0 };
 
-fn state(failures: u32, rate: Option<u32>, now: Instant) -> State {
+fn state(failures: u32, rate: Option<u32>, now: Instant) -> FlowState {
     let breaker = BreakerSection {
         failures,
         pause: Span(Duration::from_secs(5)),
@@ -28,7 +28,7 @@ fn state(failures: u32, rate: Option<u32>, now: Instant) -> State {
         count: Counted::Messages,
     });
     let rate = rate.map(|rate| Pacing::new(rate, Duration::from_secs(1), now));
-    let mut state = State { rate, ..State::of(breaker, Concurrency::new(64, 64, now)) };
+    let mut state = FlowState { rate, ..FlowState::of(breaker, Concurrency::new(64, 64, now)) };
     if let Some(rate) = &mut state.rate {
         rate.share.counted(1, now);
     }
@@ -108,7 +108,7 @@ fn with_a_rate_a_lane_has_one_message_with_requests_to_be_made() {
 fn nothing_goes_before_the_others_have_counted_this_process() {
     let now = Instant::now();
     let mut state = state(0, Some(50), now);
-    let share = |state: &mut State, consumers: Option<u32>, now| {
+    let share = |state: &mut FlowState, consumers: Option<u32>, now| {
         let share = &mut state.rate.as_mut().unwrap().share;
         match consumers {
             Some(consumers) => share.counted(consumers, now),
@@ -136,7 +136,9 @@ fn a_provider_that_is_down_shuts_it_until_one_message_has_gone_through() {
     assert_eq!(state.note(&mut other, false, now), Noted::default(), "a message's own failure");
     assert_eq!(state.note(&mut [down()], false, now), Noted::default());
     assert_eq!(state.note(&mut [down()], false, now), Noted::default());
-    let Some(Change::Opened(pause)) = state.note(&mut [down(), down()], false, now).breaker else { panic!() };
+    let Some(BreakerChange::Opened(pause)) = state.note(&mut [down(), down()], false, now).breaker else {
+        panic!()
+    };
     assert_eq!(
         (state.intake(now), state.release(UNRATED, now)),
         (Intake::Closed(now + pause), Release::Paused)
@@ -147,13 +149,13 @@ fn a_provider_that_is_down_shuts_it_until_one_message_has_gone_through() {
     assert!(!state.taken(Priority::Normal, over));
     assert_eq!(state.admits(over), Release::OnChange, "one at a time");
     assert_eq!(state.release(UNRATED, over), Release::Paused, "one that was taken before");
-    assert_eq!(state.release(Request { probe: true, ..UNRATED }, over), Release::Now);
+    assert_eq!(state.release(SendRequest { probe: true, ..UNRATED }, over), Release::Now);
     let mut failed = [down(), Err(Failure::unknown("timeout", ""))];
-    let Some(Change::StaysOpen(pause)) = state.note(&mut failed, true, over).breaker else { panic!() };
+    let Some(BreakerChange::StaysOpen(pause)) = state.note(&mut failed, true, over).breaker else { panic!() };
     let waits: Vec<_> = failed.iter().map(|outcome| outcome.as_ref().unwrap_err().retry_after).collect();
     assert_eq!(waits, [Some(pause), None], "what may have been sent counts as an attempt");
     let over = over + pause;
-    assert_eq!(state.note(&mut [sent()], true, over).breaker, Some(Change::Closed));
+    assert_eq!(state.note(&mut [sent()], true, over).breaker, Some(BreakerChange::Closed));
     assert_eq!(state.intake(over), Intake::Open);
 }
 

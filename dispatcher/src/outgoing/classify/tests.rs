@@ -1,4 +1,4 @@
-//! Answer in, outcome out.
+//! ProviderAnswer in, outcome out.
 
 use super::*;
 use postern_config::{Config, ProviderRegistry};
@@ -19,7 +19,7 @@ fn classifier(send: &str) -> Classifier {
 }
 
 fn told(send: &str, status: u16, body: &str) -> String {
-    let answer = Answer { status, headers: HeaderMap::new(), body: body.to_owned(), complete: true };
+    let answer = ProviderAnswer { status, headers: HeaderMap::new(), body: body.to_owned(), complete: true };
     match classifier(send).classify(&answer, Timestamp::UNIX_EPOCH) {
         Ok(sent) => format!("sent {}", sent.external_id.as_deref().unwrap_or("-")),
         Err(failure) => format!("{} {}", failure.class.as_str(), failure.code),
@@ -91,7 +91,7 @@ fn retry_after_is_seconds_or_a_date() {
     let now: Timestamp = "1994-11-06T08:49:07Z".parse().unwrap();
     let delay = |status, value: &'static str| {
         let headers = [(RETRY_AFTER, HeaderValue::from_static(value))].into_iter().collect();
-        let answer = Answer { status, headers, body: String::new(), complete: true };
+        let answer = ProviderAnswer { status, headers, body: String::new(), complete: true };
         classifier("").classify(&answer, now).unwrap_err().retry_after.map(|delay| delay.as_secs())
     };
     for (status, value, expected) in [
@@ -121,7 +121,7 @@ fn a_detail_is_one_short_line_without_secrets() {
 fn a_success_cut_short_is_sent_unless_its_body_was_to_decide() {
     let cut = |send: &str, body: &str| {
         let answer =
-            Answer { status: 200, headers: HeaderMap::new(), body: body.to_owned(), complete: false };
+            ProviderAnswer { status: 200, headers: HeaderMap::new(), body: body.to_owned(), complete: false };
         classifier(send).classify(&answer, Timestamp::UNIX_EPOCH).map_err(|failure| failure.code.to_string())
     };
     assert_eq!(cut("", ""), Ok(Sent::without_id()));

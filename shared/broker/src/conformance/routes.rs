@@ -162,8 +162,12 @@ pub(super) async fn a_closed_broker_says_so(storage: Arc<dyn Storage>) -> Result
     ensure!(matches!(consume, Err(BrokerError::Closed)), "consume: {consume:?}");
     let depth = within("depth", broker.depth(&queue)).await?;
     ensure!(matches!(depth, Err(BrokerError::Closed)), "depth: {depth:?}");
-    ensure!(*status.borrow() == Status::Closed, "status: {:?}", *status.borrow());
-    ensure!(*broker.status().borrow() == Status::Closed, "a new status: {:?}", *broker.status().borrow());
+    ensure!(*status.borrow() == BrokerStatus::Closed, "status: {:?}", *status.borrow());
+    ensure!(
+        *broker.status().borrow() == BrokerStatus::Closed,
+        "a new status: {:?}",
+        *broker.status().borrow()
+    );
     within("the second close", broker.close()).await?;
     within("close a consumer of a closed broker", consumer.close()).await
 }

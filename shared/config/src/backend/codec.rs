@@ -34,7 +34,7 @@ impl Codec {
         let Self::Kannel = self;
         let charset = charset.map(str::trim).filter(|charset| !charset.is_empty());
         let default = if coding.map(str::trim) == Some("2") { "UTF-16BE" } else { "UTF-8" };
-        let charset = Charset::named(charset.unwrap_or(default));
+        let charset = KannelCharset::named(charset.unwrap_or(default));
         let charset = charset.ok_or("unknown charset; known are the labels of WHATWG's encoding standard")?;
         Ok(charset.decode(raw))
     }
@@ -51,7 +51,7 @@ impl Codec {
         let coding = coding.unwrap_or(automatic);
         let default = if coding == 2 { "UTF-16BE" } else { "UTF-8" };
         let wanted = settings.get("charset").and_then(serde_json::Value::as_str);
-        let in_charset = |name: &str| Charset::named(name).and_then(|charset| charset.encode(text));
+        let in_charset = |name: &str| KannelCharset::named(name).and_then(|charset| charset.encode(text));
         let chosen = wanted.filter(|name| !name.is_empty());
         let (name, bytes) = match chosen.and_then(|name| Some((name, in_charset(name)?))) {
             Some(chosen) => chosen,
@@ -65,7 +65,7 @@ impl Codec {
     pub fn problems(self, settings: &Settings) -> Vec<(String, String)> {
         let mut wrong = Vec::new();
         let settings = settings.expose();
-        let known = |name: &str| name.is_empty() || Charset::named(name).is_some();
+        let known = |name: &str| name.is_empty() || KannelCharset::named(name).is_some();
         if settings.get("charset").is_some_and(|charset| !charset.as_str().is_some_and(known)) {
             let why =
                 "unknown charset; a name such as \"UTF-8\", \"UTF-16BE\", \"ISO-8859-1\", or \"\" for none";
@@ -79,7 +79,7 @@ impl Codec {
 }
 
 /// A charset as SMS gateways name it, which is not always as browsers do.
-enum Charset {
+enum KannelCharset {
     /// RFC 2781: without a byte order mark, and without a word on the order, big-endian. WHATWG's
     /// label `utf-16` means little-endian.
     Utf16 {
@@ -91,7 +91,7 @@ enum Charset {
     Whatwg(&'static Encoding),
 }
 
-impl Charset {
+impl KannelCharset {
     fn named(name: &str) -> Option<Self> {
         Some(match name.to_ascii_lowercase().as_str() {
             "utf-16be" | "utf-16" | "utf16" | "ucs-2" | "ucs-2be" | "iso-10646-ucs-2" => {

@@ -34,7 +34,7 @@ pub enum Counted {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Table {
+struct RateTable {
     limit: Rate,
     burst: Option<u32>,
     #[serde(default)]
@@ -64,7 +64,7 @@ impl<'de> de::Visitor<'de> for RateLimitVisitor {
     }
 
     fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<RateLimit, A::Error> {
-        let Table { limit, burst, count } = Table::deserialize(MapAccessDeserializer::new(map))?;
+        let RateTable { limit, burst, count } = RateTable::deserialize(MapAccessDeserializer::new(map))?;
         Ok(RateLimit { limit, burst, count })
     }
 }

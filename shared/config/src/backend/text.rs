@@ -2,7 +2,7 @@
 
 use postern_shared::text::{
     Alphabet,
-    parts::{Limit, beginning, split},
+    parts::{PartLimit, beginning, split},
     plain::plain_where_it_saves,
     segmentation,
 };
@@ -123,9 +123,10 @@ impl Text {
         let text =
             if self.transliterate && before == 0 { plain_where_it_saves(text) } else { Cow::Borrowed(text) };
         let some = |most| (most > 0).then_some(most);
-        let limit = Limit { characters: some(self.limit.characters), segments: some(self.limit.segments) };
+        let limit =
+            PartLimit { characters: some(self.limit.characters), segments: some(self.limit.segments) };
         let whole = Prepared { ends: vec![text.len()], text, numbered: None, counts: self.segments };
-        if limit == Limit::default() || limit.takes(&whole.text) && before == 0 {
+        if limit == PartLimit::default() || limit.takes(&whole.text) && before == 0 {
             return Ok(whole);
         }
         match self.over {
@@ -153,7 +154,7 @@ impl Text {
 }
 
 impl TooLong {
-    fn new(text: &str, limit: &Limit) -> Self {
+    fn new(text: &str, limit: &PartLimit) -> Self {
         let characters = limit.characters.map(|most| (text.chars().count(), most, "characters"));
         let segments = limit.segments.map(|most| (segmentation(text).segments, most, "segments"));
         let over = [characters, segments].into_iter().flatten().find(|(has, most, _)| has > most);

@@ -2,7 +2,7 @@
 //! spool, the backends' health, the dead letters.
 
 use crate::{health::BackendHealth, metrics::Metrics};
-use postern_broker::Status;
+use postern_broker::BrokerStatus;
 use postern_shared::message::BackendName;
 use postern_store::spool::Figures;
 use prometheus::{Error, Gauge, IntCounter, IntGauge, IntGaugeVec};
@@ -42,9 +42,9 @@ impl AdminMetrics {
     }
 
     /// Shows whether the broker can be used.
-    pub(super) fn broker(&self, status: &Status) {
-        self.connected.set(i64::from(matches!(status, Status::Ready | Status::Blocked(_))));
-        self.blocked.set(i64::from(matches!(status, Status::Blocked(_))));
+    pub(super) fn broker(&self, status: &BrokerStatus) {
+        self.connected.set(i64::from(matches!(status, BrokerStatus::Ready | BrokerStatus::Blocked(_))));
+        self.blocked.set(i64::from(matches!(status, BrokerStatus::Blocked(_))));
     }
 
     /// Shows the health of each backend that this process serves.
@@ -122,7 +122,7 @@ mod tests {
     fn what_the_process_knows_is_shown_when_it_is_asked() {
         let metrics = Metrics::new("postern", "0").unwrap();
         let admin = AdminMetrics::declare(&metrics).unwrap();
-        admin.broker(&Status::Blocked(String::new()));
+        admin.broker(&BrokerStatus::Blocked(String::new()));
         admin.backends(&[("demo".parse().unwrap(), BackendHealth::Ready)]);
         let usage = SpoolUsage { messages: 3, bytes: 700, full: false };
         let oldest = Some(std::time::Duration::from_millis(1500));

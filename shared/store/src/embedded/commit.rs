@@ -39,7 +39,7 @@ impl QueueEntry {
 
 /// All queues, and the delayed messages.
 #[derive(Debug, Default)]
-pub(super) struct Queues {
+pub(super) struct StoredQueues {
     /// By index; none is ever removed.
     pub(super) all: Vec<Queue>,
     /// The index of each name.
@@ -69,7 +69,7 @@ pub(super) struct Staged {
 /// What a successful write changed.
 #[derive(Debug, Default)]
 pub(super) struct Written {
-    /// Queues with something new to deliver.
+    /// StoredQueues with something new to deliver.
     pub(super) grown: Vec<usize>,
     /// Bytes of the records that were removed.
     pub(super) removed: u64,
@@ -77,7 +77,7 @@ pub(super) struct Written {
 
 impl Staged {
     /// Nothing yet.
-    pub(super) fn new(queues: &Queues) -> Self {
+    pub(super) fn new(queues: &StoredQueues) -> Self {
         Self {
             changes: BTreeMap::new(),
             waiting: queues.waiting,
@@ -87,7 +87,7 @@ impl Staged {
         }
     }
 
-    fn change(&mut self, queues: &Queues, index: usize) -> &mut Change {
+    fn change(&mut self, queues: &StoredQueues, index: usize) -> &mut Change {
         self.changes.entry(index).or_insert_with(|| Change {
             position: queues.all[index].position,
             added: VecDeque::new(),
@@ -95,14 +95,18 @@ impl Staged {
         })
     }
 
-    fn add(&mut self, queues: &Queues, index: usize, record: Vec<u8>) {
+    fn add(&mut self, queues: &StoredQueues, index: usize, record: Vec<u8>) {
         let Change { position, added, .. } = self.change(queues, index);
         added.push_back((position.tail, record));
         position.tail += 1;
     }
 
     /// Takes one publish: all of it, or nothing where a queue that refuses would overflow.
-    pub(super) fn admit(&mut self, queues: &Queues, entries: Vec<QueueEntry>) -> Result<(), BrokerError> {
+    pub(super) fn admit(
+        &mut self,
+        queues: &StoredQueues,
+        entries: Vec<QueueEntry>,
+    ) -> Result<(), BrokerError> {
         let mut more: BTreeMap<usize, u64> = BTreeMap::new();
         for entry in &entries {
             if let QueueEntry::Now(index, _) = entry {
@@ -142,7 +146,7 @@ impl Staged {
 
     /// Moves delayed messages that are due into their queues, whatever limit those have. To be called
     /// before [`admit`](Self::admit), which may add earlier ones.
-    pub(super) fn move_due(&mut self, queues: &Queues, store: &Store, now: u64) {
+    pub(super) fn move_due(&mut self, queues: &StoredQueues, store: &Store, now: u64) {
         if queues.next_due.is_none_or(|(due, _)| due > now) {
             return;
         }
@@ -175,7 +179,7 @@ impl Staged {
     }
 
     /// Turns undecodable records into dead letters, and takes note of what was acked.
-    pub(super) fn settle(&mut self, queues: &Queues) {
+    pub(super) fn settle(&mut self, queues: &StoredQueues) {
         for (index, queue) in queues.all.iter().enumerate().filter(|(_, queue)| queue.dirty()) {
             self.change(queues, index);
             for record in queue.spoiled.values() {
@@ -186,7 +190,7 @@ impl Staged {
 
     /// Lets the oldest go where a queue would hold too many. To be called before
     /// [`settle`](Self::settle), since it may come upon undecodable records.
-    pub(super) fn evict(&mut self, queues: &mut Queues, store: &Store) {
+    pub(super) fn evict(&mut self, queues: &mut StoredQueues, store: &Store) {
         for (index, change) in &mut self.changes {
             let queue = &mut queues.all[*index];
             let Some(limit) = queue.limit.filter(|limit| limit.overflow == Overflow::DropOldest) else {
@@ -214,7 +218,7 @@ impl Staged {
 
     /// Writes everything, durably, and takes it over into `queues`; after an error `queues` are as
     /// they were before the publishes, and what was settled still is to be written.
-    pub(super) fn write(mut self, queues: &mut Queues, store: &Store) -> Result<Written, StoreError> {
+    pub(super) fn write(mut self, queues: &mut StoredQueues, store: &Store) -> Result<Written, StoreError> {
         let outcome = self.commit(queues, store);
         let mut written = Written::default();
         match &outcome {
@@ -224,7 +228,7 @@ impl Staged {
         outcome.map(|()| written)
     }
 
-    fn commit(&mut self, queues: &Queues, store: &Store) -> Result<(), StoreError> {
+    fn commit(&mut self, queues: &StoredQueues, store: &Store) -> Result<(), StoreError> {
         let mut batch = store.batch();
         for (index, change) in &mut self.changes {
             let (queue, position) = (&queues.all[*index], &mut change.position);
@@ -259,7 +263,7 @@ impl Staged {
         store.commit(batch)
     }
 
-    fn take_over(self, queues: &mut Queues, written: &mut Written) {
+    fn take_over(self, queues: &mut StoredQueues, written: &mut Written) {
         for (index, change) in self.changes {
             let queue = &mut queues.all[index];
             let before = queue.position;
@@ -279,7 +283,7 @@ impl Staged {
         queues.next_due = self.next_due;
     }
 
-    fn take_back(self, queues: &mut Queues) {
+    fn take_back(self, queues: &mut StoredQueues) {
         for (index, change) in self.changes {
             for (sequence, known) in change.evicted {
                 queues.all[index].put_back(sequence, known);
@@ -288,7 +292,7 @@ impl Staged {
     }
 }
 
-impl Queues {
+impl StoredQueues {
     /// The index of the declared queue `name`, else that of `postern.unrouted`.
     fn declared(&self, name: &str) -> usize {
         match self.by_name.get(name) {

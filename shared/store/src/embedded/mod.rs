@@ -25,12 +25,13 @@ mod store_error;
 mod writer;
 
 use async_trait::async_trait;
-use commit::{QueueEntry, Queues};
+use commit::{QueueEntry, StoredQueues};
 use folder::Folder;
 pub(crate) use folder::private;
 use op::{NewConsumer, Op, Ops};
 use postern_broker::{
-    Address, Broker, BrokerError, BrokerOptions, Consumer, Depth, Envelope, QueueName, Status, subscription,
+    Address, Broker, BrokerError, BrokerOptions, BrokerStatus, Consumer, Depth, Envelope, QueueName,
+    subscription,
     topology::{QUARANTINE, QueueSpec},
 };
 use postern_shared::clock;
@@ -61,7 +62,7 @@ pub fn stored_bytes(envelope: &Envelope) -> u64 {
 
 /// What a queue held when its store was opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Found {
+pub struct FoundQueue {
     /// The queue; the present topology need not declare it.
     pub queue: QueueName,
     /// Its messages.
@@ -80,10 +81,10 @@ pub struct EmbeddedBroker {
     ops: Ops,
     declared: HashMap<QueueName, usize>,
     unrouted: usize,
-    found: Vec<Found>,
+    found: Vec<FoundQueue>,
     next_consumer: AtomicU64,
     publish_timeout: Duration,
-    status: watch::Receiver<Status>,
+    status: watch::Receiver<BrokerStatus>,
 }
 
 impl EmbeddedBroker {
@@ -106,7 +107,7 @@ impl EmbeddedBroker {
     }
 
     /// The queues that held messages when the store was opened.
-    pub fn found(&self) -> &[Found] {
+    pub fn found(&self) -> &[FoundQueue] {
         &self.found
     }
 
@@ -119,7 +120,7 @@ impl EmbeddedBroker {
     /// Why there is no writer.
     fn gone(&self) -> BrokerError {
         match &*self.status.borrow() {
-            Status::Closed => BrokerError::Closed,
+            BrokerStatus::Closed => BrokerError::Closed,
             _ => BrokerError::Store {
                 path: self.path.clone(),
                 why: "stopped working after an internal error (see the log); restart the process".to_owned(),
@@ -128,7 +129,7 @@ impl EmbeddedBroker {
     }
 
     fn known(&self, queue: &QueueName) -> Result<usize, BrokerError> {
-        if *self.status.borrow() == Status::Closed {
+        if *self.status.borrow() == BrokerStatus::Closed {
             return Err(BrokerError::Closed);
         }
         let index = self.declared.get(queue).copied();
@@ -186,7 +187,7 @@ fn start(
         .collect();
     let unrouted = declared.get(&QueueName::unrouted()).copied().unwrap_or_default();
     let held = queues.all.iter().filter(|queue| queue.position.count > 0);
-    let found = held.map(|queue| Found {
+    let found = held.map(|queue| FoundQueue {
         queue: QueueName::stored(&queue.name),
         messages: queue.position.count,
         bytes: queue.position.bytes,
@@ -194,7 +195,7 @@ fn start(
     let found = found.collect();
     #[expect(clippy::disallowed_methods, reason = "whoever publishes waits for the answer: one each")]
     let (ops, inbox) = mpsc::channel();
-    let (status, watched) = watch::channel(Status::Ready);
+    let (status, watched) = watch::channel(BrokerStatus::Ready);
     let writer = Writer::new(folder, store, queues, options.min_free_disk, status, inbox);
     std::thread::Builder::new().name("postern-store".to_owned()).spawn(move || writer.run()).map_err(
         |error| StoreError::Broken(format!("cannot be used: no thread could be started ({error})")),
@@ -226,10 +227,10 @@ const OTHERS: &str = "its messages are another queue's";
 
 /// The queues of the store and those of `specs`. One that is no longer declared is kept with its
 /// messages.
-fn declare(store: &Store, specs: &[QueueSpec]) -> Result<Queues, StoreError> {
+fn declare(store: &Store, specs: &[QueueSpec]) -> Result<StoredQueues, StoreError> {
     let waiting = store.waiting()?;
     let next_due = store.due(waiting.from, 0, 0)?.next;
-    let mut queues = Queues { waiting, next_due, ..Queues::default() };
+    let mut queues = StoredQueues { waiting, next_due, ..StoredQueues::default() };
     let mut ids = HashSet::new();
     for (name, position) in store.queues()? {
         if !ids.insert(position.id) {
@@ -274,7 +275,7 @@ fn declare(store: &Store, specs: &[QueueSpec]) -> Result<Queues, StoreError> {
 #[async_trait]
 impl Broker for EmbeddedBroker {
     async fn publish(&self, messages: Vec<(Address, Envelope)>) -> Result<(), BrokerError> {
-        if *self.status.borrow() == Status::Closed {
+        if *self.status.borrow() == BrokerStatus::Closed {
             return Err(BrokerError::Closed);
         }
         if messages.is_empty() {
@@ -305,7 +306,7 @@ impl Broker for EmbeddedBroker {
         self.ask(Op::Depth(index, answer), answered).await
     }
 
-    fn status(&self) -> watch::Receiver<Status> {
+    fn status(&self) -> watch::Receiver<BrokerStatus> {
         self.status.clone()
     }
 

@@ -4,7 +4,7 @@
 use super::record::{self, MalformedRecord, Position};
 use super::store::{Chunk, Note, Store};
 use bytes::Bytes;
-use postern_broker::{Envelope, topology::Limit};
+use postern_broker::{Envelope, topology::QueueLimit};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// The most that is read ahead of the consumers: messages, and bytes.
@@ -59,7 +59,7 @@ pub(super) struct Queue {
     /// Whether the present topology declares it.
     pub(super) declared: bool,
     /// How far it may grow.
-    pub(super) limit: Option<Limit>,
+    pub(super) limit: Option<QueueLimit>,
     /// As the store has it.
     pub(super) position: Position,
     /// Consumers that want more, and whose turn is next.

@@ -4,7 +4,7 @@
 mod recovery;
 
 use super::{
-    commit::{QueueEntry, Queues, Staged, Written},
+    commit::{QueueEntry, Staged, StoredQueues, Written},
     disk::Disk,
     folder::Folder,
     op::{NewConsumer, Op},
@@ -12,7 +12,7 @@ use super::{
     store::{Note, Store},
     store_error::StoreError,
 };
-use postern_broker::{BrokerError, Depth, Settle, SettleRequest, Status};
+use postern_broker::{BrokerError, BrokerStatus, Depth, Settle, SettleRequest};
 use postern_shared::{backoff::Backoff, clock::now_ms};
 use std::{
     collections::{BTreeSet, HashMap},
@@ -52,18 +52,18 @@ type Publishes = Vec<(Vec<QueueEntry>, oneshot::Sender<Result<(), BrokerError>>)
 pub(super) struct Writer {
     folder: Folder,
     store: Option<Store>,
-    queues: Queues,
+    queues: StoredQueues,
     consumers: HashMap<u64, QueueConsumer>,
     disk: Disk,
     store_error: Option<StoreError>,
     reopen: Option<(Instant, Backoff)>,
     publishes: Publishes,
-    /// Queues that may have something for someone.
+    /// StoredQueues that may have something for someone.
     ready: BTreeSet<usize>,
     garbage: u64,
     compaction: Option<JoinHandle<()>>,
     closing: Option<(Instant, Vec<oneshot::Sender<()>>)>,
-    status: watch::Sender<Status>,
+    status: watch::Sender<BrokerStatus>,
     inbox: mpsc::Receiver<Op>,
 }
 
@@ -72,9 +72,9 @@ impl Writer {
     pub(super) fn new(
         folder: Folder,
         store: Store,
-        queues: Queues,
+        queues: StoredQueues,
         min_free_disk: u64,
-        status: watch::Sender<Status>,
+        status: watch::Sender<BrokerStatus>,
         inbox: mpsc::Receiver<Op>,
     ) -> Self {
         let live: u64 = queues.all.iter().map(|queue| queue.position.bytes).fold(0, u64::saturating_add);
@@ -101,7 +101,7 @@ impl Writer {
         let status = self.status.clone();
         if catch_unwind(AssertUnwindSafe(|| self.work())).is_err() {
             let why = "the embedded store stopped working after an internal error (see the log); restart the process";
-            status.send_replace(Status::Blocked(why.to_owned()));
+            status.send_replace(BrokerStatus::Blocked(why.to_owned()));
         }
     }
 
@@ -129,7 +129,7 @@ impl Writer {
         self.drop_store();
         let Self { folder, closing, status, inbox, .. } = self;
         drop(folder);
-        status.send_replace(Status::Closed);
+        status.send_replace(BrokerStatus::Closed);
         // From here on nobody is heard; who has just asked learns it from the dropped answer.
         drop(inbox);
         for answer in closing.into_iter().flat_map(|(_, answers)| answers) {
@@ -334,9 +334,9 @@ impl Writer {
 
     fn tell_status(&self) {
         let status = match (&self.store_error, self.disk.is_full()) {
-            (Some(_), _) => Status::Blocked(self.error().to_string()),
-            (None, true) => Status::Blocked(self.disk.why().to_owned()),
-            (None, false) => Status::Ready,
+            (Some(_), _) => BrokerStatus::Blocked(self.error().to_string()),
+            (None, true) => BrokerStatus::Blocked(self.disk.why().to_owned()),
+            (None, false) => BrokerStatus::Ready,
         };
         self.status.send_if_modified(|now| {
             let changed = *now != status;

@@ -1,7 +1,7 @@
 //! How the spool and the broker behind it fare, in one status.
 
 use super::{Core, SpoolUsage};
-use postern_broker::{Broker as _, Status};
+use postern_broker::{Broker as _, BrokerStatus};
 use std::sync::Arc;
 
 /// Keeps the status true until the spool is closed.
@@ -43,7 +43,7 @@ impl Core {
         let (broker, store) = (self.broker.status().borrow().clone(), self.store.status().borrow().clone());
         let now = combined(broker, &store, self.usage.usage(), &self.dir);
         self.status.send_if_modified(|status| {
-            let changed = *status != now && *status != Status::Closed;
+            let changed = *status != now && *status != BrokerStatus::Closed;
             if changed {
                 *status = now;
             }
@@ -53,23 +53,25 @@ impl Core {
 }
 
 /// What can be said of both together.
-fn combined(broker: Status, store: &Status, usage: SpoolUsage, dir: &str) -> Status {
+fn combined(broker: BrokerStatus, store: &BrokerStatus, usage: SpoolUsage, dir: &str) -> BrokerStatus {
     let unwritable = match store {
-        Status::Blocked(why) | Status::Connecting(why) | Status::Spooling(why) => Some(why.clone()),
-        Status::Ready | Status::Closed => None,
+        BrokerStatus::Blocked(why) | BrokerStatus::Connecting(why) | BrokerStatus::Spooling(why) => {
+            Some(why.clone())
+        }
+        BrokerStatus::Ready | BrokerStatus::Closed => None,
     };
     let full = usage.full.then(|| format!("the spool in {dir} is full"));
     match (unwritable.or(full), broker) {
-        (_, Status::Closed) => Status::Closed,
-        (None, broker @ (Status::Ready | Status::Spooling(_))) => broker,
-        (None, broker) => Status::Spooling(format!(
+        (_, BrokerStatus::Closed) => BrokerStatus::Closed,
+        (None, broker @ (BrokerStatus::Ready | BrokerStatus::Spooling(_))) => broker,
+        (None, broker) => BrokerStatus::Spooling(format!(
             "broker {}; messages are stored in {dir} and forwarded when it is back",
             broker.problem().unwrap_or_default()
         )),
-        (Some(why), Status::Connecting(broker)) => Status::Connecting(format!("{broker}; {why}")),
-        (Some(why), Status::Blocked(broker)) => Status::Blocked(format!("{broker}; {why}")),
+        (Some(why), BrokerStatus::Connecting(broker)) => BrokerStatus::Connecting(format!("{broker}; {why}")),
+        (Some(why), BrokerStatus::Blocked(broker)) => BrokerStatus::Blocked(format!("{broker}; {why}")),
         // What goes behind spooled messages has no place; everything else goes to the broker.
-        (Some(why), Status::Ready) if usage.messages > 0 => Status::Blocked(why),
+        (Some(why), BrokerStatus::Ready) if usage.messages > 0 => BrokerStatus::Blocked(why),
         (Some(_), broker) => broker,
     }
 }
@@ -80,22 +82,22 @@ mod tests {
 
     #[test]
     fn a_node_that_can_store_is_usable_and_one_that_cannot_says_both_reasons() {
-        let down = || Status::Connecting("no route".to_owned());
+        let down = || BrokerStatus::Connecting("no route".to_owned());
         let held = |full| SpoolUsage { messages: 5, bytes: 9, full };
         let none = SpoolUsage::default();
-        let is = |broker, store: &Status, usage| combined(broker, store, usage, "DIR");
-        assert_eq!(is(Status::Ready, &Status::Ready, held(false)), Status::Ready);
-        let spooling = is(down(), &Status::Ready, none);
+        let is = |broker, store: &BrokerStatus, usage| combined(broker, store, usage, "DIR");
+        assert_eq!(is(BrokerStatus::Ready, &BrokerStatus::Ready, held(false)), BrokerStatus::Ready);
+        let spooling = is(down(), &BrokerStatus::Ready, none);
         assert!(
-            matches!(&spooling, Status::Spooling(why) if why.contains("no route") && why.contains("DIR"))
+            matches!(&spooling, BrokerStatus::Spooling(why) if why.contains("no route") && why.contains("DIR"))
         );
         assert_eq!(spooling.problem(), None);
-        let full = is(down(), &Status::Ready, held(true)).problem().unwrap();
+        let full = is(down(), &BrokerStatus::Ready, held(true)).problem().unwrap();
         assert!(full.contains("no route") && full.contains("DIR is full"), "{full}");
-        let disk = Status::Blocked("no space".to_owned());
+        let disk = BrokerStatus::Blocked("no space".to_owned());
         assert!(is(down(), &disk, none).problem().unwrap().contains("no space"));
-        assert_eq!(is(Status::Ready, &disk, none), Status::Ready, "the broker has room");
-        assert!(is(Status::Ready, &disk, held(false)).problem().is_some());
-        assert_eq!(is(Status::Closed, &disk, held(true)), Status::Closed);
+        assert_eq!(is(BrokerStatus::Ready, &disk, none), BrokerStatus::Ready, "the broker has room");
+        assert!(is(BrokerStatus::Ready, &disk, held(false)).problem().is_some());
+        assert_eq!(is(BrokerStatus::Closed, &disk, held(true)), BrokerStatus::Closed);
     }
 }

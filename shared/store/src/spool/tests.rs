@@ -15,7 +15,7 @@ struct Fake {
     taken: Mutex<Vec<(Address, Envelope)>>,
     answer: Mutex<Answer>,
     asked: Notify,
-    status: watch::Sender<Status>,
+    status: watch::Sender<BrokerStatus>,
 }
 
 impl Fake {
@@ -24,16 +24,16 @@ impl Fake {
             taken: Mutex::default(),
             answer: Mutex::new(|_| Ok(())),
             asked: Notify::new(),
-            status: watch::Sender::new(Status::Ready),
+            status: watch::Sender::new(BrokerStatus::Ready),
         })
     }
 
     fn goes(&self) {
-        self.status.send_replace(Status::Connecting("no route".to_owned()));
+        self.status.send_replace(BrokerStatus::Connecting("no route".to_owned()));
     }
 
     fn comes_back(&self) {
-        self.status.send_replace(Status::Ready);
+        self.status.send_replace(BrokerStatus::Ready);
     }
 
     fn answers(&self, answer: Answer) {
@@ -67,7 +67,7 @@ impl Broker for Fake {
         Ok(Depth::default())
     }
 
-    fn status(&self) -> watch::Receiver<Status> {
+    fn status(&self) -> watch::Receiver<BrokerStatus> {
         self.status.subscribe()
     }
 
@@ -145,7 +145,7 @@ async fn what_was_stored_is_forwarded_as_it_was_in_order_also_by_the_next_proces
     }
     let figures = spool.figures();
     assert_eq!((figures.usage.messages, figures.stored), (8, 8));
-    assert!(matches!(&*spool.status().borrow(), Status::Spooling(why) if why.contains("no route")));
+    assert!(matches!(&*spool.status().borrow(), BrokerStatus::Spooling(why) if why.contains("no route")));
     let bytes = figures.usage.bytes;
     spool.close().await;
 
@@ -185,7 +185,7 @@ async fn what_comes_later_goes_behind_until_the_queue_is_drained_and_other_queue
     post(&spool, inbound(), "2").await.unwrap();
     post(&spool, outbound(), "other").await.unwrap();
     assert_eq!(broker.taken(), ["other"]);
-    assert_eq!(*spool.status().borrow(), Status::Ready);
+    assert_eq!(*spool.status().borrow(), BrokerStatus::Ready);
     broker.answers(|_| Ok(()));
     post(&spool, inbound(), "3").await.unwrap();
     holds(&spool, 0).await;
@@ -205,7 +205,7 @@ async fn a_publish_under_way_does_not_wait_for_a_broker_that_goes() {
         async move { post(&spool, inbound(), "1").await }
     });
     broker.asked.notified().await;
-    broker.status.send_replace(Status::Blocked("memory".to_owned()));
+    broker.status.send_replace(BrokerStatus::Blocked("memory".to_owned()));
     tokio::time::timeout(PATIENCE / 2, publishing).await.expect("it hangs").unwrap().unwrap();
     assert_eq!(spool.figures().usage.messages, 1);
     spool.close().await;

@@ -1,6 +1,6 @@
 //! How much the spool holds, and how much it may.
 
-use crate::embedded::Found;
+use crate::embedded::FoundQueue;
 use std::fmt;
 use tokio::sync::watch;
 
@@ -51,7 +51,7 @@ pub(super) struct UsageCounter {
 
 impl UsageCounter {
     /// One that holds what was `found`, be it more than the limits allow.
-    pub(super) fn new(limits: SpoolLimits, found: &[Found]) -> Self {
+    pub(super) fn new(limits: SpoolLimits, found: &[FoundQueue]) -> Self {
         let messages = found.iter().map(|found| found.messages).sum();
         let bytes = found.iter().map(|found| found.bytes).sum();
         Self { limits, usage: watch::Sender::new(SpoolUsage { messages, bytes, full: false }) }

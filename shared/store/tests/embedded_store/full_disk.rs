@@ -41,7 +41,7 @@ async fn child_meets_a_full_disk() {
         assert!(n < 10_000, "the limit was never met");
     }
     let status = broker.status().borrow().clone();
-    assert!(matches!(&status, Status::Blocked(why) if why.contains("cannot be written")), "{status:?}");
+    assert!(matches!(&status, BrokerStatus::Blocked(why) if why.contains("cannot be written")), "{status:?}");
     // Settled while nothing can be written: one is to be removed, one to come again.
     let [first, second] = held;
     first.ack();
@@ -49,7 +49,7 @@ async fn child_meets_a_full_disk() {
     confirmed.remove(&0);
     say("full");
 
-    until_status(&broker, |status| *status == Status::Ready).await;
+    until_status(&broker, |status| *status == BrokerStatus::Ready).await;
     post(&broker, n..n + 1).await;
     confirmed.insert(n);
     let mut found = BTreeSet::new();
@@ -139,7 +139,7 @@ async fn below_the_kept_space_only_publishing_stops() {
     })
     .await;
     assert!(matches!(&refused, BrokerError::Blocked(why) if why.contains("make room")), "{refused:?}");
-    until_status(&broker, |status| matches!(status, Status::Blocked(_))).await;
+    until_status(&broker, |status| matches!(status, BrokerStatus::Blocked(_))).await;
     // Taking, acking and returning from a delay go on.
     for n in 0..3 {
         let delivery = next(&mut consumer).await;
@@ -148,7 +148,7 @@ async fn below_the_kept_space_only_publishing_stops() {
     }
 
     std::fs::remove_file(&filler).unwrap();
-    until_status(&broker, |status| *status == Status::Ready).await;
+    until_status(&broker, |status| *status == BrokerStatus::Ready).await;
     within(stored(3)).await;
     assert_eq!(number(&next(&mut consumer).await), 3);
     broker.close().await;

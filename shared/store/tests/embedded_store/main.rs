@@ -9,7 +9,8 @@ mod full_disk;
 mod promises;
 
 use postern_broker::{
-    Address, Broker, BrokerError, BrokerOptions, Consumer, Delivery, Envelope, QueueName, Status, Topology,
+    Address, Broker, BrokerError, BrokerOptions, BrokerStatus, Consumer, Delivery, Envelope, QueueName,
+    Topology,
 };
 use postern_shared::message::{BackendName, Priority};
 use postern_store::embedded::EmbeddedBroker;
@@ -87,7 +88,7 @@ async fn drain(broker: &EmbeddedBroker, queue: &QueueName) -> Vec<usize> {
     numbers
 }
 
-async fn until_status(broker: &EmbeddedBroker, expected: impl FnMut(&Status) -> bool) -> Status {
+async fn until_status(broker: &EmbeddedBroker, expected: impl FnMut(&BrokerStatus) -> bool) -> BrokerStatus {
     within(broker.status().wait_for(expected)).await.unwrap().clone()
 }
 
