@@ -78,10 +78,11 @@ async fn supervise(launch: &Launch, folder: &Folder, ids: &[String], dead: &[Str
 async fn ends(postern: Program) {
     eventually("the gateway to be ready", async || match postern.ready().await {
         Ok(reply) if reply.status == 200 => Ok(()),
-        other => Err(format!("{other:?}")),
+        other => Err(format!("{other:?}; its log:\n{}", postern.log().text())),
     })
     .await;
-    assert_eq!(postern.terminate().await.code, Some(0));
+    let ended = postern.terminate().await;
+    assert_eq!(ended.code, Some(0), "{}", ended.log);
 }
 
 /// The lines that say of a message that it is dead.
@@ -127,9 +128,11 @@ async fn poison_dies_and_nothing_else_is_lost(broker: &str) {
     let (dead, begun) = (poisoned(&launch).await, sends(&folder));
     assert!(poison.iter().all(|id| dead.contains_key(id)), "{dead:?}");
     let begun = |id: &String| begun.get(id).copied().unwrap_or_default();
+    // A crash while messages are published again or dead-lettered doubles them, and no more than are
+    // prefetched (docs/guarantees.md).
+    let copies: usize = dead.values().sum();
+    assert!(copies - dead.len() <= crashes * 2 * CONCURRENCY, "{crashes} crashes; {dead:?}");
     for id in &poison {
-        // A connection that is lost while it is published again doubles it (docs/guarantees.md).
-        assert!(dead[id] <= 2, "{dead:?}");
         assert!(begun(id) <= dead[id] * MAX_DELIVERIES, "begun {} times", begun(id));
     }
     // One of them may die with another, and never be begun.
@@ -153,7 +156,7 @@ async fn poison_dies_and_nothing_else_is_lost(broker: &str) {
     ends(postern).await;
     assert_eq!((more, dead_letters(&launch).await.len()), (0, 0));
     let doubles: usize = fine.iter().map(|id| sends(&folder)[id] - 1).sum();
-    let caught = dead.len() - poison.len();
+    let caught: usize = dead.iter().filter(|(id, _)| !poison.contains(id)).map(|(_, copies)| copies).sum();
     assert!(doubles <= crashes * 2 * CONCURRENCY + caught, "{doubles} doubles in {crashes} crashes");
     println!("{crashes} crashes, {doubles} doubles of {OTHERS}, {caught} of them dead with the poison");
 }

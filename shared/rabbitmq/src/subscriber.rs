@@ -139,6 +139,7 @@ impl Subscriber {
                 }
                 Some(returned) = self.returns.next(), if !self.returns.is_idle() => {
                     self.returned(&mut session, returned);
+                    session.until_heard(self.prefetch).await;
                 }
                 delivery = session.stream.next(), if !self.stopping => match delivery {
                     Some(Ok(delivery)) => session.take(delivery),
@@ -158,18 +159,19 @@ impl Subscriber {
         }
     }
 
-    /// Hands to the caller what there is room for; at the end everything, since what it has no room
-    /// for comes back as a release, behind what it released before.
+    /// Hands to the caller what there is room for, while nothing is being published again: a message
+    /// that crashes the process meanwhile would double what is. At the end it hands over everything,
+    /// since what the caller has no room for comes back as a release, behind what it released before.
     fn pass_on(&mut self, session: &mut Session) {
-        while (self.stopping || self.held < usize::from(self.prefetch))
+        while (self.stopping || self.held < usize::from(self.prefetch) && self.returns.is_idle())
             && let Some(delivery) = session.waiting.pop_front()
         {
             let tag = u64::from(self.epoch) << TAG_BITS | delivery.delivery_tag;
-            if let Some(taken) = self.returns.take(tag, delivery) {
-                self.hand_over(taken);
+            match self.returns.take(tag, delivery) {
+                Some(taken) => self.hand_over(taken),
+                None => self.returns.publish(),
             }
         }
-        self.returns.publish();
     }
 
     fn hand_over(&mut self, Taken { tag, envelope, redelivered, lost }: Taken) {
@@ -249,6 +251,13 @@ impl Session {
                 }
             };
         }
+    }
+
+    /// Waits until the broker has heard what it was told: on a channel it answers in order, and it
+    /// answers this. A message that crashes the process next then doubles nothing that was published
+    /// again.
+    async fn until_heard(&self, prefetch: u16) {
+        let _ = soon(PATIENCE, self.channel.basic_qos(prefetch, BasicQosOptions::default())).await;
     }
 
     /// Ends the subscription, and takes what came until then.
