@@ -80,7 +80,7 @@ pub enum BrokerStatus {
     /// Consuming goes on.
     Blocked(String),
     /// The broker behind cannot be used, and why, but what is published is stored on this machine
-    /// and forwarded when it can: see [`Spool`](postern_store::spool::Spool).
+    /// and forwarded when it can: see `postern_store::spool`.
     Spooling(String),
     /// Closed by us.
     Closed,
