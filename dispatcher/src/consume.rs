@@ -188,18 +188,20 @@ impl Subscriptions {
                 biased;
                 () = &mut left => return Ok(()),
                 taken = self.take(flow) => match taken {
-                    Some((lane, delivery, place)) => begin(lane, delivery, WorkPermit::taken(flow, lane, place)),
+                    Some((lane, delivery, permit)) => {
+                        begin(lane, delivery, WorkPermit::taken(flow, lane, permit));
+                    }
                     None => return Err(BrokerError::Closed),
                 },
             }
         }
     }
 
-    /// The next message, with a place; `None` once the broker is closed. Safe to cancel.
+    /// The next message, with a permit; `None` once the broker is closed. Safe to cancel.
     async fn take(&mut self, flow: &FlowControl) -> Option<(Priority, Delivery, ConcurrencyPermit)> {
         flow.admits().await;
-        // The place first: a message that is taken is begun at once.
-        let place = flow.place().await;
+        // The permit first: a message that is taken is begun at once.
+        let permit = flow.acquire().await;
         let idle = async {
             flow.idles();
             pending().await
@@ -209,7 +211,7 @@ impl Subscriptions {
             next = self.next(flow) => next,
             never = idle => never,
         };
-        next.map(|(lane, delivery)| (lane, delivery, place))
+        next.map(|(lane, delivery)| (lane, delivery, permit))
     }
 
     async fn next(&mut self, flow: &FlowControl) -> Option<(Priority, Delivery)> {

@@ -168,10 +168,10 @@ impl FlowControl {
         }
     }
 
-    /// Waits for a place among the requests in flight.
-    pub(crate) async fn place(&self) -> ConcurrencyPermit {
-        self.limit.resize(self.state().places(Instant::now()));
-        self.limit.place().await
+    /// Waits for the right to have one more request in flight.
+    pub(crate) async fn acquire(&self) -> ConcurrencyPermit {
+        self.limit.resize(self.state().limit(Instant::now()));
+        self.limit.acquire().await
     }
 
     /// Another message could be taken, and there is none, until one is taken.
@@ -240,9 +240,9 @@ impl FlowControl {
         let before = state.concurrency();
         let noted = state.note(outcomes, probe, now);
         state.answered(outcomes, took, room, now);
-        let (places, concurrency) = (state.places(now), state.concurrency());
+        let (limit, concurrency) = (state.limit(now), state.concurrency());
         drop(state);
-        self.limit.resize(places);
+        self.limit.resize(limit);
         if let (true, Some(FlowShown { metrics, .. })) = (concurrency != before, &self.shown) {
             metrics.concurrency(concurrency);
         }

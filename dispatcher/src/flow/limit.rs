@@ -6,16 +6,16 @@ use std::sync::{
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// A number of places, which can change. A place is given to whoever has waited longest.
+/// A number of permits, which can change. The request that has waited longest gets the next one.
 #[derive(Debug)]
 pub(super) struct ConcurrencyLimit {
     free: Arc<Semaphore>,
     size: Mutex<u32>,
-    /// Places that are to go when they are given back.
+    /// Permits that are forgotten when they are given back.
     surplus: Arc<AtomicU32>,
 }
 
-/// One of the places of a backend's limit, until it is dropped.
+/// The right to have one request in flight, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct ConcurrencyPermit {
     permit: Option<OwnedSemaphorePermit>,
@@ -30,7 +30,7 @@ impl ConcurrencyLimit {
         Self { free: Arc::new(free), size: Mutex::new(size), surplus: Arc::default() }
     }
 
-    /// Makes it `size` places, at least 1. If more than that are taken, the next to be given back go.
+    /// Makes it `size` permits, at least 1. If more are taken, the next to be given back are forgotten.
     pub(super) fn resize(&self, size: u32) {
         let size = size.max(1);
         let mut current = self.size.lock().unwrap_or_else(PoisonError::into_inner);
@@ -47,14 +47,14 @@ impl ConcurrencyLimit {
         *current = size;
     }
 
-    /// Waits for a place.
-    pub(super) async fn place(&self) -> ConcurrencyPermit {
+    /// Waits for a permit.
+    pub(super) async fn acquire(&self) -> ConcurrencyPermit {
         // The semaphore is never closed.
         let permit = self.free.clone().acquire_owned().await.ok();
         ConcurrencyPermit { permit, surplus: self.surplus.clone() }
     }
 
-    /// Whether there is a place that nobody has.
+    /// Whether there is a permit that nobody has.
     pub(super) fn has_room(&self) -> bool {
         self.free.available_permits() > 0
     }
@@ -82,11 +82,11 @@ mod tests {
     use futures_util::FutureExt;
 
     fn takes(limit: &ConcurrencyLimit) -> Vec<ConcurrencyPermit> {
-        std::iter::from_fn(|| limit.place().now_or_never()).collect()
+        std::iter::from_fn(|| limit.acquire().now_or_never()).collect()
     }
 
     #[test]
-    fn places_are_given_back_and_the_number_of_them_grows_and_shrinks() {
+    fn permits_are_given_back_and_the_number_of_them_grows_and_shrinks() {
         let limit = ConcurrencyLimit::new(3);
         let mut taken = takes(&limit);
         assert_eq!((taken.len(), limit.has_room()), (3, false));
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_that_grows_again_keeps_the_places_that_were_to_go() {
+    fn a_limit_that_grows_again_keeps_the_permits_that_were_to_go() {
         let limit = ConcurrencyLimit::new(4);
         let taken = takes(&limit);
         limit.resize(2);
@@ -114,7 +114,7 @@ mod tests {
     fn whoever_has_waited_longest_is_first() {
         let limit = ConcurrencyLimit::new(1);
         let taken = takes(&limit);
-        let (mut first, mut second) = (Box::pin(limit.place()), Box::pin(limit.place()));
+        let (mut first, mut second) = (Box::pin(limit.acquire()), Box::pin(limit.acquire()));
         assert!(first.as_mut().now_or_never().is_none() && second.as_mut().now_or_never().is_none());
         drop(taken);
         assert!(second.as_mut().now_or_never().is_none());

@@ -1,10 +1,10 @@
 //! Flow control: whether a backend's messages may be taken from its queues and sent now.
 //!
-//! [`FlowControl`] answers that for one backend. A message is taken with a place in the backend's
-//! `limit`, which makes it a [`WorkPermit`]; each of its requests needs a place and, if the backend has
+//! [`FlowControl`] answers that for one backend. A message is taken with a permit of the backend's
+//! `limit`, which makes it a [`WorkPermit`]; each of its requests needs a permit and, if the backend has
 //! a rate, its turn, which makes it a [`SendPermit`]. What a backend's flow depends on is a value that
 //! is told the time, `state`, made of `breaker` (the provider is down), `throttle` (the provider asks
-//! for less), `concurrency` (how many places there are), `rate` (when the next request may go) and
+//! for less), `concurrency` (how many permits there are), `rate` (when the next request may go) and
 //! `lanes` (whose request that is). [`PacedSender`] splits a message into requests and sends each when
 //! it may; `processes` counts the processes that share a rate.
 

@@ -18,7 +18,7 @@ use std::{
 };
 use tokio::time::{Instant, timeout_at};
 
-/// The right to work on one message, which was taken with a place among the backend's requests in
+/// The right to work on one message, which was taken with a permit among the backend's requests in
 /// flight. A worker that only waits for the broker drops it early: then another message can be taken.
 #[derive(Debug)]
 pub(crate) struct WorkPermit {
@@ -27,8 +27,8 @@ pub(crate) struct WorkPermit {
     /// Whether the message shows if the provider is back.
     probe: bool,
     taken: Instant,
-    /// The message's own place, while none of its requests has it.
-    place: Mutex<Option<ConcurrencyPermit>>,
+    /// The message's own permit, while none of its requests has it.
+    own: Mutex<Option<ConcurrencyPermit>>,
     /// Whether the flow control counts it among the messages with requests still to be made.
     unbegun: AtomicBool,
 }
@@ -37,15 +37,15 @@ pub(crate) struct WorkPermit {
 #[derive(Debug)]
 pub(crate) struct SendPermit<'w> {
     work: &'w WorkPermit,
-    place: Option<ConcurrencyPermit>,
+    permit: Option<ConcurrencyPermit>,
 }
 
 impl WorkPermit {
-    /// The permit of a message of `lane` that was taken with `place`.
-    pub(crate) fn taken(flow: &Arc<FlowControl>, lane: Priority, place: ConcurrencyPermit) -> Self {
+    /// The permit of a message of `lane` that was taken with `permit`.
+    pub(crate) fn taken(flow: &Arc<FlowControl>, lane: Priority, permit: ConcurrencyPermit) -> Self {
         let (probe, flow) = (flow.taken(lane), Arc::clone(flow));
-        let (taken, place) = (Instant::now(), Mutex::new(Some(place)));
-        Self { flow, lane, probe, taken, place, unbegun: AtomicBool::new(true) }
+        let (taken, own) = (Instant::now(), Mutex::new(Some(permit)));
+        Self { flow, lane, probe, taken, own, unbegun: AtomicBool::new(true) }
     }
 
     /// Waits until a request that counts `cost` for the rate may be made. To be polled in the task that
@@ -55,9 +55,9 @@ impl WorkPermit {
     /// It must not be made: its recipients go back to the queue.
     pub(crate) async fn request(&self, cost: u32) -> Result<SendPermit<'_>, Held> {
         let permit = async {
-            let place = Some(self.place().await);
-            // From here on the place is given back whatever happens.
-            let permit = SendPermit { work: self, place };
+            let permit = Some(self.acquire().await);
+            // From here on the permit is given back whatever happens.
+            let permit = SendPermit { work: self, permit };
             self.turn(cost).await.map(|()| permit)
         };
         timeout_at(self.taken + REQUEST_WITHIN, permit).await.unwrap_or(Err(Held::TooLong))
@@ -70,18 +70,18 @@ impl WorkPermit {
         }
     }
 
-    /// The message's own place once that is free, or a further one.
-    async fn place(&self) -> ConcurrencyPermit {
-        let mut further = pin!(self.flow.place());
-        poll_fn(|context| match self.own_place().take() {
-            Some(place) => Poll::Ready(place),
+    /// The message's own permit once that is free, or a further one.
+    async fn acquire(&self) -> ConcurrencyPermit {
+        let mut further = pin!(self.flow.acquire());
+        poll_fn(|context| match self.own_permit().take() {
+            Some(permit) => Poll::Ready(permit),
             None => further.as_mut().poll(context),
         })
         .await
     }
 
-    fn own_place(&self) -> MutexGuard<'_, Option<ConcurrencyPermit>> {
-        self.place.lock().unwrap_or_else(PoisonError::into_inner)
+    fn own_permit(&self) -> MutexGuard<'_, Option<ConcurrencyPermit>> {
+        self.own.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits for the turn of a request.
@@ -123,10 +123,10 @@ impl SendPermit<'_> {
 
 impl Drop for SendPermit<'_> {
     fn drop(&mut self) {
-        // A message keeps one place for its further requests, and gives back the others.
-        let mut own = self.work.own_place();
+        // A message keeps one permit for its further requests, and gives back the others.
+        let mut own = self.work.own_permit();
         if own.is_none() {
-            *own = self.place.take();
+            *own = self.permit.take();
         }
     }
 }

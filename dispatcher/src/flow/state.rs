@@ -189,7 +189,7 @@ impl FlowState {
 
     /// How many requests may be in flight: while a throttled provider's speed comes back, a part of
     /// them, unless that slows the rate.
-    pub(super) fn places(&self, now: Instant) -> u32 {
+    pub(super) fn limit(&self, now: Instant) -> u32 {
         let all = self.concurrency.limit();
         if self.rate.is_some() {
             return all;
@@ -256,7 +256,7 @@ impl FlowState {
         noted
     }
 
-    /// Notes that the answer to a request took so long. `room`: there was a place that nobody had.
+    /// Notes that the answer to a request took so long. `room`: there was a permit that nobody had.
     pub(super) fn answered(&mut self, outcomes: &[Outcome], took: Duration, room: bool, now: Instant) {
         if self.throttle.speed(now) < 1.0 || self.breaker.until().is_some() {
             return self.concurrency.disturbed(now);

@@ -188,12 +188,12 @@ fn a_429_pauses_the_backend_and_says_how_long_the_message_waits() {
 fn without_a_rate_fewer_requests_are_in_flight_until_the_speed_is_back() {
     let now = Instant::now();
     let mut unrated = state(0, None, now);
-    assert_eq!(unrated.places(now), 64);
+    assert_eq!(unrated.limit(now), 64);
     unrated.note(&mut [throttled(1)], false, now);
-    assert_eq!(unrated.places(after(now, 1_000)), 32);
+    assert_eq!(unrated.limit(after(now, 1_000)), 32);
     unrated.note(&mut [throttled(1)], false, after(now, 1_000));
-    assert_eq!((unrated.places(after(now, 2_000)), unrated.places(after(now, 62_000))), (16, 64));
+    assert_eq!((unrated.limit(after(now, 2_000)), unrated.limit(after(now, 62_000))), (16, 64));
     let mut rated = state(0, Some(50), now);
     rated.note(&mut [throttled(1)], false, now);
-    assert_eq!(rated.places(after(now, 1_000)), 64, "the rate is halved");
+    assert_eq!(rated.limit(after(now, 1_000)), 64, "the rate is halved");
 }
