@@ -3,15 +3,18 @@
 use crate::{connectors::ConnectorRegistry, dispatcher::Dispatcher, validated::validate};
 use clap::Args;
 use postern_config::{Config, ProviderRegistry, Selection};
-use postern_service::program::{self, Arguments, Exit, Runtime};
+use postern_service::program::{self, Arguments, Exit, Program, Runtime};
 use postern_shared::message::BackendName;
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,
 };
 
-const NAME: &str = "postern-dispatcher";
-const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8082);
+const PROGRAM: Program = Program {
+    name: "postern-dispatcher",
+    version: env!("CARGO_PKG_VERSION"),
+    admin: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8082),
+};
 
 /// The arguments that only the dispatcher takes.
 #[derive(Debug, Clone, Args)]
@@ -34,11 +37,10 @@ pub async fn run(
     connectors: &ConnectorRegistry,
 ) -> Result<(), Exit> {
     let mut config = program::configuration(arguments, providers)?;
-    program::needs_shared_broker(&config, NAME)?;
+    program::needs_shared_broker(&config, PROGRAM.name)?;
     choose(&mut config, choice.backends)?;
     let validated = validate(Arc::new(config), connectors).map_err(|problems| Exit::problems(&problems))?;
-    let version = env!("CARGO_PKG_VERSION");
-    let runtime = Runtime::start(NAME, version, arguments, validated.config(), ADMIN).await?;
+    let runtime = Runtime::start(PROGRAM, arguments, validated.config()).await?;
     let dispatcher = Dispatcher::new(validated, runtime.broker.clone(), &runtime.monitoring)?;
     runtime.started();
     let ended = dispatcher.run(runtime.shutdown.clone()).await;

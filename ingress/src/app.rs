@@ -16,6 +16,7 @@ use postern_broker::Broker;
 use postern_config::{Config, Problem, TlsFiles};
 use postern_service::{
     Monitoring,
+    program::Exit,
     shutdown::{Shutdown, within},
     tls::Tls,
 };
@@ -54,6 +55,16 @@ pub enum StartError {
     /// Another ingress of this process has declared its metrics.
     #[error("the ingress is started twice in one process: {0}")]
     Metrics(String),
+}
+
+impl StartError {
+    /// How a program ends that cannot start: with status 2 if the configuration is wrong.
+    pub fn into_exit(self) -> Exit {
+        match self {
+            Self::Config(_) => Exit::Config(self.to_string()),
+            Self::Listen { .. } | Self::Metrics(_) => Exit::Failed(self.into()),
+        }
+    }
 }
 
 /// A listener, and its TLS where it has one.

@@ -5,14 +5,17 @@ use crate::{
     forms::Forms,
 };
 use postern_config::ProviderRegistry;
-use postern_service::program::{self, Arguments, Exit, Runtime};
+use postern_service::program::{self, Arguments, Exit, Program, Runtime};
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,
 };
 
-const NAME: &str = "postern-ingress";
-const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8081);
+const PROGRAM: Program = Program {
+    name: "postern-ingress",
+    version: env!("CARGO_PKG_VERSION"),
+    admin: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8081),
+};
 
 /// Receives messages and publishes them to the shared broker until a signal ends it, then drains.
 /// `providers` says which backend types the configuration may name, `forms` what reads their requests.
@@ -21,19 +24,15 @@ const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8081)
 /// [`Exit::Config`] with every problem of the configuration, [`Exit::Failed`] for anything else.
 pub async fn run(arguments: &Arguments, providers: &ProviderRegistry, forms: &Forms) -> Result<(), Exit> {
     let config = Arc::new(program::configuration(arguments, providers)?);
-    program::needs_shared_broker(&config, NAME)?;
+    program::needs_shared_broker(&config, PROGRAM.name)?;
     let problems = problems(&config, forms);
     if !problems.is_empty() {
         return Err(Exit::problems(&problems));
     }
-    let version = env!("CARGO_PKG_VERSION");
-    let runtime = Runtime::start(NAME, version, arguments, &config, ADMIN).await?;
+    let runtime = Runtime::start(PROGRAM, arguments, &config).await?;
     let accepting_broker = runtime.accepting_broker(&config).await?;
-    let ingress = Ingress::bind(config, accepting_broker, runtime.monitoring.clone(), forms);
-    let ingress = ingress.map_err(|error| match error {
-        StartError::Config(_) => Exit::Config(error.to_string()),
-        StartError::Listen { .. } | StartError::Metrics(_) => Exit::Failed(error.into()),
-    })?;
+    let ingress = Ingress::bind(config, accepting_broker, runtime.monitoring.clone(), forms)
+        .map_err(StartError::into_exit)?;
     runtime.started();
     ingress.run(runtime.shutdown.clone()).await?;
     runtime.close().await;

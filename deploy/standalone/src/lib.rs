@@ -20,13 +20,16 @@ use postern_config::ProviderRegistry;
 use postern_dispatcher::{Dispatcher, RunError, Validated, connectors::ConnectorRegistry, program::Choice};
 use postern_ingress::{Ingress, StartError, forms::Forms};
 use postern_service::{
-    program::{self, Arguments, Exit, Runtime},
+    program::{self, Arguments, Exit, Program, Runtime},
     shutdown::Shutdown,
 };
 use std::{future::Future, io, net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
 
-const ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8081);
-const VERSION: &str = env!("CARGO_PKG_VERSION");
+const PROGRAM: Program = Program {
+    name: "postern",
+    version: env!("CARGO_PKG_VERSION"),
+    admin: SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8081),
+};
 /// How much longer than the ingress accepts the dispatcher consumes, where requests are in flight.
 const HEAD_START: Duration = Duration::from_secs(2);
 
@@ -107,7 +110,11 @@ impl Gateway {
                 in_runtime(postern_dispatcher::program::run(arguments, choice, &known, &self.connectors))
             }),
             Action::Dead(action) => self.configuration(arguments).and_then(|validated| {
-                in_runtime(dead::run(action, validated.config(), arguments.admin_listen.unwrap_or(ADMIN)))
+                in_runtime(dead::run(
+                    action,
+                    validated.config(),
+                    arguments.admin_listen.unwrap_or(PROGRAM.admin),
+                ))
             }),
         };
         program::report(outcome)
@@ -142,23 +149,18 @@ impl Gateway {
     async fn run(&self, arguments: &Arguments) -> Result<(), Exit> {
         let validated = self.configuration(arguments)?;
         let config = validated.config().clone();
-        let runtime = Runtime::start("postern", VERSION, arguments, &config, ADMIN).await?;
+        let runtime = Runtime::start(PROGRAM, arguments, &config).await?;
         let monitoring = runtime.monitoring.clone();
         let dispatcher = Dispatcher::new(validated, runtime.broker.clone(), &monitoring)?;
         let accepting_broker = runtime.accepting_broker(&config).await?;
-        let ingress =
-            Ingress::bind(config.clone(), accepting_broker, monitoring, &self.forms).map_err(|error| {
-                match error {
-                    StartError::Config(_) => Exit::Config(error.to_string()),
-                    StartError::Listen { .. } | StartError::Metrics(_) => Exit::Failed(error.into()),
-                }
-            })?;
+        let ingress = Ingress::bind(config.clone(), accepting_broker, monitoring, &self.forms)
+            .map_err(StartError::into_exit)?;
         let addresses = greeting::Addresses {
             providers: ingress.address()?,
             applications: ingress.api_address()?,
             admin: runtime.admin,
         };
-        greeting::print(&greeting::ready(VERSION, &addresses, &config))?;
+        greeting::print(&greeting::ready(PROGRAM.version, &addresses, &config))?;
         runtime.started();
         let (received, sent) = together(&runtime.shutdown, ingress, dispatcher).await;
         runtime.close().await;

@@ -92,6 +92,17 @@ pub fn needs_shared_broker(config: &Config, program: &str) -> Result<(), Exit> {
     Ok(())
 }
 
+/// What a program is.
+#[derive(Debug, Clone, Copy)]
+pub struct Program {
+    /// Its name, which the broker and the metrics show.
+    pub name: &'static str,
+    /// Its version.
+    pub version: &'static str,
+    /// Where its admin port listens if neither `--admin-listen` nor `admin.listen` says so.
+    pub admin: SocketAddr,
+}
+
 /// What a program runs on: its broker, metrics, admin port and shutdown.
 #[derive(Debug)]
 pub struct Runtime {
@@ -108,22 +119,16 @@ pub struct Runtime {
 }
 
 impl Runtime {
-    /// Starts logs, signals, the broker and the admin port. `admin` is where the latter listens
-    /// when neither argument nor configuration says so.
+    /// Starts logs, signals, the broker and the admin port of `program`.
     ///
     /// # Errors
     /// [`Exit::Config`] for what the configuration can mend, [`Exit::Failed`] for the rest.
-    pub async fn start(
-        program: &str,
-        version: &str,
-        arguments: &Arguments,
-        config: &Config,
-        admin: SocketAddr,
-    ) -> Result<Self, Exit> {
+    pub async fn start(program: Program, arguments: &Arguments, config: &Config) -> Result<Self, Exit> {
+        let Program { name, version, admin } = program;
         telemetry::init(&config.log).map_err(|error| Exit::Config(error.to_string()))?;
         raise_open_files();
         let shutdown = Shutdown::on_signals()?;
-        let monitoring = Monitoring::new(Metrics::new(program, version)?);
+        let monitoring = Monitoring::new(Metrics::new(name, version)?);
         let (key, address) = match (arguments.admin_listen, config.admin.listen) {
             (Some(address), _) => ("--admin-listen", address),
             (None, Some(address)) => ("admin.listen", address),
@@ -138,7 +143,7 @@ impl Runtime {
         let options = postern_broker::BrokerOptions {
             topology: crate::topology(config),
             publish_timeout: config.broker.publish_timeout.0,
-            client_name: format!("{program} {version}"),
+            client_name: format!("{name} {version}"),
             min_free_disk: config.broker.min_free_disk,
             max_deliveries: config.dispatcher.max_deliveries,
         };
@@ -166,7 +171,7 @@ impl Runtime {
             tls,
         };
         tokio::spawn(admin::serve(listener, port)?);
-        tracing::info!(program, version, %admin, "starting");
+        tracing::info!(program = name, version, %admin, "starting");
         Ok(Self { broker, monitoring, shutdown, admin, started, spool })
     }
 
