@@ -5,12 +5,15 @@ use reqwest::{Response, header::HeaderMap};
 /// So much of an answer's body is read, in bytes; the rest is not.
 pub(crate) const MAX_BODY: usize = 64 * 1024;
 
+/// What some servers begin a UTF-8 text with. No pattern and no JSON reader expects it.
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+
 /// A provider's answer.
 #[derive(Debug)]
 pub(crate) struct ProviderAnswer {
     pub(crate) status: u16,
     pub(crate) headers: HeaderMap,
-    /// What came of the body, U+FFFD for what is not UTF-8.
+    /// What came of the body, without a byte order mark, and with U+FFFD for what is not UTF-8.
     pub(crate) body: String,
     /// Whether the connection held until all of the body that is wanted was there.
     pub(crate) complete: bool,
@@ -33,6 +36,9 @@ impl ProviderAnswer {
                 Err(_) => break false,
             }
         };
+        if body.starts_with(BYTE_ORDER_MARK) {
+            body.drain(..BYTE_ORDER_MARK.len());
+        }
         let body = String::from_utf8(body)
             .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
         let status = response.status().as_u16();

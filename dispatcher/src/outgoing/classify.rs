@@ -19,7 +19,7 @@
 
 use super::{answer::ProviderAnswer, redact::Redactor};
 use crate::outcome::{Outcome, Sent};
-use jiff::Timestamp;
+use jiff::{Timestamp, fmt::rfc2822::DateTimeParser};
 use postern_config::backend::send::{AnswerPart, KnownFailure, Success};
 use postern_shared::error::{Failure, FailureClass};
 use reqwest::header::{HeaderMap, RETRY_AFTER};
@@ -107,13 +107,16 @@ fn class_of(status: u16) -> FailureClass {
     }
 }
 
-/// RFC 9110, 10.2.3: seconds, or a date.
+/// RFC 9110, 10.2.3: seconds, or a date in one of the three forms of 5.6.7. A date with a numeric time zone,
+/// which the RFC does not allow, is understood, too.
 fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = value.parse() {
         return Some(Duration::from_secs(seconds));
     }
-    let at = jiff::fmt::rfc2822::DateTimeParser::new().relaxed_weekday(true).parse_timestamp(value).ok()?;
+    let by_rfc = httpdate::parse_http_date(value).ok().and_then(|at| Timestamp::try_from(at).ok());
+    let relaxed = || DateTimeParser::new().relaxed_weekday(true).parse_timestamp(value).ok();
+    let at = by_rfc.or_else(relaxed)?;
     Some(Duration::try_from(at.duration_since(now)).unwrap_or_default())
 }
 

@@ -86,6 +86,10 @@ fn builder(timeout: Duration, tls: Option<&ClientTls>) -> Result<ClientBuilder, 
         .redirect(Policy::none())
         .referer(false)
         .no_proxy()
+        // A sloppy answer is an answer: the message was sent, and must not be sent again for it.
+        .http1_allow_obsolete_multiline_headers_in_responses(true)
+        .http1_allow_spaces_after_header_name_in_responses(true)
+        .http1_ignore_invalid_headers_in_responses(true)
         .pool_idle_timeout(IDLE)
         .tcp_keepalive(Duration::from_secs(60))
         // Shorter than the whole: a time-out while connecting wrote nothing.

@@ -49,6 +49,11 @@ async fn an_answer_that_is_none_is_unknown_and_one_that_is_enough_is_sent() {
         (Answer::Last(half.to_owned()), body, "unknown answer_cut"),
         (Answer::Raw(half.to_owned()), body, "unknown answer_cut"),
         (answer(200, ""), body, "transient not_accepted"),
+        // Sloppy, but an answer: as curl reads it.
+        (Answer::Raw(OK.replace("OK\r\n", "OK\r\nServer : Old/1.0\r\n")), body, "sent abcdefghijkl"),
+        (Answer::Raw(OK.replace("OK\r\n", "OK\r\nX-Long: a\r\n  b\r\n")), body, "sent abcdefghijkl"),
+        (Answer::Raw(OK.replace("OK\r\n", "OK\r\nno colon\r\n")), body, "sent abcdefghijkl"),
+        (answer(200, "\u{feff}{\"id\":\"abcdefghijkl\"}"), "success.body = '^\\{\"id'", "sent abcdefghijkl"),
     ] {
         let provider = Provider::answering(does.clone()).await;
         let outcome = send(&format!("url = \"{}/send\"\n{table}\n{more}", provider.url)).await;

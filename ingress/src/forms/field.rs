@@ -3,7 +3,7 @@
 
 use super::request::scalar_text;
 use email_address::{EmailAddress, Options};
-use jiff::{Timestamp, civil, tz::TimeZone};
+use jiff::{Timestamp, civil, fmt::rfc2822::DateTimeParser, tz::TimeZone};
 use postern_config::backend::{
     field::{FieldSpec, FieldType, Number, Pattern},
     receive::Receive,
@@ -217,14 +217,35 @@ fn clean_boolean(text: &str) -> Result<Value, String> {
     }
 }
 
-/// RFC 3339, or a local time taken as UTC. In milliseconds.
+/// A time as providers write it, to the millisecond: RFC 3339, also with the blank that an unescaped `+` of
+/// a form becomes; a local time, taken as UTC; RFC 2822; Unix time in seconds or milliseconds.
 pub(crate) fn clean_datetime(text: &str) -> Result<Timestamp, String> {
-    let invalid = || "Enter a valid date/time.".to_owned();
-    let at = text.parse::<Timestamp>().or_else(|_| {
-        let local: civil::DateTime = text.parse()?;
-        TimeZone::UTC.to_timestamp(local)
-    });
-    at.map(to_the_millisecond).map_err(|_| invalid())
+    let rfc3339 = || text.parse::<Timestamp>().ok();
+    let local = || TimeZone::UTC.to_timestamp(text.parse::<civil::DateTime>().ok()?).ok();
+    let rfc2822 = || DateTimeParser::new().relaxed_weekday(true).parse_timestamp(text).ok();
+    let unescaped = || {
+        let (time, offset) = text.rsplit_once(' ').filter(|(time, _)| time.contains('T'))?;
+        format!("{time}+{offset}").parse().ok()
+    };
+    let at = rfc3339().or_else(local).or_else(unescaped).or_else(rfc2822).or_else(|| unix_time(text));
+    at.map(to_the_millisecond).ok_or_else(|| "Enter a valid date/time.".to_owned())
+}
+
+/// Seconds since 1970, with or without a fraction; milliseconds if the seconds would be beyond the year 5138.
+fn unix_time(text: &str) -> Option<Timestamp> {
+    const MOST_SECONDS: i64 = 99_999_999_999;
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+    if whole.is_empty() || !digits(whole) || !digits(fraction) {
+        return None;
+    }
+    match whole.parse().ok()? {
+        seconds @ 0..=MOST_SECONDS => {
+            let millisecond = format!("{fraction:0<3}").get(..3)?.parse::<i64>().ok()?;
+            Timestamp::from_millisecond(1_000 * seconds + millisecond).ok()
+        }
+        milliseconds => Timestamp::from_millisecond(milliseconds).ok(),
+    }
 }
 
 fn clean_phone(text: &str, region: Option<Region>) -> Result<Value, String> {
@@ -287,7 +308,13 @@ mod tests {
             (&datetime, "2026-11-22 17:00:01", Ok(json!("2026-11-22T17:00:01Z"))),
             (&datetime, "2026-11-22 17:00", Ok(json!("2026-11-22T17:00:00Z"))),
             (&datetime, "2026-02-30 17:00", Err("Enter a valid date/time.")),
-            (&datetime, "2026-11-22T17:00:00 03:00", Err("Enter a valid date/time.")),
+            (&datetime, "2026-11-22T20:00:00 03:00", Ok(json!("2026-11-22T17:00:00Z"))),
+            (&datetime, "Sun, 22 Nov 2026 17:00:00 +0000", Ok(json!("2026-11-22T17:00:00Z"))),
+            (&datetime, "1795366800", Ok(json!("2026-11-22T17:00:00Z"))),
+            (&datetime, "1795366800.25", Ok(json!("2026-11-22T17:00:00.25Z"))),
+            (&datetime, "1795366800250", Ok(json!("2026-11-22T17:00:00.25Z"))),
+            (&datetime, "17953668.x", Err("Enter a valid date/time.")),
+            (&datetime, "99999999999999999999", Err("Enter a valid date/time.")),
             (&datetime, "now", Err("Enter a valid date/time.")),
             (&email, "ann@example.org", Ok(json!("ann@example.org"))),
             (&email, "ann@example", Err("Enter a valid email address.")),

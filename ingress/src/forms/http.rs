@@ -95,7 +95,11 @@ impl Field {
         let (asked, found) = self.look(request);
         let cleaned = match &found {
             Found::NoText => Err(INVALID.to_owned()),
-            Found::Text(text) if !text.trim().is_empty() => self.clean(text.trim()).map(Some),
+            Found::Text(text) if !text.trim().is_empty() => match self.clean(text.trim()) {
+                // What a person wrote is not lost for a date that nobody needs.
+                Err(_) if self.is_datetime() && !self.required => Ok(self.default.clone()),
+                cleaned => cleaned.map(Some),
+            },
             Found::Text(_) | Found::Absent => match &self.default {
                 None if self.required => Err(REQUIRED.to_owned()),
                 default => Ok(default.clone()),

@@ -124,12 +124,8 @@ impl Reporter {
             errors.push(given.name("state"), REQUIRED);
             return None;
         };
-        if let Some(state) = self.table.states.get(&word) {
-            return Some((word, *state));
-        }
-        let known: Vec<_> = self.table.states.keys().map(String::as_str).collect();
-        errors.push(given.name("state"), format!("unknown state; known are {}", known.join(", ")));
-        None
+        let state = self.table.state(&word);
+        Some((word, state))
     }
 
     /// Ours where the request carries it, else the one that stands for the provider's.
@@ -198,14 +194,15 @@ impl StatusParameters<'_> {
         clean_datetime(&self.value("at")?).ok().filter(|at| at.as_second() > DAY)
     }
 
-    /// Why it was not delivered, in the provider's words.
+    /// Why it was not delivered, or which state it is that we do not know, in the provider's words.
     fn reason(&self, word: &str, state: State) -> Option<Reason> {
-        if !matches!(state, State::Failed | State::Undelivered | State::Expired) {
-            return None;
-        }
+        let class = match state {
+            State::Failed | State::Undelivered | State::Expired => FailureClass::Permanent,
+            State::Unknown => FailureClass::Unknown,
+            _ => return None,
+        };
         let code = self.value("code").unwrap_or_else(|| word.to_owned());
         let detail = self.value("detail").unwrap_or_default();
-        let class = FailureClass::Permanent;
         Some(Reason { class, code: line(&code, MAX_CODE), detail: line(&detail, MAX_DETAIL) })
     }
 }

@@ -32,7 +32,7 @@ impl Shutdown {
         (Trigger(token.clone()), Self(token))
     }
 
-    /// One that SIGTERM or SIGINT starts. A second signal ends the process at once, with status 1.
+    /// One that SIGTERM, SIGINT or SIGHUP starts. A second signal ends the process at once, with status 1.
     ///
     /// # Errors
     /// The signals cannot be caught.
@@ -40,11 +40,13 @@ impl Shutdown {
         let (trigger, shutdown) = Self::new();
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut hang_up = signal(SignalKind::hangup())?;
         tokio::spawn(async move {
             for first in [true, false] {
                 let name = tokio::select! {
                     _ = terminate.recv() => "SIGTERM",
                     _ = interrupt.recv() => "SIGINT",
+                    _ = hang_up.recv() => "SIGHUP",
                 };
                 if first {
                     tracing::info!(signal = name, "draining; a second signal ends at once");

@@ -48,6 +48,13 @@ fn a_valid_request_becomes_a_message_in_our_names() {
         (json!({}), FORM, "identity=1&text=a&unknown=z", json!(["1", "a", {}, null, null])),
         (json!({}), FORM, "identity=1&text=a&identity=2", json!(["2", "a", {}, null, null])),
         (json!({}), FORM, "identity=1&text=a&external_id=", json!(["1", "a", {}, null, null])),
+        (json!({}), FORM, "identity=1&text=a&received_at=x", json!(["1", "a", {}, null, null])),
+        (
+            json!({"fields": {"seen": {"type": "datetime"}}}),
+            FORM,
+            "identity=1&text=a&seen=x&received_at=1795366800",
+            json!(["1", "a", {}, null, "2026-11-22T17:00:00Z"]),
+        ),
         (
             extra.clone(),
             FORM,
@@ -116,7 +123,7 @@ fn every_error_names_the_requests_own_parameter() {
             vec!["identity: Ensure this value has at most 256 characters (it has 257).".into()],
         ),
         (
-            json!({}),
+            json!({"fields": {"received_at": {"type": "datetime", "required": true}}}),
             FORM,
             "identity=1&text=a&received_at=x",
             vec!["received_at: Enter a valid date/time.".into()],

@@ -28,7 +28,8 @@ pub struct Status {
     /// not blank counts. One that begins with `/` is a JSON pointer (RFC 6901). Absent: the same
     /// name. What the body does not have is looked for in the query.
     pub params: IndexMap<String, OneOrMany>,
-    /// The provider's word → our state. Any other word is answered 400.
+    /// The provider's word → our state. Upper and lower case are the same. A report with any other word
+    /// has the state `unknown`, and the word as its code.
     pub states: IndexMap<String, State>,
     /// The answer to a report that was stored.
     pub reply: Reply,
@@ -49,6 +50,12 @@ impl Status {
     /// What the request calls the parameter that we call `name`.
     pub fn param<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         super::receive::renamed(&self.params, name)
+    }
+
+    /// The state that the provider's `word` means; [`State::Unknown`] if the table does not say.
+    pub fn state(&self, word: &str) -> State {
+        let known = self.states.iter().find(|(known, _)| known.to_lowercase() == word.to_lowercase());
+        self.states.get(word).or(known.map(|(_, state)| state)).copied().unwrap_or(State::Unknown)
     }
 
     /// What is wrong beyond the types: a key below `status`, and why.
