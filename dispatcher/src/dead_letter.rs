@@ -37,7 +37,7 @@ pub(crate) fn dead_letter(original: Envelope, queue: &QueueName, cause: Cause<'_
         .with(header::REASON, reason)
         .with(header::CLASS, cause.class.as_str())
         .with(header::CODE, cause.code)
-        .with(header::DEAD_AT, clock::now().to_string())
+        .with(header::DEAD_AT, clock::Written(clock::now()).to_string())
         .with(header::ATTEMPTS, i64::from(cause.attempts))
         .with(header::QUEUE, queue.as_str())
 }

@@ -6,10 +6,12 @@ use crate::{
     worker::{Job, Worker},
 };
 use async_trait::async_trait;
-use jiff::Timestamp;
 use postern_broker::{Address, Envelope, QueueName};
 use postern_config::Config;
-use postern_shared::message::{BackendName, Context, Inbound, MessageId, Outbound, Priority};
+use postern_shared::{
+    clock,
+    message::{BackendName, Context, Inbound, MessageId, Outbound, Priority},
+};
 use std::{
     collections::BTreeSet,
     sync::{Arc, Mutex, PoisonError},
@@ -78,10 +80,10 @@ fn answer_to(message: &Inbound, original: &Envelope) -> Vec<(Address, Envelope)>
         text: message.text.clone(),
         context,
         priority: Priority::Normal,
-        created_at: Timestamp::now(),
+        created_at: clock::now(),
         expires_at: None,
         attempt: 1,
-        postponed: 0,
+        deferred: 0,
         parts_sent: 0,
     };
     let address = Address::Outbound(answer.backend.clone(), Priority::Normal);

@@ -98,7 +98,7 @@ impl Schedule {
     }
 
     fn after(&self, failure: Failure, message: &Outbound, now: Timestamp) -> Disposition {
-        let deferred = self.deferral(&failure, message.postponed);
+        let deferred = self.deferral(&failure, message.deferred);
         let delay = deferred.map(|(delay, _)| delay).or_else(|| self.delay(&failure, message.attempt));
         let Some(delay) = delay else {
             return Disposition::Dead(failure);

@@ -82,11 +82,11 @@ pub(crate) fn settlement(
     let mut messages = vec![(Address::Reports(message.backend.clone()), traced(report, original))];
     for ((delay, deferred, parts), identities) in waiting(attempt) {
         let rest = attempt.rest(parts, identities);
-        let (number, postponed) = match deferred {
+        let (number, deferred) = match deferred {
             None => (message.attempt.saturating_add(1), 0),
             Some(times) => (message.attempt, times),
         };
-        let retry = Outbound { attempt: number, postponed, ..rest };
+        let retry = Outbound { attempt: number, deferred, ..rest };
         let envelope = Envelope { headers: original.own_headers(), ..Envelope::from(&retry) };
         messages.push((Address::Later { queue: queue.clone(), delay }, envelope));
     }

@@ -47,7 +47,7 @@ fn message(backend: &BackendName) -> Outbound {
         created_at: "2026-11-22T17:00:00Z".parse().unwrap(),
         expires_at: None,
         attempt: 1,
-        postponed: 0,
+        deferred: 0,
         parts_sent: 0,
     }
 }

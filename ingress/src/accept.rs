@@ -18,7 +18,7 @@ use postern_config::{
 };
 use postern_shared::{
     callback::{CONTEXT_KEY, Callback, CallbackKeys, KannelEvent},
-    clock::to_the_millisecond,
+    clock,
     error::Failure,
     message::{
         BackendName, CallbackEvent, Context, Identity, MAX_CONTEXT_BYTES, MessageId, Outbound, Priority,
@@ -211,7 +211,7 @@ impl Acceptor {
             identities: submission.identities.len(),
             parts: prepared.len(),
             cost: prepared.cost(0, prepared.len()),
-            at: Timestamp::now(),
+            at: clock::now(),
         };
         let messages = self.messages(principal, submission, &accepted).map_err(rejected)?;
         let traced =
@@ -273,7 +273,6 @@ impl Acceptor {
         let backend = self.config.backends.get(&accepted.backend);
         let calls = backend.map_or_else(CallTable::default, |backend| backend.definition.connector.calls());
         let batch = calls.batch.max(1);
-        let created_at = to_the_millisecond(accepted.at);
         let message = |identities: &[_]| Outbound {
             id: accepted.id,
             backend: accepted.backend.clone(),
@@ -281,10 +280,10 @@ impl Acceptor {
             text: text.clone(),
             context: context.clone(),
             priority,
-            created_at,
+            created_at: accepted.at,
             expires_at,
             attempt: 1,
-            postponed: 0,
+            deferred: 0,
             parts_sent: 0,
         };
         let address = Address::Outbound(accepted.backend.clone(), priority);
@@ -299,7 +298,7 @@ fn left_out_messages(
     accepted: &Accepted,
     callback: Option<(Callback, String)>,
 ) -> Vec<(Address, Envelope)> {
-    let (id, backend, at) = (accepted.id, &accepted.backend, to_the_millisecond(accepted.at));
+    let (id, backend, at) = (accepted.id, &accepted.backend, accepted.at);
     let failure = Failure::permanent("invalid_number", "no number: digits, + and - are taken");
     let mut messages = Vec::new();
     if let Some((_, token)) = callback.filter(|(callback, _)| callback.wants(KannelEvent::Refused)) {

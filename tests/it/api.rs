@@ -138,7 +138,7 @@ async fn many_recipients_are_several_queued_messages_of_one_id_in_order() {
             (&body["id"], &body["context"]["campaign"], &body["attempt"]),
             (&id, &json!("a"), &json!(1))
         );
-        assert_eq!(body["expires_at"], "2100-01-01T00:00:00Z");
+        assert_eq!(body["expires_at"], "2100-01-01T00:00:00.000Z");
     }
 }
 

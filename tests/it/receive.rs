@@ -255,7 +255,7 @@ async fn a_providers_repetition_has_the_same_id_and_its_time_is_kept() {
     assert_eq!(id.get_version_num(), 5);
     assert_eq!(messages[0].message_id, messages[1].message_id);
     assert_eq!(bodies[0]["external_id"], "abc");
-    assert_eq!(bodies[0]["received_at"], "2026-11-22T17:00:00.5Z");
+    assert_eq!(bodies[0]["received_at"], "2026-11-22T17:00:00.500Z");
 }
 
 #[tokio::test]

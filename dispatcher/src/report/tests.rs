@@ -41,7 +41,7 @@ fn message(callback_of: Option<MessageId>, mask: u8) -> Outbound {
         created_at: Timestamp::now(),
         expires_at: None,
         attempt: 1,
-        postponed: 0,
+        deferred: 0,
         parts_sent: 0,
     }
 }

@@ -86,7 +86,7 @@ fn what_was_deferred_too_often_counts_and_waits_as_long_as_the_provider_wishes()
         (50, 31, 2, "retry in 60"),
         (50, 60, 4, "dead"),
     ] {
-        let message = Outbound { postponed: before, ..attempt(number, None) };
+        let message = Outbound { deferred: before, ..attempt(number, None) };
         let outcome = Err(Failure::throttled("x", "", Some(Duration::from_secs(asked))));
         assert_eq!(disposition(&schedule(""), &message, outcome), expected, "{before} {asked}");
     }
@@ -94,7 +94,7 @@ fn what_was_deferred_too_often_counts_and_waits_as_long_as_the_provider_wishes()
 
 #[test]
 fn what_was_not_begun_costs_nothing_at_all() {
-    let message = Outbound { postponed: 50, ..attempt(4, None) };
+    let message = Outbound { deferred: 50, ..attempt(4, None) };
     let not_begun = || Err(Failure::transient(NOT_BEGUN, ""));
     assert_eq!(disposition(&schedule(""), &message, not_begun()), "deferred for 1, 50");
 }

@@ -76,8 +76,8 @@ fn each_identity_goes_its_way() {
         let again = Outbound::from_json(&envelope.body).unwrap();
         assert_eq!(again.identities.iter().map(Identity::as_str).collect::<Vec<_>>(), identities);
         let identities = message.identities.clone();
-        assert_eq!(Outbound { identities, attempt: 1, postponed: 0, ..again.clone() }, message);
-        assert_eq!(again.postponed, u32::from(std::ptr::eq(envelope, second)));
+        assert_eq!(Outbound { identities, attempt: 1, deferred: 0, ..again.clone() }, message);
+        assert_eq!(again.deferred, u32::from(std::ptr::eq(envelope, second)));
         assert_eq!(again.attempt, attempt);
         assert_eq!(envelope.text_header(header::TRACEPARENT), Some(TRACE));
         assert_eq!(envelope.headers.get("x-own"), Some(&HeaderValue::Integer(7)));

@@ -63,7 +63,7 @@ async fn a_provider_that_is_down_costs_a_few_attempts_and_not_one_of_each_messag
     let counted = sent_again.iter().filter(|(_, message)| message.attempt == 2).count();
     assert!((6..=9).contains(&counted), "{counted} attempts were burnt");
     assert!(
-        sent_again.iter().any(|(_, message)| (message.attempt, message.postponed) == (1, 1)),
+        sent_again.iter().any(|(_, message)| (message.attempt, message.deferred) == (1, 1)),
         "one that was only tried"
     );
     assert_eq!(value(&running, "postern_breaker_opened_total{backend=\"demo\"}"), 1.0);
@@ -134,7 +134,7 @@ async fn a_message_that_its_provider_puts_off_keeps_its_attempt_and_only_those_w
     until("retry", || running.broker.delayed().len() == 1).await;
     let (address, retry) = retries(&running.broker).remove(0);
     assert!(matches!(address, Address::Later { delay, .. } if delay == Duration::from_secs(1)));
-    assert_eq!((retry.attempt, retry.postponed, retry.identities.len()), (1, 1, 1));
+    assert_eq!((retry.attempt, retry.deferred, retry.identities.len()), (1, 1, 1));
     // Meanwhile nothing is sent to anyone.
     running.queue("demo", Priority::Normal, message(&["other"])).await;
     running.reports(2).await;

@@ -8,7 +8,7 @@ use postern_config::backend::{
     field::{FieldSpec, FieldType, Number, Pattern},
     receive::Receive,
 };
-use postern_shared::clock::to_the_millisecond;
+use postern_shared::clock::{Written, to_the_millisecond};
 use rlibphonenumber::{PhoneNumber, PhoneNumberFormat, Region};
 use rust_decimal::Decimal;
 use serde_json::Value;
@@ -109,7 +109,7 @@ impl Field {
             FieldKind::Integer { min, max } => clean_integer(text, *min, *max),
             FieldKind::Decimal { min, max } => clean_decimal(text, *min, *max),
             FieldKind::Boolean => clean_boolean(text),
-            FieldKind::Datetime => clean_datetime(text).map(|at| at.to_string().into()),
+            FieldKind::Datetime => clean_datetime(text).map(|at| Written(at).to_string().into()),
             FieldKind::Phone { region } => clean_phone(text, *region),
             FieldKind::Choice { choices } if choices.iter().any(|choice| choice == text) => Ok(text.into()),
             FieldKind::Choice { .. } => {
@@ -305,14 +305,14 @@ mod tests {
             (&boolean, "off", Ok(json!(false))),
             (&boolean, "maybe", Err("Enter true or false.")),
             (&datetime, "2026-11-22T20:00:00.123456+03:00", Ok(json!("2026-11-22T17:00:00.123Z"))),
-            (&datetime, "2026-11-22 17:00:01", Ok(json!("2026-11-22T17:00:01Z"))),
-            (&datetime, "2026-11-22 17:00", Ok(json!("2026-11-22T17:00:00Z"))),
+            (&datetime, "2026-11-22 17:00:01", Ok(json!("2026-11-22T17:00:01.000Z"))),
+            (&datetime, "2026-11-22 17:00", Ok(json!("2026-11-22T17:00:00.000Z"))),
             (&datetime, "2026-02-30 17:00", Err("Enter a valid date/time.")),
-            (&datetime, "2026-11-22T20:00:00 03:00", Ok(json!("2026-11-22T17:00:00Z"))),
-            (&datetime, "Sun, 22 Nov 2026 17:00:00 +0000", Ok(json!("2026-11-22T17:00:00Z"))),
-            (&datetime, "1795366800", Ok(json!("2026-11-22T17:00:00Z"))),
-            (&datetime, "1795366800.25", Ok(json!("2026-11-22T17:00:00.25Z"))),
-            (&datetime, "1795366800250", Ok(json!("2026-11-22T17:00:00.25Z"))),
+            (&datetime, "2026-11-22T20:00:00 03:00", Ok(json!("2026-11-22T17:00:00.000Z"))),
+            (&datetime, "Sun, 22 Nov 2026 17:00:00 +0000", Ok(json!("2026-11-22T17:00:00.000Z"))),
+            (&datetime, "1795366800", Ok(json!("2026-11-22T17:00:00.000Z"))),
+            (&datetime, "1795366800.25", Ok(json!("2026-11-22T17:00:00.250Z"))),
+            (&datetime, "1795366800250", Ok(json!("2026-11-22T17:00:00.250Z"))),
             (&datetime, "17953668.x", Err("Enter a valid date/time.")),
             (&datetime, "99999999999999999999", Err("Enter a valid date/time.")),
             (&datetime, "now", Err("Enter a valid date/time.")),
@@ -360,7 +360,10 @@ mod tests {
             (json!({"type": "boolean", "default": false}), json!(false)),
             (json!({"type": "decimal", "default": 1.5}), json!("1.5")),
             (json!({"default": ""}), json!("")),
-            (json!({"type": "datetime", "default": "2026-11-22T00:00:00Z"}), json!("2026-11-22T00:00:00Z")),
+            (
+                json!({"type": "datetime", "default": "2026-11-22T00:00:00Z"}),
+                json!("2026-11-22T00:00:00.000Z"),
+            ),
         ] {
             assert_eq!(field(spec.clone()).unwrap().default, Some(default), "{spec}");
         }

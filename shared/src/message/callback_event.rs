@@ -1,6 +1,7 @@
 //! Something that a client asked to be told.
 
 use super::{BackendName, CALLBACK_V1, Identity, Malformed, MessageId};
+use crate::clock;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +26,7 @@ pub struct CallbackEvent {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reply: String,
     /// When. UTC.
+    #[serde(serialize_with = "clock::serialize")]
     pub at: Timestamp,
 }
 

@@ -1,6 +1,7 @@
 //! A message that a person sent in.
 
 use super::{BackendName, INBOUND_V1, Identity, Malformed, MessageId};
+use crate::clock;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -23,13 +24,13 @@ pub struct Inbound {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub external_id: Option<String>,
     /// When the provider says it got the message, else when Postern did. UTC, milliseconds.
+    #[serde(serialize_with = "clock::serialize")]
     pub received_at: Timestamp,
 }
 
 impl Inbound {
     /// A message that was received now, with a new id and without fields.
     pub fn new(backend: BackendName, identity: Identity, text: impl Into<String>) -> Self {
-        let now = Timestamp::now();
         Self {
             id: MessageId::new(),
             backend,
@@ -37,7 +38,7 @@ impl Inbound {
             text: text.into(),
             fields: Map::new(),
             external_id: None,
-            received_at: Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now),
+            received_at: clock::now(),
         }
     }
 

@@ -1,6 +1,7 @@
 //! A message that an application wants sent.
 
 use super::{BackendName, Identity, Malformed, MessageId, OUTBOUND_V1};
+use crate::clock;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -51,17 +52,17 @@ pub struct Outbound {
     #[serde(default)]
     pub priority: Priority,
     /// When it was accepted. UTC.
-    #[serde(default = "Timestamp::now")]
+    #[serde(default = "clock::now", serialize_with = "clock::serialize")]
     pub created_at: Timestamp,
     /// When sending it stops making sense. UTC.
-    #[serde(default)]
+    #[serde(default, serialize_with = "clock::serialize_option")]
     pub expires_at: Option<Timestamp>,
     /// Which attempt this is, from 1.
     #[serde(default = "first_attempt")]
     pub attempt: u32,
     /// How often this attempt was put off because the provider asked for time.
     #[serde(default, skip_serializing_if = "is_zero")]
-    pub postponed: u32,
+    pub deferred: u32,
     /// How many parts of a text that its backend splits all of `identities` have already.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub parts_sent: u32,

@@ -1,6 +1,7 @@
 //! What became of a message.
 
 use super::{BackendName, Identity, Malformed, MessageId, REPORT_V1};
+use crate::clock;
 use crate::error::{Failure, FailureClass};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -18,6 +19,7 @@ pub struct Report {
     /// recipients that a compatibility listener left out.
     pub attempt: u32,
     /// When it became known. UTC.
+    #[serde(serialize_with = "clock::serialize")]
     pub at: Timestamp,
     /// One for each identity that this attempt was about.
     pub recipients: Vec<Recipient>,

@@ -3,6 +3,7 @@
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use jiff::Timestamp;
 use postern_broker::{Envelope, QueueName, header};
+use postern_shared::clock::Written;
 use postern_shared::message::{BackendName, Priority};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -133,7 +134,7 @@ impl DeadLetter {
             class: self.class().map(str::to_owned),
             code: self.code().map(str::to_owned),
             attempts: self.envelope.integer_header(header::ATTEMPTS),
-            at: self.at().map(|at| at.to_string()),
+            at: self.at().map(|at| Written(at).to_string()),
             recipients: self.recipients(),
             bytes: self.envelope.body.len(),
         }

@@ -45,14 +45,14 @@ prop_compose! {
         context in table(),
         (created_at, expires_at) in (moment(), option::of(moment())),
         bulk in any::<bool>(),
-        (attempt, postponed, parts_sent) in (1_u32.., any::<u32>(), any::<u32>()),
+        (attempt, deferred, parts_sent) in (1_u32.., any::<u32>(), any::<u32>()),
     ) -> Outbound {
         let priority = if bulk { Priority::Bulk } else { Priority::Normal };
         let context: Context = context;
         Outbound {
             id: MessageId::default(),
             backend: "demo".parse().unwrap(),
-            identities, text, context, priority, created_at, expires_at, attempt, postponed, parts_sent,
+            identities, text, context, priority, created_at, expires_at, attempt, deferred, parts_sent,
         }
     }
 }

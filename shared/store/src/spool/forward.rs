@@ -194,7 +194,7 @@ impl Forwarder {
                 .with(header::REASON, format!("the broker refuses it for ever: {why}"))
                 .with(header::CLASS, FailureClass::Permanent.as_str())
                 .with(header::CODE, "refused_by_broker")
-                .with(header::DEAD_AT, died.to_string())
+                .with(header::DEAD_AT, clock::Written(died).to_string())
                 .with(header::ATTEMPTS, 0_i64)
                 .with(header::QUEUE, address.queue().as_str())
         };
