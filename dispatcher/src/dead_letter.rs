@@ -1,46 +1,19 @@
-//! Dead letters: a message as it was, with the reason for its death in its headers.
+//! Dead letters of messages that are given up without an attempt.
 
-use postern_broker::{Address, Envelope, QueueName, header};
+use postern_broker::{
+    Address, Envelope, QueueName,
+    dead_letter::{Cause, dead_letter},
+    refused::NO_BACKEND,
+};
 use postern_shared::{
-    clock,
     error::{Failure, FailureClass},
-    message::BackendName,
+    message::{BackendName, MAX_OUTBOUND_BYTES},
 };
 
 /// The code of a dead letter whose body is not the message that its queue holds.
 const MALFORMED: &str = "malformed";
-/// The longest `x-postern-reason`, in characters.
-pub(crate) const MAX_REASON: usize = 500;
-/// The routing key of a dead letter that came from no backend's queue and was not read.
-const NO_BACKEND: &str = "unknown";
-
-/// Why a message is dead.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Cause<'a> {
-    /// The failure's class.
-    pub(crate) class: FailureClass,
-    /// The failure's name.
-    pub(crate) code: &'a str,
-    /// What happened, for the operator. Cut after [`MAX_REASON`] characters.
-    pub(crate) reason: &'a str,
-    /// How many attempts the message had.
-    pub(crate) attempts: u32,
-}
-
-/// `original`, taken from `queue`, as a dead letter.
-pub(crate) fn dead_letter(original: Envelope, queue: &QueueName, cause: Cause<'_>) -> Envelope {
-    let reason = match cause.reason.char_indices().nth(MAX_REASON) {
-        Some((end, _)) => format!("{}…", &cause.reason[..end]),
-        None => cause.reason.to_owned(),
-    };
-    original
-        .with(header::REASON, reason)
-        .with(header::CLASS, cause.class.as_str())
-        .with(header::CODE, cause.code)
-        .with(header::DEAD_AT, clock::Written(clock::now()).to_string())
-        .with(header::ATTEMPTS, i64::from(cause.attempts))
-        .with(header::QUEUE, queue.as_str())
-}
+/// The code of a dead letter whose body is larger than a message may be. It is cut.
+const TOO_LARGE: &str = "too_large";
 
 /// The dead letter of a message that is given up because of `failure` without being read.
 pub(crate) fn unread(original: &Envelope, queue: &QueueName, failure: &Failure) -> Vec<(Address, Envelope)> {
@@ -58,6 +31,15 @@ pub(crate) fn malformed(original: &Envelope, queue: &QueueName, why: &str) -> Ve
     tracing::warn!(queue = queue.as_str(), message_id, why, "dead-lettered unread");
     let class = FailureClass::Permanent;
     addressed(original, queue, Cause { class, code: MALFORMED, reason: why, attempts: 0 })
+}
+
+/// Why a message from `queue` is given up that is larger than it may be. `None` if it is not.
+pub(crate) fn too_large(original: &Envelope, queue: &QueueName) -> Option<Failure> {
+    let (body, cut) = (original.body.len() as u64, original.cut_from());
+    let most = queue.backend().map_or(u64::MAX, |_| MAX_OUTBOUND_BYTES as u64);
+    let bytes = cut.or((body > most).then_some(body))?;
+    let why = format!("a body of {bytes} bytes is more than is taken; only its beginning is kept");
+    Some(Failure::permanent(TOO_LARGE, why))
 }
 
 fn addressed(original: &Envelope, queue: &QueueName, cause: Cause<'_>) -> Vec<(Address, Envelope)> {

@@ -172,6 +172,7 @@ impl Dispatcher {
         for queue in [QueueName::reports(), QueueName::dead()].into_iter().chain(called_back) {
             metrics.publish.declare_queue(&queue);
         }
+        metrics.publish.declare_outcomes();
         let application = builder.application(webhook);
         let callbacks = callbacks.map(|client| builder.callbacks(client));
         let max = config.dispatcher.max_deliveries;

@@ -7,13 +7,17 @@
 
 use crate::metrics::{DeliveryMetrics, DispatcherMetrics, OutcomeLabel};
 use crate::{
-    dead_letter::{Cause, dead_letter, malformed, reason},
+    dead_letter::{malformed, reason},
     outcome::Outcome,
     publish::Publisher,
     retry::{Disposition, Schedule},
     worker::Job,
 };
-use postern_broker::{Address, Delivery, Envelope, QueueName, Topology, header};
+use postern_broker::{
+    Address, Delivery, Envelope, QueueName, Topology,
+    dead_letter::{Cause, dead_letter},
+    header,
+};
 use postern_config::Config;
 use postern_shared::{
     error::Failure,

@@ -1,13 +1,14 @@
-//! Messages that are taken again and again without being settled: they may be what crashes the process.
+//! Messages that are not even read: those that are taken again and again without being settled, which
+//! may be what crashes the process, and those that are too large.
 
-use crate::metrics::DispatcherMetrics;
+use crate::metrics::{DispatcherMetrics, OutcomeLabel, SendingMetrics};
 use crate::{
-    dead_letter::unread,
+    dead_letter::{too_large, unread},
     flow::WorkPermit,
     publish::Publisher,
     worker::{Job, Worker},
 };
-use postern_broker::{Delivery, QueueName};
+use postern_broker::{CUT_BODY, Delivery, QueueName};
 use postern_shared::{error::Failure, message::Priority};
 use std::sync::Arc;
 use tracing::field::display;
@@ -37,31 +38,52 @@ impl DeliveryLimit {
         delivery: Delivery,
         permit: WorkPermit,
     ) {
-        let delivery = delivery.in_trace();
+        let mut delivery = delivery.in_trace();
         let poison = (delivery.returned >= self.max).then(|| poison(delivery.returned));
+        let message_id = delivery.envelope.id().map(display);
         if let Some(failure) = &poison {
-            let message_id = delivery.envelope.id().map(display);
-            let (queue, taken) = (queue.as_str(), delivery.returned);
+            let (queue, taken, code) = (queue.as_str(), delivery.returned, &*failure.code);
             tracing::error!(
                 queue,
                 message_id,
                 taken,
-                code = &*failure.code,
+                code,
                 "dead-lettered: taken too often without being settled"
             );
+        }
+        if let Some(failure) = too_large(&delivery.envelope, queue) {
+            tracing::warn!(queue = queue.as_str(), message_id, code = &*failure.code, "dead-lettered unread");
+            delivery.envelope = std::mem::take(&mut delivery.envelope).cut(CUT_BODY);
+            drop(permit);
+            if let Some(metrics) = self.give_up(queue, delivery, &failure).await {
+                metrics.message(OutcomeLabel::Malformed);
+            }
+            return;
         }
         match poison {
             Some(failure) if delivery.returned > self.max => {
                 drop(permit);
-                let letter = unread(&delivery.envelope, queue, &failure);
-                if self.publisher.settle(delivery, letter).await
-                    && let Some(backend) = queue.backend()
-                {
-                    self.metrics.sending(&backend).dead_letter(failure.class);
-                }
+                self.give_up(queue, delivery, &failure).await;
             }
             poison => worker.work(Job { lane, delivery, permit, poison }).await,
         }
+    }
+
+    /// Dead-letters `delivery` without reading it, and counts that. Returns the metrics of the backend
+    /// that it was for, once it is stored.
+    async fn give_up(
+        &self,
+        queue: &QueueName,
+        delivery: Delivery,
+        failure: &Failure,
+    ) -> Option<SendingMetrics> {
+        let letter = unread(&delivery.envelope, queue, failure);
+        if !self.publisher.settle(delivery, letter).await {
+            return None;
+        }
+        let metrics = self.metrics.sending(&queue.backend()?);
+        metrics.dead_letter(failure.class);
+        Some(metrics)
     }
 }
 

@@ -1,7 +1,10 @@
-//! Publishing what became of a message, however long that takes.
+//! Publishing what became of a message, however long that takes, and smaller if the broker will never
+//! accept it as it is.
 
-use postern_broker::{Address, Broker, BrokerError, Delivery, Envelope, header};
-use postern_service::metrics::PublishMetrics;
+use postern_broker::{
+    Address, Broker, BrokerError, CUT_BODY, Delivery, Envelope, header, refused::Remainder,
+};
+use postern_service::metrics::{PublishMetrics, Remains};
 use postern_shared::backoff::Backoff;
 use std::{
     sync::Arc,
@@ -28,26 +31,30 @@ impl Publisher {
     /// Publishes `messages` until the broker confirms them all. `false`: the broker was closed.
     ///
     /// What was sent is not sent again meanwhile: its delivery stays leased. Only a broker that takes no
-    /// messages until the [lease](crate::lease) ends leads to a double.
+    /// messages until the [lease](crate::lease) ends leads to a double. What the broker will never accept
+    /// is stored smaller. If it accepts nothing of it, that is counted and logged, and the message counts
+    /// as settled all the same: to hand it back would send it again, each time that it is taken.
     pub(crate) async fn publish(&self, messages: Vec<(Address, Envelope)>) -> bool {
-        let mut backoff = backoff();
-        loop {
-            match self.publish_once(messages.clone()).await {
+        if messages.len() > 1 {
+            match self.publish_until_answered(&messages).await {
                 Ok(()) => return true,
-                Err(BrokerError::Closed) => return false,
-                Err(error) => {
-                    let pause = backoff.pause();
-                    tracing::warn!(%error, "the broker did not take what became of a message; trying again in {pause:?}");
-                    tokio::time::sleep(pause).await;
-                }
+                // One of them, which is found when each goes alone.
+                Err(BrokerError::Refused(_)) => {}
+                Err(_) => return false,
             }
         }
+        for message in messages {
+            if self.store(message).await.is_err() {
+                return false;
+            }
+        }
+        true
     }
 
     /// Publishes `messages` and then acknowledges `delivery`; `delivery` goes back to its queue, and
     /// `false` is returned, if the broker was closed before it confirmed them.
     pub(crate) async fn settle(&self, delivery: Delivery, messages: Vec<(Address, Envelope)>) -> bool {
-        let stored = messages.is_empty() || self.publish(messages).await;
+        let stored = self.publish(messages).await;
         if stored {
             delivery.ack()
         } else {
@@ -68,6 +75,94 @@ impl Publisher {
             self.metrics.published(queue, published.is_ok(), begun.elapsed().as_secs_f64());
         }
         published
+    }
+
+    /// # Errors
+    /// [`BrokerError::Refused`] or [`BrokerError::Closed`].
+    async fn publish_until_answered(&self, messages: &[(Address, Envelope)]) -> Result<(), BrokerError> {
+        let mut backoff = backoff();
+        loop {
+            match self.publish_once(messages.to_vec()).await {
+                Ok(()) => return Ok(()),
+                Err(error @ (BrokerError::Closed | BrokerError::Refused(_))) => return Err(error),
+                Err(error) => {
+                    let pause = backoff.pause();
+                    tracing::warn!(%error, "the broker did not take what became of a message; trying again in {pause:?}");
+                    tokio::time::sleep(pause).await;
+                }
+            }
+        }
+    }
+
+    /// Publishes `message`, or what the broker accepts of it.
+    ///
+    /// # Errors
+    /// [`BrokerError::Closed`].
+    async fn store(&self, message: (Address, Envelope)) -> Result<(), BrokerError> {
+        let Some(why) = self.refusal(&message).await? else { return Ok(()) };
+        let (queue, message_id) = (message.0.queue(), message.1.id());
+        let mut remainder = Remainder::of(message, &why);
+        while let Some(piece) = remainder.next_piece() {
+            if let Some(why) = self.refusal(&piece).await? {
+                remainder.refuse(piece, &why);
+            }
+        }
+        let mut remains = Remains::Smaller;
+        for letter in remainder.into_lost() {
+            remains = remains.min(self.store_cut(letter).await?);
+        }
+        let (queue, message_id) = (queue.as_str(), message_id.map(tracing::field::display));
+        match remains {
+            Remains::Smaller => {
+                tracing::warn!(
+                    queue,
+                    message_id,
+                    why,
+                    "the broker refuses what became of a message: stored smaller"
+                );
+            }
+            Remains::Cut => {
+                tracing::error!(
+                    queue,
+                    message_id,
+                    why,
+                    "the broker refuses what became of a message: dead-lettered, its body cut"
+                );
+            }
+            Remains::Nothing => {
+                tracing::error!(
+                    queue,
+                    message_id,
+                    why,
+                    "the broker refuses what became of a message, and any dead letter of it: lost"
+                );
+            }
+        }
+        self.metrics.refused(remains, &why);
+        Ok(())
+    }
+
+    /// Publishes the dead letter `letter` with less and less of its body.
+    async fn store_cut(&self, letter: (Address, Envelope)) -> Result<Remains, BrokerError> {
+        for bytes in [CUT_BODY, 0].into_iter().filter(|bytes| *bytes < letter.1.body.len()) {
+            let cut = (letter.0.clone(), letter.1.clone().cut(bytes));
+            if self.refusal(&cut).await?.is_none() {
+                return Ok(Remains::Cut);
+            }
+        }
+        Ok(Remains::Nothing)
+    }
+
+    /// Why the broker will never accept `message`. `None` once it is stored.
+    ///
+    /// # Errors
+    /// [`BrokerError::Closed`].
+    async fn refusal(&self, message: &(Address, Envelope)) -> Result<Option<String>, BrokerError> {
+        match self.publish_until_answered(std::slice::from_ref(message)).await {
+            Ok(()) => Ok(None),
+            Err(BrokerError::Refused(why)) => Ok(Some(why)),
+            Err(closed) => Err(closed),
+        }
     }
 }
 

@@ -10,13 +10,16 @@ pub(crate) use tally::log;
 use crate::metrics::{OutcomeLabel, SendingMetrics};
 use crate::{
     attempt::Attempt,
-    dead_letter::{Cause, dead_letter, malformed},
+    dead_letter::malformed,
     publish::{Publisher, traced},
     report::{callbacks, report},
     retry::Disposition,
 };
 use jiff::Timestamp;
-use postern_broker::{Address, Delivery, Envelope, QueueName};
+use postern_broker::{
+    Address, Delivery, Envelope, QueueName,
+    dead_letter::{Cause, dead_letter},
+};
 use postern_shared::{
     callback::CallbackKeys,
     error::{Failure, FailureClass},
@@ -80,6 +83,11 @@ pub(crate) fn settlement(
     let message = attempt.message;
     let report = Envelope::from(&report(attempt, now));
     let mut messages = vec![(Address::Reports(message.backend.clone()), traced(report, original))];
+    messages.extend(
+        dead(attempt).iter().filter_map(|(parts, dead)| letter(original, queue, attempt, *parts, dead)),
+    );
+    // Last: a broker that refuses one of the others stores nothing behind it, and a retry that is stored
+    // twice is sent twice.
     for ((delay, deferred, parts), identities) in waiting(attempt) {
         let rest = attempt.rest(parts, identities);
         let (number, deferred) = match deferred {
@@ -90,9 +98,6 @@ pub(crate) fn settlement(
         let envelope = Envelope { headers: original.own_headers(), ..Envelope::from(&retry) };
         messages.push((Address::Later { queue: queue.clone(), delay }, envelope));
     }
-    messages.extend(
-        dead(attempt).iter().filter_map(|(parts, dead)| letter(original, queue, attempt, *parts, dead)),
-    );
     messages
 }
 

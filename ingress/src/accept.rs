@@ -7,7 +7,7 @@
 
 use crate::{auth::Principal, publish::MeteredPublisher};
 use jiff::Timestamp;
-use postern_broker::{Address, Envelope, header::TRACEPARENT};
+use postern_broker::{Address, BrokerError, Envelope, header::TRACEPARENT};
 use postern_config::{
     Config,
     backend::{
@@ -116,6 +116,9 @@ pub(crate) enum Rejection {
     /// The context, with the callback in it, is larger than a message may carry.
     #[error("at most {MAX_CONTEXT_BYTES} bytes of context are taken")]
     ContextTooLarge,
+    /// The broker will never accept it: its limit on messages is lower than it should be.
+    #[error("the broker takes no message as large as this")]
+    TooLarge,
     /// The broker did not confirm it. The client should try again.
     #[error("not stored")]
     Unavailable,
@@ -141,7 +144,7 @@ impl Rejection {
             }
             Self::TextTooLong { .. } => Some(SubmissionField::Text),
             Self::ContextTooLarge => Some(SubmissionField::Context),
-            Self::Unavailable => None,
+            Self::TooLarge | Self::Unavailable => None,
         }
     }
 }
@@ -217,7 +220,10 @@ impl Acceptor {
         let traced =
             |(address, envelope): (_, Envelope)| (address, envelope.with(TRACEPARENT, trace.as_str()));
         let published = self.publisher.publish(messages.into_iter().map(traced).collect()).await;
-        published.map_err(|_| rejected(Rejection::Unavailable))?;
+        published.map_err(|error| match error {
+            BrokerError::Refused(_) => rejected(Rejection::TooLarge),
+            _ => rejected(Rejection::Unavailable),
+        })?;
         Ok(accepted)
     }
 

@@ -26,9 +26,13 @@ impl MeteredPublisher {
         for queue in &queues {
             self.metrics.published(queue, published.is_ok(), start.elapsed().as_secs_f64());
         }
-        if let Err(error) = &published {
-            let queue = queues.first().map(QueueName::as_str);
-            tracing::warn!(queue, %error, "not stored; answered with 503");
+        let queue = queues.first().map(QueueName::as_str);
+        match &published {
+            Ok(()) => {}
+            Err(BrokerError::Refused(why)) => {
+                tracing::error!(queue, why, "not stored: the broker will never accept this message");
+            }
+            Err(error) => tracing::warn!(queue, %error, "not stored; answered with 503"),
         }
         published
     }

@@ -5,6 +5,7 @@
 //! client is to be told of that). Nothing
 //! behind the ingress ever sees a provider's own field name.
 
+mod bounded;
 mod callback_event;
 mod identifier;
 mod inbound;
@@ -15,7 +16,9 @@ mod report;
 pub use callback_event::CallbackEvent;
 pub use identifier::{BackendName, Identity, InvalidName, MessageId};
 pub use inbound::Inbound;
-pub use outbound::{Context, MAX_CONTEXT_BYTES, MAX_IDENTITIES, MAX_TEXT_CHARS, Outbound, Priority};
+pub use outbound::{
+    Context, MAX_CONTEXT_BYTES, MAX_IDENTITIES, MAX_OUTBOUND_BYTES, MAX_TEXT_CHARS, Outbound, Priority,
+};
 pub use report::{Reason, Recipient, Report, State};
 
 /// The AMQP `type` property of [`Inbound`].

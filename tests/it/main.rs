@@ -31,6 +31,7 @@ mod poison;
 mod policy;
 mod printed;
 mod providers;
+mod publishers;
 mod readme;
 mod receive;
 mod reports;

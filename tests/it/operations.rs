@@ -154,7 +154,7 @@ const METRICS_OF_INGRESS: [&str; 4] = [
     "ingress_requests_total",
 ];
 /// What a dispatcher shows besides.
-const METRICS_OF_DISPATCHER: [&str; 18] = [
+const METRICS_OF_DISPATCHER: [&str; 19] = [
     "application_deliveries_total",
     "application_duration_seconds",
     "application_in_flight",
@@ -168,6 +168,7 @@ const METRICS_OF_DISPATCHER: [&str; 18] = [
     "dispatch_recipients_total",
     "dispatch_segments_total",
     "message_age_seconds",
+    "outcomes_refused_total",
     "rate_share",
     "rate_wait_seconds",
     "retries_total",

@@ -15,6 +15,7 @@ use clap::Subcommand;
 use client::DeadLetterClient;
 use postern_config::Config;
 use postern_service::{dead::Listing, program::Exit};
+use postern_shared::terminal;
 use serde::Serialize;
 use std::net::SocketAddr;
 
@@ -124,6 +125,7 @@ async fn answer(client: &DeadLetterClient, action: Action, target: &Target) -> R
     })
 }
 
+/// People's texts in it move no cursor, and are the same to whoever reads JSON.
 fn json(value: &impl Serialize) -> Result<String, Exit> {
-    Ok(serde_json::to_string_pretty(value)? + "\n")
+    Ok(terminal::json(&serde_json::to_string_pretty(value)?) + "\n")
 }

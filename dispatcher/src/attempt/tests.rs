@@ -85,7 +85,7 @@ fn each_recipient_goes_on_where_they_are() {
         .collect();
     assert_eq!(
         left,
-        [(false, "+2", 0, TEXT, 2), (false, "+1", 1, "four five six seven", 2), (true, "+3", 2, "seven", 1)]
+        [(true, "+3", 2, "seven", 1), (false, "+2", 0, TEXT, 2), (false, "+1", 1, "four five six seven", 2)]
     );
     assert!(messages.iter().all(|(_, m)| m.id == message.id && m.identities.len() == 1));
 }

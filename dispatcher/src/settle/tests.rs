@@ -2,11 +2,10 @@
 
 use super::*;
 use crate::{
-    dead_letter::MAX_REASON,
     outcome::{Outcome, Sent},
     retry::Schedule,
 };
-use postern_broker::{HeaderValue, header};
+use postern_broker::{HeaderValue, dead_letter::MAX_REASON, header};
 use postern_config::{Config, ProviderRegistry};
 use postern_shared::message::{Recipient, Report, State};
 use proptest::prelude::*;
@@ -65,7 +64,7 @@ fn each_identity_goes_its_way() {
     let states: Vec<State> = report_of(&messages).recipients.iter().map(|r: &Recipient| r.state).collect();
     use State::{Failed, Retrying, Sent as S};
     assert_eq!(states, [S, Retrying, Failed, Retrying, S, Retrying]);
-    let [_, (soon, first), (late, second), (_, dead)] = &messages[..] else { panic!("{messages:?}") };
+    let [_, (_, dead), (soon, first), (late, second)] = &messages[..] else { panic!("{messages:?}") };
     for (address, delay) in [(soon, 5), (late, 300)] {
         let queue = QueueName::outbound(&message.backend, postern_shared::message::Priority::Bulk);
         assert_eq!(*address, Address::Later { queue, delay: Duration::from_secs(delay) });

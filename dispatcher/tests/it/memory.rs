@@ -2,7 +2,8 @@
 
 use async_trait::async_trait;
 use postern_broker::{
-    Address, Broker, BrokerError, BrokerStatus, Consumer, Depth, Envelope, QueueName, Settle, subscription,
+    Address, Broker, BrokerError, BrokerStatus, Consumer, Depth, Envelope, HeaderValue, QueueName, Settle,
+    subscription,
 };
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
@@ -33,6 +34,25 @@ struct State {
     failures: usize,
     attempts: usize,
     closed: bool,
+    largest: Option<Largest>,
+}
+
+/// What the broker takes at most of a message, in bytes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Largest {
+    pub(crate) body: usize,
+    /// All texts of its headers.
+    pub(crate) headers: usize,
+}
+
+impl Largest {
+    fn holds(self, envelope: &Envelope) -> bool {
+        let texts = envelope.headers.values().map(|value| match value {
+            HeaderValue::Text(text) => text.len(),
+            HeaderValue::Integer(_) => 0,
+        });
+        envelope.body.len() <= self.body && texts.sum::<usize>() <= self.headers
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -54,6 +74,11 @@ impl MemoryBroker {
     /// The next so many publishes fail.
     pub(crate) fn fail_publishes(&self, number: usize) {
         self.state().failures = number;
+    }
+
+    /// Larger messages are refused for good, with all that is published beside them.
+    pub(crate) fn take_no_more_than(&self, largest: Largest) {
+        self.state().largest = Some(largest);
     }
 
     /// How often anything was to be published.
@@ -155,6 +180,11 @@ impl Broker for MemoryBroker {
         if state.failures > 0 {
             state.failures -= 1;
             return Err(BrokerError::Blocked("the test says so".to_owned()));
+        }
+        if let Some(largest) = state.largest
+            && !messages.iter().all(|(_, envelope)| largest.holds(envelope))
+        {
+            return Err(BrokerError::Refused("the test says so".to_owned()));
         }
         for (address, envelope) in messages {
             if let Address::Later { .. } = address {

@@ -41,14 +41,14 @@ type = "console"
 #[derive(Debug, Default)]
 struct Kept {
     publishes: Mutex<Vec<Vec<(Address, Envelope)>>>,
-    fails: bool,
+    fails: Option<fn() -> BrokerError>,
 }
 
 #[async_trait]
 impl Broker for Kept {
     async fn publish(&self, messages: Vec<(Address, Envelope)>) -> Result<(), BrokerError> {
-        if self.fails {
-            return Err(BrokerError::Closed);
+        if let Some(error) = self.fails {
+            return Err(error());
         }
         self.publishes.lock().unwrap().push(messages);
         Ok(())
@@ -77,9 +77,13 @@ struct Fixture {
 }
 
 impl Fixture {
-    fn new(fails: bool) -> Self {
+    fn new() -> Self {
+        Self::on(Kept::default())
+    }
+
+    fn on(broker: Kept) -> Self {
         let config = Arc::new(Config::parse("test", Some(CONFIG), [], &ProviderRegistry::builtin()).unwrap());
-        let broker = Arc::new(Kept { fails, ..Kept::default() });
+        let broker = Arc::new(broker);
         let publisher =
             MeteredPublisher::new(broker.clone(), Metrics::new("test", "0").unwrap().publish().clone(), &[]);
         let keys = config.compat.callback_keys();
@@ -129,7 +133,7 @@ fn submission(destination: Option<&str>) -> Submission {
 
 #[tokio::test]
 async fn recipients_are_split_by_the_backends_batch_under_one_id() {
-    let fixture = Fixture::new(false);
+    let fixture = Fixture::new();
     let identities: Vec<Identity> = ["+1", "+2", "+3"].map(|number| number.parse().unwrap()).into();
     let bulk = Submission { identities, priority: Priority::Bulk, ..submission(Some("x")) };
     let (accepted, published) = fixture.accept(fixture.api_key(), bulk).await;
@@ -144,7 +148,7 @@ async fn recipients_are_split_by_the_backends_batch_under_one_id() {
 
 #[tokio::test]
 async fn an_idempotency_key_makes_the_same_id_for_the_same_principal() {
-    let fixture = Fixture::new(false);
+    let fixture = Fixture::new();
     let keyed = || Submission { idempotency_key: Some("k".to_owned()), ..submission(Some("x")) };
     let mut ids = Vec::new();
     for (principal, submission) in [
@@ -161,7 +165,7 @@ async fn an_idempotency_key_makes_the_same_id_for_the_same_principal() {
 
 #[tokio::test]
 async fn a_rejection_names_the_field_and_whether_a_backend_was_found() {
-    let fixture = Fixture::new(false);
+    let fixture = Fixture::new();
     let name = |name: &str| name.parse::<BackendName>().unwrap();
     let (key, user) = (fixture.api_key(), fixture.user());
     let large = |submission: Submission| {
@@ -208,16 +212,23 @@ async fn a_rejection_names_the_field_and_whether_a_backend_was_found() {
         assert_eq!(rejected.reason.field(), Some(field), "{reason}");
         assert_eq!(rejected.backend, backend.map(name), "{reason}");
     }
-    let down = Fixture::new(true);
-    let (outcome, _) = down.accept(down.user(), submission(None)).await;
-    let rejected = outcome.unwrap_err();
-    assert_eq!((rejected.reason.field(), rejected.backend), (None, Some(name("x"))));
-    assert_eq!(rejected.reason, Rejection::Unavailable);
+    let failures: [(fn() -> BrokerError, Rejection); 2] = [
+        (|| BrokerError::Closed, Rejection::Unavailable),
+        // To try it again would be in vain.
+        (|| BrokerError::Refused("a body of 7 bytes".to_owned()), Rejection::TooLarge),
+    ];
+    for (error, reason) in failures {
+        let down = Fixture::on(Kept { fails: Some(error), ..Kept::default() });
+        let (outcome, _) = down.accept(down.user(), submission(None)).await;
+        let rejected = outcome.unwrap_err();
+        assert_eq!((rejected.reason.field(), rejected.backend), (None, Some(name("x"))));
+        assert_eq!(rejected.reason, reason);
+    }
 }
 
 #[tokio::test]
 async fn recipients_that_are_left_out_are_told_in_the_same_publish() {
-    let fixture = Fixture::new(false);
+    let fixture = Fixture::new();
     let callback = |mask| CallbackRequest { url: "http://h/".to_owned(), mask, values: BTreeMap::new() };
     for (mask, queues) in [
         (31, vec!["postern.outbound.x", "postern.callbacks", "postern.reports"]),

@@ -131,7 +131,9 @@ fn rejection(reason: &Rejection) -> KannelReply {
         | Rejection::UnknownBackend(_)
         | Rejection::NotRoutable
         | Rejection::ReceivesOnly(_) => (StatusCode::FORBIDDEN, "Not routable. Do not try again."),
-        Rejection::TextTooLong { .. } => (StatusCode::BAD_REQUEST, "Message too long, rejected"),
+        Rejection::TextTooLong { .. } | Rejection::TooLarge => {
+            (StatusCode::BAD_REQUEST, "Message too long, rejected")
+        }
         Rejection::ContextTooLarge => (StatusCode::BAD_REQUEST, "Fields too long, rejected"),
         Rejection::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "Temporal failure, try again later."),
     };

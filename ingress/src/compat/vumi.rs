@@ -137,6 +137,7 @@ fn rejection(reason: &Rejection) -> HttpResponse {
         Rejection::TextTooLong { why, .. } => {
             refuse(StatusCode::BAD_REQUEST, &format!("content is too long: {why}"))
         }
+        Rejection::TooLarge => refuse(StatusCode::BAD_REQUEST, "content is too long"),
         Rejection::ContextTooLarge => {
             refuse(StatusCode::BAD_REQUEST, "Invalid or missing value for payload key 'metadata'")
         }

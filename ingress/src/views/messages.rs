@@ -86,6 +86,9 @@ fn accepted_body(accepted: &Accepted) -> Value {
 
 /// The problem document for a rejection.
 fn rejection(reason: &Rejection) -> ProblemDocument {
+    if let Rejection::TooLarge = reason {
+        return ProblemDocument::new(StatusCode::PAYLOAD_TOO_LARGE, reason.to_string());
+    }
     let pointer = match reason.field() {
         Some(SubmissionField::Destination) => "#/backend",
         Some(SubmissionField::Text) => "#/text",

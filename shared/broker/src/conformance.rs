@@ -60,6 +60,7 @@ macro_rules! for_each_case {
     ($each:ident) => {
         $each! {
             messages_come_in_order_with_all_they_carry
+            what_postern_notes_on_a_message_stays_with_it
             a_message_without_properties_stays_without
             a_body_of_one_mebibyte_arrives_whole
             concurrent_publishers_lose_and_double_nothing

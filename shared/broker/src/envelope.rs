@@ -9,8 +9,16 @@ use postern_shared::{
 };
 use std::collections::BTreeMap;
 
-/// Names of the headers that Postern sets.
+/// The bytes that are left of a body that is cut because it is too large.
+pub const CUT_BODY: usize = 64 * 1024;
+
+/// Names of the headers that Postern sets. Those that begin with [`OWN`](header::OWN) reach a consumer
+/// only of what was published to [`Address::Queue`](crate::Address::Queue),
+/// [`Later`](crate::Address::Later) or [`Dead`](crate::Address::Dead): elsewhere an application may have
+/// written them, and they are dropped.
 pub mod header {
+    /// How the names of Postern's own headers begin.
+    pub const OWN: &str = "x-postern-";
     /// W3C Trace Context: `00-<trace id>-<span id>-<flags>`.
     pub const TRACEPARENT: &str = "traceparent";
     /// Why a dead message is dead.
@@ -25,13 +33,15 @@ pub mod header {
     pub const ATTEMPTS: &str = "x-postern-attempts";
     /// Which attempt to deliver to the application this is, from 1: an integer. Absent: the first.
     pub const ATTEMPT: &str = "x-postern-attempt";
-    /// The queue that a dead message came from.
+    /// The queue that a dead message came from, or that an unrouted one was on its way back to.
     pub const QUEUE: &str = "x-postern-queue";
+    /// The bytes that a body had before it was cut: an integer. Absent: it is whole.
+    pub const CUT_FROM: &str = "x-postern-cut-from";
 
     /// How the names of headers begin that say what happened to a message in a queue: they are not
     /// true of its next attempt.
     pub const OF_THE_QUEUE: [&str; 5] =
-        ["x-postern-", "x-death", "x-delivery-count", "x-first-death-", "x-last-death-"];
+        [OWN, "x-death", "x-delivery-count", "x-first-death-", "x-last-death-"];
 }
 
 /// A header's value. AMQP knows more kinds; those are dropped on reading.
@@ -115,6 +125,24 @@ impl Envelope {
     /// The message's id, for logs. What an application calls its message otherwise is its own text.
     pub fn id(&self) -> Option<MessageId> {
         self.message_id.as_deref()?.parse().ok()
+    }
+
+    /// The same with only the first `bytes` bytes of its body, and a header that says how many it had.
+    /// A shorter body stays whole.
+    #[must_use]
+    pub fn cut(mut self, bytes: usize) -> Self {
+        if self.body.len() <= bytes {
+            return self;
+        }
+        let had = self.cut_from().unwrap_or(self.body.len() as u64);
+        // A copy, which does not keep the whole body in memory.
+        self.body = Bytes::copy_from_slice(&self.body[..bytes]);
+        self.with(header::CUT_FROM, i64::try_from(had).unwrap_or(i64::MAX))
+    }
+
+    /// The bytes that its body had, if it was [cut](Self::cut).
+    pub fn cut_from(&self) -> Option<u64> {
+        self.integer_header(header::CUT_FROM).and_then(|bytes| u64::try_from(bytes).ok())
     }
 
     /// The headers of the next attempt: the application's own and the trace.

@@ -4,14 +4,16 @@
 //! about both.
 
 mod consumer;
+pub mod dead_letter;
 mod envelope;
+pub mod refused;
 pub mod topology;
 
 #[cfg(feature = "testing")]
 pub mod conformance;
 
 pub use consumer::{Consumer, Delivery, Feed, Settle, SettleRequest, subscription};
-pub use envelope::{Envelope, HeaderValue, Headers, header};
+pub use envelope::{CUT_BODY, Envelope, HeaderValue, Headers, header};
 pub use topology::{Address, QueueName, Topology};
 
 use async_trait::async_trait;

@@ -36,6 +36,15 @@ pub const WAIT: &str = "postern.wait";
 /// letter that is to be tried again.
 pub const RETURN: &str = "postern.return";
 
+/// Whether only Postern publishes to `exchange`, so that what a message's headers say of its way is
+/// Postern's word. An application that may publish to [`OUTBOUND`] alone reaches none of these: not by
+/// RabbitMQ's default exchange, which has the empty name and asks for a permission of its own, and not
+/// by a binding or a dead-letter exchange, which ask for the permission to publish to their target.
+pub fn is_internal(exchange: &str) -> bool {
+    matches!(exchange, "" | DEAD | RETURN)
+        || exchange.strip_prefix(WAIT).is_some_and(|rest| rest.starts_with('.'))
+}
+
 /// The name of a queue.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct QueueName(Arc<str>);
@@ -301,6 +310,16 @@ mod tests {
         }
         for (exchange, key) in [("postern.inbound", "demo.bulk"), ("postern.wait.1000ms", "demo"), ("", "")] {
             assert_eq!(Address::parse(exchange, key), None, "{exchange} {key}");
+        }
+    }
+
+    #[test]
+    fn applications_publish_to_no_internal_exchange() {
+        for exchange in ["", DEAD, RETURN, "postern.wait.1000ms"] {
+            assert!(is_internal(exchange), "{exchange}");
+        }
+        for exchange in [INBOUND, OUTBOUND, REPORTS, CALLBACKS, UNROUTED, WAIT, "postern.waiting", "theirs"] {
+            assert!(!is_internal(exchange), "{exchange}");
         }
     }
 

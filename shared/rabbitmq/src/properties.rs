@@ -3,9 +3,13 @@
 use bytes::Bytes;
 use lapin::{
     BasicProperties,
+    message::Delivery,
     types::{AMQPValue, FieldTable, ShortString},
 };
-use postern_broker::{Address, BrokerError, Envelope, HeaderValue, Headers, header::TRACEPARENT};
+use postern_broker::{
+    Address, BrokerError, CUT_BODY, Envelope, HeaderValue, Headers, header,
+    topology::{RETURN, UNROUTED, is_internal},
+};
 
 /// AMQP's delivery mode of a message that is written to disk.
 const PERSISTENT: u8 = 2;
@@ -20,6 +24,8 @@ const MAX_HEADERS: usize = 16 * 1024;
 /// So many bytes of an application's own headers are carried on to retries and dead letters: what
 /// cannot be published again would never end. Beyond, headers are left out.
 const MAX_FOREIGN: usize = 12 * 1024;
+/// The longest `traceparent` that is read, in bytes. One of version 00 has 55.
+const MAX_TRACEPARENT: usize = 256;
 /// The largest frame, in bytes, on the connection that publishes. lapin holds room for 32 of them,
 /// twice; with the 128 KiB that brokers offer, that would be 8 MiB of memory.
 pub(super) const PUBLISHED_FRAME: u32 = 20 * 1024;
@@ -30,7 +36,8 @@ pub(super) const CONSUMED_FRAME: u32 = 128 * 1024;
 
 /// Headers that RabbitMQ adds when it delivers again or dead-letters. They tell of the broker's
 /// ways, not of the message, and would grow with each retry.
-const OF_THE_BROKER: [&str; 4] = ["x-delivery-count", "x-acquired-count", "x-first-death-", "x-last-death-"];
+const OF_THE_BROKER: [&str; 5] =
+    ["x-delivery-count", "x-acquired-count", "x-death", "x-first-death-", "x-last-death-"];
 
 /// A message that is ready to be published.
 #[derive(Debug)]
@@ -76,23 +83,32 @@ impl Outgoing {
     }
 }
 
-/// What a delivery holds.
-pub(super) fn envelope(properties: &BasicProperties, body: Vec<u8>) -> Envelope {
+/// What a delivery from `queue` holds. Headers of Postern's own count only if Postern published the
+/// message, and a body that cannot be published again is cut.
+pub(super) fn envelope(queue: &str, delivery: Delivery) -> Envelope {
+    let Delivery { exchange, routing_key, properties, data, .. } = delivery;
     let text = |value: &Option<ShortString>| value.as_ref().map(|value| value.as_str().to_owned());
-    Envelope {
+    let table = properties.headers().as_ref();
+    let mut envelope = Envelope {
         message_id: text(properties.message_id()),
         kind: text(properties.kind()),
         content_type: text(properties.content_type()),
-        headers: properties.headers().as_ref().map(headers).unwrap_or_default(),
-        body: body.into(),
+        headers: table.map(|table| headers(table, is_internal(exchange.as_str()))).unwrap_or_default(),
+        body: data.into(),
+    };
+    // On its way back to a queue that was gone: the key says to which.
+    if queue == UNROUTED && exchange.as_str() == RETURN {
+        envelope = envelope.with(header::QUEUE, routing_key.as_str());
     }
+    if envelope.body.len() > MAX_BODY { envelope.cut(CUT_BODY) } else { envelope }
 }
 
 /// How often a quorum queue got it back: `x-delivery-count`. From RabbitMQ 4.3 on only what was
-/// rejected or lost counts, before every return.
-pub(super) fn returned(properties: &BasicProperties) -> u32 {
-    let count = properties.headers().as_ref().and_then(|table| table.inner().get("x-delivery-count"));
-    match count.and_then(header) {
+/// rejected or lost counts, before every return. On a first delivery RabbitMQ 3 leaves what the
+/// publisher says: it counts for nothing.
+pub(super) fn returned(delivery: &Delivery) -> u32 {
+    let table = delivery.properties.headers().as_ref().filter(|_| delivery.redelivered);
+    match table.and_then(|table| table.inner().get("x-delivery-count")).and_then(value) {
         Some(HeaderValue::Integer(count)) => u32::try_from(count).unwrap_or_default(),
         _ => 0,
     }
@@ -131,26 +147,27 @@ fn weight(name: &str, value: &HeaderValue) -> usize {
     1 + name.len() + 1 + value
 }
 
-fn headers(table: &FieldTable) -> Headers {
-    let kept = |name: &str| !OF_THE_BROKER.iter().any(|prefix| name.starts_with(prefix));
-    let known = table.inner().iter().filter(|(name, _)| kept(name.as_str()));
-    let mut headers: Headers =
-        known.filter_map(|(name, value)| Some((name.as_str().to_owned(), header(value)?))).collect();
+/// Those that are read: of the application's own as many as there is room for, and Postern's own if
+/// they are `trusted`.
+fn headers(table: &FieldTable, trusted: bool) -> Headers {
     let mut room = MAX_FOREIGN;
-    headers.retain(|name, value| {
-        let weight = if own(name) { 0 } else { weight(name, value) };
-        let fits = weight <= room;
-        room -= if fits { weight } else { 0 };
-        fits
-    });
-    headers
+    let mut kept = |name: &str, value: &HeaderValue| match name {
+        header::TRACEPARENT => weight("", value) <= MAX_TRACEPARENT,
+        own if own.starts_with(header::OWN) => trusted,
+        broker if OF_THE_BROKER.iter().any(|prefix| broker.starts_with(prefix)) => false,
+        foreign => {
+            let weight = weight(foreign, value);
+            let fits = weight <= room;
+            room -= if fits { weight } else { 0 };
+            fits
+        }
+    };
+    let known =
+        table.inner().iter().filter_map(|(name, amqp)| Some((name.as_str().to_owned(), value(amqp)?)));
+    known.filter(|(name, value)| kept(name, value)).collect()
 }
 
-fn own(name: &str) -> bool {
-    name == TRACEPARENT || name.starts_with("x-postern-")
-}
-
-fn header(value: &AMQPValue) -> Option<HeaderValue> {
+fn value(value: &AMQPValue) -> Option<HeaderValue> {
     Some(match value {
         AMQPValue::ShortShortInt(number) => HeaderValue::Integer((*number).into()),
         AMQPValue::ShortShortUInt(number) => HeaderValue::Integer((*number).into()),
@@ -168,83 +185,4 @@ fn header(value: &AMQPValue) -> Option<HeaderValue> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn address() -> Address {
-        Address::Dead("demo".parse().unwrap())
-    }
-
-    #[test]
-    fn an_envelope_comes_back_as_it_was() {
-        let sent = Envelope {
-            message_id: Some("id".to_owned()),
-            kind: Some("postern.test.v1".to_owned()),
-            content_type: None,
-            headers: Headers::new(),
-            body: Bytes::from_static(b"{}"),
-        }
-        .with("text", "grün")
-        .with("least", i64::MIN);
-        let outgoing = Outgoing::new(address(), sent.clone()).unwrap();
-        assert_eq!((outgoing.exchange.as_str(), outgoing.routing_key.as_str()), ("postern.dead", "demo"));
-        assert_eq!(outgoing.properties.delivery_mode(), &Some(PERSISTENT));
-        assert_eq!(envelope(&outgoing.properties, outgoing.body.to_vec()), sent);
-    }
-
-    #[test]
-    fn headers_of_other_kinds_and_of_the_broker_are_dropped() {
-        let mut table = FieldTable::default();
-        for (name, value) in [
-            ("small", AMQPValue::ShortShortUInt(255)),
-            ("moment", AMQPValue::Timestamp(1)),
-            ("flag", AMQPValue::Boolean(true)),
-            ("bytes", AMQPValue::LongString(vec![0xff].into())),
-            ("x-delivery-count", AMQPValue::LongLongInt(3)),
-            ("x-first-death-queue", AMQPValue::LongString("q".into())),
-        ] {
-            table.insert(name.into(), value);
-        }
-        let properties = BasicProperties::default().with_headers(table);
-        assert_eq!((returned(&properties), returned(&BasicProperties::default())), (3, 0));
-        let read = envelope(&properties, Vec::new());
-        assert_eq!(read.headers, Headers::from([("small".to_owned(), HeaderValue::Integer(255))]));
-    }
-
-    /// A message that was taken can be published again, whatever its application put around it.
-    #[test]
-    fn headers_beyond_their_room_are_left_out_and_ours_never() {
-        let mut table = FieldTable::default();
-        let long = |bytes: usize| AMQPValue::LongString(vec![b'7'; bytes].into());
-        for (name, value) in
-            [("a", long(8000)), ("b", long(8000)), ("c", long(10)), ("traceparent", long(55))]
-        {
-            table.insert(name.into(), value);
-        }
-        for n in 0..2000 {
-            table.insert(format!("d{n}").into(), AMQPValue::Boolean(true));
-            table.insert(format!("e{n}").into(), AMQPValue::ShortShortInt(1));
-        }
-        table.insert("x-postern-reason".into(), long(500));
-        let read = envelope(&BasicProperties::default().with_headers(table), Vec::new());
-        let names: Vec<_> = read.headers.keys().filter(|name| !name.starts_with('e')).collect();
-        assert_eq!(names, ["a", "c", "traceparent", "x-postern-reason"]);
-        assert!(read.headers.len() > 100, "{}", read.headers.len());
-        Outgoing::new(address(), read).unwrap();
-    }
-
-    #[test]
-    fn what_amqp_cannot_carry_is_refused_and_not_quoted() {
-        let long = "7".repeat(300);
-        for bad in [
-            Envelope { message_id: Some(long.clone()), ..Envelope::default() },
-            Envelope::default().with(&long, 1),
-            Envelope::default().with("text", "7".repeat(MAX_HEADERS)),
-            Envelope { body: vec![b'7'; MAX_BODY + 1].into(), ..Envelope::default() },
-        ] {
-            let error = Outgoing::new(address(), bad).unwrap_err();
-            assert!(matches!(error, BrokerError::Refused(_)), "{error:?}");
-            assert!(!error.to_string().contains("7777"), "{error}");
-        }
-    }
-}
+mod tests;

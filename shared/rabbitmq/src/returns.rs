@@ -107,11 +107,11 @@ impl Returns {
     /// Takes note of a delivery. Returns it if its consumer is to have it; else it goes back at once,
     /// with the next [`publish`](Self::publish).
     pub(super) fn take(&mut self, tag: u64, delivery: Delivery) -> Option<Taken> {
-        let counted = properties::returned(&delivery.properties);
-        let mut envelope = properties::envelope(&delivery.properties, delivery.data);
+        let (counted, redelivered) = (properties::returned(&delivery), delivery.redelivered);
+        let mut envelope = properties::envelope(self.queue.as_str(), delivery);
         let before = envelope.integer_header(LOST).map(|lost| u32::try_from(lost).unwrap_or_default());
         envelope.headers.remove(LOST);
-        let redelivered = delivery.redelivered || before.is_some();
+        let redelivered = redelivered || before.is_some();
         let marked = |lost: u32, envelope: &Envelope| envelope.clone().with(LOST, i64::from(lost));
         match (before, self.believed) {
             (Some(before), _) => {
@@ -168,14 +168,14 @@ impl Returns {
     }
 }
 
-/// Publishes `deliveries` to `queue` until the broker confirms them.
+/// Publishes `deliveries` to `queue` until the broker confirms them. One that it will never accept
+/// holds up none of the others.
 async fn publish_again(
     publishing: Publishing,
     queue: QueueName,
     delay: Option<Duration>,
     deliveries: Vec<Again>,
 ) -> Vec<Returned> {
-    let number = deliveries.len();
     let message = |Again { envelope, origin }: &Again| {
         let address = match (origin, delay) {
             (ReturnOrigin::Queue(_), Some(delay)) => Address::Later { queue: queue.clone(), delay },
@@ -183,25 +183,48 @@ async fn publish_again(
         };
         (address, envelope.clone())
     };
-    let mut pauses = Pauses::new();
-    let published = loop {
-        match publishing.publish(deliveries.iter().map(message).collect()).await {
-            Ok(()) => break true,
-            Err(BrokerError::Closed) => break false,
-            Err(BrokerError::Refused(why)) => {
-                warn!("messages of {queue} cannot be published again, and every return counts: {why}");
-                break false;
+    match publish_until_confirmed(&publishing, deliveries.iter().map(message).collect()).await {
+        Ok(()) => deliveries.into_iter().map(|again| returned(again, true)).collect(),
+        Err(BrokerError::Refused(_)) if deliveries.len() > 1 => {
+            let mut each = Vec::with_capacity(deliveries.len());
+            for again in deliveries {
+                let alone = publish_again(publishing.clone(), queue.clone(), delay, vec![again]);
+                each.extend(Box::pin(alone).await);
             }
-            Err(error) => debug!("publishing {number} messages of {queue} again, retrying: {error}"),
+            each
+        }
+        Err(error) => {
+            if let BrokerError::Refused(why) = error {
+                warn!("a message of {queue} cannot be published again, and every return of it counts: {why}");
+            }
+            deliveries.into_iter().map(|again| returned(again, false)).collect()
+        }
+    }
+}
+
+/// # Errors
+/// [`BrokerError::Refused`] or [`BrokerError::Closed`].
+async fn publish_until_confirmed(
+    publishing: &Publishing,
+    messages: Vec<(Address, Envelope)>,
+) -> Result<(), BrokerError> {
+    let mut pauses = Pauses::new();
+    loop {
+        match publishing.publish(messages.clone()).await {
+            Ok(()) => return Ok(()),
+            Err(error @ (BrokerError::Refused(_) | BrokerError::Closed)) => return Err(error),
+            Err(error) => debug!("publishing {} messages again, retrying: {error}", messages.len()),
         }
         pauses.pause().await;
-    };
-    let returned = |Again { origin, .. }| match (origin, published) {
+    }
+}
+
+fn returned(Again { origin, .. }: Again, published: bool) -> Returned {
+    match (origin, published) {
         (ReturnOrigin::Consumer(tag) | ReturnOrigin::Queue(Taken { tag, .. }), true) => {
             Returned::Settled(tag, Settle::Ack)
         }
         (ReturnOrigin::Consumer(tag), false) => Returned::Settled(tag, Settle::Requeue),
         (ReturnOrigin::Queue(taken), false) => Returned::Kept(taken),
-    };
-    deliveries.into_iter().map(returned).collect()
+    }
 }

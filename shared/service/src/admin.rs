@@ -5,7 +5,12 @@ pub mod dead;
 mod metrics;
 
 use crate::{
-    bearer::bearer, dead::DeadLetters, health::HealthRegistry, metrics::Metrics, shutdown::Shutdown, tls::Tls,
+    bearer::bearer,
+    dead::DeadLetters,
+    health::HealthRegistry,
+    metrics::{Metrics, PublishMetrics},
+    shutdown::Shutdown,
+    tls::Tls,
 };
 use actix_web::{
     App, Error, HttpResponse, HttpServer,
@@ -45,6 +50,8 @@ pub struct Readiness {
     /// Which backends send. One that does not stands in the answer and does not change its status: the
     /// process is ready for all the others.
     pub health: HealthRegistry,
+    /// Which outcomes the broker refused.
+    pub publish: PublishMetrics,
 }
 
 impl Readiness {
@@ -63,7 +70,7 @@ impl Readiness {
             BrokerStatus::Spooling(why) => Some(why),
             _ => None,
         };
-        spooling.into_iter().chain(self.broker.remarks()).collect()
+        spooling.into_iter().chain(self.broker.remarks()).chain(self.publish.remark()).collect()
     }
 
     /// The backends that do not send now, a line each.

@@ -4,7 +4,7 @@
 
 mod publish;
 
-pub use publish::PublishMetrics;
+pub use publish::{PublishMetrics, Remains};
 
 use prometheus::{
     Encoder, Error, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder,
@@ -118,6 +118,25 @@ mod tests {
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");
         }
+        assert!(!text.contains("outcomes_refused_total"), "only where there are outcomes");
         assert!(metrics.counter("things_total", "Other things", &[]).is_err());
+    }
+
+    #[test]
+    fn refused_outcomes_are_counted_and_remarked() {
+        let metrics = Metrics::new("postern", "0").unwrap();
+        metrics.publish().declare_outcomes();
+        assert_eq!(metrics.publish().remark(), None);
+        metrics.publish().refused(Remains::Smaller, "a body of 17 bytes");
+        metrics.publish().refused(Remains::Nothing, "a body of 18 bytes");
+        let remark = metrics.publish().remark().unwrap();
+        for says in ["a body of 18 bytes", "1 are stored smaller", "0 dead-lettered", "1 lost"] {
+            assert!(remark.contains(says), "{remark}");
+        }
+        let text = metrics.text();
+        for (stored, count) in [("nothing", 1), ("cut", 0), ("smaller", 1)] {
+            let line = format!("postern_outcomes_refused_total{{stored=\"{stored}\"}} {count}");
+            assert!(text.contains(&line), "{line} is not in\n{text}");
+        }
     }
 }

@@ -161,6 +161,7 @@ impl Runtime {
             spool: Arc::clone(&spool),
             shutdown: shutdown.clone(),
             health: monitoring.health.clone(),
+            publish: monitoring.metrics.publish().clone(),
         };
         let letters = DeadLetters::new(broker.clone());
         let port = AdminPort {

@@ -42,7 +42,7 @@ mod tests {
             ),
             (
                 with(&format!(r#""context":{{"text":{{"{NUMBER}":[1,]}}}}"#)),
-                "message: not valid JSON: trailing comma (line",
+                "message: not valid JSON: expected value (line",
             ),
             (with(&format!(r#""{NUMBER}":[1,]"#)), "message: not valid JSON"),
             (with(&format!(r#""{NUMBER}":{{"text":"#)), "message: not valid JSON"),

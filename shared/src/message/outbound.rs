@@ -1,6 +1,6 @@
 //! A message that an application wants sent.
 
-use super::{BackendName, Identity, Malformed, MessageId, OUTBOUND_V1};
+use super::{BackendName, Identity, Malformed, MessageId, OUTBOUND_V1, bounded};
 use crate::clock;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -15,8 +15,12 @@ pub type Context = Map<String, Value>;
 pub const MAX_TEXT_CHARS: usize = 16_384;
 /// The most identities in one queued message; the API splits larger requests long before.
 pub const MAX_IDENTITIES: usize = 10_000;
-/// The largest context, in bytes of JSON.
+/// The largest context, in bytes of JSON without blanks and needless escapes.
 pub const MAX_CONTEXT_BYTES: usize = 65_536;
+/// The largest body of a queued message, in bytes. The largest message, with [`MAX_IDENTITIES`] of
+/// [`Identity::MAX_CHARS`] four-byte characters each, [`MAX_TEXT_CHARS`] and [`MAX_CONTEXT_BYTES`], takes
+/// 10.5 million.
+pub const MAX_OUTBOUND_BYTES: usize = 11 * 1024 * 1024;
 
 /// Which of a backend's two queues a message waits in: a one-time code does not wait behind a
 /// campaign.
@@ -42,11 +46,12 @@ pub struct Outbound {
     /// The backend to send through.
     pub backend: BackendName,
     /// Everyone still to be sent to, in order; a retry holds only those that failed.
+    #[serde(deserialize_with = "bounded::list::<_, _, MAX_IDENTITIES>")]
     pub identities: Vec<Identity>,
     /// What to send; where `parts_sent` is more than 0, what is left of it.
     pub text: String,
     /// For the backend's templates, and for the application's own use in reports.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "bounded::table::<_, MAX_CONTEXT_BYTES>")]
     pub context: Context,
     /// The lane.
     #[serde(default)]
@@ -78,12 +83,16 @@ fn is_zero(number: &u32) -> bool {
 }
 
 impl Outbound {
-    /// Reads the body of a queue's message.
+    /// Reads the body of a queue's message, and no more of it than a message may hold.
     ///
     /// # Errors
     /// [`Malformed`] with the field at fault: not JSON, a missing field, an invalid name, no
     /// identity, more than a limit allows.
     pub fn from_json(body: &[u8]) -> Result<Self, Malformed> {
+        if body.len() > MAX_OUTBOUND_BYTES {
+            let why = format!("a body of {} bytes; at most {MAX_OUTBOUND_BYTES} are taken", body.len());
+            return Err(Malformed { kind: OUTBOUND_V1, why });
+        }
         let message: Self = super::json::read_json(OUTBOUND_V1, body)?;
         message.check().map_err(|why| Malformed { kind: OUTBOUND_V1, why })?;
         Ok(message)
@@ -97,9 +106,6 @@ impl Outbound {
     fn check(&self) -> Result<(), String> {
         match () {
             () if self.identities.is_empty() => Err("identities: at least one is needed".into()),
-            () if self.identities.len() > MAX_IDENTITIES => {
-                Err(format!("identities: at most {MAX_IDENTITIES} are taken"))
-            }
             () if self.text.chars().count() > MAX_TEXT_CHARS => {
                 Err(format!("text: at most {MAX_TEXT_CHARS} characters are taken"))
             }
@@ -124,6 +130,18 @@ mod tests {
         let message = Outbound::from_json(br#"{"backend":"demo","identities":["1"],"text":"pong"}"#).unwrap();
         assert_eq!((message.attempt, message.parts_sent, message.priority), (1, 0, Priority::Normal));
         assert_eq!(Outbound::from_json(&message.to_json()).unwrap(), message);
+    }
+
+    #[test]
+    fn the_largest_message_fits() {
+        let identity: Identity = "\u{1f4a1}".repeat(Identity::MAX_CHARS).parse().unwrap();
+        let mut message = Outbound::from_json(br#"{"backend":"demo","identities":["1"],"text":""}"#).unwrap();
+        message.identities = vec![identity; MAX_IDENTITIES];
+        message.text = "\u{1}".repeat(MAX_TEXT_CHARS);
+        message.context.insert("c".to_owned(), "x".repeat(MAX_CONTEXT_BYTES - 8).into());
+        let body = message.to_json();
+        assert!(body.len() > 10_400_000, "{}", body.len());
+        assert_eq!(Outbound::from_json(&body).unwrap(), message);
     }
 
     #[test]

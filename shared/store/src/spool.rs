@@ -26,7 +26,7 @@ use crate::embedded::{EmbeddedBroker, stored_bytes};
 use async_trait::async_trait;
 use postern_broker::{
     Address, Broker, BrokerError, BrokerStatus, Consumer, Depth, Envelope, QueueName, Topology,
-    topology::OUTBOUND,
+    refused::NO_BACKEND, topology::OUTBOUND,
 };
 use postern_shared::{clock, message::BackendName};
 use queue::{SpoolQueue, SpoolQueues};
@@ -133,7 +133,7 @@ impl Spool {
     /// [`BrokerError::Locked`], [`BrokerError::Blocked`] or [`BrokerError::Store`], as
     /// [`EmbeddedBroker::open`].
     pub async fn open(options: SpoolOptions, broker: Arc<dyn Broker>) -> Result<Self, BrokerError> {
-        let nobody = routing_headers::NOBODY.parse().map_err(|_| BrokerError::Closed)?;
+        let nobody = NO_BACKEND.parse().map_err(|_| BrokerError::Closed)?;
         let store = open_store(&options).await?;
         let declared = topology(&options.backends).queues().into_iter().map(|spec| spec.name);
         let found = store.found().to_vec();

@@ -4,6 +4,7 @@ use postern_service::{
     dead::{Done, Listing, Summary},
     program::Exit,
 };
+use postern_shared::terminal::plain;
 use serde_json::Value;
 use std::fmt::Write as _;
 
@@ -45,17 +46,11 @@ fn row(letter: &Summary) -> [String; 7] {
     ]
 }
 
-/// Whoever publishes may choose an id: nothing of it moves the terminal's cursor.
-fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
-}
-
 /// Each message whole, as JSON.
 pub(super) fn show(listing: &Listing<Value>) -> Result<String, Exit> {
     let mut text = String::new();
     for letter in &listing.letters {
-        text += &serde_json::to_string_pretty(letter)?;
-        text.push('\n');
+        text += &super::json(letter)?;
     }
     Ok(text)
 }

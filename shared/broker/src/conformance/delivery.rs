@@ -1,7 +1,7 @@
 //! What is published arrives: whole, in order, once.
 
 use super::*;
-use crate::HeaderValue;
+use crate::{HeaderValue, header};
 use bytes::Bytes;
 use std::collections::BTreeSet;
 
@@ -11,11 +11,11 @@ fn laden(n: usize) -> Envelope {
     body.extend(n.to_be_bytes());
     Envelope { body: body.into(), ..letter(n) }
         .with("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
-        .with("x-postern-reason", "grün — 失敗")
+        .with("x-reason", "grün — 失敗")
         .with("empty", "")
         .with("largest", i64::MAX)
         .with("smallest", i64::MIN)
-        .with("x-postern-attempts", n as i64)
+        .with("x-number", n as i64)
 }
 
 /// Ensures that `got` is `sent`; a broker may have added headers of its own.
@@ -59,6 +59,23 @@ pub(super) async fn messages_come_in_order_with_all_they_carry(storage: Arc<dyn 
         delivery.ack();
     }
     silence(&mut consumer).await?;
+    broker.close().await;
+    Ok(())
+}
+
+/// Where only Postern publishes: to the dead letters, and to a queue by its name. (What is delayed has a
+/// case of its own.) Elsewhere an application may have written it, and a broker may drop it.
+pub(super) async fn what_postern_notes_on_a_message_stays_with_it(storage: Arc<dyn Storage>) -> Result<()> {
+    let broker = open_default(&storage).await?;
+    let (_, queue) = alpha()?;
+    for address in [Address::Queue(queue), Address::Dead(backend("alpha")?)] {
+        let sent = laden(1).with(header::REASON, "grün — 失敗").with(header::ATTEMPTS, 3);
+        within("publish", broker.publish(vec![(address.clone(), sent.clone())])).await??;
+        let mut consumer = consume(&broker, &address.queue(), 1).await?;
+        let delivery = next(&mut consumer).await?;
+        ensure_same(&sent, &delivery.envelope).with_context(|| format!("{address:?}"))?;
+        delivery.ack();
+    }
     broker.close().await;
     Ok(())
 }

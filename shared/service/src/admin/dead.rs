@@ -4,7 +4,7 @@
 use crate::dead::{DeadLetter, DeadLetters, Filter};
 use actix_web::{HttpRequest, HttpResponse, middleware::from_fn, web};
 use postern_broker::BrokerError;
-use postern_shared::read;
+use postern_shared::{read, terminal};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use url::form_urlencoded;
@@ -113,7 +113,11 @@ fn from_query(query: &str) -> Result<Filter, String> {
 
 fn answer<T: Serialize>(outcome: Result<T, BrokerError>) -> HttpResponse {
     match outcome {
-        Ok(done) => HttpResponse::Ok().json(done),
+        // Whoever asks with curl has people's texts on a terminal.
+        Ok(done) => match serde_json::to_string(&done) {
+            Ok(json) => HttpResponse::Ok().content_type("application/json").body(terminal::json(&json)),
+            Err(error) => problem(500, &error.to_string()),
+        },
         Err(error) => problem(503, &error.to_string()),
     }
 }

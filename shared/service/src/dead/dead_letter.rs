@@ -1,19 +1,25 @@
 //! A dead letter, read as far as it says something.
 
+use super::{DeadQueue, fields::Fields};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use jiff::Timestamp;
 use postern_broker::{Envelope, QueueName, header};
 use postern_shared::clock::Written;
 use postern_shared::message::{BackendName, Priority};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value, json, value::RawValue};
+
+/// The largest body that is shown as JSON, in bytes; a larger one is shown as a text. A tree of values
+/// takes up to forty times the memory of its text.
+const MAX_SHOWN: usize = 1024 * 1024;
 
 /// A message of the dead letters or of the unrouted. Its body may be anything.
 #[derive(Debug)]
 pub struct DeadLetter {
     envelope: Envelope,
-    /// The body, where it is a JSON object.
-    body: Option<Map<String, Value>>,
+    from: DeadQueue,
+    /// The body's, if it is a JSON object.
+    fields: Option<Fields>,
 }
 
 /// What can be told of a letter without telling who wrote what to whom.
@@ -37,20 +43,19 @@ pub struct Summary {
     pub recipients: Option<usize>,
     /// The bytes of its body.
     pub bytes: usize,
+    /// The bytes that its body had, if only its beginning is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cut_from: Option<u64>,
 }
 
 impl DeadLetter {
-    /// Of this message.
-    pub fn new(envelope: &Envelope) -> Self {
-        let body = match serde_json::from_slice(&envelope.body) {
-            Ok(Value::Object(body)) => Some(body),
-            _ => None,
-        };
-        Self { envelope: envelope.clone(), body }
+    /// The message `envelope`, which is in the queue `from`.
+    pub fn new(envelope: &Envelope, from: DeadQueue) -> Self {
+        Self { envelope: envelope.clone(), from, fields: Fields::of(&envelope.body) }
     }
 
     fn field(&self, name: &str) -> Option<&str> {
-        self.body.as_ref()?.get(name)?.as_str()
+        self.fields.as_ref()?.text(name)
     }
 
     /// The message's id: AMQP's, else the body's.
@@ -86,40 +91,54 @@ impl DeadLetter {
         self.envelope.text_header(header::DEAD_AT).or_else(made)?.parse().ok()
     }
 
-    /// Where it goes back to: where it died, or, where nobody noted that, by what it is.
+    /// Where it goes back to: where it died, or, if nobody noted that, by what it is. An unrouted one is
+    /// only ever taken for a message to send: anybody who may publish those can have written it.
     pub fn queue(&self) -> Option<QueueName> {
         if let Some(name) = self.envelope.text_header(header::QUEUE) {
             return QueueName::known(name);
         }
-        let body = self.body.as_ref()?;
-        if body.contains_key("identities") {
+        let fields = self.fields.as_ref()?;
+        if fields.has("identities") {
             let lane = match self.field("priority") {
                 Some("bulk") => Priority::Bulk,
                 _ => Priority::Normal,
             };
             return Some(QueueName::outbound(&self.backend()?, lane));
         }
-        if body.contains_key("recipients") {
-            return Some(QueueName::reports());
+        match self.from {
+            DeadQueue::Unrouted => None,
+            DeadQueue::Dead if fields.has("recipients") => Some(QueueName::reports()),
+            DeadQueue::Dead => fields.has("identity").then(QueueName::inbound),
         }
-        body.contains_key("identity").then(QueueName::inbound)
+    }
+
+    /// The bytes that its body had, if only its beginning is kept.
+    pub fn cut_from(&self) -> Option<u64> {
+        self.envelope.cut_from()
     }
 
     fn recipients(&self) -> Option<usize> {
-        let body = self.body.as_ref()?;
-        let many = body.get("identities").or_else(|| body.get("recipients")).and_then(Value::as_array);
-        many.map(Vec::len).or_else(|| body.contains_key("identity").then_some(1))
+        let fields = self.fields.as_ref()?;
+        let many = fields.count("identities").or_else(|| fields.count("recipients"));
+        many.or_else(|| fields.has("identity").then_some(1))
     }
 
     /// The message as it is to be tried again: the first attempt, and nothing of how it died.
     pub fn afresh(&self) -> Envelope {
+        #[derive(Deserialize)]
+        struct Counted<'a> {
+            #[serde(borrow)]
+            attempt: Option<&'a RawValue>,
+        }
         let mut envelope = Envelope { headers: self.envelope.own_headers(), ..self.envelope.clone() };
-        if let Some(body) = &self.body
-            && body.get("attempt").is_some_and(|attempt| *attempt != 1)
+        let body = &*self.envelope.body;
+        if self.fields.is_some()
+            && let Ok(Counted { attempt: Some(attempt) }) = serde_json::from_slice(body)
         {
-            let mut body = body.clone();
-            body.insert("attempt".to_owned(), 1.into());
-            envelope.body = Value::Object(body).to_string().into();
+            // The rest stays as it is, byte for byte.
+            let start = attempt.get().as_ptr() as usize - body.as_ptr() as usize;
+            let end = start + attempt.get().len();
+            envelope.body = [&body[..start], b"1", &body[end..]].concat().into();
         }
         envelope
     }
@@ -137,6 +156,7 @@ impl DeadLetter {
             at: self.at().map(|at| Written(at).to_string()),
             recipients: self.recipients(),
             bytes: self.envelope.body.len(),
+            cut_from: self.cut_from(),
         }
     }
 
@@ -155,10 +175,13 @@ impl DeadLetter {
             })
             .collect();
         whole["headers"] = Value::Object(own);
-        match (&self.body, std::str::from_utf8(&self.envelope.body)) {
-            (Some(body), _) => whole["body"] = Value::Object(body.clone()),
+        let body = &self.envelope.body;
+        let is_shown = self.fields.is_some() && body.len() <= MAX_SHOWN;
+        let object = is_shown.then(|| serde_json::from_slice(body).ok()).flatten();
+        match (object, std::str::from_utf8(body)) {
+            (Some(object), _) => whole["body"] = Value::Object(object),
             (None, Ok(text)) => whole["body"] = text.into(),
-            (None, Err(_)) => whole["body_base64"] = STANDARD.encode(&self.envelope.body).into(),
+            (None, Err(_)) => whole["body_base64"] = STANDARD.encode(body).into(),
         }
         whole
     }
@@ -182,25 +205,33 @@ mod tests {
     fn it_is_tried_again_as_new_and_otherwise_as_it_was() {
         let envelope =
             dead(r#"{"id":"1","backend":"demo","identities":["+1"],"text":"x","attempt":6,"own":2}"#);
-        let letter = DeadLetter::new(&envelope);
+        let letter = DeadLetter::new(&envelope, DeadQueue::Dead);
         assert_eq!(letter.queue().unwrap().as_str(), "postern.outbound.demo.bulk");
         let again = letter.afresh();
         let names: Vec<_> = again.headers.keys().cloned().collect();
         assert_eq!(names, [header::TRACEPARENT, "x-own"]);
         let body = r#"{"id":"1","backend":"demo","identities":["+1"],"text":"x","attempt":1,"own":2}"#;
         assert_eq!(again.body, body);
+        for (was, is) in [
+            (r#"{ "attempt" : 6 , "n": 1e99 }"#, r#"{ "attempt" : 1 , "n": 1e99 }"#),
+            (r#"{"a":{"attempt":6},"text":"attempt"}"#, r#"{"a":{"attempt":6},"text":"attempt"}"#),
+            (r#"{"attempt":{"a":"6}"}}"#, r#"{"attempt":1}"#),
+            (r#"["attempt"]"#, r#"["attempt"]"#),
+        ] {
+            assert_eq!(DeadLetter::new(&dead(was), DeadQueue::Dead).afresh().body, is);
+        }
         let envelope = dead("no json +1555");
-        assert_eq!(DeadLetter::new(&envelope).afresh().body, "no json +1555");
+        assert_eq!(DeadLetter::new(&envelope, DeadQueue::Dead).afresh().body, "no json +1555");
     }
 
     #[test]
     fn a_summary_tells_no_number_and_no_text() {
         let envelope = dead(r#"{"id":"1","backend":"demo","identities":["+1555","+1666"],"text":"hush"}"#);
-        let summary = DeadLetter::new(&envelope).summary();
+        let summary = DeadLetter::new(&envelope, DeadQueue::Dead).summary();
         assert_eq!((summary.code.as_deref(), summary.recipients), (Some("http_503"), Some(2)));
         let told = serde_json::to_string(&summary).unwrap();
         assert!(!told.contains("+1") && !told.contains("hush"), "{told}");
-        let whole = DeadLetter::new(&envelope).whole();
+        let whole = DeadLetter::new(&envelope, DeadQueue::Dead).whole();
         assert_eq!((&whole["body"]["text"], &whole["headers"]["x-own"]), (&json!("hush"), &json!(7)));
     }
 
@@ -219,8 +250,23 @@ mod tests {
             ("\u{0}", None),
         ] {
             let envelope = Envelope { body: body.to_owned().into(), ..Envelope::default() };
-            let found = DeadLetter::new(&envelope).queue();
+            let found = DeadLetter::new(&envelope, DeadQueue::Dead).queue();
             assert_eq!(found.as_ref().map(QueueName::as_str), queue, "{body}");
+            // Who may publish what is to be sent does not say what people wrote, nor what became of it.
+            let found = DeadLetter::new(&envelope, DeadQueue::Unrouted).queue();
+            let outbound = queue.filter(|queue| queue.starts_with("postern.outbound."));
+            assert_eq!(found.as_ref().map(QueueName::as_str), outbound, "unrouted: {body}");
         }
+    }
+
+    #[test]
+    fn a_large_body_is_shown_as_a_text_and_a_cut_one_says_so() {
+        let envelope = dead(&format!(r#"{{"identities":["1"],"junk":"{}"}}"#, "x".repeat(MAX_SHOWN)));
+        let whole = DeadLetter::new(&envelope, DeadQueue::Dead).whole();
+        assert!(whole["body"].as_str().is_some_and(|body| body.starts_with("{\"identities")));
+        assert!(whole.get("cut_from").is_none());
+        let bytes = envelope.body.len() as u64;
+        let summary = DeadLetter::new(&envelope.cut(100), DeadQueue::Dead).summary();
+        assert_eq!((summary.bytes, summary.cut_from), (100, Some(bytes)));
     }
 }

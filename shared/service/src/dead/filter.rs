@@ -121,7 +121,8 @@ mod tests {
         if !dead_at.is_empty() {
             envelope = envelope.with(header::DEAD_AT, dead_at);
         }
-        filter.passes_at(&DeadLetter::new(&envelope), "2026-01-10T00:00:00Z".parse().unwrap())
+        filter
+            .passes_at(&DeadLetter::new(&envelope, DeadQueue::Dead), "2026-01-10T00:00:00Z".parse().unwrap())
     }
 
     #[test]

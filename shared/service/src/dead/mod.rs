@@ -8,6 +8,7 @@
 //! means nothing in these queues.
 
 mod dead_letter;
+mod fields;
 mod filter;
 
 pub use dead_letter::{DeadLetter, Summary};
@@ -15,7 +16,11 @@ pub use filter::{Age, Filter, InvalidFilter};
 
 use postern_broker::{Address, Broker, BrokerError, Consumer, Delivery, Envelope, QueueName};
 use serde::{Deserialize, Serialize};
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
 use tokio::{
     sync::Mutex,
     time::{sleep, timeout},
@@ -81,6 +86,9 @@ pub struct Done {
     pub stay: Vec<Stays>,
 }
 
+/// A dead letter, and the message as it goes back.
+type GoesBack = (Delivery, (Address, Envelope));
+
 /// A message that cannot be put back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stays {
@@ -126,7 +134,7 @@ impl DeadLetters {
         let mut scan = Scan::begin(&*self.broker, filter.queue).await?;
         let mut listing = Listing { waiting: scan.left, more: false, letters: Vec::new() };
         while let Some(delivery) = scan.next().await? {
-            let letter = DeadLetter::new(&delivery.envelope);
+            let letter = DeadLetter::new(&delivery.envelope, filter.queue);
             if filter.passes(&letter) {
                 if filter.is_full(listing.letters.len() as u64) {
                     listing.more = true;
@@ -150,12 +158,12 @@ impl DeadLetters {
         let _turn = self.turn.lock().await;
         let mut scan = Scan::begin(&*self.broker, filter.queue).await?;
         let mut done = Done { waiting: scan.left, dry_run, ..Done::default() };
-        let mut batch: Vec<(Delivery, (Address, Envelope))> = Vec::new();
+        let mut batch = VecDeque::new();
         let mut queues = HashMap::new();
         let mut outcome = Ok(());
         while outcome.is_ok() && !filter.is_full(done.matched) {
             let Some(delivery) = scan.next().await? else { break };
-            let letter = DeadLetter::new(&delivery.envelope);
+            let letter = DeadLetter::new(&delivery.envelope, filter.queue);
             if !filter.passes(&letter) {
                 scan.hold(delivery);
                 continue;
@@ -166,18 +174,18 @@ impl DeadLetters {
                     done.done += 1;
                     scan.hold(delivery);
                 }
-                Ok(back) => batch.push((delivery, back)),
+                Ok(back) => batch.push_back((delivery, back)),
                 Err(why) => {
                     done.stay.push(Stays { id: letter.id().map(str::to_owned), why });
                     scan.hold(delivery);
                 }
             }
             if batch.len() >= AT_ONCE {
-                outcome = self.put_back(&mut batch, &mut done).await;
+                outcome = self.put_back(&mut batch, &mut scan, &mut done).await;
             }
         }
         if outcome.is_ok() {
-            outcome = self.put_back(&mut batch, &mut done).await;
+            outcome = self.put_back(&mut batch, &mut scan, &mut done).await;
         }
         batch.into_iter().for_each(|(delivery, _)| scan.hold(delivery));
         scan.end().await;
@@ -194,7 +202,7 @@ impl DeadLetters {
         let mut done = Done { waiting: scan.left, dry_run, ..Done::default() };
         while !filter.is_full(done.matched) {
             let Some(delivery) = scan.next().await? else { break };
-            let passes = filter.passes(&DeadLetter::new(&delivery.envelope));
+            let passes = filter.passes(&DeadLetter::new(&delivery.envelope, filter.queue));
             done.matched += u64::from(passes);
             if passes && !dry_run {
                 delivery.ack();
@@ -213,6 +221,9 @@ impl DeadLetters {
         letter: &DeadLetter,
         queues: &mut HashMap<QueueName, bool>,
     ) -> Result<Result<(Address, Envelope), String>, BrokerError> {
+        if let Some(bytes) = letter.cut_from() {
+            return Ok(Err(format!("only the beginning of its body, of {bytes} bytes, is kept")));
+        }
         let Some(queue) = letter.queue() else {
             return Ok(Err("it does not say which queue it came from".to_owned()));
         };
@@ -234,17 +245,43 @@ impl DeadLetters {
         Ok(Ok((Address::Queue(queue), letter.afresh())))
     }
 
-    /// Publishes all of `batch`, confirmed, and then acknowledges it; after an error it is as it was.
+    /// Publishes all of `batch`, confirmed, and then acknowledges it; what the broker will never accept
+    /// stays. After an error, what is not put back is still in `batch`.
     async fn put_back(
         &self,
-        batch: &mut Vec<(Delivery, (Address, Envelope))>,
+        batch: &mut VecDeque<GoesBack>,
+        scan: &mut Scan<'_>,
         done: &mut Done,
     ) -> Result<(), BrokerError> {
         let messages = batch.iter().map(|(_, back)| back.clone()).collect();
-        self.broker.publish(messages).await?;
-        for (delivery, _) in batch.drain(..) {
-            delivery.ack();
-            done.done += 1;
+        match self.broker.publish(messages).await {
+            Ok(()) => {
+                done.done += batch.len() as u64;
+                batch.drain(..).for_each(|(delivery, _)| delivery.ack());
+                return Ok(());
+            }
+            // One of them, which is found when each goes alone.
+            Err(BrokerError::Refused(_)) => {}
+            Err(error) => return Err(error),
+        }
+        while let Some((_, back)) = batch.front() {
+            let published = self.broker.publish(vec![back.clone()]).await;
+            let why = match published {
+                Ok(()) => None,
+                Err(BrokerError::Refused(why)) => Some(format!("the broker will never accept it: {why}")),
+                Err(error) => return Err(error),
+            };
+            let Some((delivery, (_, envelope))) = batch.pop_front() else { break };
+            match why {
+                None => {
+                    done.done += 1;
+                    delivery.ack();
+                }
+                Some(why) => {
+                    done.stay.push(Stays { id: envelope.message_id, why });
+                    scan.hold(delivery);
+                }
+            }
         }
         Ok(())
     }

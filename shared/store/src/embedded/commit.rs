@@ -12,6 +12,7 @@ use postern_broker::{
     BrokerError, Envelope, HeaderValue, header,
     topology::{DEAD, Overflow, UNROUTED},
 };
+use postern_shared::clock;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 /// How many delayed messages are moved in one write.
@@ -304,7 +305,7 @@ impl StoredQueues {
 
 /// A dead letter around a record that cannot be decoded.
 fn spoiled(queue: &str, record: Bytes) -> Vec<u8> {
-    let now = jiff::Timestamp::now().to_string();
+    let now = clock::Written(clock::now()).to_string();
     let reason = "its stored record cannot be decoded; the body is the record as it was found";
     let mut envelope = Envelope { body: record, ..Envelope::default() };
     for (name, value) in [

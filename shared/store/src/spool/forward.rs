@@ -4,8 +4,8 @@
 use super::{Core, Counters, PARTING, queue::SpoolQueue, routing_headers};
 use crate::embedded;
 use futures_util::FutureExt as _;
-use postern_broker::{Address, Broker as _, BrokerError, Consumer, Delivery, Envelope, header};
-use postern_shared::{backoff::Backoff, clock, error::FailureClass, message::MessageId};
+use postern_broker::{Address, Broker as _, BrokerError, Consumer, Delivery, Envelope, refused::Remainder};
+use postern_shared::{backoff::Backoff, clock, message::MessageId};
 use std::{
     collections::VecDeque,
     io,
@@ -180,47 +180,27 @@ impl Forwarder {
     /// The broker will never take the first in hand: it must not hold up the others.
     async fn bury(&mut self, why: &str) -> Duration {
         let Some(HeldMessage { address, envelope, .. }) = self.hand.front() else { return Duration::ZERO };
-        let backend = match address {
-            Address::Inbound(backend)
-            | Address::Outbound(backend, _)
-            | Address::Reports(backend)
-            | Address::Callbacks(backend)
-            | Address::Dead(backend) => backend.clone(),
-            Address::Queue(_) | Address::Later { .. } => return Duration::ZERO,
-        };
-        let died = clock::now();
-        let dead = |envelope: Envelope| {
-            envelope
-                .with(header::REASON, format!("the broker refuses it for ever: {why}"))
-                .with(header::CLASS, FailureClass::Permanent.as_str())
-                .with(header::CODE, "refused_by_broker")
-                .with(header::DEAD_AT, clock::Written(died).to_string())
-                .with(header::ATTEMPTS, 0_i64)
-                .with(header::QUEUE, address.queue().as_str())
-        };
-        // It may be the properties that it is refused for.
-        let bare = Envelope { body: envelope.body.clone(), ..Envelope::default() };
-        let mut outcome = Ok(());
-        for letter in [dead(envelope.clone()), dead(bare)] {
-            outcome = self.core.direct(vec![(Address::Dead(backend.clone()), letter)]).await;
-            if !matches!(outcome, Err(BrokerError::Refused(_))) {
-                break;
+        let queue = self.spool_queue.queue();
+        let mut remainder = Remainder::of((address.clone(), envelope.clone()), why);
+        while let Some(piece) = remainder.next_piece() {
+            match self.core.direct(vec![piece.clone()]).await {
+                Ok(()) => {}
+                Err(BrokerError::Refused(why)) => remainder.refuse(piece, &why),
+                Err(error) => return self.failed(&error),
             }
         }
-        match outcome {
-            Ok(()) => {
-                tracing::error!(%backend, queue = %self.spool_queue.queue(), why, "the broker will never accept this spooled message: dead-lettered");
-            }
-            Err(BrokerError::Refused(_)) => match set_aside(self.core.dir.as_ref(), &envelope.body) {
+        if remainder.into_lost().is_empty() {
+            tracing::error!(%queue, why, "the broker will never accept this spooled message: stored in pieces or dead-lettered");
+        } else {
+            match set_aside(self.core.dir.as_ref(), &envelope.body) {
                 Ok(file) => {
-                    tracing::error!(%backend, queue = %self.spool_queue.queue(), why, file, "the broker will never accept this spooled message, nor as a dead letter: its body is in the file");
+                    tracing::error!(%queue, why, file, "the broker will never accept this spooled message, nor as a dead letter: its body is in the file");
                 }
                 Err(error) => {
-                    tracing::error!(%backend, %error, "a message that the broker refuses cannot be set aside");
+                    tracing::error!(%queue, %error, "a message that the broker refuses cannot be set aside");
                     return self.pace.failed();
                 }
-            },
-            Err(error) => return self.failed(&error),
+            }
         }
         self.core.counters.dead.fetch_add(1, Ordering::Relaxed);
         self.done(1)

@@ -9,9 +9,6 @@ const KEY: &str = "x-postern-spool-key";
 /// Milliseconds since 1970.
 const AT: &str = "x-postern-spool-at";
 
-/// The routing key of a dead letter whose backend is not known.
-pub(super) const NOBODY: &str = "unknown";
-
 /// `message` as it is stored.
 pub(super) fn put((address, envelope): (Address, Envelope), now: u64) -> (Address, Envelope) {
     let envelope = envelope
@@ -61,7 +58,7 @@ mod tests {
         let (same, stamped) = put((address.clone(), envelope.clone()), 7);
         assert_eq!(same, address);
         assert_eq!(stored_bytes(&address, &envelope), embedded::stored_bytes(&stamped));
-        let nobody = NOBODY.parse().unwrap();
+        let nobody = postern_broker::refused::NO_BACKEND.parse().unwrap();
         assert_eq!(take(stamped, &nobody), (address, envelope, Some(7)));
         let dead = Envelope::default().with(header::REASON, "unreadable");
         assert_eq!(take(dead.clone(), &nobody), (Address::Dead(nobody.clone()), dead, None));

@@ -1,0 +1,159 @@
+//! Outcomes that the broker will never accept as they are, and messages that are too large to be read.
+
+use crate::{
+    memory::Largest,
+    setup::{Custom, Running, message, states, until},
+};
+use postern_broker::{CUT_BODY, Envelope, header};
+use postern_dispatcher::connectors::{ConnectorRegistry, Outcomes};
+use postern_shared::{
+    error::Failure,
+    message::{MAX_OUTBOUND_BYTES, Outbound, Priority, State},
+};
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+const DEMO: &str =
+    "[dispatcher]\nconcurrency = 2\n[backends.demo]\ntype = \"custom\"\nretry = { delays = [\"1s\"] }\n";
+const QUEUE: &str = "postern.outbound.demo";
+
+/// A sender that refuses `+1…` for good, cannot reach `+2…`, and takes the rest, each with 200 characters
+/// more than anybody wants to know; and how often it was asked.
+fn sender() -> (ConnectorRegistry, Arc<AtomicUsize>) {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counted = asked.clone();
+    let connectors = ConnectorRegistry::builtin().with("custom", move |_| {
+        let asked = counted.clone();
+        Ok(Custom(move |identities: Vec<String>| {
+            asked.fetch_add(1, Ordering::Relaxed);
+            let outcome = |identity: String| match &identity[..2] {
+                "+1" => Err(Failure::permanent("http_400", "d".repeat(200))),
+                "+2" => Err(Failure::transient("http_503", "d".repeat(200))),
+                _ => Ok(Default::default()),
+            };
+            let outcomes = identities.into_iter().map(outcome).collect::<Outcomes>();
+            async move { outcomes }
+        }))
+    });
+    (connectors.unwrap(), asked)
+}
+
+fn metric(running: &Running, stored: &str) -> String {
+    let text = running.metrics.text();
+    let prefix = format!("postern_outcomes_refused_total{{stored=\"{stored}\"}} ");
+    text.lines().find_map(|line| line.strip_prefix(&prefix)).unwrap().to_owned()
+}
+
+fn to(kind: u8, count: usize) -> Vec<String> {
+    (0..count).map(|n| format!("+{kind}{n:03}")).collect()
+}
+
+#[tokio::test]
+async fn an_outcome_is_stored_in_pieces_and_nobody_is_sent_to_again() {
+    let (connectors, asked) = sender();
+    let running = Running::start(DEMO, &connectors);
+    running.broker.take_no_more_than(Largest { body: 600, headers: 2000 });
+    let identities = [to(1, 60), to(2, 60), to(3, 60)].concat();
+    let body = message(&identities.iter().map(String::as_str).collect::<Vec<_>>());
+    let large = Envelope { body: body.into(), ..Envelope::default() }.with("theirs", "7".repeat(1800));
+    running.broker.put_returned(QUEUE, large, 0);
+    // Others go on meanwhile.
+    running.queue("demo", Priority::Normal, message(&["+3"])).await;
+    until("everybody's report", || {
+        let reports = running.broker.waiting("postern.reports");
+        reports
+            .iter()
+            .map(|it| states(&postern_shared::message::Report::from_json(&it.body).unwrap()).len())
+            .sum::<usize>()
+            == 181
+    })
+    .await;
+    running.idle().await;
+    let mut told: Vec<(String, State)> = Vec::new();
+    for report in running.reports(1).await {
+        told.extend(states(&report).into_iter().map(|(whom, state)| (whom.to_owned(), state)));
+        assert!(report.recipients.iter().filter_map(|r| r.reason.as_ref()).all(|why| why.detail.is_empty()));
+    }
+    for (kind, state) in [(1, State::Failed), (2, State::Retrying), (3, State::Sent)] {
+        let some = told.iter().filter(|(whom, _)| to(kind, 60).contains(whom));
+        assert_eq!(some.clone().count(), 60, "each once");
+        assert!(some.into_iter().all(|(_, told)| *told == state));
+    }
+    let whom = |envelopes: &mut dyn Iterator<Item = Envelope>| -> Vec<String> {
+        let of = |it: Envelope| Outbound::from_json(&it.body).unwrap().identities;
+        envelopes.flat_map(of).map(String::from).collect()
+    };
+    assert_eq!(whom(&mut running.dead(1).await.into_iter()), to(1, 60));
+    assert_eq!(whom(&mut running.broker.delayed().into_iter().map(|(_, it)| it)), to(2, 60));
+    for letter in running.dead(1).await {
+        assert_eq!(letter.text_header(header::CODE), Some("http_400"));
+        assert!(letter.body.len() <= 600);
+    }
+    assert_eq!(asked.load(Ordering::Relaxed), 2, "once for each message");
+    assert_eq!((metric(&running, "smaller"), metric(&running, "nothing")), ("3".into(), "0".into()));
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn what_the_broker_accepts_nothing_of_is_not_sent_again_and_does_not_hold_up_the_drain() {
+    let (connectors, asked) = sender();
+    let running = Running::start(DEMO, &connectors);
+    running.broker.take_no_more_than(Largest { body: 0, headers: 10 });
+    for _ in 0..3 {
+        running.broker.put_returned(
+            QUEUE,
+            Envelope { body: message(&["+1"]).into(), ..Envelope::default() },
+            0,
+        );
+    }
+    running.broker.put_returned(QUEUE, Envelope { body: "no message".into(), ..Envelope::default() }, 0);
+    // A report and a dead letter of each, and a dead letter.
+    until("the end of them", || metric(&running, "nothing") == "7").await;
+    running.idle().await;
+    assert_eq!(asked.load(Ordering::Relaxed), 3);
+    assert!(running.metrics.publish().remark().unwrap().contains("7 lost"));
+    let begun = std::time::Instant::now();
+    let broker = running.stop().await;
+    assert!(begun.elapsed().as_secs() < 5, "the drain took {:?}", begun.elapsed());
+    assert!(broker.waiting(QUEUE).is_empty());
+}
+
+/// The last that is kept is where it died and why.
+#[tokio::test]
+async fn a_dead_letter_that_is_refused_is_cut_down_to_its_headers() {
+    let (connectors, _) = sender();
+    let running = Running::start(DEMO, &connectors);
+    running.broker.take_no_more_than(Largest { body: 5, headers: 1000 });
+    running.broker.put_returned(QUEUE, Envelope { body: "no message".into(), ..Envelope::default() }, 0);
+    let dead = running.dead(1).await;
+    assert_eq!((dead[0].body.len(), dead[0].cut_from()), (0, Some(10)));
+    assert_eq!(dead[0].text_header(header::CODE), Some("malformed"));
+    assert_eq!(dead[0].text_header(header::QUEUE), Some(QUEUE));
+    until("it to be counted", || metric(&running, "cut") == "1").await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_body_larger_than_a_message_is_dead_unread_and_cut() {
+    let (connectors, asked) = sender();
+    let running = Running::start(DEMO, &connectors);
+    let blanks = " ".repeat(MAX_OUTBOUND_BYTES);
+    running.queue("demo", Priority::Normal, blanks + &message(&["+3"])).await;
+    let letter = running.dead(1).await.remove(0);
+    let bytes = (MAX_OUTBOUND_BYTES + message(&["+3"]).len()) as u64;
+    assert_eq!((letter.body.len(), letter.cut_from()), (CUT_BODY, Some(bytes)));
+    assert_eq!(letter.text_header(header::CODE), Some("too_large"));
+    assert!(letter.text_header(header::REASON).unwrap().contains(&bytes.to_string()), "{letter:?}");
+    // What was cut before it came is no message either, however it begins.
+    let cut = Envelope { body: message(&["+3"]).into(), ..Envelope::default() }.with(header::CUT_FROM, 99);
+    running.broker.put_returned(QUEUE, cut, 0);
+    assert_eq!(running.dead(2).await[1].text_header(header::CODE), Some("too_large"));
+    running.idle().await;
+    assert_eq!(asked.load(Ordering::Relaxed), 0);
+    let text = running.metrics.text();
+    let counted = "postern_dispatch_messages_total{backend=\"demo\",outcome=\"malformed\"} 2";
+    assert!(text.contains(counted), "{text}");
+    running.stop().await;
+}

@@ -1,0 +1,41 @@
+//! Dead letters: a message as it was, with the reason for its death in its headers.
+
+use crate::{Envelope, QueueName, header};
+use postern_shared::{clock, error::FailureClass};
+
+/// The longest `x-postern-reason`, in characters.
+pub const MAX_REASON: usize = 500;
+
+/// The longest `x-postern-code`, in characters.
+const MAX_CODE: usize = 100;
+
+/// Why a message is dead.
+#[derive(Debug, Clone, Copy)]
+pub struct Cause<'a> {
+    /// The failure's class.
+    pub class: FailureClass,
+    /// The failure's name. Cut after 100 characters.
+    pub code: &'a str,
+    /// What happened, for the operator. Cut after [`MAX_REASON`] characters.
+    pub reason: &'a str,
+    /// How many attempts the message had.
+    pub attempts: u32,
+}
+
+/// `original`, taken from `queue`, as a dead letter.
+pub fn dead_letter(original: Envelope, queue: &QueueName, cause: Cause<'_>) -> Envelope {
+    original
+        .with(header::REASON, cut(cause.reason, MAX_REASON))
+        .with(header::CLASS, cause.class.as_str())
+        .with(header::CODE, cut(cause.code, MAX_CODE))
+        .with(header::DEAD_AT, clock::Written(clock::now()).to_string())
+        .with(header::ATTEMPTS, i64::from(cause.attempts))
+        .with(header::QUEUE, queue.as_str())
+}
+
+fn cut(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}

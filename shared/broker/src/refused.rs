@@ -1,0 +1,175 @@
+//! What is stored in place of a message that the broker will never accept: the same with less around
+//! it, the same in pieces, and in the end a dead letter.
+
+use crate::{
+    Address, Envelope,
+    dead_letter::{Cause, dead_letter},
+    header,
+};
+use postern_shared::{
+    clock,
+    error::{Failure, FailureClass},
+    message::{BackendName, Outbound, Reason, Recipient, Report, State},
+};
+use std::collections::VecDeque;
+
+/// The code of a dead letter, and of a report, of what the broker refused.
+pub const REFUSED_BY_BROKER: &str = "refused_by_broker";
+/// The routing key of a dead letter whose backend is not known.
+pub const NO_BACKEND: &str = "unknown";
+
+/// What is left of a message that the broker refused, to be published piece by piece. It comes to an
+/// end: whatever the broker refuses of it is made smaller, or into a dead letter.
+#[derive(Debug)]
+pub struct Remainder {
+    pieces: VecDeque<(Address, Envelope)>,
+    lost: Vec<(Address, Envelope)>,
+}
+
+impl Remainder {
+    /// What is left of `message`, which the broker refused because of `why`.
+    pub fn of(message: (Address, Envelope), why: &str) -> Self {
+        let mut remainder = Self { pieces: VecDeque::new(), lost: Vec::new() };
+        remainder.refuse(message, why);
+        remainder
+    }
+
+    /// The next piece to publish, in order. `None` once there is none left.
+    pub fn next_piece(&mut self) -> Option<(Address, Envelope)> {
+        self.pieces.pop_front()
+    }
+
+    /// Takes note that the broker refused `piece` as well, because of `why`.
+    pub fn refuse(&mut self, piece: (Address, Envelope), why: &str) {
+        match smaller(&piece, why) {
+            // Before whatever else is left: the order stays.
+            Some(smaller) => smaller.into_iter().rev().for_each(|piece| self.pieces.push_front(piece)),
+            None => self.lost.push(piece),
+        }
+    }
+
+    /// The dead letters that the broker refused although nothing was left around their bodies.
+    pub fn into_lost(self) -> Vec<(Address, Envelope)> {
+        self.lost
+    }
+}
+
+/// What is published in place of `message`, in order. `None` for a dead letter that has nothing left
+/// around its body.
+fn smaller((address, envelope): &(Address, Envelope), why: &str) -> Option<Vec<(Address, Envelope)>> {
+    let alone = |envelope| Some(vec![(address.clone(), envelope)]);
+    if let Some(less) = without_foreign_headers(envelope) {
+        return alone(less);
+    }
+    let pieces = match address {
+        Address::Reports(_) => pieces_of_report(envelope),
+        Address::Outbound(..) | Address::Queue(_) | Address::Later { .. } | Address::Dead(_) => {
+            pieces_of_outbound(envelope)
+        }
+        Address::Inbound(_) | Address::Callbacks(_) => None,
+    };
+    if let Some(pieces) = pieces {
+        return Some(pieces.into_iter().map(|piece| (address.clone(), piece)).collect());
+    }
+    match address {
+        Address::Dead(_) => alone(without_properties(envelope)?),
+        _ => Some(given_up(address, envelope, why)),
+    }
+}
+
+fn without_foreign_headers(envelope: &Envelope) -> Option<Envelope> {
+    let mut less = envelope.clone();
+    less.headers.retain(|name, _| name.starts_with(header::OWN) || name == header::TRACEPARENT);
+    (less != *envelope).then_some(less)
+}
+
+fn without_properties(envelope: &Envelope) -> Option<Envelope> {
+    let Envelope { mut headers, body, .. } = envelope.clone();
+    headers.retain(|name, _| name.starts_with(header::OWN));
+    let less = Envelope { headers, body, ..Envelope::default() };
+    (less != *envelope).then_some(less)
+}
+
+/// `envelope` with the body of `other`.
+fn with_body(envelope: &Envelope, other: Envelope) -> Envelope {
+    Envelope { headers: envelope.headers.clone(), ..other }
+}
+
+/// The report without what was answered, else its two halves.
+fn pieces_of_report(envelope: &Envelope) -> Option<Vec<Envelope>> {
+    let report = Report::from_json(&envelope.body).ok()?;
+    let mut less = report.clone();
+    for reason in less.recipients.iter_mut().filter_map(|recipient| recipient.reason.as_mut()) {
+        reason.detail.clear();
+    }
+    let half = |recipients| Report { recipients, ..report.clone() };
+    let pieces = if less == report { halves(&report.recipients)?.map(half).into() } else { vec![less] };
+    Some(pieces.iter().map(|piece| with_body(envelope, Envelope::from(piece))).collect())
+}
+
+fn pieces_of_outbound(envelope: &Envelope) -> Option<Vec<Envelope>> {
+    let message = Outbound::from_json(&envelope.body).ok()?;
+    let half = |identities| with_body(envelope, Envelope::from(&Outbound { identities, ..message.clone() }));
+    Some(halves(&message.identities)?.map(half).into())
+}
+
+fn halves<T: Clone>(all: &[T]) -> Option<[Vec<T>; 2]> {
+    let (first, second) = all.split_at(all.len() / 2);
+    (!first.is_empty()).then(|| [first.to_vec(), second.to_vec()])
+}
+
+/// The dead letter of a message, and the report if it was one to send.
+fn given_up(address: &Address, envelope: &Envelope, why: &str) -> Vec<(Address, Envelope)> {
+    let reason = format!("the broker will never accept this message: {why}");
+    let message = match address {
+        Address::Outbound(..) | Address::Queue(_) | Address::Later { .. } => {
+            Outbound::from_json(&envelope.body).ok()
+        }
+        _ => None,
+    };
+    let attempts = message.as_ref().map_or(0, |message| message.attempt.saturating_sub(1));
+    let cause = Cause { class: FailureClass::Permanent, code: REFUSED_BY_BROKER, reason: &reason, attempts };
+    let letter = dead_letter(envelope.clone(), &address.queue(), cause);
+    let dead = backend(address).map(|backend| (Address::Dead(backend), letter));
+    let report = message.map(|message| {
+        let report =
+            Envelope::from(&failed(&message, &Failure::permanent(REFUSED_BY_BROKER, reason.clone())));
+        (Address::Reports(message.backend), report)
+    });
+    dead.into_iter().chain(report).collect()
+}
+
+fn backend(address: &Address) -> Option<BackendName> {
+    match address {
+        Address::Inbound(backend)
+        | Address::Outbound(backend, _)
+        | Address::Reports(backend)
+        | Address::Callbacks(backend)
+        | Address::Dead(backend) => Some(backend.clone()),
+        Address::Queue(queue) | Address::Later { queue, .. } => {
+            queue.backend().or_else(|| NO_BACKEND.parse().ok())
+        }
+    }
+}
+
+/// The report that nobody gets `message`.
+fn failed(message: &Outbound, failure: &Failure) -> Report {
+    let recipient = |identity| Recipient {
+        identity: Some(identity),
+        state: State::Failed,
+        external_id: None,
+        external_ids: Vec::new(),
+        segments: None,
+        reason: Some(Reason::from(failure)),
+    };
+    Report {
+        message_id: message.id,
+        backend: message.backend.clone(),
+        attempt: message.attempt,
+        at: clock::now(),
+        recipients: message.identities.iter().cloned().map(recipient).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,214 @@
+//! An application that may publish to `postern.outbound` and to nothing else: what it writes into its
+//! messages is bounded, counts for nothing beyond its own message, and holds up nobody.
+
+use crate::reports::{outcome, states};
+use lapin::{
+    BasicProperties, Connection, ConnectionProperties,
+    options::{BasicPublishOptions, ConfirmSelectOptions},
+    types::{AMQPValue, FieldArray, FieldTable},
+};
+use postern_tests::{Answer, Launch, Program, Properties, Provider, Rabbit, Vhost, eventually};
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+
+const MIB: usize = 1024 * 1024;
+
+/// The backends `open` and `other`, which send to `provider`, however many the recipients, one request
+/// without their numbers.
+fn config(vhost: &Vhost, provider: &Provider) -> String {
+    let backend = |name: &str| {
+        format!(
+            "[backends.{name}]\ntype = \"http\"\n[backends.{name}.send]\nrecipients = \"joined\"\nbatch = 10000\n\
+             url = \"{}\"\nform = {{ text = \"{{{{ text }}}}\" }}\n",
+            provider.url("/send")
+        )
+    };
+    let backends = backend("open") + &backend("other");
+    vhost.config(&format!("[ingress]\nspool = false\n[retry]\ndelays = [\"200ms\"]\n{backends}"))
+}
+
+/// Gives a new user the right to publish to `postern.outbound` alone, and connects as that user.
+async fn publisher(vhost: &Vhost, user: &str) -> postern_tests::Tap {
+    vhost.add_user(user, "secret");
+    vhost.permit(user, "^postern[.]outbound$");
+    postern_tests::Tap::connect(&vhost.url_for(user, "secret")).await
+}
+
+fn headers<const N: usize>(headers: [(&str, AMQPValue); N]) -> Properties {
+    let mut table = FieldTable::default();
+    for (name, value) in headers {
+        table.insert(name.into(), value);
+    }
+    BasicProperties::default().with_headers(table)
+}
+
+fn long(bytes: usize) -> AMQPValue {
+    AMQPValue::LongString(vec![b'A'; bytes].into())
+}
+
+/// The most memory that the process has had, in bytes.
+fn peak(program: &Program) -> usize {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", program.id())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    1024 * line.trim().trim_end_matches(" kB").parse::<usize>().unwrap()
+}
+
+/// What RabbitMQ says to a message for `exchange`; `Ok` if it takes it.
+async fn publishes(url: &str, exchange: &str, key: &str) -> Result<(), String> {
+    let connection = Connection::connect(url, ConnectionProperties::default()).await.unwrap();
+    let channel = connection.create_channel().await.unwrap();
+    channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
+    let (options, properties) = (BasicPublishOptions::default(), BasicProperties::default());
+    let confirm =
+        channel.basic_publish(exchange.into(), key.into(), options, b"x", properties).await.unwrap();
+    confirm.await.map(drop).map_err(|error| error.to_string())
+}
+
+#[tokio::test]
+async fn what_an_application_forges_counts_for_nothing() {
+    let (vhost, provider) = (Rabbit::shared().vhost(), Provider::start().await);
+    let launch = Launch::gateway().config(&config(&vhost, &provider));
+    let postern = launch.start().await;
+    postern.metric_becomes("postern_broker_connected", &[], 1.0).await;
+    let application = publisher(&vhost, "forger").await;
+    // The exchanges whose messages are believed are closed to it.
+    let url = vhost.url_for("forger", "secret");
+    assert_eq!(publishes(&url, "postern.outbound", "open").await, Ok(()));
+    for exchange in ["", "postern.return", "postern.dead", "postern.wait.200ms", "postern.inbound"] {
+        let refused = publishes(&url, exchange, "postern.outbound.open").await.unwrap_err();
+        assert!(refused.contains("ACCESS_REFUSED"), "{exchange}: {refused}");
+    }
+    let tap = vhost.tap().await;
+    assert_eq!(tap.take("postern.dead").await.headers["x-postern-code"], "malformed");
+
+    // None of it is given up, put off, or lost on its way through the wait queue.
+    let mut death = FieldTable::default();
+    for (name, value) in
+        [("queue", "postern.wait.200ms"), ("reason", "expired"), ("exchange", "postern.wait.200ms")]
+    {
+        death.insert(name.into(), AMQPValue::LongString(value.into()));
+    }
+    death.insert("count".into(), AMQPValue::LongLongInt(1));
+    let mut deaths = FieldArray::default();
+    deaths.push(AMQPValue::FieldTable(death));
+    let number = AMQPValue::LongLongInt;
+    let forged = headers([
+        ("x-postern-crashes", number(9)),
+        ("x-postern-deliveries", number(1000)),
+        ("x-postern-attempt", number(9)),
+        ("x-postern-cut-from", number(5)),
+        ("x-postern-a", long(17_000)),
+        ("x-delivery-count", number(1000)),
+        ("x-death", AMQPValue::FieldArray(deaths)),
+    ]);
+    provider.script([Answer::status(503)]);
+    provider.otherwise(|_| Answer::ok(""));
+    let message = json!({"backend": "open", "identities": ["+1"], "text": "forged"}).to_string();
+    application.publish("postern.outbound", "open", message.as_bytes(), forged).await;
+    for state in ["retrying", "sent"] {
+        assert_eq!(states(&outcome(&tap).await), [("+1", state)]);
+    }
+
+    // What is no message is dead, whatever stands around it, and nothing waits for it.
+    for name in ["x-postern-a", "traceparent", "theirs"] {
+        application.publish("postern.outbound", "open", b"not json", headers([(name, long(17_000))])).await;
+        let letter = tap.take("postern.dead").await;
+        assert_eq!(letter.headers["x-postern-code"], "malformed", "{name}");
+        let kept = letter.headers.get(name).and_then(Value::as_str).map_or(0, str::len);
+        assert!(kept < 256, "{name}: {kept}");
+    }
+    let begun = Instant::now();
+    assert_eq!(postern.terminate().await.code, Some(0));
+    assert!(begun.elapsed() < Duration::from_secs(10), "the drain took {:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn a_message_of_any_size_takes_little_memory_and_ends() {
+    let (vhost, provider) = (Rabbit::shared().vhost(), Provider::obliging().await);
+    let launch = Launch::gateway().config(&config(&vhost, &provider)).admin_token("token");
+    let postern = launch.start().await;
+    postern.metric_becomes("postern_broker_connected", &[], 1.0).await;
+    let application = publisher(&vhost, "glutton").await;
+    let (before, tap) = (peak(&postern), vhost.tap().await);
+    let message = |more: &str| format!(r#"{{"backend":"open","identities":["1"],"text":"x",{more}}}"#);
+    let ones = |bytes: usize| format!(r#""context":{{"c":[{}1]}}"#, "1,".repeat(bytes / 2));
+    let many = "\"1\",".repeat(2_500_000);
+    for (body, code, cut_from) in [
+        (" ".repeat(17 * MIB), "too_large", Some(17 * MIB)),
+        (message(&ones(14_800_000)), "too_large", Some(message(&ones(14_800_000)).len())),
+        (message(&ones(10_900_000)), "malformed", None),
+        (format!(r#"{{"backend":"open","identities":[{many}"1"],"text":"x"}}"#), "malformed", None),
+    ] {
+        application.publish("postern.outbound", "open", body.as_bytes(), Properties::default()).await;
+        // It is looked at where it is.
+        eventually("its dead letter", async || {
+            let letters = dead_letters(&postern, "").await;
+            let found = letters.last().map(|letter| (letter["code"].clone(), letter["cut_from"].clone()));
+            if found == Some((json!(code), json!(cut_from))) { Ok(()) } else { Err(format!("{found:?}")) }
+        })
+        .await;
+    }
+    let more = peak(&postern).saturating_sub(before) / MIB;
+    println!("{more} MiB more for bodies of 10 to 17 MiB");
+    assert!(more < 150, "{more} MiB more");
+    // What is cut cannot be sent, and says so.
+    let asked = postern_tests::http_client()
+        .post(format!("http://127.0.0.1:{}/v1/dead/redrive", postern.admin_port()))
+        .bearer_auth("token")
+        .body(r#"{"filter":{"code":["too_large"]}}"#);
+    let done = postern_tests::fetch(asked).await.unwrap().json();
+    assert_eq!((&done["done"], done["stay"].as_array().unwrap().len()), (&json!(0), 2), "{done}");
+    assert!(done["stay"][0]["why"].as_str().unwrap().contains("17825792 bytes"), "{done}");
+    let letter = tap.take("postern.dead").await;
+    assert_eq!((letter.body.len(), &letter.headers["x-postern-cut-from"]), (65_536, &json!(17 * MIB)));
+    assert!(provider.requests().is_empty());
+    assert_eq!(postern.terminate().await.code, Some(0));
+}
+
+async fn dead_letters(postern: &Program, query: &str) -> Vec<Value> {
+    let url = format!("http://127.0.0.1:{}/v1/dead{query}", postern.admin_port());
+    let reply =
+        postern_tests::fetch(postern_tests::http_client().get(url).bearer_auth("token")).await.unwrap();
+    reply.json()["letters"].as_array().unwrap().clone()
+}
+
+/// Ten thousand recipients as long as can be, each refused at length: their report is larger than any
+/// broker takes a message.
+#[tokio::test]
+async fn an_outcome_that_is_too_large_is_stored_without_its_details_and_sent_once() {
+    let (vhost, provider) = (Rabbit::shared().vhost(), Provider::start().await);
+    let refusal = "\u{1f4a1}".repeat(200);
+    provider.otherwise(move |request| match request.form()[0].1.as_str() {
+        "large" => Answer::status(400).body(&refusal),
+        _ => Answer::ok(""),
+    });
+    let launch = Launch::gateway().config(&config(&vhost, &provider));
+    let postern = launch.start().await;
+    postern.metric_becomes("postern_broker_connected", &[], 1.0).await;
+    let application = publisher(&vhost, "bulk-sender").await;
+    let identities = vec!["\u{1f4a1}".repeat(256); 10_000];
+    let message = json!({"backend": "open", "identities": identities, "text": "large"});
+    application.send(&message).await;
+    let tap = vhost.tap().await;
+    let report = outcome(&tap).await;
+    let recipients = report["recipients"].as_array().unwrap();
+    assert_eq!(recipients.len(), 10_000);
+    assert!(recipients.iter().all(|one| one["state"] == "failed" && one["reason"]["code"] == "http_400"));
+    assert!(recipients.iter().all(|one| one["reason"].get("detail").is_none()));
+    let letter = tap.take("postern.dead").await;
+    assert_eq!(letter.json(), message, "as it was");
+    postern.metric_becomes("postern_outcomes_refused_total", &[("stored", "smaller")], 1.0).await;
+    let ready = postern.ready().await.unwrap();
+    assert!(ready.status == 200 && ready.text.contains("the broker refused outcomes"), "{}", ready.text);
+    // The others go on, and none of it comes again.
+    application.send(&json!({"backend": "open", "identities": ["+1"], "text": "small"})).await;
+    assert_eq!(states(&outcome(&tap).await), [("+1", "sent")]);
+    let begun = Instant::now();
+    assert_eq!(postern.terminate().await.code, Some(0));
+    assert!(begun.elapsed() < Duration::from_secs(10), "the drain took {:?}", begun.elapsed());
+    let postern = launch.start().await;
+    application.send(&json!({"backend": "other", "identities": ["+2"], "text": "small"})).await;
+    assert_eq!(states(&outcome(&tap).await), [("+2", "sent")]);
+    assert_eq!(provider.requests().len(), 3);
+    assert_eq!(postern.terminate().await.code, Some(0));
+}
