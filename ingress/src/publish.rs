@@ -1,21 +1,27 @@
 //! Handing messages to the broker, and measuring it.
 
 use postern_broker::{Address, Broker, BrokerError, Envelope, QueueName};
-use postern_service::metrics::PublishMetrics;
+use postern_service::{metrics::PublishMetrics, telemetry::LineLimit};
 use std::{collections::BTreeSet, sync::Arc, time::Instant};
+use tracing::Level;
+
+/// The status of the answer to a message that was not stored.
+const UNAVAILABLE: u16 = 503;
 
 /// Publishes to one broker.
 #[derive(Debug, Clone)]
 pub(crate) struct MeteredPublisher {
     broker: Arc<dyn Broker>,
     metrics: PublishMetrics,
+    /// Of what was not stored: while the broker is away, anybody can cause them.
+    lines: LineLimit,
 }
 
 impl MeteredPublisher {
     /// One whose metrics are there from the start, for each of `queues`.
     pub(crate) fn new(broker: Arc<dyn Broker>, metrics: PublishMetrics, queues: &[QueueName]) -> Self {
         queues.iter().for_each(|queue| metrics.declare_queue(queue));
-        Self { broker, metrics }
+        Self { broker, metrics, lines: LineLimit::new("messages that were not stored", Level::WARN) }
     }
 
     /// Publishes `messages`, in order; `Ok` when all are stored.
@@ -26,7 +32,9 @@ impl MeteredPublisher {
         for queue in &queues {
             self.metrics.published(queue, published.is_ok(), start.elapsed().as_secs_f64());
         }
-        if let Err(error) = &published {
+        if let Err(error) = &published
+            && self.lines.admits(UNAVAILABLE)
+        {
             let queue = queues.first().map(QueueName::as_str);
             tracing::warn!(queue, %error, "not stored; answered with 503");
         }

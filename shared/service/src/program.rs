@@ -7,7 +7,7 @@ use crate::{
     dead::DeadLetters,
     metrics::Metrics,
     shutdown::Shutdown,
-    telemetry,
+    telemetry::{self, LogGuard, TelemetryError},
     tls::Tls,
 };
 use clap::Args;
@@ -105,6 +105,8 @@ pub struct Runtime {
     pub admin: SocketAddr,
     started: Arc<AtomicBool>,
     spool: Arc<OnceLock<Arc<Spool>>>,
+    /// The last lines are written when this is dropped.
+    _log: LogGuard,
 }
 
 impl Runtime {
@@ -120,10 +122,13 @@ impl Runtime {
         config: &Config,
         admin: SocketAddr,
     ) -> Result<Self, Exit> {
-        telemetry::init(&config.log).map_err(|error| Exit::Config(error.to_string()))?;
-        raise_open_files();
-        let shutdown = Shutdown::on_signals()?;
         let monitoring = Monitoring::new(Metrics::new(program, version)?);
+        let log = telemetry::init(&config.log, &monitoring.metrics).map_err(|error| match error {
+            TelemetryError::Level => Exit::Config(error.to_string()),
+            other => Exit::Failed(other.into()),
+        })?;
+        raise_open_files();
+        let shutdown = Shutdown::on_signals(log.buffer().clone())?;
         let (key, address) = match (arguments.admin_listen, config.admin.listen) {
             (Some(address), _) => ("--admin-listen", address),
             (None, Some(address)) => ("admin.listen", address),
@@ -167,7 +172,7 @@ impl Runtime {
         };
         tokio::spawn(admin::serve(listener, port)?);
         tracing::info!(program, version, %admin, "starting");
-        Ok(Self { broker, monitoring, shutdown, admin, started, spool })
+        Ok(Self { broker, monitoring, shutdown, admin, started, spool, _log: log })
     }
 
     /// The broker as whoever takes messages from outside uses it: with the spool in front of it that
