@@ -1,6 +1,6 @@
 //! Publishing what became of a message, however long that takes.
 
-use postern_broker::{Address, Broker, BrokerError, Delivery, Envelope, header};
+use postern_broker::{Address, Broker, BrokerError, Delivery, Envelope, QueueName, header};
 use postern_service::metrics::PublishMetrics;
 use postern_shared::backoff::Backoff;
 use std::{
@@ -54,6 +54,11 @@ impl Publisher {
             delivery.release()
         }
         stored
+    }
+
+    /// How many messages wait in `queue`; `None` if the broker does not say.
+    pub(crate) async fn waiting_in(&self, queue: &QueueName) -> Option<u64> {
+        self.broker.depth(queue).await.ok().map(|depth| depth.ready)
     }
 
     /// Publishes `messages`. They are stored once this returns `Ok`.
