@@ -5,14 +5,13 @@ pub mod dead;
 mod metrics;
 
 use crate::{
-    bearer::bearer, dead::DeadLetters, health::HealthRegistry, metrics::Metrics, shutdown::Shutdown,
-    telemetry::LineLimit, tls::Tls,
+    bearer::bearer, dead::DeadLetters, health::HealthRegistry, metrics::Metrics, shutdown::Shutdown, tls::Tls,
 };
 use actix_web::{
     App, Error, HttpResponse, HttpServer,
     body::MessageBody,
     dev::{Server, ServiceRequest, ServiceResponse},
-    http::{StatusCode, header::WWW_AUTHENTICATE},
+    http::header::WWW_AUTHENTICATE,
     middleware::{Next, from_fn},
     web,
 };
@@ -114,13 +113,10 @@ pub async fn token_holders(
     if let Some(metrics) = request.app_data::<web::Data<AdminMetrics>>() {
         metrics.refused.inc();
     }
-    let lines = request.app_data::<web::Data<LineLimit>>();
-    if lines.is_none_or(|lines| lines.admits(StatusCode::UNAUTHORIZED.as_u16())) {
-        tracing::warn!(
-            client = request.peer_addr().map(|peer| tracing::field::display(peer.ip())),
-            "admin port: a request without admin.token is refused"
-        );
-    }
+    tracing::warn!(
+        client = request.peer_addr().map(|peer| tracing::field::display(peer.ip())),
+        "admin port: a request without admin.token is refused"
+    );
     let refused = HttpResponse::Unauthorized()
         .insert_header((WWW_AUTHENTICATE, "Bearer"))
         .body("the admin token is needed: Authorization: Bearer TOKEN\n");
@@ -151,7 +147,6 @@ pub fn serve(listener: TcpListener, port: AdminPort) -> std::io::Result<Server> 
     let AdminPort { metrics, readiness, letters, token, tls } = port;
     let own = AdminMetrics::declare(&metrics).map_err(std::io::Error::other)?;
     let letters = web::Data::new(letters);
-    let lines = web::Data::new(LineLimit::new("requests of the admin port", tracing::Level::WARN));
     let server = HttpServer::new(move || {
         let dead = |routes: &mut web::ServiceConfig| {
             if token.is_some() {
@@ -160,7 +155,6 @@ pub fn serve(listener: TcpListener, port: AdminPort) -> std::io::Result<Server> 
         };
         App::new()
             .app_data(letters.clone())
-            .app_data(lines.clone())
             .app_data(web::Data::new(metrics.clone()))
             .app_data(web::Data::new(own.clone()))
             .app_data(web::Data::new(readiness.clone()))
