@@ -1,117 +1,120 @@
 //! Calling the clients of compatibility listeners back, as Kannel does: a GET to the address that the client gave.
+//!
+//! Whoever asks for callbacks chooses where they go, and pays nothing for them. So one user, and one host, has
+//! at most a quarter of those under way ([`places`]); the rest waits in a queue of its own,
+//! `postern.callbacks.bulk`, where it holds up nobody else. A host that does not answer in time is left alone
+//! for a while ([`silent_hosts`]). Each user has an HTTP client of its own, which looks up few names at a time.
+
+mod caller;
+mod places;
+mod silent_hosts;
 
 use crate::metrics::DispatcherMetrics;
 use crate::{
     http_delivery::{DeliveryContext, HttpDelivery},
-    outcome::{Outcome, Sent},
-    outgoing::{
-        answer::ProviderAnswer,
-        classify::Classifier,
-        client::{ClientTls, client_in_bounds},
-        redact::Redactor,
-        resolve,
-    },
     publish::Publisher,
+    retry::Schedule,
     worker::{Job, Worker},
 };
 use async_trait::async_trait;
-use jiff::Timestamp;
+pub(crate) use caller::{CallbackClients, clients};
+use caller::{Caller, Target};
+use places::{Place, Places};
 use postern_broker::{QueueName, Topology, header};
-use postern_config::{CallbacksSection, Config, KeyProblem, backend::send::Success};
+use postern_config::Config;
 use postern_shared::{
-    callback::{self, CallbackKeys, EgressPolicy, EgressRefused},
     error::Failure,
     message::{CallbackEvent, Priority},
 };
-use reqwest::{Client, Method, Request, Url};
-use std::{sync::Arc, time::Duration};
+use std::{future::ready, sync::Arc};
 
-/// Makes the callbacks.
+/// A callback that is given up becomes a dead letter while fewer dead letters than this wait. Callbacks alone
+/// never fill the disk, and a callback that is lost is no message that is lost.
+const MOST_DEAD: u64 = 10_000;
+
+/// The callbacks under way that one user, and one host, may have if there may be `concurrency` in all.
+fn share(concurrency: u16) -> u16 {
+    (concurrency / 4).max(1)
+}
+
+/// Makes the callbacks of one queue.
 #[derive(Debug)]
 pub(crate) struct CallbackWorker {
-    keys: CallbackKeys,
-    reach: EgressPolicy,
-    timeout: Duration,
-    client: Client,
-    classifier: Classifier,
+    caller: Arc<Caller>,
     delivery: HttpDelivery,
+    queue: QueueName,
+    beyond: Option<Beyond>,
+}
+
+/// What becomes of callbacks for which their user, or their host, has no place.
+#[derive(Debug)]
+struct Beyond {
+    places: Arc<Places>,
+    /// The queue that they are moved to.
     queue: QueueName,
 }
 
-/// The HTTP client that makes callbacks.
-///
-/// # Errors
-/// The key below `compat.callbacks` that is wrong, and why.
-pub(crate) fn client(section: &CallbacksSection) -> Result<Client, KeyProblem> {
-    let client =
-        client_in_bounds(section.timeout.0, &ClientTls::default(), &EgressPolicy::new(&section.allow));
-    client.map_err(|why| ("timeout".to_owned(), why))
+/// What is done about a callback.
+enum Next {
+    /// It is made. The place is held until it is answered.
+    Call(Target, Option<Place>),
+    /// It is not made now, or not at all.
+    Fail(Failure),
+    /// It is moved to that queue.
+    Move(QueueName),
+}
+
+/// The workers of both queues, each with how many callbacks it has under way.
+pub(crate) fn workers(
+    config: &Config,
+    clients: CallbackClients,
+    topology: &Arc<Topology>,
+    publisher: &Publisher,
+    metrics: &DispatcherMetrics,
+) -> [(CallbackWorker, u16); 2] {
+    let section = &config.compat.callbacks;
+    let delays = &config.retry.delays;
+    let delays = &delays[..delays.len().min(section.attempts.saturating_sub(1))];
+    let caller = Arc::new(Caller::new(&config.compat, clients));
+    let worker = |queue: QueueName, beyond| {
+        let delivery = HttpDelivery {
+            to: "client",
+            schedule: Schedule::general(delays, topology.clone()),
+            publisher: publisher.clone(),
+            metrics: metrics.delivery(&[&queue]),
+            most_dead: Some(MOST_DEAD),
+        };
+        delivery.metrics.declare_dropped(&queue);
+        CallbackWorker { caller: caller.clone(), delivery, queue, beyond }
+    };
+    let share = share(section.concurrency);
+    let beyond = Beyond { places: Places::new(share), queue: QueueName::bulk_callbacks() };
+    [
+        (worker(QueueName::callbacks(), Some(beyond)), section.concurrency),
+        (worker(QueueName::bulk_callbacks(), None), share),
+    ]
 }
 
 impl CallbackWorker {
-    /// A worker that calls with `client`.
-    pub(crate) fn new(
-        config: &Config,
-        client: Client,
-        topology: Arc<Topology>,
-        publisher: Publisher,
-        metrics: &DispatcherMetrics,
-    ) -> Self {
-        let section = &config.compat.callbacks;
-        let queue = QueueName::callbacks();
-        Self {
-            keys: config.compat.callback_keys(),
-            reach: EgressPolicy::new(&section.allow),
-            timeout: section.timeout.0,
-            client,
-            classifier: Classifier {
-                success: Success::default(),
-                external_id: None,
-                failures: Vec::new(),
-                redactor: Redactor::hiding(Vec::new()),
-            },
-            delivery: HttpDelivery::new("client", &[&queue], config, topology, publisher, metrics),
-            queue,
-        }
+    /// The queue that it takes callbacks from.
+    pub(crate) fn queue(&self) -> &QueueName {
+        &self.queue
     }
 
-    async fn call(&self, notice: &CallbackEvent) -> Outcome {
-        let mut request = Request::new(Method::GET, self.address(notice)?);
-        *request.timeout_mut() = Some(self.timeout);
-        match self.client.execute(request).await {
-            Ok(response) => {
-                let answered =
-                    self.classifier.classify(&ProviderAnswer::read(response).await, Timestamp::now());
-                answered.map(|_| Sent::without_id())
-            }
-            Err(error) => match resolve::refusal(&error) {
-                Some(refused) => Err(out_of_bounds(refused)),
-                None => Err(self.classifier.no_answer(&error)),
-            },
-        }
-    }
-
-    /// # Errors
-    /// Nobody who may asked for this, or it leads where no callback goes.
-    fn address(&self, notice: &CallbackEvent) -> Result<Url, Failure> {
-        let callback = self.keys.open(&notice.callback);
-        let Some(callback) = callback.filter(|callback| callback.message_id == notice.message_id) else {
-            let why = "the callback was not requested by a currently configured user";
-            return Err(Failure::permanent("callback_unknown", why));
+    fn next(&self, notice: &CallbackEvent, poison: Option<&Failure>) -> Next {
+        let target = match (poison, self.caller.target(notice)) {
+            (Some(failure), _) => return Next::Fail(failure.clone()),
+            (None, Err(failure)) => return Next::Fail(failure),
+            (None, Ok(target)) => target,
         };
-        let url = self.reach.url(&callback::fill(&callback, notice)).map_err(|why| out_of_bounds(&why))?;
-        let asked = Url::parse(&callback.url).ok();
-        if asked.is_none_or(|asked| asked.origin() != url.origin()) {
-            let why = "an escape stands in its host: where a callback goes is the client's to say";
-            return Err(Failure::permanent("callback_refused", why));
+        match &self.beyond {
+            None => Next::Call(target, None),
+            Some(Beyond { places, queue }) => match places.take(&target.user, &target.host) {
+                Some(place) => Next::Call(target, Some(place)),
+                None => Next::Move(queue.clone()),
+            },
         }
-        Ok(url)
     }
-}
-
-fn out_of_bounds(refused: &EgressRefused) -> Failure {
-    let why = format!("{refused}: not called unless compat.callbacks.allow holds it");
-    Failure::permanent("callback_refused", why)
 }
 
 #[async_trait]
@@ -122,16 +125,25 @@ impl Worker for CallbackWorker {
 
     async fn work(self: Arc<Self>, job: Job) {
         let original = &job.delivery.envelope;
-        match CallbackEvent::from_json(&original.body) {
-            Ok(notice) => {
-                let trace = original.text_header(header::TRACEPARENT).map(str::to_owned);
-                let context =
-                    DeliveryContext { id: notice.message_id, backend: notice.backend.clone(), trace };
-                let call = self.call(&notice);
-                self.delivery.deliver(&self.queue, job, &context, call).await;
-            }
+        let notice = match CallbackEvent::from_json(&original.body) {
+            Ok(notice) => notice,
             Err(malformed) => {
-                self.delivery.refuse(&self.queue, job.delivery, &malformed.to_string()).await;
+                return self.delivery.refuse(&self.queue, job.delivery, &malformed.to_string()).await;
+            }
+        };
+        let trace = original.text_header(header::TRACEPARENT).map(str::to_owned);
+        let context = DeliveryContext { id: notice.message_id, backend: notice.backend.clone(), trace };
+        match self.next(&notice, job.poison.as_ref()) {
+            Next::Move(queue) => self.delivery.move_to(&queue, job).await,
+            Next::Fail(failure) => {
+                self.delivery.deliver(&self.queue, job, &context, ready(Err(failure))).await;
+            }
+            Next::Call(target, place) => {
+                let call = async {
+                    let _place = place;
+                    self.caller.call(&target).await
+                };
+                self.delivery.deliver(&self.queue, job, &context, call).await;
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::{
     backend_part::BackendPart,
-    callbacks::CallbackWorker,
+    callbacks::{self, CallbackClients},
     connectors::Connector,
     consume::Queues,
     drain::Drain,
@@ -128,13 +128,16 @@ impl Builder<'_> {
         }
     }
 
-    fn callbacks(&self, client: reqwest::Client) -> WorkerPart {
-        let (topology, publisher) = (self.topology.clone(), self.publisher.clone());
-        let metrics = &self.metrics;
-        let worker = Arc::new(CallbackWorker::new(self.config, client, topology, publisher, metrics));
-        let flow = Arc::new(FlowControl::fixed(self.config.compat.callbacks.concurrency));
-        let queues = Queues { normal: QueueName::callbacks(), bulk: None, flow };
-        WorkerPart { name: "callbacks".to_owned(), worker, queues }
+    fn callbacks(&self, clients: CallbackClients) -> [WorkerPart; 2] {
+        let workers =
+            callbacks::workers(self.config, clients, &self.topology, &self.publisher, &self.metrics);
+        workers.map(|(worker, concurrency)| {
+            let normal = worker.queue().clone();
+            let name = normal.to_string();
+            let flow = Arc::new(FlowControl::fixed(concurrency));
+            let queues = Queues { normal, bulk: None, flow };
+            WorkerPart { name, worker: Arc::new(worker), queues }
+        })
     }
 }
 
@@ -168,13 +171,15 @@ impl Dispatcher {
             connectors.remove(&backend.name).map(|connector| builder.backend(backend, connector))
         });
         let backends = backends.collect();
-        let called_back = config.compat.call_back().then(QueueName::callbacks);
+        let called_back =
+            config.compat.call_back().then(|| [QueueName::callbacks(), QueueName::bulk_callbacks()]);
+        let called_back = called_back.into_iter().flatten();
         for queue in [QueueName::reports(), QueueName::dead()].into_iter().chain(called_back) {
             metrics.publish.declare_queue(&queue);
         }
         metrics.publish.declare_outcomes();
         let application = builder.application(webhook);
-        let callbacks = callbacks.map(|client| builder.callbacks(client));
+        let callbacks = callbacks.map(|clients| builder.callbacks(clients)).into_iter().flatten();
         let max = config.dispatcher.max_deliveries;
         let limit = Arc::new(DeliveryLimit::new(max, publisher.clone(), metrics));
         Ok(Self {

@@ -5,7 +5,7 @@
 //! A delivery is settled last: the other side answers, what follows is published and confirmed, and
 //! only then is the message acknowledged. A crash in between can double it; it can never lose it.
 
-use crate::metrics::{DeliveryMetrics, DispatcherMetrics, OutcomeLabel};
+use crate::metrics::{DeliveryMetrics, OutcomeLabel};
 use crate::{
     dead_letter::{malformed, reason},
     outcome::Outcome,
@@ -14,26 +14,35 @@ use crate::{
     worker::Job,
 };
 use postern_broker::{
-    Address, Delivery, Envelope, QueueName, Topology,
+    Address, Delivery, Envelope, QueueName,
     dead_letter::{Cause, dead_letter},
     header,
 };
-use postern_config::Config;
 use postern_shared::{
     error::Failure,
     message::{BackendName, MessageId},
     trace_context::id_in,
 };
-use std::{future::Future, sync::Arc, time::Instant};
+use std::{future::Future, time::Instant};
 
 /// Takes deliveries to their end.
 #[derive(Debug)]
 pub(crate) struct HttpDelivery {
-    schedule: Schedule,
-    publisher: Publisher,
-    metrics: DeliveryMetrics,
     /// Whom it delivers to, for the log.
-    to: &'static str,
+    pub(crate) to: &'static str,
+    pub(crate) schedule: Schedule,
+    pub(crate) publisher: Publisher,
+    pub(crate) metrics: DeliveryMetrics,
+    /// If this many dead letters wait, what is given up is dropped instead of becoming another one.
+    pub(crate) most_dead: Option<u64>,
+}
+
+/// What an attempt came to.
+struct Attempted {
+    number: u32,
+    disposition: Disposition,
+    /// It was given up, and is no dead letter.
+    dropped: bool,
 }
 
 /// What the log says of a message, and where its dead letter goes.
@@ -47,19 +56,6 @@ pub(crate) struct DeliveryContext {
 }
 
 impl HttpDelivery {
-    /// Delivers what comes from `queues` `to` somebody, with the delays of `[retry]`.
-    pub(crate) fn new(
-        to: &'static str,
-        queues: &[&QueueName],
-        config: &Config,
-        topology: Arc<Topology>,
-        publisher: Publisher,
-        metrics: &DispatcherMetrics,
-    ) -> Self {
-        let schedule = Schedule::general(&config.retry.delays, topology);
-        Self { schedule, publisher, metrics: metrics.delivery(queues), to }
-    }
-
     /// Takes the message of `job`, which came from `queue`, to its end by making `call`. The next
     /// message may be begun as soon as the other side has answered.
     pub(crate) async fn deliver(
@@ -81,10 +77,27 @@ impl HttpDelivery {
             },
         };
         drop(permit);
+        let dropped = matches!(disposition, Disposition::Dead(_)) && self.has_most_dead().await;
         let next = next(&delivery.envelope, queue, &context.backend, attempt, &disposition);
+        let next = next.filter(|_| !dropped);
         if self.publisher.settle(delivery, next.into_iter().collect()).await {
-            self.note(queue, context, attempt, &disposition);
+            self.note(queue, context, &Attempted { number: attempt, disposition, dropped });
         }
+    }
+
+    /// Moves the message of `job` into the queue `to`, as the same attempt.
+    pub(crate) async fn move_to(&self, to: &QueueName, Job { delivery, permit, .. }: Job) {
+        drop(permit);
+        let original = &delivery.envelope;
+        let moved = Envelope { headers: original.own_headers(), ..original.clone() };
+        let moved = moved.with(header::ATTEMPT, i64::from(attempt_of(original)));
+        self.publisher.settle(delivery, vec![(Address::Queue(to.clone()), moved)]).await;
+    }
+
+    async fn has_most_dead(&self) -> bool {
+        let Some(most) = self.most_dead else { return false };
+        // Where the broker does not say, nothing is dropped.
+        self.publisher.waiting_in(&QueueName::dead()).await.is_some_and(|waiting| waiting >= most)
     }
 
     /// Dead-letters `delivery`, whose body is not the message that `queue` holds.
@@ -106,10 +119,12 @@ impl HttpDelivery {
 
     /// Counts an attempt and writes its log line: never an identity, a text, an address or what was
     /// answered.
-    fn note(&self, queue: &QueueName, context: &DeliveryContext, attempt: u32, disposition: &Disposition) {
+    fn note(&self, queue: &QueueName, context: &DeliveryContext, attempted: &Attempted) {
         let (backend, message_id, to) = (context.backend.as_str(), context.id, self.to);
         let trace_id = context.trace.as_deref().and_then(id_in);
+        let Attempted { number: attempt, disposition, dropped } = attempted;
         let counted = match disposition {
+            _ if *dropped => OutcomeLabel::Dropped,
             Disposition::Sent(_) => OutcomeLabel::Sent,
             Disposition::Retry { .. } | Disposition::Deferred { .. } => OutcomeLabel::Retrying,
             Disposition::Dead(_) | Disposition::Expired(_) => OutcomeLabel::Failed,

@@ -24,10 +24,13 @@ pub(crate) enum OutcomeLabel {
     Expired,
     /// The body was not a message.
     Malformed,
+    /// It was given up and, as many dead letters wait, dropped. Callbacks only.
+    Dropped,
 }
 
 impl OutcomeLabel {
-    const ALL: [Self; 5] = [Self::Sent, Self::Retrying, Self::Failed, Self::Expired, Self::Malformed];
+    /// Those of messages that backends send.
+    const OF_SENDING: [Self; 5] = [Self::Sent, Self::Retrying, Self::Failed, Self::Expired, Self::Malformed];
 
     pub(crate) fn as_str(self) -> &'static str {
         match self {
@@ -36,6 +39,7 @@ impl OutcomeLabel {
             Self::Failed => "failed",
             Self::Expired => "expired",
             Self::Malformed => "malformed",
+            Self::Dropped => "dropped",
         }
     }
 }
@@ -123,7 +127,7 @@ impl DispatcherMetrics {
     /// The metrics of one backend's sending, there from the start.
     pub(crate) fn sending(&self, backend: &BackendName) -> SendingMetrics {
         let name = backend.as_str();
-        for outcome in OutcomeLabel::ALL {
+        for outcome in OutcomeLabel::OF_SENDING {
             self.messages.with_label_values(&[name, outcome.as_str()]);
             self.recipients.with_label_values(&[name, outcome.as_str()]);
         }
@@ -214,6 +218,11 @@ impl DeliveryMetrics {
     /// Counts a message from `queue` by what became of it in one attempt.
     pub(crate) fn delivery(&self, queue: &QueueName, outcome: OutcomeLabel) {
         self.0.deliveries.with_label_values(&[queue.as_str(), outcome.as_str()]).inc();
+    }
+
+    /// Makes the messages from `queue` that are dropped appear from the start.
+    pub(crate) fn declare_dropped(&self, queue: &QueueName) {
+        self.0.deliveries.with_label_values(&[queue.as_str(), OutcomeLabel::Dropped.as_str()]);
     }
 
     /// Observes how many seconds one call took.

@@ -2,7 +2,7 @@
 //! accept it as it is.
 
 use postern_broker::{
-    Address, Broker, BrokerError, CUT_BODY, Delivery, Envelope, header, refused::Remainder,
+    Address, Broker, BrokerError, CUT_BODY, Delivery, Envelope, QueueName, header, refused::Remainder,
 };
 use postern_service::metrics::{PublishMetrics, Remains};
 use postern_shared::backoff::Backoff;
@@ -61,6 +61,11 @@ impl Publisher {
             delivery.release()
         }
         stored
+    }
+
+    /// How many messages wait in `queue`; `None` if the broker does not say.
+    pub(crate) async fn waiting_in(&self, queue: &QueueName) -> Option<u64> {
+        self.broker.depth(queue).await.ok().map(|depth| depth.ready)
     }
 
     /// Publishes `messages`. They are stored once this returns `Ok`.

@@ -15,6 +15,7 @@ use crate::{
     report::{callbacks, report},
     retry::Disposition,
 };
+use indexmap::IndexMap;
 use jiff::Timestamp;
 use postern_broker::{
     Address, Delivery, Envelope, QueueName,
@@ -167,8 +168,8 @@ fn dead_classes(attempt: &Attempt<'_>) -> Vec<FailureClass> {
 /// The class and the code of most identities that are given up, and why each of them is. `None` if
 /// none is.
 fn why_dead<'d>(dispositions: &[&'d Disposition]) -> Option<(FailureClass, &'d str, String)> {
-    // In order of appearance; there are few kinds.
-    let mut kinds: Vec<(FailureClass, &str, &str, usize)> = Vec::new();
+    // In order of appearance. A provider may have a code of its own for each recipient.
+    let mut kinds: IndexMap<(FailureClass, &str), (&str, usize)> = IndexMap::new();
     for disposition in dispositions {
         let (class, code, detail) = match disposition {
             Disposition::Dead(Failure { class, code, detail, .. }) => (*class, &**code, &**detail),
@@ -177,14 +178,11 @@ fn why_dead<'d>(dispositions: &[&'d Disposition]) -> Option<(FailureClass, &'d s
             }
             _ => continue,
         };
-        match kinds.iter_mut().find(|kind| (kind.0, kind.1) == (class, code)) {
-            Some(kind) => kind.3 += 1,
-            None => kinds.push((class, code, detail, 1)),
-        }
+        kinds.entry((class, code)).or_insert((detail, 0)).1 += 1;
     }
-    let (class, code, ..) = *kinds.iter().rev().max_by_key(|kind| kind.3)?;
+    let (&(class, code), _) = kinds.iter().rev().max_by_key(|(_, (_, number))| *number)?;
     let one_kind = kinds.len() == 1;
-    let text = |(_, code, detail, number): &(FailureClass, &str, &str, usize)| {
+    let text = |((_, code), (detail, number)): (&(FailureClass, &str), &(&str, usize))| {
         let colon = if detail.is_empty() { "" } else { ": " };
         let count = if one_kind { String::new() } else { format!(" ({number} recipients)") };
         format!("{code}{colon}{detail}{count}")

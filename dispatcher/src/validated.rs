@@ -1,12 +1,11 @@
 //! A configuration that a dispatcher can be built from: what was validated is kept, and started.
 
 use crate::{
-    callbacks,
+    callbacks::{self, CallbackClients},
     connectors::{ConnectorRegistry, Connectors},
     webhook::Caller,
 };
 use postern_config::{ApplicationSection, Config, Problem};
-use reqwest::Client;
 use std::{fmt, sync::Arc};
 
 /// A configuration from which a [`Dispatcher`](crate::Dispatcher) can be built.
@@ -17,7 +16,7 @@ pub struct Validated {
     /// What calls the webhook, if the application has one.
     pub(crate) webhook: Option<Caller>,
     /// What calls clients back, if another gateway's clients are served.
-    pub(crate) callbacks: Option<Client>,
+    pub(crate) callbacks: Option<CallbackClients>,
 }
 
 /// Validates what only the dispatcher can judge: the backends' connectors, those that `connectors` has
@@ -39,7 +38,7 @@ pub fn validate(config: Arc<Config>, connectors: &ConnectorRegistry) -> Result<V
         problems.push(config.problem(format!("application.{key}"), why));
         None
     });
-    let callbacks = config.compat.call_back().then(|| callbacks::client(&config.compat.callbacks));
+    let callbacks = config.compat.call_back().then(|| callbacks::clients(&config.compat));
     let callbacks = callbacks.transpose().unwrap_or_else(|(key, why)| {
         problems.push(config.problem(format!("compat.callbacks.{key}"), why));
         None

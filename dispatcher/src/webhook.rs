@@ -7,6 +7,7 @@ use crate::metrics::DispatcherMetrics;
 use crate::{
     http_delivery::{DeliveryContext, HttpDelivery},
     publish::Publisher,
+    retry::Schedule,
     worker::{Job, Worker},
 };
 use async_trait::async_trait;
@@ -45,7 +46,13 @@ impl WebhookWorker {
         Self {
             caller,
             format: webhook.format,
-            delivery: HttpDelivery::new("application", &queues, config, topology, publisher, metrics),
+            delivery: HttpDelivery {
+                to: "application",
+                schedule: Schedule::general(&config.retry.delays, topology),
+                publisher,
+                metrics: metrics.delivery(&queues),
+                most_dead: None,
+            },
             inbound,
             reports,
         }

@@ -258,6 +258,7 @@ fn options() -> BrokerOptions {
             backends: [alpha()].into(),
             delays: [Duration::from_secs(1)].into(),
             max_reports: 100,
+            max_callbacks: 100,
             max_messages: None,
         },
         publish_timeout: PATIENCE,

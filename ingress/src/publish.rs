@@ -1,21 +1,29 @@
 //! Handing messages to the broker, and measuring it.
 
 use postern_broker::{Address, Broker, BrokerError, Envelope, QueueName};
-use postern_service::metrics::PublishMetrics;
+use postern_service::{metrics::PublishMetrics, telemetry::LineLimit};
 use std::{collections::BTreeSet, sync::Arc, time::Instant};
+use tracing::Level;
+
+/// The status of the answer to a message that was not stored.
+const UNAVAILABLE: u16 = 503;
+/// The status of the answer to one that the broker will never accept.
+const NEVER_ACCEPTED: u16 = 413;
 
 /// Publishes to one broker.
 #[derive(Debug, Clone)]
 pub(crate) struct MeteredPublisher {
     broker: Arc<dyn Broker>,
     metrics: PublishMetrics,
+    /// Of what was not stored: while the broker is away, anybody can cause them.
+    lines: LineLimit,
 }
 
 impl MeteredPublisher {
     /// One whose metrics are there from the start, for each of `queues`.
     pub(crate) fn new(broker: Arc<dyn Broker>, metrics: PublishMetrics, queues: &[QueueName]) -> Self {
         queues.iter().for_each(|queue| metrics.declare_queue(queue));
-        Self { broker, metrics }
+        Self { broker, metrics, lines: LineLimit::new("messages that were not stored", Level::WARN) }
     }
 
     /// Publishes `messages`, in order; `Ok` when all are stored.
@@ -30,9 +38,15 @@ impl MeteredPublisher {
         match &published {
             Ok(()) => {}
             Err(BrokerError::Refused(why)) => {
-                tracing::error!(queue, why, "not stored: the broker will never accept this message");
+                if self.lines.admits(NEVER_ACCEPTED) {
+                    tracing::error!(queue, why, "not stored: the broker will never accept this message");
+                }
             }
-            Err(error) => tracing::warn!(queue, %error, "not stored; answered with 503"),
+            Err(error) => {
+                if self.lines.admits(UNAVAILABLE) {
+                    tracing::warn!(queue, %error, "not stored; answered with 503");
+                }
+            }
         }
         published
     }

@@ -1,6 +1,7 @@
 //! The wrapper around every handler: it holds a request to its address's rate, lets the handler
 //! answer, counts and logs the answer in one line, and charges the address. The line never holds the
-//! request's query, its body or an identity.
+//! request's query, its body or an identity. Of lines about requests that store nothing, only a few a
+//! second are written.
 
 use crate::auth::RefusalReason;
 use crate::{
@@ -83,6 +84,9 @@ fn record(request: &HttpRequest, state: &IngressState, answer: &Answer, duration
     }
     let compat = log.compat.unwrap_or_default();
     state.metrics.request(log.backend.as_ref(), compat, (method, status), duration.as_secs_f64());
+    if !is_always_logged(answer) && !state.request_lines.admits(status) {
+        return;
+    }
     tracing::info!(
         target: "postern_ingress::access",
         backend = log.backend.as_ref().map(BackendName::as_str),
@@ -96,6 +100,13 @@ fn record(request: &HttpRequest, state: &IngressState, answer: &Answer, duration
         trace_id = log.trace.as_ref().map(TraceContext::trace_id),
         "request"
     );
+}
+
+/// Whether the line of a request is written however many others are: a message or a report was stored, or had
+/// been stored before. Any other request costs its sender less than the line costs the log.
+fn is_always_logged(answer: &Answer) -> bool {
+    let Answer { response, log, .. } = answer;
+    response.status().is_success() && (log.message.is_some() || log.backend.is_some())
 }
 
 /// One of a closed set: anyone can make up methods.

@@ -17,9 +17,10 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use postern_broker::{Broker, QueueName};
 use postern_config::{Config, Problem};
-use postern_service::health::HealthRegistry;
+use postern_service::{health::HealthRegistry, telemetry::LineLimit};
 use postern_shared::{callback::CallbackKeys, message::Priority};
 use std::{collections::HashMap, sync::Arc};
+use tracing::Level;
 
 /// What every handler works with. All threads share it; nothing in it is ever locked or changed,
 /// except what `dedup`, `keys`, `limits` and `compat` remember.
@@ -38,6 +39,10 @@ pub(crate) struct IngressState {
     pub(crate) health: HealthRegistry,
     pub(crate) keys: ApiKeys,
     pub(crate) limits: RequestLimits,
+    /// Of requests that store nothing.
+    pub(crate) request_lines: LineLimit,
+    /// Of reports whose callback nobody asked for.
+    pub(crate) report_lines: LineLimit,
     pub(crate) openapi: Bytes,
 }
 
@@ -70,6 +75,8 @@ impl IngressState {
             health,
             keys,
             limits: RequestLimits::from(&config.ingress),
+            request_lines: LineLimit::new("requests", Level::INFO),
+            report_lines: LineLimit::new("delivery reports", Level::WARN),
             openapi: openapi::render(&config),
             config,
         })

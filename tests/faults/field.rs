@@ -278,6 +278,7 @@ async fn leftovers(url: &str, dead: u64) -> Vec<String> {
             backends: [x].into(),
             delays: [DELAY].into(),
             max_reports: 1_000_000,
+            max_callbacks: 100_000,
             max_messages: None,
         },
         publish_timeout: Duration::from_secs(2),

@@ -63,6 +63,7 @@ async fn sendsms_answers_as_kannel_does() {
     let ingress = Launch::ingress(&config).start().await;
     let tap = vhost.tap().await;
     let to = ("to", NUMBER);
+    let words = NUMBER.to_owned() + &(0..101).map(|n| format!(" x{n}")).collect::<String>();
     let forbidden = "Authorization failed for sendsms";
     for (user, password, status, words) in [
         ("rapidsms", "wrong", 403, forbidden),
@@ -80,6 +81,7 @@ async fn sendsms_answers_as_kannel_does() {
     for (more, status, words) in [
         (vec![("text", "x")], 400, "Missing receiver number, rejected"),
         (vec![("to", "")], 400, "Empty receiver number not allowed, rejected"),
+        (vec![("to", &words)], 400, "More than 100 receivers that are no numbers, rejected"),
         (vec![to, ("smsc", "z")], 403, "Not routable. Do not try again."),
         (vec![to, ("smsc", "No Name")], 403, "Not routable. Do not try again."),
         (vec![to, ("mclass", "9")], 400, "MClass field misformed, rejected"),

@@ -130,12 +130,13 @@ async fn neither_does_the_embedded_gateway_nor_its_webhook() {
 }
 
 /// What every program shows.
-const METRICS_OF_ALL: [&str; 14] = [
+const METRICS_OF_ALL: [&str; 15] = [
     "admin_refused_total",
     "broker_blocked",
     "broker_connected",
     "build_info",
     "dead_letters_waiting",
+    "log_lines_dropped_total",
     "publish_duration_seconds",
     "publish_failures_total",
     "spool_bytes",

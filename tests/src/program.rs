@@ -10,7 +10,7 @@ use crate::{
 use std::{
     os::unix::process::ExitStatusExt as _,
     path::PathBuf,
-    process::{Child, Command, Stdio},
+    process::{Child, ChildStderr, Command, Stdio},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -25,7 +25,18 @@ pub struct Launch {
     folder: Arc<Folder>,
     listens: bool,
     token: Option<String>,
-    logs: bool,
+    log: LogTo,
+}
+
+/// Where its log goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum LogTo {
+    /// To the test.
+    Test,
+    /// To `/dev/null`.
+    Null,
+    /// Into a pipe that nobody reads.
+    UnreadPipe,
 }
 
 impl Launch {
@@ -38,7 +49,7 @@ impl Launch {
             folder: Arc::new(Folder::new()),
             listens: true,
             token: None,
-            logs: true,
+            log: LogTo::Test,
         }
     }
 
@@ -100,7 +111,14 @@ impl Launch {
     /// With its log written to `/dev/null`: whoever measures a program is not to read its lines meanwhile.
     #[must_use]
     pub fn unread_log(mut self) -> Self {
-        self.logs = false;
+        self.log = LogTo::Null;
+        self
+    }
+
+    /// With its log written into a pipe that nobody reads, and that takes no more after 64 KiB.
+    #[must_use]
+    pub fn stalled_log(mut self) -> Self {
+        self.log = LogTo::UnreadPipe;
         self
     }
 
@@ -157,10 +175,11 @@ impl Launch {
             command.arg("--config").arg(self.folder.write("postern.toml", config));
         }
         command.stdin(Stdio::null()).stdout(Stdio::piped());
-        command.stderr(if self.logs { Stdio::piped() } else { Stdio::null() });
+        command.stderr(if self.log == LogTo::Null { Stdio::null() } else { Stdio::piped() });
         let mut child = command.spawn().unwrap_or_else(|e| panic!("start {}: {e}", self.program));
         guard::process(child.id());
         let (log, out) = (Log::default(), Log::default());
+        let unread = child.stderr.take_if(|_| self.log == LogTo::UnreadPipe);
         match child.stderr.take() {
             Some(stderr) => log.follow(stderr),
             None => log.follow(std::io::empty()),
@@ -168,7 +187,8 @@ impl Launch {
         out.follow(child.stdout.take().expect("stdout is a pipe"));
         let client = http_client();
         let (token, _folder) = (self.token.clone(), self.folder.clone());
-        Program { name: self.program, child, ingress, admin, log, out, client, token, _folder }
+        let name = self.program;
+        Program { name, child, ingress, admin, log, out, client, token, _unread: unread, _folder }
     }
 
     /// Starts it and waits for its end: for `check`, `--help`, and starts that are to be refused.
@@ -199,6 +219,8 @@ pub struct Program {
     out: Log,
     client: reqwest::Client,
     token: Option<String>,
+    /// The end of a pipe that nobody reads.
+    _unread: Option<ChildStderr>,
     _folder: Arc<Folder>,
 }
 

@@ -1,7 +1,6 @@
 //! The HTTP clients: of one backend, of the webhook, of the callbacks.
 
 use super::resolve::InBounds;
-use postern_shared::callback::EgressPolicy;
 use reqwest::{Client, ClientBuilder, redirect::Policy};
 use rustls::{ClientConfig, RootCertStore, crypto::CryptoProvider};
 use rustls_platform_verifier::BuilderVerifierExt;
@@ -62,16 +61,16 @@ pub(crate) fn client(timeout: Duration, tls: Option<&ClientTls>) -> Result<Clien
 }
 
 /// The same, for URLs that others have chosen: names lead only where `reach` says. Numbers are
-/// connected to as they are: whoever has such a URL asks [`EgressPolicy::url`] first.
+/// connected to as they are: whoever has such a URL asks `EgressPolicy::url` first.
 ///
 /// # Errors
 /// A text for the user.
 pub(crate) fn client_in_bounds(
     timeout: Duration,
     tls: &ClientTls,
-    reach: &EgressPolicy,
+    reach: InBounds,
 ) -> Result<Client, String> {
-    build(builder(timeout, Some(tls))?.dns_resolver(Arc::new(InBounds(reach.clone()))))
+    build(builder(timeout, Some(tls))?.dns_resolver(Arc::new(reach)))
 }
 
 fn build(builder: ClientBuilder) -> Result<Client, String> {

@@ -1,24 +1,86 @@
-//! Names whose addresses a client chose: resolved once, and connected to only where they may be.
+//! Names that a client chose: looked up once, connected to only where they may be, and never so many at a
+//! time that nobody else's names are looked up.
 
 use postern_shared::callback::{EgressPolicy, EgressRefused};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use std::{error::Error, net::SocketAddr};
+use std::{error::Error, future::Future, net::SocketAddr, sync::Arc};
+use tokio::{
+    sync::{AcquireError, Semaphore},
+    task::JoinError,
+};
+
+/// The most look-ups of names that clients chose. Each blocks a thread until the system's resolver gives up,
+/// of the 512 that the runtime has for the look-ups of everybody.
+const ALL_LOOKUPS: usize = 32;
+/// The most of them for one client.
+const LOOKUPS_OF_ONE: usize = ALL_LOOKUPS / 4;
+
+/// The look-ups of the names that one client chose.
+#[derive(Debug, Clone)]
+pub(crate) struct Lookups {
+    /// Shared with all other clients.
+    all: Arc<Semaphore>,
+    own: Arc<Semaphore>,
+}
+
+/// Why a name was not looked up.
+#[derive(Debug, thiserror::Error)]
+enum LookupError {
+    #[error("no more names are looked up")]
+    Closed(#[from] AcquireError),
+    #[error("the look-up was not finished")]
+    Unfinished(#[from] JoinError),
+}
+
+impl Lookups {
+    /// The look-ups of a first client.
+    pub(crate) fn new() -> Self {
+        Self { all: Arc::new(Semaphore::new(ALL_LOOKUPS)), own: Arc::new(Semaphore::new(LOOKUPS_OF_ONE)) }
+    }
+
+    /// The look-ups of another client.
+    pub(crate) fn of_another(&self) -> Self {
+        Self { all: self.all.clone(), own: Arc::new(Semaphore::new(LOOKUPS_OF_ONE)) }
+    }
+
+    /// Does `lookup` when there are few enough. Once begun, it goes on and counts until it ends, also when
+    /// its caller has given up: only then is its thread free.
+    async fn when_few<T: Send + 'static>(
+        &self,
+        lookup: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, LookupError> {
+        let own = self.own.clone().acquire_owned().await?;
+        let of_all = self.all.clone().acquire_owned().await?;
+        let counted = async move {
+            let found = lookup.await;
+            drop((own, of_all));
+            found
+        };
+        Ok(tokio::spawn(counted).await?)
+    }
+}
 
 /// Resolves a name to those of its addresses that may be called; the connection is made to one of
 /// these, so that a name cannot mean one thing when it is judged and another when it is used.
 #[derive(Debug, Clone)]
-pub(crate) struct InBounds(pub(crate) EgressPolicy);
+pub(crate) struct InBounds {
+    pub(crate) policy: EgressPolicy,
+    pub(crate) lookups: Lookups,
+}
 
 impl Resolve for InBounds {
     #[expect(clippy::disallowed_methods, reason = "this is where names are judged")]
     fn resolve(&self, name: Name) -> Resolving {
-        let reach = self.0.clone();
+        let Self { policy, lookups } = self.clone();
         Box::pin(async move {
-            let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
+            let found = lookups.when_few(async move {
+                let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
+                std::io::Result::Ok(found.collect::<Vec<SocketAddr>>())
+            });
             let mut refused = None;
             let mut allowed = Vec::new();
-            for address in found {
-                match reach.address(address.ip()) {
+            for address in found.await?? {
+                match policy.address(address.ip()) {
                     Ok(()) => allowed.push(address),
                     Err(why) => refused = Some(why),
                 }
@@ -41,4 +103,58 @@ pub(crate) fn refusal(error: &reqwest::Error) -> Option<&EgressRefused> {
         source = error.source();
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{
+        future::pending,
+        sync::atomic::{AtomicUsize, Ordering},
+        time::Duration,
+    };
+    use tokio::{sync::oneshot, task::JoinSet, time::timeout};
+
+    const SOON: Duration = Duration::from_millis(50);
+
+    #[tokio::test]
+    async fn lookups_that_never_end_take_no_more_than_their_share() {
+        let first = Lookups::new();
+        let second = first.of_another();
+        let (begun, mut callers) = (Arc::new(AtomicUsize::new(0)), JoinSet::new());
+        for _ in 0..100 {
+            let (lookups, begun) = (first.clone(), begun.clone());
+            callers.spawn(async move {
+                let hangs = async move {
+                    begun.fetch_add(1, Ordering::Relaxed);
+                    pending::<()>().await;
+                };
+                timeout(SOON, lookups.when_few(hangs)).await.is_err()
+            });
+        }
+        // All callers give up, and what was begun still counts.
+        assert!(callers.join_all().await.into_iter().all(|gave_up| gave_up));
+        assert_eq!(begun.load(Ordering::Relaxed), LOOKUPS_OF_ONE);
+        assert!(timeout(SOON, first.when_few(async {})).await.is_err());
+        assert_eq!(second.when_few(async { 7 }).await.unwrap(), 7, "another client's");
+    }
+
+    #[tokio::test]
+    async fn all_clients_together_have_their_share_and_get_it_back() {
+        let all = Lookups::new();
+        let (mut ends, mut callers) = (Vec::new(), JoinSet::new());
+        for client in (0..ALL_LOOKUPS / LOOKUPS_OF_ONE).map(|_| all.of_another()) {
+            for _ in 0..LOOKUPS_OF_ONE {
+                let (end, ended) = oneshot::channel::<()>();
+                let client = client.clone();
+                callers.spawn(async move { timeout(SOON, client.when_few(ended)).await.is_err() });
+                ends.push(end);
+            }
+        }
+        assert!(callers.join_all().await.into_iter().all(|gave_up| gave_up));
+        let late = all.of_another();
+        assert!(timeout(SOON, late.when_few(async {})).await.is_err());
+        drop(ends.pop());
+        assert_eq!(late.when_few(async { 7 }).await.unwrap(), 7);
+    }
 }

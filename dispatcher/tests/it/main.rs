@@ -4,6 +4,7 @@
 #![allow(clippy::disallowed_methods, reason = "it starts the program")]
 
 mod bad_answers;
+mod callbacks;
 mod connectors;
 mod consumer_loop;
 mod drains;

@@ -1,6 +1,6 @@
 //! Twilio's signature: over the URL as it calls it, and the parameters.
 
-use super::signature::is_mac;
+use super::signature::holds_mac;
 use crate::forms::Request;
 use actix_web::http::header::HeaderMap;
 use base64::{Engine, prelude::BASE64_STANDARD};
@@ -42,17 +42,18 @@ pub(super) fn signed(
         }
     }
     let right = match algorithm(headers) {
-        Some("HMAC_SHA1") => is_mac::<Hmac<Sha1>>,
-        Some("HMAC_SHA256") => is_mac::<Hmac<Sha256>>,
+        Some("HMAC_SHA1") => holds_mac::<Hmac<Sha1>>,
+        Some("HMAC_SHA256") => holds_mac::<Hmac<Sha256>>,
         _ => return false,
     };
+    let given = [given];
     // Twilio signs some URLs with their port and some without.
     spellings(url).iter().any(|url| {
         let pairs = parameters
             .iter()
             .flat_map(|(name, values)| values.iter().flat_map(|value| [name.as_bytes(), value]));
         let parts: Vec<&[u8]> = std::iter::once(url.as_bytes()).chain(pairs).collect();
-        right(token.expose().as_bytes(), &parts, &given)
+        right(&given, token.expose().as_bytes(), &parts)
     })
 }
 

@@ -1,10 +1,15 @@
 //! What the answers of the compatibility listeners have in common.
 
-use crate::answer::RETRY_AFTER;
+use crate::auth::RefusalReason;
+use crate::{
+    answer::{Answer, RETRY_AFTER},
+    rates::retry_after,
+};
 use actix_web::{
     HttpResponse, HttpResponseBuilder,
     http::{StatusCode, header},
 };
+use std::time::Duration;
 
 /// The beginning of a response, with the headers that its status needs. `allow` lists the
 /// listener's methods.
@@ -23,4 +28,10 @@ pub(super) fn response(status: StatusCode, allow: &'static str) -> HttpResponseB
         _ => {}
     }
     response
+}
+
+/// `response`, given to a user that exceeds its rate, and that may try again after `wait`.
+pub(super) fn too_many(mut response: HttpResponse, wait: Duration) -> Answer {
+    response.headers_mut().insert(header::RETRY_AFTER, retry_after(wait).into());
+    Answer::refused(response, RefusalReason::Rate)
 }

@@ -7,6 +7,7 @@
 //! | 400 with Kannel's words | something in it is wrong: see `sendsms` |
 //! | 403 `Authorization failed for sendsms` | no such user, a wrong password, another address than the user's |
 //! | 403 `Not routable. Do not try again.` | `smsc` leads nowhere: see [`CompatUser::route`] |
+//! | 429 `Too many requests, try again later.` | the user exceeds its `rate` |
 //! | 503 `Temporal failure, try again later.` | it could not be stored |
 
 use super::{
@@ -33,6 +34,7 @@ use bytes::Bytes;
 use encoding_rs::UTF_8;
 use jiff::Timestamp;
 use postern_config::CompatUser;
+use std::time::Instant;
 
 /// A status, and Kannel's words.
 type KannelReply = (StatusCode, String);
@@ -77,7 +79,7 @@ async fn take(
         },
     };
     match user(&given, request, state) {
-        Ok(user) => submit(user, &given, state, trace).await.charged(Charge::Nothing),
+        Ok(user) => within_rate(user, &given, state, trace).await.charged(Charge::Nothing),
         Err(why) => {
             let words = "Authorization failed for sendsms".to_owned();
             Answer::refused(respond((StatusCode::FORBIDDEN, words)), why)
@@ -94,6 +96,22 @@ fn user<'s>(
     let client = state.limits.client(request);
     let known = state.compat.kannel.known(client, given.bytes("username"), given.bytes("password"))?;
     known.first().copied().ok_or(RefusalReason::Password)
+}
+
+/// Accepts the message of `user`, if the user is within its rate.
+async fn within_rate(
+    user: &CompatUser,
+    given: &SendsmsParameters<'_>,
+    state: &IngressState,
+    trace: &TraceContext,
+) -> Answer {
+    match state.compat.kannel.count(user, Instant::now()) {
+        Ok(()) => submit(user, given, state, trace).await,
+        Err(wait) => {
+            let words = "Too many requests, try again later.".to_owned();
+            answer::too_many(respond((StatusCode::TOO_MANY_REQUESTS, words)), wait)
+        }
+    }
 }
 
 /// Accepts the message of `user`.

@@ -15,10 +15,11 @@
 //! | any other | ignored |
 //!
 //! A recipient that is no number is left out, as Kannel does; but it is told, in a report of its own.
-//! Where none is a number, the request is wrong.
+//! A request without any number, or with more than [`MAX_NO_NUMBERS`] other words, is wrong.
 
 use crate::{accept::CallbackRequest, forms::Request};
 use actix_web::http::header::HeaderMap;
+use indexmap::IndexSet;
 use jiff::{SignedDuration, Timestamp};
 use postern_config::backend::codec::Codec;
 use postern_shared::{
@@ -26,6 +27,10 @@ use postern_shared::{
     message::{Context, Identity, MAX_IDENTITIES, MAX_TEXT_CHARS, Priority},
 };
 use std::{borrow::Cow, collections::BTreeMap};
+
+/// The most words of `to` that are no numbers. Each leads to a callback that holds it: without a limit, one
+/// request would set off thousands. A list of recipients with more mistakes than this is the wrong list.
+const MAX_NO_NUMBERS: usize = 100;
 
 /// Every parameter, and its older name.
 const NAMES: [(&str, &str); 24] = [
@@ -192,18 +197,15 @@ fn recipients(given: &SendsmsParameters<'_>) -> Result<(Vec<Identity>, Vec<Ident
     if to.is_empty() {
         return Err("Empty receiver number not allowed, rejected".to_owned());
     }
-    let (mut identities, mut left_out): (Vec<Identity>, Vec<Identity>) = (Vec::new(), Vec::new());
+    let (mut identities, mut left_out): (IndexSet<Identity>, IndexSet<Identity>) = Default::default();
     for word in String::from_utf8_lossy(to).split_ascii_whitespace() {
         let number = word.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'+' | b'-'));
-        let (identity, known) = match word.parse().ok().filter(|_| number) {
-            Some(identity) => (identity, &mut identities),
-            None => match told(word) {
-                Some(identity) => (identity, &mut left_out),
-                None => continue,
-            },
+        match word.parse().ok().filter(|_| number) {
+            Some(identity) => identities.insert(identity),
+            None => told(word).is_some_and(|identity| left_out.insert(identity)),
         };
-        if !known.contains(&identity) {
-            known.push(identity);
+        if left_out.len() > MAX_NO_NUMBERS {
+            return Err(format!("More than {MAX_NO_NUMBERS} receivers that are no numbers, rejected"));
         }
         if identities.len() + left_out.len() > MAX_IDENTITIES {
             return Err(format!("More than {MAX_IDENTITIES} receivers, rejected"));
@@ -212,7 +214,7 @@ fn recipients(given: &SendsmsParameters<'_>) -> Result<(Vec<Identity>, Vec<Ident
     if identities.is_empty() {
         return Err("Number(s) has/have been denied by white- and/or black-lists.".to_owned());
     }
-    Ok((identities, left_out))
+    Ok((identities.into_iter().collect(), left_out.into_iter().collect()))
 }
 
 /// A word that is no number, as a report may hold it: its beginning, U+FFFD for what no identity holds.

@@ -1,13 +1,22 @@
 //! The users of a compatibility listener.
 
 use crate::auth::RefusalReason;
+use crate::rates::{Allowance, Buckets};
 use postern_config::CompatUser;
 use postern_shared::value::SecretDigest;
-use std::net::IpAddr;
+use std::{
+    net::IpAddr,
+    time::{Duration, Instant},
+};
 
-/// A listener's users, each with the digests that its name and its password are recognised by.
+/// A listener's users.
 #[derive(Debug)]
-pub(super) struct Users(Vec<(SecretDigest, SecretDigest, CompatUser)>);
+pub(super) struct Users {
+    /// Each with the digests that its name and its password are recognised by.
+    users: Vec<(SecretDigest, SecretDigest, CompatUser)>,
+    /// By name: users of one name, with a conversation each, share theirs.
+    buckets: Buckets<String>,
+}
 
 impl Users {
     pub(super) fn new<'a>(users: impl Iterator<Item = &'a CompatUser>) -> Self {
@@ -15,7 +24,7 @@ impl Users {
             let [name, password] = [&*user.username, user.password.expose()];
             (SecretDigest::of(name.as_bytes()), SecretDigest::of(password.as_bytes()), user.clone())
         };
-        Self(users.map(user).collect())
+        Self { users: users.map(user).collect(), buckets: Buckets::default() }
     }
 
     /// The users with this name and password that may come from `client`. At least one.
@@ -36,7 +45,7 @@ impl Users {
             (Some(_), None) => false,
         };
         let known =
-            self.0.iter().filter(|(name, secret, _)| name.matches(username) & secret.matches(password));
+            self.users.iter().filter(|(name, secret, _)| name.matches(username) & secret.matches(password));
         let known = known.map(|(_, _, user)| user);
         let (here, elsewhere): (Vec<_>, Vec<_>) = known.partition(|user| from_here(user));
         match (here.is_empty(), elsewhere.is_empty()) {
@@ -44,5 +53,14 @@ impl Users {
             (true, false) => Err(RefusalReason::Address),
             (true, true) => Err(RefusalReason::Password),
         }
+    }
+
+    /// Counts a request of `user`.
+    ///
+    /// # Errors
+    /// How long until the next one is taken.
+    pub(super) fn count(&self, user: &CompatUser, now: Instant) -> Result<(), Duration> {
+        let Some(rate) = user.rate else { return Ok(()) };
+        self.buckets.take(user.username.clone(), Allowance::from(rate), now)
     }
 }

@@ -7,6 +7,7 @@
 //! | 400 `{"success": false, "reason"}` | something in it is wrong |
 //! | 401 | no such user, a wrong password, another address than the user's |
 //! | 404 | the conversation is not the user's |
+//! | 429 | the user exceeds its `rate` |
 //! | 503 | it could not be stored |
 
 use super::{
@@ -35,6 +36,7 @@ use jiff::Timestamp;
 use postern_config::CompatUser;
 use postern_shared::message::{MessageId, Priority};
 use serde_json::{Map, Value, json};
+use std::time::Instant;
 
 /// The methods that take a message.
 const METHODS: &str = "PUT, POST";
@@ -75,9 +77,15 @@ async fn take(
     let own = |user: &&&CompatUser| user.conversation.as_deref().is_none_or(|own| Some(own) == conversation);
     let answer = match known.iter().find(own) {
         None => refuse(StatusCode::NOT_FOUND, "Conversation not found").into(),
-        Some(user) => match message(request, payload, state).await {
-            Ok(message) => submit(user, message, state, trace).await,
-            Err(refused) => refused.into(),
+        Some(user) => match state.compat.vumi.count(user, Instant::now()) {
+            Err(wait) => answer::too_many(
+                refuse(StatusCode::TOO_MANY_REQUESTS, "Too many requests, try again later"),
+                wait,
+            ),
+            Ok(()) => match message(request, payload, state).await {
+                Ok(message) => submit(user, message, state, trace).await,
+                Err(refused) => refused.into(),
+            },
         },
     };
     answer.charged(Charge::Nothing)

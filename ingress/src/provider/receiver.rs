@@ -9,9 +9,10 @@ use crate::{
     forms::{Cleaned, Errors, Form, Forms, KeyProblem, Request, decode_text, text_names},
     limits::RequestLimits,
 };
-use actix_web::{HttpRequest, HttpResponse, dev::Payload};
+use actix_web::{HttpRequest, HttpResponse, dev::Payload, http::StatusCode};
 use jiff::Timestamp;
 use postern_config::backend::{BackendConfig, check::Check, codec::Codec};
+use postern_service::telemetry::LineLimit;
 use postern_shared::{
     clock::to_the_millisecond,
     message::{BackendName, Inbound, MessageId},
@@ -31,6 +32,8 @@ pub(crate) struct Receiver {
     checks: Vec<Check>,
     /// What decodes the text, and what requests call it.
     codec: Option<(Codec, Vec<String>)>,
+    /// Of a form that panics: whoever knows how can make it panic again.
+    panics: LineLimit,
 }
 
 impl Receiver {
@@ -56,6 +59,7 @@ impl Receiver {
             form,
             checks: receive.checks.clone(),
             codec: receive.codec.map(|codec| (codec, text_names(receive))),
+            panics: LineLimit::new("forms that panicked", tracing::Level::WARN),
         })
     }
 
@@ -93,7 +97,9 @@ impl Receiver {
         match self.message(&parsed) {
             Some(message) => message.map_err(Refusal::Invalid),
             None => {
-                tracing::error!(backend = %self.name, "the form panicked; answered with 503");
+                if self.panics.admits(StatusCode::SERVICE_UNAVAILABLE.as_u16()) {
+                    tracing::error!(backend = %self.name, "the form panicked; answered with 503");
+                }
                 Err(Refusal::Failed)
             }
         }

@@ -71,10 +71,12 @@ fn messages(
 fn notice(token: Option<&str>, state: &IngressState, reported: &Reported) -> Option<CallbackEvent> {
     let (token, report) = (token?, &reported.report);
     let Some(callback) = state.callback_keys.open(token) else {
-        tracing::warn!(
-            message_id = %report.message_id,
-            "the report's address carries a callback that was not requested by a currently configured user: not called"
-        );
+        if state.report_lines.admits(StatusCode::OK.as_u16()) {
+            tracing::warn!(
+                message_id = %report.message_id,
+                "the report's address carries a callback that was not requested by a currently configured user: not called"
+            );
+        }
         return None;
     };
     let recipient = report.recipients.first()?;

@@ -93,7 +93,7 @@ macro_rules! for_each_case {
             a_delay_outlives_the_broker
             many_delayed_messages_all_return
             a_full_queue_refuses_and_recovers each_publish_learns_its_own_fate
-            the_oldest_reports_go_first
+            the_oldest_reports_and_callbacks_go_first
         }
     };
 }
@@ -152,6 +152,7 @@ fn topology() -> Result<Topology> {
         backends: [backend("alpha")?, backend("beta")?].into(),
         delays: [SHORT, LONG].into(),
         max_reports: 100_000,
+        max_callbacks: 100_000,
         max_messages: None,
     })
 }

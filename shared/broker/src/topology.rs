@@ -5,7 +5,7 @@
 //! | `postern.inbound` | topic, key = backend | `postern.inbound` |
 //! | `postern.outbound` | direct, key = backend or `backend.bulk` | `postern.outbound.<backend>[.bulk]`, else `postern.unrouted` |
 //! | `postern.reports` | topic, key = backend | `postern.reports` |
-//! | `postern.callbacks` | topic, key = backend | `postern.callbacks` |
+//! | `postern.callbacks` | topic, key = backend | `postern.callbacks`; what its user or its host has too much of waits in `postern.callbacks.bulk` |
 //! | `postern.dead` | topic, key = backend | `postern.dead` |
 //! | `postern.wait.<delay>` | fanout, key = the queue to return to | `postern.wait.<delay>`, and from there, by way of `postern.return`, the queue named by the key |
 //! | `postern.return` | direct, key = queue | that queue, else `postern.unrouted` |
@@ -22,6 +22,8 @@ pub const OUTBOUND: &str = "postern.outbound";
 pub const REPORTS: &str = "postern.reports";
 /// The exchange and the queue of what clients of compatibility listeners are to be told.
 pub const CALLBACKS: &str = "postern.callbacks";
+/// The queue of callbacks whose user, or whose host, has as many under way as one may have.
+pub const BULK_CALLBACKS: &str = "postern.callbacks.bulk";
 /// The exchange and the queue of what could not be sent.
 pub const DEAD: &str = "postern.dead";
 /// The alternate exchange and the queue of messages to backends that nobody declared.
@@ -63,6 +65,11 @@ impl QueueName {
     /// `postern.callbacks`
     pub fn callbacks() -> Self {
         Self(CALLBACKS.into())
+    }
+
+    /// `postern.callbacks.bulk`
+    pub fn bulk_callbacks() -> Self {
+        Self(BULK_CALLBACKS.into())
     }
 
     /// `postern.dead`
@@ -245,6 +252,9 @@ pub struct Topology {
     pub delays: BTreeSet<Duration>,
     /// The most reports that are kept; the oldest go first.
     pub max_reports: u64,
+    /// The most callbacks that wait in each of their two queues; the oldest go first. Who publishes them
+    /// publishes what became of a message with them: that must not be refused for the sake of a callback.
+    pub max_callbacks: u64,
     /// The most messages in any other queue but the callbacks, the dead letters and the retries that wait:
     /// publishes beyond are refused.
     pub max_messages: Option<u64>,
@@ -254,11 +264,12 @@ impl Topology {
     /// The queues, without those that hold retries.
     pub fn queues(&self) -> Vec<QueueSpec> {
         let refuse = self.max_messages.map(|messages| QueueLimit { messages, overflow: Overflow::Refuse });
-        let drop = Some(QueueLimit { messages: self.max_reports, overflow: Overflow::DropOldest });
+        let drop = |messages| Some(QueueLimit { messages, overflow: Overflow::DropOldest });
         let mut queues = vec![
             QueueSpec { name: QueueName::inbound(), limit: refuse },
-            QueueSpec { name: QueueName::reports(), limit: drop },
-            QueueSpec { name: QueueName::callbacks(), limit: None },
+            QueueSpec { name: QueueName::reports(), limit: drop(self.max_reports) },
+            QueueSpec { name: QueueName::callbacks(), limit: drop(self.max_callbacks) },
+            QueueSpec { name: QueueName::bulk_callbacks(), limit: drop(self.max_callbacks) },
             QueueSpec { name: QueueName::dead(), limit: None },
             QueueSpec { name: QueueName::unrouted(), limit: None },
         ];
@@ -349,7 +360,13 @@ mod tests {
     #[test]
     fn a_wanted_delay_is_rounded_up_to_one_that_has_a_queue() {
         let delays = [1, 5, 30].map(Duration::from_secs).into();
-        let topology = Topology { backends: BTreeSet::new(), delays, max_reports: 1, max_messages: None };
+        let topology = Topology {
+            backends: BTreeSet::new(),
+            delays,
+            max_reports: 1,
+            max_callbacks: 1,
+            max_messages: None,
+        };
         for (wanted, got) in [(0, 1), (5, 5), (6, 30), (300, 30)] {
             assert_eq!(topology.delay(Duration::from_secs(wanted)), Duration::from_secs(got));
         }

@@ -5,13 +5,15 @@ use indexmap::IndexMap;
 use postern_shared::{
     callback::CallbackKeys,
     message::BackendName,
-    value::{MAX_CONCURRENCY, Networks, Secret, Span},
+    value::{MAX_CONCURRENCY, Networks, Rate, Secret, Span},
 };
 use serde::Deserialize;
 use std::{collections::BTreeSet, time::Duration};
 
 /// The longest time-out of a callback.
 const MAX_TIMEOUT: Duration = Duration::from_secs(10 * 60);
+/// The most attempts of a callback: whoever asks for it does not pay for them.
+const MAX_ATTEMPTS: usize = 10;
 /// What stands for the conversation in the path of `[compat.vumi]`.
 pub const CONVERSATION: &str = "{conversation}";
 /// Paths that are taken already, and everything below them.
@@ -37,8 +39,10 @@ pub struct CallbacksSection {
     pub allow: Networks,
     /// How long connecting, asking and the whole answer may take; at most 10 minutes.
     pub timeout: Span,
-    /// Callbacks in flight, 1 to 2,000.
+    /// Callbacks in flight, 1 to 2,000. One user, and one host, has at most a quarter of them.
     pub concurrency: u16,
+    /// How often a callback is tried, 1 to 10, with the delays of `[retry]` in between; then it is given up.
+    pub attempts: usize,
 }
 
 /// `[compat.kannel]`: Kannel's sendsms.
@@ -89,6 +93,8 @@ pub struct CompatUser {
     pub smsc: Option<IndexMap<String, BackendName>>,
     /// The addresses that it may come from. Absent: any.
     pub allow: Option<Networks>,
+    /// The most requests. Absent: any number.
+    pub rate: Option<Rate>,
     /// Vumi: the only conversation in the path that is this user's. Absent: any. One user name may
     /// have several, each with a backend of its own.
     pub conversation: Option<String>,
@@ -135,6 +141,9 @@ pub(super) fn check(compat: &CompatSection, reader: &mut Reader<'_>) {
     }
     if !(1..=MAX_CONCURRENCY).contains(&callbacks.concurrency) {
         reader.problem("compat.callbacks.concurrency", "must be 1 to 2000");
+    }
+    if !(1..=MAX_ATTEMPTS).contains(&callbacks.attempts) {
+        reader.problem("compat.callbacks.attempts", format!("must be 1 to {MAX_ATTEMPTS}"));
     }
     if let Some(kannel) = &compat.kannel {
         path(&kannel.path, "compat.kannel.path", reader);

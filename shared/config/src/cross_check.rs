@@ -33,9 +33,11 @@ pub(super) fn broker(broker: &BrokerSection, reader: &mut Reader<'_>) {
     if broker.publish_timeout.0.is_zero() {
         reader.problem("broker.publish_timeout", "must be longer than 0");
     }
-    for (key, value) in
-        [("broker.max_reports", Some(broker.max_reports)), ("broker.max_messages", broker.max_messages)]
-    {
+    for (key, value) in [
+        ("broker.max_reports", Some(broker.max_reports)),
+        ("broker.max_callbacks", Some(broker.max_callbacks)),
+        ("broker.max_messages", broker.max_messages),
+    ] {
         if value == Some(0) {
             reader.problem(key, "must be at least 1");
         }

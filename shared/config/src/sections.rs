@@ -18,6 +18,8 @@ pub struct BrokerSection {
     pub publish_timeout: Span,
     /// The most reports that `postern.reports` keeps; the oldest go first.
     pub max_reports: u64,
+    /// The most callbacks that wait in each of their queues; the oldest go first.
+    pub max_callbacks: u64,
     /// The most messages that wait in each other queue; publishes beyond are refused. Absent: no limit.
     pub max_messages: Option<u64>,
     /// Embedded only: free bytes on the disk below which nothing more is accepted.

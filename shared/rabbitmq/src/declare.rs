@@ -9,7 +9,8 @@ use lapin::{
 use postern_broker::{
     QueueName, Topology,
     topology::{
-        CALLBACKS, DEAD, INBOUND, OUTBOUND, Overflow, QUARANTINE, QueueLimit, REPORTS, RETURN, UNROUTED,
+        BULK_CALLBACKS, CALLBACKS, DEAD, INBOUND, OUTBOUND, Overflow, QUARANTINE, QueueLimit, REPORTS,
+        RETURN, UNROUTED,
     },
 };
 use std::{collections::BTreeMap, time::Duration};
@@ -85,6 +86,7 @@ impl DeclarePass<'_> {
             match name {
                 INBOUND | REPORTS | CALLBACKS | DEAD => self.bind(name, name, "#").await?,
                 UNROUTED => self.bind(name, name, "").await?,
+                BULK_CALLBACKS => {}
                 _ => {
                     let key = name.strip_prefix(OUTBOUND).unwrap_or(name).trim_start_matches('.');
                     self.bind(name, OUTBOUND, key).await?;

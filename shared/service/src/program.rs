@@ -7,7 +7,7 @@ use crate::{
     dead::DeadLetters,
     metrics::Metrics,
     shutdown::Shutdown,
-    telemetry,
+    telemetry::{self, LogGuard, TelemetryError},
     tls::Tls,
 };
 use clap::Args;
@@ -116,6 +116,8 @@ pub struct Runtime {
     pub admin: SocketAddr,
     started: Arc<AtomicBool>,
     spool: Arc<OnceLock<Arc<Spool>>>,
+    /// The last lines are written when this is dropped.
+    _log: LogGuard,
 }
 
 impl Runtime {
@@ -125,10 +127,13 @@ impl Runtime {
     /// [`Exit::Config`] for what the configuration can mend, [`Exit::Failed`] for the rest.
     pub async fn start(program: Program, arguments: &Arguments, config: &Config) -> Result<Self, Exit> {
         let Program { name, version, admin } = program;
-        telemetry::init(&config.log).map_err(|error| Exit::Config(error.to_string()))?;
-        raise_open_files();
-        let shutdown = Shutdown::on_signals()?;
         let monitoring = Monitoring::new(Metrics::new(name, version)?);
+        let log = telemetry::init(&config.log, &monitoring.metrics).map_err(|error| match error {
+            TelemetryError::Level => Exit::Config(error.to_string()),
+            other => Exit::Failed(other.into()),
+        })?;
+        raise_open_files();
+        let shutdown = Shutdown::on_signals(log.buffer().clone())?;
         let (key, address) = match (arguments.admin_listen, config.admin.listen) {
             (Some(address), _) => ("--admin-listen", address),
             (None, Some(address)) => ("admin.listen", address),
@@ -173,7 +178,7 @@ impl Runtime {
         };
         tokio::spawn(admin::serve(listener, port)?);
         tracing::info!(program = name, version, %admin, "starting");
-        Ok(Self { broker, monitoring, shutdown, admin, started, spool })
+        Ok(Self { broker, monitoring, shutdown, admin, started, spool, _log: log })
     }
 
     /// The broker as whoever takes messages from outside uses it: with the spool in front of it that

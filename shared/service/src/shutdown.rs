@@ -1,5 +1,6 @@
 //! When to stop, and by when to have stopped.
 
+use crate::telemetry::LogBuffer;
 use std::{future::Future, time::Duration};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -32,11 +33,12 @@ impl Shutdown {
         (Trigger(token.clone()), Self(token))
     }
 
-    /// One that SIGTERM, SIGINT or SIGHUP starts. A second signal ends the process at once, with status 1.
+    /// One that SIGTERM, SIGINT or SIGHUP starts. A second signal ends the process at once, with status 1,
+    /// when the lines in `log` are written.
     ///
     /// # Errors
     /// The signals cannot be caught.
-    pub fn on_signals() -> std::io::Result<Self> {
+    pub fn on_signals(log: LogBuffer) -> std::io::Result<Self> {
         let (trigger, shutdown) = Self::new();
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
@@ -53,6 +55,7 @@ impl Shutdown {
                     trigger.drain();
                 } else {
                     tracing::warn!(signal = name, "ending at once");
+                    log.flush();
                     #[expect(
                         clippy::disallowed_methods,
                         reason = "whoever asks twice does not want to wait"

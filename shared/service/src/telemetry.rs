@@ -2,10 +2,18 @@
 //!
 //! What other crates say below `warn` is never written, whatever the level: AMQP and HTTP
 //! libraries trace what they carry, and that is people's numbers and words.
+//!
+//! Whoever logs waits for nobody: the lines go into a [`LogBuffer`]. What anybody can cause is held to a
+//! [`LineLimit`].
 
+mod buffer;
 mod json_lines;
+mod line_limit;
 
+use crate::metrics::Metrics;
+pub use buffer::{LogBuffer, LogGuard};
 use json_lines::JsonLines;
+pub use line_limit::LineLimit;
 use postern_config::{LogFormat, LogSection};
 use std::io::{IsTerminal, stderr};
 use tracing::{Level, Metadata};
@@ -22,27 +30,38 @@ pub enum TelemetryError {
     /// Somebody writes log lines already.
     #[error("log lines are written by another subscriber already")]
     Twice,
+    /// The thread that writes them cannot be started.
+    #[error("the thread that writes log lines cannot be started: {0}")]
+    Thread(#[from] std::io::Error),
+    /// Their metric cannot be declared.
+    #[error(transparent)]
+    Metric(#[from] prometheus::Error),
 }
 
-/// Writes log lines from now on, for the whole process.
+/// Writes log lines from now on, for the whole process, until the guard is dropped; `metrics` counts those
+/// that are dropped.
 ///
 /// # Errors
 /// [`TelemetryError`]
-pub fn init(log: &LogSection) -> Result<(), TelemetryError> {
+pub fn init(log: &LogSection, metrics: &Metrics) -> Result<LogGuard, TelemetryError> {
     let level = EnvFilter::builder().parse(&log.level).map_err(|_| TelemetryError::Level)?;
     let human = match log.format {
         LogFormat::Human => true,
         LogFormat::Json => false,
         LogFormat::Auto => stderr().is_terminal(),
     };
-    let lines = tracing_subscriber::fmt::layer().with_writer(stderr);
+    let buffer = LogBuffer::new(stderr(), metrics.declare(buffer::dropped_counter()?)?)?;
+    let guard = buffer.guard();
+    let lines = tracing_subscriber::fmt::layer().with_writer(move || buffer.clone());
     let lines = if human {
         lines.with_ansi(stderr().is_terminal()).boxed()
     } else {
         lines.event_format(JsonLines).boxed()
     };
     let ours = filter_fn(may_be_written);
-    registry().with(lines.with_filter(ours)).with(level).try_init().map_err(|_| TelemetryError::Twice)
+    let subscriber = registry().with(lines.with_filter(ours)).with(level);
+    subscriber.try_init().map_err(|_| TelemetryError::Twice)?;
+    Ok(guard)
 }
 
 fn may_be_written(metadata: &Metadata<'_>) -> bool {

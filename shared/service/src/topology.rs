@@ -18,6 +18,7 @@ pub fn topology(config: &Config) -> Topology {
         backends: config.backends.keys().cloned().collect(),
         delays: configured.chain(STANDARD_DELAYS.map(Duration::from_secs)).collect(),
         max_reports: config.broker.max_reports,
+        max_callbacks: config.broker.max_callbacks,
         max_messages: config.broker.max_messages,
     }
 }

@@ -2,7 +2,7 @@
 //! configuration says, so that nobody reaches through it into the network that it stands in.
 
 use crate::value::Networks;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use url::{Host, Url};
 
 /// Which addresses may be called.
@@ -51,11 +51,24 @@ impl EgressPolicy {
     /// What kind of address it is.
     pub fn address(&self, address: IpAddr) -> Result<(), EgressRefused> {
         let address = address.to_canonical();
-        match kind(address) {
-            Some(kind) if !self.allow.contains(address) => Err(EgressRefused(format!("{address} is {kind}"))),
-            _ => Ok(()),
+        if self.allow.contains(address) {
+            return Ok(());
+        }
+        match kind(address).or_else(|| is_own(address).then_some("an address of this machine")) {
+            Some(kind) => Err(EgressRefused(format!("{address} is {kind}"))),
+            None => Ok(()),
         }
     }
+}
+
+/// Whether `address` is this machine's, which a firewall around it does not see packets to: a socket can be
+/// bound to it. Where sockets can be bound to any address (Linux's `ip_nonlocal_bind`), none is known.
+fn is_own(address: IpAddr) -> bool {
+    /// For documentation (RFC 5737, RFC 3849): nobody's.
+    const NOBODYS: [IpAddr; 2] =
+        [IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1))];
+    let can_be_bound = |address: IpAddr| UdpSocket::bind(SocketAddr::new(address, 0)).is_ok();
+    can_be_bound(address) && !NOBODYS.into_iter().any(can_be_bound)
 }
 
 /// What `address` is where it is not public: the registries of special-purpose addresses (RFC 6890),
@@ -81,7 +94,10 @@ fn kind_v4(address: Ipv4Addr) -> Option<&'static str> {
         (224..=239, ..) => "a multicast address",
         (192, 0, 0)
         | (192, 0, 2)
+        | (192, 31, 196)
+        | (192, 52, 193)
         | (192, 88, 99)
+        | (192, 175, 48)
         | (198, 18..=19, _)
         | (198, 51, 100)
         | (203, 0, 113)
@@ -104,12 +120,13 @@ fn kind_v6(address: Ipv6Addr) -> Option<&'static str> {
         (0xfe80..=0xfebf, ..) => "a link-local address",
         (0xfec0..=0xfeff, ..) => "a site-local address",
         (0xff00.., ..) => "a multicast address",
-        (0x2001, 1..=0x1ff, _)
-        | (0x2001, 0xdb8, _)
-        | (0x100, 0, 0)
-        | (0x3fff, 0..=0xfff, _)
-        | (0x5f00, ..) => "a reserved address",
-        _ => return None,
+        (0x2001, 1..=0x1ff, _) | (0x2001, 0xdb8, _) | (0x2620, 0x4f, 0x8000) | (0x3fff, 0..=0xfff, _) => {
+            "a reserved address"
+        }
+        // The one part of the space that addresses of the public Internet are given from (IANA's
+        // registry "Internet Protocol Version 6 Address Space").
+        (0x2000..=0x3fff, ..) => return None,
+        _ => "a reserved address",
     })
 }
 
@@ -152,6 +169,17 @@ mod tests {
             ("2001::1", "Teredo"),
             ("2001:db8::1", "reserved"),
             ("100::1", "reserved"),
+            ("200::1", "reserved"),
+            ("400::1", "reserved"),
+            ("1fff:ffff::1", "reserved"),
+            ("3fff::1", "reserved"),
+            ("4000::1", "reserved"),
+            ("5f00::1", "reserved"),
+            ("e000::1", "reserved"),
+            ("2620:4f:8000::1", "reserved"),
+            ("192.31.196.1", "reserved"),
+            ("192.52.193.1", "reserved"),
+            ("192.175.48.1", "reserved"),
             ("fc00::1", "private"),
             ("fd00:ec2::254", "private"),
             ("fe80::1", "link-local"),
@@ -174,6 +202,9 @@ mod tests {
             "::ffff:1.1.1.1",
             "2606:4700::1111",
             "2001:4860::8888",
+            "2000::1",
+            "2620:4f:8001::1",
+            "3ffe::1",
         ] {
             assert_eq!(reach.address(public.parse().unwrap()), Ok(()), "{public}");
         }
@@ -208,6 +239,15 @@ mod tests {
         }
         for url in ["http://example.org/dlr?s=%d&t=%A", "https://sms.example.org:8443/", "http://1.1.1.1/"] {
             assert!(reach.url(url).is_ok(), "{url}");
+        }
+    }
+
+    #[test]
+    fn the_machines_own_addresses_are_known() {
+        for (address, own) in
+            [("127.0.0.1", true), ("127.8.8.8", true), ("1.1.1.1", false), ("2606:4700::1111", false)]
+        {
+            assert_eq!(is_own(address.parse().unwrap()), own, "{address}");
         }
     }
 

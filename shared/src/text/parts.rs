@@ -1,7 +1,12 @@
 //! The parts of a text that is too long for one request to its provider.
 
-use super::Meter;
+use super::{Alphabet, Meter};
 use unicode_segmentation::UnicodeSegmentation;
+
+/// The most parts that a text is sent in: as many as a concatenated short message can have, whose header
+/// has one octet for their number (3GPP TS 23.040, 9.2.3.24.1). One request of a client costs no more
+/// requests than this for each recipient.
+pub const MAX_PARTS: usize = 255;
 
 /// How long a text may be: both hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -16,6 +21,25 @@ impl PartLimit {
     fn holds(&self, meter: &Meter) -> bool {
         self.characters.is_none_or(|most| meter.characters <= most)
             && self.segments.is_none_or(|most| meter.segmentation().segments <= most)
+    }
+
+    /// The most characters that a text within it can have.
+    fn characters_at_most(&self) -> usize {
+        let segments = self.segments.map_or(usize::MAX, |most| {
+            // A character takes at least one unit, and no alphabet has more units than this one.
+            Alphabet::Gsm7.single().max(most.saturating_mul(Alphabet::Gsm7.concatenated()))
+        });
+        self.characters.unwrap_or(usize::MAX).min(segments)
+    }
+
+    /// The beginning of `text` that decides where its first part ends: one character more than any
+    /// part can have. A grapheme cluster has no limit of its own, and whoever looks for the end of a
+    /// huge one for each of its parts needs a time that grows with the square of its length.
+    fn window<'t>(&self, text: &'t str) -> &'t str {
+        match text.char_indices().nth(self.characters_at_most().saturating_add(1)) {
+            Some((end, _)) => &text[..end],
+            None => text,
+        }
     }
 
     /// Whether `text` is within it.
@@ -65,7 +89,9 @@ pub fn split<'t>(text: &'t str, limit: &PartLimit, before: &str) -> Vec<&'t str>
 /// up to the last place among them that is beside white space.
 fn fitting(text: &str, mut meter: Meter, limit: &PartLimit) -> (usize, usize) {
     let (mut end, mut space) = (0, 0);
-    for cluster in text.graphemes(true) {
+    // Where clusters end depends on what stands before, and on one character behind: those that end
+    // within the window end there in the whole text, too.
+    for cluster in limit.window(text).graphemes(true) {
         let mut with = meter;
         with.add(cluster);
         if !limit.holds(&with) {
@@ -165,6 +191,62 @@ mod tests {
         assert_eq!(beginning("short", &segments(1)), "short");
     }
 
+    /// What [`split`] means, without the window: each part looks at clusters to the text's end.
+    fn split_without_window<'t>(text: &'t str, limit: &PartLimit, before: &str) -> Vec<&'t str> {
+        let mut room = Meter::default();
+        room.add(before);
+        let (mut parts, mut rest) = (Vec::new(), text);
+        loop {
+            let (mut meter, mut end, mut space, mut whole) = (room, 0, 0, true);
+            for cluster in rest.graphemes(true) {
+                let mut with = meter;
+                with.add(cluster);
+                if !limit.holds(&with) {
+                    whole = false;
+                    (end, space) = match end {
+                        0 => (torn(cluster, meter, limit), 0),
+                        _ if blank(cluster) => (end, end),
+                        _ => (end, space),
+                    };
+                    break;
+                }
+                (meter, end) = (with, end + cluster.len());
+                if blank(cluster) {
+                    space = end;
+                }
+            }
+            if end == 0 {
+                end = rest.chars().next().map_or(0, char::len_utf8);
+            }
+            if whole || end == rest.len() {
+                parts.push(rest);
+                return parts;
+            }
+            let (part, next) = rest.split_at(if space > end / 2 { space } else { end });
+            parts.push(part);
+            rest = next;
+        }
+    }
+
+    #[test]
+    fn the_time_for_one_huge_cluster_grows_with_its_length_alone() {
+        let fastest = |text: &str, limit: &PartLimit| {
+            let time = |_| {
+                let begun = std::time::Instant::now();
+                assert_eq!(split(text, limit, "").concat(), text);
+                begun.elapsed()
+            };
+            (0..5).map(time).min().unwrap()
+        };
+        for (piece, limit) in
+            [("\u{600}", segments(1)), ("\u{600}", characters(1)), ("👩\u{200d}", characters(3))]
+        {
+            let [short, long] = [1_000, 16_000].map(|times| fastest(&piece.repeat(times), &limit));
+            // 16 times as long; with a time that grows with the square, 256 times.
+            assert!(long < short * 64, "{piece:?} {limit:?}: {short:?}, and 16 times as much {long:?}");
+        }
+    }
+
     fn texts() -> impl Strategy<Value = String> {
         let piece = prop_oneof![
             4 => "[a-zA-Z0-9 ]{1,30}",
@@ -173,6 +255,9 @@ mod tests {
             1 => Just("👨\u{200d}👩\u{200d}👧".to_owned()),
             1 => Just("🇰🇪🇺🇬".to_owned()),
             1 => "e[\u{300}-\u{36f}]{0,12}",
+            1 => "[\u{600}\u{601}]{0,200}",
+            1 => "(👩\u{200d}){0,60}",
+            1 => "[🇰🇪🇺🇬]{0,9}",
             1 => "\\PC{0,10}",
             1 => "[\r\n\t ]{1,4}",
         ];
@@ -187,7 +272,7 @@ mod tests {
     proptest! {
         #[test]
         fn parts_are_the_text_within_the_limit_and_tear_nothing(
-            text in texts(), limit in limits(), room in prop_oneof![Just(""), Just("100/999 ")]
+            text in texts(), limit in limits(), room in prop_oneof![Just(""), Just("100/255 ")]
         ) {
             let parts = split(&text, &limit, room);
             prop_assert_eq!(parts.concat(), text.clone());
@@ -207,6 +292,13 @@ mod tests {
                 }
                 at += part.len();
             }
+        }
+
+        #[test]
+        fn parts_are_those_of_whoever_looks_at_the_whole_text(
+            text in texts(), limit in limits(), room in prop_oneof![Just(""), Just("100/255 ")]
+        ) {
+            prop_assert_eq!(split(&text, &limit, room), split_without_window(&text, &limit, room));
         }
 
         #[test]

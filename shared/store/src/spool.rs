@@ -180,6 +180,7 @@ fn topology(backends: &BTreeSet<BackendName>) -> Topology {
         backends: backends.clone(),
         delays: BTreeSet::new(),
         max_reports: u64::MAX,
+        max_callbacks: u64::MAX,
         max_messages: None,
     }
 }

@@ -8,7 +8,7 @@ use postern_broker::{
     Address, Broker, BrokerError, BrokerStatus, Consumer, Depth, Envelope, QueueName, header,
 };
 use postern_config::{Config, ProviderRegistry};
-use postern_service::telemetry;
+use postern_service::{metrics::Metrics, telemetry};
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -43,7 +43,7 @@ enum Path {
 fn main() -> Result<()> {
     let Command { path, times } = Command::parse();
     let config = Config::parse("the guard's", Some(CONFIG), [], &ProviderRegistry::builtin())?;
-    telemetry::init(&config.log)?;
+    let _log = telemetry::init(&config.log, &Metrics::new("guard", "0")?)?;
     let done = match path {
         Path::Accept => {
             postern_ingress::measure::accept(config, Arc::new(Nowhere), "/backends/bench", FORM, times)

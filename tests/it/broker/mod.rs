@@ -32,6 +32,7 @@ fn topology() -> Topology {
         backends: [backend("alpha"), backend("beta")].into(),
         delays: [Duration::from_millis(300)].into(),
         max_reports: 100_000,
+        max_callbacks: 100_000,
         max_messages: None,
     }
 }

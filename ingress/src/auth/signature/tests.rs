@@ -53,6 +53,32 @@ fn an_hmac_of_the_body_is_known_in_every_spelling() {
 }
 
 #[test]
+fn however_many_signatures_are_shown_the_body_is_read_once() {
+    let webhooks = Signed::StandardWebhooks(
+        vec![SigningKey::parse("whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=").unwrap()],
+        NOW,
+    );
+    let hmac = scheme(&json!({}), &["key"]);
+    let body = vec![b'x'; 1 << 20];
+    let fastest = |signed: &Signed, given: &str| {
+        let time = NOW.as_secs().to_string();
+        let lines = [("webhook-id", "1"), ("webhook-timestamp", &time), ("webhook-signature", given)];
+        let other = given.split(' ').map(|_| ("x-signature", "00"));
+        let headers = map(&lines.into_iter().chain(other).collect::<Vec<_>>());
+        let time = |_| {
+            let begun = std::time::Instant::now();
+            assert_eq!(verify(signed, &headers, &body, NOW), Err(RefusalReason::Signature));
+            begun.elapsed()
+        };
+        (0..3).map(time).min().unwrap()
+    };
+    for signed in [&webhooks, &hmac] {
+        let [one, many] = [1, 500].map(|times| fastest(signed, &["v1,AAAA"].repeat(times).join(" ")));
+        assert!(many < one * 50, "one takes {one:?}, 500 take {many:?}");
+    }
+}
+
+#[test]
 fn hash_encoding_and_keys_are_the_configurations() {
     for (change, keys, given, body, wanted) in [
         (

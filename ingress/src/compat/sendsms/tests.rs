@@ -50,6 +50,11 @@ fn what_is_no_number_is_left_out_and_told() {
         let left_out: Vec<_> = sms.left_out.iter().map(Identity::as_str).collect();
         assert_eq!((numbers(&sms), left_out), (good, bad), "{to}");
     }
+    // Each once, as with numbers.
+    let words = |number: usize| (0..2 * number).map(|n| format!("+x{}", n % number)).collect::<String>();
+    assert_eq!(got(&format!("to=1555{}", words(MAX_NO_NUMBERS))).unwrap().left_out.len(), MAX_NO_NUMBERS);
+    let refused = "More than 100 receivers that are no numbers, rejected";
+    assert_eq!(got(&format!("to=1555{}", words(MAX_NO_NUMBERS + 1))).unwrap_err(), refused);
     let many = "x".to_owned() + &(0..MAX_IDENTITIES).map(|n| format!("+{n}")).collect::<String>();
     assert!(got(&format!("to={many}")).unwrap_err().starts_with("More than"));
 }

@@ -74,25 +74,37 @@ pub(super) async fn each_publish_learns_its_own_fate(storage: Arc<dyn Storage>) 
     Ok(())
 }
 
-/// Reports beyond the limit are taken, and push out the oldest.
-pub(super) async fn the_oldest_reports_go_first(storage: Arc<dyn Storage>) -> Result<()> {
-    const LIMIT: usize = 20;
-    const COUNT: usize = 50;
-    let broker = open(&storage, Topology { max_reports: LIMIT as u64, ..topology()? }).await?;
-    let address = Address::Reports(backend("alpha")?);
-    for n in 0..COUNT {
-        post(&broker, &address, n..n + 1).await?;
+/// Reports and callbacks beyond their limits are taken, and push out the oldest.
+pub(super) async fn the_oldest_reports_and_callbacks_go_first(storage: Arc<dyn Storage>) -> Result<()> {
+    const LIMIT: u64 = 20;
+    let topology = Topology { max_reports: LIMIT, max_callbacks: LIMIT, ..topology()? };
+    let broker = open(&storage, topology).await?;
+    let alpha = backend("alpha")?;
+    for address in [
+        Address::Reports(alpha.clone()),
+        Address::Callbacks(alpha),
+        Address::Queue(QueueName::bulk_callbacks()),
+    ] {
+        the_oldest_go_first(&broker, &address, LIMIT as usize).await?;
     }
-    let queue = QueueName::reports();
-    until_depth(&broker, &queue, |depth| depth.ready <= LIMIT as u64).await?;
-    let mut consumer = consume(&broker, &queue, 50).await?;
+    broker.close().await;
+    Ok(())
+}
+
+async fn the_oldest_go_first(broker: &Arc<dyn Broker>, address: &Address, limit: usize) -> Result<()> {
+    const COUNT: usize = 50;
+    for n in 0..COUNT {
+        post(broker, address, n..n + 1).await?;
+    }
+    let queue = address.queue();
+    until_depth(broker, &queue, |depth| depth.ready <= limit as u64).await?;
+    let mut consumer = consume(broker, &queue, 50).await?;
     let mut kept = Vec::new();
     while kept.last() != Some(&(COUNT - 1)) {
         kept.extend(take(&mut consumer, 1).await?);
     }
     silence(&mut consumer).await?;
-    ensure!(kept.len() <= LIMIT && kept.len() * 2 >= LIMIT, "{} of {LIMIT} were kept", kept.len());
+    ensure!(kept.len() <= limit && kept.len() * 2 >= limit, "{} of {limit} were kept", kept.len());
     ensure!(kept == (COUNT - kept.len()..COUNT).collect::<Vec<_>>(), "kept were {kept:?}");
-    broker.close().await;
     Ok(())
 }

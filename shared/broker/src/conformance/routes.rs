@@ -56,7 +56,8 @@ pub(super) async fn one_publish_may_go_to_many_queues(storage: Arc<dyn Storage>)
 pub(super) async fn a_queue_can_be_addressed_by_its_name(storage: Arc<dyn Storage>) -> Result<()> {
     let broker = open_default(&storage).await?;
     let outbound = QueueName::outbound(&backend("alpha")?, Priority::Bulk);
-    for queue in [QueueName::inbound(), QueueName::reports(), QueueName::callbacks(), outbound] {
+    let callbacks = [QueueName::callbacks(), QueueName::bulk_callbacks()];
+    for queue in [QueueName::inbound(), QueueName::reports(), outbound].into_iter().chain(callbacks) {
         post(&broker, &Address::Queue(queue.clone()), [3]).await?;
         only(&broker, &queue, 3).await?;
     }

@@ -2,17 +2,15 @@
 
 use postern_shared::text::{
     Alphabet,
-    parts::{PartLimit, beginning, split},
+    parts::{MAX_PARTS, PartLimit, beginning, split},
     plain::plain_where_it_saves,
     segmentation,
 };
 use serde::Deserialize;
 use std::borrow::Cow;
 
-/// The room that a part's number takes: `"100/999 "`.
-const NUMBER: &str = "100/999 ";
-/// The most parts that are numbered.
-const MOST_NUMBERED: usize = 999;
+/// The room that a part's number takes, with [`MAX_PARTS`] of them.
+const NUMBER: &str = "100/255 ";
 /// The least characters that a numbered part must have.
 const LEAST_NUMBERED: usize = 40;
 
@@ -117,7 +115,7 @@ impl Text {
     /// `text`, of whose parts `before` were sent already, as its provider gets it.
     ///
     /// # Errors
-    /// It is too long, and such are refused.
+    /// It is too long, and longer texts are refused; or it would be sent in more than [`MAX_PARTS`] parts.
     pub fn prepare<'t>(&self, text: &'t str, before: usize) -> Result<Prepared<'t>, TooLong> {
         // What is left of a text was made plain with the whole of it, or was not.
         let text =
@@ -146,8 +144,11 @@ impl Text {
                         end
                     })
                     .collect();
-                let numbered = (self.numbered && before + ends.len() <= MOST_NUMBERED).then_some(before);
-                Ok(Prepared { ends, numbered, ..whole })
+                let parts = before.saturating_add(ends.len());
+                if parts > MAX_PARTS {
+                    return Err(TooLong::in_parts(parts));
+                }
+                Ok(Prepared { ends, numbered: self.numbered.then_some(before), ..whole })
             }
         }
     }
@@ -160,6 +161,10 @@ impl TooLong {
         let over = [characters, segments].into_iter().flatten().find(|(has, most, _)| has > most);
         let (has, most, unit) = over.unwrap_or_default();
         Self { has: format!("it has {has} {unit}"), limit: format!("{most}") }
+    }
+
+    fn in_parts(parts: usize) -> Self {
+        Self { has: format!("it would be sent in {parts} parts"), limit: format!("{MAX_PARTS}") }
     }
 }
 
@@ -268,6 +273,23 @@ mod tests {
             assert_eq!(refuses.prepare(text, 0).unwrap_err().to_string(), says);
             assert_eq!(parts(&refuses, "short", 0), ["short"]);
         }
+    }
+
+    #[test]
+    fn a_text_of_too_many_parts_is_refused_whichever_part_it_is_at() {
+        let numbered = policy(json!({"limit": {"characters": 40}, "numbered": true}));
+        let single = policy(json!({"limit": {"characters": 1}}));
+        let text = "x".repeat(MAX_PARTS);
+        assert_eq!(parts(&single, &text, 0).len(), MAX_PARTS);
+        let says = "it would be sent in 256 parts, and the limit is 255";
+        assert_eq!(single.prepare(&format!("{text}x"), 0).unwrap_err().to_string(), says);
+        assert_eq!(single.prepare(&text, 1).unwrap_err().to_string(), says);
+        let word = "0123456789012345678901234567890 ";
+        let all = parts(&numbered, &word.repeat(MAX_PARTS), 0);
+        assert_eq!(all[254], format!("255/255 {word}"));
+        assert!(numbered.prepare(&word.repeat(MAX_PARTS + 1), 0).is_err());
+        // One that a forged count of parts makes impossible.
+        assert!(single.prepare("x", usize::MAX).is_err());
     }
 
     #[test]

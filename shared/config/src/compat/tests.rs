@@ -30,7 +30,9 @@ fn listeners_that_can_work_are_taken() {
         format!(
             "[compat.kannel]\n[[compat.kannel.users]]\n{USER}smsc = {{ \"usb0-modem\" = \"x\", \"Net.2\" = \"x\" }}"
         ),
-        "[compat.callbacks]\nallow = [\"127.0.0.1\", \"fd00::/8\"]".to_owned(),
+        "[compat.callbacks]\nallow = [\"127.0.0.1\", \"fd00::/8\"]\nattempts = 1".to_owned(),
+        format!("[compat.kannel]\n[[compat.kannel.users]]\n{USER}rate = \"100/s\""),
+        format!("[compat.vumi]\n[[compat.vumi.users]]\n{USER}rate = \"5/min\""),
     ] {
         assert_eq!(problems(&compat), [""; 0], "{compat}");
     }
@@ -139,6 +141,12 @@ fn every_mistake_is_named() {
             "line 6: compat.callbacks.timeout: must be longer than 0 and at most 10m",
         ),
         ("[compat.callbacks]\nconcurrency = 0", "line 6: compat.callbacks.concurrency: must be 1 to 2000"),
+        ("[compat.callbacks]\nattempts = 0", "line 6: compat.callbacks.attempts: must be 1 to 10"),
+        ("[compat.callbacks]\nattempts = 11", "line 6: compat.callbacks.attempts: must be 1 to 10"),
+        (
+            "[compat.kannel]\n[[compat.kannel.users]]\nUSERrate = \"100\"",
+            "line 10: compat.kannel.users[0].rate: ",
+        ),
     ] {
         let compat = compat.replace("USER", USER);
         let found = problems(&compat);

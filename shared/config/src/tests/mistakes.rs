@@ -14,6 +14,7 @@ const MISTAKES: &[Mistake] = &[
     ("[broker]\nurl = \"amqp:\"", "broker.url", Some(2), "amqp://"),
     ("[broker]\nurl = { env = \"POSTERN_NO_SUCH\" }", "broker.url", Some(2), "POSTERN_NO_SUCH"),
     ("[broker]\nurl = { file = \"/no/such\" }", "broker.url", Some(2), "/no/such"),
+    ("[broker]\nmax_callbacks = 0", "broker.max_callbacks", Some(2), "at least 1"),
     ("[broker]\npublish_timeout = 5", "broker.publish_timeout", Some(2), "\"10s\""),
     ("[ingress]\nlisten = \"8080\"", "ingress.listen", Some(2), ""),
     ("[ingress]\nlisten = \"0.0.0.0:8080\"", "ingress.listen", Some(2), "api.keys"),

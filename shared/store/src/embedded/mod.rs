@@ -332,8 +332,13 @@ mod tests {
     use postern_broker::Topology;
 
     fn options() -> BrokerOptions {
-        let topology =
-            Topology { backends: [].into(), delays: [].into(), max_reports: 1, max_messages: None };
+        let topology = Topology {
+            backends: [].into(),
+            delays: [].into(),
+            max_reports: 1,
+            max_callbacks: 1,
+            max_messages: None,
+        };
         let publish_timeout = Duration::from_secs(30);
         let client_name = "test".to_owned();
         BrokerOptions { topology, publish_timeout, client_name, min_free_disk: 0, max_deliveries: 20 }

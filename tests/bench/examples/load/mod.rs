@@ -27,6 +27,7 @@ pub(crate) fn options(min_free_disk: u64) -> anyhow::Result<BrokerOptions> {
         backends: [backend()?].into(),
         delays: [Duration::from_secs(5)].into(),
         max_reports: 1000,
+        max_callbacks: 1000,
         max_messages: None,
     };
     let publish_timeout = Duration::from_secs(30);

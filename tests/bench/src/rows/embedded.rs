@@ -80,6 +80,7 @@ pub(super) async fn fill(folder: &Path, messages: u64) -> Result<()> {
         backends: [backend.clone()].into(),
         delays: [Duration::from_secs(5)].into(),
         max_reports: 1_000_000,
+        max_callbacks: 100_000,
         max_messages: None,
     };
     let options = BrokerOptions {

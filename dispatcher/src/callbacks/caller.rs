@@ -1,0 +1,147 @@
+//! Making one callback: where it goes, the request, and what its answer means.
+
+use super::silent_hosts::SilentHosts;
+use crate::{
+    outcome::{Outcome, Sent},
+    outgoing::{
+        answer::ProviderAnswer,
+        classify::Classifier,
+        client::{ClientTls, client_in_bounds},
+        redact::Redactor,
+        resolve::{self, InBounds, Lookups},
+    },
+};
+use jiff::Timestamp;
+use postern_config::{CompatSection, KeyProblem, backend::send::Success};
+use postern_shared::{
+    callback::{self, CallbackKeys, EgressPolicy, EgressRefused},
+    error::Failure,
+    message::CallbackEvent,
+};
+use reqwest::{Client, Method, Request, Url};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+/// The HTTP client that makes the callbacks of each user, by the user's name. What the hosts of one do to its
+/// connections, and to the look-ups of their names, is no other's concern.
+pub(crate) type CallbackClients = BTreeMap<String, Client>;
+
+/// Makes callbacks.
+#[derive(Debug)]
+pub(super) struct Caller {
+    keys: CallbackKeys,
+    reach: EgressPolicy,
+    timeout: Duration,
+    clients: CallbackClients,
+    silent_hosts: SilentHosts,
+    classifier: Classifier,
+}
+
+/// Where a callback goes, and who asked for it.
+#[derive(Debug)]
+pub(super) struct Target {
+    pub(super) user: String,
+    /// The host and the port of `url`.
+    pub(super) host: String,
+    url: Url,
+}
+
+/// The HTTP clients that make callbacks.
+///
+/// # Errors
+/// The key below `compat.callbacks` that is wrong, and why.
+pub(crate) fn clients(compat: &CompatSection) -> Result<CallbackClients, KeyProblem> {
+    let section = &compat.callbacks;
+    let (tls, lookups) = (ClientTls::default(), Lookups::new());
+    let users = compat.kannel.iter().flat_map(|kannel| &kannel.users);
+    let client = |username: &String| {
+        let reach = InBounds { policy: EgressPolicy::new(&section.allow), lookups: lookups.of_another() };
+        let client = client_in_bounds(section.timeout.0, &tls, reach);
+        Ok((username.clone(), client.map_err(|why| ("timeout".to_owned(), why))?))
+    };
+    users.map(|user| client(&user.username)).collect()
+}
+
+impl Caller {
+    /// A caller that calls with `clients`, as `compat` says.
+    pub(super) fn new(compat: &CompatSection, clients: CallbackClients) -> Self {
+        Self {
+            keys: compat.callback_keys(),
+            reach: EgressPolicy::new(&compat.callbacks.allow),
+            timeout: compat.callbacks.timeout.0,
+            clients,
+            silent_hosts: SilentHosts::default(),
+            classifier: Classifier {
+                success: Success::default(),
+                external_id: None,
+                failures: Vec::new(),
+                redactor: Redactor::hiding(Vec::new()),
+            },
+        }
+    }
+
+    /// Where the callback that tells `notice` goes.
+    ///
+    /// # Errors
+    /// Nobody who may asked for it, it leads where no callback goes, or its host is left alone for now.
+    pub(super) fn target(&self, notice: &CallbackEvent) -> Result<Target, Failure> {
+        let callback = self.keys.open(&notice.callback);
+        let Some(callback) = callback.filter(|callback| callback.message_id == notice.message_id) else {
+            let why = "the callback was not requested by a currently configured user";
+            return Err(Failure::permanent("callback_unknown", why));
+        };
+        let url = self.reach.url(&callback::fill(&callback, notice)).map_err(|why| out_of_bounds(&why))?;
+        let asked = Url::parse(&callback.url).ok();
+        if asked.is_none_or(|asked| asked.origin() != url.origin()) {
+            let why = "an escape stands in its host: where a callback goes is the client's to say";
+            return Err(Failure::permanent("callback_refused", why));
+        }
+        let port = url.port_or_known_default().unwrap_or_default();
+        let host = format!("{}:{port}", url.host_str().unwrap_or_default());
+        match self.silent_hosts.pause(&host, Instant::now()) {
+            Some(pause) => {
+                let silent =
+                    Failure::transient("host_silent", "its host did not answer in time a moment ago");
+                Err(Failure { retry_after: Some(pause), ..silent })
+            }
+            None => Ok(Target { user: callback.user, host, url }),
+        }
+    }
+
+    /// Calls `target`.
+    pub(super) async fn call(&self, target: &Target) -> Outcome {
+        let Some(client) = self.clients.get(&target.user) else {
+            return Err(Failure::permanent("callback_unknown", "its user is not configured"));
+        };
+        let mut request = Request::new(Method::GET, target.url.clone());
+        *request.timeout_mut() = Some(self.timeout);
+        let begun = Instant::now();
+        let (outcome, timed_out) = match client.execute(request).await {
+            Ok(response) => {
+                let answer = ProviderAnswer::read(response).await;
+                let outcome = self.classifier.classify(&answer, Timestamp::now());
+                (outcome.map(|_| Sent::without_id()), begun.elapsed() >= self.timeout)
+            }
+            Err(error) => {
+                let failure = match resolve::refusal(&error) {
+                    Some(refused) => out_of_bounds(refused),
+                    None => self.classifier.no_answer(&error),
+                };
+                (Err(failure), error.is_timeout())
+            }
+        };
+        if timed_out {
+            self.silent_hosts.timed_out(&target.host, Instant::now());
+        } else {
+            self.silent_hosts.answered(&target.host);
+        }
+        outcome
+    }
+}
+
+fn out_of_bounds(refused: &EgressRefused) -> Failure {
+    let why = format!("{refused}: not called unless compat.callbacks.allow holds it");
+    Failure::permanent("callback_refused", why)
+}
