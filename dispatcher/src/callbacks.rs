@@ -68,7 +68,7 @@ impl CallbackWorker {
                 success: Success::default(),
                 external_id: None,
                 failures: Vec::new(),
-                redactor: Redactor::hiding(Vec::new()),
+                redactor: Redactor::hiding(&[]),
             },
             delivery: HttpDelivery::new("client", &[&queue], config, topology, publisher, metrics),
             queue,
