@@ -131,7 +131,10 @@ async fn the_contracts_backend_renames_declares_and_checks() {
     assert_eq!(answer.header("content-type"), Some("text/xml"));
     let messages = server.inbound();
     assert_eq!(json!(messages[0].fields), json!({"extra": "x", "age": 20}));
-    assert_eq!(messages[0].id, MessageId::inbound(&"mybackend".parse().unwrap(), "M1"));
+    assert_eq!(
+        messages[0].id,
+        MessageId::inbound(&"mybackend".parse().unwrap(), "M1", &messages[0].identity, "a")
+    );
     assert_eq!(messages[0].external_id.as_deref(), Some("M1"));
     assert_eq!(messages[0].received_at.to_string(), "2026-11-22T17:00:00Z");
     for (body, lines) in [
@@ -153,6 +156,29 @@ async fn the_contracts_backend_renames_declares_and_checks() {
         );
     }
     assert_eq!(server.inbound(), []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_the_same_message_again_is_a_repetition() {
+    let server = Running::start(DEMO).await;
+    let brought = [
+        ("1", "forged", true),
+        ("2", "the true one", true),
+        ("1", "the true one", true),
+        ("2", "the true one", false),
+        ("1", "forged", false),
+    ];
+    let mut ids = std::collections::BTreeSet::new();
+    for (identity, text, stored) in brought {
+        let body = format!("identity={identity}&text={text}&external_id=1001");
+        assert_eq!(server.form("/backends/demo", &body).await.status, 200);
+        let messages = server.inbound();
+        assert_eq!(messages.len(), usize::from(stored), "{body}");
+        ids.extend(messages.iter().map(|message| message.id));
+    }
+    assert_eq!(ids.len(), 3, "each has an id of its own");
+    let counted = "postern_ingress_duplicates_total{backend=\"demo\"} 2";
+    assert!(server.metrics.text().contains(counted), "{}", server.metrics.text());
 }
 
 #[tokio::test(flavor = "multi_thread")]
