@@ -125,8 +125,9 @@ async fn bodies_of_a_hundred_megabytes_take_no_memory() {
     for path in ["/backends/demo", "/backends/demo/status", "/backends/nobody", "/v1/messages", "/nowhere"] {
         for framing in [declared, chunked, bomb] {
             let mut stream = connect(&program).await;
-            let head =
-                format!("POST {path} HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\n{framing}\r\n");
+            let head = format!(
+                "POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n{framing}\r\n"
+            );
             stream.write_all(head.as_bytes()).await.unwrap();
             let mut sent = 0;
             while sent < 100 {

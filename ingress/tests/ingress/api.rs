@@ -218,7 +218,7 @@ async fn the_backends_are_listed_without_their_secrets() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_keys_anyone_who_reaches_it_may_send() {
+async fn without_keys_only_this_machine_may_send() {
     let server = Running::start("[backends.tty]\ntype = \"console\"\n").await;
     let body = r#"{"backend": "tty", "to": "1", "text": "pong"}"#;
     let answer = post(&server, &[JSON, ("Idempotency-Key", "k")], body).await;
@@ -226,6 +226,19 @@ async fn without_keys_anyone_who_reaches_it_may_send() {
     let id = MessageId::outbound("anonymous", &"tty".parse().unwrap(), "k");
     assert_eq!(answer.json()["id"], id.to_string());
     problem(&post(&server, &[JSON], r#"{"backend": "other"}"#).await, 404);
+    server.outbound();
+    for header in [("X-Forwarded-For", "127.0.0.1"), ("Forwarded", "for=127.0.0.1"), ("Via", "1.1 proxy")] {
+        let (detail, _) = problem(&post(&server, &[JSON, header], body).await, 403);
+        assert!(detail.contains("[[api.keys]]"), "{detail}");
+        let list = client::written("GET", "/v1/backends", &[header], b"");
+        problem(&client::send(server.api, &list).await, 403);
+    }
+    // A page in a browser whose name leads here.
+    let page = "GET /v1/backends HTTP/1.1\r\nHost: sms.example.org\r\nConnection: close\r\n\r\n";
+    problem(&client::send(server.api, page.as_bytes()).await, 403);
+    assert_eq!(server.outbound(), []);
+    let counted = "postern_ingress_refused_total{backend=\"\",reason=\"not_local\"} 7";
+    assert!(server.metrics.text().contains(counted), "{}", server.metrics.text());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -115,7 +115,7 @@ pub struct ApiSection {
     pub listen: Option<SocketAddr>,
     /// Of that port; absent: without TLS.
     pub tls: Option<TlsFiles>,
-    /// Who may send. Without any, `/v1` answers only on a loopback address.
+    /// Who may send. Without any, `/v1` answers only clients on this machine.
     pub keys: Vec<ApiKey>,
 }
 

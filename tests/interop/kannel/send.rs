@@ -1,14 +1,16 @@
 //! From the API through Kannel to a telephone, and the delivery report back.
 
-use super::{Kannel, around_kannel, delivery, urldecoded, utf16};
+use super::{KEY, Kannel, around_kannel, delivery, urldecoded, utf16};
 use crate::reports::Reports;
 use postern_tests::Pair;
+use reqwest::Method;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
 async fn post(pair: &Pair, backend: &str, identities: &[&str], text: &str) {
     let message = json!({"backend": backend, "identities": identities, "text": text});
-    let reply = pair.ingress.post_json("/v1/messages", &message).await;
+    let request = pair.ingress.request(Method::POST, "/v1/messages").bearer_auth(KEY).json(&message);
+    let reply = pair.ingress.fetch(request).await;
     assert_eq!(reply.status, 202, "{}", reply.text);
 }
 

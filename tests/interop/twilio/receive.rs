@@ -19,7 +19,7 @@ const MESSAGE: [(&str, &str); 8] = [
 async fn ingress(public: &str) -> (Program, Tap) {
     let vhost = Rabbit::shared().vhost();
     let config = format!(
-        "[ingress]\npublic_url = \"{public}\"\ndedupe_window = 0\n[backends.twilio]\ntype = \"twilio\"\n\
+        "[ingress]\npublic_url = \"{public}\"\ndedupe_window = 0\n[api]\nlisten = \"127.0.0.1:0\"\n[backends.twilio]\ntype = \"twilio\"\n\
          [backends.twilio.settings]\naccount_sid = \"AC123\"\nauth_token = \"{TOKEN}\"\nfrom = \"+15550000\"\n"
     );
     (Launch::ingress(&vhost.config(&config)).start().await, vhost.tap().await)

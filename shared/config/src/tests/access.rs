@@ -155,6 +155,18 @@ const MISTAKES: &[Mistake] = &[
         Some(1),
         "missing",
     ),
+    (
+        "[ingress]\npublic_url = \"https://sms.example.org\"",
+        "ingress.public_url",
+        Some(2),
+        "without [[api.keys]], they could send",
+    ),
+    (
+        "[ingress]\ntrusted_proxies = [\"127.0.0.1\"]",
+        "ingress.trusted_proxies",
+        Some(2),
+        "set api.listen to a loopback address",
+    ),
     ("[ingress]\ntls = { cert = \"c\" }", "ingress.tls.key", Some(2), "is missing"),
     ("[ingress]\ntls = true", "ingress.tls", Some(2), "must be a table"),
     (
@@ -172,6 +184,16 @@ fn every_mistake_is_named() {
 }
 
 #[test]
+fn others_may_reach_the_listener_that_v1_is_not_on_or_needs_a_key_on() {
+    let public = "[ingress]\npublic_url = \"https://sms.example.org\"\ntrusted_proxies = [\"127.0.0.1\"]\n";
+    for more in
+        ["[api]\nlisten = \"127.0.0.1:8090\"", "[[api.keys]]\nname = \"a\"\nkey = \"k\"\nbackends = [\"*\"]"]
+    {
+        assert!(parse(&format!("{public}{more}")).is_ok(), "{more}");
+    }
+}
+
+#[test]
 fn who_serves_no_provider_needs_no_certificate_of_theirs() {
     let config = parse("[ingress]\ntls = { cert = \"/no/such\", key = \"/no/such\" }").unwrap();
     assert!(config.ingress.tls.is_some());
@@ -181,7 +203,7 @@ fn who_serves_no_provider_needs_no_certificate_of_theirs() {
 fn a_backends_auth_takes_the_place_of_its_types_and_its_address_holds_a_token_of_the_path() {
     let backend = |receive: &str| {
         let text = format!(
-            "[ingress]\npublic_url = \"https://h\"\n[backends.a]\ntype = \"twilio\"\n\
+            "[ingress]\npublic_url = \"https://h\"\n[api]\nlisten = \"127.0.0.1:0\"\n[backends.a]\ntype = \"twilio\"\n\
              settings = {{ account_sid = \"a\", auth_token = \"b\", from = \"c\", token = [\"new\", \"old\"] }}\n{receive}"
         );
         let config = parse(&text).unwrap();
