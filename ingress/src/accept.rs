@@ -21,10 +21,11 @@ use postern_shared::{
     clock::to_the_millisecond,
     error::Failure,
     message::{
-        BackendName, CallbackEvent, Context, Identity, MAX_CONTEXT_BYTES, MessageId, Outbound, Priority,
-        Reason, Recipient, Report, State,
+        BackendName, CallbackEvent, Context, Identity, MAX_CONTEXT_BYTES, MAX_IDENTITIES, MessageId,
+        Outbound, Priority, Reason, Recipient, Report, State,
     },
     trace_context::TraceContext,
+    read::JsonLimits,
 };
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -145,6 +146,11 @@ impl Rejection {
         }
     }
 }
+
+/// How much JSON a message that is to be sent may be: as many members and items as the recipients and
+/// the context of the largest one have. Their own limits are looked at when they are read.
+pub(crate) const MESSAGE_LIMITS: JsonLimits =
+    JsonLimits { values: MAX_IDENTITIES + MAX_CONTEXT_BYTES / 2 + 100, name: usize::MAX, text: usize::MAX };
 
 /// Whether a message may carry `context`.
 pub(crate) fn context_fits(context: &Context) -> bool {

@@ -3,7 +3,7 @@
 use super::{authenticate::authenticated, submission};
 use crate::auth::RefusalReason;
 use crate::{
-    accept::{Accepted, Acceptor, Rejection, Submission, SubmissionField},
+    accept::{Accepted, Acceptor, MESSAGE_LIMITS, Rejection, Submission, SubmissionField},
     answer::Answer,
     auth::Principal,
     body,
@@ -25,6 +25,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
+use postern_shared::read::{NotTaken, value_within};
 /// The longest `Idempotency-Key`, in characters.
 const MAX_IDEMPOTENCY_KEY: usize = 255;
 
@@ -118,8 +119,14 @@ async fn read_json(
     }
     let body = body::read(request, payload, &limits.body).await;
     let body = body.map_err(|error| ProblemDocument::new(error.status(), error.detail(&limits.body)))?;
-    serde_json::from_slice(&body)
-        .map_err(|error| ProblemDocument::new(StatusCode::BAD_REQUEST, json_error(&error)))
+    value_within(&body, MESSAGE_LIMITS).map_err(|why| match why {
+        NotTaken::Invalid(error) => ProblemDocument::new(StatusCode::BAD_REQUEST, json_error(&error)),
+        NotTaken::Values | NotTaken::Name | NotTaken::Text(_) => {
+            let most = MESSAGE_LIMITS.values;
+            let why = format!("at most {most} members of objects and items of lists are taken");
+            ProblemDocument::invalid(vec![Invalid::at("#", why)])
+        }
+    })
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Invalid> {

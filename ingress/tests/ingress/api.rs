@@ -145,6 +145,7 @@ async fn every_other_refusal_is_a_problem_document() {
     let xml = ("Content-Type", "application/xml");
     let gzip = ("Content-Encoding", "gzip");
     let large = "x".repeat(100_001);
+    let many = format!("[{}0]", "0,".repeat(45_000));
     for (headers, body, status, says) in [
         (&[CLINIC, JSON][..], "{", 400, "ends too early"),
         (&[CLINIC, JSON], "", 400, "ends too early"),
@@ -152,6 +153,7 @@ async fn every_other_refusal_is_a_problem_document() {
         (&[CLINIC, xml], "{}", 415, "application/json"),
         (&[CLINIC, JSON, gzip], "{}", 415, "Content-Encoding"),
         (&[CLINIC, JSON], &large, 413, "at most 100000 bytes"),
+        (&[CLINIC, JSON], &many, 422, "at most 42868 members of objects and items of lists"),
         (&[CLINIC, JSON], "{}", 422, "backend: is missing; identities: is missing; text: is missing"),
         (&[CLINIC, JSON], r#"{"backend":"demo","to":"1","text":"x","txt":1}"#, 422, "txt: unknown key"),
         (&[CLINIC, JSON], r#"{"backend":"De","to":"1","text":"x"}"#, 422, "backend: a backend's name"),
