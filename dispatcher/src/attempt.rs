@@ -7,7 +7,10 @@ use crate::{
     retry::{Disposition, Schedule},
 };
 use jiff::Timestamp;
-use postern_config::backend::text::{Prepared, Text};
+use postern_config::backend::{
+    identity::IdentityRule,
+    text::{Prepared, Text},
+};
 use postern_shared::{
     error::Failure,
     message::{BackendName, Identity, Outbound},
@@ -19,6 +22,8 @@ pub(crate) struct Sending {
     pub(crate) backend: BackendName,
     /// The backend's sender, and when it may be asked.
     pub(crate) sender: PacedSender,
+    /// Which identities are one recipient.
+    pub(crate) recipients: IdentityRule,
     /// How the backend's texts are prepared and split.
     pub(crate) text: Text,
     /// When failures are tried again.
@@ -142,14 +147,15 @@ impl Sending {
         Some(Attempt { message, prepared: Some(prepared), results })
     }
 
-    /// Sends the parts in order. A recipient whom one part does not reach gets none of the following.
+    /// Sends the parts in order. A recipient whom one part does not reach gets none of the following;
+    /// nothing is sent to an identity that is not one recipient.
     async fn send(
         &self,
         message: &Outbound,
         prepared: &Prepared<'_>,
         work: &WorkPermit,
     ) -> Vec<PartsProgress> {
-        let mut progress = vec![PartsProgress::default(); message.identities.len()];
+        let mut progress: Vec<_> = message.identities.iter().map(|to| self.begin(to)).collect();
         for part in 0..prepared.len() {
             let (places, identities) = reached(message, &progress);
             if places.is_empty() {
@@ -164,6 +170,12 @@ impl Sending {
             }
         }
         progress
+    }
+
+    fn begin(&self, identity: &Identity) -> PartsProgress {
+        let failure = self.recipients.check(identity).err();
+        let failure = failure.map(|why| Failure::permanent("invalid_number", format!("the identity {why}")));
+        PartsProgress { sent: Vec::new(), failure }
     }
 }
 

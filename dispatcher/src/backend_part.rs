@@ -46,6 +46,7 @@ impl BackendPart {
         let sending = Sending {
             backend: backend.name.clone(),
             sender: PacedSender::new(&backend, sender.clone(), settling.metrics.clone()),
+            recipients: backend.definition.connector.identity_rule(),
             text: backend.definition.text.clone(),
             schedule,
         };

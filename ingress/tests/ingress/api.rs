@@ -30,6 +30,8 @@ const CONFIG: &str = r#"
     type = "http"
     [backends.tty]
     type = "console"
+    [backends.kan]
+    type = "kannel"
 "#;
 const CLINIC: (&str, &str) = ("Authorization", "Bearer key-of-clinic");
 const LIMITED: (&str, &str) = ("Authorization", "Bearer key-of-limited");
@@ -189,6 +191,30 @@ async fn every_other_refusal_is_a_problem_document() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn one_identity_is_one_recipient() {
+    let server = Running::start(CONFIG).await;
+    for (recipients, pointers) in [
+        (json!({"to": "+254712000000 +254712000001"}), vec!["#/to"]),
+        (json!({"to": ["+1", "+1,+2"]}), vec!["#/to/1"]),
+        (json!({"identities": ["+1;+2", "+1", "alice"]}), vec!["#/identities/0", "#/identities/2"]),
+    ] {
+        let mut body = json!({"backend": "kan", "text": "hi"});
+        body.as_object_mut().unwrap().extend(recipients.as_object().unwrap().clone());
+        let answer = post(&server, &[CLINIC, JSON], &body.to_string()).await;
+        let (detail, found) = problem(&answer, 422);
+        assert_eq!(found, pointers, "{detail}");
+        assert!(detail.contains("send.identity") && !detail.contains("alice"), "{detail}");
+    }
+    assert_eq!(server.outbound(), []);
+    // Who writes is never held to it: a short code, a name.
+    for identity in ["22384", "M-PESA", "a, b"] {
+        let query = format!("/backends/kan?id={}&text=hi", identity.replace(' ', "+"));
+        assert_eq!(server.get(&query).await.status, 200, "{identity}");
+        assert_eq!(server.inbound()[0].identity.as_str(), identity);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_backends_are_listed_without_their_secrets() {
     let server = Running::start(CONFIG).await;
     *server.broker.depth.lock().unwrap() = Depth { ready: 4, consumers: 0 };
@@ -200,6 +226,7 @@ async fn the_backends_are_listed_without_their_secrets() {
         all.json(),
         json!({"backends": [
             {"name": "demo", "type": "http", "receives": true, "sends": true, "state": "unserved", "queued": 8},
+            {"name": "kan", "type": "kannel", "receives": true, "sends": true, "state": "unserved", "queued": 8},
             {"name": "mute", "type": "http", "receives": true, "sends": false, "state": "ready", "queued": null},
             {"name": "tty", "type": "console", "receives": true, "sends": true, "state": "unserved", "queued": 8},
         ]})

@@ -1,6 +1,9 @@
 //! What a backend sends through: `connector` names the kind, and each kind has keys of its own.
 
-use super::send::{Recipients, Send, Unanswered, hundred};
+use super::{
+    identity::IdentityRule,
+    send::{Recipients, Send, Unanswered, hundred},
+};
 use serde::Deserialize;
 
 /// The kind that sends over HTTP.
@@ -98,6 +101,11 @@ impl ConnectorConfig {
             Self::Http(send) => send.as_deref(),
             Self::Console | Self::Registered(_) => None,
         }
+    }
+
+    /// Which identities are one recipient.
+    pub fn identity_rule(&self) -> IdentityRule {
+        self.http().map_or_else(IdentityRule::default, Send::identity_rule)
     }
 
     /// How its sender is called.

@@ -298,6 +298,18 @@ const MISTAKES: &[Mistake] = &[
         "pointer",
     ),
     (
+        "[backends.a]\ntype = \"http\"\n[backends.a.send]\nurl = \"http://h/\"\nidentity = \"+1(\"",
+        "backends.a.send.identity",
+        Some(5),
+        "not a regular expression",
+    ),
+    (
+        "[backends.a]\ntype = \"http\"\n[backends.a.send]\nurl = \"http://h/\"\nseparator = \"\"",
+        "backends.a.send.separator",
+        Some(5),
+        "must not be empty",
+    ),
+    (
         "[backends.a]\ntype = \"http\"\n[backends.a.send]\nurl = \"http://h/\"\nsuccess = { status = [\"ok\"] }",
         "backends.a.send.success.status[0]",
         Some(5),
