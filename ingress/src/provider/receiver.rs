@@ -69,6 +69,11 @@ impl Receiver {
         self.endpoint.token_in_path()
     }
 
+    /// Whether a message that was taken has proved whose it is.
+    pub(crate) fn must_prove(&self) -> bool {
+        self.endpoint.must_prove()
+    }
+
     /// The answer to a message that is stored.
     pub(crate) fn reply(&self) -> HttpResponse {
         self.replied.response()

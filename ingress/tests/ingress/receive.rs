@@ -202,19 +202,23 @@ async fn values_are_decoded_by_the_declared_charset() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_published_is_addressed_typed_and_traced() {
-    let server = Running::start(DEMO).await;
+    let proves = "[backends.proves]\ntype = \"http\"\nreceive = { auth = { token = { secret = \"t\", query = \"t\" } } }\n";
+    let server = Running::start(&format!("{DEMO}{proves}")).await;
     let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00";
-    for (header, kept) in [(trace, true), ("nonsense", false)] {
-        let request =
-            client::written("GET", "/backends/demo?identity=1&text=a", &[("Traceparent", header)], b"");
+    // Whoever proves nothing neither joins a trace nor says whether it is sampled.
+    for (backend, header, kept) in
+        [("proves", trace, true), ("proves", "nonsense", false), ("demo", trace, false)]
+    {
+        let path = format!("/backends/{backend}?t=t&identity=1&text=a");
+        let request = client::written("GET", &path, &[("Traceparent", header)], b"");
         assert_eq!(client::send(server.address, &request).await.status, 200);
         let published = server.broker.take();
         let [(address, envelope)] = &published[..] else { panic!("{published:?}") };
-        assert_eq!(*address, Address::Inbound("demo".parse().unwrap()));
+        assert_eq!(*address, Address::Inbound(backend.parse().unwrap()));
         assert_eq!(envelope.kind.as_deref(), Some("postern.inbound.v1"));
         assert_eq!(envelope.content_type.as_deref(), Some("application/json"));
         let passed = envelope.text_header("traceparent").unwrap();
-        assert_eq!(passed == trace, kept);
+        assert_eq!((passed == trace, passed.ends_with("-00")), (kept, kept), "{backend} {header}");
         assert_eq!((passed.len(), &passed[..3]), (55, "00-"));
         let message: serde_json::Value = serde_json::from_slice(&envelope.body).unwrap();
         assert_eq!(message["id"].as_str(), envelope.message_id.as_deref());

@@ -121,6 +121,9 @@ impl Runtime {
         admin: SocketAddr,
     ) -> Result<Self, Exit> {
         telemetry::init(&config.log).map_err(|error| Exit::Config(error.to_string()))?;
+        for Problem { key, line, what } in &config.warnings {
+            tracing::warn!(key, line, "configuration: the value at this key {what}");
+        }
         raise_open_files();
         let shutdown = Shutdown::on_signals()?;
         let monitoring = Monitoring::new(Metrics::new(program, version)?);
