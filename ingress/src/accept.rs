@@ -334,9 +334,10 @@ impl Acceptor {
 
 /// Whether each of `identities` is one recipient of `backend`.
 fn recipients(backend: &BackendConfig, identities: &[Identity]) -> Result<(), Rejection> {
-    let rule = backend.definition.connector.identity_rule();
+    let connector = &backend.definition.connector;
     let wrong = identities.iter().enumerate();
-    let wrong = wrong.filter_map(|(position, identity)| Some((position, rule.check(identity).err()?)));
+    let wrong =
+        wrong.filter_map(|(position, identity)| Some((position, connector.check_identity(identity).err()?)));
     let wrong: Vec<_> = wrong.take(MAX_LISTED).collect();
     if wrong.is_empty() { Ok(()) } else { Err(Rejection::NotRecipients(wrong)) }
 }

@@ -1,9 +1,10 @@
 //! What a backend sends through: `connector` names the kind, and each kind has keys of its own.
 
 use super::{
-    identity::IdentityRule,
+    identity::NotARecipient,
     send::{Recipients, Send, Unanswered, hundred},
 };
+use postern_shared::message::Identity;
 use serde::Deserialize;
 
 /// The kind that sends over HTTP.
@@ -103,9 +104,12 @@ impl ConnectorConfig {
         }
     }
 
-    /// Which identities are one recipient.
-    pub fn identity_rule(&self) -> IdentityRule {
-        self.http().map_or_else(IdentityRule::default, Send::identity_rule)
+    /// Whether `identity` is one recipient. Kinds that do not send over HTTP take any.
+    ///
+    /// # Errors
+    /// Why it is not.
+    pub fn check_identity(&self, identity: &Identity) -> Result<(), NotARecipient> {
+        self.http().map_or(Ok(()), |send| send.check_identity(identity))
     }
 
     /// How its sender is called.

@@ -1,17 +1,7 @@
 //! Which identities are one recipient of a backend: `send.identity` and `send.separator`.
 
-use super::field::Pattern;
+use super::send::{Recipients, Send};
 use postern_shared::message::Identity;
-
-/// What an identity must be like so that a backend sends to it, and to nobody else. By default any
-/// identity is taken. What people write from is never held to it.
-#[derive(Debug, Clone, Default)]
-pub struct IdentityRule {
-    /// The whole identity must match. `None`: any does.
-    pub(super) pattern: Option<Pattern>,
-    /// What an identity must not contain. `None`: anything is allowed.
-    pub(super) separator: Option<String>,
-}
 
 /// Why an identity is not one recipient of a backend. The text does not hold the identity.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -24,20 +14,22 @@ pub enum NotARecipient {
     Several(String),
 }
 
-impl IdentityRule {
-    /// Whether `identity` is one recipient.
+impl Send {
+    /// Whether `identity` is one recipient: a request to it goes to nobody else. What people write from
+    /// is never held to it.
     ///
     /// # Errors
     /// Why it is not.
-    pub fn check(&self, identity: &Identity) -> Result<(), NotARecipient> {
+    pub fn check_identity(&self, identity: &Identity) -> Result<(), NotARecipient> {
         let text = identity.as_str();
-        if let Some(pattern) = self.pattern.as_ref().filter(|pattern| !pattern.matches_whole(text)) {
+        if let Some(pattern) = self.identity.as_ref().filter(|pattern| !pattern.matches_whole(text)) {
             return Err(NotARecipient::Unlike(pattern.0.as_str().to_owned()));
         }
-        match self.separator.as_ref().filter(|separator| text.contains(separator.as_str())) {
-            Some(separator) => Err(NotARecipient::Several(separator.clone())),
-            None => Ok(()),
+        let separates = self.separator.is_some() || self.recipients == Recipients::Joined;
+        if separates && text.contains(self.separator()) {
+            return Err(NotARecipient::Several(self.separator().to_owned()));
         }
+        Ok(())
     }
 }
 
@@ -50,8 +42,8 @@ mod tests {
         let text = format!("[ingress]\npublic_url = \"https://h\"\n[api]\nlisten = \"127.0.0.1:0\"\n{table}");
         let config = Config::parse("test", Some(&text), [], &ProviderRegistry::builtin()).unwrap();
         let backend = config.backends.values().next().unwrap();
-        let rule = backend.definition.connector.identity_rule();
-        rule.check(&identity.parse().unwrap()).map_err(|why| why.to_string())
+        let checked = backend.definition.connector.check_identity(&identity.parse().unwrap());
+        checked.map_err(|why| why.to_string())
     }
 
     #[test]

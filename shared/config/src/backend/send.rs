@@ -3,7 +3,6 @@
 use super::{
     codec::Codec,
     field::Pattern,
-    identity::IdentityRule,
     template::{Template, UrlTemplate},
 };
 use indexmap::IndexMap;
@@ -84,12 +83,6 @@ impl Send {
     /// What stands between the identities of a joined request.
     pub fn separator(&self) -> &str {
         self.separator.as_deref().unwrap_or(",")
-    }
-
-    /// Which identities are one recipient.
-    pub(super) fn identity_rule(&self) -> IdentityRule {
-        let joined = || (self.recipients == Recipients::Joined).then(|| self.separator().to_owned());
-        IdentityRule { pattern: self.identity.clone(), separator: self.separator.clone().or_else(joined) }
     }
 
     /// What is wrong beyond the types: a key below `send`, and why.
