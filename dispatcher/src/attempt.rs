@@ -7,20 +7,19 @@ use crate::{
     retry::{Disposition, Schedule},
 };
 use jiff::Timestamp;
-use postern_config::backend::text::{Prepared, Text};
+use postern_config::backend::{BackendConfig, text::Prepared};
 use postern_shared::{
     error::Failure,
-    message::{BackendName, Identity, Outbound},
+    message::{Identity, Outbound},
 };
+use std::sync::Arc;
 
 /// What it takes to send the messages of one backend.
 pub(crate) struct Sending {
     /// The backend.
-    pub(crate) backend: BackendName,
+    pub(crate) backend: Arc<BackendConfig>,
     /// The backend's sender, and when it may be asked.
     pub(crate) sender: PacedSender,
-    /// How the backend's texts are prepared and split.
-    pub(crate) text: Text,
     /// When failures are tried again.
     pub(crate) schedule: Schedule,
 }
@@ -123,10 +122,10 @@ impl Sending {
     /// Makes the attempt that `message` is. `None` if sending did not begin for any recipient.
     pub(crate) async fn attempt<'m>(&self, message: &'m Outbound, work: &WorkPermit) -> Option<Attempt<'m>> {
         let before = usize::try_from(message.parts_sent).unwrap_or(usize::MAX);
-        let prepared = match self.text.prepare(&message.text, before) {
+        let prepared = match self.backend.definition.text.prepare(&message.text, before) {
             Ok(prepared) => prepared,
             Err(why) => {
-                let why = format!("backends.{}.text.limit: {why}", self.backend);
+                let why = format!("backends.{}.text.limit: {why}", self.backend.name);
                 return Some(Attempt::given_up(message, &Failure::permanent("text_too_long", why)));
             }
         };
@@ -142,14 +141,15 @@ impl Sending {
         Some(Attempt { message, prepared: Some(prepared), results })
     }
 
-    /// Sends the parts in order. A recipient whom one part does not reach gets none of the following.
+    /// Sends the parts in order. A recipient whom one part does not reach gets none of the following;
+    /// nothing is sent to an identity that is not one recipient.
     async fn send(
         &self,
         message: &Outbound,
         prepared: &Prepared<'_>,
         work: &WorkPermit,
     ) -> Vec<PartsProgress> {
-        let mut progress = vec![PartsProgress::default(); message.identities.len()];
+        let mut progress: Vec<_> = message.identities.iter().map(|to| self.begin(to)).collect();
         for part in 0..prepared.len() {
             let (places, identities) = reached(message, &progress);
             if places.is_empty() {
@@ -164,6 +164,12 @@ impl Sending {
             }
         }
         progress
+    }
+
+    fn begin(&self, identity: &Identity) -> PartsProgress {
+        let failure = self.backend.definition.connector.check_identity(identity).err();
+        let failure = failure.map(|why| Failure::permanent("invalid_number", format!("the identity {why}")));
+        PartsProgress { sent: Vec::new(), failure }
     }
 }
 

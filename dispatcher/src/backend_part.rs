@@ -44,9 +44,8 @@ impl BackendPart {
         let Some(sender) = connectors::start(&self.connector, &context).await else { return Ok(()) };
         let Self { backend, queues, schedule, settling, .. } = self;
         let sending = Sending {
-            backend: backend.name.clone(),
+            backend: Arc::clone(&backend),
             sender: PacedSender::new(&backend, sender.clone(), settling.metrics.clone()),
-            text: backend.definition.text.clone(),
             schedule,
         };
         let worker = Arc::new(BackendWorker::new(sending, settling));

@@ -23,7 +23,7 @@ pub(crate) struct BackendWorker {
 impl BackendWorker {
     /// A worker on the two queues of the backend that `sending` is for.
     pub(crate) fn new(sending: Sending, settling: Settling) -> Self {
-        let name = sending.backend.clone();
+        let name = sending.backend.name.clone();
         let [normal, bulk] = [Priority::Normal, Priority::Bulk].map(|lane| QueueName::outbound(&name, lane));
         Self { name, normal, bulk, sending, settling }
     }

@@ -13,6 +13,7 @@ use postern_config::{
     backend::{
         BackendConfig,
         connector::CallTable,
+        identity::NotARecipient,
         text::{Cost, TooLong},
     },
 };
@@ -21,12 +22,19 @@ use postern_shared::{
     clock,
     error::Failure,
     message::{
-        BackendName, CallbackEvent, Context, Identity, MAX_CONTEXT_BYTES, MessageId, Outbound, Priority,
-        Reason, Recipient, Report, State,
+        BackendName, CallbackEvent, Context, Identity, MAX_CONTEXT_BYTES, MAX_IDENTITIES, MessageId,
+        Outbound, Priority, Reason, Recipient, Report, State,
     },
+    read::JsonLimits,
     trace_context::TraceContext,
 };
 use std::{collections::BTreeMap, sync::Arc};
+
+/// The most identities that one rejection lists.
+const MAX_LISTED: usize = 20;
+/// The most bytes of text and context that one submission may have stored. With the default of
+/// `send.batch`, no submission has more.
+const MAX_STORED: usize = 32 * 1024 * 1024;
 
 /// A message that a principal wants sent.
 #[derive(Debug, Clone, PartialEq)]
@@ -105,6 +113,17 @@ pub(crate) enum Rejection {
     /// The backend cannot send.
     #[error("the backend {0} only receives: its configuration has no send table")]
     ReceivesOnly(BackendName),
+    /// These identities, by their positions, are not one recipient of the backend. At least one and at
+    /// most 20 of them.
+    #[error("not every identity is a recipient of the backend")]
+    NotRecipients(Vec<(usize, NotARecipient)>),
+    /// The messages that the submission would be split into are too large together. It holds the
+    /// backend's `send.batch`.
+    #[error(
+        "text and context are stored once for each {0} recipients (send.batch), which takes more than \
+         {MAX_STORED} bytes in all: send to fewer recipients at a time"
+    )]
+    TooMuchToStore(usize),
     /// The text is longer than the backend takes.
     #[error("too long for the backend {backend}: {why}")]
     TextTooLong {
@@ -129,6 +148,8 @@ pub(crate) enum Rejection {
 pub(crate) enum SubmissionField {
     /// The backend, or the client's name for it.
     Destination,
+    /// The recipients.
+    Recipients,
     /// The text.
     Text,
     /// The context, or the callback in it.
@@ -142,12 +163,18 @@ impl Rejection {
             Self::Forbidden(_) | Self::UnknownBackend(_) | Self::NotRoutable | Self::ReceivesOnly(_) => {
                 Some(SubmissionField::Destination)
             }
+            Self::NotRecipients(_) | Self::TooMuchToStore(_) => Some(SubmissionField::Recipients),
             Self::TextTooLong { .. } => Some(SubmissionField::Text),
             Self::ContextTooLarge => Some(SubmissionField::Context),
             Self::TooLarge | Self::Unavailable => None,
         }
     }
 }
+
+/// How much JSON a message that is to be sent may be: as many members and items as the recipients and
+/// the context of the largest one have. Their own limits are looked at when they are read.
+pub(crate) const MESSAGE_LIMITS: JsonLimits =
+    JsonLimits { values: MAX_IDENTITIES + MAX_CONTEXT_BYTES / 2 + 100, name: usize::MAX, text: usize::MAX };
 
 /// Whether a message may carry `context`.
 pub(crate) fn context_fits(context: &Context) -> bool {
@@ -204,6 +231,7 @@ impl Acceptor {
             return Err(nowhere(Rejection::ReceivesOnly(name.clone())));
         }
         let rejected = |reason| Rejected { backend: Some(name.clone()), reason };
+        recipients(backend, &submission.identities).map_err(rejected)?;
         let prepared = backend.definition.text.prepare(&submission.text, 0);
         let prepared =
             prepared.map_err(|why| rejected(Rejection::TextTooLong { backend: name.clone(), why }))?;
@@ -242,7 +270,7 @@ impl Acceptor {
             return Err(Rejection::ContextTooLarge);
         }
         let left_out = std::mem::take(&mut submission.left_out);
-        let mut messages = self.outbound(submission, accepted);
+        let mut messages = self.outbound(submission, accepted)?;
         if !left_out.is_empty() {
             messages.extend(left_out_messages(left_out, accepted, callback));
         }
@@ -274,17 +302,21 @@ impl Acceptor {
     }
 
     /// One message for each `send.batch` recipients, in order.
-    fn outbound(&self, submission: Submission, accepted: &Accepted) -> Vec<(Address, Envelope)> {
+    fn outbound(
+        &self,
+        submission: Submission,
+        accepted: &Accepted,
+    ) -> Result<Vec<(Address, Envelope)>, Rejection> {
         let Submission { identities, text, context, priority, expires_at, .. } = submission;
         let backend = self.config.backends.get(&accepted.backend);
         let calls = backend.map_or_else(CallTable::default, |backend| backend.definition.connector.calls());
         let batch = calls.batch.max(1);
-        let message = |identities: &[_]| Outbound {
+        let mut message = Outbound {
             id: accepted.id,
             backend: accepted.backend.clone(),
-            identities: identities.to_vec(),
-            text: text.clone(),
-            context: context.clone(),
+            identities: Vec::new(),
+            text,
+            context,
             priority,
             created_at: accepted.at,
             expires_at,
@@ -292,9 +324,27 @@ impl Acceptor {
             deferred: 0,
             parts_sent: 0,
         };
+        let without_recipients = message.to_json().len();
+        if without_recipients.saturating_mul(identities.len().div_ceil(batch)) > MAX_STORED {
+            return Err(Rejection::TooMuchToStore(batch));
+        }
         let address = Address::Outbound(accepted.backend.clone(), priority);
-        identities.chunks(batch).map(|some| (address.clone(), Envelope::from(&message(some)))).collect()
+        let envelopes = identities.chunks(batch).map(|some| {
+            message.identities = some.to_vec();
+            (address.clone(), Envelope::from(&message))
+        });
+        Ok(envelopes.collect())
     }
+}
+
+/// Whether each of `identities` is one recipient of `backend`.
+fn recipients(backend: &BackendConfig, identities: &[Identity]) -> Result<(), Rejection> {
+    let connector = &backend.definition.connector;
+    let wrong = identities.iter().enumerate();
+    let wrong =
+        wrong.filter_map(|(position, identity)| Some((position, connector.check_identity(identity).err()?)));
+    let wrong: Vec<_> = wrong.take(MAX_LISTED).collect();
+    if wrong.is_empty() { Ok(()) } else { Err(Rejection::NotRecipients(wrong)) }
 }
 
 /// What there is to tell of recipients that were left out: the event to the client that asked for

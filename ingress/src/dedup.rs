@@ -1,4 +1,5 @@
 //! Duplicates: a provider that repeats a message gets the same reply, and the message is queued once.
+//! The id tells a repetition: it is made of the provider's id, the identity and the text.
 //!
 //! A memory of this process alone, and of a bounded number of ids: what it does not catch is queued
 //! again under the same id, by which applications can tell.

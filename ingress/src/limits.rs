@@ -18,7 +18,7 @@ use std::{
 #[derive(Debug)]
 pub(crate) struct RequestLimits {
     /// How a client's address is found.
-    clients: Clients,
+    pub(crate) clients: Clients,
     /// `ingress.rate_limit`; `None`: no limit.
     addresses: Option<AddressLimiter>,
     pub(crate) body: BodyLimits,

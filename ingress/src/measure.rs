@@ -9,7 +9,7 @@ use actix_web::{
     dev::{ServiceFactory, ServiceRequest, ServiceResponse},
     http::{
         Method, StatusCode, Uri,
-        header::{CONTENT_TYPE, HeaderName, HeaderValue},
+        header::{CONTENT_TYPE, HOST, HeaderName, HeaderValue},
     },
     rt::{System, SystemRunner},
     test::{TestRequest, call_service, init_service},
@@ -91,6 +91,7 @@ impl Socketless {
             .method(Method::from_bytes(method).ok()?)
             .uri(&target.to_string())
             .peer_addr(SocketAddr::from(([127, 0, 0, 1], 40_000)))
+            .insert_header((HOST, "localhost"))
             .set_payload(body);
         for (name, value) in headers {
             let name = HeaderName::from_bytes(name).ok()?;

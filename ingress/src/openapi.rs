@@ -43,11 +43,13 @@ pub(crate) fn render(config: &Config) -> Bytes {
     }
     if config.api.keys.is_empty() {
         without_keys(&mut document);
+    } else {
+        rule_out(&mut document, "/v1/backends", "403");
     }
     Bytes::from(document.to_string())
 }
 
-/// Without keys there is nothing to show and nobody to refuse.
+/// Without keys there is nothing to show, and only clients that are not on this machine are refused.
 fn without_keys(document: &mut Value) {
     if let Some(components) = document["components"].as_object_mut() {
         components.shift_remove("securitySchemes");
@@ -56,7 +58,8 @@ fn without_keys(document: &mut Value) {
         operation.shift_remove("security");
     }
     rule_out(document, "/v1/", "401");
-    rule_out(document, "/v1/", "403");
+    let not_local = document["paths"]["/v1/backends"]["get"]["responses"]["403"].clone();
+    document["paths"]["/v1/messages"]["post"]["responses"]["403"] = not_local;
 }
 
 /// Takes out an answer that no path below `prefix` gives.
@@ -95,13 +98,16 @@ mod tests {
         assert_eq!(open["info"]["version"], env!("CARGO_PKG_VERSION"));
         assert!(open["paths"]["/backends/{name}"].get("put").is_none());
         assert!(open["paths"]["/v1/messages"]["post"]["responses"].get("401").is_none());
+        let refused = |document: &Value, path: &str| document.pointer(path).is_some();
+        assert!(refused(&open, "/paths/~1v1~1backends/get/responses/403"), "who is not on this machine");
         assert!(!open.to_string().contains("bearer"));
         let keyed = rendered(
             "[[api.keys]]\nname = \"a\"\nkey = \"hush\"\nbackends = [\"*\"]\n[backends.secret-name]\ntype = \"http\"\n\
              receive = { methods = [\"PUT\"] }",
         );
         assert!(keyed["paths"]["/backends/{name}"].get("put").is_some());
-        assert!(keyed["paths"]["/v1/messages"]["post"]["responses"].get("403").is_some());
+        assert!(refused(&keyed, "/paths/~1v1~1messages/post/responses/403"));
+        assert!(!refused(&keyed, "/paths/~1v1~1backends/get/responses/403"));
         assert!(!keyed.to_string().contains("hush") && !keyed.to_string().contains("secret-name"));
     }
 
@@ -118,11 +124,11 @@ mod tests {
         let limit = "ingress.rate_limit = { per_address = \"1/s\" }\n";
         let basic = "auth = { basic = { username = \"u\", password = \"p\" } }";
         for (config, providers, applications) in [
-            (backend(""), &[][..], &[][..]),
-            (backend(basic), &["401"], &[]),
-            (backend("allow = [\"192.0.2.1\"]"), &["403"], &[]),
-            (backend("auth = { token = { path = true, secret = \"t\" } }"), &["403"], &[]),
-            (limit.to_owned() + &backend(""), &["429"], &["429"]),
+            (backend(""), &[][..], &["403"][..]),
+            (backend(basic), &["401"], &["403"]),
+            (backend("allow = [\"192.0.2.1\"]"), &["403"], &["403"]),
+            (backend("auth = { token = { path = true, secret = \"t\" } }"), &["403"], &["403"]),
+            (limit.to_owned() + &backend(""), &["429"], &["403", "429"]),
             (key.to_owned() + &backend(""), &[], &["401", "403", "429"]),
         ] {
             assert_eq!(statuses(&config, "/backends/{name}"), providers, "{config}");

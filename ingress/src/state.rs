@@ -98,10 +98,14 @@ fn declare(config: &Config, receivers: &HashMap<String, Receiver>, metrics: &Ing
     for receiver in receivers.values() {
         receiver.declare(metrics);
     }
-    metrics.declare_refused(
-        None,
-        &[RefusalReason::Key, RefusalReason::Expired, RefusalReason::Backend, RefusalReason::Rate],
-    );
+    let api = [
+        RefusalReason::Key,
+        RefusalReason::Expired,
+        RefusalReason::NotLocal,
+        RefusalReason::Backend,
+        RefusalReason::Rate,
+    ];
+    metrics.declare_refused(None, &api);
     if config.compat.kannel.is_some() || config.compat.vumi.is_some() {
         metrics.declare_refused(None, &[RefusalReason::Password, RefusalReason::Address]);
     }

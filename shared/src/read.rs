@@ -1,5 +1,8 @@
 //! From JSON to typed values: where each mistake is, and what is wrong in words of ours.
 
+mod limited;
+
+pub use limited::{JsonLimits, NotTaken, value_within};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, error::Category, json};
 use serde_path_to_error::{Path, Segment};

@@ -1,7 +1,7 @@
 //! How the clients of other gateways are called back.
 
 use crate::{
-    compat::{NUMBER, PASSWORD, both, is_accepted, kannel, sendsms, value},
+    compat::{KEY, NUMBER, PASSWORD, both, is_accepted, kannel, sendsms, value},
     reports::states,
 };
 use postern_tests::{
@@ -164,7 +164,8 @@ async fn only_a_compatibility_listener_can_ask_for_a_callback() {
     let pair = Pair::start(&(kannel("") + &both(&provider))).await;
     let context = json!({"postern:callback": "e30.AAAAAAAAAAAAAAAAAAAAAA"});
     let body = json!({"backend": "x", "to": NUMBER, "text": "x", "context": context});
-    let refused = pair.ingress.post_json("/v1/messages", &body).await;
+    let request = pair.ingress.request(reqwest::Method::POST, "/v1/messages").bearer_auth(KEY).json(&body);
+    let refused = pair.ingress.fetch(request).await;
     assert_eq!(
         (refused.status, &refused.json()["errors"][0]["pointer"]),
         (422, &json!("#/context/postern:callback"))

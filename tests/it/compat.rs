@@ -7,11 +7,14 @@ use serde_json::{Value, json};
 
 pub(crate) const NUMBER: &str = "+15557654321";
 pub(crate) const PASSWORD: &str = "hush-hush-hush";
+/// Of the application beside the user, at `/v1`.
+pub(crate) const KEY: &str = "hush-key-of-the-application";
 
 /// The user `rapidsms` of `[compat.kannel]`, whose messages go to the backend `x`, then `more`.
 pub(crate) fn kannel(more: &str) -> String {
     format!(
         "[ingress]\npublic_url = \"https://sms.example.org\"\ndedupe_window = 0\n\
+         [[api.keys]]\nname = \"app\"\nkey = \"{KEY}\"\nbackends = [\"*\"]\n\
          [retry]\ndelays = [\"500ms\", \"500ms\"]\n\
          [compat.callbacks]\nallow = [\"127.0.0.0/8\"]\n[compat.kannel]\n\
          [[compat.kannel.users]]\nusername = \"rapidsms\"\npassword = \"{PASSWORD}\"\nbackend = \"x\"\n\

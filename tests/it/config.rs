@@ -108,6 +108,20 @@ error = "no"
 }
 
 #[tokio::test]
+async fn a_key_that_could_be_guessed_is_warned_of_by_check_and_at_the_start() {
+    let toml = "[[api.keys]]\nname = \"a\"\nkey = \"hush-hush\"\nbackends = [\"*\"]\n";
+    let ended = check(toml).await;
+    assert_eq!(ended.code, Some(0), "{}", said(&ended));
+    assert!(ended.log.contains("warning: line 3: api.keys[0].key: is shorter than 16"), "{}", ended.log);
+    assert!(ended.out.contains("valid"), "{}", ended.out);
+    let postern = Launch::gateway().config(toml).start().await;
+    let warned = postern.log().wait_for("\"key\":\"api.keys[0].key\"").await;
+    assert!(warned.contains("\"level\":\"WARN\"") && warned.contains("postern key"), "{warned}");
+    let log = postern.terminate().await.log + &said(&ended);
+    assert!(!log.contains("hush"), "{log}");
+}
+
+#[tokio::test]
 async fn a_wrong_configuration_stops_every_program_with_2() {
     let toml = "[broker]\nurl = \"redis://hush-hush\"\n";
     for launch in [Launch::gateway().config(toml), Launch::ingress(toml), Launch::dispatcher(toml)] {

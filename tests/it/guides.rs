@@ -16,8 +16,14 @@ use serde_json::json;
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 /// What the guides say is in the environment.
-const ENVIRONMENT: [(&str, &str); 3] =
-    [("AT_API_KEY", "hush"), ("KANNEL_PASSWORD", "hush"), ("RAPIDSMS_PASSWORD", "quiet")];
+const ENVIRONMENT: [(&str, &str); 4] = [
+    ("AT_API_KEY", "hush"),
+    ("KANNEL_PASSWORD", "hush"),
+    ("RAPIDSMS_PASSWORD", "quiet-and-long-enough"),
+    ("POSTERN_API_KEY", KEY),
+];
+/// The application's key.
+const KEY: &str = "hush-key-of-the-application";
 /// The program of `deploy/examples/custom`, as its guide starts it.
 const CUSTOM: &str = "cargo run -p postern-example-custom --";
 
@@ -86,7 +92,7 @@ impl Reader {
 
     async fn run(&mut self, step: &Step) {
         let folder = format!("{}/", self.launch.folder().path().display());
-        let command = step.command.replace(CUSTOM, "postern");
+        let command = step.command.replace(CUSTOM, "postern").replace("$POSTERN_API_KEY", KEY);
         if let Some(arguments) = command.strip_prefix("postern check ") {
             assert!(arguments.starts_with("--config ") && arguments.ends_with("postern.toml"), "{step:?}");
             let Ended { out, log, .. } = self.launch.clone().arg("check").run().await;

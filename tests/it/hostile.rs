@@ -125,8 +125,9 @@ async fn bodies_of_a_hundred_megabytes_take_no_memory() {
     for path in ["/backends/demo", "/backends/demo/status", "/backends/nobody", "/v1/messages", "/nowhere"] {
         for framing in [declared, chunked, bomb] {
             let mut stream = connect(&program).await;
-            let head =
-                format!("POST {path} HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\n{framing}\r\n");
+            let head = format!(
+                "POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n{framing}\r\n"
+            );
             stream.write_all(head.as_bytes()).await.unwrap();
             let mut sent = 0;
             while sent < 100 {
@@ -153,4 +154,57 @@ async fn bodies_of_a_hundred_megabytes_take_no_memory() {
     println!("at most {} KiB more", grown / 1024);
     assert!(grown < 32 * MIB, "{} MiB", grown / MIB);
     assert_eq!(message(&program).await.0.status, 200);
+}
+
+/// A JSON body is counted while it is read: what is too much of it is not built first.
+#[tokio::test(flavor = "multi_thread")]
+async fn json_of_a_million_values_takes_little_memory() {
+    let vumi = "[compat.vumi]\n[[compat.vumi.users]]\nusername = \"u\"\npassword = \"hush-hush-hush-hush\"\nbackend = \"out\"\n\
+                [backends.out]\ntype = \"console\"\n";
+    let program = gateway(&format!("{CONFIG}{vumi}")).await;
+    assert_eq!(message(&program).await.0.status, 200);
+    let before = memory(&program, "VmHWM");
+    for value in ["1,", "[],", "{},", "{\"\":0},"] {
+        // 2.6 MB, the most that is taken.
+        let body = format!("[{}0]", value.repeat(2_600_000 / value.len()));
+        let json =
+            [("Content-Type", "application/json"), ("Authorization", "Basic dTpodXNoLWh1c2gtaHVzaC1odXNo")];
+        for (path, status) in [
+            ("/backends/demo", 400),
+            ("/v1/messages", 422),
+            ("/api/v1/go/http_api_nostream/c/messages.json", 400),
+        ] {
+            let request = program.request(reqwest::Method::POST, path).body(body.clone());
+            let request = json.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+            let reply = program.fetch(request).await;
+            assert_eq!(reply.status, status, "{path} {value}: {}", reply.text);
+        }
+    }
+    let grown = memory(&program, "VmHWM") - before;
+    println!("at most {} KiB more", grown / 1024);
+    assert!(grown < 64 * MIB, "{} MiB", grown / MIB);
+}
+
+/// Text and context are stored once for each `send.batch` recipients: how much that is in all is
+/// bounded, and known before any of it is made.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_submission_has_no_more_stored_than_is_taken() {
+    let one_each = "[backends.one]\ntype = \"http\"\nsend = { url = \"http://127.0.0.1:9/\", batch = 1 }\n";
+    let program = gateway(&format!("[dispatcher]\nbackends = []\n{CONFIG}{one_each}")).await;
+    let submit = async |recipients: usize| {
+        let identities: Vec<String> = (0..recipients).map(|n| format!("+1555{n:07}")).collect();
+        let body = serde_json::json!({"backend": "one", "identities": identities,
+            "text": "x".repeat(16_384), "context": {"a": "y".repeat(65_000)}});
+        program.post_json("/v1/messages", &body).await
+    };
+    assert_eq!(submit(1).await.status, 202);
+    let before = memory(&program, "VmHWM");
+    let refused = submit(10_000).await;
+    assert_eq!((refused.status, &refused.json()["errors"][0]["pointer"]), (422, &"#/identities".into()));
+    let refusing = memory(&program, "VmHWM") - before;
+    let taken = submit(400).await;
+    assert_eq!(taken.status, 202, "{}", taken.text);
+    let grown = memory(&program, "VmHWM") - before;
+    println!("refused: {} KiB more, 32 MB taken: {} KiB more", refusing / 1024, grown / 1024);
+    assert!(refusing < 16 * MIB && grown < 192 * MIB, "{} {} MiB", refusing / MIB, grown / MIB);
 }

@@ -183,7 +183,7 @@ async fn a_report_that_comes_before_the_sends_own_answer_is_not_lost() {
     let (fake, gate) = (Provider::start().await, postern_tests::Gate::closed());
     fake.script([Answer::json(200, &json!({"id": "P1"})).held(&gate)]);
     let config = format!(
-        "[ingress]\npublic_url = \"https://sms.example.org\"\n[backends.early]\ntype = \"http\"\n\
+        "[ingress]\npublic_url = \"https://sms.example.org\"\n[api]\nlisten = \"127.0.0.1:0\"\n[backends.early]\ntype = \"http\"\n\
          [backends.early.send]\nurl = \"{}\"\nform = {{ callback = \"{{{{ status_url }}}}\" }}\nexternal_id = \"/id\"\n\
          [backends.early.status]\nparams = {{ external_id = \"id\" }}\nstates = {{ ok = \"delivered\" }}\n",
         fake.url("/send")

@@ -143,6 +143,9 @@ impl Gateway {
 
     fn check(&self, arguments: &Arguments) -> Result<(), Exit> {
         let validated = self.configuration(arguments)?;
+        let said: String = validated.config().warnings.iter().map(|it| format!("warning: {it}\n")).collect();
+        // Where stderr is gone there is nobody to tell.
+        let _ = std::io::Write::write_all(&mut std::io::stderr(), said.as_bytes());
         Ok(greeting::print(&greeting::valid(arguments, validated.config()))?)
     }
 

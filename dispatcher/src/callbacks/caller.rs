@@ -77,7 +77,7 @@ impl Caller {
                 success: Success::default(),
                 external_id: None,
                 failures: Vec::new(),
-                redactor: Redactor::hiding(Vec::new()),
+                redactor: Redactor::hiding(&[]),
             },
         }
     }

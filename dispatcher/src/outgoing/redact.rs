@@ -1,14 +1,33 @@
 //! What of an answer goes into a report: a short text without our secrets.
+//!
+//! A secret is whatever a request carries that is not the message's own:
+//!
+//! - every text in `settings`, `auth` and `receive.auth`, and the `Authorization` header;
+//! - what is the same in every request: the fixed texts of `url`, `query`, `form`, `json`, `headers`
+//!   and `defaults`, also those beside a value in one template. The host is none, and neither are words
+//!   that many interfaces have in common: see [`fixed_texts`].
+//!
+//! Texts of fewer than four characters are not hidden: nothing would be left to read. A secret is found
+//! in whatever spelling an answer repeats it: see [`spellings`].
 
-use minijinja::Value;
+mod fixed_texts;
+mod spellings;
+
 use postern_config::backend::{
     BackendConfig,
     send::{Auth, Send as SendTable},
 };
-use std::fmt;
+use spellings::readings;
+use std::{fmt, ops::Range};
+
+pub(crate) use fixed_texts::{of_header, of_url};
 
 /// The most characters of an answer that go into a report.
 const MAX_DETAIL: usize = 200;
+/// The most characters of an answer that are looked at for what goes into a report.
+const LOOKED_AT: usize = 4_096;
+/// A character of a secret takes no more than this many in any spelling.
+const LONGEST_SPELLING: usize = 12;
 /// Shorter texts are not taken for secrets: hiding them would leave nothing to read.
 const MIN_SECRET: usize = 4;
 /// What stands in a secret's place.
@@ -16,13 +35,11 @@ const HIDDEN: &str = "[REDACTED]";
 
 /// Shortens what a provider answered, without the secrets that it may have echoed.
 pub(crate) struct Redactor {
-    /// Longest first, so that none is left in part.
-    secrets: Vec<String>,
+    secrets: Vec<Vec<char>>,
 }
 
 impl Redactor {
-    /// Knows the secrets of `auth`, every text of the settings, and the parameters and headers that
-    /// are the same in every request: as they are, and as a URL or JSON holds them.
+    /// Knows what the requests of `backend` carry: see the module.
     pub(crate) fn new(backend: &BackendConfig, table: &SendTable, authorization: Option<&str>) -> Self {
         let mut plain = credentials(table.auth.as_ref(), authorization);
         for value in backend.definition.settings.expose().values() {
@@ -31,34 +48,56 @@ impl Redactor {
         // Its address for delivery reports may hold the token that it shows there.
         let shown = backend.definition.receive.auth.secrets();
         plain.extend(shown.into_iter().map(|secret| secret.expose().to_owned()));
-        let fixed = table.query.values().chain(table.form.values()).chain(table.headers.values());
-        plain.extend(fixed.map(|template| template.source().to_owned()).filter(|text| !text.contains('{')));
-        Self::hiding(plain)
+        plain.extend(fixed_texts::of_table(table));
+        Self::hiding(&plain)
     }
 
-    /// Knows the texts in `plain`: as they are, and as a URL or JSON holds them.
-    pub(crate) fn hiding(plain: Vec<String>) -> Self {
-        let mut secrets: Vec<String> = plain.into_iter().flat_map(|secret| spellings(&secret)).collect();
-        secrets.retain(|secret| secret.chars().count() >= MIN_SECRET);
-        secrets.sort_by(|a, b| b.len().cmp(&a.len()).then(a.cmp(b)));
+    /// Knows the texts in `plain`.
+    pub(crate) fn hiding(plain: &[String]) -> Self {
+        let chars = plain.iter().map(|secret| secret.chars().collect::<Vec<_>>());
+        let mut secrets: Vec<_> = chars.filter(|secret| secret.len() >= MIN_SECRET).collect();
+        secrets.sort_unstable();
         secrets.dedup();
         Self { secrets }
     }
 
     /// At most 200 characters of `text`, on one line, without the secrets.
     pub(crate) fn detail(&self, text: &str) -> String {
-        let mut text = text.to_owned();
-        for secret in &self.secrets {
-            if text.contains(secret.as_str()) {
-                text = text.replace(secret.as_str(), HIDDEN);
+        let longest = self.secrets.iter().map(Vec::len).max().unwrap_or_default();
+        // What begins within the characters that may be told ends within those that are looked at.
+        let chars: Vec<char> = text.chars().take(LOOKED_AT + longest * LONGEST_SPELLING).collect();
+        let mut told = String::new();
+        let mut next = 0;
+        for Range { start, end } in self.places(&chars) {
+            if start >= LOOKED_AT {
+                break;
             }
+            told.extend(&chars[next..start]);
+            told.push_str(HIDDEN);
+            next = end;
         }
-        let words = text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());
+        told.extend(chars[next..].iter().take(LOOKED_AT.saturating_sub(next)));
+        let words = told.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());
         let line = words.take(MAX_DETAIL).collect::<Vec<_>>().join(" ");
         match line.char_indices().nth(MAX_DETAIL) {
             Some((end, _)) => format!("{}…", &line[..end]),
             None => line,
         }
+    }
+
+    /// Where the secrets are, in order; places that overlap are one.
+    fn places(&self, chars: &[char]) -> Vec<Range<usize>> {
+        let readings = readings(chars);
+        let mut places: Vec<_> = readings.iter().flat_map(|reading| reading.find(&self.secrets)).collect();
+        places.sort_unstable_by_key(|place| (place.start, place.end));
+        let mut merged: Vec<Range<usize>> = Vec::new();
+        for place in places {
+            match merged.last_mut() {
+                Some(last) if place.start < last.end => last.end = last.end.max(place.end),
+                _ => merged.push(place),
+            }
+        }
+        merged
     }
 }
 
@@ -71,7 +110,7 @@ pub(crate) fn credentials(auth: Option<&Auth>, authorization: Option<&str>) -> V
         Some(Auth::Bearer(token)) => vec![token.expose().to_owned()],
         None => Vec::new(),
     };
-    plain.extend(authorization.and_then(|value| value.split_once(' ')).map(|(_, value)| value.to_owned()));
+    plain.extend(authorization.map(of_header).unwrap_or_default());
     plain
 }
 
@@ -83,18 +122,18 @@ impl fmt::Debug for Redactor {
 
 fn texts(value: &serde_json::Value, found: &mut Vec<String>) {
     match value {
-        serde_json::Value::String(text) => found.push(text.clone()),
+        serde_json::Value::String(text) => {
+            found.push(text.clone());
+            if text.contains("://") {
+                found.extend(of_url(text));
+            }
+        }
+        serde_json::Value::Number(number) => found.push(number.to_string()),
         serde_json::Value::Array(items) => items.iter().for_each(|item| texts(item, found)),
         serde_json::Value::Object(table) => table.values().for_each(|item| texts(item, found)),
-        _ => {}
+        serde_json::Value::Null | serde_json::Value::Bool(_) => {}
     }
 }
 
-/// `secret` as it is, as a form, a URL and a JSON text hold it.
-fn spellings(secret: &str) -> Vec<String> {
-    let form: String = url::form_urlencoded::byte_serialize(secret.as_bytes()).collect();
-    let json = Value::from(secret);
-    let json = serde_json::to_string(&json).unwrap_or_default();
-    let json = json.trim_matches('"').to_owned();
-    vec![secret.to_owned(), form.replace('+', "%20"), form, json]
-}
+#[cfg(test)]
+mod tests;

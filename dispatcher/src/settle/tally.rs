@@ -6,6 +6,9 @@ use jiff::Timestamp;
 use postern_broker::Envelope;
 use postern_shared::error::Failure;
 
+/// The oldest that a message is measured as, in seconds: a year. An application may say any time.
+const OLDEST: f64 = 366.0 * 24.0 * 3_600.0;
+
 /// The number of recipients for each outcome.
 #[derive(Debug, Clone, Copy, Default)]
 struct Tally {
@@ -63,7 +66,7 @@ pub(super) fn count(metrics: &SendingMetrics, attempt: &Attempt<'_>, now: Timest
     metrics.message(tally.message());
     if tally.sent > 0 {
         let age = now.duration_since(attempt.message.created_at).as_secs_f64();
-        metrics.message_age.observe(age.max(0.0));
+        metrics.message_age.observe(age.clamp(0.0, OLDEST));
     }
     for result in &attempt.results {
         let disposition = &result.disposition;

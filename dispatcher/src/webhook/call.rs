@@ -9,7 +9,7 @@ use crate::{
         authorization::authorization,
         classify::Classifier,
         client::{ClientTls, client},
-        redact::{Redactor, credentials},
+        redact::{Redactor, credentials, of_header, of_url},
     },
 };
 use bytes::Bytes;
@@ -25,7 +25,6 @@ use reqwest::{
     header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
 };
 use std::time::Duration;
-use url::form_urlencoded;
 
 /// Of the Standard Webhooks specification: the same in every attempt.
 const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
@@ -76,12 +75,9 @@ impl Caller {
         }
         let fixed = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
         let mut hidden = credentials(webhook.auth.as_ref(), fixed);
-        hidden.extend(webhook.headers.values().map(|value| value.expose().to_owned()));
+        hidden.extend(webhook.headers.values().flat_map(|value| of_header(value.expose())));
         let url = webhook.url.expose();
-        let query = url.split_once('?').map_or("", |(_, query)| query.split('#').next().unwrap_or_default());
-        let values = form_urlencoded::parse(query.as_bytes()).map(|(_, value)| value.into_owned());
-        hidden.extend(values.filter(|value| !value.contains('{')));
-        hidden.extend(address.fixed().map(str::to_owned));
+        hidden.extend(of_url(url));
         let tls = url.starts_with("https").then(ClientTls::default);
         Ok(Self {
             address,
@@ -93,7 +89,7 @@ impl Caller {
                 success: Success::default(),
                 external_id: None,
                 failures: Vec::new(),
-                redactor: Redactor::hiding(hidden),
+                redactor: Redactor::hiding(&hidden),
             },
         })
     }

@@ -147,7 +147,7 @@ async fn what_the_provider_echoes_holds_none_of_our_secrets() {
     let provider =
         Provider::start(|request| answer(400, &format!("{}\n{:?}", request.line, request.headers))).await;
     let outcome = send(&format!(
-        "url = \"{}/\"\nquery = {{ key = \"sesame street\", pin = \"{{{{ settings.pin }}}}\" }}\n\
+        "url = \"{}/bot-of-ours/send?token=t0ken\"\nquery = {{ key = \"sesame street\", pin = \"{{{{ settings.pin }}}}\" }}\n\
          auth = {{ basic = {{ username = \"user-of-ours\", password = \"hush-hush\" }} }}\n\
          [backends.demo.settings]\npin = \"p&q=r/s\"",
         provider.url
@@ -157,7 +157,7 @@ async fn what_the_provider_echoes_holds_none_of_our_secrets() {
     let request = &provider.received()[0];
     let token = request.header("authorization").unwrap().strip_prefix("Basic ").unwrap().to_owned();
     assert!(request.line.contains("sesame+street") && request.line.contains("p%26q%3Dr%2Fs"), "{request:?}");
-    for secret in ["sesame", "p%26q", "hush", &token] {
+    for secret in ["sesame", "p%26q", "hush", "bot-of-ours", "t0ken", &token] {
         assert!(!detail.contains(secret), "{secret} in {detail}");
     }
     assert!(detail.contains("[REDACTED]") && !detail.contains('\n'), "{detail}");

@@ -13,7 +13,7 @@ const CONFIG: &str = r#"
 [[api.keys]]
 name = "clinic"
 key = "hush"
-backends = ["x", "short", "deaf"]
+backends = ["x", "short", "deaf", "numbers", "hundred"]
 
 [[compat.kannel.users]]
 username = "u"
@@ -32,6 +32,14 @@ text = { limit = { characters = 3 }, over = "refuse" }
 
 [backends.deaf]
 type = "http"
+
+[backends.hundred]
+type = "http"
+send = { url = "http://127.0.0.1:1/" }
+
+[backends.numbers]
+type = "http"
+send = { url = "http://127.0.0.1:1/", identity = '\+[0-9]+', batch = 1 }
 
 [backends.secret]
 type = "console"
@@ -224,6 +232,50 @@ async fn a_rejection_names_the_field_and_whether_a_backend_was_found() {
         assert_eq!((rejected.reason.field(), rejected.backend), (None, Some(name("x"))));
         assert_eq!(rejected.reason, reason);
     }
+}
+
+#[tokio::test]
+async fn an_identity_that_is_no_recipient_of_the_backend_is_named_and_nothing_is_published() {
+    let fixture = Fixture::new();
+    let identities: Vec<Identity> = ["+1", "+1 +2", "+3", "alice"].map(|it| it.parse().unwrap()).into();
+    let wanted = Submission { identities: identities.clone(), ..submission(Some("numbers")) };
+    let (outcome, _) = fixture.accept(fixture.api_key(), wanted).await;
+    let rejected = outcome.unwrap_err();
+    assert_eq!(rejected.reason.field(), Some(SubmissionField::Recipients));
+    assert_eq!(rejected.backend.as_ref().map(BackendName::as_str), Some("numbers"));
+    let Rejection::NotRecipients(wrong) = rejected.reason else { panic!("{rejected}") };
+    assert_eq!(wrong.iter().map(|(position, _)| *position).collect::<Vec<_>>(), [1, 3]);
+    assert!(wrong[0].1.to_string().contains(r"must match \+[0-9]+ (send.identity)"), "{wrong:?}");
+    let many = identities.iter().cycle().take(200).cloned().collect();
+    let many = Submission { identities: many, ..submission(Some("numbers")) };
+    let Rejection::NotRecipients(wrong) = fixture.accept(fixture.api_key(), many).await.0.unwrap_err().reason
+    else {
+        panic!("taken")
+    };
+    assert_eq!(wrong.len(), 20);
+    // Any other backend takes them.
+    let wanted = Submission { identities, ..submission(Some("x")) };
+    assert!(fixture.accept(fixture.api_key(), wanted).await.0.is_ok());
+}
+
+#[tokio::test]
+async fn what_one_submission_has_stored_is_bounded() {
+    let fixture = Fixture::new();
+    let wanted = |backend: &str, recipients: usize| {
+        let context = json!({"a": "x".repeat(MAX_CONTEXT_BYTES - 100)}).as_object().unwrap().clone();
+        let identities = (0..recipients).map(|n| format!("+{n}").parse().unwrap()).collect();
+        Submission { context, text: "é".repeat(16_384), identities, ..submission(Some(backend)) }
+    };
+    // 98 kB, as often as there are recipients.
+    let (outcome, _) = fixture.accept(fixture.api_key(), wanted("numbers", 400)).await;
+    let rejected = outcome.unwrap_err();
+    assert_eq!(rejected.reason, Rejection::TooMuchToStore(1));
+    assert_eq!(rejected.reason.field(), Some(SubmissionField::Recipients));
+    let (outcome, published) = fixture.accept(fixture.api_key(), wanted("numbers", 300)).await;
+    assert!(outcome.is_ok() && published.len() == 300);
+    // With the default of `send.batch` it is once for a hundred.
+    let (outcome, published) = fixture.accept(fixture.api_key(), wanted("hundred", 10_000)).await;
+    assert!(outcome.is_ok() && published.len() == 100);
 }
 
 #[tokio::test]

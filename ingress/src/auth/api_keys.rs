@@ -9,7 +9,8 @@ use postern_config::ApiKey;
 use postern_service::bearer::bearer;
 use std::time::{Duration, Instant};
 
-/// `[[api.keys]]`. Without any, everyone is let in: the configuration then listens on loopback only.
+/// `[[api.keys]]`. Without any, everyone is let in who is on this machine: see
+/// [`is_local`](super::is_local).
 #[derive(Debug)]
 pub(crate) struct ApiKeys {
     keys: Vec<ApiKey>,

@@ -6,8 +6,8 @@ use postern_shared::message::BackendName;
 /// An authenticated sender.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Principal<'a> {
-    /// Anyone who reaches `/v1`, if no API keys are configured. The configuration then listens on
-    /// loopback only.
+    /// Any client on this machine, if no API keys are configured. The configuration then has `/v1`
+    /// on a loopback address only.
     Anyone,
     /// The holder of an API key.
     ApiKey(&'a ApiKey),

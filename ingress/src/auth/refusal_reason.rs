@@ -17,6 +17,8 @@ pub(crate) enum RefusalReason {
     Key,
     /// An API key that has expired.
     Expired,
+    /// There are no API keys, and the client is not on this machine.
+    NotLocal,
     /// A backend that its API key may not use.
     Backend,
     /// Too many requests of one address or one API key.
@@ -34,6 +36,7 @@ impl RefusalReason {
             Self::Stale => "stale",
             Self::Key => "key",
             Self::Expired => "expired",
+            Self::NotLocal => "not_local",
             Self::Backend => "backend",
             Self::Rate => "rate",
         }

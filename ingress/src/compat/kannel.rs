@@ -41,9 +41,8 @@ type KannelReply = (StatusCode, String);
 
 /// Takes a message as Kannel's sendsms does.
 pub(crate) async fn sendsms(request: &HttpRequest, payload: &mut Payload, state: &IngressState) -> Answer {
-    let trace = trace_context::of(request.headers());
-    let mut answer = take(request, payload, state, &trace).await;
-    answer.log.trace = Some(trace);
+    let mut answer = take(request, payload, state).await;
+    answer.log.trace.get_or_insert_with(TraceContext::begin);
     answer.log.compat = Some("kannel");
     answer
 }
@@ -57,12 +56,7 @@ fn respond((status, words): KannelReply) -> HttpResponse {
     response.body(words)
 }
 
-async fn take(
-    request: &HttpRequest,
-    payload: &mut Payload,
-    state: &IngressState,
-    trace: &TraceContext,
-) -> Answer {
+async fn take(request: &HttpRequest, payload: &mut Payload, state: &IngressState) -> Answer {
     let body = match body(request, payload, &state.limits).await {
         Ok(body) => body,
         Err(reply) => return respond(reply).into(),
@@ -79,7 +73,12 @@ async fn take(
         },
     };
     match user(&given, request, state) {
-        Ok(user) => within_rate(user, &given, state, trace).await.charged(Charge::Nothing),
+        Ok(user) => {
+            let trace = trace_context::of(request.headers());
+            let mut answer = within_rate(user, &given, state, &trace).await.charged(Charge::Nothing);
+            answer.log.trace = Some(trace);
+            answer
+        }
         Err(why) => {
             let words = "Authorization failed for sendsms".to_owned();
             Answer::refused(respond((StatusCode::FORBIDDEN, words)), why)
@@ -149,6 +148,10 @@ fn rejection(reason: &Rejection) -> KannelReply {
         | Rejection::UnknownBackend(_)
         | Rejection::NotRoutable
         | Rejection::ReceivesOnly(_) => (StatusCode::FORBIDDEN, "Not routable. Do not try again."),
+        Rejection::NotRecipients(_) => (StatusCode::BAD_REQUEST, sendsms::DENIED),
+        Rejection::TooMuchToStore(_) => {
+            (StatusCode::BAD_REQUEST, "Too many receivers for this text, rejected")
+        }
         Rejection::TextTooLong { .. } | Rejection::TooLarge => {
             (StatusCode::BAD_REQUEST, "Message too long, rejected")
         }

@@ -61,6 +61,9 @@ const NAMES: [(&str, &str); 24] = [
     ("flash", ""),
 ];
 
+/// Kannel's words for recipients that it does not send to.
+pub(super) const DENIED: &str = "Number(s) has/have been denied by white- and/or black-lists.";
+
 /// A request's parameters, still in bytes, by Kannel's names.
 #[derive(Default)]
 pub(super) struct SendsmsParameters<'a>(BTreeMap<&'static str, Cow<'a, [u8]>>);
@@ -212,7 +215,7 @@ fn recipients(given: &SendsmsParameters<'_>) -> Result<(Vec<Identity>, Vec<Ident
         }
     }
     if identities.is_empty() {
-        return Err("Number(s) has/have been denied by white- and/or black-lists.".to_owned());
+        return Err(DENIED.to_owned());
     }
     Ok((identities.into_iter().collect(), left_out.into_iter().collect()))
 }

@@ -43,9 +43,8 @@ const METHODS: &str = "PUT, POST";
 
 /// Takes a message as Vumi and Vumi Go do.
 pub(crate) async fn messages(request: &HttpRequest, payload: &mut Payload, state: &IngressState) -> Answer {
-    let trace = trace_context::of(request.headers());
-    let mut answer = take(request, payload, state, &trace).await;
-    answer.log.trace = Some(trace);
+    let mut answer = take(request, payload, state).await;
+    answer.log.trace.get_or_insert_with(TraceContext::begin);
     answer.log.compat = Some("vumi");
     answer
 }
@@ -60,12 +59,7 @@ fn refuse(status: StatusCode, reason: &str) -> HttpResponse {
     response.body(json!({"success": false, "reason": reason}).to_string())
 }
 
-async fn take(
-    request: &HttpRequest,
-    payload: &mut Payload,
-    state: &IngressState,
-    trace: &TraceContext,
-) -> Answer {
+async fn take(request: &HttpRequest, payload: &mut Payload, state: &IngressState) -> Answer {
     if !matches!(*request.method(), Method::PUT | Method::POST) {
         return refuse(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed").into();
     }
@@ -75,7 +69,8 @@ async fn take(
     };
     let conversation = request.match_info().get("conversation");
     let own = |user: &&&CompatUser| user.conversation.as_deref().is_none_or(|own| Some(own) == conversation);
-    let answer = match known.iter().find(own) {
+    let trace = trace_context::of(request.headers());
+    let mut answer: Answer = match known.iter().find(own) {
         None => refuse(StatusCode::NOT_FOUND, "Conversation not found").into(),
         Some(user) => match state.compat.vumi.count(user, Instant::now()) {
             Err(wait) => answer::too_many(
@@ -83,11 +78,12 @@ async fn take(
                 wait,
             ),
             Ok(()) => match message(request, payload, state).await {
-                Ok(message) => submit(user, message, state, trace).await,
+                Ok(message) => submit(user, message, state, &trace).await,
                 Err(refused) => refused.into(),
             },
         },
     };
+    answer.log.trace = Some(trace);
     answer.charged(Charge::Nothing)
 }
 
@@ -146,6 +142,10 @@ fn rejection(reason: &Rejection) -> HttpResponse {
             refuse(StatusCode::BAD_REQUEST, &format!("content is too long: {why}"))
         }
         Rejection::TooLarge => refuse(StatusCode::BAD_REQUEST, "content is too long"),
+        Rejection::NotRecipients(_) => {
+            refuse(StatusCode::BAD_REQUEST, "Invalid or missing value for payload key 'to_addr'")
+        }
+        Rejection::TooMuchToStore(_) => refuse(StatusCode::BAD_REQUEST, &reason.to_string()),
         Rejection::ContextTooLarge => {
             refuse(StatusCode::BAD_REQUEST, "Invalid or missing value for payload key 'metadata'")
         }

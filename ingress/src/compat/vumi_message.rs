@@ -12,8 +12,11 @@
 //!
 //! Postern keeps no messages: the answer to one needs its `to_addr`, too.
 
-use crate::accept::context_fits;
-use postern_shared::message::{Context, Identity, MAX_IDENTITIES, MAX_TEXT_CHARS};
+use crate::accept::{MESSAGE_LIMITS, context_fits};
+use postern_shared::{
+    message::{Context, Identity, MAX_IDENTITIES, MAX_TEXT_CHARS},
+    read::value_within,
+};
 use serde_json::{Map, Value};
 
 /// The events of a session.
@@ -34,7 +37,7 @@ pub(super) struct UserMessage {
 /// # Errors
 /// Vumi Go's words for what is wrong.
 pub(super) fn read(body: &[u8]) -> Result<UserMessage, String> {
-    let Ok(Value::Object(given)) = serde_json::from_slice(body) else {
+    let Ok(Value::Object(given)) = value_within(body, MESSAGE_LIMITS) else {
         return Err("Invalid Message".to_owned());
     };
     let mut wrong = Vec::new();
@@ -153,6 +156,10 @@ mod tests {
             ("", "Invalid Message".to_owned()),
             ("[]", "Invalid Message".to_owned()),
             ("\"x\"", "Invalid Message".to_owned()),
+            (
+                &format!("{{\"to_addr\":\"1\",\"x\":[{}0]}}", "0,".repeat(50_000)),
+                "Invalid Message".to_owned(),
+            ),
             ("{}", format!("{one}'to_addr'")),
             (r#"{"to_addr":7,"content":"x"}"#, format!("{one}'to_addr'")),
             (r#"{"to_addr":[],"content":"x"}"#, format!("{one}'to_addr'")),

@@ -2,7 +2,6 @@
 
 use encoding_rs::Encoding;
 use postern_config::IngressSection;
-use serde_json::Value;
 use std::{borrow::Cow, fmt};
 
 /// How much of parameters one request may have.
@@ -35,40 +34,6 @@ impl ParameterLimits {
             () if value > most && name.is_empty() => Err(format!("a value has at most {most} bytes")),
             () if value > most => Err(format!("{name}: at most {most} bytes are taken")),
             () => Ok(()),
-        }
-    }
-
-    /// The same limits of a JSON body: every member of an object and every item of an array, however
-    /// deep, is a parameter.
-    pub(super) fn json(&self, body: &Value) -> Result<(), String> {
-        self.nested("", body, &mut 0)
-    }
-
-    fn one_more(&self, fields: &mut usize) -> Result<(), String> {
-        *fields += 1;
-        self.count(*fields)
-    }
-
-    /// Of `value`, which the member `name` holds. serde_json bounds the depth.
-    fn nested(&self, name: &str, value: &Value, fields: &mut usize) -> Result<(), String> {
-        match value {
-            Value::String(text) => self.sizes(name, text.len()),
-            Value::Array(items) => {
-                for item in items {
-                    self.one_more(fields)?;
-                    self.nested(name, item, fields)?;
-                }
-                Ok(())
-            }
-            Value::Object(members) => {
-                for (name, value) in members {
-                    self.one_more(fields)?;
-                    self.sizes(name, 0)?;
-                    self.nested(name, value, fields)?;
-                }
-                Ok(())
-            }
-            Value::Null | Value::Bool(_) | Value::Number(_) => Ok(()),
         }
     }
 }

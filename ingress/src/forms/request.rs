@@ -2,6 +2,7 @@
 
 use super::{
     errors::Errors,
+    json::{is_json, read_json},
     multipart,
     parameter::{Parameter, ParameterLimits, charset_of},
     urlencoded,
@@ -11,7 +12,7 @@ use actix_web::http::{
     header::{CONTENT_TYPE, HeaderMap},
 };
 use bytes::Bytes;
-use encoding_rs::{Encoding, UTF_8};
+use encoding_rs::Encoding;
 use serde_json::Value;
 use std::{borrow::Cow, fmt};
 
@@ -99,8 +100,7 @@ impl<'a> Request<'a> {
                 request.parameters = multipart::parse(declared, body, limits).map_err(malformed)?;
             }
             json if is_json(json) => {
-                let json = read_json(body, charset_of(declared)).map_err(malformed)?;
-                limits.json(&json).map_err(malformed)?;
+                let json = read_json(body, charset_of(declared), limits).map_err(malformed)?;
                 request.json = Some(json);
             }
             _ => return Err(Unreadable::MediaType(MEDIA_TYPES.to_owned())),
@@ -138,32 +138,9 @@ impl<'a> Request<'a> {
 const MEDIA_TYPES: &str =
     "taken are application/x-www-form-urlencoded, multipart/form-data and application/json";
 
-/// Whether a media type is JSON: `application/json`, or any with the suffix of RFC 6839.
-pub(crate) fn is_json(essence: &str) -> bool {
-    essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))
-}
-
 /// Bytes that are none in the charset become U+FFFD; a byte order mark of the charset goes.
 fn decode<'p>(parameter: &'p Parameter<'_>, charset: &'static Encoding) -> Cow<'p, str> {
     parameter.charset.unwrap_or(charset).decode_with_bom_removal(&parameter.raw).0
-}
-
-/// JSON is UTF-8, unless the request says otherwise.
-fn read_json(body: &[u8], charset: Option<&'static Encoding>) -> Result<Value, String> {
-    let (text, _) = charset.unwrap_or(UTF_8).decode_with_bom_removal(body);
-    serde_json::from_str(&text).map_err(|error| json_error(&error))
-}
-
-/// Where a text stops being JSON, without quoting it.
-pub(crate) fn json_error(error: &serde_json::Error) -> String {
-    let what = if error.to_string().starts_with("recursion limit") {
-        "is nested too deeply (at most 127 levels)"
-    } else if error.is_eof() {
-        "is JSON that ends too early"
-    } else {
-        "is not valid JSON"
-    };
-    format!("the body {what} (line {}, column {})", error.line(), error.column())
 }
 
 /// A JSON text, number or boolean as text.
@@ -183,6 +160,7 @@ pub(super) fn scalar_text(value: &Value) -> Option<Cow<'_, str>> {
 mod tests {
     use super::*;
     use actix_web::http::header::HeaderValue;
+    use encoding_rs::UTF_8;
     use proptest::prelude::*;
 
     const LIMITS: ParameterLimits = ParameterLimits { max_fields: 10, max_key: 20, max_value: 100 };
@@ -255,7 +233,7 @@ mod tests {
             (json, "{]", Some("not valid JSON (line 1, column 2)")),
             (json, r#"{"a":"\ud800"}"#, Some("JSON")),
             (json, "{} x", Some("not valid JSON")),
-            (json, &deep, Some("nested too deeply")),
+            (json, &deep, Some("at most 10 parameters")),
             ("multipart/form-data", "x", Some("boundary")),
             ("", "a&a&a&a&a&a&a&a&a&a&a", Some("at most 10 parameters")),
             (json, "[1,2,3,4,5,6,7,8,9,10,11]", Some("at most 10 parameters")),

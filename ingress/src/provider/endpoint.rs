@@ -95,7 +95,8 @@ impl ProviderEndpoint {
         Ok(body)
     }
 
-    fn must_prove(&self) -> bool {
+    /// Whether a request must prove whose it is, by `receive.auth` or its address.
+    pub(super) fn must_prove(&self) -> bool {
         self.auth.is_required() || !self.allow_addresses.is_empty()
     }
 

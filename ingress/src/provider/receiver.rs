@@ -73,6 +73,11 @@ impl Receiver {
         self.endpoint.token_in_path()
     }
 
+    /// Whether a message that was taken has proved whose it is.
+    pub(crate) fn must_prove(&self) -> bool {
+        self.endpoint.must_prove()
+    }
+
     /// The answer to a message that is stored.
     pub(crate) fn reply(&self) -> HttpResponse {
         self.replied.response()
@@ -127,7 +132,8 @@ impl Receiver {
 
     fn inbound(&self, cleaned: Cleaned) -> Inbound {
         let Cleaned { identity, text, fields, external_id, received_at } = cleaned;
-        let id = external_id.as_deref().map(|external| MessageId::inbound(&self.name, external));
+        let inbound = |external_id| MessageId::inbound(&self.name, external_id, &identity, &text);
+        let id = external_id.as_deref().map(inbound);
         let at = received_at.unwrap_or_else(Timestamp::now);
         Inbound {
             id: id.unwrap_or_default(),

@@ -56,6 +56,11 @@ impl Reporter {
         self.endpoint.token_in_path()
     }
 
+    /// Whether a report that was taken has proved whose it is.
+    pub(crate) fn must_prove(&self) -> bool {
+        self.endpoint.must_prove()
+    }
+
     /// The answer to a report that is stored.
     pub(crate) fn reply(&self) -> HttpResponse {
         self.replied.response()

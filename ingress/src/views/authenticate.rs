@@ -2,7 +2,7 @@
 
 use crate::{
     answer::{Answer, Charge},
-    auth::Principal,
+    auth::{Principal, RefusalReason, is_local},
     problem::ProblemDocument,
     state::IngressState,
 };
@@ -10,8 +10,13 @@ use actix_web::{HttpRequest, http::StatusCode};
 use jiff::Timestamp;
 use std::time::Instant;
 
-/// Lets `serve` answer the caller of `/v1`, if the caller has a key and is within its rate. The
-/// request costs its address nothing if it has shown a key.
+/// What a client is told that is not on this machine, if there are no API keys.
+const NOT_LOCAL: &str = "no API key is configured, so that only programs on this machine may send, directly and \
+                         under its loopback name or address: set [[api.keys]] (`postern key` makes a key) and \
+                         send Authorization: Bearer KEY";
+
+/// Lets `serve` answer the caller of `/v1`, if the caller has a key and is within its rate, or is on
+/// this machine where there are no keys. The request costs its address nothing if it has shown a key.
 pub(super) async fn authenticated<'s>(
     request: &HttpRequest,
     state: &'s IngressState,
@@ -25,6 +30,10 @@ pub(super) async fn authenticated<'s>(
             return ProblemDocument::new(StatusCode::UNAUTHORIZED, detail).refused(why).into();
         }
     };
+    if matches!(principal, Principal::Anyone) && !is_local(request, &state.limits.clients) {
+        let problem = ProblemDocument::new(StatusCode::FORBIDDEN, NOT_LOCAL);
+        return problem.refused(RefusalReason::NotLocal).into();
+    }
     let served = match state.keys.count(principal, Instant::now()) {
         Ok(()) => serve(principal).await,
         Err(wait) => Err(ProblemDocument::too_many(wait)),

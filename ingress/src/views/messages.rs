@@ -1,9 +1,12 @@
 //! `POST /v1/messages`: an application has a message to send.
 
-use super::{authenticate::authenticated, submission};
+use super::{
+    authenticate::authenticated,
+    submission::{self, RecipientsKey},
+};
 use crate::auth::RefusalReason;
 use crate::{
-    accept::{Accepted, Acceptor, Rejection, Submission, SubmissionField},
+    accept::{Accepted, Acceptor, MESSAGE_LIMITS, Rejection, Submission, SubmissionField},
     answer::Answer,
     auth::Principal,
     body,
@@ -11,7 +14,7 @@ use crate::{
     limits::RequestLimits,
     problem::{Invalid, ProblemDocument},
     state::IngressState,
-    trace_context,
+    trace_context::{self, TraceContext},
 };
 use actix_web::{
     HttpRequest, HttpResponse,
@@ -22,6 +25,7 @@ use actix_web::{
     },
 };
 use jiff::Timestamp;
+use postern_shared::read::{NotTaken, value_within};
 use serde_json::{Value, json};
 
 const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
@@ -30,12 +34,16 @@ const MAX_IDEMPOTENCY_KEY: usize = 255;
 
 /// Accepts a message of an application.
 pub(crate) async fn submit(request: &HttpRequest, payload: &mut Payload, state: &IngressState) -> Answer {
-    let trace = trace_context::of(request.headers());
+    let mut trace = TraceContext::begin();
     let mut answer = authenticated(request, state, async |principal| {
+        if !matches!(principal, Principal::Anyone) {
+            trace = trace_context::of(request.headers());
+        }
         let body = read_json(request, payload, &state.limits).await?;
+        let recipients = RecipientsKey::of(&body);
         let submission = read(principal, body, request.headers(), &state.acceptor)?;
         let accepted = state.acceptor.accept(principal, submission, &trace).await;
-        let accepted = accepted.map_err(|rejected| rejection(&rejected.reason))?;
+        let accepted = accepted.map_err(|rejected| rejection(&rejected.reason, recipients))?;
         let mut answer = Answer::from(HttpResponse::Accepted().json(accepted_body(&accepted)));
         answer.log.message = Some(accepted.id);
         Ok(answer)
@@ -55,10 +63,11 @@ fn read(
     headers: &HeaderMap,
     acceptor: &Acceptor,
 ) -> Result<Submission, ProblemDocument> {
+    let recipients = RecipientsKey::of(&body);
     let (named, submission) = submission::read(body, Timestamp::now());
     // A principal that may not use a backend does not learn what else is wrong.
     if let Some(name) = &named {
-        acceptor.route(principal, Some(name.as_str())).map_err(|reason| rejection(&reason))?;
+        acceptor.route(principal, Some(name.as_str())).map_err(|reason| rejection(&reason, recipients))?;
     }
     match (submission, idempotency_key(headers)) {
         (Ok(submission), Ok(key)) => Ok(Submission { idempotency_key: key.map(str::to_owned), ..submission }),
@@ -85,14 +94,19 @@ fn accepted_body(accepted: &Accepted) -> Value {
 }
 
 /// The problem document for a rejection.
-fn rejection(reason: &Rejection) -> ProblemDocument {
+fn rejection(reason: &Rejection, recipients: RecipientsKey) -> ProblemDocument {
     if let Rejection::TooLarge = reason {
         return ProblemDocument::new(StatusCode::PAYLOAD_TOO_LARGE, reason.to_string());
     }
+    if let Rejection::NotRecipients(wrong) = reason {
+        let wrong = wrong.iter().map(|(at, why)| Invalid::at(recipients.one(*at), why.to_string()));
+        return ProblemDocument::invalid(wrong.collect());
+    }
     let pointer = match reason.field() {
-        Some(SubmissionField::Destination) => "#/backend",
-        Some(SubmissionField::Text) => "#/text",
-        Some(SubmissionField::Context) => "#/context",
+        Some(SubmissionField::Destination) => "#/backend".to_owned(),
+        Some(SubmissionField::Recipients) => recipients.all(),
+        Some(SubmissionField::Text) => "#/text".to_owned(),
+        Some(SubmissionField::Context) => "#/context".to_owned(),
         None => {
             let detail = "not stored; try again later, with an Idempotency-Key so that a double can be told";
             return ProblemDocument::new(StatusCode::SERVICE_UNAVAILABLE, detail);
@@ -121,8 +135,14 @@ async fn read_json(
     }
     let body = body::read(request, payload, &limits.body).await;
     let body = body.map_err(|error| ProblemDocument::new(error.status(), error.detail(&limits.body)))?;
-    serde_json::from_slice(&body)
-        .map_err(|error| ProblemDocument::new(StatusCode::BAD_REQUEST, json_error(&error)))
+    value_within(&body, MESSAGE_LIMITS).map_err(|why| match why {
+        NotTaken::Invalid(error) => ProblemDocument::new(StatusCode::BAD_REQUEST, json_error(&error)),
+        NotTaken::Values | NotTaken::Name | NotTaken::Text(_) => {
+            let most = MESSAGE_LIMITS.values;
+            let why = format!("at most {most} members of objects and items of lists are taken");
+            ProblemDocument::invalid(vec![Invalid::at("#", why)])
+        }
+    })
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Invalid> {

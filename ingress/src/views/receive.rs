@@ -19,9 +19,12 @@ pub(crate) async fn receive(request: &HttpRequest, payload: &mut Payload, state:
     if request.match_info().get("token").is_some() && !receiver.token_in_path() {
         return text(StatusCode::NOT_FOUND, "not found").into();
     }
-    let trace = trace_context::of(request.headers());
+    let mut trace = TraceContext::begin();
     let mut answer = match receiver.take(request, payload, &state.limits).await {
         Ok(message) => {
+            if receiver.must_prove() {
+                trace = trace_context::of(request.headers());
+            }
             let stored = store(receiver, &message, &trace, state).await;
             let mut answer = Answer::from(stored).charged(Charge::Nothing);
             answer.log.message = Some(message.id);

@@ -22,9 +22,12 @@ pub(crate) async fn status(request: &HttpRequest, payload: &mut Payload, state: 
     if request.match_info().get("token").is_some() && !reporter.token_in_path() {
         return text(StatusCode::NOT_FOUND, "not found").into();
     }
-    let trace = trace_context::of(request.headers());
+    let mut trace = TraceContext::begin();
     let mut answer = match reporter.take(request, payload, &state.limits).await {
         Ok(reported) => {
+            if reporter.must_prove() {
+                trace = trace_context::of(request.headers());
+            }
             let message = reported.report.message_id;
             let stored = store(reporter, messages(request, &reported, &trace, state), state).await;
             let mut answer = Answer::from(stored).charged(Charge::Nothing);

@@ -16,6 +16,42 @@ const KEYS: [&str; 7] = ["backend", "identities", "to", "text", "context", "prio
 /// The most mistakes that one answer lists.
 const MAX_LISTED: usize = 20;
 
+/// How a body names its recipients, for the pointer to one of them.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum RecipientsKey {
+    /// A list, under this key.
+    List(&'static str),
+    /// One, under `to`.
+    One,
+}
+
+impl RecipientsKey {
+    /// How `body` names them.
+    pub(super) fn of(body: &Value) -> Self {
+        match body.get("to") {
+            Some(Value::Array(_)) => Self::List("to"),
+            Some(_) => Self::One,
+            None => Self::List("identities"),
+        }
+    }
+
+    /// The pointer to all of them.
+    pub(super) fn all(self) -> String {
+        match self {
+            Self::List(key) => format!("#/{key}"),
+            Self::One => "#/to".to_owned(),
+        }
+    }
+
+    /// The pointer to the one at `position`, counted from 0.
+    pub(super) fn one(self, position: usize) -> String {
+        match self {
+            Self::List(key) => format!("#/{key}/{position}"),
+            Self::One => self.all(),
+        }
+    }
+}
+
 /// Reads `body`: the backend where there is a valid one, whatever else is wrong, and the rest.
 pub(super) fn read(body: Value, now: Timestamp) -> (Option<BackendName>, Result<Submission, Vec<Invalid>>) {
     let Value::Object(mut body) = body else {

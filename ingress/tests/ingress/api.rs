@@ -30,6 +30,8 @@ const CONFIG: &str = r#"
     type = "http"
     [backends.tty]
     type = "console"
+    [backends.kan]
+    type = "kannel"
 "#;
 const CLINIC: (&str, &str) = ("Authorization", "Bearer key-of-clinic");
 const LIMITED: (&str, &str) = ("Authorization", "Bearer key-of-limited");
@@ -145,6 +147,7 @@ async fn every_other_refusal_is_a_problem_document() {
     let xml = ("Content-Type", "application/xml");
     let gzip = ("Content-Encoding", "gzip");
     let large = "x".repeat(100_001);
+    let many = format!("[{}0]", "0,".repeat(45_000));
     for (headers, body, status, says) in [
         (&[CLINIC, JSON][..], "{", 400, "ends too early"),
         (&[CLINIC, JSON], "", 400, "ends too early"),
@@ -152,6 +155,7 @@ async fn every_other_refusal_is_a_problem_document() {
         (&[CLINIC, xml], "{}", 415, "application/json"),
         (&[CLINIC, JSON, gzip], "{}", 415, "Content-Encoding"),
         (&[CLINIC, JSON], &large, 413, "at most 100000 bytes"),
+        (&[CLINIC, JSON], &many, 422, "at most 42868 members of objects and items of lists"),
         (&[CLINIC, JSON], "{}", 422, "backend: is missing; identities: is missing; text: is missing"),
         (&[CLINIC, JSON], r#"{"backend":"demo","to":"1","text":"x","txt":1}"#, 422, "txt: unknown key"),
         (&[CLINIC, JSON], r#"{"backend":"De","to":"1","text":"x"}"#, 422, "backend: a backend's name"),
@@ -187,6 +191,30 @@ async fn every_other_refusal_is_a_problem_document() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn one_identity_is_one_recipient() {
+    let server = Running::start(CONFIG).await;
+    for (recipients, pointers) in [
+        (json!({"to": "+254712000000 +254712000001"}), vec!["#/to"]),
+        (json!({"to": ["+1", "+1,+2"]}), vec!["#/to/1"]),
+        (json!({"identities": ["+1;+2", "+1", "alice"]}), vec!["#/identities/0", "#/identities/2"]),
+    ] {
+        let mut body = json!({"backend": "kan", "text": "hi"});
+        body.as_object_mut().unwrap().extend(recipients.as_object().unwrap().clone());
+        let answer = post(&server, &[CLINIC, JSON], &body.to_string()).await;
+        let (detail, found) = problem(&answer, 422);
+        assert_eq!(found, pointers, "{detail}");
+        assert!(detail.contains("send.identity") && !detail.contains("alice"), "{detail}");
+    }
+    assert_eq!(server.outbound(), []);
+    // Who writes is never held to it: a short code, a name.
+    for identity in ["22384", "M-PESA", "a, b"] {
+        let query = format!("/backends/kan?id={}&text=hi", identity.replace(' ', "+"));
+        assert_eq!(server.get(&query).await.status, 200, "{identity}");
+        assert_eq!(server.inbound()[0].identity.as_str(), identity);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_backends_are_listed_without_their_secrets() {
     let server = Running::start(CONFIG).await;
     *server.broker.depth.lock().unwrap() = Depth { ready: 4, consumers: 0 };
@@ -198,6 +226,7 @@ async fn the_backends_are_listed_without_their_secrets() {
         all.json(),
         json!({"backends": [
             {"name": "demo", "type": "http", "receives": true, "sends": true, "state": "unserved", "queued": 8},
+            {"name": "kan", "type": "kannel", "receives": true, "sends": true, "state": "unserved", "queued": 8},
             {"name": "mute", "type": "http", "receives": true, "sends": false, "state": "ready", "queued": null},
             {"name": "tty", "type": "console", "receives": true, "sends": true, "state": "unserved", "queued": 8},
         ]})
@@ -218,7 +247,7 @@ async fn the_backends_are_listed_without_their_secrets() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_keys_anyone_who_reaches_it_may_send() {
+async fn without_keys_only_this_machine_may_send() {
     let server = Running::start("[backends.tty]\ntype = \"console\"\n").await;
     let body = r#"{"backend": "tty", "to": "1", "text": "pong"}"#;
     let answer = post(&server, &[JSON, ("Idempotency-Key", "k")], body).await;
@@ -226,6 +255,19 @@ async fn without_keys_anyone_who_reaches_it_may_send() {
     let id = MessageId::outbound("anonymous", &"tty".parse().unwrap(), "k");
     assert_eq!(answer.json()["id"], id.to_string());
     problem(&post(&server, &[JSON], r#"{"backend": "other"}"#).await, 404);
+    server.outbound();
+    for header in [("X-Forwarded-For", "127.0.0.1"), ("Forwarded", "for=127.0.0.1"), ("Via", "1.1 proxy")] {
+        let (detail, _) = problem(&post(&server, &[JSON, header], body).await, 403);
+        assert!(detail.contains("[[api.keys]]"), "{detail}");
+        let list = client::written("GET", "/v1/backends", &[header], b"");
+        problem(&client::send(server.api, &list).await, 403);
+    }
+    // A page in a browser whose name leads here.
+    let page = "GET /v1/backends HTTP/1.1\r\nHost: sms.example.org\r\nConnection: close\r\n\r\n";
+    problem(&client::send(server.api, page.as_bytes()).await, 403);
+    assert_eq!(server.outbound(), []);
+    let counted = "postern_ingress_refused_total{backend=\"\",reason=\"not_local\"} 7";
+    assert!(server.metrics.text().contains(counted), "{}", server.metrics.text());
 }
 
 #[tokio::test(flavor = "multi_thread")]

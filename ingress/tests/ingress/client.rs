@@ -54,7 +54,7 @@ pub(crate) async fn read(stream: &mut TcpStream) -> Answer {
 
 /// Writes the request down. A `Content-Length` is added where there is a body.
 pub(crate) fn written(method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
-    let mut request = format!("{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n");
+    let mut request = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n");
     for (name, value) in headers {
         request += &format!("{name}: {value}\r\n");
     }

@@ -24,7 +24,7 @@ async fn every_limit_has_its_status_and_says_so() {
         ("application/xml", "<a/>".to_owned(), 415, "application/json"),
         ("\u{ff}", "a".to_owned(), 415, "application/json"),
         ("application/json", "{".to_owned(), 400, "ends too early"),
-        ("application/json", deep, 400, "nested too deeply"),
+        ("application/json", deep, 400, "at most 10 parameters"),
         (
             "application/json",
             format!("{{\"text\":\"a\",\"x\":[{}0]}}", "0,".repeat(10)),

@@ -131,7 +131,10 @@ async fn the_contracts_backend_renames_declares_and_checks() {
     assert_eq!(answer.header("content-type"), Some("text/xml"));
     let messages = server.inbound();
     assert_eq!(json!(messages[0].fields), json!({"extra": "x", "age": 20}));
-    assert_eq!(messages[0].id, MessageId::inbound(&"mybackend".parse().unwrap(), "M1"));
+    assert_eq!(
+        messages[0].id,
+        MessageId::inbound(&"mybackend".parse().unwrap(), "M1", &messages[0].identity, "a")
+    );
     assert_eq!(messages[0].external_id.as_deref(), Some("M1"));
     assert_eq!(messages[0].received_at.to_string(), "2026-11-22T17:00:00Z");
     for (body, lines) in [
@@ -156,6 +159,29 @@ async fn the_contracts_backend_renames_declares_and_checks() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn only_the_same_message_again_is_a_repetition() {
+    let server = Running::start(DEMO).await;
+    let brought = [
+        ("1", "forged", true),
+        ("2", "the true one", true),
+        ("1", "the true one", true),
+        ("2", "the true one", false),
+        ("1", "forged", false),
+    ];
+    let mut ids = std::collections::BTreeSet::new();
+    for (identity, text, stored) in brought {
+        let body = format!("identity={identity}&text={text}&external_id=1001");
+        assert_eq!(server.form("/backends/demo", &body).await.status, 200);
+        let messages = server.inbound();
+        assert_eq!(messages.len(), usize::from(stored), "{body}");
+        ids.extend(messages.iter().map(|message| message.id));
+    }
+    assert_eq!(ids.len(), 3, "each has an id of its own");
+    let counted = "postern_ingress_duplicates_total{backend=\"demo\"} 2";
+    assert!(server.metrics.text().contains(counted), "{}", server.metrics.text());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn values_are_decoded_by_the_declared_charset() {
     let server = Running::start(
         "[backends.utf8]\ntype = \"http\"\n[backends.latin]\ntype = \"http\"\nreceive = { charset = \"iso-8859-1\" }\n\
@@ -176,19 +202,23 @@ async fn values_are_decoded_by_the_declared_charset() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_published_is_addressed_typed_and_traced() {
-    let server = Running::start(DEMO).await;
+    let proves = "[backends.proves]\ntype = \"http\"\nreceive = { auth = { token = { secret = \"t\", query = \"t\" } } }\n";
+    let server = Running::start(&format!("{DEMO}{proves}")).await;
     let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00";
-    for (header, kept) in [(trace, true), ("nonsense", false)] {
-        let request =
-            client::written("GET", "/backends/demo?identity=1&text=a", &[("Traceparent", header)], b"");
+    // Whoever proves nothing neither joins a trace nor says whether it is sampled.
+    for (backend, header, kept) in
+        [("proves", trace, true), ("proves", "nonsense", false), ("demo", trace, false)]
+    {
+        let path = format!("/backends/{backend}?t=t&identity=1&text=a");
+        let request = client::written("GET", &path, &[("Traceparent", header)], b"");
         assert_eq!(client::send(server.address, &request).await.status, 200);
         let published = server.broker.take();
         let [(address, envelope)] = &published[..] else { panic!("{published:?}") };
-        assert_eq!(*address, Address::Inbound("demo".parse().unwrap()));
+        assert_eq!(*address, Address::Inbound(backend.parse().unwrap()));
         assert_eq!(envelope.kind.as_deref(), Some("postern.inbound.v1"));
         assert_eq!(envelope.content_type.as_deref(), Some("application/json"));
         let passed = envelope.text_header("traceparent").unwrap();
-        assert_eq!(passed == trace, kept);
+        assert_eq!((passed == trace, passed.ends_with("-00")), (kept, kept), "{backend} {header}");
         assert_eq!((passed.len(), &passed[..3]), (55, "00-"));
         let message: serde_json::Value = serde_json::from_slice(&envelope.body).unwrap();
         assert_eq!(message["id"].as_str(), envelope.message_id.as_deref());

@@ -47,6 +47,9 @@ pub struct Config {
     pub shutdown: ShutdownSection,
     /// `[backends.*]`
     pub backends: BTreeMap<BackendName, Arc<BackendConfig>>,
+    /// What can be run and should be otherwise, in the order of the lines: `check` prints it, and the
+    /// start logs it.
+    pub warnings: Vec<Problem>,
     /// Where each key of the file is.
     pub(super) lines: Lines,
     /// The keys that the environment set, which have no line.

@@ -236,6 +236,21 @@ pub(super) fn across(config: &Config, reader: &mut Reader<'_>) {
              api.listen to a loopback address such as \"127.0.0.1:8090\"",
         );
     }
+    // Whoever has set one of these has others reach this listener, and through a proxy on this machine
+    // they come from a loopback address.
+    let others = [
+        ("ingress.public_url", config.ingress.public_url.is_some()),
+        ("ingress.trusted_proxies", !config.ingress.trusted_proxies.is_empty()),
+    ];
+    let open = config.api.keys.is_empty() && config.api.listen.is_none() && reader.has_read("api");
+    if let Some((key, _)) = others.into_iter().find(|(_, set)| *set && open && listen.ip().is_loopback()) {
+        reader.problem(
+            key,
+            "says that others reach ingress.listen, and /v1 is there: without [[api.keys]], they could send. \
+             Add a key (`postern key` makes one), or set api.listen to a loopback address such as \
+             \"127.0.0.1:8090\"",
+        );
+    }
     for (name, backend) in &config.backends {
         let signed = matches!(backend.definition.receive.auth, ReceiveAuth::Twilio { .. });
         if signed && config.ingress.public_url.is_none() {

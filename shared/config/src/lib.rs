@@ -22,6 +22,7 @@ mod spool;
 #[cfg(test)]
 mod tests;
 mod tls_files;
+mod weak_secrets;
 
 pub use application::{ApplicationSection, Webhook, WebhookFormat, WebhookUrl};
 pub use backend::flow::{BreakerSection, RetrySection};

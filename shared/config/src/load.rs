@@ -15,6 +15,7 @@ use crate::{
     provider_registry::ProviderRegistry,
     reader::{Reader, take},
     sections::{DispatcherSection, IngressSection},
+    weak_secrets,
 };
 use postern_shared::message::BackendName;
 use serde::de::DeserializeOwned;
@@ -80,7 +81,11 @@ impl Config {
         let mut reader = Reader::new(&document, otherwise, set);
         let config = read_sections(&mut reader, tree, providers);
         match config {
-            Some(config) if reader.problems.is_empty() => Ok(config),
+            Some(config) if reader.problems.is_empty() => {
+                weak_secrets::warn(&config, &mut reader);
+                reader.warnings.sort_by_key(|warning| warning.line);
+                Ok(Self { warnings: reader.warnings, ..config })
+            }
             _ => {
                 reader.problems.sort_by_key(|problem| problem.line);
                 Err(invalid(reader.problems))
@@ -131,6 +136,7 @@ fn read_sections(
         log: log?,
         shutdown: shutdown?,
         backends: backends?,
+        warnings: Vec::new(),
         lines: reader.lines(),
         from_environment: reader.from_environment.clone(),
     };

@@ -22,6 +22,8 @@ pub(super) struct Reader<'a> {
     /// The entries of lists that could not be read.
     removed: Removed,
     pub(super) problems: Vec<Problem>,
+    /// What is right, and should be otherwise.
+    pub(super) warnings: Vec<Problem>,
 }
 
 impl<'a> Reader<'a> {
@@ -30,8 +32,9 @@ impl<'a> Reader<'a> {
         builtin: Map<String, Value>,
         from_environment: BTreeSet<String>,
     ) -> Self {
-        let (unread, removed, problems) = (BTreeSet::new(), Removed::default(), Vec::new());
-        Self { document, builtin, from_environment, unread, removed, problems }
+        let (unread, removed) = (BTreeSet::new(), Removed::default());
+        let (problems, warnings) = (Vec::new(), Vec::new());
+        Self { document, builtin, from_environment, unread, removed, problems, warnings }
     }
 
     /// Where each key of the file is.
@@ -45,6 +48,12 @@ impl<'a> Reader<'a> {
         if self.has_read(key) {
             self.note(self.in_file(key), what.into());
         }
+    }
+
+    /// Notes that `key` is right and should be otherwise.
+    pub(super) fn warning(&mut self, key: &str, what: &str) {
+        let warning = self.at(self.in_file(key), what.to_owned());
+        self.warnings.push(warning);
     }
 
     /// Notes that `key` cannot be read.
@@ -81,8 +90,13 @@ impl<'a> Reader<'a> {
     }
 
     fn note(&mut self, key: String, what: String) {
+        let problem = self.at(key, what);
+        self.problems.push(problem);
+    }
+
+    fn at(&self, key: String, what: String) -> Problem {
         let line = if self.from_environment.contains(&key) { None } else { self.document.lines.of(&key) };
-        self.problems.push(Problem { key, line, what });
+        Problem { key, line, what }
     }
 }
 

@@ -55,8 +55,8 @@ pub struct IngressSection {
     pub client_header: ClientHeader,
     /// How many requests that prove nothing one address may make. Absent: any number.
     pub rate_limit: Option<AddressLimit>,
-    /// How long a message that a provider repeats (the same backend, the same `external_id`) is
-    /// acknowledged without being queued again; 0: it is always queued again.
+    /// How long a message that a provider repeats (the same backend, `external_id`, identity and text)
+    /// is acknowledged without being queued again; 0: it is always queued again.
     pub dedupe_window: Window,
     /// Where messages are stored while the broker takes none.
     #[serde(default)]
@@ -117,7 +117,7 @@ pub struct ApiSection {
     pub listen: Option<SocketAddr>,
     /// Of that port; absent: without TLS.
     pub tls: Option<TlsFiles>,
-    /// Who may send. Without any, `/v1` answers only on a loopback address.
+    /// Who may send. Without any, `/v1` answers only clients on this machine.
     pub keys: Vec<ApiKey>,
 }
 

@@ -132,6 +132,9 @@ impl Runtime {
             TelemetryError::Level => Exit::Config(error.to_string()),
             other => Exit::Failed(other.into()),
         })?;
+        for Problem { key, line, what } in &config.warnings {
+            tracing::warn!(key, line, "configuration: the value at this key {what}");
+        }
         raise_open_files();
         let shutdown = Shutdown::on_signals(log.buffer().clone())?;
         let (key, address) = match (arguments.admin_listen, config.admin.listen) {

@@ -130,10 +130,14 @@ impl MessageId {
         Self(Uuid::now_v7())
     }
 
-    /// The id of the message that `backend`'s provider calls `external_id`: the same for ever, so
-    /// that a provider that repeats itself makes the same id.
-    pub fn inbound(backend: &BackendName, external_id: &str) -> Self {
-        Self::named(&["in", backend.as_str(), external_id])
+    /// The id of the message with `text` that `backend`'s provider brings from `identity` and calls
+    /// `external_id`. A provider that repeats itself makes the same id. Another message under an
+    /// `external_id` that was used before, because somebody forged it or the provider counts anew,
+    /// gets an id of its own.
+    pub fn inbound(backend: &BackendName, external_id: &str, identity: &Identity, text: &str) -> Self {
+        // The length says where the external id ends: it may hold the separator of the parts.
+        let length = external_id.len().to_string();
+        Self::named(&["in", backend.as_str(), identity.as_str(), &length, external_id, text])
     }
 
     /// The id of the message that an API key's holder sent to `backend` under `Idempotency-Key: key`.
@@ -207,12 +211,25 @@ mod tests {
     }
 
     #[test]
-    fn the_same_external_id_makes_the_same_id_and_another_backend_another() {
-        let (a, b): (BackendName, BackendName) = ("a".parse().unwrap(), "b".parse().unwrap());
-        assert_eq!(MessageId::inbound(&a, "x"), MessageId::inbound(&a, "x"));
-        assert_ne!(MessageId::inbound(&a, "x"), MessageId::inbound(&b, "x"));
-        assert_ne!(MessageId::inbound(&a, "x"), MessageId::outbound("key", &a, "x"));
-        assert_eq!(MessageId::inbound(&a, "x").0.get_version_num(), 5);
+    fn the_same_message_makes_the_same_id_and_whatever_differs_another() {
+        let inbound = |backend: &str, external_id: &str, identity: &str, text: &str| {
+            MessageId::inbound(&backend.parse().unwrap(), external_id, &identity.parse().unwrap(), text)
+        };
+        let id = inbound("a", "x", "1", "hi");
+        assert_eq!(inbound("a", "x", "1", "hi"), id);
+        for other in [
+            inbound("b", "x", "1", "hi"),
+            inbound("a", "y", "1", "hi"),
+            inbound("a", "x", "2", "hi"),
+            inbound("a", "x", "1", "ho"),
+            inbound("a", "x\0hi", "1", ""),
+            inbound("a", "", "1", "x\0hi"),
+            MessageId::outbound("key", &"a".parse().unwrap(), "x"),
+        ] {
+            assert_ne!(other, id);
+        }
+        assert_ne!(inbound("a", "x\0y", "1", "z"), inbound("a", "x", "1", "y\0z"));
+        assert_eq!(id.0.get_version_num(), 5);
         assert_eq!(MessageId::new().0.get_version_num(), 7);
     }
 }

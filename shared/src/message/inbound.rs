@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 /// A message that a person sent in through a backend (`postern.inbound.v1`).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Inbound {
-    /// Stable where the provider gave an `external_id`, new otherwise.
+    /// Stable if the provider gave an `external_id`, new otherwise: see [`MessageId::inbound`].
     pub id: MessageId,
     /// The backend that it came through.
     pub backend: BackendName,
@@ -42,12 +42,12 @@ impl Inbound {
         }
     }
 
-    /// Notes the provider's own id of the message, and makes the message's id of it: a provider that
-    /// repeats the message makes the same id.
+    /// Notes the provider's own id of the message, and makes the message's id of it, of the identity
+    /// and of the text: a provider that repeats the message makes the same id.
     #[must_use]
     pub fn with_external_id(self, external_id: impl Into<String>) -> Self {
         let external_id = external_id.into();
-        let id = MessageId::inbound(&self.backend, &external_id);
+        let id = MessageId::inbound(&self.backend, &external_id, &self.identity, &self.text);
         Self { id, external_id: Some(external_id), ..self }
     }
 

@@ -11,25 +11,47 @@ use subtle::ConstantTimeEq;
 ///
 /// The hash has no salt: a random key, as `postern key` makes them, cannot be guessed from it, a
 /// word can.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct SecretDigest([u8; 32]);
+#[derive(Clone, Copy)]
+pub struct SecretDigest {
+    hash: [u8; 32],
+    /// See [`is_short`](Self::is_short).
+    short: bool,
+}
+
+/// Texts that a shell hashes where a variable is not set. No caller can show them.
+const NOTHING: [&[u8]; 3] = [b"", b"\n", b"\r\n"];
 
 impl SecretDigest {
     /// Of these bytes.
     pub fn of(secret: &[u8]) -> Self {
-        Self(Sha256::digest(secret).into())
+        Self { hash: Sha256::digest(secret).into(), short: false }
+    }
+
+    /// Whether it was read from a configuration as the secret itself, which has fewer than 16
+    /// characters, so that it could be guessed.
+    pub fn is_short(&self) -> bool {
+        self.short
     }
 
     /// Whether `given` is the secret, in a time that depends on the length of `given` alone.
     pub fn matches(&self, given: &[u8]) -> bool {
-        Self::of(given).0.ct_eq(&self.0).into()
+        Self::of(given).hash.ct_eq(&self.hash).into()
     }
 
     /// 64 hexadecimal digits, for `key_sha256`.
     pub fn hex(&self) -> String {
-        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+        self.hash.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 }
+
+/// Whether it is the same secret.
+impl PartialEq for SecretDigest {
+    fn eq(&self, other: &Self) -> bool {
+        self.hash == other.hash
+    }
+}
+
+impl Eq for SecretDigest {}
 
 impl fmt::Debug for SecretDigest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -39,25 +61,32 @@ impl fmt::Debug for SecretDigest {
 
 impl<'de> Deserialize<'de> for SecretDigest {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(Self::of(Secret::deserialize(deserializer)?.expose().as_bytes()))
+        let secret = Secret::deserialize(deserializer)?;
+        Ok(Self { short: secret.is_short(), ..Self::of(secret.expose().as_bytes()) })
     }
 }
 
 /// Reads a [`SecretDigest`] as [`SecretDigest::hex`] writes it.
 ///
 /// # Errors
-/// It is something else.
+/// It is something else, or the hash of nothing.
 pub fn from_hex<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SecretDigest>, D::Error> {
     let wrong = || de::Error::custom("must be the 64 hexadecimal digits that `postern key` prints");
     let text = String::deserialize(deserializer).map_err(|_| wrong())?;
-    let mut digest = [0; 32];
+    let mut hash = [0; 32];
     if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return Err(wrong());
     }
-    for (byte, at) in digest.iter_mut().zip((0..64).step_by(2)) {
+    for (byte, at) in hash.iter_mut().zip((0..64).step_by(2)) {
         *byte = u8::from_str_radix(&text[at..at + 2], 16).map_err(|_| wrong())?;
     }
-    Ok(Some(SecretDigest(digest)))
+    let digest = SecretDigest { hash, short: false };
+    if NOTHING.iter().any(|nothing| digest.matches(nothing)) {
+        let why =
+            "is the hash of an empty text, such as a shell makes of a variable that is not set: hash the key";
+        return Err(de::Error::custom(why));
+    }
+    Ok(Some(digest))
 }
 
 #[cfg(test)]
@@ -88,6 +117,19 @@ mod tests {
         {
             let why = read(wrong.to_owned()).unwrap_err().to_string();
             assert!(why.contains("postern key") && !why.contains("hush"), "{why}");
+        }
+        for nothing in ["", "\n", "\r\n"] {
+            let why = read(SecretDigest::of(nothing.as_bytes()).hex()).unwrap_err().to_string();
+            assert!(why.contains("is the hash of an empty text"), "{nothing:?}: {why}");
+        }
+    }
+
+    #[test]
+    fn one_that_could_be_guessed_is_short() {
+        for (secret, short) in [("hush", true), ("123456789012345", true), ("1234567890123456", false)] {
+            let digest: SecretDigest = serde_json::from_value(json!(secret)).unwrap();
+            assert_eq!(digest.is_short(), short, "{secret}");
+            assert!(!from_hex(json!(digest.hex())).unwrap().unwrap().is_short(), "nobody knows");
         }
     }
 }

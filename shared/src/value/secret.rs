@@ -16,7 +16,15 @@ use std::{fmt, marker::PhantomData};
 #[derive(Clone, Default)]
 pub struct Secret(SecretString);
 
+/// The fewest characters of a secret that cannot be guessed, if they are chosen at random.
+pub(super) const LONG_SECRET: usize = 16;
+
 impl Secret {
+    /// Whether it has fewer than 16 characters, so that it could be guessed.
+    pub fn is_short(&self) -> bool {
+        self.expose().chars().count() < LONG_SECRET
+    }
+
     /// The secret itself, for the one place that needs it.
     #[expect(clippy::disallowed_methods, reason = "this is that place")]
     pub fn expose(&self) -> &str {

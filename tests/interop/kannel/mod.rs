@@ -202,10 +202,17 @@ fn utf16(bytes: &[u8]) -> String {
     String::from_utf16(&units).unwrap()
 }
 
+/// Of the application.
+const KEY: &str = "hush-key-of-the-application";
+
 /// Three backends at one Kannel; what is received comes through the first.
 const CONFIG: &str = r#"
 [ingress]
 public_url = "PUBLIC"
+[[api.keys]]
+name = "app"
+key = "KEY"
+backends = ["*"]
 [retry]
 delays = []
 
@@ -235,7 +242,7 @@ sendsms_params = { username = "tester", password = "mistyped" }
 async fn around_kannel(more: &str) -> (Pair, Kannel) {
     let vhost = Rabbit::shared().vhost();
     let config = |kannel: &str, public: &str| {
-        vhost.config(&CONFIG.replace("KANNEL", kannel).replace("PUBLIC", public))
+        vhost.config(&CONFIG.replace("KANNEL", kannel).replace("PUBLIC", public).replace("KEY", KEY))
     };
     let nowhere = "http://127.0.0.1:9";
     let ingress = Launch::ingress(&config(nowhere, nowhere)).start().await;

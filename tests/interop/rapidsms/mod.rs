@@ -72,6 +72,8 @@ impl RapidSms {
 const CONFIG: &str = r#"
 [ingress]
 public_url = "PUBLIC"
+[api]
+listen = "127.0.0.1:0"
 [application]
 type = "webhook"
 format = "form"

@@ -4,9 +4,10 @@ use super::{Job, Signed, TOKEN, sign};
 use postern_tests::{Launch, Program, Rabbit, Tap};
 use serde_json::json;
 
+const ACCOUNT: &str = "AC00000000000000000000000000000123";
 const MESSAGE: [(&str, &str); 8] = [
     ("MessageSid", "SM00000000000000000000000000000001"),
-    ("AccountSid", "AC123"),
+    ("AccountSid", ACCOUNT),
     ("From", "+15551234567"),
     ("To", "+15550000"),
     ("Body", "café & 1+1=2 😀"),
@@ -19,7 +20,7 @@ const MESSAGE: [(&str, &str); 8] = [
 async fn ingress(public: &str) -> (Program, Tap) {
     let vhost = Rabbit::shared().vhost();
     let config = format!(
-        "[ingress]\npublic_url = \"{public}\"\ndedupe_window = 0\n[backends.twilio]\ntype = \"twilio\"\n\
+        "[ingress]\npublic_url = \"{public}\"\ndedupe_window = 0\n[api]\nlisten = \"127.0.0.1:0\"\n[backends.twilio]\ntype = \"twilio\"\n\
          [backends.twilio.settings]\naccount_sid = \"AC123\"\nauth_token = \"{TOKEN}\"\nfrom = \"+15550000\"\n"
     );
     (Launch::ingress(&vhost.config(&config)).start().await, vhost.tap().await)
@@ -53,7 +54,7 @@ async fn what_the_library_signs_is_accepted_whatever_it_writes_of_the_port() {
         ("http://sms.example.org", vec!["http://sms.example.org:80"], vec!["http://sms.example.org:443"]),
     ] {
         let (ingress, tap) = ingress(public).await;
-        let body = json!({"MessageSid": "SM2", "AccountSid": "AC123", "From": "+15551234567", "To": "+15550000",
+        let body = json!({"MessageSid": "SM00000000000000000000000000000002", "AccountSid": ACCOUNT, "From": "+15551234567", "To": "+15550000",
             "Body": "é in JSON 😀"});
         let jobs = |publics: &[&'static str]| {
             publics
@@ -88,7 +89,7 @@ async fn what_the_library_signs_is_accepted_whatever_it_writes_of_the_port() {
 async fn one_changed_byte_and_it_is_refused() {
     let public = "https://sms.example.org";
     let (ingress, tap) = ingress(public).await;
-    let body = json!({"MessageSid": "SM2", "AccountSid": "AC123", "From": "+15551234567", "To": "+15550000",
+    let body = json!({"MessageSid": "SM00000000000000000000000000000002", "AccountSid": ACCOUNT, "From": "+15551234567", "To": "+15550000",
         "Body": "json"});
     let shared_key =
         Job { algorithm: Some("HMAC_SHA256"), ..Job::form(public, "/backends/twilio", &MESSAGE) };

@@ -3,9 +3,12 @@
 use super::{Job, TOKEN, sign};
 use crate::{python, reports::Reports};
 use postern_tests::{Answer, Launch, Pair, Provider, Rabbit, Request, assert_silent};
+use reqwest::Method;
 use serde_json::{Value, json};
 
 const PUBLIC: &str = "https://sms.example.org";
+/// Of the application.
+const KEY: &str = "hush-key-of-the-application";
 
 /// What decides: the request line, the headers that Twilio reads, and the form in any order.
 fn essence(request: &Request) -> (Vec<&str>, Vec<(String, String)>) {
@@ -27,8 +30,9 @@ async fn postern_and_the_library_send_the_same_request() {
             twilio.url("")
         )
     };
-    let config = format!("[ingress]\npublic_url = \"{PUBLIC}\"\n")
-        + &account("number", "from = \"+15550000\"")
+    let config = format!(
+        "[ingress]\npublic_url = \"{PUBLIC}\"\n[[api.keys]]\nname = \"app\"\nkey = \"{KEY}\"\nbackends = [\"*\"]\n"
+    ) + &account("number", "from = \"+15550000\"")
         + &account("service", "messaging_service_sid = \"MG7\"");
     let config = vhost.config(&config);
     let (ingress, dispatcher) = (Launch::ingress(&config), Launch::dispatcher(&config));
@@ -46,7 +50,8 @@ async fn postern_and_the_library_send_the_same_request() {
     ] {
         let text = "café & 1+1=2 😀\nbye";
         let message = json!({"backend": backend, "to": "+15550001", "text": text, "context": context});
-        let id = pair.ingress.post_json("/v1/messages", &message).await.json()["id"].clone();
+        let request = pair.ingress.request(Method::POST, "/v1/messages").bearer_auth(KEY).json(&message);
+        let id = pair.ingress.fetch(request).await.json()["id"].clone();
         let ours = twilio.take().await;
         let callback = format!("{PUBLIC}/backends/{backend}/status?message_id={}", id.as_str().unwrap());
         let mut theirs = json!({"to": "+15550001", "body": text, "status_callback": callback});

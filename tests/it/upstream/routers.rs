@@ -24,7 +24,7 @@ type = "http"
 [backends.bulk.send]
 url = "PROVIDER/bulk"
 recipients = "joined"
-separator = ""
+separator = "+"
 batch = 200
 form = { to = "{{ identities }}" }
 [backends.again]
@@ -181,7 +181,7 @@ fn routers() -> Vec<Row> {
             [one(
                 json!({"backend": "bulk", "to": many, "text": "hi"}),
                 vec![],
-                &[&format!("to={}", many[..200].concat()), &format!("to={}", many[200])],
+                &[&format!("to={}", many[..200].join("%2B")), &format!("to={}", many[200])],
                 &[&["sent"; 200], &["sent"]],
             )],
         )

@@ -132,7 +132,7 @@ impl Sender {
                 redactor,
             },
             recipients: table.recipients,
-            separator: table.separator.clone(),
+            separator: table.separator().to_owned(),
             recipients_per_request: backend.definition.connector.calls().recipients_per_request(),
             timeout: table.timeout.0,
             tls: plan.may_use_tls().then(|| tls.clone()),

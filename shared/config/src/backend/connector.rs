@@ -1,6 +1,10 @@
 //! What a backend sends through: `connector` names the kind, and each kind has keys of its own.
 
-use super::send::{Recipients, Send, Unanswered, hundred};
+use super::{
+    identity::NotARecipient,
+    send::{Recipients, Send, Unanswered, hundred},
+};
+use postern_shared::message::Identity;
 use serde::Deserialize;
 
 /// The kind that sends over HTTP.
@@ -98,6 +102,14 @@ impl ConnectorConfig {
             Self::Http(send) => send.as_deref(),
             Self::Console | Self::Registered(_) => None,
         }
+    }
+
+    /// Whether `identity` is one recipient. Kinds that do not send over HTTP take any.
+    ///
+    /// # Errors
+    /// Why it is not.
+    pub fn check_identity(&self, identity: &Identity) -> Result<(), NotARecipient> {
+        self.http().map_or(Ok(()), |send| send.check_identity(identity))
     }
 
     /// How its sender is called.

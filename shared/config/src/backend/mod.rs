@@ -1,5 +1,5 @@
 //! What a configuration says of a backend: how its requests are received ([`receive`]) and what they
-//! must prove ([`auth`]), what it sends through ([`connector`], [`send`]), how long its texts may be ([`text`]),
+//! must prove ([`auth`]), what it sends through ([`connector`], [`send`]) and to whom ([`identity`]), how long its texts may be ([`text`]),
 //! what its delivery reports mean ([`status`]). A provider's file under `shared/providers/` is the
 //! same, with a `[backends.NAME]` table laid over it.
 
@@ -9,6 +9,7 @@ pub mod codec;
 pub mod connector;
 pub mod field;
 pub mod flow;
+pub mod identity;
 pub mod receive;
 pub mod send;
 pub mod status;

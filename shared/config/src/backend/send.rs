@@ -45,9 +45,11 @@ pub struct Send {
     /// How many recipients one request has.
     #[serde(default)]
     pub recipients: Recipients,
-    /// What stands between the identities of a joined request.
-    #[serde(default = "comma")]
-    pub separator: String,
+    /// Which identities are one recipient: the whole must match. Absent: any.
+    pub identity: Option<Pattern>,
+    /// What stands between the identities of a joined request; no identity may contain it. Absent: a
+    /// comma, which identities may contain if requests are not joined.
+    pub separator: Option<String>,
     /// The most identities in one queued message; for `joined` and `list`, in one request. 1 to 10,000.
     #[serde(default = "hundred")]
     pub batch: usize,
@@ -68,10 +70,6 @@ pub struct Send {
     pub unanswered: Unanswered,
 }
 
-fn comma() -> String {
-    ",".to_owned()
-}
-
 /// The default of `batch`.
 pub(super) fn hundred() -> usize {
     100
@@ -82,6 +80,11 @@ fn ten_seconds() -> Span {
 }
 
 impl Send {
+    /// What stands between the identities of a joined request.
+    pub fn separator(&self) -> &str {
+        self.separator.as_deref().unwrap_or(",")
+    }
+
     /// What is wrong beyond the types: a key below `send`, and why.
     pub fn problems(&self) -> Vec<(String, String)> {
         let mut wrong = Vec::new();
@@ -97,6 +100,11 @@ impl Send {
             "batch",
             !(1..=postern_shared::message::MAX_IDENTITIES).contains(&self.batch),
             "must be 1 to 10000",
+        );
+        check(
+            "separator",
+            self.separator.as_deref() == Some(""),
+            "must not be empty: recipients would run together",
         );
         check("timeout", self.timeout.0.is_zero(), "must be longer than 0");
         check("success.status", self.success.status.is_empty(), "must name at least one status");

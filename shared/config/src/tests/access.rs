@@ -42,6 +42,12 @@ const MISTAKES: &[Mistake] = &[
         "postern key",
     ),
     (
+        "[[api.keys]]\nname = \"a\"\nkey_sha256 = \"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\"\nbackends = [\"*\"]",
+        "api.keys[0].key_sha256",
+        Some(3),
+        "the hash of an empty text",
+    ),
+    (
         "[[api.keys]]\nname = \"a\"\nkey = \"hush\"\nbackends = [\"*\"]\n[[api.keys]]\nname = \"b\"\nkey_sha256 = \"dc8331bcb2283e89d275a1c2fe66f7bf5ac3163ec1967f149dd7e27906365f0c\"\nbackends = [\"*\"]",
         "api.keys[1].key",
         Some(5),
@@ -155,6 +161,18 @@ const MISTAKES: &[Mistake] = &[
         Some(1),
         "missing",
     ),
+    (
+        "[ingress]\npublic_url = \"https://sms.example.org\"",
+        "ingress.public_url",
+        Some(2),
+        "without [[api.keys]], they could send",
+    ),
+    (
+        "[ingress]\ntrusted_proxies = [\"127.0.0.1\"]",
+        "ingress.trusted_proxies",
+        Some(2),
+        "set api.listen to a loopback address",
+    ),
     ("[ingress]\ntls = { cert = \"c\" }", "ingress.tls.key", Some(2), "is missing"),
     ("[ingress]\ntls = true", "ingress.tls", Some(2), "must be a table"),
     (
@@ -172,6 +190,73 @@ fn every_mistake_is_named() {
 }
 
 #[test]
+fn a_secret_that_could_be_guessed_is_warned_of_and_taken() {
+    let text = r#"
+        [admin]
+        token = "fifteen letters"
+        [[api.keys]]
+        name = "short"
+        key = "hush"
+        backends = ["*"]
+        [[api.keys]]
+        name = "long"
+        key = "sixteen letters!"
+        backends = ["*"]
+        [[api.keys]]
+        name = "hashed"
+        key_sha256 = "be35011b541f98c9f5bd192c4994bc8bc45d55f6295d27032976826b64703d3e"
+        backends = ["*"]
+        [[compat.kannel.users]]
+        username = "u"
+        password = "p"
+        backend = "a"
+        [[compat.vumi.users]]
+        username = "u"
+        password = "p"
+        backend = "a"
+        [backends.a]
+        type = "console"
+        receive = { auth = { token = { secret = ["t", "a token that is long"], query = "t" } } }
+        [backends.b]
+        type = "http"
+        receive = { auth = { basic = { username = "u", password = "{{ settings.p }}" } } }
+        settings = { p = "short" }
+        [backends.c]
+        type = "http"
+        receive = { auth = { hmac = { secret = "s", header = "X-S" } } }
+        [backends.d]
+        type = "http"
+        receive = { auth = { token = { secret = "a token that is long", query = "t" } } }
+        send = { url = "http://h/", auth = { bearer = "t" } }
+        "#;
+    let warnings = parse(text).unwrap().warnings;
+    let keys: Vec<_> = warnings.iter().map(|it| (it.key.as_str(), it.line.unwrap())).collect();
+    assert_eq!(
+        keys,
+        [
+            ("admin.token", 3),
+            ("api.keys[0].key", 6),
+            ("compat.kannel.users[0].password", 18),
+            ("compat.vumi.users[0].password", 22),
+            ("backends.a.receive.auth.token.secret", 26),
+            ("backends.b.receive.auth.basic.password", 29),
+            ("backends.c.receive.auth.hmac.secret", 33),
+        ]
+    );
+    assert!(warnings.iter().all(|it| it.what.contains("postern key")), "{warnings:?}");
+}
+
+#[test]
+fn others_may_reach_the_listener_that_v1_is_not_on_or_needs_a_key_on() {
+    let public = "[ingress]\npublic_url = \"https://sms.example.org\"\ntrusted_proxies = [\"127.0.0.1\"]\n";
+    for more in
+        ["[api]\nlisten = \"127.0.0.1:8090\"", "[[api.keys]]\nname = \"a\"\nkey = \"k\"\nbackends = [\"*\"]"]
+    {
+        assert!(parse(&format!("{public}{more}")).is_ok(), "{more}");
+    }
+}
+
+#[test]
 fn who_serves_no_provider_needs_no_certificate_of_theirs() {
     let config = parse("[ingress]\ntls = { cert = \"/no/such\", key = \"/no/such\" }").unwrap();
     assert!(config.ingress.tls.is_some());
@@ -181,7 +266,7 @@ fn who_serves_no_provider_needs_no_certificate_of_theirs() {
 fn a_backends_auth_takes_the_place_of_its_types_and_its_address_holds_a_token_of_the_path() {
     let backend = |receive: &str| {
         let text = format!(
-            "[ingress]\npublic_url = \"https://h\"\n[backends.a]\ntype = \"twilio\"\n\
+            "[ingress]\npublic_url = \"https://h\"\n[api]\nlisten = \"127.0.0.1:0\"\n[backends.a]\ntype = \"twilio\"\n\
              settings = {{ account_sid = \"a\", auth_token = \"b\", from = \"c\", token = [\"new\", \"old\"] }}\n{receive}"
         );
         let config = parse(&text).unwrap();

@@ -19,7 +19,12 @@ const MISTAKES: &[Mistake] = &[
     ("[ingress]\nlisten = \"8080\"", "ingress.listen", Some(2), ""),
     ("[ingress]\nlisten = \"0.0.0.0:8080\"", "ingress.listen", Some(2), "api.keys"),
     ("[ingress]\nmax_body = -1", "ingress.max_body", Some(2), ""),
-    ("[ingress]\npublic_url = \"sms.example.org\"", "ingress.public_url", Some(2), "https"),
+    (
+        "[ingress]\npublic_url = \"sms.example.org\"\n[api]\nlisten = \"127.0.0.1:0\"",
+        "ingress.public_url",
+        Some(2),
+        "https",
+    ),
     ("[application]\ntype = \"smtp\"", "application.type", Some(2), "\"webhook\""),
     ("[application]\ntype = 7", "application.type", Some(2), "must be a text"),
     ("[application]\nurl = \"http://h/\"", "application.url", Some(2), "type = \"webhook\""),
@@ -294,6 +299,18 @@ const MISTAKES: &[Mistake] = &[
         "pointer",
     ),
     (
+        "[backends.a]\ntype = \"http\"\n[backends.a.send]\nurl = \"http://h/\"\nidentity = \"+1(\"",
+        "backends.a.send.identity",
+        Some(5),
+        "not a regular expression",
+    ),
+    (
+        "[backends.a]\ntype = \"http\"\n[backends.a.send]\nurl = \"http://h/\"\nseparator = \"\"",
+        "backends.a.send.separator",
+        Some(5),
+        "must not be empty",
+    ),
+    (
         "[backends.a]\ntype = \"http\"\n[backends.a.send]\nurl = \"http://h/\"\nsuccess = { status = [\"ok\"] }",
         "backends.a.send.success.status[0]",
         Some(5),
@@ -368,13 +385,13 @@ const MISTAKES: &[Mistake] = &[
         "backends.a",
     ),
     (
-        "[ingress]\npublic_url = \"https://h\"\n[backends.a]\ntype = \"twilio\"\nsettings = { account_sid = \"a\", auth_token = \"b\" }",
+        "[ingress]\npublic_url = \"https://h\"\n[backends.a]\ntype = \"twilio\"\nsettings = { account_sid = \"a\", auth_token = \"b\" }\n[api]\nlisten = \"127.0.0.1:0\"",
         "backends.a.settings.from",
         Some(5),
         "messaging_service_sid",
     ),
     (
-        "[backends.a]\ntype = \"http\"\nreceive = { auth = { twilio = { token = \"{{ settings.absent }}\" } } }\n[ingress]\npublic_url = \"https://h\"",
+        "[backends.a]\ntype = \"http\"\nreceive = { auth = { twilio = { token = \"{{ settings.absent }}\" } } }\n[ingress]\npublic_url = \"https://h\"\n[api]\nlisten = \"127.0.0.1:0\"",
         "backends.a.settings.absent",
         Some(1),
         "missing",

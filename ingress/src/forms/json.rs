@@ -1,0 +1,45 @@
+//! JSON bodies: which requests have one, and how much of it is read.
+
+use super::parameter::ParameterLimits;
+use encoding_rs::{Encoding, UTF_8};
+use postern_shared::read::{JsonLimits, NotTaken, value_within};
+use serde_json::Value;
+
+/// Whether a media type is JSON: `application/json`, or any with the suffix of RFC 6839.
+pub(crate) fn is_json(essence: &str) -> bool {
+    essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))
+}
+
+/// Reads a JSON body within `limits`: every member of an object and every item of an array, however
+/// deep, is a parameter. JSON is UTF-8, unless the request says otherwise.
+///
+/// # Errors
+/// What is wrong, for the client.
+pub(super) fn read_json(
+    body: &[u8],
+    charset: Option<&'static Encoding>,
+    limits: &ParameterLimits,
+) -> Result<Value, String> {
+    let ParameterLimits { max_fields, max_key, max_value } = limits;
+    let (text, _) = charset.unwrap_or(UTF_8).decode_with_bom_removal(body);
+    let most = JsonLimits { values: *max_fields, name: *max_key, text: *max_value };
+    value_within(text.as_bytes(), most).map_err(|why| match why {
+        NotTaken::Invalid(error) => json_error(&error),
+        NotTaken::Values => format!("at most {max_fields} parameters are taken"),
+        NotTaken::Name => format!("a parameter's name has at most {max_key} bytes"),
+        NotTaken::Text(name) if name.is_empty() => format!("a value has at most {max_value} bytes"),
+        NotTaken::Text(name) => format!("{name}: at most {max_value} bytes are taken"),
+    })
+}
+
+/// Where a text stops being JSON, without quoting it.
+pub(crate) fn json_error(error: &serde_json::Error) -> String {
+    let what = if error.to_string().starts_with("recursion limit") {
+        "is nested too deeply (at most 127 levels)"
+    } else if error.is_eof() {
+        "is JSON that ends too early"
+    } else {
+        "is not valid JSON"
+    };
+    format!("the body {what} (line {}, column {})", error.line(), error.column())
+}

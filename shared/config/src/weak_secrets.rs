@@ -1,0 +1,44 @@
+//! Secrets of ours that are right and could be guessed: a warning each.
+
+use crate::{backend::auth::ReceiveAuth, config::Config, reader::Reader};
+use postern_shared::value::{Secret, Secrets, Settings};
+
+/// What is said of a secret that is too short.
+const SHORT: &str = "is shorter than 16 characters, so that it could be guessed: choose a long one at random \
+                     (`postern key` makes one)";
+
+/// Warns of what callers must show or sign with, if it is short. What a provider has chosen, and what
+/// Postern shows to others, is not looked at.
+pub(super) fn warn(config: &Config, reader: &mut Reader<'_>) {
+    for (index, key) in config.api.keys.iter().enumerate() {
+        if key.digest().is_some_and(|digest| digest.is_short()) {
+            reader.warning(&format!("api.keys[{index}].key"), SHORT);
+        }
+    }
+    if config.admin.token.is_some_and(|token| token.is_short()) {
+        reader.warning("admin.token", SHORT);
+    }
+    let kannel = config.compat.kannel.iter().map(|section| ("kannel", &section.users));
+    let vumi = config.compat.vumi.iter().map(|section| ("vumi", &section.users));
+    for (listener, users) in kannel.chain(vumi) {
+        for (index, _) in users.iter().enumerate().filter(|(_, user)| user.password.is_short()) {
+            reader.warning(&format!("compat.{listener}.users[{index}].password"), SHORT);
+        }
+    }
+    for (name, backend) in &config.backends {
+        let (key, secrets) = match &backend.definition.receive.auth {
+            ReceiveAuth::Basic { password, .. } => ("basic.password", password),
+            ReceiveAuth::Token(token) => ("token.secret", &token.secret),
+            ReceiveAuth::Hmac(hmac) => ("hmac.secret", &hmac.secret),
+            // Nobody is asked for one, or it has a length of its own, or the provider has made it.
+            ReceiveAuth::None | ReceiveAuth::StandardWebhooks { .. } | ReceiveAuth::Twilio { .. } => continue,
+        };
+        if any_short(secrets, &backend.definition.settings) {
+            reader.warning(&format!("backends.{name}.receive.auth.{key}"), SHORT);
+        }
+    }
+}
+
+fn any_short(secrets: &Secrets, settings: &Settings) -> bool {
+    secrets.resolved(settings).is_some_and(|all| all.iter().any(Secret::is_short))
+}
