@@ -14,6 +14,7 @@ mod memory;
 mod poison;
 mod program;
 mod provider;
+mod publishers;
 mod requests;
 mod setup;
 mod webhook;
