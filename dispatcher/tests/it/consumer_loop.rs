@@ -26,44 +26,6 @@ use std::{
 };
 use tokio::sync::Semaphore;
 
-#[tokio::test]
-async fn a_time_that_cannot_be_is_not_measured() {
-    let provider = Provider::answering(answer(200, "")).await;
-    let running = Running::start(&to(&provider, ""), &ConnectorRegistry::builtin());
-    for made in ["0001-01-01T00:00:00Z", "9999-01-01T00:00:00Z"] {
-        let body = message(&["+1"]).replacen('{', &format!("{{\"created_at\":\"{made}\","), 1);
-        running.queue("demo", Priority::Normal, body).await;
-    }
-    running.reports(2).await;
-    running.idle().await;
-    let year = "postern_message_age_seconds_sum{backend=\"demo\"} 31622400";
-    assert!(running.metrics.text().contains(year), "{}", running.metrics.text());
-}
-
-#[tokio::test]
-async fn an_identity_that_is_several_recipients_is_refused_and_the_others_are_sent_to() {
-    let provider = Provider::answering(answer(200, "")).await;
-    let more = "recipients = \"joined\"\nbatch = 10\n";
-    let running = Running::start(
-        &to(&provider, more).replace("identity }}", "identities }}"),
-        &ConnectorRegistry::builtin(),
-    );
-    running.queue("demo", Priority::Normal, message(&["+1", "+2,+3", "+4"])).await;
-    let report = running.reports(1).await.remove(0);
-    assert_eq!(states(&report), [("+1", State::Sent), ("+2,+3", State::Failed), ("+4", State::Sent)]);
-    let reason = report.recipients[1].reason.as_ref().unwrap();
-    assert_eq!((reason.class.as_str(), &*reason.code), ("permanent", "invalid_number"));
-    assert!(!reason.detail.contains("+2"), "{}", reason.detail);
-    let asked = provider.received();
-    assert_eq!(asked.iter().map(|request| request.body.as_str()).collect::<Vec<_>>(), ["to=%2B1%2C%2B4"]);
-    // Nobody is asked, and nothing waits for anything, if it is all that there is.
-    running.queue("demo", Priority::Normal, message(&["+2,+3"])).await;
-    let dead = running.dead(2).await;
-    assert_eq!(dead[1].text_header(header::CODE), Some("invalid_number"));
-    running.idle().await;
-    assert_eq!(provider.received().len(), 1);
-}
-
 fn to(provider: &Provider, more: &str) -> String {
     format!(
         "[backends.demo]\ntype = \"http\"\n[backends.demo.send]\nurl = \"{}/send\"\n\

@@ -15,6 +15,7 @@ mod memory;
 mod poison;
 mod program;
 mod provider;
+mod publishers;
 mod refused;
 mod requests;
 mod setup;
