@@ -42,7 +42,8 @@ fn take(ledger: &Ledger, request: &Request) -> u16 {
     if request.header("x-postern-type") == Some("postern.report.v1") {
         // One that says that there will be another attempt is not what became of it.
         let state = body["recipients"][0]["state"].as_str().unwrap_or_default();
-        if matches!(state, "sent" | "failed") {
+        // Those of an attacker are nobody's.
+        if body["backend"] == "x" && matches!(state, "sent" | "failed") {
             ledger.reported(body["message_id"].as_str().unwrap_or_default());
         }
         return 200;

@@ -65,7 +65,21 @@ impl Field {
         let (ledger, target) = (Arc::new(Ledger::default()), Target::default());
         let ends = Ends::start(&ledger).await;
         let config = config(url, more, &ends, Application::Webhook);
-        let (front, back) = (Launch::ingress(&config), Launch::dispatcher(&config).admin_token(TOKEN));
+        Self::of_two(url, &config, (ledger, target, ends)).await
+    }
+
+    /// Both services, whose configuration ends with `sections`, and a backend `hostile`, whose provider
+    /// refuses what is not the load's.
+    pub(crate) async fn attacked(url: &str, sections: &str) -> Self {
+        let (ledger, target) = (Arc::new(Ledger::default()), Target::default());
+        let ends = Ends::start(&ledger).await;
+        let config = config(url, "", &ends, Application::Webhook);
+        let config = format!("{config}{}{sections}", config_of_backend("hostile", &ends));
+        Self::of_two(url, &config, (ledger, target, ends)).await
+    }
+
+    async fn of_two(url: &str, config: &str, (ledger, target, ends): (Arc<Ledger>, Target, Ends)) -> Self {
+        let (front, back) = (Launch::ingress(config), Launch::dispatcher(config).admin_token(TOKEN));
         let (front, back) =
             tokio::join!(Service::start(front, Some(target.clone())), Service::start(back, None));
         Self::new(url, ledger, target, (front, Some(back)), Application::Webhook, ends)
@@ -93,6 +107,12 @@ impl Field {
         Self { ledger, front, back, application, url, target, load, begun, windows: Vec::new(), _ends }
     }
 
+    /// The ids of its processes.
+    pub(crate) fn programs(&self) -> Vec<u32> {
+        let services = [Some(&self.front), self.back.as_ref()];
+        services.into_iter().flatten().map(|service| service.program().id()).collect()
+    }
+
     /// The process that sends.
     pub(crate) fn dispatcher(&mut self) -> &mut Service {
         self.back.as_mut().unwrap_or(&mut self.front)
@@ -111,6 +131,11 @@ impl Field {
             if flows && rushing { Ok(()) } else { Err(format!("{now:?} after {before:?}")) }
         })
         .await;
+        self.begins();
+    }
+
+    /// Notes that something is about to happen, which ends when everything [recovers](Self::recovers).
+    pub(crate) fn begins(&mut self) {
         let now = Instant::now();
         self.windows.push(Window { from: now, to: now });
     }
@@ -218,9 +243,9 @@ impl Field {
         self.load.stop().await;
         let stopped = Instant::now();
         let reports = self.application == Application::Webhook;
-        let (mut dead, mut left, mut since) = (Vec::new(), usize::MAX, Instant::now());
+        let (mut dead, mut left, mut since) = (DeadIds::default(), usize::MAX, Instant::now());
         loop {
-            let outstanding = self.ledger.outstanding(&dead, reports).len();
+            let outstanding = self.ledger.outstanding(&dead.own, reports).len();
             if outstanding == 0 || (outstanding == left && since.elapsed() > GIVEN_UP) {
                 break;
             }
@@ -236,31 +261,44 @@ impl Field {
                 stopped.elapsed().as_secs_f64()
             );
         }
+        let drains = Instant::now();
         for service in [Some(&mut self.front), self.back.as_mut()].into_iter().flatten() {
             service.drain().await;
             service.assert_silent();
         }
+        let drained = drains.elapsed();
         let (counts, times) = (self.ledger.counts(), self.windows.len());
-        let verdict = self.ledger.verdict((self.begun, stopped), &self.windows, &dead, reports);
+        let verdict = self.ledger.verdict((self.begun, stopped), &self.windows, &dead.own, reports);
         let mut row = Row::new(fault, times, &verdict, allowance);
+        row.drained = drained;
         if counts.accepted.contains(&0) {
             row.problems.push(format!("no load: {counts:?}"));
         }
-        row.problems.extend(leftovers(&self.url, dead.len() as u64).await);
+        row.problems.extend(leftovers(&self.url, dead.all).await);
         row
     }
 
-    /// The ids of the dead letters.
-    async fn dead(&mut self) -> Vec<String> {
+    /// The dead letters.
+    async fn dead(&mut self) -> DeadIds {
         let told = match self.dispatcher().program().admin("/v1/dead?limit=1000000").await {
             Ok(Reply { status: 200, text, .. }) => text,
             // Asked again.
-            _ => return Vec::new(),
+            _ => return DeadIds::default(),
         };
         let listing: serde_json::Value = serde_json::from_str(&told).expect("a listing of dead letters");
         let letters = listing["letters"].as_array().expect("letters");
-        letters.iter().map(|letter| letter["id"].as_str().unwrap_or_default().to_owned()).collect()
+        let own = letters.iter().filter(|letter| letter["backend"] != "hostile");
+        let own = own.map(|letter| letter["id"].as_str().unwrap_or_default().to_owned()).collect();
+        DeadIds { own, all: letters.len() as u64 }
     }
+}
+
+/// The dead letters of a scenario.
+#[derive(Debug, Default)]
+struct DeadIds {
+    /// The ids of those that no attacker has made.
+    own: Vec<String>,
+    all: u64,
 }
 
 /// What is in the queues that nobody can explain, now that every program has ended.
@@ -315,8 +353,14 @@ fn config(url: &str, more: &str, ends: &Ends, application: Application) -> Strin
     format!(
         "[broker]\nurl = \"{url}\"\npublish_timeout = \"5s\"\nmin_free_disk = 0\n[ingress]\n{more}\n\
          [dispatcher]\nconcurrency = {CONCURRENCY}\n[application]\n{application}\n\
-         [retry]\ndelays = [\"1s\", \"1s\", \"1s\"]\n[backends.x]\ntype = \"http\"\n\
-         [backends.x.send]\nurl = \"{}\"\n\
+         [retry]\ndelays = [\"1s\", \"1s\", \"1s\"]\n{}",
+        config_of_backend("x", ends)
+    )
+}
+
+fn config_of_backend(name: &str, ends: &Ends) -> String {
+    format!(
+        "[backends.{name}]\ntype = \"http\"\n[backends.{name}.send]\nurl = \"{}\"\n\
          json = {{ id = \"{{{{ id }}}}\", to = \"{{{{ identity }}}}\", text = \"{{{{ text }}}}\" }}\n",
         ends.provider()
     )

@@ -52,6 +52,8 @@ pub(crate) struct Window {
 struct Entry {
     way: Way,
     begun: Instant,
+    /// When it was last posted.
+    tried: Instant,
     tries: usize,
     accepted: bool,
     put_off: bool,
@@ -65,8 +67,8 @@ struct Entry {
 impl Entry {
     fn new(way: Way) -> Self {
         let (tries, accepted, put_off, reports) = (0, false, false, 0);
-        let (ended, ids) = (Vec::new(), BTreeSet::new());
-        Self { way, begun: Instant::now(), tries, accepted, put_off, ended, ids, reports }
+        let (now, ended, ids) = (Instant::now(), Vec::new(), BTreeSet::new());
+        Self { way, begun: now, tried: now, tries, accepted, put_off, ended, ids, reports }
     }
 }
 
@@ -75,6 +77,8 @@ struct Book {
     entries: Vec<Entry>,
     numbers: BTreeMap<String, usize>,
     accepted: Vec<Instant>,
+    /// How long each of `accepted` took to be answered.
+    answers: Vec<Duration>,
     ended: Vec<Instant>,
     /// Answered 503, and not answered at all.
     not_taken: [usize; 2],
@@ -90,6 +94,15 @@ pub(crate) struct Counts {
     pub(crate) refusals: usize,
     /// Requests that got no answer.
     pub(crate) unanswered: usize,
+}
+
+/// What a span of time brought.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Span {
+    /// How long each accepted message took to be answered.
+    pub(crate) answers: Vec<Duration>,
+    /// How many messages came out.
+    pub(crate) ended: usize,
 }
 
 /// What came of all of it.
@@ -124,7 +137,9 @@ impl Ledger {
 
     /// It is posted, once more.
     pub(crate) fn tries(&self, number: usize) {
-        self.book().entries[number].tries += 1;
+        let entry = &mut self.book().entries[number];
+        entry.tries += 1;
+        entry.tried = Instant::now();
     }
 
     /// It was answered with that status, or with none; `id` is what the answer says.
@@ -132,8 +147,12 @@ impl Ledger {
         let mut book = self.book();
         match status {
             Some(200..=299) => {
-                book.entries[number].accepted = true;
-                book.accepted.push(Instant::now());
+                let now = Instant::now();
+                let entry = &mut book.entries[number];
+                entry.accepted = true;
+                let took = now.duration_since(entry.tried);
+                book.accepted.push(now);
+                book.answers.push(took);
                 book.seen(number, id);
             }
             Some(503) => book.not_taken[0] += 1,
@@ -180,6 +199,17 @@ impl Ledger {
             counts.ended[entry.way as usize] += usize::from(!entry.ended.is_empty());
         }
         counts
+    }
+
+    /// What happened after `from` and before `until`.
+    pub(crate) fn between(&self, from: Instant, until: Instant) -> Span {
+        let book = self.book();
+        let within = |moment: &Instant| (from..until).contains(moment);
+        let answers = book.accepted.iter().zip(&book.answers).filter(|(moment, _)| within(moment));
+        Span {
+            answers: answers.map(|(_, took)| *took).collect(),
+            ended: book.ended.iter().filter(|moment| within(moment)).count(),
+        }
     }
 
     /// Whether something has come out within this time.

@@ -1,10 +1,10 @@
 //! The fault campaign: Postern's programs under load while processes are killed, brokers crash and
-//! block, networks fail and disks are full; and a ledger that compares what was accepted with what
+//! block, networks fail, disks are full and strangers attack; and a ledger that compares what was accepted with what
 //! came out. `tests/faults/run` builds it and starts it.
 //!
 //! - `load`: the clients; `ends`: the provider and the application; `ledger`: what both say
 //! - `services`, `field`: Postern's programs between them
-//! - `faults`: what happens to them; `table`: what came of it
+//! - `faults`: what happens to them; `hostile`: what is done to them; `table`: what came of it
 #![allow(
     clippy::expect_used,
     clippy::panic,
@@ -16,13 +16,14 @@
 mod ends;
 mod faults;
 mod field;
+mod hostile;
 mod ledger;
 mod load;
 mod services;
 mod table;
 
 use clap::Parser;
-use faults::{LANES, Scenario};
+use faults::{Extent, LANES, Scenario};
 use std::{
     panic::catch_unwind,
     process::ExitCode,
@@ -35,6 +36,9 @@ struct Arguments {
     /// How often each fault strikes in a scenario
     #[arg(long, default_value_t = 2)]
     times: usize,
+    /// How many seconds each attack goes on, and how many are measured without it
+    #[arg(long, default_value_t = 60)]
+    attack: u64,
     /// Begin all scenarios again until so many minutes have passed
     #[arg(long, default_value_t = 0)]
     minutes: u64,
@@ -44,6 +48,10 @@ struct Arguments {
 }
 
 impl Arguments {
+    fn extent(&self) -> Extent {
+        Extent { times: self.times, attack: Duration::from_secs(self.attack) }
+    }
+
     fn wants(&self, scenario: &Scenario) -> bool {
         self.only.is_empty() || self.only.iter().any(|part| scenario.name.contains(part.as_str()))
     }
@@ -81,7 +89,7 @@ fn run(lane: &[Scenario], arguments: &Arguments, until: Instant) -> Vec<Row> {
     loop {
         for scenario in lane.iter().filter(|scenario| arguments.wants(scenario)) {
             let begun = Instant::now();
-            let row = one(scenario, arguments.times);
+            let row = one(scenario, arguments.extent());
             let found = if row.problems.is_empty() { "" } else { ": FAILED" };
             eprintln!("--- {}: {:.0} s{found}", scenario.name, begun.elapsed().as_secs_f64());
             for problem in &row.problems {
@@ -96,11 +104,11 @@ fn run(lane: &[Scenario], arguments: &Arguments, until: Instant) -> Vec<Row> {
 }
 
 /// One that panics is a row, too.
-fn one(scenario: &Scenario, times: usize) -> Row {
+fn one(scenario: &Scenario, extent: Extent) -> Row {
     let tried = catch_unwind(|| {
         // The load has a thread of its own: the scenario may block this one.
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
-        runtime.expect("a runtime").block_on((scenario.run)(scenario.name, times))
+        runtime.expect("a runtime").block_on((scenario.run)(scenario.name, extent))
     });
     tried.unwrap_or_else(|panic| {
         let why = panic.downcast_ref::<String>().cloned();

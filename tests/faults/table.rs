@@ -1,6 +1,9 @@
 //! The table: a row for each fault.
 
-use crate::ledger::Verdict;
+use crate::{
+    hostile::measure::{Beside, Measured},
+    ledger::Verdict,
+};
 use std::{fmt, time::Duration};
 
 /// How many doubles docs/guarantees.md allows for each time that the fault strikes.
@@ -12,6 +15,9 @@ pub(crate) struct Allowance {
     pub(crate) repeated: usize,
 }
 
+/// How long two programs may take to drain after an attack: below the deadline of one of them.
+const DRAINS: Duration = Duration::from_secs(15);
+
 /// What came of one fault.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Row {
@@ -20,6 +26,10 @@ pub(crate) struct Row {
     verdict: Verdict,
     /// For each time.
     allowed: [usize; 2],
+    /// How long the programs took to drain, one after the other.
+    pub(crate) drained: Duration,
+    /// What the load's clients noticed of an attack.
+    beside: Option<Beside>,
     /// Why it was not tried.
     skipped: Option<String>,
     /// What must not be.
@@ -41,7 +51,7 @@ impl Row {
         if times == 0 {
             problems.push("the fault never struck".to_owned());
         }
-        Self { fault, times, verdict: verdict.clone(), allowed, skipped: None, problems }
+        Self { fault, times, verdict: verdict.clone(), allowed, problems, ..Self::default() }
     }
 
     /// One that could not be tried here.
@@ -52,6 +62,16 @@ impl Row {
     /// One whose scenario did not get to its end.
     pub(crate) fn failed(fault: &'static str, why: String) -> Self {
         Self { fault, problems: vec![why], ..Self::default() }
+    }
+
+    /// A row of an attack.
+    pub(crate) fn beside(mut self, beside: Beside) -> Self {
+        self.problems.extend(beside.problems());
+        if self.drained > DRAINS {
+            self.problems.push(format!("{:.0} s to drain", self.drained.as_secs_f64()));
+        }
+        self.beside = Some(beside);
+        self
     }
 
     fn add(&mut self, other: &Self) {
@@ -67,6 +87,7 @@ impl Row {
             ours.at_once[side] = ours.at_once[side].max(theirs.at_once[side]);
             self.allowed[side] = self.allowed[side].max(other.allowed[side]);
         }
+        self.beside = other.beside.clone().or_else(|| self.beside.take());
         self.skipped = self.skipped.take().or_else(|| other.skipped.clone());
         self.problems.extend(other.problems.iter().cloned());
     }
@@ -89,6 +110,24 @@ impl Row {
             dead.to_string(),
             format!("{} / {}", seconds(pauses[0]), seconds(pauses[1])),
         ]
+    }
+}
+
+impl Row {
+    /// What the load's clients noticed of an attack; `None` for a fault.
+    fn cells_beside(&self) -> Option<[String; 8]> {
+        let beside = self.beside.as_ref()?;
+        let both = |of: fn(&Measured) -> String| format!("{}, {}", of(&beside.without), of(&beside.with));
+        Some([
+            self.fault.to_owned(),
+            both(|it| format!("{:.1}", it.accepted)),
+            both(|it| format!("{:.1}", it.delivered)),
+            format!("{:.0} %", 100.0 * beside.rate()),
+            both(|it| format!("{:.1} ms", 1000.0 * it.p99.as_secs_f64())),
+            format!("{:.1}", beside.p99()),
+            both(|it| format!("{:.0} MiB", it.memory)),
+            both(|it| format!("{:.2}", it.cores)),
+        ])
     }
 }
 
@@ -134,26 +173,46 @@ const HEAD: [&str; 8] = [
     "longest pause: accepting / delivering",
 ];
 
+const HEAD_BESIDE: [&str; 8] = [
+    "attack",
+    "accepted a second: without, with",
+    "delivered a second: without, with",
+    "rate left",
+    "p99 of the answers: without, with",
+    "times",
+    "memory of both programs: without, with",
+    "cores: without, with",
+];
+
 impl fmt::Display for Table {
-    /// As Markdown, in columns that a terminal shows well, too.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let head = HEAD.map(str::to_owned);
-        let rows: Vec<_> = self.rows.iter().map(Row::cells).collect();
-        let mut widths = [3; 8];
-        for row in [&head].into_iter().chain(&rows) {
-            for (width, cell) in widths.iter_mut().zip(row) {
-                *width = cell.chars().count().max(*width);
-            }
+        write_markdown(f, HEAD, &self.rows.iter().map(Row::cells).collect::<Vec<_>>())?;
+        let attacks: Vec<_> = self.rows.iter().filter_map(Row::cells_beside).collect();
+        if attacks.is_empty() {
+            return Ok(());
         }
-        let dashes = widths.map(|width| "-".repeat(width));
-        for row in [&head, &dashes].into_iter().chain(&rows) {
-            for (cell, width) in row.iter().zip(widths) {
-                write!(f, "| {cell:width$} ")?;
-            }
-            writeln!(f, "|")?;
-        }
-        Ok(())
+        writeln!(f)?;
+        write_markdown(f, HEAD_BESIDE, &attacks)
     }
+}
+
+/// A table as Markdown, in columns that a terminal shows well, too.
+fn write_markdown(f: &mut fmt::Formatter<'_>, head: [&str; 8], rows: &[[String; 8]]) -> fmt::Result {
+    let head = head.map(str::to_owned);
+    let mut widths = [3; 8];
+    for row in [&head].into_iter().chain(rows) {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = cell.chars().count().max(*width);
+        }
+    }
+    let dashes = widths.map(|width| "-".repeat(width));
+    for row in [&head, &dashes].into_iter().chain(rows) {
+        for (cell, width) in row.iter().zip(widths) {
+            write!(f, "| {cell:width$} ")?;
+        }
+        writeln!(f, "|")?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -189,6 +248,12 @@ mod tests {
         assert_eq!(row[1..9], ["a", "2", "200", "0", "3 (2 ≤ 3)", "0", "0", "1.5 s / 3.0 s"]);
         assert!(text.lines().nth(3).unwrap().contains("not run: mount: not permitted"), "{text}");
         assert_eq!(table.problems(), Vec::<String>::new());
+        assert!(!text.contains("memory"), "{text}");
+        let beside = Beside { span: Duration::from_secs(60), ..Beside::default() };
+        table.add(Row::new("attack", 1, &verdict(0, 0), allowance).beside(beside));
+        assert!(table.to_string().contains("| attack | 0.0, 0.0"), "{table}");
+        assert_eq!(table.problems(), ["attack: 0 % of the rate is left"]);
+        table = Table::default();
         table.add(Row::failed("b", "it broke".to_owned()));
         assert_eq!(table.problems(), ["b: it broke"]);
     }

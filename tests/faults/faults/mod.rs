@@ -1,4 +1,4 @@
-//! The faults: each a scenario that lets a fault strike so many times, sees that it did, and that
+//! The faults: each a scenario that lets a fault strike several times, sees that it did, and that
 //! everything flows again. What docs/guarantees.md allows is in the scenario's last line.
 
 pub(crate) mod broker;
@@ -8,20 +8,30 @@ pub(crate) mod network;
 pub(crate) mod processes;
 pub(crate) mod spool;
 
-use crate::table::Row;
+use crate::{hostile::ATTACKS, table::Row};
 use futures_util::future::LocalBoxFuture;
+use std::time::Duration;
 
-/// A fault by its name, and how it is tried so many times.
+/// How much of each scenario is tried.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Extent {
+    /// How often a fault strikes.
+    pub(crate) times: usize,
+    /// How long an attack goes on.
+    pub(crate) attack: Duration,
+}
+
+/// A fault or an attack by its name, and how it is tried.
 #[derive(Clone, Copy)]
 pub(crate) struct Scenario {
     pub(crate) name: &'static str,
-    pub(crate) run: fn(&'static str, usize) -> LocalBoxFuture<'static, Row>,
+    pub(crate) run: fn(&'static str, Extent) -> LocalBoxFuture<'static, Row>,
 }
 
 /// `scenario!("what happens", function)`
 macro_rules! scenario {
     ($name:literal, $run:path) => {
-        $crate::faults::Scenario { name: $name, run: |name, times| Box::pin($run(name, times)) }
+        $crate::faults::Scenario { name: $name, run: |name, extent| Box::pin($run(name, extent.times)) }
     };
 }
 
@@ -56,4 +66,5 @@ pub(crate) const LANES: &[&[Scenario]] = &[
         scenario!("full disk under the embedded broker, and kill -9", disk::full_under_embedded),
         scenario!("kill -9 of the ingress with a spool that is not empty", spool::killed),
     ],
+    ATTACKS,
 ];

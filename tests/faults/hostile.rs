@@ -1,0 +1,78 @@
+//! What people with bad intentions do beside the normal load, and what the load's clients notice of it:
+//! a row for each attack, with the rate and the answers' p99 without it and with it.
+//!
+//! - `attacks`: what each attacker does
+//! - `measure`: what the clients and the operating system say of a span of time
+
+mod attacks;
+pub(crate) mod measure;
+
+use crate::{
+    faults::Scenario,
+    field::Field,
+    table::{Allowance, Row},
+};
+use attacks::Attacker;
+use futures_util::future::LocalBoxFuture;
+use measure::{Beside, Meter};
+use postern_tests::Rabbit;
+use std::time::Duration;
+
+/// One attack, until it is dropped.
+type Attack = fn(Attacker) -> LocalBoxFuture<'static, ()>;
+
+/// What the attacked programs have besides: a user of Kannel's protocol, whose callbacks may go to this
+/// machine.
+const CONFIG: &str = r#"
+[compat.kannel]
+path = "/cgi-bin/sendsms"
+[[compat.kannel.users]]
+username = "app"
+password = "a-password-of-the-campaign"
+backend = "hostile"
+[compat.callbacks]
+allow = ["127.0.0.0/8"]
+"#;
+
+/// `attack!("what somebody does", function)`
+macro_rules! attack {
+    ($name:literal, $attack:path) => {
+        Scenario {
+            name: concat!("hostile: ", $name),
+            run: |name, extent| Box::pin(beside(name, extent.attack, |attacker| Box::pin($attack(attacker)))),
+        }
+    };
+}
+
+/// All attacks, one after the other.
+pub(crate) const ATTACKS: &[Scenario] = &[
+    attack!("clients that pipeline and do not read", attacks::never_reading),
+    attack!("second heads that never end", attacks::endless_heads),
+    attack!("five hundred connections that say nothing", attacks::silent_connections),
+    attack!("bodies of a million JSON numbers", attacks::json_numbers),
+    attack!("requests that prove nothing", attacks::unproved),
+    attack!("guesses at a password, side by side", attacks::guesses),
+    attack!("a short message to ten thousand words", attacks::ten_thousand_words),
+    attack!("callbacks to an address that never answers", attacks::silent_callbacks),
+    attack!("queued messages with large headers", attacks::large_headers),
+    attack!("queued messages of 14 MB", attacks::large_contexts),
+    attack!("queued messages with forged counts", attacks::forged_counts),
+    attack!("queued messages to ten thousand who are refused", attacks::ten_thousand_identities),
+];
+
+/// Measures the normal load for `span` without the attack, and for as long with it.
+async fn beside(name: &'static str, span: Duration, attack: Attack) -> Row {
+    let vhost = Rabbit::shared().vhost();
+    let mut field = Field::attacked(&vhost.url(), CONFIG).await;
+    field.recovers().await;
+    let without = Meter::start(&field).run(span).await;
+    let attacker = Attacker::new(&field, &vhost).await;
+    field.begins();
+    let with = tokio::select! {
+        with = Meter::start(&field).run(span) => with,
+        () = attack(attacker) => panic!("the attack ended by itself"),
+    };
+    field.recovers().await;
+    let row = field.settle(name, Allowance::default()).await;
+    row.beside(Beside { span, without, with })
+}

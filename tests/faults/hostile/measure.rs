@@ -1,0 +1,153 @@
+//! What a span of time was like for the normal load's clients, and what it cost the programs.
+
+use crate::{field::Field, ledger::Ledger};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// A p99 below this, in seconds, counts as this: one late answer would make it many times as long.
+const SHORT: f64 = 0.005;
+/// How often memory is looked at.
+const LOOK: Duration = Duration::from_millis(50);
+/// What the kernel counts CPU time in, each second: on Linux always.
+const TICKS: f64 = 100.0;
+/// A span that says something of the rate.
+const MEASURES: Duration = Duration::from_secs(30);
+/// How much memory an attack may take, of both programs together, in MiB.
+const GROWS: f64 = 90.0;
+const MIB: f64 = 1024.0 * 1024.0;
+
+/// What a span of time was like.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Measured {
+    /// Messages accepted, each second.
+    pub(crate) accepted: f64,
+    /// Messages that came out, each second.
+    pub(crate) delivered: f64,
+    /// 99 of 100 accepted messages were answered within this.
+    pub(crate) p99: Duration,
+    /// The most memory that the programs had at once, in MiB, each program's most.
+    pub(crate) memory: f64,
+    /// The CPU that the programs used, in cores.
+    pub(crate) cores: f64,
+}
+
+/// The load without an attack, and with it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Beside {
+    /// How long each of both was measured.
+    pub(crate) span: Duration,
+    pub(crate) without: Measured,
+    pub(crate) with: Measured,
+}
+
+impl Beside {
+    /// What part of the rate is left, of the messages that are accepted or of those that come out,
+    /// whichever is less.
+    pub(crate) fn rate(&self) -> f64 {
+        let part = |with: f64, without: f64| if without > 0.0 { with / without } else { 0.0 };
+        part(self.with.accepted, self.without.accepted).min(part(self.with.delivered, self.without.delivered))
+    }
+
+    /// What must not be. A short span, of a run with other faults beside it, says little of the rate.
+    pub(crate) fn problems(&self) -> Vec<String> {
+        let (least, most) = if self.span < MEASURES { (0.5, 10.0) } else { (0.9, 2.0) };
+        let (rate, p99, grown) = (self.rate(), self.p99(), self.with.memory - self.without.memory);
+        let rate = (rate < least).then(|| format!("{:.0} % of the rate is left", 100.0 * rate));
+        let p99 = (p99 > most).then(|| format!("the p99 of the answers is {p99:.1} times as long"));
+        let memory = (grown > GROWS).then(|| format!("{grown:.0} MiB more memory"));
+        [rate, p99, memory].into_iter().flatten().collect()
+    }
+
+    /// How many times as long the answers take, by their p99.
+    pub(crate) fn p99(&self) -> f64 {
+        self.with.p99.as_secs_f64() / self.without.p99.as_secs_f64().max(SHORT)
+    }
+}
+
+/// A span of time that is being measured.
+#[derive(Debug)]
+pub(crate) struct Meter {
+    ledger: Arc<Ledger>,
+    programs: Vec<u32>,
+    begun: Instant,
+    cpu: f64,
+}
+
+impl Meter {
+    /// Begins to measure now.
+    pub(crate) fn start(field: &Field) -> Self {
+        let programs = field.programs();
+        let cpu = programs.iter().map(|program| cpu_seconds(*program)).sum();
+        Self { ledger: Arc::clone(&field.ledger), programs, begun: Instant::now(), cpu }
+    }
+
+    /// Measures for `span`.
+    pub(crate) async fn run(self, span: Duration) -> Measured {
+        let mut most = vec![0.0_f64; self.programs.len()];
+        while self.begun.elapsed() < span {
+            for (most, program) in most.iter_mut().zip(&self.programs) {
+                *most = most.max(memory(*program));
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        let until = Instant::now();
+        let seconds = until.duration_since(self.begun).as_secs_f64();
+        let cpu: f64 = self.programs.iter().map(|program| cpu_seconds(*program)).sum();
+        let told = self.ledger.between(self.begun, until);
+        let each_second = |messages: usize| f64::from(u32::try_from(messages).unwrap_or(u32::MAX)) / seconds;
+        Measured {
+            accepted: each_second(told.answers.len()),
+            delivered: each_second(told.ended),
+            p99: percentile(told.answers, 99),
+            memory: most.iter().sum(),
+            cores: (cpu - self.cpu) / seconds,
+        }
+    }
+}
+
+/// So many of a hundred are at most this; zero of none.
+fn percentile(mut answers: Vec<Duration>, part: usize) -> Duration {
+    answers.sort_unstable();
+    let index = (answers.len() * part).div_ceil(100).saturating_sub(1);
+    answers.get(index).copied().unwrap_or_default()
+}
+
+/// The CPU time that a process has used, in seconds.
+fn cpu_seconds(process: u32) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).expect("the process runs");
+    let (_, fields) = stat.rsplit_once(") ").expect("the name of the program");
+    let ticks = |number: usize| fields.split(' ').nth(number).and_then(|ticks| ticks.parse::<f64>().ok());
+    // utime and stime, of which proc(5) says that they are the 14th and the 15th of all fields.
+    (ticks(11).expect("utime") + ticks(12).expect("stime")) / TICKS
+}
+
+/// The memory that a process has now, in MiB.
+fn memory(process: u32) -> f64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).expect("the process runs");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
+    line.trim().trim_end_matches(" kB").parse::<f64>().expect("kilobytes") * 1024.0 / MIB
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_99th_of_a_hundred_is_the_p99() {
+        let of = |numbers: std::ops::RangeInclusive<u64>| numbers.map(Duration::from_millis).collect();
+        assert_eq!(percentile(of(1..=100), 99), Duration::from_millis(99));
+        assert_eq!(percentile(of(1..=3), 99), Duration::from_millis(3));
+        assert_eq!(percentile(Vec::new(), 99), Duration::ZERO);
+    }
+
+    #[test]
+    fn this_process_has_memory_and_has_used_some_cpu() {
+        assert!(memory(std::process::id()) > 1.0);
+        let before = cpu_seconds(std::process::id());
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_millis(100) {}
+        assert!(cpu_seconds(std::process::id()) > before);
+    }
+}
