@@ -9,7 +9,10 @@ use lapin::{
 };
 use postern_tests::{Answer, Launch, Program, Properties, Provider, Rabbit, Vhost, eventually};
 use serde_json::{Value, json};
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 const MIB: usize = 1024 * 1024;
 
@@ -210,5 +213,36 @@ async fn an_outcome_that_is_too_large_is_stored_without_its_details_and_sent_onc
     application.send(&json!({"backend": "other", "identities": ["+2"], "text": "small"})).await;
     assert_eq!(states(&outcome(&tap).await), [("+2", "sent")]);
     assert_eq!(provider.requests().len(), 3);
+    assert_eq!(postern.terminate().await.code, Some(0));
+}
+
+/// A broker that takes less than the outcome of what it took: its operator has lowered the limit.
+#[tokio::test]
+async fn an_outcome_beyond_the_brokers_own_limit_is_stored_in_pieces() {
+    let (rabbit, provider) = (Rabbit::to_harm().await, Provider::start().await);
+    rabbit.set("max_message_size", 2_000);
+    provider.otherwise(|_| Answer::status(400));
+    let vhost = rabbit.vhost();
+    let postern = Launch::gateway().config(&config(&vhost, &provider)).start().await;
+    postern.metric_becomes("postern_broker_connected", &[], 1.0).await;
+    let tap = vhost.tap().await;
+    let identities: Vec<String> = (0..100).map(|n| format!("+1555000{n:03}")).collect();
+    tap.send(&json!({"backend": "open", "identities": identities, "text": "large"})).await;
+    let mut told = BTreeSet::new();
+    while told.len() < identities.len() {
+        let report = outcome(&tap).await;
+        told.extend(states(&report).into_iter().map(|(whom, state)| (whom.to_owned(), state.to_owned())));
+    }
+    let failed: BTreeSet<_> = identities.iter().map(|whom| (whom.clone(), "failed".to_owned())).collect();
+    assert_eq!(told, failed);
+    let mut dead = BTreeSet::new();
+    while dead.len() < identities.len() {
+        let letter = tap.take("postern.dead").await.json();
+        dead.extend(
+            letter["identities"].as_array().unwrap().iter().map(|whom| whom.as_str().unwrap().to_owned()),
+        );
+    }
+    assert_eq!(dead.into_iter().collect::<Vec<_>>(), identities);
+    assert_eq!(provider.requests().len(), 1);
     assert_eq!(postern.terminate().await.code, Some(0));
 }

@@ -3,6 +3,7 @@
 use super::{
     declare::Declarer,
     endpoint::{Endpoint, Link, NOT_FOUND, code, late},
+    properties::MAX_BODY,
 };
 use lapin::{
     Channel,
@@ -12,7 +13,10 @@ use lapin::{
 use postern_broker::{BrokerError, BrokerOptions, BrokerStatus, Depth, QueueName};
 use postern_shared::backoff::Backoff;
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 use tokio::{
@@ -87,6 +91,8 @@ pub(super) struct Connections {
     remarks: Mutex<Vec<String>>,
     /// Why the broker closed the publishing channel, where it said that we may not publish.
     denied: Mutex<Option<String>>,
+    /// The largest body that the broker is known to take.
+    max_body: AtomicUsize,
     /// Held while the status is made of the states, so that an older one never follows a newer.
     ordering: Mutex<()>,
 }
@@ -107,8 +113,20 @@ impl Connections {
             declarer: tokio::sync::Mutex::default(),
             remarks: Mutex::default(),
             denied: Mutex::default(),
+            max_body: AtomicUsize::new(MAX_BODY),
             ordering: Mutex::new(()),
         }
+    }
+
+    /// The largest body that the broker is known to take, in bytes.
+    pub(super) fn max_body(&self) -> usize {
+        self.max_body.load(Ordering::Relaxed)
+    }
+
+    /// Takes note that the broker takes bodies of at most `bytes`: a larger one would close the channel,
+    /// with everything in flight on it.
+    pub(super) fn limit_body(&self, bytes: usize) {
+        self.max_body.store(bytes.min(MAX_BODY), Ordering::Relaxed);
     }
 
     pub(super) fn is_closing(&self) -> bool {

@@ -16,7 +16,7 @@ const PERSISTENT: u8 = 2;
 
 /// The largest body, in bytes: the default `max_message_size` of RabbitMQ 4 (3.x: 128 MiB). The
 /// broker answers a larger one by closing the channel, with everything in flight on it.
-const MAX_BODY: usize = 16 * 1024 * 1024;
+pub(super) const MAX_BODY: usize = 16 * 1024 * 1024;
 
 /// The most bytes that all headers of a message may take in AMQP's encoding. They must fit into one
 /// frame, [`PUBLISHED_FRAME`], together with what encloses them.
@@ -51,13 +51,15 @@ pub(super) struct Outgoing {
 }
 
 impl Outgoing {
+    /// `envelope` for `address`, if its body has at most `max_body` bytes.
+    ///
     /// # Errors
-    /// [`BrokerError::Refused`] for what AMQP cannot carry.
-    pub(super) fn new(address: Address, envelope: Envelope) -> Result<Self, BrokerError> {
-        if envelope.body.len() > MAX_BODY {
+    /// [`BrokerError::Refused`] for what AMQP, or this broker, cannot carry.
+    pub(super) fn new(address: Address, envelope: Envelope, max_body: usize) -> Result<Self, BrokerError> {
+        if envelope.body.len() > max_body {
             let bytes = envelope.body.len();
             return Err(BrokerError::Refused(format!(
-                "a body of {bytes} bytes; at most {MAX_BODY} are taken"
+                "a body of {bytes} bytes; at most {max_body} are taken"
             )));
         }
         let mut properties = BasicProperties::default().with_delivery_mode(PERSISTENT);

@@ -279,13 +279,18 @@ async fn confirmation(
         Ok(Confirmation::NotRequested) => {
             Err(BrokerError::Unavailable("the channel gives no confirms".to_owned()))
         }
-        Err(error) if is_too_large(&error, message.body.len()) => {
-            Err(BrokerError::Refused(shared.endpoint.explain(&error)))
-        }
         Err(error) => {
             let why = shared.endpoint.explain(&error);
-            if code(&error) == Some(ACCESS_REFUSED) {
-                shared.deny(why.clone());
+            match too_large(&error) {
+                // Whatever else was in flight on the channel failed with it, and is not to blame.
+                Some((bytes, most)) => {
+                    most.into_iter().for_each(|most| shared.limit_body(most));
+                    if bytes == message.body.len() {
+                        return Err(BrokerError::Refused(why));
+                    }
+                }
+                None if code(&error) == Some(ACCESS_REFUSED) => shared.deny(why.clone()),
+                None => {}
             }
             Err(BrokerError::Unavailable(why))
         }
@@ -302,13 +307,13 @@ fn nacked(shared: &Connections, message: &Outgoing) -> BrokerError {
     }
 }
 
-/// Whether the broker closed the channel over a body of this length, `max_message_size` being less.
-/// Whatever else was in flight on the channel failed with it, and is not to blame.
-fn is_too_large(error: &Error, bytes: usize) -> bool {
-    match error.kind() {
-        ErrorKind::ProtocolError(refusal) if code(error) == Some(PRECONDITION_FAILED) => {
-            refusal.get_message().as_str().contains(&format!("message size {bytes} is larger"))
-        }
-        _ => false,
-    }
+/// The length of the body over which the broker closed the channel, and its `max_message_size`, which it
+/// tells nobody before.
+fn too_large(error: &Error) -> Option<(usize, Option<usize>)> {
+    let ErrorKind::ProtocolError(refusal) = error.kind() else { return None };
+    let said = refusal.get_message().as_str().split_once("message size ");
+    let (bytes, most) =
+        said.filter(|_| code(error) == Some(PRECONDITION_FAILED))?.1.split_once(" is larger")?;
+    let most = most.rsplit_once(' ').and_then(|(_, most)| most.parse().ok());
+    Some((bytes.parse().ok()?, most))
 }

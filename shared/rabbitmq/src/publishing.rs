@@ -24,7 +24,7 @@ impl Publishing {
         let deadline = Instant::now() + limit;
         let mut messages: Vec<_> = messages
             .into_iter()
-            .map(|(address, envelope)| Outgoing::new(address, envelope))
+            .map(|(address, envelope)| Outgoing::new(address, envelope, connections.max_body()))
             .collect::<Result<_, _>>()?;
         if messages.is_empty() {
             return Ok(());

@@ -7,7 +7,7 @@
 use super::{
     connections::{ConnectionState, Connections, ConsumerConnection, Pauses, soon},
     endpoint::{Link, close_channel},
-    properties::{CONSUMED_FRAME, PUBLISHED_FRAME},
+    properties::{CONSUMED_FRAME, MAX_BODY, PUBLISHED_FRAME},
     publisher::{CurrentChannel, PublishingChannel},
 };
 use lapin::{Channel, options::ConfirmSelectOptions};
@@ -130,6 +130,8 @@ async fn open_publishing(shared: &Connections) -> Result<(Link, Channel), String
         let _ = consuming.changed().await;
     }
     let link = shared.endpoint.open(shared.name("publishing").as_str(), PUBLISHED_FRAME).await?;
+    // The broker may be another one, or have another limit now.
+    shared.limit_body(MAX_BODY);
     match confirming(shared, &link).await {
         Ok(channel) => Ok((link, channel)),
         Err(error) => Err(shared.endpoint.explain(&error)),

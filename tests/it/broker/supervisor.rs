@@ -185,7 +185,8 @@ async fn a_channel_that_the_broker_closes_is_replaced() -> Result<()> {
 async fn a_body_that_the_broker_finds_too_large_is_refused_alone() -> Result<()> {
     let rabbit = Rabbit::to_harm().await;
     rabbit.set("max_message_size", 2_000);
-    let broker = connect(&rabbit.vhost().url())?;
+    let vhost = rabbit.vhost();
+    let broker = connect(&vhost.url())?;
     ready(&broker).await?;
     let (address, _) = alpha();
     let large = Envelope { body: vec![b'x'; 2_001].into(), ..letter(0) };
@@ -196,6 +197,18 @@ async fn a_body_that_the_broker_finds_too_large_is_refused_alone() -> Result<()>
     ensure!(matches!(&refused, Err(BrokerError::Refused(why)) if why.contains("2001")), "{refused:?}");
     ensure!(!matches!(around, Err(BrokerError::Refused(_))), "{around:?}");
     eventually("a publish after it", async || broker.publish(vec![(address.clone(), letter(2))]).await).await;
+    // From now on its limit is known: one that is too large closes no channel under the others.
+    let channels = vhost.channels();
+    for n in 3..20 {
+        let large = Envelope { body: vec![b'x'; 2_000 + n].into(), ..letter(0) };
+        let (refused, around) = tokio::join!(
+            broker.publish(vec![(address.clone(), large)]),
+            broker.publish(vec![(address.clone(), letter(n))])
+        );
+        ensure!(matches!(&refused, Err(BrokerError::Refused(why)) if why.contains("2000")), "{refused:?}");
+        around?;
+    }
+    ensure!(vhost.channels() == channels, "{channels} became {}", vhost.channels());
     broker.close().await;
     Ok(())
 }

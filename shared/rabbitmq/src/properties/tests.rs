@@ -36,7 +36,7 @@ fn an_envelope_comes_back_as_it_was() {
     .with("text", "grün")
     .with(header::REASON, "of a death")
     .with("least", i64::MIN);
-    let outgoing = Outgoing::new(address(), sent.clone()).unwrap();
+    let outgoing = Outgoing::new(address(), sent.clone(), MAX_BODY).unwrap();
     assert_eq!((outgoing.exchange.as_str(), outgoing.routing_key.as_str()), ("postern.dead", "demo"));
     assert_eq!(outgoing.properties.delivery_mode(), &Some(PERSISTENT));
     let mut delivery =
@@ -111,7 +111,7 @@ fn headers_beyond_their_room_are_left_out() {
     let names: Vec<_> = read.headers.keys().filter(|name| !name.starts_with('e')).collect();
     assert_eq!(names, ["a", "c", "traceparent", "x-postern-reason"]);
     assert!(read.headers.len() > 100, "{}", read.headers.len());
-    Outgoing::new(address(), read).unwrap();
+    Outgoing::new(address(), read, MAX_BODY).unwrap();
     for name in ["traceparent", "x-postern-a", "x-theirs"] {
         let read = envelope(QUEUE, self::delivery(OUTBOUND, [(name, long(17_000))]));
         assert!(read.headers.is_empty(), "{name}");
@@ -124,7 +124,7 @@ fn a_body_that_cannot_be_published_again_is_cut_and_says_so() {
     delivery.data = vec![b' '; MAX_BODY + 1];
     let read = envelope(QUEUE, delivery);
     assert_eq!((read.body.len(), read.cut_from()), (CUT_BODY, Some(MAX_BODY as u64 + 1)));
-    Outgoing::new(address(), read).unwrap();
+    Outgoing::new(address(), read, MAX_BODY).unwrap();
 }
 
 #[test]
@@ -136,7 +136,7 @@ fn what_amqp_cannot_carry_is_refused_and_not_quoted() {
         Envelope::default().with("text", "7".repeat(MAX_HEADERS)),
         Envelope { body: vec![b'7'; MAX_BODY + 1].into(), ..Envelope::default() },
     ] {
-        let error = Outgoing::new(address(), bad).unwrap_err();
+        let error = Outgoing::new(address(), bad, MAX_BODY).unwrap_err();
         assert!(matches!(error, BrokerError::Refused(_)), "{error:?}");
         assert!(!error.to_string().contains("7777"), "{error}");
     }
