@@ -70,7 +70,7 @@ pub(super) enum Returned {
 #[derive(Debug)]
 pub(super) struct Returns {
     shared: Arc<Connections>,
-    publishing_on: Publishing,
+    publisher: Publishing,
     queue: QueueName,
     /// RabbitMQ's count is believed below this. `None` for a queue whose messages are only looked at.
     believed: Option<u32>,
@@ -78,11 +78,11 @@ pub(super) struct Returns {
     held: HashMap<u64, Envelope>,
     /// Deliveries that are to be published together.
     gathered: Vec<Again>,
-    publishing: JoinSet<Vec<Returned>>,
+    in_flight: JoinSet<Vec<Returned>>,
 }
 
 impl Returns {
-    pub(super) fn new(shared: Arc<Connections>, publishing_on: Publishing, queue: QueueName) -> Self {
+    pub(super) fn new(shared: Arc<Connections>, publisher: Publishing, queue: QueueName) -> Self {
         let half = shared.options.max_deliveries / 2;
         let believed = match queue.as_str() {
             DEAD | UNROUTED | QUARANTINE => None,
@@ -90,12 +90,12 @@ impl Returns {
         };
         Self {
             shared,
-            publishing_on,
+            publisher,
             queue,
             believed,
             held: HashMap::new(),
             gathered: Vec::new(),
-            publishing: JoinSet::new(),
+            in_flight: JoinSet::new(),
         }
     }
 
@@ -150,28 +150,28 @@ impl Returns {
     pub(super) fn publish(&mut self) {
         if !self.gathered.is_empty() {
             let delay = self.shared.options.topology.delays.first().copied();
-            let (publishing, queue) = (self.publishing_on.clone(), self.queue.clone());
-            self.publishing.spawn(publish_again(publishing, queue, delay, take(&mut self.gathered)));
+            let (publisher, queue) = (self.publisher.clone(), self.queue.clone());
+            self.in_flight.spawn(publish_again(publisher, queue, delay, take(&mut self.gathered)));
         }
     }
 
     /// Whether nothing is being published.
     pub(super) fn is_idle(&self) -> bool {
-        self.publishing.is_empty()
+        self.in_flight.is_empty()
     }
 
     /// What became of deliveries that were being published. Safe to cancel; `None` when
     /// [idle](Self::is_idle).
     pub(super) async fn next(&mut self) -> Option<Vec<Returned>> {
         // A task that panicked leaves its deliveries to the end of the channel.
-        self.publishing.join_next().await.map(Result::unwrap_or_default)
+        self.in_flight.join_next().await.map(Result::unwrap_or_default)
     }
 }
 
 /// Publishes `deliveries` to `queue` until the broker confirms them. One that it will never accept
 /// holds up none of the others.
 async fn publish_again(
-    publishing: Publishing,
+    publisher: Publishing,
     queue: QueueName,
     delay: Option<Duration>,
     deliveries: Vec<Again>,
@@ -183,12 +183,12 @@ async fn publish_again(
         };
         (address, envelope.clone())
     };
-    match publish_until_confirmed(&publishing, deliveries.iter().map(message).collect()).await {
+    match publish_until_confirmed(&publisher, deliveries.iter().map(message).collect()).await {
         Ok(()) => deliveries.into_iter().map(|again| returned(again, true)).collect(),
         Err(BrokerError::Refused(_)) if deliveries.len() > 1 => {
             let mut each = Vec::with_capacity(deliveries.len());
             for again in deliveries {
-                let alone = publish_again(publishing.clone(), queue.clone(), delay, vec![again]);
+                let alone = publish_again(publisher.clone(), queue.clone(), delay, vec![again]);
                 each.extend(Box::pin(alone).await);
             }
             each
@@ -205,12 +205,12 @@ async fn publish_again(
 /// # Errors
 /// [`BrokerError::Refused`] or [`BrokerError::Closed`].
 async fn publish_until_confirmed(
-    publishing: &Publishing,
+    publisher: &Publishing,
     messages: Vec<(Address, Envelope)>,
 ) -> Result<(), BrokerError> {
     let mut pauses = Pauses::new();
     loop {
-        match publishing.publish(messages.clone()).await {
+        match publisher.publish(messages.clone()).await {
             Ok(()) => return Ok(()),
             Err(error @ (BrokerError::Refused(_) | BrokerError::Closed)) => return Err(error),
             Err(error) => debug!("publishing {} messages again, retrying: {error}", messages.len()),
