@@ -1,14 +1,10 @@
 //! What every request is held to, whichever listener it comes to: its address's rate, the size and
 //! the time of its body, the number and the size of its parameters.
 
-use crate::{
-    auth::Clients,
-    body::BodyLimits,
-    forms::ParameterLimits,
-    rates::{self, AddressLimiter},
-};
+use crate::{auth::Clients, body::BodyLimits, forms::ParameterLimits};
 use actix_web::HttpRequest;
 use postern_config::IngressSection;
+use postern_service::rates::{self, AddressLimiter};
 use std::{
     net::IpAddr,
     time::{Duration, Instant},

@@ -1,7 +1,9 @@
 //! More of everything than anyone with good intentions sends, to the real process: what it answers,
 //! and how much memory it takes.
 
-use postern_tests::{Launch, Program, Reply, eventually};
+mod connections;
+
+use postern_tests::{Launch, Program, Reply};
 use std::{
     process::Command,
     time::{Duration, Instant},
@@ -89,26 +91,6 @@ async fn ten_thousand_idle_connections_hold_up_nobody() {
         assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 408"), "{n}: {answer}");
     }
     assert_eq!(message(&program).await.0.status, 200);
-}
-
-/// Where no more files can be opened, it waits for one, and goes on.
-#[tokio::test(flavor = "multi_thread")]
-async fn the_limit_of_open_files_is_no_end() {
-    let program = gateway(&CONFIG.replace("15s", "1s")).await;
-    limit_files(program.id(), "150");
-    let mut idle = Vec::new();
-    for _ in 0..300 {
-        idle.push(connect(&program).await);
-    }
-    let (reply, took) = message(&program).await;
-    assert_eq!(reply.status, 200, "{}", reply.text);
-    println!("with all files in use, a message took {took:?}");
-    drop(idle);
-    eventually("an answer at once", async || match message(&program).await {
-        (reply, took) if reply.status == 200 && took < Duration::from_secs(1) => Ok(()),
-        (reply, took) => Err(format!("{} after {took:?}", reply.status)),
-    })
-    .await;
 }
 
 /// Whatever is sent, no more of it is held than is taken.

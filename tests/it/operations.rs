@@ -130,11 +130,13 @@ async fn neither_does_the_embedded_gateway_nor_its_webhook() {
 }
 
 /// What every program shows.
-const METRICS_OF_ALL: [&str; 14] = [
+const METRICS_OF_ALL: [&str; 16] = [
     "admin_refused_total",
     "broker_blocked",
     "broker_connected",
     "build_info",
+    "connections_open",
+    "connections_refused_total",
     "dead_letters_waiting",
     "publish_duration_seconds",
     "publish_failures_total",
