@@ -39,6 +39,15 @@ impl RequestLimits {
         self.clients.address(peer, request.headers())
     }
 
+    /// Whether the address of `request` may still show what proves whose the request is. Asked before
+    /// a proof that came with the body: others of its requests may have been answered meanwhile.
+    ///
+    /// # Errors
+    /// How long until it may.
+    pub(crate) fn may_prove(&self, request: &HttpRequest) -> Result<(), Duration> {
+        self.account(request).map_or(Ok(()), |account| account.open())
+    }
+
     /// What the client of `request` has left of its rate; `None` without a rate limit.
     pub(crate) fn account(&self, request: &HttpRequest) -> Option<Account<'_>> {
         let limiter = self.addresses.as_ref()?;

@@ -16,7 +16,7 @@ use super::{
 use crate::auth::RefusalReason;
 use crate::{
     accept::{Accepted, Rejected, Rejection, Submission},
-    answer::{Answer, Charge},
+    answer::{Answer, Charge, too_many},
     auth::Principal,
     body,
     forms::{Request, Unreadable},
@@ -76,6 +76,9 @@ async fn take(
             Err(reply) => return respond(reply).into(),
         },
     };
+    if let Err(wait) = state.limits.may_prove(request) {
+        return Answer::refused(too_many(wait), RefusalReason::Rate).charged(Charge::Nothing);
+    }
     match user(&given, request, state) {
         Ok(user) => submit(user, &given, state, trace).await.charged(Charge::Nothing),
         Err(why) => {

@@ -10,8 +10,8 @@ use actix_web::{HttpRequest, http::StatusCode};
 use jiff::Timestamp;
 use std::time::Instant;
 
-/// Lets `serve` answer the caller of `/v1`, if the caller has a key and is within its rate. The
-/// request costs its address nothing if it has shown a key.
+/// Lets `serve` answer the caller of `/v1`, if the caller has a key and is within its rate, or within
+/// that of its address if there are no keys.
 pub(super) async fn authenticated<'s>(
     request: &HttpRequest,
     state: &'s IngressState,
@@ -25,13 +25,13 @@ pub(super) async fn authenticated<'s>(
             return ProblemDocument::new(StatusCode::UNAUTHORIZED, detail).refused(why).into();
         }
     };
-    let served = match state.keys.count(principal, Instant::now()) {
+    let counted = match principal {
+        Principal::Anyone => state.limits.account(request).map_or(Ok(()), |account| account.take()),
+        Principal::ApiKey(_) | Principal::CompatUser(_) => state.keys.count(principal, Instant::now()),
+    };
+    let served = match counted {
         Ok(()) => serve(principal).await,
         Err(wait) => Err(ProblemDocument::too_many(wait)),
     };
-    let charge = match principal {
-        Principal::Anyone => Charge::Address,
-        Principal::ApiKey(_) | Principal::CompatUser(_) => Charge::Nothing,
-    };
-    served.unwrap_or_else(Answer::from).charged(charge)
+    served.unwrap_or_else(Answer::from).charged(Charge::Nothing)
 }
