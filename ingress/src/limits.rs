@@ -26,7 +26,7 @@ impl From<&IngressSection> for RequestLimits {
         Self {
             clients: Clients::from(ingress),
             addresses: ingress.rate_limit.map(AddressLimiter::from),
-            body: BodyLimits { max: ingress.max_body, timeout: ingress.read_timeout.0 },
+            body: BodyLimits::new(ingress.max_body, ingress.read_timeout.0),
             parameters: ParameterLimits::from(ingress),
         }
     }

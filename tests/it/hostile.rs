@@ -3,7 +3,7 @@
 
 mod connections;
 
-use postern_tests::{Launch, Program, Reply};
+use postern_tests::{Launch, Program, Reply, eventually};
 use std::{
     process::Command,
     time::{Duration, Instant},
@@ -135,4 +135,47 @@ async fn bodies_of_a_hundred_megabytes_take_no_memory() {
     println!("at most {} KiB more", grown / 1024);
     assert!(grown < 32 * MIB, "{} MiB", grown / MIB);
     assert_eq!(message(&program).await.0.status, 200);
+}
+
+/// Large bodies that come slowly share what memory there is for them; small ones do not notice.
+#[tokio::test(flavor = "multi_thread")]
+async fn slow_large_bodies_take_a_bounded_part_of_the_memory() {
+    let program = gateway(CONFIG).await;
+    assert_eq!(message(&program).await.0.status, 200);
+    let before = memory(&program, "VmHWM");
+    let body = vec![b'x'; 2_600_000];
+    let head = format!(
+        "POST /backends/demo HTTP/1.1\r\nHost: t\r\nContent-Type: application/x-www-form-urlencoded\r\n\
+         Content-Length: {}\r\n\r\n",
+        body.len() + 1
+    );
+    let clients = (0..100).map(async |_| {
+        let mut stream = connect(&program).await;
+        stream.write_all(head.as_bytes()).await.unwrap();
+        // It may say no meanwhile.
+        let _ = stream.write_all(&body).await;
+        stream
+    });
+    let streams = futures_util::future::join_all(clients).await;
+    eventually("all but those that there is room for to be refused", async || {
+        let metrics = program.metrics().await;
+        let refused = metrics.value("postern_ingress_requests_total", &[("status", "503")]);
+        if (85.0..100.0).contains(&refused) { Ok(()) } else { Err(refused) }
+    })
+    .await;
+    let grown = memory(&program, "VmHWM").saturating_sub(before);
+    println!("{} slow bodies of 2.6 MB: at most {} KiB more", streams.len(), grown / 1024);
+    assert!(grown < 90 * MIB, "{} MiB", grown / MIB);
+    let (reply, took) = message(&program).await;
+    assert!(reply.status == 200 && took < SOON, "{} {took:?}", reply.status);
+    drop(streams);
+    eventually("room for a large body", async || {
+        let text = "x".repeat(60_000);
+        let form = [("identity", "1"), ("text", "a"), ("b", &*text), ("c", &*text)];
+        match program.post_form("/backends/demo", &form).await.status {
+            200 => Ok(()),
+            status => Err(status),
+        }
+    })
+    .await;
 }

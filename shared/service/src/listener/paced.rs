@@ -174,6 +174,10 @@ impl AsyncRead for PacedStream {
             let count = this.blank_lines.cut(read, &mut this.blank_lines_left);
             this.held.extend_from_slice(&read[count..]);
             buffer.set_filled(start + count);
+            if buffer.remaining() == 0 && this.blank_lines_left < BLANK_LINES {
+                // There is a head in it, and what follows may be long: its handler says when to read on.
+                this.blank_lines_left = 0;
+            }
             this.hand_over(count);
         } else {
             let held = &this.held[..this.held.len().min(buffer.remaining())];
