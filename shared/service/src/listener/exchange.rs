@@ -25,6 +25,8 @@ const AHEAD: usize = 1;
 pub(super) struct Exchange {
     in_flight: Cell<bool>,
     answered: Cell<bool>,
+    /// Whether the handler has not seen the end of the last request's body.
+    body_unread: Cell<bool>,
     /// Bytes that may be read while a request is in flight.
     ahead: Cell<usize>,
 }
@@ -46,21 +48,35 @@ impl Exchange {
         self.ahead.set(self.ahead.get().saturating_sub(count));
     }
 
-    /// Whether a request has been answered since this was asked last, and none is in flight.
-    pub(super) fn take_answered(&self) -> bool {
-        !self.in_flight.get() && self.answered.replace(false)
+    /// What has been answered since this was asked last, if nothing is in flight.
+    pub(super) fn take_answered(&self) -> Option<Answered> {
+        if self.in_flight.get() || !self.answered.replace(false) {
+            return None;
+        }
+        Some(if self.body_unread.get() { Answered::BodyUnread } else { Answered::Whole })
     }
 
     /// Notes that `request` begins. It is in flight until the returned value is dropped.
     pub(super) fn begin(self: Rc<Self>, request: &mut Request) -> InFlight {
         self.in_flight.set(true);
         self.ahead.set(AHEAD);
+        self.body_unread.set(false);
         if matches!(request.payload(), Payload::H1 { .. }) {
+            self.body_unread.set(true);
             let body = RequestBody { payload: request.take_payload(), exchange: Rc::clone(&self) };
             *request.payload() = Payload::Stream { payload: Box::pin(body) };
         }
         InFlight(self)
     }
+}
+
+/// How a request was answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Answered {
+    /// All of it was read.
+    Whole,
+    /// Its handler did not want the rest of its body.
+    BodyUnread,
 }
 
 /// A request in flight, until it is dropped.
@@ -94,6 +110,7 @@ impl Stream for RequestBody {
         let next = Pin::new(&mut self.payload).poll_next(context);
         let goes_on = matches!(next, Poll::Pending | Poll::Ready(Some(Ok(_))));
         self.exchange.ahead.set(if goes_on { BODY_AHEAD } else { AHEAD });
+        self.exchange.body_unread.set(goes_on);
         next
     }
 }

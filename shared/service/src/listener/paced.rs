@@ -4,7 +4,11 @@
 //! each of any number of small requests out of its buffer, wakes itself without end once the buffer
 //! is full, and gives only the first head of a connection a time.
 
-use super::{blank_lines::BlankLines, exchange::Exchange, socket::Transport};
+use super::{
+    blank_lines::BlankLines,
+    exchange::{Answered, Exchange},
+    socket::Transport,
+};
 use bytes::{Buf, BytesMut};
 use std::{
     io,
@@ -42,12 +46,14 @@ enum Wait {
     Head(Instant),
     /// For the first byte of the next head.
     NextRequest(Instant),
+    /// For nothing: what comes is the rest of a body that was not wanted, unless a head is complete.
+    Nothing(Instant),
 }
 
 impl Wait {
     fn deadline(self) -> Instant {
         match self {
-            Self::Head(deadline) | Self::NextRequest(deadline) => deadline,
+            Self::Head(deadline) | Self::NextRequest(deadline) | Self::Nothing(deadline) => deadline,
         }
     }
 }
@@ -207,8 +213,12 @@ impl AsyncWrite for PacedStream {
         this.write_blocked = flushed.is_pending();
         ready!(flushed)?;
         this.blank_lines_left = BLANK_LINES;
-        if this.exchange.take_answered() {
-            this.wait = Wait::NextRequest(Instant::now() + this.pace.keep_alive);
+        if let Some(answered) = this.exchange.take_answered() {
+            let deadline = Instant::now() + this.pace.keep_alive;
+            this.wait = match answered {
+                Answered::Whole => Wait::NextRequest(deadline),
+                Answered::BodyUnread => Wait::Nothing(deadline),
+            };
         }
         if this.read_postponed && this.may_read() {
             this.read_postponed = false;
