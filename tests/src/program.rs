@@ -26,6 +26,7 @@ pub struct Launch {
     listens: bool,
     token: Option<String>,
     logs: bool,
+    open_files: Option<u32>,
 }
 
 impl Launch {
@@ -39,6 +40,7 @@ impl Launch {
             listens: true,
             token: None,
             logs: true,
+            open_files: None,
         }
     }
 
@@ -104,6 +106,13 @@ impl Launch {
         self
     }
 
+    /// With at most `limit` open files, which it cannot raise.
+    #[must_use]
+    pub fn open_files(mut self, limit: u32) -> Self {
+        self.open_files = Some(limit);
+        self
+    }
+
     /// The folder that it runs in.
     pub fn folder(&self) -> &Folder {
         &self.folder
@@ -140,7 +149,14 @@ impl Launch {
     /// Starts it and waits for nothing.
     pub fn spawn(&self) -> Program {
         let [ingress, admin] = free_ports();
-        let mut command = Command::new(path_of(self.program));
+        let mut command = match self.open_files {
+            None => Command::new(path_of(self.program)),
+            Some(limit) => {
+                let mut command = Command::new("prlimit");
+                command.arg(format!("--nofile={limit}:{limit}")).arg(path_of(self.program));
+                command
+            }
+        };
         guard::own_group(&mut command).current_dir(self.folder.path());
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("POSTERN_")) {
             command.env_remove(name);

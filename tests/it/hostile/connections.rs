@@ -1,6 +1,6 @@
 //! Clients that hold connections: that do not read, that do not end what they begin, that are many.
 
-use super::{MIB, SOON, limit_files, memory, message};
+use super::{MIB, SOON, memory, message};
 use crate::access::tls::{Made, make_for, put};
 use futures_util::future::join_all;
 use postern_tests::{Launch, Program, eventually, free_port};
@@ -71,6 +71,10 @@ impl Listener {
 
 impl Gateway {
     async fn start(read_timeout: &str) -> Self {
+        Self::launch(Launch::gateway(), read_timeout).await
+    }
+
+    async fn launch(launch: Launch, read_timeout: &str) -> Self {
         let api = free_port();
         let config = format!(
             "[ingress]\nread_timeout = \"{read_timeout}\"\n\
@@ -78,7 +82,7 @@ impl Gateway {
              [backends.demo]\ntype = \"http\"\n"
         );
         let made = make_for("localhost", "hostile");
-        let launch = Launch::gateway().config(&config);
+        let launch = launch.config(&config);
         put(&launch, &made);
         Self { program: launch.start().await, api, tls: trusting(&made) }
     }
@@ -258,9 +262,8 @@ async fn every_head_must_end_in_time_not_only_the_first() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn at_its_limit_a_port_refuses_at_once_and_everything_else_goes_on() {
-    let gateway = Gateway::start("3s").await;
+    let gateway = Gateway::launch(Launch::gateway().open_files(400), "3s").await;
     let program = &gateway.program;
-    limit_files(program.id(), "400");
     let mut known = gateway.connect(Listener::Ingress).await;
     let mut held = Vec::new();
     for _ in 0..600 {
@@ -276,10 +279,8 @@ async fn at_its_limit_a_port_refuses_at_once_and_everything_else_goes_on() {
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     assert_eq!(program.ready().await.unwrap().status, 200);
     assert!(start.elapsed() < SOON, "{:?}", start.elapsed());
-    let metrics = program.metrics().await;
-    let refused =
-        metrics.value("postern_connections_refused_total", &[("listener", "ingress"), ("limit", "total")]);
-    assert!(refused >= 400.0, "{refused}");
+    let refused = [("listener", "ingress"), ("limit", "total")];
+    program.metric_reaches("postern_connections_refused_total", &refused, 400.0).await;
     let mut api = gateway.connect(Listener::Api).await;
     api.write_all(get("/v1/backends").as_bytes()).await.unwrap();
     let mut answer = [0; 12];

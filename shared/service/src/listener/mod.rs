@@ -123,7 +123,7 @@ impl Listener {
                 listener = name,
                 wanted,
                 most,
-                "the limit of open files leaves no room for max_connections: raise it (ulimit -n)"
+                "fewer connections than wanted: the limit of open files leaves no room for more; raise it (ulimit -n)"
             );
         }
         let door = Door {
