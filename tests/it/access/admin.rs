@@ -33,7 +33,7 @@ async fn with_a_token_only_health_is_open() {
 }
 
 #[tokio::test]
-async fn whoever_guesses_the_token_gets_few_guesses_and_few_log_lines() {
+async fn guesses_of_the_token_are_few_and_cause_few_log_lines() {
     let postern = Launch::gateway().env("POSTERN__ADMIN__TOKEN", TOKEN).start().await;
     let mut seen = Vec::new();
     for guess in 0..60 {

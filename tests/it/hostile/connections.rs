@@ -175,7 +175,7 @@ async fn clients_that_do_not_read_take_no_processor_and_little_memory() {
     let (reply, took) = message(&gateway.program).await;
     assert!(reply.status == 200 && took < SOON, "{} {took:?}", reply.status);
 
-    // Whoever reads after all gets what he asked for.
+    // A client that reads after all gets what it asked for.
     let mut answer = vec![0; 40_000];
     timeout(SOON, streams[0].read_exact(&mut answer)).await.unwrap().unwrap();
     assert!(String::from_utf8_lossy(&answer).matches("HTTP/1.1 200 OK").count() >= 2);

@@ -1,5 +1,6 @@
-//! Which clients may connect: so many to a listener, so many from one address. What is beyond that is
-//! accepted and closed at once, so that nothing waits and the process never runs out of descriptors.
+//! Which clients may connect: a listener has a limit of connections, and so has each address. A
+//! connection beyond them is accepted and closed at once, so that nothing waits and the process never
+//! runs out of descriptors.
 
 use super::descriptors::{self, Share};
 use crate::{
@@ -158,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_has_so_many_and_proxies_and_loopback_any_number() {
+    fn an_address_has_a_limit_and_proxies_and_loopback_have_none() {
         let (admission, metrics) = admission(None, Some(2));
         let slot = |address: &str| admission.slot(address.parse().unwrap());
         for (address, allowed) in [
@@ -182,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_listener_has_so_many() {
+    fn a_listener_has_a_limit() {
         let (admission, metrics) = admission(Some(3), Some(100));
         let slot = || admission.slot("192.0.2.1".parse().unwrap());
         let mut slots: Vec<_> = (0..3).map(|_| slot().unwrap()).collect();
