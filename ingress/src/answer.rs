@@ -2,7 +2,7 @@
 //! rate limit need to know about it. Also the plain-text responses that several handlers share.
 
 use crate::auth::RefusalReason;
-use crate::{forms::Errors, rates::retry_after};
+use crate::forms::Errors;
 use actix_web::{
     HttpResponse,
     http::{
@@ -10,6 +10,7 @@ use actix_web::{
         header::{self, HeaderValue},
     },
 };
+use postern_service::rates::retry_after;
 use postern_shared::{
     message::{BackendName, MessageId},
     trace_context::TraceContext,

@@ -7,7 +7,7 @@ use crate::{
     state::{self, IngressState},
 };
 use actix_web::{
-    App, HttpServer,
+    App,
     dev::Server,
     web::{Data, ServiceConfig},
 };
@@ -16,6 +16,8 @@ use postern_broker::Broker;
 use postern_config::{Config, Problem, TlsFiles};
 use postern_service::{
     Monitoring,
+    listener::{self, ConnectionLimits, Listener, Share},
+    metrics::Metrics,
     program::Exit,
     shutdown::{Shutdown, within},
     tls::Tls,
@@ -24,17 +26,9 @@ use std::{
     io,
     net::{SocketAddr, TcpListener},
     sync::Arc,
+    thread,
     time::Duration,
 };
-use tokio::net::TcpSocket;
-
-/// Connections that wait to be accepted.
-const BACKLOG: u32 = 1024;
-
-/// How long a connection stays open behind an answer that its client was not waiting for, so that
-/// it may read it. actix-http measures this by a clock that it looks at twice a second, if it has
-/// the time: where the clock is later than this, the connection is never closed.
-const LINGER: Duration = Duration::from_secs(3);
 
 /// Why the ingress cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -67,11 +61,13 @@ impl StartError {
     }
 }
 
-/// A listener, and its TLS where it has one.
+/// A port that is listened on, its TLS if it has any, and how many connections it may have.
 #[derive(Debug)]
 struct Port {
+    name: &'static str,
     listener: TcpListener,
     tls: Option<Tls>,
+    connections: ConnectionLimits,
 }
 
 /// What the ingress finds wrong with `config`, beyond what [`Config`] itself checks: defaults that
@@ -86,6 +82,7 @@ pub fn problems(config: &Config, forms: &Forms) -> Vec<Problem> {
 #[derive(Debug)]
 pub struct Ingress {
     state: Data<IngressState>,
+    metrics: Metrics,
     public: Port,
     /// `api.listen`.
     api: Option<Port>,
@@ -104,24 +101,34 @@ impl Ingress {
         forms: &Forms,
     ) -> Result<Self, StartError> {
         let Monitoring { metrics, health } = monitoring;
-        let metrics =
+        let own =
             IngressMetrics::declare(&metrics).map_err(|error| StartError::Metrics(error.to_string()))?;
-        let state =
-            IngressState::new(config, broker, (metrics, health), forms).map_err(StartError::Config)?;
+        let state = IngressState::new(config, broker, (own, health), forms).map_err(StartError::Config)?;
         let wrong = |problem| StartError::Config(vec![problem]);
         let (ingress, api) = (&state.config.ingress, &state.config.api);
+        let limits = |max: Option<usize>, share| ConnectionLimits {
+            max,
+            share,
+            per_address: Some(ingress.max_connections_per_address),
+            exempt: ingress.trusted_proxies.clone(),
+        };
+        let share = if api.listen.is_some() { Share::Most } else { Share::Whole };
         let public = Port {
+            name: "ingress",
             tls: load("ingress.tls", ingress.tls.as_ref()).map_err(wrong)?,
             listener: listen("ingress.listen", ingress.listen)?,
+            connections: limits(ingress.max_connections, share),
         };
         let api = match api.listen {
             None => None,
             Some(address) => Some(Port {
+                name: "api",
                 tls: load("api.tls", api.tls.as_ref()).map_err(wrong)?,
                 listener: listen("api.listen", address)?,
+                connections: limits(api.max_connections, Share::Quarter),
             }),
         };
-        Ok(Self { state: Data::new(state), public, api })
+        Ok(Self { metrics, public, api, state: Data::new(state) })
     }
 
     /// Where providers reach it.
@@ -152,13 +159,16 @@ impl Ingress {
             None => {
                 let all =
                     [routes::providers as Routes, routes::compat, routes::applications, routes::everyone];
-                vec![server(&self.state, self.public, all.to_vec())?]
+                vec![self.public.serve(&self.state, &self.metrics, all.to_vec())?]
             }
             Some(api) => {
                 tracing::info!(address = %api.listener.local_addr()?, tls = api.tls.is_some(), "API listens");
                 let providers = vec![routes::providers as Routes, routes::compat, routes::everyone];
                 let applications = vec![routes::applications as Routes, routes::everyone];
-                vec![server(&self.state, self.public, providers)?, server(&self.state, api, applications)?]
+                vec![
+                    self.public.serve(&self.state, &self.metrics, providers)?,
+                    api.serve(&self.state, &self.metrics, applications)?,
+                ]
             }
         };
         let handles: Vec<_> = servers.iter().map(Server::handle).collect();
@@ -184,37 +194,31 @@ impl Ingress {
 
 type Routes = fn(&IngressState, &mut ServiceConfig);
 
-/// The files of its certificate are followed as long as the runtime runs.
-fn server(state: &Data<IngressState>, port: Port, routes: Vec<Routes>) -> io::Result<Server> {
-    let config = Arc::clone(&state.config);
-    let state = state.clone();
-    let server = HttpServer::new(move || {
-        let app = App::new().app_data(state.clone());
-        routes.iter().fold(app, |app, routes| app.configure(|config| routes(&state, config)))
-    });
-    let workers = match config.ingress.workers {
-        0 => std::thread::available_parallelism()?.get(),
-        workers => workers,
-    };
-    // Its own deadline is in whole seconds, and longer than ours: ours counts.
-    let deadline = config.shutdown.deadline.0.as_secs() + 2;
-    let server = server
-        .workers(workers)
-        .disable_signals()
-        .shutdown_timeout(deadline)
-        .client_request_timeout(config.ingress.read_timeout.0)
-        .client_disconnect_timeout(LINGER)
-        .tls_handshake_timeout(config.ingress.read_timeout.0)
-        .tcp_nodelay(true);
-    let server = match port.tls {
-        None => server.listen(port.listener)?,
-        Some(tls) => {
-            let server = server.listen_rustls_0_23(port.listener, tls.server().map_err(io::Error::other)?)?;
-            tokio::spawn(tls.follow());
-            server
-        }
-    };
-    Ok(server.run())
+impl Port {
+    /// The server that answers on `routes`.
+    fn serve(self, state: &Data<IngressState>, metrics: &Metrics, routes: Vec<Routes>) -> io::Result<Server> {
+        let Self { name, listener, tls, connections } = self;
+        let config = &state.config;
+        let workers = match config.ingress.workers {
+            0 => thread::available_parallelism()?.get(),
+            workers => workers,
+        };
+        let listener = Listener {
+            name,
+            socket: listener,
+            tls,
+            connections,
+            read_timeout: config.ingress.read_timeout.0,
+            workers,
+            // Longer than ours, which counts.
+            drain: config.shutdown.deadline.0 + Duration::from_secs(2),
+        };
+        let state = state.clone();
+        listener.serve(metrics, move || {
+            let app = App::new().app_data(state.clone());
+            routes.iter().fold(app, |app, routes| app.configure(|config| routes(&state, config)))
+        })
+    }
 }
 
 fn load(section: &'static str, files: Option<&TlsFiles>) -> Result<Option<Tls>, Problem> {
@@ -223,11 +227,5 @@ fn load(section: &'static str, files: Option<&TlsFiles>) -> Result<Option<Tls>, 
 }
 
 fn listen(key: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
-    let bind = || {
-        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-        socket.set_reuseaddr(true)?;
-        socket.bind(address)?;
-        socket.listen(BACKLOG)?.into_std()
-    };
-    bind().map_err(|error| StartError::Listen { key, address, error })
+    listener::bind(address).map_err(|error| StartError::Listen { key, address, error })
 }

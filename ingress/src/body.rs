@@ -16,17 +16,64 @@ use std::{
     cell::RefCell,
     pin::Pin,
     rc::Rc,
+    sync::atomic::{AtomicUsize, Ordering},
     task::{Context, Poll},
     time::Duration,
 };
 
+/// Bytes of a body that are taken however many bodies are being read.
+const SMALL: usize = 16 * 1024;
+
+/// Bytes that the bodies which are being read may take together, beyond [`SMALL`] of each; more if one
+/// body may be larger.
+const ROOM: usize = 16 * 1024 * 1024;
+
 /// How large a body may be and how long it may take.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(crate) struct BodyLimits {
     /// Bytes.
-    pub(crate) max: usize,
+    max: usize,
     /// From the request's head to the body's last byte.
-    pub(crate) timeout: Duration,
+    timeout: Duration,
+    /// Bytes beyond [`SMALL`] of all bodies that are being read.
+    large: AtomicUsize,
+}
+
+impl BodyLimits {
+    /// Bodies of at most `max` bytes, each of which may take `timeout`.
+    pub(crate) fn new(max: usize, timeout: Duration) -> Self {
+        Self { max, timeout, large: AtomicUsize::new(0) }
+    }
+}
+
+/// What a body that is being read takes of the room for all of them, until it is dropped.
+struct Reservation<'l> {
+    limits: &'l BodyLimits,
+    taken: usize,
+}
+
+impl Reservation<'_> {
+    /// Takes what a body of `length` bytes needs.
+    ///
+    /// # Errors
+    /// [`BodyError::NoRoom`]
+    fn grow(&mut self, length: usize) -> Result<(), BodyError> {
+        let more = length.saturating_sub(SMALL) - self.taken;
+        if more == 0 {
+            return Ok(());
+        }
+        let before = self.limits.large.fetch_add(more, Ordering::Relaxed);
+        self.taken += more;
+        if before + more > ROOM.max(self.limits.max) { Err(BodyError::NoRoom) } else { Ok(()) }
+    }
+}
+
+impl Drop for Reservation<'_> {
+    fn drop(&mut self) {
+        if self.taken > 0 {
+            self.limits.large.fetch_sub(self.taken, Ordering::Relaxed);
+        }
+    }
 }
 
 /// Why a body was not read.
@@ -40,6 +87,8 @@ pub(crate) enum BodyError {
     TooSlow,
     /// It broke off, or its framing is wrong.
     Broken,
+    /// Other large bodies are being read.
+    NoRoom,
 }
 
 impl BodyError {
@@ -50,6 +99,7 @@ impl BodyError {
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::Broken => StatusCode::BAD_REQUEST,
+            Self::NoRoom => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -60,6 +110,7 @@ impl BodyError {
             Self::TooLarge => format!("at most {} bytes of body are taken", limits.max),
             Self::TooSlow => format!("the body must be complete within {:?}", limits.timeout),
             Self::Broken => "the body is incomplete".to_owned(),
+            Self::NoRoom => "other large bodies are being read; try again later".to_owned(),
         }
     }
 }
@@ -78,20 +129,22 @@ pub(crate) async fn read(
     if declared.is_some_and(|length| length > limits.max as u64) {
         return Err(BodyError::TooLarge);
     }
-    let whole = collect(payload, limits.max);
+    let whole = collect(payload, limits);
     tokio::time::timeout(limits.timeout, whole).await.unwrap_or(Err(BodyError::TooSlow))
 }
 
 /// A body that came in one piece is not copied.
-async fn collect(payload: &mut Payload, max: usize) -> Result<Bytes, BodyError> {
+async fn collect(payload: &mut Payload, limits: &BodyLimits) -> Result<Bytes, BodyError> {
+    let mut reservation = Reservation { limits, taken: 0 };
     let mut first = Bytes::new();
     let mut rest: Option<BytesMut> = None;
     while let Some(chunk) = payload.next().await {
         let chunk = chunk.map_err(|_| BodyError::Broken)?;
         let so_far = rest.as_ref().map_or(first.len(), BytesMut::len);
-        if so_far + chunk.len() > max {
+        if so_far + chunk.len() > limits.max {
             return Err(BodyError::TooLarge);
         }
+        reservation.grow(so_far + chunk.len())?;
         match &mut rest {
             Some(rest) => rest.extend_from_slice(&chunk),
             None if first.is_empty() => first = chunk,
@@ -156,5 +209,28 @@ impl Stream for HeldBody {
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         Pin::new(&mut *self.0.borrow_mut()).poll_next(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_bodies_share_their_room_and_small_ones_need_none() {
+        let limits = BodyLimits::new(1 << 20, Duration::from_secs(1));
+        let body = || Reservation { limits: &limits, taken: 0 };
+        let mut bodies: Vec<_> = (0..16).map(|_| body()).collect();
+        for length in [SMALL, SMALL + 1, 1 << 19, 1 << 20] {
+            assert!(bodies.iter_mut().all(|body| body.grow(length).is_ok()), "{length}");
+        }
+        assert_eq!(body().grow(1 << 20), Err(BodyError::NoRoom));
+        assert_eq!(body().grow(SMALL), Ok(()));
+        bodies.pop();
+        assert_eq!(body().grow(1 << 20), Ok(()));
+        drop(bodies);
+        assert_eq!(limits.large.load(Ordering::Relaxed), 0);
+        let huge = BodyLimits::new(2 * ROOM, Duration::from_secs(1));
+        assert_eq!(Reservation { limits: &huge, taken: 0 }.grow(2 * ROOM), Ok(()));
     }
 }

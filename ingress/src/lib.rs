@@ -2,7 +2,7 @@
 //! broker has confirmed.
 //!
 //! The modules, in the order in which a message meets them: `app` listens, `routes` finds the
-//! handler, `respond` holds the request to its address's rate (`limits`, `rates`), calls the handler
+//! handler, `respond` holds the request to its address's rate (`limits`), calls the handler
 //! and logs and counts the `answer` that it returns. The handlers are `views` (providers and `/v1`)
 //! and `compat` (clients of other gateways); all of them work with the `state`. What a provider
 //! brings is read by `provider`: `auth` checks that it is the provider's own, [`forms`] turn it into a message,
@@ -17,7 +17,6 @@ mod answer;
 mod limits;
 mod metrics;
 mod problem;
-mod rates;
 mod respond;
 
 mod compat;

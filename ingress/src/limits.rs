@@ -1,14 +1,10 @@
 //! What every request is held to, whichever listener it comes to: its address's rate, the size and
 //! the time of its body, the number and the size of its parameters.
 
-use crate::{
-    auth::Clients,
-    body::BodyLimits,
-    forms::ParameterLimits,
-    rates::{self, AddressLimiter},
-};
+use crate::{auth::Clients, body::BodyLimits, forms::ParameterLimits};
 use actix_web::HttpRequest;
 use postern_config::IngressSection;
+use postern_service::rates::{self, AddressLimiter};
 use std::{
     net::IpAddr,
     time::{Duration, Instant},
@@ -30,7 +26,7 @@ impl From<&IngressSection> for RequestLimits {
         Self {
             clients: Clients::from(ingress),
             addresses: ingress.rate_limit.map(AddressLimiter::from),
-            body: BodyLimits { max: ingress.max_body, timeout: ingress.read_timeout.0 },
+            body: BodyLimits::new(ingress.max_body, ingress.read_timeout.0),
             parameters: ParameterLimits::from(ingress),
         }
     }
@@ -41,6 +37,15 @@ impl RequestLimits {
     pub(crate) fn client(&self, request: &HttpRequest) -> Option<IpAddr> {
         let peer = request.peer_addr().map(|peer| peer.ip());
         self.clients.address(peer, request.headers())
+    }
+
+    /// Whether the address of `request` may still show what proves whose the request is. Asked before
+    /// a proof that came with the body: others of its requests may have been answered meanwhile.
+    ///
+    /// # Errors
+    /// How long until it may.
+    pub(crate) fn may_prove(&self, request: &HttpRequest) -> Result<(), Duration> {
+        self.account(request).map_or(Ok(()), |account| account.open())
     }
 
     /// What the client of `request` has left of its rate; `None` without a rate limit.

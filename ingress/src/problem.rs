@@ -1,14 +1,12 @@
 //! ProblemDocument documents (RFC 9457): how `/v1` says no.
 
+use crate::answer::{Answer, RETRY_AFTER};
 use crate::auth::RefusalReason;
-use crate::{
-    answer::{Answer, RETRY_AFTER},
-    rates::retry_after,
-};
 use actix_web::{
     HttpResponse,
     http::{StatusCode, header},
 };
+use postern_service::rates::retry_after;
 use serde::Serialize;
 use std::time::Duration;
 

@@ -5,7 +5,7 @@
 
 use crate::auth::RefusalReason;
 use crate::{
-    answer::{Answer, Charge, too_many},
+    answer::{Answer, Charge, RequestLog, too_many},
     body::HeldBody,
     problem::ProblemDocument,
     state::IngressState,
@@ -43,7 +43,9 @@ where
     }
 }
 
-/// What a request costs is known once it is answered: nothing if it proved whose it is.
+/// What a request costs is known once it is answered: nothing if it proved whose it is. One that its
+/// address cannot pay for by then is refused, whatever the answer was, so that requests which are
+/// answered at the same time are held to the rate, too.
 async fn within_rate<H>(
     handler: H,
     request: &HttpRequest,
@@ -57,19 +59,28 @@ where
         return handler(request, payload, state).await;
     };
     if let Err(wait) = account.open() {
-        let api = request.path().starts_with("/v1/");
-        return if api {
-            ProblemDocument::too_many(wait).into()
-        } else {
-            Answer::refused(too_many(wait), RefusalReason::Rate)
-        };
+        return over_rate(request, wait);
     }
     let answer = handler(request, payload, state).await;
-    if answer.charge == Charge::Address {
-        // The bucket may be empty by now: then there is nothing more to take.
-        let _ = account.take();
+    if answer.charge == Charge::Nothing {
+        return answer;
     }
-    answer
+    match account.take() {
+        Ok(()) => answer,
+        Err(wait) => Answer {
+            log: RequestLog { refused: Some(RefusalReason::Rate), ..answer.log },
+            ..over_rate(request, wait)
+        },
+    }
+}
+
+/// The answer to a request whose address exceeds its rate for this long.
+fn over_rate(request: &HttpRequest, wait: Duration) -> Answer {
+    if request.path().starts_with("/v1/") {
+        ProblemDocument::too_many(wait).into()
+    } else {
+        Answer::refused(too_many(wait), RefusalReason::Rate)
+    }
 }
 
 /// Counts the request and writes its log line.

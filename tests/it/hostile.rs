@@ -1,6 +1,8 @@
 //! More of everything than anyone with good intentions sends, to the real process: what it answers,
 //! and how much memory it takes.
 
+mod connections;
+
 use postern_tests::{Launch, Program, Reply, eventually};
 use std::{
     process::Command,
@@ -89,26 +91,6 @@ async fn ten_thousand_idle_connections_hold_up_nobody() {
         assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 408"), "{n}: {answer}");
     }
     assert_eq!(message(&program).await.0.status, 200);
-}
-
-/// Where no more files can be opened, it waits for one, and goes on.
-#[tokio::test(flavor = "multi_thread")]
-async fn the_limit_of_open_files_is_no_end() {
-    let program = gateway(&CONFIG.replace("15s", "1s")).await;
-    limit_files(program.id(), "150");
-    let mut idle = Vec::new();
-    for _ in 0..300 {
-        idle.push(connect(&program).await);
-    }
-    let (reply, took) = message(&program).await;
-    assert_eq!(reply.status, 200, "{}", reply.text);
-    println!("with all files in use, a message took {took:?}");
-    drop(idle);
-    eventually("an answer at once", async || match message(&program).await {
-        (reply, took) if reply.status == 200 && took < Duration::from_secs(1) => Ok(()),
-        (reply, took) => Err(format!("{} after {took:?}", reply.status)),
-    })
-    .await;
 }
 
 /// Whatever is sent, no more of it is held than is taken.
@@ -207,4 +189,47 @@ async fn one_submission_has_no_more_stored_than_is_taken() {
     let grown = memory(&program, "VmHWM") - before;
     println!("refused: {} KiB more, 32 MB taken: {} KiB more", refusing / 1024, grown / 1024);
     assert!(refusing < 16 * MIB && grown < 192 * MIB, "{} {} MiB", refusing / MIB, grown / MIB);
+}
+
+/// Large bodies that come slowly share what memory there is for them; small ones do not notice.
+#[tokio::test(flavor = "multi_thread")]
+async fn slow_large_bodies_take_a_bounded_part_of_the_memory() {
+    let program = gateway(CONFIG).await;
+    assert_eq!(message(&program).await.0.status, 200);
+    let before = memory(&program, "VmHWM");
+    let body = vec![b'x'; 2_600_000];
+    let head = format!(
+        "POST /backends/demo HTTP/1.1\r\nHost: t\r\nContent-Type: application/x-www-form-urlencoded\r\n\
+         Content-Length: {}\r\n\r\n",
+        body.len() + 1
+    );
+    let clients = (0..100).map(async |_| {
+        let mut stream = connect(&program).await;
+        stream.write_all(head.as_bytes()).await.unwrap();
+        // It may say no meanwhile.
+        let _ = stream.write_all(&body).await;
+        stream
+    });
+    let streams = futures_util::future::join_all(clients).await;
+    eventually("all but those that there is room for to be refused", async || {
+        let metrics = program.metrics().await;
+        let refused = metrics.value("postern_ingress_requests_total", &[("status", "503")]);
+        if (85.0..100.0).contains(&refused) { Ok(()) } else { Err(refused) }
+    })
+    .await;
+    let grown = memory(&program, "VmHWM").saturating_sub(before);
+    println!("{} slow bodies of 2.6 MB: at most {} KiB more", streams.len(), grown / 1024);
+    assert!(grown < 90 * MIB, "{} MiB", grown / MIB);
+    let (reply, took) = message(&program).await;
+    assert!(reply.status == 200 && took < SOON, "{} {took:?}", reply.status);
+    drop(streams);
+    eventually("room for a large body", async || {
+        let text = "x".repeat(60_000);
+        let form = [("identity", "1"), ("text", "a"), ("b", &*text), ("c", &*text)];
+        match program.post_form("/backends/demo", &form).await.status {
+            200 => Ok(()),
+            status => Err(status),
+        }
+    })
+    .await;
 }

@@ -130,11 +130,13 @@ async fn neither_does_the_embedded_gateway_nor_its_webhook() {
 }
 
 /// What every program shows.
-const METRICS_OF_ALL: [&str; 15] = [
+const METRICS_OF_ALL: [&str; 17] = [
     "admin_refused_total",
     "broker_blocked",
     "broker_connected",
     "build_info",
+    "connections_open",
+    "connections_refused_total",
     "dead_letters_waiting",
     "log_lines_dropped_total",
     "publish_duration_seconds",

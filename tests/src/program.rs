@@ -26,6 +26,7 @@ pub struct Launch {
     listens: bool,
     token: Option<String>,
     log: LogTo,
+    open_files: Option<u32>,
 }
 
 /// Where its log goes.
@@ -50,6 +51,7 @@ impl Launch {
             listens: true,
             token: None,
             log: LogTo::Test,
+            open_files: None,
         }
     }
 
@@ -122,6 +124,13 @@ impl Launch {
         self
     }
 
+    /// With at most `limit` open files, which it cannot raise.
+    #[must_use]
+    pub fn open_files(mut self, limit: u32) -> Self {
+        self.open_files = Some(limit);
+        self
+    }
+
     /// The folder that it runs in.
     pub fn folder(&self) -> &Folder {
         &self.folder
@@ -158,7 +167,14 @@ impl Launch {
     /// Starts it and waits for nothing.
     pub fn spawn(&self) -> Program {
         let [ingress, admin] = free_ports();
-        let mut command = Command::new(path_of(self.program));
+        let mut command = match self.open_files {
+            None => Command::new(path_of(self.program)),
+            Some(limit) => {
+                let mut command = Command::new("prlimit");
+                command.arg(format!("--nofile={limit}:{limit}")).arg(path_of(self.program));
+                command
+            }
+        };
         guard::own_group(&mut command).current_dir(self.folder.path());
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("POSTERN_")) {
             command.env_remove(name);

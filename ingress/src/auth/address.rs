@@ -33,10 +33,11 @@ impl Clients {
             ClientHeader::XForwardedFor => headers.get_all(X_FORWARDED_FOR).map(|it| it.as_bytes()).collect(),
             ClientHeader::Forwarded => headers.get_all(FORWARDED).map(|it| it.as_bytes()).collect(),
         };
+        // Each hop is read by itself: what stands left of the client's may be no text at all.
         for line in lines.into_iter().rev() {
-            let line = std::str::from_utf8(line).ok()?;
-            let hops: Vec<&str> = line.split(',').map(str::trim).filter(|hop| !hop.is_empty()).collect();
-            for hop in hops.into_iter().rev() {
+            let hops = line.rsplit(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+            for hop in hops.filter(|hop| !hop.is_empty()) {
+                let hop = std::str::from_utf8(hop).ok()?;
                 client = match self.header {
                     ClientHeader::XForwardedFor => node(hop)?,
                     ClientHeader::Forwarded => node(forwarded_for(hop)?)?,
@@ -74,12 +75,17 @@ mod tests {
     use actix_web::http::header::{HeaderName, HeaderValue};
     use serde_json::json;
 
-    fn client(header: ClientHeader, trusted: &[&str], peer: &str, lines: &[(&str, &str)]) -> Option<String> {
+    fn client(
+        header: ClientHeader,
+        trusted: &[&str],
+        peer: &str,
+        lines: &[(&str, impl AsRef<[u8]>)],
+    ) -> Option<String> {
         let trusted = serde_json::from_value(json!(trusted)).unwrap();
         let mut headers = HeaderMap::new();
         for (name, value) in lines {
             let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
-            headers.append(name, HeaderValue::from_str(value).unwrap());
+            headers.append(name, HeaderValue::from_bytes(value.as_ref()).unwrap());
         }
         let clients = Clients { trusted, header };
         clients.address(Some(peer.parse().unwrap()), &headers).map(|it| it.to_string())
@@ -146,6 +152,29 @@ mod tests {
         ] {
             let found = client(ClientHeader::XForwardedFor, proxies, peer, lines);
             assert_eq!(found.as_deref(), wanted, "{name}");
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_hide_nobody() {
+        for (header, name, line, wanted) in [
+            (
+                ClientHeader::XForwardedFor,
+                "X-Forwarded-For",
+                &b"\xff, 198.51.100.1"[..],
+                Some("198.51.100.1"),
+            ),
+            (
+                ClientHeader::XForwardedFor,
+                "X-Forwarded-For",
+                b"\xff\xfe,198.51.100.1, 10.0.0.2",
+                Some("198.51.100.1"),
+            ),
+            (ClientHeader::XForwardedFor, "X-Forwarded-For", b"198.51.100.1, \xff", None),
+            (ClientHeader::Forwarded, "Forwarded", b"for=\xff, for=198.51.100.1", Some("198.51.100.1")),
+        ] {
+            let found = client(header, &["10.0.0.0/8"], "10.0.0.1", &[(name, line)]);
+            assert_eq!(found.as_deref(), wanted, "{}", String::from_utf8_lossy(line));
         }
     }
 

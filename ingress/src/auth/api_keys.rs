@@ -2,11 +2,11 @@
 
 use super::principal::Principal;
 use crate::auth::RefusalReason;
-use crate::rates::{Allowance, Buckets};
 use actix_web::http::header::HeaderMap;
 use jiff::Timestamp;
 use postern_config::ApiKey;
 use postern_service::bearer::bearer;
+use postern_service::rates::{Allowance, Buckets};
 use std::time::{Duration, Instant};
 
 /// `[[api.keys]]`. Without any, everyone is let in who is on this machine: see

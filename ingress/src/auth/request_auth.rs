@@ -99,6 +99,11 @@ impl RequestAuth {
         !matches!(self, Self::None)
     }
 
+    /// Whether it takes the body to authenticate a request.
+    pub(crate) fn is_by_body(&self) -> bool {
+        matches!(self, Self::Signed(_) | Self::Twilio { .. })
+    }
+
     /// Whether the token stands in the path.
     pub(crate) fn in_path(&self) -> bool {
         matches!(self, Self::Token(CredentialSource::Path, _))

@@ -1,14 +1,12 @@
 //! What the answers of the compatibility listeners have in common.
 
+use crate::answer::{Answer, RETRY_AFTER};
 use crate::auth::RefusalReason;
-use crate::{
-    answer::{Answer, RETRY_AFTER},
-    rates::retry_after,
-};
 use actix_web::{
     HttpResponse, HttpResponseBuilder,
     http::{StatusCode, header},
 };
+use postern_service::rates::retry_after;
 use std::time::Duration;
 
 /// The beginning of a response, with the headers that its status needs. `allow` lists the

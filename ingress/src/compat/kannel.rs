@@ -17,7 +17,7 @@ use super::{
 use crate::auth::RefusalReason;
 use crate::{
     accept::{Accepted, Rejected, Rejection, Submission},
-    answer::{Answer, Charge},
+    answer::{Answer, Charge, too_many},
     auth::Principal,
     body,
     forms::{Request, Unreadable},
@@ -72,6 +72,9 @@ async fn take(request: &HttpRequest, payload: &mut Payload, state: &IngressState
             Err(reply) => return respond(reply).into(),
         },
     };
+    if let Err(wait) = state.limits.may_prove(request) {
+        return Answer::refused(too_many(wait), RefusalReason::Rate).charged(Charge::Nothing);
+    }
     match user(&given, request, state) {
         Ok(user) => {
             let trace = trace_context::of(request.headers());

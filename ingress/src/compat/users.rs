@@ -1,8 +1,8 @@
 //! The users of a compatibility listener.
 
 use crate::auth::RefusalReason;
-use crate::rates::{Allowance, Buckets};
 use postern_config::CompatUser;
+use postern_service::rates::{Allowance, Buckets};
 use postern_shared::value::SecretDigest;
 use std::{
     net::IpAddr,

@@ -89,6 +89,9 @@ impl ProviderEndpoint {
             let body = body::read(request, payload, &limits.body).await;
             body.map_err(|error| Refusal::Body(error, self.unproved()))?
         };
+        if self.auth.is_by_body() {
+            limits.may_prove(request).map_err(Refusal::Rate)?;
+        }
         let now =
             Duration::try_from(Timestamp::now().duration_since(Timestamp::UNIX_EPOCH)).unwrap_or_default();
         self.auth.check_body(request.headers(), &body, now).map_err(Refusal::NotProved)?;

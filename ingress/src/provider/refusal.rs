@@ -79,6 +79,7 @@ fn unread(error: BodyError, limits: &BodyLimits) -> HttpResponse {
     let detail = error.detail(limits);
     let mut response = match error.status() {
         StatusCode::BAD_REQUEST => invalid(&Errors::whole(detail)),
+        StatusCode::SERVICE_UNAVAILABLE => unavailable(),
         status => text(status, &detail),
     };
     if error == BodyError::TooSlow {

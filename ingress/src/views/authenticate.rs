@@ -15,8 +15,8 @@ const NOT_LOCAL: &str = "no API key is configured, so that only programs on this
                          under its loopback name or address: set [[api.keys]] (`postern key` makes a key) and \
                          send Authorization: Bearer KEY";
 
-/// Lets `serve` answer the caller of `/v1`, if the caller has a key and is within its rate, or is on
-/// this machine where there are no keys. The request costs its address nothing if it has shown a key.
+/// Lets `serve` answer the caller of `/v1`, if the caller has a key and is within its rate, or, if there
+/// are no keys, is on this machine and within the rate of its address.
 pub(super) async fn authenticated<'s>(
     request: &HttpRequest,
     state: &'s IngressState,
@@ -34,13 +34,13 @@ pub(super) async fn authenticated<'s>(
         let problem = ProblemDocument::new(StatusCode::FORBIDDEN, NOT_LOCAL);
         return problem.refused(RefusalReason::NotLocal).into();
     }
-    let served = match state.keys.count(principal, Instant::now()) {
+    let counted = match principal {
+        Principal::Anyone => state.limits.account(request).map_or(Ok(()), |account| account.take()),
+        Principal::ApiKey(_) | Principal::CompatUser(_) => state.keys.count(principal, Instant::now()),
+    };
+    let served = match counted {
         Ok(()) => serve(principal).await,
         Err(wait) => Err(ProblemDocument::too_many(wait)),
     };
-    let charge = match principal {
-        Principal::Anyone => Charge::Address,
-        Principal::ApiKey(_) | Principal::CompatUser(_) => Charge::Nothing,
-    };
-    served.unwrap_or_else(Answer::from).charged(charge)
+    served.unwrap_or_else(Answer::from).charged(Charge::Nothing)
 }

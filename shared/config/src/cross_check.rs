@@ -59,6 +59,8 @@ pub(super) fn ingress(ingress: &IngressSection, reader: &mut Reader<'_>) {
         ("ingress.max_fields", ingress.max_fields),
         ("ingress.max_key", ingress.max_key),
         ("ingress.max_value", ingress.max_value),
+        ("ingress.max_connections", ingress.max_connections.unwrap_or(1)),
+        ("ingress.max_connections_per_address", ingress.max_connections_per_address),
     ] {
         if value == 0 {
             reader.problem(key, "must be at least 1");
@@ -94,6 +96,15 @@ pub(super) fn api(api: &ApiSection, reader: &mut Reader<'_>) {
     if api.tls.is_some() && api.listen.is_none() {
         let why = "is of no port: /v1 is on ingress.listen, with ingress.tls, unless api.listen is set";
         reader.problem("api.tls", why);
+    }
+    if let Some(most) = api.max_connections {
+        if api.listen.is_none() {
+            let why = "has no effect without api.listen: ingress.max_connections bounds the port of /v1";
+            reader.problem("api.max_connections", why);
+        }
+        if most == 0 {
+            reader.problem("api.max_connections", "must be at least 1");
+        }
     }
     for (index, key) in api.keys.iter().enumerate() {
         if key.name.is_empty() {

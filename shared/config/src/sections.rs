@@ -48,6 +48,12 @@ pub struct IngressSection {
     pub read_timeout: Span,
     /// Threads that serve requests; 0: one for each core.
     pub workers: usize,
+    /// The most connections to `listen`. Absent: what the limit of open files leaves room for, at most
+    /// 20,000.
+    pub max_connections: Option<usize>,
+    /// The most connections of one IPv4 address or one IPv6 /64, to `listen` and to `api.listen` each;
+    /// for loopback addresses and `trusted_proxies` any number.
+    pub max_connections_per_address: usize,
     /// The proxies in front of it, whose word about their client is taken.
     #[serde(default)]
     pub trusted_proxies: Networks,
@@ -117,6 +123,9 @@ pub struct ApiSection {
     pub listen: Option<SocketAddr>,
     /// Of that port; absent: without TLS.
     pub tls: Option<TlsFiles>,
+    /// The most connections to that port. Absent: a quarter of what the limit of open files leaves room
+    /// for, at most 20,000.
+    pub max_connections: Option<usize>,
     /// Who may send. Without any, `/v1` answers only clients on this machine.
     pub keys: Vec<ApiKey>,
 }

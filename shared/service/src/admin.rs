@@ -8,33 +8,46 @@ use crate::{
     bearer::bearer,
     dead::DeadLetters,
     health::HealthRegistry,
+    listener::{self, ConnectionLimits, Listener, Share},
     metrics::{Metrics, PublishMetrics},
+    rates::{self, Allowance, Buckets, retry_after},
     shutdown::Shutdown,
+    telemetry::LineLimit,
     tls::Tls,
 };
 use actix_web::{
-    App, Error, HttpResponse, HttpServer,
+    App, Error, HttpResponse,
     body::MessageBody,
     dev::{Server, ServiceRequest, ServiceResponse},
-    http::header::WWW_AUTHENTICATE,
+    http::header::{RETRY_AFTER, WWW_AUTHENTICATE},
     middleware::{Next, from_fn},
     web,
 };
 use metrics::AdminMetrics;
 use postern_broker::{Broker, BrokerStatus};
-use postern_shared::value::SecretDigest;
+use postern_shared::value::{Networks, SecretDigest};
 use postern_store::spool::Spool;
 use std::{
-    net::{SocketAddr, TcpListener},
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
     sync::{
         Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
+use tracing::Level;
 
 /// How long `/metrics` waits for what the broker says.
 const ASKING: Duration = Duration::from_secs(1);
+
+/// How many connections the port may have.
+const CONNECTIONS: usize = 64;
+
+/// How long the head of a request may take.
+const READ_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How many wrong tokens one address may show: ten, and one more each second.
+const WRONG_TOKENS: Allowance = Allowance::new(Duration::from_secs(1), 10);
 
 /// What `/readyz` looks at.
 #[derive(Debug, Clone)]
@@ -88,19 +101,60 @@ impl Readiness {
     }
 }
 
-/// Listens on `address`.
+/// Listens on `address`. Within a Tokio runtime.
 ///
 /// # Errors
 /// A text that names the key, the address and what stands in its way.
 pub fn bind(key: &str, address: SocketAddr) -> Result<TcpListener, String> {
-    TcpListener::bind(address).map_err(|error| format!("{key}: cannot listen on {address}: {error}"))
+    listener::bind(address).map_err(|error| format!("{key}: cannot listen on {address}: {error}"))
 }
 
-/// `admin.token`; without one, everybody holds it: the port is on a loopback address.
-#[derive(Debug, Clone, Copy)]
-struct Token(Option<SecretDigest>);
+/// Who holds `admin.token`; without one, everybody does: the port is on a loopback address.
+#[derive(Debug)]
+struct TokenGuard {
+    token: Option<SecretDigest>,
+    /// Of the addresses that have shown a wrong one.
+    wrong: Buckets<IpAddr>,
+    lines: LineLimit,
+}
 
-/// The middleware around what only a holder of `admin.token` may see or do: anyone else gets 401.
+impl TokenGuard {
+    fn new(token: Option<SecretDigest>) -> Self {
+        Self {
+            token,
+            wrong: Buckets::default(),
+            lines: LineLimit::new("requests without admin.token", Level::WARN),
+        }
+    }
+
+    /// The answer to a `request` that does not show the token, or whose address has shown too many
+    /// wrong ones; `None` lets it in.
+    fn refusal(&self, request: &ServiceRequest) -> Option<HttpResponse> {
+        let token = self.token?;
+        let client = request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
+        let bucket = rates::client(client);
+        // Taken before the token is compared, so that guesses at the same moment count, too.
+        let refusal = match self.wrong.take(bucket, WRONG_TOKENS, Instant::now()) {
+            Err(wait) => HttpResponse::TooManyRequests()
+                .insert_header((RETRY_AFTER, retry_after(wait)))
+                .body("too many requests without the admin token; try again later\n"),
+            Ok(()) if bearer(request.headers()).is_some_and(|given| token.matches(given)) => {
+                self.wrong.give_back(&bucket, WRONG_TOKENS);
+                return None;
+            }
+            Ok(()) => HttpResponse::Unauthorized()
+                .insert_header((WWW_AUTHENTICATE, "Bearer"))
+                .body("the admin token is needed: Authorization: Bearer TOKEN\n"),
+        };
+        if self.lines.admits(refusal.status().as_u16()) {
+            tracing::warn!(%client, "admin port: a request without admin.token is refused");
+        }
+        Some(refusal)
+    }
+}
+
+/// The middleware around what only a holder of `admin.token` may see or do. Anyone else gets 401, and
+/// 429 after too many attempts from one address.
 ///
 /// # Errors
 /// Those of the service that it stands around.
@@ -108,26 +162,15 @@ pub async fn token_holders(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse, Error> {
-    let token = request.app_data::<web::Data<Token>>().map(|token| token.0);
-    let holds = match token {
-        Some(Some(token)) => bearer(request.headers()).is_some_and(|given| token.matches(given)),
-        Some(None) => true,
-        None => false,
+    let refusal = match request.app_data::<web::Data<TokenGuard>>() {
+        Some(guard) => guard.refusal(&request),
+        None => Some(HttpResponse::Unauthorized().finish()),
     };
-    if holds {
-        return Ok(next.call(request).await?.map_into_boxed_body());
-    }
+    let Some(refusal) = refusal else { return Ok(next.call(request).await?.map_into_boxed_body()) };
     if let Some(metrics) = request.app_data::<web::Data<AdminMetrics>>() {
         metrics.refused.inc();
     }
-    tracing::warn!(
-        client = request.peer_addr().map(|peer| tracing::field::display(peer.ip())),
-        "admin port: a request without admin.token is refused"
-    );
-    let refused = HttpResponse::Unauthorized()
-        .insert_header((WWW_AUTHENTICATE, "Bearer"))
-        .body("the admin token is needed: Authorization: Bearer TOKEN\n");
-    Ok(request.into_response(refused))
+    Ok(request.into_response(refusal))
 }
 
 /// What the admin port serves.
@@ -146,7 +189,7 @@ pub struct AdminPort {
 }
 
 /// The server of the admin port; to be awaited or spawned. It serves until the process ends, so
-/// that a drain can be watched. Within a Tokio runtime, which follows the files of `tls`.
+/// that a drain can be watched. Within a Tokio runtime.
 ///
 /// # Errors
 /// The listener cannot be used, or this process has an admin port already.
@@ -154,7 +197,23 @@ pub fn serve(listener: TcpListener, port: AdminPort) -> std::io::Result<Server> 
     let AdminPort { metrics, readiness, letters, token, tls } = port;
     let own = AdminMetrics::declare(&metrics).map_err(std::io::Error::other)?;
     let letters = web::Data::new(letters);
-    let server = HttpServer::new(move || {
+    let guard = web::Data::new(TokenGuard::new(token));
+    let listener = Listener {
+        name: "admin",
+        socket: listener,
+        tls,
+        connections: ConnectionLimits {
+            max: Some(CONNECTIONS),
+            share: Share::Whole,
+            per_address: None,
+            exempt: Networks::default(),
+        },
+        read_timeout: READ_TIMEOUT,
+        workers: 1,
+        drain: Duration::ZERO,
+    };
+    let connections = metrics.clone();
+    listener.serve(&connections, move || {
         let dead = |routes: &mut web::ServiceConfig| {
             if token.is_some() {
                 routes.service(dead::scope());
@@ -165,24 +224,14 @@ pub fn serve(listener: TcpListener, port: AdminPort) -> std::io::Result<Server> 
             .app_data(web::Data::new(metrics.clone()))
             .app_data(web::Data::new(own.clone()))
             .app_data(web::Data::new(readiness.clone()))
-            .app_data(web::Data::new(Token(token)))
+            .app_data(guard.clone())
             .service(
                 web::resource("/metrics").wrap(from_fn(token_holders)).route(web::get().to(metrics_text)),
             )
             .configure(dead)
             .route("/livez", web::get().to(async || HttpResponse::Ok().body("ok\n")))
             .route("/readyz", web::get().to(ready))
-    });
-    let server = server.workers(1).disable_signals().shutdown_timeout(0);
-    let server = match tls {
-        None => server.listen(listener)?,
-        Some(tls) => {
-            let server = server.listen_rustls_0_23(listener, tls.server().map_err(std::io::Error::other)?)?;
-            tokio::spawn(tls.follow());
-            server
-        }
-    };
-    Ok(server.run())
+    })
 }
 
 async fn metrics_text(

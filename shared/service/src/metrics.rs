@@ -2,8 +2,10 @@
 //! them. Every label comes from a closed set: backends, outcomes, classes, queues, methods, statuses;
 //! never an identity, a text or an id.
 
+mod connections;
 mod publish;
 
+pub use connections::{ConnectionMetrics, RefusedConnection};
 pub use publish::{PublishMetrics, Remains};
 
 use prometheus::{
@@ -20,11 +22,12 @@ pub const SECONDS: [f64; 15] =
 pub struct Metrics {
     registry: Registry,
     publish: PublishMetrics,
+    connections: ConnectionMetrics,
 }
 
 impl Metrics {
     /// A registry with what every program has: `postern_build_info`, into which `program` and
-    /// `version` go, and the metrics of publishing.
+    /// `version` go, and the metrics of publishing and of connections.
     ///
     /// # Errors
     /// Never in practice: a metric's name is wrong or given twice.
@@ -35,7 +38,13 @@ impl Metrics {
             declare(&registry, IntGaugeVec::new(Opts::new("build_info", help), &["program", "version"])?)?;
         build.with_label_values(&[program, version]).set(1);
         let publish = PublishMetrics::declare(&registry)?;
-        Ok(Self { registry, publish })
+        let connections = ConnectionMetrics::declare(&registry)?;
+        Ok(Self { registry, publish, connections })
+    }
+
+    /// The metrics of connections, which all listeners of a process share.
+    pub fn connections(&self) -> &ConnectionMetrics {
+        &self.connections
     }
 
     /// The metrics of publishing, which all parts of a process share.

@@ -47,14 +47,18 @@ impl Tls {
         Ok(Self { section, files: files.clone(), current, taken })
     }
 
-    /// For a server: TLS 1.2 and 1.3, no client certificates.
+    /// For a server: TLS 1.2 and 1.3, HTTP/1.1, no client certificates.
     ///
     /// # Errors
     /// Never in practice: the library has no such version.
     pub fn server(&self) -> Result<ServerConfig, Error> {
         let builder = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()));
         let builder = builder.with_safe_default_protocol_versions()?;
-        Ok(builder.with_no_client_auth().with_cert_resolver(self.current.clone()))
+        let mut config = builder.with_no_client_auth().with_cert_resolver(self.current.clone());
+        // Not h2: actix-http offers no setting for the streams of a connection, nor for the size of
+        // their headers.
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(config)
     }
 
     /// Looks at the files every few seconds, for ever. A new certificate that is right is shown to

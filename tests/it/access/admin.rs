@@ -1,6 +1,6 @@
 //! The admin port: open on loopback, else behind a token.
 
-use postern_tests::{Launch, Program, Reply, assert_silent, fetch, http_client};
+use postern_tests::{Launch, Program, Reply, assert_silent, eventually, fetch, http_client};
 
 const TOKEN: &str = "hush-of-the-admin";
 
@@ -30,6 +30,34 @@ async fn with_a_token_only_health_is_open() {
     let log = postern.terminate().await.log;
     assert!(log.contains("admin.token"), "{log}");
     assert_silent(&log.lines().map(str::to_owned).collect::<Vec<_>>(), &[TOKEN]);
+}
+
+#[tokio::test]
+async fn guesses_of_the_token_are_few() {
+    let postern = Launch::gateway().env("POSTERN__ADMIN__TOKEN", TOKEN).start().await;
+    let mut seen = Vec::new();
+    for guess in 0..60 {
+        seen.push(ask(&postern, "/v1/dead", Some(&format!("Bearer {guess}"))).await.status);
+    }
+    let told = seen.iter().filter(|status| **status == 401).count();
+    let late = seen.iter().filter(|status| **status == 429).count();
+    // One more each second, on a machine that may be slow.
+    assert!((10..40).contains(&told) && told + late == 60, "{seen:?}");
+    let right = format!("Bearer {TOKEN}");
+    let unheard = ask(&postern, "/metrics", Some(&right)).await;
+    if unheard.status == 429 {
+        let wait: u64 = unheard.header("retry-after").unwrap().parse().unwrap();
+        assert!((1..=2).contains(&wait), "{wait}");
+    }
+    assert_eq!(ask(&postern, "/readyz", None).await.status, 200, "what is open stays open");
+    let text = eventually("the token to be heard again", async || {
+        let reply = ask(&postern, "/metrics", Some(&right)).await;
+        if reply.status == 200 { Ok(reply.text) } else { Err(reply.status) }
+    })
+    .await;
+    assert!(text.contains("postern_admin_refused_total 6"), "each is counted: {text}");
+    let log = postern.terminate().await.log;
+    assert!(log.contains("without admin.token"), "{log}");
 }
 
 #[tokio::test]

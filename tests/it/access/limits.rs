@@ -3,6 +3,10 @@
 use postern_tests::{Launch, Program, Reply, fetch};
 use reqwest::Method;
 use serde_json::json;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 
 const CONFIG: &str = r#"
 [ingress]
@@ -86,6 +90,68 @@ async fn a_key_may_ask_so_much_from_wherever() {
     for status in [401, 401, 401, 429] {
         let wrong = ("Authorization", "Bearer hush");
         assert_eq!(from(&postern, "192.0.2.9", "/v1/backends", &[wrong]).await.status, status);
+    }
+}
+
+/// A request whose body lacks its last byte, which is sent when the returned stream is given to
+/// [`finish`].
+async fn begin(postern: &Program, head: &str, body: &str) -> (TcpStream, u8) {
+    let mut stream = TcpStream::connect(postern.url().trim_start_matches("http://")).await.unwrap();
+    let (last, rest) = body.as_bytes().split_last().unwrap();
+    let length = body.len();
+    let head = format!("{head}Host: t\r\nX-Forwarded-For: 192.0.2.1\r\nContent-Length: {length}\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(rest).await.unwrap();
+    (stream, *last)
+}
+
+/// The status of the answer.
+async fn finish((mut stream, last): (TcpStream, u8)) -> u16 {
+    stream.write_all(&[last]).await.unwrap();
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).await.unwrap();
+    String::from_utf8_lossy(&answer[9..]).parse().unwrap()
+}
+
+/// Guesses that are all under way before the first of them is judged are held to the rate, too.
+#[tokio::test]
+async fn what_is_in_flight_counts() {
+    const KANNEL: &str = "[compat.kannel]\npath = \"/sms\"\n[[compat.kannel.users]]\nusername = \"app\"\n\
+                          password = \"hush-word\"\nbackend = \"log\"\n\
+                          [backends.log]\ntype = \"console\"\n\
+                          [backends.signed]\ntype = \"http\"\n\
+                          receive = { auth = { hmac = { header = \"X-Sign\", secret = \"hush-sign\" } } }\n";
+    let form = "Content-Type: application/x-www-form-urlencoded\r\n";
+    let guess = "identity=1&text=a";
+    let password = |password: &str| format!("username=app&password={password}&to=1&text=a");
+    let signed = format!("POST /backends/signed HTTP/1.1\r\n{form}X-Sign: 00\r\n");
+    let sendsms = format!("POST /sms HTTP/1.1\r\n{form}");
+    for (head, wrong, right) in [
+        (&sendsms, password("wrong"), Some(password("hush-word"))),
+        (&signed, guess.to_owned(), None),
+        (&format!("POST /nowhere HTTP/1.1\r\n{form}"), guess.to_owned(), None),
+    ] {
+        let postern = Launch::gateway().config(&format!("{CONFIG}{KANNEL}")).start().await;
+        let mut requests = Vec::new();
+        for _ in 0..30 {
+            requests.push(begin(&postern, head, &wrong).await);
+        }
+        if let Some(right) = &right {
+            requests.push(begin(&postern, head, right).await);
+        }
+        // All of them have been looked at.
+        postern
+            .metric_becomes("postern_connections_open", &[("listener", "ingress")], requests.len() as f64)
+            .await;
+        let mut answers = Vec::new();
+        for request in requests {
+            answers.push(finish(request).await);
+        }
+        let late = answers.iter().filter(|status| **status == 429).count();
+        assert_eq!(answers.len() - late, 3, "{head}: {answers:?}");
+        assert!(answers.iter().all(|status| matches!(status, 403 | 404 | 429)), "{head}: {answers:?}");
+        let queued = postern.metrics().await.value("postern_publish_duration_seconds_count", &[]);
+        assert!(queued.abs() < f64::EPSILON, "{queued}");
     }
 }
 

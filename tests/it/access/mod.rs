@@ -4,6 +4,6 @@
 mod admin;
 mod keys;
 mod limits;
-mod tls;
+pub(crate) mod tls;
 mod trust;
 mod webhooks;

@@ -29,6 +29,15 @@ const MISTAKES: &[Mistake] = &[
         Some(2),
         "at least 1",
     ),
+    ("[ingress]\nmax_connections = 0", "ingress.max_connections", Some(2), "at least 1"),
+    (
+        "[ingress]\nmax_connections_per_address = 0",
+        "ingress.max_connections_per_address",
+        Some(2),
+        "at least 1",
+    ),
+    ("[api]\nmax_connections = 9", "api.max_connections", Some(2), "without api.listen"),
+    ("[api]\nlisten = \"127.0.0.1:8090\"\nmax_connections = 0", "api.max_connections", Some(3), "at least 1"),
     (
         "[[api.keys]]\nname = \"a\"\nkey = \"k\"\nkey_sha256 = \"dc8331bcb2283e89d275a1c2fe66f7bf5ac3163ec1967f149dd7e27906365f0c\"\nbackends = [\"*\"]",
         "api.keys[0].key",

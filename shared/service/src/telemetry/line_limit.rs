@@ -49,8 +49,8 @@ impl LineLimit {
         Self(Arc::new(Inner { about, level, windows: Mutex::default() }))
     }
 
-    /// Whether a line about a request that is answered with `status` is to be written now. Within a Tokio
-    /// runtime, a task of it says later how many lines were left out.
+    /// Whether a line about a request that is answered with `status` is to be written now; 0 if it is about
+    /// no request. Within a Tokio runtime, a task of it says later how many lines were left out.
     pub fn admits(&self, status: u16) -> bool {
         match self.judge(status, Instant::now()) {
             Verdict::Written => return true,
@@ -85,6 +85,7 @@ impl LineLimit {
     fn tell(&self, status: u16) {
         let left_out = self.windows().get_mut(&status).map(|window| std::mem::take(&mut window.left_out));
         let (about, left_out) = (self.0.about, left_out.unwrap_or_default());
+        let status = (status != 0).then_some(status);
         match self.0.level {
             Level::WARN => tracing::warn!(about, status, left_out, "similar log lines left out"),
             _ => tracing::info!(about, status, left_out, "similar log lines left out"),

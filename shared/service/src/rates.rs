@@ -1,4 +1,5 @@
-//! How many requests an address or an API key may make: a bucket for each, which fills steadily.
+//! How many requests an address or an API key may make, and how many wrong tokens an address may
+//! show: a bucket for each, which fills steadily.
 
 use postern_config::AddressLimit;
 use postern_shared::value::Rate;
@@ -10,13 +11,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The most buckets that are kept. Those that are full again go first, since a new one is full too;
-/// where there is none, all go: whoever has so many addresses is not held up by a limit for each.
+/// The most buckets that are kept. Those that are full again go first, since a new one is full too.
+/// If there is none, all go: a limit for each address does not hold up anyone who has that many.
 const MAX_BUCKETS: usize = 65_536;
 
 /// How fast a bucket fills, and how much it holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Allowance {
+pub struct Allowance {
     interval: Duration,
     burst: u32,
 }
@@ -35,6 +36,11 @@ impl From<AddressLimit> for Allowance {
 }
 
 impl Allowance {
+    /// A bucket that holds `burst`, and gets one more each `interval`.
+    pub const fn new(interval: Duration, burst: u32) -> Self {
+        Self { interval, burst }
+    }
+
     fn capacity(self) -> Duration {
         self.interval * self.burst
     }
@@ -43,7 +49,7 @@ impl Allowance {
 /// The buckets: for each key the moment at which it is full again. What it lacks now is the time
 /// until then (the generic cell rate algorithm).
 #[derive(Debug)]
-pub(crate) struct Buckets<K>(Mutex<HashMap<K, Instant>>);
+pub struct Buckets<K>(Mutex<HashMap<K, Instant>>);
 
 impl<K> Default for Buckets<K> {
     fn default() -> Self {
@@ -56,7 +62,7 @@ impl<K: Hash + Eq> Buckets<K> {
     ///
     /// # Errors
     /// How long until there is.
-    pub(crate) fn open(&self, key: &K, allowance: Allowance, now: Instant) -> Result<(), Duration> {
+    pub fn open(&self, key: &K, allowance: Allowance, now: Instant) -> Result<(), Duration> {
         let full = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(key).copied();
         wait(full.unwrap_or(now), allowance, now)
     }
@@ -65,7 +71,7 @@ impl<K: Hash + Eq> Buckets<K> {
     ///
     /// # Errors
     /// How long until there is one; nothing is taken.
-    pub(crate) fn take(&self, key: K, allowance: Allowance, now: Instant) -> Result<(), Duration> {
+    pub fn take(&self, key: K, allowance: Allowance, now: Instant) -> Result<(), Duration> {
         let mut buckets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let full = buckets.get(&key).copied().unwrap_or(now).max(now);
         wait(full, allowance, now)?;
@@ -79,11 +85,20 @@ impl<K: Hash + Eq> Buckets<K> {
         buckets.insert(key, full + allowance.interval);
         Ok(())
     }
+
+    /// Gives one back that was taken.
+    pub fn give_back(&self, key: &K, allowance: Allowance) {
+        let mut buckets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(full) = buckets.get_mut(key) {
+            // A moment that is over counts as now.
+            *full = full.checked_sub(allowance.interval).unwrap_or(*full);
+        }
+    }
 }
 
 /// `ingress.rate_limit`: the buckets of the addresses.
 #[derive(Debug)]
-pub(crate) struct AddressLimiter {
+pub struct AddressLimiter {
     allowance: Allowance,
     buckets: Buckets<IpAddr>,
 }
@@ -99,7 +114,7 @@ impl AddressLimiter {
     ///
     /// # Errors
     /// How long until there is.
-    pub(crate) fn open(&self, client: &IpAddr, now: Instant) -> Result<(), Duration> {
+    pub fn open(&self, client: &IpAddr, now: Instant) -> Result<(), Duration> {
         self.buckets.open(client, self.allowance, now)
     }
 
@@ -107,7 +122,7 @@ impl AddressLimiter {
     ///
     /// # Errors
     /// How long until there is one; nothing is taken.
-    pub(crate) fn take(&self, client: IpAddr, now: Instant) -> Result<(), Duration> {
+    pub fn take(&self, client: IpAddr, now: Instant) -> Result<(), Duration> {
         self.buckets.take(client, self.allowance, now)
     }
 }
@@ -120,16 +135,17 @@ fn wait(full: Instant, allowance: Allowance, now: Instant) -> Result<(), Duratio
     }
 }
 
-/// What one client has: an IPv4 address, or the /64 that an IPv6 subscriber gets.
-pub(crate) fn client(address: IpAddr) -> IpAddr {
+/// The address that stands for all addresses of one client: an IPv4 address, or the first of the /64
+/// that an IPv6 subscriber gets.
+pub fn client(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
         v4 => v4,
     }
 }
 
-/// `Retry-After`: whole seconds, at least 1.
-pub(crate) fn retry_after(wait: Duration) -> u64 {
+/// The value of `Retry-After` for `wait`, in whole seconds, at least 1 unless `wait` is 0.
+pub fn retry_after(wait: Duration) -> u64 {
     wait.as_secs() + u64::from(wait.subsec_nanos() > 0)
 }
 
@@ -161,6 +177,20 @@ mod tests {
             assert_eq!(buckets.take("a", ALLOWANCE, at(when)), wanted, "{when}");
         }
         assert_eq!(buckets.take("b", ALLOWANCE, at(10_000)), Ok(()), "another's bucket");
+    }
+
+    #[test]
+    fn what_is_given_back_can_be_taken_again_and_no_more() {
+        let (buckets, now) = (Buckets::default(), Instant::now());
+        for _ in 0..9 {
+            assert_eq!(buckets.take("a", ALLOWANCE, now), Ok(()));
+            buckets.give_back(&"a", ALLOWANCE);
+        }
+        let later = now + Duration::from_secs(60);
+        buckets.give_back(&"a", ALLOWANCE);
+        for wanted in [Ok(()), Ok(()), Ok(()), Err(ALLOWANCE.interval)] {
+            assert_eq!(buckets.take("a", ALLOWANCE, later), wanted);
+        }
     }
 
     #[test]

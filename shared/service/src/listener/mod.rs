@@ -1,0 +1,206 @@
+//! HTTP listeners: every port of Postern is one, and bounds what a client can take from it.
+//!
+//! `admission` decides who may connect, `socket` ends connections that take no answers, `paced` hands
+//! requests over to actix-http at the pace at which they are answered and ends heads that do not end,
+//! `exchange` tells it which request is in flight.
+
+mod admission;
+mod blank_lines;
+mod descriptors;
+mod exchange;
+mod paced;
+mod socket;
+#[cfg(test)]
+mod tests;
+
+pub use admission::ConnectionLimits;
+pub use descriptors::Share;
+
+use crate::{metrics::Metrics, tls::Tls};
+use actix_http::{HttpService, KeepAlive, Protocol, Request};
+use actix_server::Server;
+use actix_service::{
+    IntoServiceFactory, Service, ServiceFactory, ServiceFactoryExt as _, apply_fn_factory, fn_service,
+    map_config,
+};
+use actix_web::{
+    Error,
+    dev::{AppConfig, ServiceResponse},
+};
+use admission::Admission;
+use exchange::{Exchange, InFlight};
+use paced::{Pace, PacedStream};
+use socket::{ClientSocket, Transport};
+use std::{
+    fmt, io,
+    net::{SocketAddr, TcpListener},
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{
+    net::{TcpSocket, TcpStream},
+    time::timeout,
+};
+use tokio_rustls::TlsAcceptor;
+
+/// Connections that wait to be accepted.
+const BACKLOG: u32 = 1024;
+
+/// Bytes of answers that the kernel keeps for a client, twice over by its own count. By itself it
+/// would keep megabytes for each client that does not read, and requests would be answered for them.
+const SEND_BUFFER: u32 = 128 * 1024;
+
+/// How long a connection stays open behind an answer that its client was not waiting for, so that
+/// the client may read it. actix-http measures this by a clock that it looks at twice a second, if it
+/// has the time: if the clock is later than this, the connection is never closed.
+const LINGER: Duration = Duration::from_secs(3);
+
+/// How long a connection stays open for its next request.
+const KEEP_ALIVE: Duration = Duration::from_secs(5);
+
+/// How long a client may take nothing of what is written to it.
+const STALL: Duration = Duration::from_secs(20);
+
+/// Connections that each worker may have beyond its part of the listener's: they are being closed.
+const BEING_CLOSED: usize = 16;
+
+/// Listens on `address`. Within a Tokio runtime.
+///
+/// # Errors
+/// The address cannot be used.
+pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    // The connections have both from the port.
+    socket.set_nodelay(true)?;
+    socket.set_send_buffer_size(SEND_BUFFER)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)?.into_std()
+}
+
+/// A port that is listened on, and how it treats its clients.
+#[derive(Debug)]
+pub struct Listener {
+    /// What metrics and log call it: one of a closed set.
+    pub name: &'static str,
+    /// The port.
+    pub socket: TcpListener,
+    /// Its TLS, if it has any.
+    pub tls: Option<Tls>,
+    /// How many connections it may have.
+    pub connections: ConnectionLimits,
+    /// How long a TLS handshake and the head of each request may take.
+    pub read_timeout: Duration,
+    /// Threads, at least 1.
+    pub workers: usize,
+    /// How long requests in flight may go on after a graceful stop. Whole seconds count.
+    pub drain: Duration,
+}
+
+impl Listener {
+    /// The server that answers with what `app` makes, one for each worker; to be awaited or spawned.
+    /// It speaks HTTP/1.1. Within a Tokio runtime, which follows the files of its TLS.
+    ///
+    /// # Errors
+    /// The port cannot be used.
+    pub fn serve<F, I, S>(self, metrics: &Metrics, app: F) -> io::Result<Server>
+    where
+        F: Fn() -> I + Send + Clone + 'static,
+        I: IntoServiceFactory<S, Request>,
+        S: ServiceFactory<Request, Config = AppConfig, Response = ServiceResponse, Error = Error> + 'static,
+        S::Future: 'static,
+        S::InitError: fmt::Debug,
+        S::Service: 'static,
+        <S::Service as Service<Request>>::Future: 'static,
+    {
+        let Self { name, socket, tls, connections, read_timeout, workers, drain } = self;
+        let most = descriptors::most(connections.max, connections.share);
+        if let Some(wanted) = connections.max
+            && wanted > most
+        {
+            tracing::warn!(
+                listener = name,
+                wanted,
+                most,
+                "fewer connections than wanted: the limit of open files leaves no room for more; raise it (ulimit -n)"
+            );
+        }
+        let door = Door {
+            admission: Admission::new(name, connections, metrics.connections().clone()),
+            tls: tls.as_ref().map(acceptor).transpose()?,
+            read_timeout,
+        };
+        tls.map(|tls| tokio::spawn(tls.follow()));
+        let builder = Server::build()
+            .workers(workers)
+            .max_concurrent_connections(most.div_ceil(workers) + BEING_CLOSED)
+            .disable_signals()
+            .shutdown_timeout(drain.as_secs());
+        let stop = builder.graceful_shutdown_signal();
+        let builder = builder.listen(name, socket, move || {
+            let app = app().into_factory().map_err(|error: Error| error.error_response());
+            let app = map_config(app, |()| AppConfig::default());
+            let app = apply_fn_factory(app, |mut request: Request, app: &_| {
+                let exchange = request.conn_data::<Rc<Exchange>>().cloned();
+                let in_flight = exchange.map(|exchange| exchange.begin(&mut request));
+                let answer = Service::call(app, request);
+                async move {
+                    let answer = actix_http::Response::from(answer.await?);
+                    Ok(answer.map_body(|_, body| InFlight::until_written(in_flight, body)))
+                }
+            });
+            let stop = stop.clone();
+            let http = HttpService::build()
+                // The stream has the times of heads and of idle connections.
+                .keep_alive(KeepAlive::Os)
+                .client_request_timeout(Duration::ZERO)
+                .client_disconnect_timeout(LINGER)
+                .graceful_shutdown_signal(move || {
+                    let stop = stop.clone();
+                    async move { stop.notified().await }
+                })
+                .on_connect_ext(|stream: &PacedStream, data| {
+                    data.insert::<Rc<Exchange>>(stream.exchange());
+                })
+                .finish(app);
+            let door = door.clone();
+            fn_service(move |stream: TcpStream| door.clone().open(stream)).and_then(http.map_err(drop))
+        })?;
+        Ok(builder.run())
+    }
+}
+
+fn acceptor(tls: &Tls) -> io::Result<TlsAcceptor> {
+    Ok(TlsAcceptor::from(Arc::new(tls.server().map_err(io::Error::other)?)))
+}
+
+/// What stands between an accepted connection and its first request.
+#[derive(Clone)]
+struct Door {
+    admission: Admission,
+    tls: Option<TlsAcceptor>,
+    read_timeout: Duration,
+}
+
+impl Door {
+    /// The stream of a client that may come in.
+    ///
+    /// # Errors
+    /// It may not, or does not do its part of the TLS handshake. There is nobody to be told.
+    async fn open(self, stream: TcpStream) -> Result<(PacedStream, Protocol, Option<SocketAddr>), ()> {
+        // A client that is gone already has no address any more.
+        let peer = stream.peer_addr().map_err(drop)?;
+        let slot = self.admission.admit(peer.ip()).ok_or(())?;
+        let socket = ClientSocket::new(stream, slot, STALL);
+        let transport = match self.tls {
+            None => Transport::Plain(socket),
+            Some(tls) => {
+                let handshake = timeout(self.read_timeout, tls.accept(socket)).await;
+                Transport::Tls(Box::new(handshake.map_err(drop)?.map_err(drop)?))
+            }
+        };
+        let pace = Pace { head: self.read_timeout, keep_alive: KEEP_ALIVE };
+        Ok((PacedStream::new(transport, pace), Protocol::Http1, Some(peer)))
+    }
+}

@@ -1,0 +1,233 @@
+//! The stream that actix-http reads requests from, at the pace at which it answers them.
+//!
+//! actix-http (3.20, `h1/dispatcher.rs`) by itself reads on while an answer cannot be written, takes
+//! each of any number of small requests out of its buffer, wakes itself without end once the buffer
+//! is full, and gives only the first head of a connection a time.
+
+use super::{
+    blank_lines::BlankLines,
+    exchange::{Answered, Exchange},
+    socket::Transport,
+};
+use bytes::{Buf, BytesMut};
+use std::{
+    io,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::{Instant, Sleep, sleep},
+};
+
+/// How long a client may take.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pace {
+    /// From the first byte of a head to its last.
+    pub(super) head: Duration,
+    /// From an answer to the first byte of the next head.
+    pub(super) keep_alive: Duration,
+}
+
+/// How many blank lines are handed over before actix-http writes: the end of a head and, for most
+/// bodies, none. So it has at most two requests that it has not begun; a head takes it 7 KB.
+const BLANK_LINES: u8 = 2;
+
+/// The answer to a head that does not end.
+pub(super) const TOO_SLOW: &[u8] =
+    b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+
+/// What a connection without a request in flight waits for, and until when.
+#[derive(Debug, Clone, Copy)]
+enum Wait {
+    /// For the rest of a head, or the first head of all.
+    Head(Instant),
+    /// For the first byte of the next head.
+    NextRequest(Instant),
+    /// For nothing: what comes is the rest of a body that was not wanted, unless a head is complete.
+    Nothing(Instant),
+}
+
+impl Wait {
+    fn deadline(self) -> Instant {
+        match self {
+            Self::Head(deadline) | Self::NextRequest(deadline) | Self::Nothing(deadline) => deadline,
+        }
+    }
+}
+
+/// A client's stream.
+///
+/// While an answer is not written, nothing is read. While a request is in flight, only its body is
+/// read, and a little more. A client that does not keep to its [`Pace`] is told 408 if it has begun a
+/// head, and the stream ends. It must be polled by one task only.
+#[derive(Debug)]
+pub(super) struct PacedStream {
+    transport: Transport,
+    exchange: Rc<Exchange>,
+    blank_lines: BlankLines,
+    /// How many blank lines may still be handed over before the next write.
+    blank_lines_left: u8,
+    /// What was read behind the last of them.
+    held: BytesMut,
+    /// The client has not taken what was written.
+    write_blocked: bool,
+    /// Something was not read because it was not its time.
+    read_postponed: bool,
+    pace: Pace,
+    wait: Wait,
+    /// Ends when `wait` is to be looked at.
+    clock: Pin<Box<Sleep>>,
+    ended: bool,
+}
+
+impl PacedStream {
+    /// The stream of a connection that has just been made.
+    pub(super) fn new(transport: Transport, pace: Pace) -> Self {
+        Self {
+            transport,
+            exchange: Rc::default(),
+            blank_lines: BlankLines::default(),
+            blank_lines_left: BLANK_LINES,
+            held: BytesMut::new(),
+            write_blocked: false,
+            read_postponed: false,
+            pace,
+            wait: Wait::Head(Instant::now() + pace.head),
+            clock: Box::pin(sleep(pace.head.min(pace.keep_alive))),
+            ended: false,
+        }
+    }
+
+    /// What the connection works on.
+    pub(super) fn exchange(&self) -> Rc<Exchange> {
+        Rc::clone(&self.exchange)
+    }
+
+    fn may_read(&self) -> bool {
+        !self.write_blocked && self.blank_lines_left > 0 && self.exchange.may_read()
+    }
+
+    /// Ready when what the connection waits for has not come in time.
+    ///
+    /// A deadline that is set is never earlier than `step` from then, and the clock never runs longer:
+    /// so it need not be set anew for each request.
+    fn poll_overdue(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let step = self.pace.head.min(self.pace.keep_alive);
+        loop {
+            ready!(self.clock.as_mut().poll(context));
+            let now = Instant::now();
+            let next = if self.exchange.is_in_flight() {
+                now + step
+            } else if self.wait.deadline() <= now {
+                return Poll::Ready(());
+            } else {
+                self.wait.deadline().min(now + step)
+            };
+            self.clock.as_mut().reset(next);
+        }
+    }
+
+    /// Ends the stream for its reader.
+    fn end(&mut self, context: &mut Context<'_>) {
+        self.ended = true;
+        if matches!(self.wait, Wait::Head(_)) {
+            // A client that cannot be told is let go all the same.
+            let _ = Pin::new(&mut self.transport).poll_write(context, TOO_SLOW);
+        }
+    }
+
+    /// Notes that `count` bytes are handed over.
+    fn hand_over(&mut self, count: usize) {
+        self.exchange.note_read(count);
+        if !self.exchange.is_in_flight() && matches!(self.wait, Wait::NextRequest(_)) {
+            self.wait = Wait::Head(Instant::now() + self.pace.head);
+        }
+    }
+}
+
+impl AsyncRead for PacedStream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.ended {
+            return Poll::Ready(Ok(()));
+        }
+        if !this.may_read() {
+            this.read_postponed = true;
+            if this.blank_lines_left == 0 && !this.write_blocked {
+                // While it lets go of a connection, actix-http writes before it reads.
+                context.waker().wake_by_ref();
+            }
+            return Poll::Pending;
+        }
+        if this.held.is_empty() {
+            let start = buffer.filled().len();
+            if Pin::new(&mut this.transport).poll_read(context, buffer)?.is_pending() {
+                ready!(this.poll_overdue(context));
+                this.end(context);
+                return Poll::Ready(Ok(()));
+            }
+            let read = &buffer.filled()[start..];
+            if read.is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            let count = this.blank_lines.cut(read, &mut this.blank_lines_left);
+            this.held.extend_from_slice(&read[count..]);
+            buffer.set_filled(start + count);
+            if buffer.remaining() == 0 && this.blank_lines_left < BLANK_LINES {
+                // There is a head in it, and what follows may be long: its handler says when to read on.
+                this.blank_lines_left = 0;
+            }
+            this.hand_over(count);
+        } else {
+            let held = &this.held[..this.held.len().min(buffer.remaining())];
+            let count = this.blank_lines.cut(held, &mut this.blank_lines_left);
+            buffer.put_slice(&held[..count]);
+            this.held.advance(count);
+            if this.held.is_empty() {
+                this.held = BytesMut::new();
+            }
+            this.hand_over(count);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for PacedStream {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.transport).poll_write(context, bytes);
+        this.write_blocked = written.is_pending();
+        written
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let flushed = Pin::new(&mut this.transport).poll_flush(context);
+        this.write_blocked = flushed.is_pending();
+        ready!(flushed)?;
+        this.blank_lines_left = BLANK_LINES;
+        if let Some(answered) = this.exchange.take_answered() {
+            let deadline = Instant::now() + this.pace.keep_alive;
+            this.wait = match answered {
+                Answered::Whole => Wait::NextRequest(deadline),
+                Answered::BodyUnread => Wait::Nothing(deadline),
+            };
+        }
+        if this.read_postponed && this.may_read() {
+            this.read_postponed = false;
+            context.waker().wake_by_ref();
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().transport).poll_shutdown(context)
+    }
+}

@@ -1,0 +1,193 @@
+//! Connections as their clients see them, at a quicker pace than the listeners'.
+
+use super::*;
+use crate::metrics::Metrics;
+use postern_shared::value::Networks;
+use std::time::Instant;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpSocket,
+    time::sleep,
+};
+
+const STALL: Duration = Duration::from_millis(600);
+const PACE: Pace = Pace { head: Duration::from_millis(600), keep_alive: Duration::from_millis(300) };
+
+/// More than the kernel keeps for a client that does not read.
+const MUCH: usize = 8 << 20;
+
+/// A client's end of a connection, and ours.
+async fn pair() -> (TcpStream, Transport) {
+    let metrics = Metrics::new("postern", "0").unwrap();
+    let limits =
+        ConnectionLimits { max: None, share: Share::Whole, per_address: None, exempt: Networks::default() };
+    let admission = Admission::new("ingress", limits, metrics.connections().clone());
+    let port = bind(([127, 0, 0, 1], 0).into()).unwrap();
+    port.set_nonblocking(true).unwrap();
+    let port = tokio::net::TcpListener::from_std(port).unwrap();
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let client = socket.connect(port.local_addr().unwrap()).await.unwrap();
+    let (accepted, peer) = port.accept().await.unwrap();
+    assert!(accepted.nodelay().unwrap(), "connections have it from the port");
+    let slot = admission.admit(peer.ip()).unwrap();
+    (client, Transport::Plain(ClientSocket::new(accepted, slot, STALL)))
+}
+
+#[tokio::test]
+async fn a_client_that_takes_nothing_is_let_go() {
+    let (mut client, mut server) = pair().await;
+    let (start, mut kept) = (Instant::now(), 0);
+    let error = loop {
+        match server.write(&[0; 4096]).await {
+            Ok(count) => kept += count,
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    assert!(start.elapsed() >= STALL, "{:?}", start.elapsed());
+    assert!(kept < 1 << 20, "the kernel keeps {kept} bytes for it");
+    drop(server);
+    let error = client.read_to_end(&mut Vec::new()).await.unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::ConnectionReset, "nothing of it is kept any more");
+}
+
+#[tokio::test]
+async fn a_client_that_takes_some_of_it_now_and_then_is_not() {
+    let (mut client, mut server) = pair().await;
+    let writing = async { server.write_all(&vec![0; MUCH]).await.unwrap() };
+    let reading = async {
+        for _ in 0..4 {
+            sleep(STALL / 2).await;
+            client.read_exact(&mut vec![0; MUCH / 4]).await.unwrap();
+        }
+    };
+    tokio::join!(writing, reading);
+}
+
+/// What one read brings.
+async fn read(stream: &mut PacedStream) -> String {
+    let mut bytes = vec![0; 8192];
+    let count = stream.read(&mut bytes).await.unwrap();
+    String::from_utf8(bytes[..count].to_vec()).unwrap()
+}
+
+/// Whether a read has to wait.
+async fn waits(stream: &mut PacedStream) -> bool {
+    timeout(PACE.keep_alive / 10, stream.read(&mut [0; 8192])).await.is_err()
+}
+
+/// Begins a request of the connection of `stream`, as actix-http does.
+fn begin(stream: &PacedStream) -> InFlight {
+    stream.exchange().begin(&mut Request::new())
+}
+
+const REQUEST: &str = "GET / HTTP/1.1\r\n\r\n";
+
+#[tokio::test]
+async fn two_heads_are_handed_over_before_an_answer_is_written() {
+    let (mut client, server) = pair().await;
+    let mut stream = PacedStream::new(server, PACE);
+    client.write_all(REQUEST.repeat(5).as_bytes()).await.unwrap();
+    for count in [2, 2, 1] {
+        assert_eq!(read(&mut stream).await, REQUEST.repeat(count));
+        assert!(count == 1 || waits(&mut stream).await);
+        stream.flush().await.unwrap();
+    }
+    client.write_all(b"GET").await.unwrap();
+    assert_eq!(read(&mut stream).await, "GET");
+}
+
+#[tokio::test]
+async fn nothing_is_read_while_an_answer_cannot_be_written() {
+    let (mut client, server) = pair().await;
+    let mut stream = PacedStream::new(server, PACE);
+    client.write_all(REQUEST.as_bytes()).await.unwrap();
+    assert!(timeout(STALL / 4, stream.write_all(&vec![0; MUCH])).await.is_err());
+    assert!(waits(&mut stream).await);
+}
+
+#[tokio::test]
+async fn what_comes_behind_a_request_waits_for_its_answer() {
+    let (mut client, server) = pair().await;
+    let mut stream = PacedStream::new(server, PACE);
+    client.write_all(REQUEST.as_bytes()).await.unwrap();
+    read(&mut stream).await;
+    let request = begin(&stream);
+    client.write_all(b"GET /a").await.unwrap();
+    assert_eq!(read(&mut stream).await, "GET /a", "one read, to see whether it goes away");
+    client.write_all(b"bc HTTP").await.unwrap();
+    stream.flush().await.unwrap();
+    assert!(waits(&mut stream).await);
+    drop(request);
+    stream.flush().await.unwrap();
+    assert_eq!(read(&mut stream).await, "bc HTTP");
+}
+
+/// How a client goes on after a request that was answered, and what it is told at the end.
+#[derive(Debug, Clone, Copy)]
+enum After {
+    Silence,
+    OneByte,
+    Drip,
+    LongWork,
+}
+
+/// What the client is told at the end, and how long after its first request was answered.
+async fn end(after: After) -> (String, Duration) {
+    let (mut client, server) = pair().await;
+    let mut stream = PacedStream::new(server, PACE);
+    client.write_all(REQUEST.as_bytes()).await.unwrap();
+    read(&mut stream).await;
+    drop(begin(&stream));
+    stream.flush().await.unwrap();
+    let start = Instant::now();
+    match after {
+        After::Silence => {}
+        After::OneByte => client.write_all(b"G").await.unwrap(),
+        After::Drip => {
+            for _ in 0..4 {
+                client.write_all(b"G").await.unwrap();
+                assert_eq!(read(&mut stream).await, "G");
+                sleep(PACE.head / 5).await;
+            }
+        }
+        After::LongWork => {
+            client.write_all(REQUEST.as_bytes()).await.unwrap();
+            read(&mut stream).await;
+            let request = begin(&stream);
+            assert!(timeout(PACE.head * 3, read(&mut stream)).await.is_err());
+            drop(request);
+            stream.flush().await.unwrap();
+        }
+    }
+    while !read(&mut stream).await.is_empty() {}
+    let took = start.elapsed();
+    drop(stream);
+    let mut told = String::new();
+    client.read_to_string(&mut told).await.unwrap();
+    (told, took)
+}
+
+#[tokio::test]
+async fn every_head_has_its_time_and_an_idle_connection_less() {
+    let told = String::from_utf8(paced::TOO_SLOW.to_vec()).unwrap();
+    for (after, says, from) in [
+        (After::Silence, "", PACE.keep_alive),
+        (After::OneByte, &*told, PACE.head),
+        (After::Drip, &told, PACE.head),
+        (After::LongWork, "", PACE.head * 3 + PACE.keep_alive),
+    ] {
+        let (said, took) = end(after).await;
+        assert_eq!(said, says, "{after:?}");
+        // Half of it more, on a machine that is busy.
+        assert!((from..from + PACE.head / 2 * 3).contains(&took), "{after:?}: {took:?}");
+    }
+    let (mut client, server) = pair().await;
+    let mut stream = PacedStream::new(server, PACE);
+    assert_eq!(read(&mut stream).await, "", "the first head, of which there is nothing");
+    drop(stream);
+    let mut said = String::new();
+    client.read_to_string(&mut said).await.unwrap();
+    assert_eq!(said, told);
+}

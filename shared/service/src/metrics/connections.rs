@@ -1,0 +1,66 @@
+//! The metrics of connections. Labels: the name of the listener, and the limit that was reached.
+
+use prometheus::{Error, IntCounterVec, IntGaugeVec, Opts, Registry};
+
+/// Which limit a connection was refused for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RefusedConnection {
+    /// That of the listener.
+    Total,
+    /// That of the client's address.
+    Address,
+}
+
+impl RefusedConnection {
+    /// As log and metrics call it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Total => "total",
+            Self::Address => "address",
+        }
+    }
+}
+
+/// How many connections each listener has, and has refused. Clones share them.
+#[derive(Debug, Clone)]
+pub struct ConnectionMetrics {
+    open: IntGaugeVec,
+    refused: IntCounterVec,
+}
+
+impl ConnectionMetrics {
+    pub(super) fn declare(registry: &Registry) -> Result<Self, Error> {
+        let open = Opts::new("connections_open", "Connections of clients that are open");
+        let refused = Opts::new(
+            "connections_refused_total",
+            "Connections that were closed at once: too many were open",
+        );
+        Ok(Self {
+            open: super::declare(registry, IntGaugeVec::new(open, &["listener"])?)?,
+            refused: super::declare(registry, IntCounterVec::new(refused, &["listener", "limit"])?)?,
+        })
+    }
+
+    /// Makes what is counted of `listener` appear from the start.
+    pub fn declare_listener(&self, listener: &str) {
+        self.open.with_label_values(&[listener]);
+        for limit in [RefusedConnection::Total, RefusedConnection::Address] {
+            self.refused.with_label_values(&[listener, limit.as_str()]);
+        }
+    }
+
+    /// Counts a connection as open.
+    pub fn opened(&self, listener: &str) {
+        self.open.with_label_values(&[listener]).inc();
+    }
+
+    /// Counts a connection as open no longer.
+    pub fn closed(&self, listener: &str) {
+        self.open.with_label_values(&[listener]).dec();
+    }
+
+    /// Counts a connection that was refused.
+    pub fn refused(&self, listener: &str, limit: RefusedConnection) {
+        self.refused.with_label_values(&[listener, limit.as_str()]).inc();
+    }
+}
