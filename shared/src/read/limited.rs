@@ -196,7 +196,7 @@ mod tests {
             (r#"{"a":1,"a":2,"a":3,"a":4,"a":5,"a""#, "Values"),
             (r#"{"abcd":1}"#, r#"{"abcd":1}"#),
             (r#"{"abcde":["#, "Name"),
-            (r#"{"abc":[["1234567"#, "EOF while parsing a string at line 1 column 18"),
+            (r#"{"abc":[["1234567"#, "EOF while parsing a string at line 1 column 17"),
             (r#"{"abc":[["1234567","#, r#"Text("abc")"#),
             (r#""\u0031234567""#, r#"Text("")"#),
             ("[", "EOF while parsing a list at line 1 column 1"),
