@@ -9,6 +9,7 @@ use crate::{
     body,
     forms::{KeyProblem, Request},
     limits::RequestLimits,
+    trace_context,
 };
 use actix_web::{
     HttpRequest, HttpResponse,
@@ -25,30 +26,41 @@ use postern_config::backend::{
     BackendConfig,
     receive::{Method as Allowed, Reply},
 };
-use postern_shared::value::Networks;
+use postern_shared::{message::BackendName, trace_context::TraceContext, value::Networks};
 use std::time::Duration;
 
-/// What every request of one route has to pass.
-pub(super) struct ProviderEndpoint {
+/// One of a backend's two routes: what every request has to pass, and the answer to what is stored.
+pub(crate) struct ProviderEndpoint {
+    /// The backend.
+    pub(crate) name: BackendName,
     methods: Vec<Method>,
     allow: HeaderValue,
     charset: &'static Encoding,
     auth: RequestAuth,
     /// `receive.allow`; none: all.
     allow_addresses: Networks,
+    reply: ReadyReply,
 }
 
 impl ProviderEndpoint {
-    pub(super) fn new(backend: &BackendConfig, methods: &[Allowed], public_url: Option<&str>) -> Self {
+    /// # Errors
+    /// The key below `backends.NAME` that is wrong.
+    pub(super) fn new(
+        backend: &BackendConfig,
+        (table, methods, reply): (&str, &[Allowed], &Reply),
+        public_url: Option<&str>,
+    ) -> Result<Self, KeyProblem> {
         let names: Vec<_> = methods.iter().map(|method| method.as_str()).collect();
-        Self {
+        Ok(Self {
+            name: backend.name.clone(),
             // Names of methods in the configuration are a closed set; each of them is a header's value.
             allow: HeaderValue::from_str(&names.join(", ")).unwrap_or(HeaderValue::from_static("")),
             methods: names.iter().filter_map(|name| name.parse().ok()).collect(),
             charset: backend.definition.receive.charset.0,
             auth: RequestAuth::new(backend, public_url),
             allow_addresses: backend.definition.receive.allow.clone(),
-        }
+            reply: ReadyReply::new(reply, table)?,
+        })
     }
 
     /// What it may refuse a request for.
@@ -57,9 +69,20 @@ impl ProviderEndpoint {
         self.auth.refusals().iter().copied().chain(address)
     }
 
-    /// Whether the provider's token stands in the path.
-    pub(super) fn token_in_path(&self) -> bool {
-        self.auth.in_path()
+    /// Whether `request`'s path is this route's: only a provider whose token stands in the path has one more
+    /// segment.
+    pub(crate) fn has_path(&self, request: &HttpRequest) -> bool {
+        request.match_info().get("token").is_none() || self.auth.in_path()
+    }
+
+    /// The trace of a `request` that was taken: its own, if it has proved whose it is.
+    pub(crate) fn trace(&self, request: &HttpRequest) -> TraceContext {
+        if self.must_prove() { trace_context::of(request.headers()) } else { TraceContext::begin() }
+    }
+
+    /// The answer to what is stored.
+    pub(crate) fn reply(&self) -> HttpResponse {
+        self.reply.response()
     }
 
     /// The body of a request whose method is allowed and which is the provider's own, as far as
@@ -99,7 +122,7 @@ impl ProviderEndpoint {
     }
 
     /// Whether a request must prove whose it is, by `receive.auth` or its address.
-    pub(super) fn must_prove(&self) -> bool {
+    fn must_prove(&self) -> bool {
         self.auth.is_required() || !self.allow_addresses.is_empty()
     }
 
@@ -150,12 +173,12 @@ impl ProviderEndpoint {
     }
 }
 
-/// The answer to what was taken over, made ready.
-pub(super) struct Replied(StatusCode, HeaderValue, Bytes);
+/// `reply` of a route, made ready.
+struct ReadyReply(StatusCode, HeaderValue, Bytes);
 
-impl Replied {
+impl ReadyReply {
     /// `table` is where the reply stands below the backend, for the error.
-    pub(super) fn new(reply: &Reply, table: &str) -> Result<Self, KeyProblem> {
+    fn new(reply: &Reply, table: &str) -> Result<Self, KeyProblem> {
         let wrong = |key: &str, why: &str| (format!("{table}.reply.{key}"), why.to_owned());
         let status = StatusCode::from_u16(reply.status).map_err(|_| wrong("status", "must be 200 to 299"))?;
         if matches!(reply.status, 204 | 205) && !reply.body.is_empty() {
@@ -166,7 +189,7 @@ impl Replied {
         Ok(Self(status, content_type, Bytes::from(reply.body.clone())))
     }
 
-    pub(super) fn response(&self) -> HttpResponse {
+    fn response(&self) -> HttpResponse {
         let Self(status, content_type, body) = self;
         HttpResponse::build(*status).insert_header((header::CONTENT_TYPE, content_type)).body(body.clone())
     }

@@ -1,21 +1,18 @@
 //! From a provider's request to the message that it is.
 
-use super::{
-    endpoint::{ProviderEndpoint, Replied},
-    refusal::Refusal,
-};
+use super::{endpoint::ProviderEndpoint, refusal::Refusal};
 use crate::metrics::IngressMetrics;
 use crate::{
     forms::{Cleaned, Errors, Form, Forms, KeyProblem, Request, decode_text, text_names},
     limits::RequestLimits,
 };
-use actix_web::{HttpRequest, HttpResponse, dev::Payload, http::StatusCode};
+use actix_web::{HttpRequest, dev::Payload, http::StatusCode};
 use jiff::Timestamp;
 use postern_config::backend::{BackendConfig, check::Check, codec::Codec};
 use postern_service::telemetry::LineLimit;
 use postern_shared::{
     clock::to_the_millisecond,
-    message::{BackendName, Inbound, MessageId},
+    message::{Inbound, MessageId},
 };
 use std::{
     fmt,
@@ -25,9 +22,7 @@ use std::{
 
 /// A backend's receiving side, made ready.
 pub(crate) struct Receiver {
-    pub(crate) name: BackendName,
-    endpoint: ProviderEndpoint,
-    replied: Replied,
+    pub(crate) endpoint: ProviderEndpoint,
     form: Arc<dyn Form>,
     checks: Vec<Check>,
     /// What decodes the text, and what requests call it.
@@ -45,17 +40,17 @@ impl Receiver {
         forms: &Forms,
     ) -> Result<Self, Vec<KeyProblem>> {
         let receive = &backend.definition.receive;
-        let (form, replied) = match (forms.build(backend), Replied::new(&receive.reply, "receive")) {
-            (Ok(form), Ok(replied)) => (form, replied),
-            (form, replied) => {
-                let wrong = [form.err(), replied.err().map(|wrong| vec![wrong])];
+        let route = ("receive", &*receive.methods, &receive.reply);
+        let endpoint = ProviderEndpoint::new(backend, route, public_url);
+        let (form, endpoint) = match (forms.build(backend), endpoint) {
+            (Ok(form), Ok(endpoint)) => (form, endpoint),
+            (form, endpoint) => {
+                let wrong = [form.err(), endpoint.err().map(|wrong| vec![wrong])];
                 return Err(wrong.into_iter().flatten().flatten().collect());
             }
         };
         Ok(Self {
-            name: backend.name.clone(),
-            endpoint: ProviderEndpoint::new(backend, &receive.methods, public_url),
-            replied,
+            endpoint,
             form,
             checks: receive.checks.clone(),
             codec: receive.codec.map(|codec| (codec, text_names(receive))),
@@ -65,22 +60,7 @@ impl Receiver {
 
     /// Its refusals, there in the metrics from the start.
     pub(crate) fn declare(&self, metrics: &IngressMetrics) {
-        metrics.declare_refused(Some(&self.name), &self.endpoint.refusals().collect::<Vec<_>>());
-    }
-
-    /// Whether the provider's token stands in the path.
-    pub(crate) fn token_in_path(&self) -> bool {
-        self.endpoint.token_in_path()
-    }
-
-    /// Whether a message that was taken has proved whose it is.
-    pub(crate) fn must_prove(&self) -> bool {
-        self.endpoint.must_prove()
-    }
-
-    /// The answer to a message that is stored.
-    pub(crate) fn reply(&self) -> HttpResponse {
-        self.replied.response()
+        metrics.declare_refused(Some(&self.endpoint.name), &self.endpoint.refusals().collect::<Vec<_>>());
     }
 
     /// The message that a request is.
@@ -103,7 +83,7 @@ impl Receiver {
             Some(message) => message.map_err(Refusal::Invalid),
             None => {
                 if self.panics.admits(StatusCode::SERVICE_UNAVAILABLE.as_u16()) {
-                    tracing::error!(backend = %self.name, "the form panicked; answered with 503");
+                    tracing::error!(backend = %self.endpoint.name, "the form panicked; answered with 503");
                 }
                 Err(Refusal::Failed)
             }
@@ -132,12 +112,12 @@ impl Receiver {
 
     fn inbound(&self, cleaned: Cleaned) -> Inbound {
         let Cleaned { identity, text, fields, external_id, received_at } = cleaned;
-        let inbound = |external_id| MessageId::inbound(&self.name, external_id, &identity, &text);
+        let inbound = |external_id| MessageId::inbound(&self.endpoint.name, external_id, &identity, &text);
         let id = external_id.as_deref().map(inbound);
         let at = received_at.unwrap_or_else(Timestamp::now);
         Inbound {
             id: id.unwrap_or_default(),
-            backend: self.name.clone(),
+            backend: self.endpoint.name.clone(),
             identity,
             text,
             fields,
@@ -149,6 +129,6 @@ impl Receiver {
 
 impl fmt::Debug for Receiver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Receiver").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("Receiver").field("name", &self.endpoint.name).finish_non_exhaustive()
     }
 }

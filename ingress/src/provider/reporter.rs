@@ -1,14 +1,11 @@
 //! From a provider's delivery report to ours.
 
-use super::{
-    endpoint::{ProviderEndpoint, Replied},
-    refusal::Refusal,
-};
+use super::{endpoint::ProviderEndpoint, refusal::Refusal};
 use crate::{
     forms::{Errors, Found, KeyProblem, Request, clean_datetime},
     limits::RequestLimits,
 };
-use actix_web::{HttpRequest, HttpResponse, dev::Payload};
+use actix_web::{HttpRequest, dev::Payload};
 use bytes::Bytes;
 use jiff::Timestamp;
 use postern_config::backend::{
@@ -19,7 +16,7 @@ use postern_config::backend::{
 use postern_shared::{
     clock::now,
     error::FailureClass,
-    message::{BackendName, Identity, MessageId, Reason, Recipient, Report, State},
+    message::{Identity, MessageId, Reason, Recipient, Report, State},
 };
 use std::fmt;
 
@@ -30,10 +27,8 @@ const REQUIRED: &str = "This field is required.";
 
 /// A backend's delivery reports, made ready.
 pub(crate) struct Reporter {
-    pub(crate) name: BackendName,
-    endpoint: ProviderEndpoint,
+    pub(crate) endpoint: ProviderEndpoint,
     table: Status,
-    replied: Replied,
 }
 
 impl Reporter {
@@ -44,26 +39,9 @@ impl Reporter {
     pub(crate) fn new(backend: &BackendConfig, public_url: Option<&str>) -> Result<Option<Self>, KeyProblem> {
         let Some(table) = &backend.definition.status else { return Ok(None) };
         Ok(Some(Self {
-            name: backend.name.clone(),
-            endpoint: ProviderEndpoint::new(backend, &table.methods, public_url),
-            replied: Replied::new(&table.reply, "status")?,
+            endpoint: ProviderEndpoint::new(backend, ("status", &*table.methods, &table.reply), public_url)?,
             table: table.clone(),
         }))
-    }
-
-    /// Whether the provider's token stands in the path.
-    pub(crate) fn token_in_path(&self) -> bool {
-        self.endpoint.token_in_path()
-    }
-
-    /// Whether a report that was taken has proved whose it is.
-    pub(crate) fn must_prove(&self) -> bool {
-        self.endpoint.must_prove()
-    }
-
-    /// The answer to a report that is stored.
-    pub(crate) fn reply(&self) -> HttpResponse {
-        self.replied.response()
     }
 
     /// The report that a request is.
@@ -107,7 +85,7 @@ impl Reporter {
         match (state, message_id) {
             (Some((word, state)), Some(message_id)) if errors.is_empty() => Ok(Report {
                 message_id,
-                backend: self.name.clone(),
+                backend: self.endpoint.name.clone(),
                 attempt: 0,
                 at: given.at().unwrap_or_else(now),
                 recipients: vec![Recipient {
@@ -145,7 +123,7 @@ impl Reporter {
                 let id = id.parse();
                 id.map_err(|_| errors.push(given.name("message_id"), "Enter a valid UUID.")).ok()
             }
-            (None, Some(external)) => Some(MessageId::reported(&self.name, external)),
+            (None, Some(external)) => Some(MessageId::reported(&self.endpoint.name, external)),
             (None, None) => {
                 let names = format!("{}, {}", given.name("message_id"), given.name("external_id"));
                 errors.push(&names, "One of these fields is required.");
@@ -157,7 +135,7 @@ impl Reporter {
 
 impl fmt::Debug for Reporter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Reporter").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("Reporter").field("name", &self.endpoint.name).finish_non_exhaustive()
     }
 }
 

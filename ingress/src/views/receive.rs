@@ -5,7 +5,7 @@ use crate::{
     dedup::Claim,
     provider::Receiver,
     state::IngressState,
-    trace_context::{self, TraceContext},
+    trace_context::TraceContext,
 };
 use actix_web::{HttpRequest, HttpResponse, dev::Payload, http::StatusCode};
 use postern_broker::{Address, Envelope, header::TRACEPARENT};
@@ -16,15 +16,13 @@ pub(crate) async fn receive(request: &HttpRequest, payload: &mut Payload, state:
     let Some(receiver) = request.match_info().get("name").and_then(|name| state.receivers.get(name)) else {
         return text(StatusCode::NOT_FOUND, "unknown backend").into();
     };
-    if request.match_info().get("token").is_some() && !receiver.token_in_path() {
+    if !receiver.endpoint.has_path(request) {
         return text(StatusCode::NOT_FOUND, "not found").into();
     }
     let mut trace = TraceContext::begin();
     let mut answer = match receiver.take(request, payload, &state.limits).await {
         Ok(message) => {
-            if receiver.must_prove() {
-                trace = trace_context::of(request.headers());
-            }
+            trace = receiver.endpoint.trace(request);
             let stored = store(receiver, &message, &trace, state).await;
             let mut answer = Answer::from(stored).charged(Charge::Nothing);
             answer.log.message = Some(message.id);
@@ -32,7 +30,7 @@ pub(crate) async fn receive(request: &HttpRequest, payload: &mut Payload, state:
         }
         Err(refusal) => refusal.answer(&state.limits.body),
     };
-    answer.log.backend = Some(receiver.name.clone());
+    answer.log.backend = Some(receiver.endpoint.name.clone());
     answer.log.trace = Some(trace);
     answer
 }
@@ -50,20 +48,21 @@ async fn store(
         Some(_) => match state.dedup.claim(message.id).await {
             Claim::New(claimed) => Some(claimed),
             Claim::Duplicate => {
-                state.metrics.duplicate(&receiver.name);
-                return receiver.reply();
+                state.metrics.duplicate(&receiver.endpoint.name);
+                return receiver.endpoint.reply();
             }
         },
         None => None,
     };
     let envelope = Envelope::from(message).with(TRACEPARENT, trace.as_str());
-    let published = state.publisher.publish(vec![(Address::Inbound(receiver.name.clone()), envelope)]);
+    let published =
+        state.publisher.publish(vec![(Address::Inbound(receiver.endpoint.name.clone()), envelope)]);
     match published.await {
         Ok(()) => {
             if let Some(claimed) = claimed {
                 claimed.stored();
             }
-            receiver.reply()
+            receiver.endpoint.reply()
         }
         Err(_) => unavailable(),
     }

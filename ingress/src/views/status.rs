@@ -4,7 +4,7 @@ use crate::{
     answer::{Answer, Charge, text, unavailable},
     provider::{Reported, Reporter},
     state::IngressState,
-    trace_context::{self, TraceContext},
+    trace_context::TraceContext,
 };
 use actix_web::{HttpRequest, HttpResponse, dev::Payload, http::StatusCode};
 use postern_broker::{Address, Envelope, header::TRACEPARENT};
@@ -19,15 +19,13 @@ pub(crate) async fn status(request: &HttpRequest, payload: &mut Payload, state: 
         let why = if known { "this backend has no delivery reports" } else { "unknown backend" };
         return text(StatusCode::NOT_FOUND, why).into();
     };
-    if request.match_info().get("token").is_some() && !reporter.token_in_path() {
+    if !reporter.endpoint.has_path(request) {
         return text(StatusCode::NOT_FOUND, "not found").into();
     }
     let mut trace = TraceContext::begin();
     let mut answer = match reporter.take(request, payload, &state.limits).await {
         Ok(reported) => {
-            if reporter.must_prove() {
-                trace = trace_context::of(request.headers());
-            }
+            trace = reporter.endpoint.trace(request);
             let message = reported.report.message_id;
             let stored = store(reporter, messages(request, &reported, &trace, state), state).await;
             let mut answer = Answer::from(stored).charged(Charge::Nothing);
@@ -36,7 +34,7 @@ pub(crate) async fn status(request: &HttpRequest, payload: &mut Payload, state: 
         }
         Err(refusal) => refusal.answer(&state.limits.body),
     };
-    answer.log.backend = Some(reporter.name.clone());
+    answer.log.backend = Some(reporter.endpoint.name.clone());
     answer.log.trace = Some(trace);
     answer
 }
@@ -48,7 +46,7 @@ async fn store(
     state: &IngressState,
 ) -> HttpResponse {
     match state.publisher.publish(messages).await {
-        Ok(()) => reporter.reply(),
+        Ok(()) => reporter.endpoint.reply(),
         Err(_) => unavailable(),
     }
 }
