@@ -11,6 +11,7 @@ use actix_web::{
     },
 };
 use bytes::{Bytes, BytesMut};
+use encoding_rs::Encoding;
 use futures_util::{Stream, StreamExt};
 use std::{
     cell::RefCell,
@@ -122,7 +123,7 @@ pub(crate) async fn read(
     limits: &BodyLimits,
 ) -> Result<Bytes, BodyError> {
     let headers = request.headers();
-    if headers.get_all(CONTENT_ENCODING).any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+    if headers.get_all(CONTENT_ENCODING).any(|coding| is_coded(coding.as_bytes())) {
         return Err(BodyError::Encoded);
     }
     let declared = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
@@ -131,6 +132,12 @@ pub(crate) async fn read(
     }
     let whole = collect(payload, limits);
     tokio::time::timeout(limits.timeout, whole).await.unwrap_or(Err(BodyError::TooSlow))
+}
+
+/// Whether a `Content-Encoding` says that the body is coded. Some clients write none, or the charset.
+fn is_coded(coding: &[u8]) -> bool {
+    let coding = coding.trim_ascii();
+    !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity") && Encoding::for_label(coding).is_none()
 }
 
 /// A body that came in one piece is not copied.

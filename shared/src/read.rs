@@ -1,12 +1,14 @@
 //! From JSON to typed values: where each mistake is, and what is wrong in words of ours.
 
 mod limited;
+mod surrogates;
 
 pub use limited::{JsonLimits, NotTaken, value_within};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, error::Category, json};
 use serde_path_to_error::{Path, Segment};
 use std::{collections::BTreeSet, fmt};
+pub use surrogates::without_lone_surrogates;
 
 /// One step from a JSON value into one of its parts.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

@@ -15,7 +15,7 @@
 use crate::accept::{MESSAGE_LIMITS, context_fits};
 use postern_shared::{
     message::{Context, Identity, MAX_IDENTITIES, MAX_TEXT_CHARS},
-    read::value_within,
+    read::{value_within, without_lone_surrogates},
 };
 use serde_json::{Map, Value};
 
@@ -37,7 +37,9 @@ pub(super) struct UserMessage {
 /// # Errors
 /// Vumi Go's words for what is wrong.
 pub(super) fn read(body: &[u8]) -> Result<UserMessage, String> {
-    let Ok(Value::Object(given)) = value_within(body, MESSAGE_LIMITS) else {
+    let body = String::from_utf8_lossy(body);
+    let body = without_lone_surrogates(&body);
+    let Ok(Value::Object(given)) = value_within(body.as_bytes(), MESSAGE_LIMITS) else {
         return Err("Invalid Message".to_owned());
     };
     let mut wrong = Vec::new();

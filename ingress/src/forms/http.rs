@@ -14,6 +14,9 @@ use postern_config::{
 use postern_shared::message::Identity;
 use serde_json::{Map, Value};
 
+/// Our name of what a person wrote.
+const TEXT: &str = "text";
+
 /// The form `http`: `params`, `fields` and `charset` of `[backends.NAME.receive]`, made ready.
 #[derive(Debug)]
 pub struct HttpForm {
@@ -92,7 +95,14 @@ impl Form for HttpForm {
 impl Field {
     /// Its cleaned value, else its default; `None` where there is neither, or an error was added.
     fn take(&self, request: &Request<'_>, errors: &mut Errors) -> Option<Value> {
-        let (asked, found) = self.look(request);
+        let (asked, mut found) = self.look(request);
+        if let Found::Text(text) = &mut found
+            && self.name == TEXT
+            && text.contains('\0')
+        {
+            // Networks and phones write it, and a person cannot fill the form in again.
+            *text = text.replace('\0', "").into();
+        }
         let cleaned = match &found {
             Found::NoText => Err(INVALID.to_owned()),
             Found::Text(text) if !text.trim().is_empty() => match self.clean(text.trim()) {

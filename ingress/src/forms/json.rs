@@ -2,16 +2,18 @@
 
 use super::parameter::ParameterLimits;
 use encoding_rs::{Encoding, UTF_8};
-use postern_shared::read::{JsonLimits, NotTaken, value_within};
+use postern_shared::read::{JsonLimits, NotTaken, value_within, without_lone_surrogates};
 use serde_json::Value;
 
-/// Whether a media type is JSON: `application/json`, or any with the suffix of RFC 6839.
+/// Whether a media type is JSON: `application/json`, the old `text/json`, or any with the suffix of RFC 6839.
 pub(crate) fn is_json(essence: &str) -> bool {
-    essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))
+    matches!(essence, "application/json" | "text/json")
+        || (essence.starts_with("application/") && essence.ends_with("+json"))
 }
 
 /// Reads a JSON body within `limits`: every member of an object and every item of an array, however
-/// deep, is a parameter. JSON is UTF-8, unless the request says otherwise.
+/// deep, is a parameter. JSON is UTF-8 (RFC 8259), whatever the request says; `charset` is tried for what is
+/// not.
 ///
 /// # Errors
 /// What is wrong, for the client.
@@ -21,7 +23,9 @@ pub(super) fn read_json(
     limits: &ParameterLimits,
 ) -> Result<Value, String> {
     let ParameterLimits { max_fields, max_key, max_value } = limits;
-    let (text, _) = charset.unwrap_or(UTF_8).decode_with_bom_removal(body);
+    let charset = charset.filter(|_| str::from_utf8(body).is_err()).unwrap_or(UTF_8);
+    let (text, _) = charset.decode_with_bom_removal(body);
+    let text = without_lone_surrogates(&text);
     let most = JsonLimits { values: *max_fields, name: *max_key, text: *max_value };
     value_within(text.as_bytes(), most).map_err(|why| match why {
         NotTaken::Invalid(error) => json_error(&error),

@@ -15,7 +15,8 @@ pub(super) fn parse(
     body: &Bytes,
     limits: &ParameterLimits,
 ) -> Result<Vec<Parameter<'static>>, String> {
-    let boundary = multer::parse_boundary(content_type).unwrap_or_default();
+    let boundary = multer::parse_boundary(content_type).ok().or_else(|| unquoted_boundary(content_type));
+    let boundary = boundary.unwrap_or_default();
     if boundary.is_empty() || boundary.len() > MAX_BOUNDARY {
         return Err("Content-Type: a multipart body needs a boundary of 1 to 70 characters".to_owned());
     }
@@ -23,6 +24,16 @@ pub(super) fn parse(
     let parts = read(Multipart::new(whole, boundary), limits);
     // All of it is there: whatever would still be waited for never comes.
     parts.now_or_never().unwrap_or_else(|| Err(MALFORMED.to_owned()))
+}
+
+/// The boundary of a header that has no quotes around characters that need them (RFC 2045, 5.1), as some
+/// clients write it.
+fn unquoted_boundary(content_type: &str) -> Option<String> {
+    content_type.split(';').skip(1).find_map(|parameter| {
+        let (name, boundary) = parameter.split_once('=')?;
+        let boundary = boundary.trim().trim_matches('"');
+        name.trim().eq_ignore_ascii_case("boundary").then(|| boundary.to_owned())
+    })
 }
 
 const MALFORMED: &str = "the body is not valid multipart/form-data";

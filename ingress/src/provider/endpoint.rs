@@ -21,12 +21,17 @@ use actix_web::{
 };
 use bytes::Bytes;
 use encoding_rs::Encoding;
+use indexmap::IndexMap;
 use jiff::Timestamp;
 use postern_config::backend::{
     BackendConfig,
     receive::{Method as Allowed, Reply},
 };
-use postern_shared::{message::BackendName, trace_context::TraceContext, value::Networks};
+use postern_shared::{
+    message::BackendName,
+    trace_context::TraceContext,
+    value::{Networks, OneOrMany},
+};
 use std::time::Duration;
 
 /// One of a backend's two routes: what every request has to pass, and the answer to what is stored.
@@ -40,6 +45,17 @@ pub(crate) struct ProviderEndpoint {
     /// `receive.allow`; none: all.
     allow_addresses: Networks,
     reply: ReadyReply,
+    /// Whether a name of a parameter is a JSON pointer.
+    has_pointers: bool,
+}
+
+/// What the configuration says of a route.
+pub(super) struct Route<'c> {
+    /// Its table below the backend.
+    pub(super) table: &'static str,
+    pub(super) methods: &'c [Allowed],
+    pub(super) params: &'c IndexMap<String, OneOrMany>,
+    pub(super) reply: &'c Reply,
 }
 
 impl ProviderEndpoint {
@@ -47,10 +63,10 @@ impl ProviderEndpoint {
     /// The key below `backends.NAME` that is wrong.
     pub(super) fn new(
         backend: &BackendConfig,
-        (table, methods, reply): (&str, &[Allowed], &Reply),
+        route: &Route<'_>,
         public_url: Option<&str>,
     ) -> Result<Self, KeyProblem> {
-        let names: Vec<_> = methods.iter().map(|method| method.as_str()).collect();
+        let names: Vec<_> = route.methods.iter().map(|method| method.as_str()).collect();
         Ok(Self {
             name: backend.name.clone(),
             // Names of methods in the configuration are a closed set; each of them is a header's value.
@@ -59,7 +75,8 @@ impl ProviderEndpoint {
             charset: backend.definition.receive.charset.0,
             auth: RequestAuth::new(backend, public_url),
             allow_addresses: backend.definition.receive.allow.clone(),
-            reply: ReadyReply::new(reply, table)?,
+            reply: ReadyReply::new(route.reply, route.table)?,
+            has_pointers: route.params.values().flat_map(|names| &names.0).any(|name| name.starts_with('/')),
         })
     }
 
@@ -152,9 +169,23 @@ impl ProviderEndpoint {
         limits: &RequestLimits,
     ) -> Result<Request<'a>, Refusal> {
         let (method, headers, query) = (request.method(), request.headers(), request.query_string());
-        let parsed = Request::parse(method, headers, query, body, self.charset, &limits.parameters);
+        let parsed = if self.reads_as_json(request) {
+            Request::parse_json(method, headers, body, &limits.parameters)
+        } else {
+            Request::parse(method, headers, query, body, self.charset, &limits.parameters)
+        };
         self.auth.check_parameters(request, body, parsed.as_ref().ok()).map_err(Refusal::NotProved)?;
         parsed.map_err(Refusal::Unreadable)
+    }
+
+    /// Whether the body is JSON although it is declared as a text, or not at all: some providers do so, and the
+    /// names that the configuration asks for are JSON's.
+    fn reads_as_json(&self, request: &HttpRequest) -> bool {
+        let declared = request.headers().get(header::CONTENT_TYPE).map(|value| value.to_str().unwrap_or("?"));
+        let essence = declared.unwrap_or_default().split(';').next().unwrap_or_default().trim();
+        self.has_pointers
+            && request.method() != Method::GET
+            && (essence.is_empty() || essence.eq_ignore_ascii_case("text/plain"))
     }
 
     /// The parameters of the query alone, whatever the method.

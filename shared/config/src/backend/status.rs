@@ -28,11 +28,22 @@ pub struct Status {
     /// not blank counts. One that begins with `/` is a JSON pointer (RFC 6901). Absent: the same
     /// name. What the body does not have is looked for in the query.
     pub params: IndexMap<String, OneOrMany>,
-    /// The provider's word → our state. Upper and lower case are the same. A report with any other word
-    /// has the state `unknown`, and the word as its code.
+    /// The provider's word → our state. Upper and lower case are the same.
     pub states: IndexMap<String, State>,
+    /// What becomes of a report with any other word.
+    pub other_states: OtherStates,
     /// The answer to a report that was stored.
     pub reply: Reply,
+}
+
+/// What becomes of a report whose word for the state is not in the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OtherStates {
+    /// It is a report with the state `unknown`, and the word as its code.
+    Report,
+    /// It is answered 400: the words are ours, and the provider only hands them back.
+    Refuse,
 }
 
 impl Default for Status {
@@ -41,6 +52,7 @@ impl Default for Status {
             methods: vec![Method::Get, Method::Post],
             params: IndexMap::new(),
             states: IndexMap::new(),
+            other_states: OtherStates::Report,
             reply: Reply::default(),
         }
     }
@@ -52,10 +64,11 @@ impl Status {
         super::receive::renamed(&self.params, name)
     }
 
-    /// The state that the provider's `word` means; [`State::Unknown`] if the table does not say.
-    pub fn state(&self, word: &str) -> State {
+    /// The state that the provider's `word` means; `None` if a report with it is refused.
+    pub fn state(&self, word: &str) -> Option<State> {
         let known = self.states.iter().find(|(known, _)| known.to_lowercase() == word.to_lowercase());
-        self.states.get(word).or(known.map(|(_, state)| state)).copied().unwrap_or(State::Unknown)
+        let other = (self.other_states == OtherStates::Report).then_some(State::Unknown);
+        self.states.get(word).or(known.map(|(_, state)| state)).copied().or(other)
     }
 
     /// What is wrong beyond the types: a key below `status`, and why.
