@@ -84,7 +84,10 @@ where
             };
             let session = tokio::select! {
                 biased;
-                () = &mut draining => None,
+                () = &mut draining => {
+                    queues.flow.drain();
+                    None
+                }
                 session = session => Some(session),
             };
             closing.spawn(subscriptions.close());

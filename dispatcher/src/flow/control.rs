@@ -19,6 +19,7 @@ use tokio::{
     sync::Notify,
     time::{Instant, sleep_until},
 };
+use tokio_util::sync::CancellationToken;
 
 /// How long a request takes at most if no `send.timeout` says so.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -38,6 +39,8 @@ pub(crate) struct FlowControl {
     /// Notified to have the consumers counted again.
     recount: Arc<Notify>,
     shown: Option<FlowShown>,
+    /// Cancelled when no request is to be begun any more.
+    draining: CancellationToken,
 }
 
 /// Where flow control shows what it does.
@@ -62,6 +65,7 @@ impl FlowControl {
             prefetch: prefetch(concurrency, None, TIMEOUT),
             recount: Arc::default(),
             shown: None,
+            draining: CancellationToken::new(),
         }
     }
 
@@ -86,6 +90,7 @@ impl FlowControl {
             prefetch: prefetch(backend.concurrency, rate, timeout),
             recount,
             shown: Some(shown),
+            draining: CancellationToken::new(),
         }
     }
 
@@ -166,6 +171,17 @@ impl FlowControl {
             let admits = || if self.state().admits_of(lane) { Ok(()) } else { Err(Release::OnChange) };
             self.until(admits).await;
         }
+    }
+
+    /// From now on no request is begun: messages that are in work settle what they have sent, and leave the
+    /// rest to another process.
+    pub(crate) fn drain(&self) {
+        self.draining.cancel();
+    }
+
+    /// Resolves when no request is to be begun any more.
+    pub(super) async fn draining(&self) {
+        self.draining.cancelled().await;
     }
 
     /// Waits for the right to have one more request in flight.

@@ -10,6 +10,8 @@ pub(crate) enum Held {
     Paused,
     /// It would have waited too long.
     TooLong,
+    /// The process drains: what is in flight is to finish, and what is not begun is for another one.
+    Draining,
 }
 
 impl Held {
@@ -20,6 +22,7 @@ impl Held {
             match self {
                 Self::Paused => "sending through this backend paused before its turn: it was not begun",
                 Self::TooLong => "its turn did not come in time: it was not begun",
+                Self::Draining => "this process is about to end: it was not begun",
             },
         )
     }

@@ -60,7 +60,11 @@ impl WorkPermit {
             let permit = SendPermit { work: self, permit };
             self.turn(cost).await.map(|()| permit)
         };
-        timeout_at(self.taken + REQUEST_WITHIN, permit).await.unwrap_or(Err(Held::TooLong))
+        tokio::select! {
+            biased;
+            () = self.flow.draining() => Err(Held::Draining),
+            permit = timeout_at(self.taken + REQUEST_WITHIN, permit) => permit.unwrap_or(Err(Held::TooLong)),
+        }
     }
 
     /// Every request of the message was begun: the next message of its lane may be taken.

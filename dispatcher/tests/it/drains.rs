@@ -2,7 +2,7 @@
 
 use crate::{
     provider::{Answer, Provider, answer},
-    setup::{Running, message, until},
+    setup::{Running, message, retries, until},
 };
 use postern_dispatcher::connectors::ConnectorRegistry;
 use postern_shared::message::Priority;
@@ -37,6 +37,35 @@ async fn what_is_in_flight_finishes_and_what_is_not_begun_goes_back_first() {
     assert_eq!(broker.waiting("postern.reports").len(), 2);
     assert_eq!(broker.waiting("postern.outbound.demo").len(), 5);
     assert_eq!((broker.leased(), provider.received().len()), (0, 2));
+}
+
+#[tokio::test]
+async fn a_message_to_many_settles_what_was_sent_and_leaves_the_rest_to_another_process() {
+    let gate = Arc::new(Semaphore::new(0));
+    let provider = Provider::answering(Answer::Gated(gate.clone(), OK.to_owned())).await;
+    let running = Running::start(&config(&provider, "20s"), &ConnectorRegistry::builtin());
+    let many: Vec<_> = (0..50).map(|n| n.to_string()).collect();
+    running
+        .queue("demo", Priority::Normal, message(&many.iter().map(String::as_str).collect::<Vec<_>>()))
+        .await;
+    // One place is kept for another message.
+    for (n, other) in ["other", "waiting"].into_iter().enumerate() {
+        until("a request", || provider.received().len() == n + 1).await;
+        running.queue("demo", Priority::Normal, message(&[other])).await;
+    }
+    until("two in flight, one waiting", || provider.received().len() == 2 && running.broker.leased() == 3)
+        .await;
+    running.drain();
+    until("a hand-back", || running.broker.leased() == 2).await;
+    let begun = Instant::now();
+    gate.add_permits(100);
+    let broker = running.ended().await;
+    assert!(begun.elapsed().as_secs() < 5, "{:?}", begun.elapsed());
+    assert_eq!((provider.received().len(), broker.waiting("postern.reports").len()), (2, 2));
+    let retries = retries(&broker);
+    let [(_, rest)] = &*retries else { panic!("{retries:?}") };
+    assert_eq!((rest.identities.len(), rest.attempt, rest.deferred), (49, 1, 0));
+    assert_eq!(broker.waiting("postern.outbound.demo").len(), 1);
 }
 
 #[tokio::test]

@@ -28,6 +28,7 @@ pub(super) struct Field {
     /// The request's names, of which the first that is there counts. At least one.
     pub(super) asked: Vec<String>,
     pub(super) required: bool,
+    pub(super) blank: bool,
     /// What it is where it is absent or blank.
     pub(super) default: Option<Value>,
     kind: FieldKind,
@@ -66,6 +67,7 @@ impl Field {
             name: name.to_owned(),
             asked: receive.param(name).map(str::to_owned).collect(),
             required: spec.required,
+            blank: spec.blank,
             default: None,
             kind: FieldKind::new(spec)?,
         };

@@ -110,6 +110,7 @@ impl Field {
                 Err(_) if self.is_datetime() && !self.required => Ok(self.default.clone()),
                 cleaned => cleaned.map(Some),
             },
+            Found::Text(_) if self.blank => Ok(self.default.clone()),
             Found::Text(_) | Found::Absent => match &self.default {
                 None if self.required => Err(REQUIRED.to_owned()),
                 default => Ok(default.clone()),

@@ -15,6 +15,9 @@ pub struct FieldSpec {
     /// Whether it must be there and not blank.
     #[serde(default)]
     pub required: bool,
+    /// Whether it may be blank although it must be there.
+    #[serde(default)]
+    pub blank: bool,
     /// What it is where it is absent or blank; already of its type.
     pub default: Option<Value>,
     /// integer, decimal: the least value.
@@ -111,6 +114,7 @@ impl FieldSpec {
         Self {
             kind: FieldType::String,
             required,
+            blank: false,
             default: None,
             min: None,
             max: None,
