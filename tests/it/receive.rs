@@ -146,6 +146,11 @@ fn rows_that_store() -> Vec<Row> {
         get("only one number", "/backends/one-number?identity=1231231234&text=a").stores("1231231234", "a"),
         get("bad UTF-8", "/backends/plain?identity=555&text=a%FFb").stores("555", "a\u{fffd}b"),
         get("plus and percent", "/backends/plain?identity=%2B555&text=a+b%26c%3Dd").stores("+555", "a b&c=d"),
+        get("NUL", "/backends/plain?identity=555&text=a%00b").stores("555", "ab"),
+        post("a POST with nothing but a query", "/backends/plain?identity=555&text=a", FORM, "")
+            .stores("555", "a"),
+        post("half an emoji", "/backends/plain", JSON, r#"{"identity":"555","text":"a \ud83d"}"#)
+            .stores("555", "a \u{fffd}"),
         get("emoji", "/backends/plain?identity=555&text=%F0%9F%98%80").stores("555", "\u{1f600}"),
         get("another charset", "/backends/latin?identity=555&text=caf%E9").stores("555", "café"),
         post("its own reply", "/backends/posting", FORM, "identity=555&text=a")
@@ -170,7 +175,7 @@ fn rows_that_do_not() -> Vec<Row> {
         get("a blank text", "/backends/plain?identity=555&text=%20%09").says(&["text: ", REQUIRED]),
         get("no identity", "/backends/plain?text=ping").says(&["identity: ", REQUIRED]),
         get("a blank identity", "/backends/plain?identity=+&text=ping").says(&["identity: ", REQUIRED]),
-        get("NUL in the text", "/backends/plain?identity=555&text=a%00b").says(&["text: ", NULL]),
+        get("nothing but NUL", "/backends/plain?identity=555&text=%00").says(&["text: ", REQUIRED]),
         get("NUL in the identity", "/backends/plain?identity=5%0055&text=ab").says(&["identity: ", NULL]),
         get("our names where theirs count", "/backends/renamed?identity=555&text=ping").says(&[REQUIRED]),
         get("a missing extra", "/backends/extra?identity=555&text=a").says(&["extra: ", REQUIRED]),
