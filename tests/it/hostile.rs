@@ -3,7 +3,7 @@
 
 mod connections;
 
-use postern_tests::{Launch, Program, Reply, eventually};
+use postern_tests::{Launch, Program, Reply, eventually, usage::memory};
 use std::{
     process::Command,
     time::{Duration, Instant},
@@ -20,13 +20,6 @@ const CONFIG: &str = "[ingress]\nread_timeout = \"15s\"\n[backends.demo]\ntype =
 
 async fn gateway(config: &str) -> Program {
     Launch::gateway().config(config).start().await
-}
-
-/// `VmRSS` or `VmHWM`, in bytes.
-fn memory(program: &Program, name: &str) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", program.id())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap();
-    1024 * line.trim().trim_end_matches(" kB").parse::<u64>().unwrap()
 }
 
 async fn connect(program: &Program) -> TcpStream {
@@ -66,7 +59,7 @@ async fn ten_thousand_idle_connections_hold_up_nobody() {
     let wanted = 10_000.min(open_files().saturating_sub(1_000));
     assert!(wanted > 1_000, "ulimit -Hn is too low for this test: 11000 is enough");
     let program = gateway(CONFIG).await;
-    let before = memory(&program, "VmRSS");
+    let before = memory(program.id()).now;
     let mut idle = Vec::with_capacity(wanted);
     for n in 0..wanted {
         let mut stream = connect(&program).await;
@@ -81,7 +74,7 @@ async fn ten_thousand_idle_connections_hold_up_nobody() {
     let (reply, took) = message(&program).await;
     assert_eq!(reply.status, 200, "{}", reply.text);
     assert!(took < SOON, "{took:?}");
-    let grown = memory(&program, "VmRSS").saturating_sub(before);
+    let grown = memory(program.id()).now.saturating_sub(before);
     println!("{wanted} idle connections: {} KiB each, a message took {took:?}", grown / 1024 / wanted as u64);
     assert!(grown < 400 * MIB, "{} MiB", grown / MIB);
     // Each is told, or just let go, when its time is over.
@@ -98,7 +91,7 @@ async fn ten_thousand_idle_connections_hold_up_nobody() {
 async fn bodies_of_a_hundred_megabytes_take_no_memory() {
     let program = gateway(CONFIG).await;
     assert_eq!(message(&program).await.0.status, 200);
-    let before = memory(&program, "VmHWM");
+    let before = memory(program.id()).peak;
     let piece = vec![b'x'; 1 << 20];
     let declared = "Content-Length: 104857600\r\n";
     let chunked = "Transfer-Encoding: chunked\r\n";
@@ -132,7 +125,7 @@ async fn bodies_of_a_hundred_megabytes_take_no_memory() {
             assert!(["404", "413", "415", "reset"].contains(&status), "{path} {framing}: {answer}");
         }
     }
-    let grown = memory(&program, "VmHWM") - before;
+    let grown = memory(program.id()).peak - before;
     println!("at most {} KiB more", grown / 1024);
     assert!(grown < 32 * MIB, "{} MiB", grown / MIB);
     assert_eq!(message(&program).await.0.status, 200);
@@ -145,7 +138,7 @@ async fn json_of_a_million_values_takes_little_memory() {
                 [backends.out]\ntype = \"console\"\n";
     let program = gateway(&format!("{CONFIG}{vumi}")).await;
     assert_eq!(message(&program).await.0.status, 200);
-    let before = memory(&program, "VmHWM");
+    let before = memory(program.id()).peak;
     for value in ["1,", "[],", "{},", "{\"\":0},"] {
         // 2.6 MB, the most that is taken.
         let body = format!("[{}0]", value.repeat(2_600_000 / value.len()));
@@ -162,7 +155,7 @@ async fn json_of_a_million_values_takes_little_memory() {
             assert_eq!(reply.status, status, "{path} {value}: {}", reply.text);
         }
     }
-    let grown = memory(&program, "VmHWM") - before;
+    let grown = memory(program.id()).peak - before;
     println!("at most {} KiB more", grown / 1024);
     assert!(grown < 64 * MIB, "{} MiB", grown / MIB);
 }
@@ -180,13 +173,13 @@ async fn one_submission_has_no_more_stored_than_is_taken() {
         program.post_json("/v1/messages", &body).await
     };
     assert_eq!(submit(1).await.status, 202);
-    let before = memory(&program, "VmHWM");
+    let before = memory(program.id()).peak;
     let refused = submit(10_000).await;
     assert_eq!((refused.status, &refused.json()["errors"][0]["pointer"]), (422, &"#/identities".into()));
-    let refusing = memory(&program, "VmHWM") - before;
+    let refusing = memory(program.id()).peak - before;
     let taken = submit(400).await;
     assert_eq!(taken.status, 202, "{}", taken.text);
-    let grown = memory(&program, "VmHWM") - before;
+    let grown = memory(program.id()).peak - before;
     println!("refused: {} KiB more, 32 MB taken: {} KiB more", refusing / 1024, grown / 1024);
     assert!(refusing < 16 * MIB && grown < 192 * MIB, "{} {} MiB", refusing / MIB, grown / MIB);
 }
@@ -196,7 +189,7 @@ async fn one_submission_has_no_more_stored_than_is_taken() {
 async fn slow_large_bodies_take_a_bounded_part_of_the_memory() {
     let program = gateway(CONFIG).await;
     assert_eq!(message(&program).await.0.status, 200);
-    let before = memory(&program, "VmHWM");
+    let before = memory(program.id()).peak;
     let body = vec![b'x'; 2_600_000];
     let head = format!(
         "POST /backends/demo HTTP/1.1\r\nHost: t\r\nContent-Type: application/x-www-form-urlencoded\r\n\
@@ -217,7 +210,7 @@ async fn slow_large_bodies_take_a_bounded_part_of_the_memory() {
         if (85.0..100.0).contains(&refused) { Ok(()) } else { Err(refused) }
     })
     .await;
-    let grown = memory(&program, "VmHWM").saturating_sub(before);
+    let grown = memory(program.id()).peak.saturating_sub(before);
     println!("{} slow bodies of 2.6 MB: at most {} KiB more", streams.len(), grown / 1024);
     assert!(grown < 90 * MIB, "{} MiB", grown / MIB);
     let (reply, took) = message(&program).await;

@@ -7,7 +7,9 @@ use lapin::{
     options::{BasicPublishOptions, ConfirmSelectOptions},
     types::{AMQPValue, FieldArray, FieldTable},
 };
-use postern_tests::{Answer, Launch, Program, Properties, Provider, Rabbit, Vhost, eventually};
+use postern_tests::{
+    Answer, Launch, Program, Properties, Provider, Rabbit, Vhost, eventually, usage::memory,
+};
 use serde_json::{Value, json};
 use std::{
     collections::BTreeSet,
@@ -47,13 +49,6 @@ fn headers<const N: usize>(headers: [(&str, AMQPValue); N]) -> Properties {
 
 fn long(bytes: usize) -> AMQPValue {
     AMQPValue::LongString(vec![b'A'; bytes].into())
-}
-
-/// The most memory that the process has had, in bytes.
-fn peak(program: &Program) -> usize {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", program.id())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    1024 * line.trim().trim_end_matches(" kB").parse::<usize>().unwrap()
 }
 
 /// What RabbitMQ says to a message for `exchange`; `Ok` if it takes it.
@@ -132,7 +127,7 @@ async fn a_message_of_any_size_takes_little_memory_and_ends() {
     let postern = launch.start().await;
     postern.metric_becomes("postern_broker_connected", &[], 1.0).await;
     let application = publisher(&vhost, "glutton").await;
-    let (before, tap) = (peak(&postern), vhost.tap().await);
+    let (before, tap) = (memory(postern.id()).peak, vhost.tap().await);
     let message = |more: &str| format!(r#"{{"backend":"open","identities":["1"],"text":"x",{more}}}"#);
     let ones = |bytes: usize| format!(r#""context":{{"c":[{}1]}}"#, "1,".repeat(bytes / 2));
     let many = "\"1\",".repeat(2_500_000);
@@ -151,7 +146,7 @@ async fn a_message_of_any_size_takes_little_memory_and_ends() {
         })
         .await;
     }
-    let more = peak(&postern).saturating_sub(before) / MIB;
+    let more = memory(postern.id()).peak.saturating_sub(before) / MIB as u64;
     println!("{more} MiB more for bodies of 10 to 17 MiB");
     assert!(more < 150, "{more} MiB more");
     // What is cut cannot be sent, and says so.

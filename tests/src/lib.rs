@@ -9,7 +9,7 @@
 //! - [`Proxy`]: a network that delays, freezes and cuts; [`SmallDisk`]: a disk that is soon full
 //! - [`Pair`]: both services around one virtual host
 //! - [`Provider`], [`Answer`], [`Gate`]: the HTTP provider (and an application's webhook)
-//! - [`eventually`], [`Metrics`], [`assert_silent`]: looking at what happened
+//! - [`eventually`], [`Metrics`], [`assert_silent`], [`usage`]: looking at what happened
 //!
 //! What fails here panics with what was seen last, so that tests stay short.
 #![allow(
@@ -33,6 +33,7 @@ mod provider;
 mod proxy;
 mod rabbit;
 mod tap;
+pub mod usage;
 mod vhost;
 mod wait;
 mod wire;

@@ -18,7 +18,6 @@ mod queue;
 mod rig;
 mod rows;
 mod table;
-mod usage;
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};

@@ -2,7 +2,7 @@
 
 use crate::{effort::Effort, provider::Provider, queue::Queues};
 use anyhow::{Context, Result};
-use postern_tests::{Launch, Program, Rabbit, Vhost, free_port};
+use postern_tests::{Launch, Program, Rabbit, Vhost, free_port, usage};
 use std::{
     fmt::Write as _,
     process::Stdio,
@@ -175,11 +175,11 @@ pub(crate) async fn sending(
     messages: u64,
     processes: &[u32],
 ) -> Result<Stretch> {
-    let used = || processes.iter().map(|process| crate::usage::cpu(*process)).sum::<Result<Duration>>();
+    let used = || processes.iter().map(|process| usage::cpu(*process)).sum::<Duration>();
     seen.reach(messages / 10).await?;
-    let (from, before) = (seen.count(), used()?);
+    let (from, before) = (seen.count(), used());
     seen.reach(messages - messages / 10).await?;
-    let (to, after) = (seen.count(), used()?);
+    let (to, after) = (seen.count(), used());
     seen.reach(messages).await?;
     let cpu = (after - before).as_secs_f64() * 1e6 / (to - from).max(1) as f64;
     Ok(Stretch { rate: seen.rate(messages, 0.1, 0.9), cpu })

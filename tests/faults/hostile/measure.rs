@@ -1,6 +1,7 @@
 //! What a span of time was like for the normal load's clients, and what it cost the programs.
 
 use crate::{field::Field, ledger::Ledger};
+use postern_tests::usage;
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -11,8 +12,6 @@ use std::{
 const SHORT: f64 = 0.025;
 /// How often memory is looked at.
 const LOOK: Duration = Duration::from_millis(50);
-/// What the kernel counts CPU time in, each second: on Linux always.
-const TICKS: f64 = 100.0;
 /// A span that says something of the rate.
 const MEASURES: Duration = Duration::from_secs(30);
 /// How much memory an attack may take, of both programs together, in MiB.
@@ -73,39 +72,44 @@ pub(crate) struct Meter {
     ledger: Arc<Ledger>,
     programs: Vec<u32>,
     begun: Instant,
-    cpu: f64,
+    cpu: Duration,
 }
 
 impl Meter {
     /// Begins to measure now.
     pub(crate) fn start(field: &Field) -> Self {
         let programs = field.programs();
-        let cpu = programs.iter().map(|program| cpu_seconds(*program)).sum();
+        let cpu = cpu_of(&programs);
         Self { ledger: Arc::clone(&field.ledger), programs, begun: Instant::now(), cpu }
     }
 
     /// Measures for `span`.
     pub(crate) async fn run(self, span: Duration) -> Measured {
-        let mut most = vec![0.0_f64; self.programs.len()];
+        let mut most = vec![0; self.programs.len()];
         while self.begun.elapsed() < span {
             for (most, program) in most.iter_mut().zip(&self.programs) {
-                *most = most.max(memory(*program));
+                *most = usage::memory(*program).now.max(*most);
             }
             tokio::time::sleep(LOOK).await;
         }
         let until = Instant::now();
         let seconds = until.duration_since(self.begun).as_secs_f64();
-        let cpu: f64 = self.programs.iter().map(|program| cpu_seconds(*program)).sum();
+        let cpu = cpu_of(&self.programs) - self.cpu;
         let told = self.ledger.between(self.begun, until);
         let each_second = |messages: usize| f64::from(u32::try_from(messages).unwrap_or(u32::MAX)) / seconds;
         Measured {
             accepted: each_second(told.answers.len()),
             delivered: each_second(told.ended),
             p99: percentile(told.answers, 99),
-            memory: most.iter().sum(),
-            cores: (cpu - self.cpu) / seconds,
+            memory: most.iter().sum::<u64>() as f64 / MIB,
+            cores: cpu.as_secs_f64() / seconds,
         }
     }
+}
+
+/// The CPU time that all of `programs` have used.
+fn cpu_of(programs: &[u32]) -> Duration {
+    programs.iter().map(|program| usage::cpu(*program)).sum()
 }
 
 /// So many of a hundred are at most this; zero of none.
@@ -113,22 +117,6 @@ fn percentile(mut answers: Vec<Duration>, part: usize) -> Duration {
     answers.sort_unstable();
     let index = (answers.len() * part).div_ceil(100).saturating_sub(1);
     answers.get(index).copied().unwrap_or_default()
-}
-
-/// The CPU time that a process has used, in seconds.
-fn cpu_seconds(process: u32) -> f64 {
-    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).expect("the process runs");
-    let (_, fields) = stat.rsplit_once(") ").expect("the name of the program");
-    let ticks = |number: usize| fields.split(' ').nth(number).and_then(|ticks| ticks.parse::<f64>().ok());
-    // utime and stime, of which proc(5) says that they are the 14th and the 15th of all fields.
-    (ticks(11).expect("utime") + ticks(12).expect("stime")) / TICKS
-}
-
-/// The memory that a process has now, in MiB.
-fn memory(process: u32) -> f64 {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status")).expect("the process runs");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
-    line.trim().trim_end_matches(" kB").parse::<f64>().expect("kilobytes") * 1024.0 / MIB
 }
 
 #[cfg(test)]
@@ -141,14 +129,5 @@ mod tests {
         assert_eq!(percentile(of(1..=100), 99), Duration::from_millis(99));
         assert_eq!(percentile(of(1..=3), 99), Duration::from_millis(3));
         assert_eq!(percentile(Vec::new(), 99), Duration::ZERO);
-    }
-
-    #[test]
-    fn this_process_has_memory_and_has_used_some_cpu() {
-        assert!(memory(std::process::id()) > 1.0);
-        let before = cpu_seconds(std::process::id());
-        let begun = Instant::now();
-        while begun.elapsed() < Duration::from_millis(100) {}
-        assert!(cpu_seconds(std::process::id()) > before);
     }
 }

@@ -1,9 +1,12 @@
 //! Clients that hold connections: that do not read, that do not end what they begin, that are many.
 
-use super::{MIB, SOON, memory, message};
+use super::{MIB, SOON, message};
 use crate::access::tls::{Made, make_for, put};
 use futures_util::future::join_all;
-use postern_tests::{Launch, Program, eventually, free_port};
+use postern_tests::{
+    Launch, Program, eventually, free_port,
+    usage::{cpu, memory},
+};
 use rustls::{ClientConfig, RootCertStore, crypto::ring, pki_types::ServerName};
 use std::{
     sync::Arc,
@@ -127,14 +130,6 @@ fn get(path: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n")
 }
 
-/// Seconds of processor time that `program` has used.
-fn processor_time(program: &Program) -> f64 {
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", program.id())).unwrap();
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
-    // utime and stime of proc(5), in hundredths.
-    fields[11..13].iter().map(|ticks| ticks.parse::<f64>().unwrap()).sum::<f64>() / 100.0
-}
-
 /// Sends far more requests than the client reads answers, until nothing more is taken.
 async fn pipeline(stream: &mut Box<dyn Stream>, request: &str) {
     let requests = request.repeat(300_000 / request.len());
@@ -146,7 +141,7 @@ async fn clients_that_do_not_read_take_no_processor_and_little_memory() {
     const EACH: usize = 8;
     let gateway = Gateway::start("10s").await;
     assert_eq!(message(&gateway.program).await.0.status, 200);
-    let before = memory(&gateway.program, "VmRSS");
+    let before = memory(gateway.program.id()).now;
     let rows = LISTENERS.iter().flat_map(|listener| listener.requests().map(|request| (*listener, request)));
     let clients = rows.flat_map(|row| std::iter::repeat_n(row, EACH)).map(|(listener, request)| {
         let gateway = &gateway;
@@ -160,13 +155,13 @@ async fn clients_that_do_not_read_take_no_processor_and_little_memory() {
 
     // At first it answers what there is room for.
     let cores = eventually("nothing more to be done for them", async || {
-        let (start, used) = (Instant::now(), processor_time(&gateway.program));
+        let (start, used) = (Instant::now(), cpu(gateway.program.id()));
         sleep(Duration::from_secs(2)).await;
-        let cores = (processor_time(&gateway.program) - used) / start.elapsed().as_secs_f64();
+        let cores = (cpu(gateway.program.id()) - used).as_secs_f64() / start.elapsed().as_secs_f64();
         if cores < 0.2 { Ok(cores) } else { Err(cores) }
     })
     .await;
-    let grown = memory(&gateway.program, "VmRSS").saturating_sub(before);
+    let grown = memory(gateway.program.id()).now.saturating_sub(before);
     println!("{} clients that do not read: {cores:.2} cores, {} KiB", streams.len(), grown / 1024);
     assert!(grown < 90 * MIB, "{} MiB", grown / MIB);
     for listener in LISTENERS {

@@ -6,9 +6,9 @@ use crate::{
     queue::TEXT,
     rig::{Bench, Stretch},
     table::{Row, Table, Target},
-    usage,
 };
 use anyhow::Result;
+use postern_tests::usage;
 use serde_json::json;
 use std::time::Duration;
 
@@ -29,9 +29,9 @@ pub(crate) fn json(base: &str, recipients: usize) -> Request {
 
 /// One run: the rate of `post`, and what each costs `process`.
 pub(crate) async fn run(post: &Request, process: u32, connections: usize, load: Duration) -> Result<Stretch> {
-    let before = usage::cpu(process)?;
+    let before = usage::cpu(process);
     let rate = wrk::load(post, connections, load).await?;
-    let cpu = (usage::cpu(process)? - before).as_secs_f64() * 1e6 / rate.answers.max(1.0);
+    let cpu = (usage::cpu(process) - before).as_secs_f64() * 1e6 / rate.answers.max(1.0);
     Ok(Stretch { rate: rate.per_second, cpu })
 }
 

@@ -7,10 +7,9 @@ use super::{
 use crate::{
     rig::{Bench, Stretch},
     table::{Row, Table, Target},
-    usage::memory,
 };
 use anyhow::Result;
-use postern_tests::Launch;
+use postern_tests::{Launch, usage::memory};
 
 /// A message may cost so much more than with one backend: what the figures vary from run to run.
 const FLAT: f64 = 1.15;
@@ -49,7 +48,7 @@ async fn accepted(bench: &Bench, backends: usize) -> Result<(Stretch, f64)> {
     let gateway = Launch::gateway().config(&config).unread_log().start().await;
     let post = form(&gateway.url(), "/backends/bench");
     let stretch = run(&post, gateway.id(), 64, bench.effort.load / 2).await?;
-    let size = memory(gateway.id())?.0;
+    let size = memory(gateway.id()).now as f64 / 1e6;
     gateway.kill();
     Ok((stretch, size))
 }

@@ -5,12 +5,13 @@ use crate::{
     load::wrk,
     rig::{Bench, until},
     table::{Row, Table, Target},
-    usage::memory,
 };
 use anyhow::Result;
-use postern_tests::Launch;
+use postern_tests::{Launch, usage::memory};
 use std::time::Duration;
 
+/// Bytes of a megabyte.
+const MB: f64 = 1e6;
 const IN_FLIGHT: u64 = 2_000;
 /// What one process may take, idle and with messages waiting.
 const LITTLE: f64 = 30.0;
@@ -27,7 +28,7 @@ pub(super) async fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
     for (name, program) in
         [("ingress", &ingress), ("dispatcher", &dispatcher), ("embedded gateway", &gateway)]
     {
-        add(table, format!("memory: idle {name}"), memory(program.id())?.0, LITTLE);
+        add(table, format!("memory: idle {name}"), memory(program.id()).now as f64 / MB, LITTLE);
     }
     drop((ingress, dispatcher, gateway));
     waiting(bench, table).await?;
@@ -45,10 +46,10 @@ async fn waiting(bench: &Bench, table: &mut Table) -> Result<()> {
     fill(&launch.folder().path().join("data"), messages).await?;
     let gateway = launch.start().await;
     tokio::time::sleep(SETTLE).await;
-    let (quiet, _) = memory(gateway.id())?;
+    let quiet = memory(gateway.id()).now as f64 / MB;
     let post = form(&gateway.url(), "/backends/bench");
     let accepted = wrk::load(&post, 64, bench.effort.load).await?.answers;
-    let (_, most) = memory(gateway.id())?;
+    let most = memory(gateway.id()).peak as f64 / MB;
     gateway.kill();
     add(table, format!("memory: embedded gateway, {messages} messages wait"), quiet, LITTLE);
     let what = format!("memory: the same, at most, while it accepts {accepted:.0} more");
@@ -69,7 +70,7 @@ async fn in_flight(bench: &Bench, table: &mut Table) -> Result<()> {
         Ok((seen.count() >= messages).then_some(()))
     })
     .await?;
-    let (_, most) = memory(dispatcher.id())?;
+    let most = memory(dispatcher.id()).peak as f64 / MB;
     dispatcher.terminate().await;
     add(table, format!("memory: dispatcher, {IN_FLIGHT} in flight, at most"), most, MUCH);
     Ok(())
