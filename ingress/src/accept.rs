@@ -23,7 +23,7 @@ use postern_shared::{
     error::Failure,
     message::{
         BackendName, CallbackEvent, Context, Identity, MAX_CONTEXT_BYTES, MAX_IDENTITIES, MessageId,
-        Outbound, Priority, Reason, Recipient, Report, State,
+        Outbound, Priority, Recipient, Report,
     },
     read::JsonLimits,
     trace_context::TraceContext,
@@ -372,15 +372,7 @@ fn left_out_messages(
             (Address::Callbacks(backend.clone()), Envelope::from(&notice))
         }));
     }
-    let recipient = |identity| Recipient {
-        identity: Some(identity),
-        state: State::Failed,
-        external_id: None,
-        external_ids: Vec::new(),
-        segments: None,
-        reason: Some(Reason::from(&failure)),
-    };
-    let recipients = left_out.into_iter().map(recipient).collect();
+    let recipients = left_out.into_iter().map(|identity| Recipient::failed(identity, &failure)).collect();
     let report = Report { message_id: id, backend: backend.clone(), attempt: 0, at, recipients };
     messages.push((Address::Reports(backend.clone()), Envelope::from(&report)));
     messages

@@ -152,6 +152,14 @@ impl Meter {
     }
 }
 
+/// The first `most` characters of `text`, and then `…` if there are more.
+pub fn shortened(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

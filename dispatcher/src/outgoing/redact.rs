@@ -17,6 +17,7 @@ use postern_config::backend::{
     BackendConfig,
     send::{Auth, Send as SendTable},
 };
+use postern_shared::text::shortened;
 use spellings::readings;
 use std::{fmt, ops::Range};
 
@@ -78,11 +79,7 @@ impl Redactor {
         }
         told.extend(chars[next..].iter().take(LOOKED_AT.saturating_sub(next)));
         let words = told.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());
-        let line = words.take(MAX_DETAIL).collect::<Vec<_>>().join(" ");
-        match line.char_indices().nth(MAX_DETAIL) {
-            Some((end, _)) => format!("{}…", &line[..end]),
-            None => line,
-        }
+        shortened(&words.take(MAX_DETAIL).collect::<Vec<_>>().join(" "), MAX_DETAIL)
     }
 
     /// Where the secrets are, in order; places that overlap are one.

@@ -1,7 +1,7 @@
 //! Dead letters: a message as it was, with the reason for its death in its headers.
 
 use crate::{Envelope, QueueName, header};
-use postern_shared::{clock, error::FailureClass};
+use postern_shared::{clock, error::FailureClass, text::shortened};
 
 /// The longest `x-postern-reason`, in characters.
 pub const MAX_REASON: usize = 500;
@@ -25,17 +25,10 @@ pub struct Cause<'a> {
 /// `original`, taken from `queue`, as a dead letter.
 pub fn dead_letter(original: Envelope, queue: &QueueName, cause: Cause<'_>) -> Envelope {
     original
-        .with(header::REASON, cut(cause.reason, MAX_REASON))
+        .with(header::REASON, shortened(cause.reason, MAX_REASON))
         .with(header::CLASS, cause.class.as_str())
-        .with(header::CODE, cut(cause.code, MAX_CODE))
+        .with(header::CODE, shortened(cause.code, MAX_CODE))
         .with(header::DEAD_AT, clock::Written(clock::now()).to_string())
         .with(header::ATTEMPTS, i64::from(cause.attempts))
         .with(header::QUEUE, queue.as_str())
-}
-
-fn cut(text: &str, most: usize) -> String {
-    match text.char_indices().nth(most) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
-    }
 }

@@ -9,7 +9,7 @@ use crate::{
 use postern_shared::{
     clock,
     error::{Failure, FailureClass},
-    message::{BackendName, Outbound, Reason, Recipient, Report, State},
+    message::{BackendName, Outbound, Recipient, Report},
 };
 use std::collections::VecDeque;
 
@@ -154,14 +154,7 @@ fn backend(address: &Address) -> Option<BackendName> {
 
 /// The report that nobody gets `message`.
 fn failed(message: &Outbound, failure: &Failure) -> Report {
-    let recipient = |identity| Recipient {
-        identity: Some(identity),
-        state: State::Failed,
-        external_id: None,
-        external_ids: Vec::new(),
-        segments: None,
-        reason: Some(Reason::from(failure)),
-    };
+    let recipient = |identity| Recipient::failed(identity, failure);
     Report {
         message_id: message.id,
         backend: message.backend.clone(),

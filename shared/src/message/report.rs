@@ -85,6 +85,20 @@ pub struct Reason {
     pub detail: String,
 }
 
+impl Recipient {
+    /// One to whom nothing is sent any more because of `failure`.
+    pub fn failed(identity: Identity, failure: &Failure) -> Self {
+        Self {
+            identity: Some(identity),
+            state: State::Failed,
+            external_id: None,
+            external_ids: Vec::new(),
+            segments: None,
+            reason: Some(Reason::from(failure)),
+        }
+    }
+}
+
 impl From<&Failure> for Reason {
     fn from(failure: &Failure) -> Self {
         Self { class: failure.class, code: failure.code.to_string(), detail: failure.detail.clone() }
