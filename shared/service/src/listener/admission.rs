@@ -19,9 +19,6 @@ use std::{
 };
 use tracing::Level;
 
-/// What the log's lines about refused connections are counted as: they are about no request.
-const NO_STATUS: u16 = 0;
-
 /// How many connections a listener may have at a time.
 #[derive(Debug, Clone)]
 pub struct ConnectionLimits {
@@ -120,7 +117,7 @@ impl Admission {
     fn refuse(&self, client: IpAddr, why: RefusedConnection) {
         let Listening { name, metrics, lines, limits, .. } = &*self.0;
         metrics.refused(name, why);
-        if !lines.admits(NO_STATUS) {
+        if !lines.admits(None) {
             return;
         }
         let most = match why {

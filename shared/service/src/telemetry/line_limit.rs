@@ -24,7 +24,7 @@ struct Inner {
     /// What the lines are about.
     about: &'static str,
     level: Level,
-    windows: Mutex<BTreeMap<u16, Window>>,
+    windows: Mutex<BTreeMap<Option<u16>, Window>>,
 }
 
 #[derive(Debug)]
@@ -49,9 +49,10 @@ impl LineLimit {
         Self(Arc::new(Inner { about, level, windows: Mutex::default() }))
     }
 
-    /// Whether a line about a request that is answered with `status` is to be written now; 0 if it is about
-    /// no request. Within a Tokio runtime, a task of it says later how many lines were left out.
-    pub fn admits(&self, status: u16) -> bool {
+    /// Whether a line about a request that is answered with `status` is to be written now; `None` if it is
+    /// about no request. Within a Tokio runtime, a task of it says later how many lines were left out.
+    pub fn admits(&self, status: impl Into<Option<u16>>) -> bool {
+        let status = status.into();
         match self.judge(status, Instant::now()) {
             Verdict::Written => return true,
             Verdict::LeftOut => {}
@@ -67,7 +68,7 @@ impl LineLimit {
         false
     }
 
-    fn judge(&self, status: u16, now: Instant) -> Verdict {
+    fn judge(&self, status: Option<u16>, now: Instant) -> Verdict {
         let mut windows = self.windows();
         let window = windows.entry(status).or_insert(Window { begun: now, written: 0, left_out: 0 });
         if now.saturating_duration_since(window.begun) >= WINDOW {
@@ -82,17 +83,16 @@ impl LineLimit {
     }
 
     /// Says how many lines about `status` were left out since the last time.
-    fn tell(&self, status: u16) {
+    fn tell(&self, status: Option<u16>) {
         let left_out = self.windows().get_mut(&status).map(|window| std::mem::take(&mut window.left_out));
         let (about, left_out) = (self.0.about, left_out.unwrap_or_default());
-        let status = (status != 0).then_some(status);
         match self.0.level {
             Level::WARN => tracing::warn!(about, status, left_out, "similar log lines left out"),
             _ => tracing::info!(about, status, left_out, "similar log lines left out"),
         }
     }
 
-    fn windows(&self) -> MutexGuard<'_, BTreeMap<u16, Window>> {
+    fn windows(&self) -> MutexGuard<'_, BTreeMap<Option<u16>, Window>> {
         self.0.windows.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -106,15 +106,15 @@ mod tests {
         let (limit, start) = (LineLimit::new("requests", Level::INFO), Instant::now());
         for second in 0..3 {
             let now = start + WINDOW * second;
-            let written = (0..1_000).filter(|_| limit.judge(404, now) == Verdict::Written).count();
+            let written = (0..1_000).filter(|_| limit.judge(Some(404), now) == Verdict::Written).count();
             assert_eq!(written, LINES as usize);
-            assert_eq!(limit.judge(401, now), Verdict::Written, "another status");
+            assert_eq!(limit.judge(Some(401), now), Verdict::Written, "another status");
         }
-        assert_eq!(limit.windows()[&404].left_out, 3 * (1_000 - u64::from(LINES)));
-        limit.tell(404);
-        assert_eq!(limit.windows()[&404].left_out, 0);
+        assert_eq!(limit.windows()[&Some(404)].left_out, 3 * (1_000 - u64::from(LINES)));
+        limit.tell(Some(404));
+        assert_eq!(limit.windows()[&Some(404)].left_out, 0);
         let later = start + 9 * WINDOW;
-        assert!((0..LINES).all(|_| limit.judge(404, later) == Verdict::Written));
-        assert_eq!(limit.judge(404, later), Verdict::FirstLeftOut);
+        assert!((0..LINES).all(|_| limit.judge(Some(404), later) == Verdict::Written));
+        assert_eq!(limit.judge(Some(404), later), Verdict::FirstLeftOut);
     }
 }
