@@ -14,9 +14,6 @@ use postern_config::{
 use postern_shared::message::Identity;
 use serde_json::{Map, Value};
 
-/// Our name of what a person wrote.
-const TEXT: &str = "text";
-
 /// The form `http`: `params`, `fields` and `charset` of `[backends.NAME.receive]`, made ready.
 #[derive(Debug)]
 pub struct HttpForm {
@@ -65,7 +62,8 @@ impl Form for HttpForm {
             let identity = Identity::try_from(text_of(value));
             identity.map_err(|_| errors.push(self.identity.named(request), INVALID)).ok()
         });
-        let text = self.text.take(request, &mut errors).map(text_of);
+        let (asked, text) = self.text.look(request);
+        let text = self.text.cleaned(asked, &without_nul(text), &mut errors).map(text_of);
         let external_id = self.external_id.take(request, &mut errors).map(text_of);
         let received_at: Option<Timestamp> = self
             .received_at
@@ -95,15 +93,13 @@ impl Form for HttpForm {
 impl Field {
     /// Its cleaned value, else its default; `None` where there is neither, or an error was added.
     fn take(&self, request: &Request<'_>, errors: &mut Errors) -> Option<Value> {
-        let (asked, mut found) = self.look(request);
-        if let Found::Text(text) = &mut found
-            && self.name == TEXT
-            && text.contains('\0')
-        {
-            // Networks and phones write it, and a person cannot fill the form in again.
-            *text = text.replace('\0', "").into();
-        }
-        let cleaned = match &found {
+        let (asked, found) = self.look(request);
+        self.cleaned(asked, &found, errors)
+    }
+
+    /// [`take`](Self::take) of a value that was found as `asked`.
+    fn cleaned(&self, asked: &str, found: &Found<'_>, errors: &mut Errors) -> Option<Value> {
+        let cleaned = match found {
             Found::NoText => Err(INVALID.to_owned()),
             Found::Text(text) if !text.trim().is_empty() => match self.clean(text.trim()) {
                 // What a person wrote is not lost for a date that nobody needs.
@@ -128,6 +124,14 @@ impl Field {
         let all = self.asked.iter().map(|name| (name.as_str(), request.find(name)));
         let there = all.into_iter().find(|(_, found)| *found != Found::Absent);
         there.unwrap_or((self.asked.first().map_or(&self.name, String::as_str), Found::Absent))
+    }
+}
+
+/// Networks and phones write NUL, and a person cannot fill the form in again.
+fn without_nul(found: Found<'_>) -> Found<'_> {
+    match found {
+        Found::Text(text) if text.contains('\0') => Found::Text(text.replace('\0', "").into()),
+        found => found,
     }
 }
 
