@@ -71,6 +71,17 @@ impl Answer {
         answer
     }
 
+    /// The same about a message and a backend, for the log line.
+    pub(crate) fn about(
+        mut self,
+        message: impl Into<Option<MessageId>>,
+        backend: impl Into<Option<BackendName>>,
+    ) -> Self {
+        self.log.message = message.into();
+        self.log.backend = backend.into();
+        self
+    }
+
     /// The same answer, to a request that costs this.
     pub(crate) fn charged(self, charge: Charge) -> Self {
         Self { charge, ..self }

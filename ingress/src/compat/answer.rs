@@ -7,7 +7,16 @@ use actix_web::{
     http::{StatusCode, header},
 };
 use postern_service::rates::retry_after;
+use postern_shared::trace_context::TraceContext;
 use std::time::Duration;
+
+/// `answer`, as the log tells of it: of the listener `compat`, and in a trace of its own unless the request has
+/// proved whose it is.
+pub(super) fn logged(mut answer: Answer, compat: &'static str) -> Answer {
+    answer.log.trace.get_or_insert_with(TraceContext::begin);
+    answer.log.compat = Some(compat);
+    answer
+}
 
 /// The beginning of a response, with the headers that its status needs. `allow` lists the
 /// listener's methods.

@@ -41,10 +41,7 @@ type KannelReply = (StatusCode, String);
 
 /// Takes a message as Kannel's sendsms does.
 pub(crate) async fn sendsms(request: &HttpRequest, payload: &mut Payload, state: &IngressState) -> Answer {
-    let mut answer = take(request, payload, state).await;
-    answer.log.trace.get_or_insert_with(TraceContext::begin);
-    answer.log.compat = Some("kannel");
-    answer
+    answer::logged(take(request, payload, state).await, "kannel")
 }
 
 fn respond((status, words): KannelReply) -> HttpResponse {
@@ -131,16 +128,9 @@ async fn submit(
         Ok(Accepted { id, backend, .. }) => {
             let served = state.compat.consumers.has_consumer(state.publisher.broker(), &backend).await;
             let words = if served { "0: Accepted for delivery" } else { "3: Queued for later delivery" };
-            let mut answer = Answer::from(respond((StatusCode::ACCEPTED, words.to_owned())));
-            answer.log.message = Some(id);
-            answer.log.backend = Some(backend);
-            answer
+            Answer::from(respond((StatusCode::ACCEPTED, words.to_owned()))).about(id, backend)
         }
-        Err(Rejected { backend, reason }) => {
-            let mut answer = Answer::from(respond(rejection(&reason)));
-            answer.log.backend = backend;
-            answer
-        }
+        Err(Rejected { backend, reason }) => Answer::from(respond(rejection(&reason))).about(None, backend),
     }
 }
 

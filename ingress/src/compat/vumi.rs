@@ -43,10 +43,7 @@ const METHODS: &str = "PUT, POST";
 
 /// Takes a message as Vumi and Vumi Go do.
 pub(crate) async fn messages(request: &HttpRequest, payload: &mut Payload, state: &IngressState) -> Answer {
-    let mut answer = take(request, payload, state).await;
-    answer.log.trace.get_or_insert_with(TraceContext::begin);
-    answer.log.compat = Some("vumi");
-    answer
+    answer::logged(take(request, payload, state).await, "vumi")
 }
 
 fn refuse(status: StatusCode, reason: &str) -> HttpResponse {
@@ -121,16 +118,9 @@ async fn submit(
         Ok(Accepted { id, backend, at, .. }) => {
             let body = written(id, backend.as_str(), &given, at).to_string();
             let response = HttpResponse::Ok().content_type("application/json; charset=utf-8").body(body);
-            let mut answer = Answer::from(response);
-            answer.log.message = Some(id);
-            answer.log.backend = Some(backend);
-            answer
+            Answer::from(response).about(id, backend)
         }
-        Err(Rejected { backend, reason }) => {
-            let mut answer = Answer::from(rejection(&reason));
-            answer.log.backend = backend;
-            answer
-        }
+        Err(Rejected { backend, reason }) => Answer::from(rejection(&reason)).about(None, backend),
     }
 }
 
