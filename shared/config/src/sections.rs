@@ -26,6 +26,13 @@ pub struct BrokerSection {
     pub min_free_disk: u64,
 }
 
+impl BrokerSection {
+    /// Whether the broker is the store in the process itself, which no other process can use.
+    pub fn is_embedded(&self) -> bool {
+        self.url.expose().starts_with("embedded:")
+    }
+}
+
 /// `[ingress]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
