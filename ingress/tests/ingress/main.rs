@@ -11,4 +11,5 @@ mod api;
 mod hostile;
 mod program;
 mod receive;
+mod repeated;
 mod running;
