@@ -16,7 +16,7 @@
 use crate::accept::{MESSAGE_LIMITS, context_fits};
 use postern_shared::{
     message::{Context, Identity, MAX_IDENTITIES, MAX_TEXT_CHARS},
-    read::{value_within, without_lone_surrogates},
+    read::{value_within, with_exact_numbers, without_lone_surrogates},
 };
 use serde_json::{Map, Value};
 
@@ -40,6 +40,7 @@ pub(super) struct UserMessage {
 pub(super) fn read(body: &[u8]) -> Result<UserMessage, String> {
     let body = String::from_utf8_lossy(body);
     let body = without_lone_surrogates(&body);
+    let body = with_exact_numbers(&body);
     let Ok(Value::Object(given)) = value_within(body.as_bytes(), MESSAGE_LIMITS) else {
         return Err("Invalid Message".to_owned());
     };

@@ -27,7 +27,7 @@ use actix_web::{
     },
 };
 use jiff::Timestamp;
-use postern_shared::read::{NotTaken, value_within};
+use postern_shared::read::{NotTaken, value_within, with_exact_numbers};
 use serde_json::{Value, json};
 
 const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
@@ -165,7 +165,10 @@ async fn read_json(
     }
     let body = body::read(request, payload, &limits.body).await;
     let body = body.map_err(|error| ProblemDocument::new(error.status(), error.detail(&limits.body)))?;
-    value_within(&body, MESSAGE_LIMITS).map_err(|why| match why {
+    // A body that is no text is no JSON: the reader says where.
+    let exact = str::from_utf8(&body).map(with_exact_numbers);
+    let json = exact.as_deref().map_or(&body[..], str::as_bytes);
+    value_within(json, MESSAGE_LIMITS).map_err(|why| match why {
         NotTaken::Invalid(error) => ProblemDocument::new(StatusCode::BAD_REQUEST, json_error(&error)),
         NotTaken::Values | NotTaken::Name | NotTaken::Text(_) => {
             let most = MESSAGE_LIMITS.values;

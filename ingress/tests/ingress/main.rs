@@ -9,6 +9,7 @@ mod smuggling;
 
 mod api;
 mod hostile;
+mod numbers;
 mod program;
 mod receive;
 mod repeated;
