@@ -47,7 +47,7 @@ async fn store(
     let claimed = match &message.external_id {
         Some(_) => match state.dedup.claim(message.id).await {
             Claim::New(claimed) => Some(claimed),
-            Claim::Duplicate => {
+            Claim::Duplicate(()) => {
                 state.metrics.duplicate(&receiver.endpoint.name);
                 return receiver.endpoint.reply();
             }
@@ -60,7 +60,7 @@ async fn store(
     match published.await {
         Ok(()) => {
             if let Some(claimed) = claimed {
-                claimed.stored();
+                claimed.stored(());
             }
             receiver.endpoint.reply()
         }

@@ -9,6 +9,8 @@ mod smuggling;
 
 mod api;
 mod hostile;
+mod numbers;
 mod program;
 mod receive;
+mod repeated;
 mod running;

@@ -69,7 +69,8 @@ pub struct IngressSection {
     /// How many requests that prove nothing one address may make. Absent: any number.
     pub rate_limit: Option<AddressLimit>,
     /// How long a message that a provider repeats (the same backend, `external_id`, identity and text)
-    /// is acknowledged without being queued again; 0: it is always queued again.
+    /// is acknowledged without being queued again, and for how long an `Idempotency-Key` is remembered; 0: a
+    /// repeated message is always queued again.
     pub dedupe_window: Window,
     /// Where messages are stored while the broker takes none.
     #[serde(default)]
