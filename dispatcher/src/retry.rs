@@ -126,6 +126,17 @@ impl Schedule {
         (times < MAX_DEFERRED).then(|| (self.topology.delay(asked), times + 1))
     }
 
+    /// How long a message had waited for attempt number `attempt` if there is none after it.
+    pub(crate) fn last_wait(&self, attempt: u32) -> Option<Duration> {
+        let is_last = usize::try_from(attempt).is_ok_and(|attempt| attempt > self.delays.len());
+        is_last.then(|| self.delays.last().copied().unwrap_or_default())
+    }
+
+    /// The wait queue in which a message that is put off for `pause` waits, as its delay.
+    pub(crate) fn put_off(&self, pause: Duration) -> Duration {
+        self.topology.delay(pause)
+    }
+
     /// How long to wait after the failure of attempt number `attempt`: what the schedule says, or
     /// what the provider asked for if that is longer, rounded up to a delay that has a wait queue (at
     /// most the longest of them). `None` if the message is given up.

@@ -5,7 +5,7 @@ mod sign;
 
 use crate::metrics::DispatcherMetrics;
 use crate::{
-    http_delivery::{DeliveryContext, HttpDelivery},
+    http_delivery::{DeliveryContext, HttpDelivery, Receiver},
     publish::Publisher,
     retry::Schedule,
     worker::{Job, Worker},
@@ -43,14 +43,16 @@ impl WebhookWorker {
         let (inbound, reports) = (QueueName::inbound(), QueueName::reports());
         let mut queues = vec![&inbound];
         queues.extend(webhook.wants_reports().then_some(&reports));
+        let retry = webhook.retry.as_ref().unwrap_or(&config.retry);
         Self {
             caller,
             format: webhook.format,
             delivery: HttpDelivery {
                 to: "application",
-                schedule: Schedule::general(&config.retry.delays, topology),
+                schedule: Schedule::general(&retry.delays, topology),
                 publisher,
                 metrics: metrics.delivery(&queues),
+                receiver: Receiver::One,
                 most_dead: None,
             },
             inbound,

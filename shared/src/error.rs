@@ -50,14 +50,22 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// Whether it says that the provider is down, and not only that this message failed: nobody took
-    /// the connection (`connect`), nobody answered (`timeout`, or any `unknown` but `no_outcome` and
-    /// `panic`), or the answer was 408 or a 5xx (`http_408`, `http_5…`). A sender of one's own says it
-    /// with the code `down`, or one of these.
+    /// Whether there was no connection: the host refused it or did not answer (`connect`), has no address
+    /// (`dns`), or has no certificate that is trusted (`tls`). Nothing was sent, and it is not the message's
+    /// fault.
+    pub fn had_no_connection(&self) -> bool {
+        self.class == FailureClass::Transient && matches!(&*self.code, "connect" | "dns" | "tls")
+    }
+
+    /// Whether it says that the provider is down, and not only that this message failed: there was no
+    /// connection ([`had_no_connection`](Self::had_no_connection)), nobody answered (`timeout`, or any
+    /// `unknown` but `no_outcome` and `panic`), or the answer was 408 or a 5xx (`http_408`, `http_5…`). A
+    /// sender of one's own says it with the code `down`, or one of these.
     pub fn says_down(&self) -> bool {
         match self.class {
             FailureClass::Transient => {
-                matches!(&*self.code, "connect" | "timeout" | "down" | "http_408")
+                self.had_no_connection()
+                    || matches!(&*self.code, "timeout" | "down" | "http_408")
                     || self.code.strip_prefix("http_5").is_some_and(|rest| rest.len() == 2)
             }
             FailureClass::Unknown => !matches!(&*self.code, "no_outcome" | "panic"),

@@ -1,4 +1,6 @@
-//! Flow control of one backend: the shell around what `state` decides.
+//! Flow control of one backend, or of one receiver ([`receiver`]): the shell around what `state` decides.
+
+mod receiver;
 
 use super::metrics::FlowMetrics;
 use super::{
@@ -39,6 +41,7 @@ pub(crate) struct FlowControl {
     /// Notified to have the consumers counted again.
     recount: Arc<Notify>,
     shown: Option<FlowShown>,
+    receiver: Option<ReceiverShown>,
     /// Cancelled when no request is to be begun any more.
     draining: CancellationToken,
 }
@@ -52,10 +55,21 @@ pub(crate) struct FlowShown {
     pub(crate) health: HealthReporter,
 }
 
+/// Where flow control of deliveries to one receiver shows that the receiver is down.
+#[derive(Debug)]
+struct ReceiverShown {
+    /// Whom the log names.
+    to: &'static str,
+    health: HealthReporter,
+}
+
 impl FlowControl {
     /// Flow control that only limits the requests in flight, to `concurrency`.
     pub(crate) fn fixed(concurrency: u16) -> Self {
-        let state = FlowState::fixed(concurrency, Instant::now());
+        Self::of_deliveries(concurrency, FlowState::fixed(concurrency, Instant::now()))
+    }
+
+    fn of_deliveries(concurrency: u16, state: FlowState) -> Self {
         Self {
             name: String::new(),
             limit: ConcurrencyLimit::new(state.concurrency()),
@@ -65,6 +79,7 @@ impl FlowControl {
             prefetch: prefetch(concurrency, None, TIMEOUT),
             recount: Arc::default(),
             shown: None,
+            receiver: None,
             draining: CancellationToken::new(),
         }
     }
@@ -90,6 +105,7 @@ impl FlowControl {
             prefetch: prefetch(backend.concurrency, rate, timeout),
             recount,
             shown: Some(shown),
+            receiver: None,
             draining: CancellationToken::new(),
         }
     }
@@ -116,8 +132,10 @@ impl FlowControl {
             intake => Ok(intake),
         };
         let intake = self.until(until_open).await;
-        if let (Intake::Open, Some(shown)) = (intake, &self.shown) {
-            shown.health.resumed();
+        if intake == Intake::Open {
+            let receiver = self.receiver.as_ref().map(|receiver| &receiver.health);
+            let health = self.shown.as_ref().map(|shown| &shown.health).or(receiver);
+            health.into_iter().for_each(HealthReporter::resumed);
         }
         intake
     }
