@@ -66,11 +66,19 @@ impl Failure {
             FailureClass::Transient => {
                 self.had_no_connection()
                     || matches!(&*self.code, "timeout" | "down" | "http_408")
-                    || self.code.strip_prefix("http_5").is_some_and(|rest| rest.len() == 2)
+                    || is_http(&self.code, '5')
             }
             FailureClass::Unknown => !matches!(&*self.code, "no_outcome" | "panic"),
             FailureClass::Throttled | FailureClass::Permanent | FailureClass::Config => false,
         }
+    }
+
+    /// Whether the provider answered, and neither with what the configuration calls a success nor with an
+    /// error: a body that `send.success` does not match (`not_accepted`), or a 2xx that it does not name
+    /// (`http_2…`). Of one message it is an ordinary refusal. A run of them without any success says that
+    /// the configuration does not fit the provider, which may well have sent every one.
+    pub fn was_not_accepted(&self) -> bool {
+        self.class == FailureClass::Transient && (self.code == "not_accepted" || is_http(&self.code, '2'))
     }
 
     /// A failure without a provider's wish for its delay.
@@ -105,5 +113,38 @@ impl Failure {
         retry_after: Option<Duration>,
     ) -> Self {
         Self { retry_after, ..Self::new(FailureClass::Throttled, code, detail) }
+    }
+}
+
+/// Whether `code` is that of a status of three digits, of which `first` is the first.
+fn is_http(code: &str, first: char) -> bool {
+    code.strip_prefix("http_").is_some_and(|status| status.len() == 3 && status.starts_with(first))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_code_says_whether_the_provider_is_down_or_did_not_accept() {
+        for (failure, down, not_accepted, no_connection) in [
+            (Failure::transient("connect", ""), true, false, true),
+            (Failure::transient("dns", ""), true, false, true),
+            (Failure::transient("tls", ""), true, false, true),
+            (Failure::transient("http_503", ""), true, false, false),
+            (Failure::transient("http_408", ""), true, false, false),
+            (Failure::transient("http_425", ""), false, false, false),
+            (Failure::transient("not_accepted", ""), false, true, false),
+            (Failure::transient("http_200", ""), false, true, false),
+            (Failure::transient("http_2000", ""), false, false, false),
+            (Failure::transient("another", ""), false, false, false),
+            (Failure::permanent("not_accepted", ""), false, false, false),
+            (Failure::permanent("connect", ""), false, false, false),
+            (Failure::unknown("timeout", ""), true, false, false),
+            (Failure::unknown("no_outcome", ""), false, false, false),
+        ] {
+            let said = (failure.says_down(), failure.was_not_accepted(), failure.had_no_connection());
+            assert_eq!(said, (down, not_accepted, no_connection), "{failure:?}");
+        }
     }
 }

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 pub(crate) enum Sign {
     /// It works: it took a message over, or refused one for the message's own sake.
     Up,
-    /// It does not.
+    /// It does not, or accepted nothing.
     Down,
     /// Nothing.
     None,

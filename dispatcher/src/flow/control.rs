@@ -12,7 +12,11 @@ use super::{
 use crate::outcome::Outcome;
 use postern_config::backend::{BackendConfig, flow::RateLimit};
 use postern_service::health::HealthReporter;
-use postern_shared::{message::Priority, value::MAX_CONCURRENCY};
+use postern_shared::{
+    error::{Failure, FailureClass},
+    message::Priority,
+    value::MAX_CONCURRENCY,
+};
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -307,12 +311,11 @@ impl FlowControl {
     fn report(&self, noted: Noted, outcomes: &[Outcome]) {
         let Some(shown) = &self.shown else { return };
         let failure = outcomes.iter().find_map(|outcome| outcome.as_ref().err());
-        let code = failure.map(|failure| &*failure.code);
         if let Some((pause, new)) = noted.throttled {
-            self.report_throttling(shown, pause, new.then_some(code));
+            self.report_throttling(shown, pause, new.then(|| failure.map(|failure| &*failure.code)));
         }
         if let Some(change) = noted.breaker {
-            self.report_breaker(shown, change, code);
+            self.report_breaker(shown, change, failure);
         }
     }
 
@@ -332,10 +335,11 @@ impl FlowControl {
         }
     }
 
-    fn report_breaker(&self, shown: &FlowShown, change: BreakerChange, code: Option<&str>) {
+    fn report_breaker(&self, shown: &FlowShown, change: BreakerChange, failure: Option<&Failure>) {
         let backend = self.name.as_str();
-        let last = code.unwrap_or_default();
-        let why = || format!("its provider is down: sends failed in a row, the last with {last}");
+        let code = failure.map_or("", |failure| &*failure.code);
+        let what = failure.map_or(DOWN, what_is_wrong);
+        let why = || format!("{what}: sends failed in a row, the last with {code}");
         match change {
             BreakerChange::Opened(pause) => {
                 shown.metrics.breaker_opened();
@@ -345,7 +349,7 @@ impl FlowControl {
                     backend,
                     code,
                     seconds,
-                    "breaker open: the provider is down, its messages wait in their queue"
+                    "breaker open: {what}, its messages wait in their queue"
                 );
             }
             BreakerChange::StaysOpen(pause) => shown.health.paused(after(pause), why()),
@@ -355,6 +359,20 @@ impl FlowControl {
                 tracing::info!(backend, "breaker closed: the provider is back, its messages are sent again");
             }
         }
+    }
+}
+
+/// What a provider is that fails in a row in any other way than those of [`what_is_wrong`].
+const DOWN: &str = "the provider is down";
+
+/// What a run of failures such as `failure` says, for an operator.
+fn what_is_wrong(failure: &Failure) -> &'static str {
+    if failure.was_not_accepted() {
+        "no answer is what send.success calls a success, though messages may have been sent"
+    } else if failure.class == FailureClass::Unknown {
+        "the provider is down, or slower than send.timeout and messages may have been sent"
+    } else {
+        DOWN
     }
 }
 

@@ -253,7 +253,9 @@ impl FlowState {
         }
         noted.breaker = self.breaker.note(sign, now);
         if let (true, Some(BreakerChange::StaysOpen(pause))) = (probe, noted.breaker) {
-            let surely_not_sent = |failure: &&mut Failure| failure.class == FailureClass::Transient;
+            let surely_not_sent = |failure: &&mut Failure| {
+                failure.class == FailureClass::Transient && !failure.was_not_accepted()
+            };
             for failure in failures(outcomes).filter(surely_not_sent) {
                 failure.retry_after = Some(pause);
             }
@@ -386,14 +388,16 @@ fn asks_for_less(failure: &Failure) -> bool {
 }
 
 /// What the outcomes of one request say about the provider. A provider that took over or refused a
-/// single recipient, or asked for less, works.
+/// single recipient, or asked for less, works. One that accepts nothing for many requests in a row is
+/// down for us: it may have sent every one of them, and would send it again with each attempt.
 fn sign(outcomes: &[Outcome]) -> Sign {
     let mut sign = Sign::None;
     for outcome in outcomes {
         match outcome {
             Ok(_) => return Sign::Up,
             Err(Failure { class: FailureClass::Permanent | FailureClass::Throttled, .. }) => return Sign::Up,
-            Err(failure) if failure.retry_after.is_none() && failure.says_down() => sign = Sign::Down,
+            Err(failure) if failure.retry_after.is_some() => {}
+            Err(failure) if failure.says_down() || failure.was_not_accepted() => sign = Sign::Down,
             Err(_) => {}
         }
     }
