@@ -133,7 +133,8 @@ impl Worker for CallbackWorker {
             }
         };
         let trace = original.text_header(header::TRACEPARENT).map(str::to_owned);
-        let context = DeliveryContext { id: notice.message_id, backend: notice.backend.clone(), trace };
+        let context =
+            DeliveryContext { message_id: notice.message_id, backend: notice.backend.clone(), trace };
         match self.next(&notice, job.poison.as_ref()) {
             Next::Move(queue) => self.delivery.move_to(&queue, job).await,
             Next::Fail(failure) => {

@@ -60,8 +60,8 @@ struct Attempted {
 /// What the log says of a message, and where its dead letter goes.
 #[derive(Debug, Clone)]
 pub(crate) struct DeliveryContext {
-    /// The message's id. A report has none: it is made from its body.
-    pub(crate) id: MessageId,
+    /// The message's id; of a report, that of the message that it is about.
+    pub(crate) message_id: MessageId,
     pub(crate) backend: BackendName,
     /// The `traceparent` of the message.
     pub(crate) trace: Option<String>,
@@ -158,10 +158,9 @@ impl HttpDelivery {
         outcome
     }
 
-    /// Counts an attempt and writes its log line: never an identity, a text, an address or what was
-    /// answered.
+    /// Counts an attempt and writes its log line: never an identity, a text, a URL or what was answered.
     fn note(&self, queue: &QueueName, context: &DeliveryContext, attempted: &Attempted) {
-        let (backend, message_id, to) = (context.backend.as_str(), context.id, self.to);
+        let (backend, message_id, to) = (context.backend.as_str(), context.message_id, self.to);
         let trace_id = context.trace.as_deref().and_then(id_in);
         let Attempted { number: attempt, disposition, dropped } = attempted;
         let counted = match disposition {
@@ -174,10 +173,14 @@ impl HttpDelivery {
         let queue = queue.as_str();
         match disposition.failure() {
             None => tracing::info!(queue, to, backend, %message_id, attempt, trace_id, "delivered"),
-            Some(Failure { class, code, .. }) => tracing::warn!(
-                queue, to, backend, %message_id, attempt, outcome = counted.as_str(),
-                class = class.as_str(), code = &**code, trace_id, "not delivered"
-            ),
+            Some(Failure { class, code, unreached, .. }) => {
+                let host = unreached.as_ref().and_then(|unreached| unreached.host.as_deref());
+                let reason = unreached.as_ref().map(|unreached| unreached.reason);
+                tracing::warn!(
+                    queue, to, backend, %message_id, attempt, outcome = counted.as_str(),
+                    class = class.as_str(), code = &**code, host, reason, trace_id, "not delivered"
+                );
+            }
         }
     }
 }

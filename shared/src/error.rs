@@ -47,14 +47,25 @@ pub struct Failure {
     pub detail: String,
     /// How long the provider asked to wait.
     pub retry_after: Option<Duration>,
+    /// Where there was no answer, and why. `None` if there was one.
+    pub unreached: Option<Unreached>,
+}
+
+/// A host from which no answer came, in words of our own side: it may go into a log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unreached {
+    /// The host, with the port if the URL names one. `None` if somebody else than the configuration chose
+    /// the host.
+    pub host: Option<String>,
+    /// Why: `connection refused`, `unknown host`, `TLS certificate expired`.
+    pub reason: &'static str,
 }
 
 impl Failure {
-    /// Whether there was no connection: the host refused it or did not answer (`connect`), has no address
-    /// (`dns`), or has no certificate that is trusted (`tls`). Nothing was sent, and it is not the message's
-    /// fault.
+    /// Whether there was no connection (`connect`): the host has no address, refused it, did not answer, or
+    /// showed no certificate that is trusted. Nothing was sent, and it is not the message's fault.
     pub fn had_no_connection(&self) -> bool {
-        self.class == FailureClass::Transient && matches!(&*self.code, "connect" | "dns" | "tls")
+        self.class == FailureClass::Transient && self.code == "connect"
     }
 
     /// Whether it says that the provider is down, and not only that this message failed: there was no
@@ -83,7 +94,7 @@ impl Failure {
 
     /// A failure without a provider's wish for its delay.
     pub fn new(class: FailureClass, code: impl Into<Cow<'static, str>>, detail: impl Into<String>) -> Self {
-        Self { class, code: code.into(), detail: detail.into(), retry_after: None }
+        Self { class, code: code.into(), detail: detail.into(), retry_after: None, unreached: None }
     }
 
     /// It may work later.
@@ -129,8 +140,6 @@ mod tests {
     fn a_code_says_whether_the_provider_is_down_or_did_not_accept() {
         for (failure, down, not_accepted, no_connection) in [
             (Failure::transient("connect", ""), true, false, true),
-            (Failure::transient("dns", ""), true, false, true),
-            (Failure::transient("tls", ""), true, false, true),
             (Failure::transient("http_503", ""), true, false, false),
             (Failure::transient("http_408", ""), true, false, false),
             (Failure::transient("http_425", ""), false, false, false),

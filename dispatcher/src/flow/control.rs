@@ -339,7 +339,10 @@ impl FlowControl {
         let backend = self.name.as_str();
         let code = failure.map_or("", |failure| &*failure.code);
         let what = failure.map_or(DOWN, what_is_wrong);
-        let why = || format!("{what}: sends failed in a row, the last with {code}");
+        let unreached = failure.and_then(|failure| failure.unreached.as_ref());
+        let reason = unreached.map(|unreached| unreached.reason);
+        let said = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
+        let why = || format!("{what}: sends failed in a row, the last with {code}{said}");
         match change {
             BreakerChange::Opened(pause) => {
                 shown.metrics.breaker_opened();
@@ -348,6 +351,7 @@ impl FlowControl {
                 tracing::warn!(
                     backend,
                     code,
+                    reason,
                     seconds,
                     "breaker open: {what}, its messages wait in their queue"
                 );

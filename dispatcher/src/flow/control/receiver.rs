@@ -7,6 +7,7 @@ use crate::{
 };
 use postern_config::BreakerSection;
 use postern_service::health::HealthReporter;
+use postern_shared::error::Failure;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -33,8 +34,7 @@ impl FlowControl {
     ) -> Option<Duration> {
         let (change, pause) = self.state().note_delivery(outcome, last_wait, Instant::now());
         if let (Some(change), Some(shown)) = (change, &self.receiver) {
-            let code = outcome.as_ref().err().map_or("", |failure| &*failure.code);
-            shown.report(change, code);
+            shown.report(change, outcome.as_ref().err());
             self.changed.notify_waiters();
         }
         pause
@@ -42,9 +42,13 @@ impl FlowControl {
 }
 
 impl ReceiverShown {
-    fn report(&self, change: BreakerChange, code: &str) {
+    fn report(&self, change: BreakerChange, failure: Option<&Failure>) {
         let to = self.to;
-        let why = || format!("it is down: deliveries failed in a row, the last with {code}");
+        let code = failure.map_or("", |failure| &*failure.code);
+        let unreached = failure.and_then(|failure| failure.unreached.as_ref());
+        let reason = unreached.map(|unreached| unreached.reason);
+        let said = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
+        let why = || format!("it is down: deliveries failed in a row, the last with {code}{said}");
         match change {
             BreakerChange::Opened(pause) => {
                 self.health.paused(after(pause), why());
@@ -52,6 +56,7 @@ impl ReceiverShown {
                 tracing::warn!(
                     to,
                     code,
+                    reason,
                     seconds,
                     "breaker open: the webhook is down, messages and reports wait in their queues"
                 );
