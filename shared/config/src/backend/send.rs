@@ -68,7 +68,11 @@ pub struct Send {
     pub timeout: Span,
     /// What a request that was written and never answered leads to.
     #[serde(default)]
-    pub unanswered: Unanswered,
+    pub unanswered: WhenUncertain,
+    /// What an answer leads to that is neither the `success` nor an error: a 2xx whose body, or whose status,
+    /// is another.
+    #[serde(default)]
+    pub not_accepted: WhenUncertain,
 }
 
 /// The default of `batch`.
@@ -156,11 +160,11 @@ pub enum Recipients {
     List,
 }
 
-/// What a request that was written and never answered leads to. Submitting an SMS is not
-/// idempotent: trying again may send it twice, not trying again may not send it at all.
+/// What a request leads to that the provider may have taken over. Submitting an SMS is not idempotent:
+/// trying again may send it twice, not trying again may not send it at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Unanswered {
+pub enum WhenUncertain {
     /// Another attempt: at least once.
     #[default]
     Retry,
