@@ -6,7 +6,7 @@
 
 use postern_shared::message::MessageId;
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -64,34 +64,47 @@ impl Dedup {
         Self { window, most: MAX_IDS, memory: Arc::default() }
     }
 
-    /// Says whether `id` was stored before. While another like it is being published, it waits for
-    /// the end of that once; if that fails, this one is to be published.
-    pub(crate) async fn claim(&self, id: MessageId) -> Claim {
+    /// Says of each of `ids` whether it was stored before. While another like it is being published, it
+    /// waits for the end of that once; if that fails, this one is to be published. Of several that are the
+    /// same, all but the first are duplicates.
+    ///
+    /// It holds nothing while it waits, so that two that share ids never wait for each other.
+    pub(crate) async fn claim(&self, ids: &[MessageId]) -> Vec<Claim> {
         if self.window.is_zero() {
-            return self.new_one(id, None);
+            return ids.iter().map(|id| self.new_one(*id, None)).collect();
         }
-        let mut waited = false;
+        let mut waited = HashSet::new();
         loop {
-            let mut other = {
+            let others = {
                 let mut memory = self.memory();
-                match memory.known.get(&id) {
-                    Some(PublishState::Stored(at)) if at.elapsed() < self.window => return Claim::Duplicate,
-                    Some(PublishState::Underway(other)) => other.clone(),
-                    _ => {
-                        let (sender, receiver) = watch::channel(());
-                        memory.known.insert(id, PublishState::Underway(receiver));
-                        return self.new_one(id, Some(sender));
-                    }
+                let others = memory.underway(ids, &waited);
+                if others.is_empty() {
+                    return self.claim_now(ids, &mut memory);
                 }
+                others
             };
-            if waited {
+            for (id, mut other) in others {
+                // An error is what it waits for: the sender is gone.
+                while other.changed().await.is_ok() {}
                 // Not one after the other where the broker takes nothing: they all wait for it.
-                return self.new_one(id, None);
+                waited.insert(id);
             }
-            // An error is what it waits for: the sender is gone.
-            while other.changed().await.is_ok() {}
-            waited = true;
         }
+    }
+
+    fn claim_now(&self, ids: &[MessageId], memory: &mut Memory) -> Vec<Claim> {
+        let mut own = HashSet::new();
+        let claim = |id: &MessageId| match memory.known.get(id) {
+            _ if !own.insert(*id) => Claim::Duplicate,
+            Some(PublishState::Stored(at)) if at.elapsed() < self.window => Claim::Duplicate,
+            Some(PublishState::Underway(_)) => self.new_one(*id, None),
+            _ => {
+                let (sender, receiver) = watch::channel(());
+                memory.known.insert(*id, PublishState::Underway(receiver));
+                self.new_one(*id, Some(sender))
+            }
+        };
+        ids.iter().map(claim).collect()
     }
 
     fn new_one(&self, id: MessageId, underway: Option<watch::Sender<()>>) -> Claim {
@@ -104,6 +117,20 @@ impl Dedup {
 }
 
 impl Memory {
+    /// Those of `ids` that are being published, but for those that were `waited` for already.
+    fn underway(
+        &self,
+        ids: &[MessageId],
+        waited: &HashSet<MessageId>,
+    ) -> Vec<(MessageId, watch::Receiver<()>)> {
+        let new = ids.iter().filter(|id| !waited.contains(id));
+        let underway = new.filter_map(|id| match self.known.get(id)? {
+            PublishState::Underway(other) => Some((*id, other.clone())),
+            PublishState::Stored(_) => None,
+        });
+        underway.collect()
+    }
+
     fn remember(&mut self, id: MessageId, now: Instant) {
         self.known.insert(id, PublishState::Stored(now));
         self.stored.push_back((now, id));
