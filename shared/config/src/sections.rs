@@ -47,6 +47,8 @@ pub struct IngressSection {
     pub max_body: usize,
     /// The most parameters of one request.
     pub max_fields: usize,
+    /// The most messages and delivery reports of one request to a backend with `each`. 1 to 10,000.
+    pub max_items: usize,
     /// The longest name of a parameter, in bytes.
     pub max_key: usize,
     /// The longest value of a parameter, in bytes.
