@@ -1,6 +1,8 @@
 //! Custom validation in the Common Expression Language.
 
+use super::expression::Names;
 use cel::{Context, Program, Value};
+use postern_shared::suggest;
 use serde::{Deserialize, Deserializer, de};
 use serde_json::{Map, Value as Json};
 use std::{fmt, sync::Arc};
@@ -16,6 +18,24 @@ pub struct Check {
     pub error: String,
 }
 
+/// What an expression sees.
+const KNOWN: [&str; 3] = ["identity", "text", "fields"];
+/// The functions and methods that people use, as errors list them.
+const FUNCTIONS: [&str; 12] = [
+    "size",
+    "contains",
+    "startsWith",
+    "endsWith",
+    "matches",
+    "has",
+    "all",
+    "exists",
+    "int",
+    "double",
+    "string",
+    "timestamp",
+];
+
 #[derive(Clone)]
 struct Expression(Arc<Program>);
 
@@ -26,24 +46,46 @@ impl<'de> Deserialize<'de> for Expression {
             let why = error.to_string().replace('\n', " ");
             de::Error::custom(format!("not a CEL expression: {why}"))
         })?;
-        let known = ["identity", "text", "fields"];
-        let unknown: Vec<_> = program
-            .references()
-            .variables()
-            .into_iter()
-            .filter(|name| !known.contains(name))
-            .map(str::to_owned)
-            .collect();
-        if !unknown.is_empty() {
-            let why =
-                format!("unknown name {}; an expression sees identity, text and fields", unknown.join(", "));
+        let names = Names::of(&program);
+        let unknown: Vec<_> = names.variables.iter().filter(|name| !KNOWN.contains(&name.as_str())).collect();
+        if let Some(first) = unknown.first() {
+            let hint = suggest::hint(first, KNOWN);
+            let unknown = unknown.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ");
+            let why = format!("unknown name {unknown}; an expression sees identity, text and fields{hint}");
             return Err(de::Error::custom(why));
+        }
+        if let Some(function) = names.unknown_functions.first() {
+            let hint = suggest::hint(function, FUNCTIONS);
+            let why = format!("unknown function {function}; there are {}{hint}", FUNCTIONS.join(", "));
+            return Err(de::Error::custom(why));
+        }
+        if matches!(program.execute(&sample()), Ok(value) if !matches!(value, Value::Bool(_))) {
+            return Err(de::Error::custom(
+                "must be true or false, as text == \"ping\" is: it refuses every message",
+            ));
         }
         Ok(Self(Arc::new(program)))
     }
 }
 
+/// A message as an expression sees it.
+fn sample() -> Context<'static, 'static> {
+    let mut context = Context::default();
+    context.add_variable_from_value("identity", "+15550100");
+    context.add_variable_from_value("text", "text");
+    context.add_variable_from_value(
+        "fields",
+        Value::Map(std::collections::HashMap::<String, Value>::new().into()),
+    );
+    context
+}
+
 impl Check {
+    /// The keys of `fields` that it looks at.
+    pub fn fields(&self) -> Vec<String> {
+        Names::of(&self.expr.0).keys_of("fields")
+    }
+
     /// Whether the message passes. An expression that fails (a field that is not there) or is not
     /// a boolean refuses the message.
     pub fn passes(&self, identity: &str, text: &str, fields: &Map<String, Json>) -> bool {
@@ -85,7 +127,7 @@ mod tests {
             (r#"fields.name.matches("^A")"#, true),
             ("fields.absent == 1", false),
             ("!has(fields.absent)", true),
-            ("text", false),
+            ("[\"1\", \"12\"].exists(start, identity.startsWith(start))", true),
         ] {
             assert_eq!(check(expr).unwrap().passes("123", "ping", fields), passes, "{expr}");
         }
@@ -95,7 +137,16 @@ mod tests {
     fn a_wrong_expression_is_refused_with_its_reason() {
         let why = check("identity ==").unwrap_err().to_string();
         assert!(why.contains("not a CEL expression"), "{why}");
-        let why = check("sender == \"1\"").unwrap_err().to_string();
-        assert!(why.contains("unknown name sender"), "{why}");
+        for (expr, says) in [
+            ("sender == \"1\"", "unknown name sender"),
+            ("txt == \"1\"", "did you mean text?"),
+            ("text.startWith(\"1\")", "did you mean startsWith?"),
+            ("length(text) < 3", "unknown function length"),
+            ("size(text)", "must be true or false"),
+            ("text", "must be true or false"),
+        ] {
+            let why = check(expr).unwrap_err().to_string();
+            assert!(why.contains(says), "{expr}: {why}");
+        }
     }
 }

@@ -7,6 +7,7 @@ pub mod auth;
 pub mod check;
 pub mod codec;
 pub mod connector;
+mod expression;
 pub mod field;
 pub mod flow;
 pub mod identity;
