@@ -150,8 +150,9 @@ const METRICS_OF_ALL: [&str; 17] = [
     "spool_stored_total",
 ];
 /// What an ingress shows besides.
-const METRICS_OF_INGRESS: [&str; 4] = [
+const METRICS_OF_INGRESS: [&str; 5] = [
     "ingress_duplicates_total",
+    "ingress_ignored_total",
     "ingress_refused_total",
     "ingress_request_duration_seconds",
     "ingress_requests_total",

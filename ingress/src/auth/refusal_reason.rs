@@ -23,6 +23,8 @@ pub(crate) enum RefusalReason {
     Backend,
     /// Too many requests of one address or one API key.
     Rate,
+    /// A list in its body has items that the configuration does not read.
+    Items,
 }
 
 impl RefusalReason {
@@ -39,6 +41,7 @@ impl RefusalReason {
             Self::NotLocal => "not_local",
             Self::Backend => "backend",
             Self::Rate => "rate",
+            Self::Items => "items",
         }
     }
 }

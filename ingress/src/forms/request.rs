@@ -13,6 +13,7 @@ use actix_web::http::{
 };
 use bytes::Bytes;
 use encoding_rs::Encoding;
+use postern_config::backend::batch::pointer;
 use serde_json::Value;
 use std::{borrow::Cow, fmt};
 
@@ -21,9 +22,9 @@ use std::{borrow::Cow, fmt};
 pub enum Found<'r> {
     /// It is not there, or is JSON's `null`.
     Absent,
-    /// Its text; a JSON number or boolean as it is written.
+    /// Its text; a JSON number or boolean as it is written, a whole number without fraction and exponent.
     Text(Cow<'r, str>),
-    /// A JSON array or object, or a number that JSON cannot carry without losing digits.
+    /// A JSON array or object.
     NoText,
 }
 
@@ -45,12 +46,30 @@ pub struct Request<'a> {
     /// The parameters in their order: of the query for a GET, else of the body. None where the
     /// body is JSON.
     pub parameters: Vec<Parameter<'a>>,
-    /// The body, where it is JSON.
-    pub json: Option<Value>,
+    /// The body, where it is JSON; of a batch (`receive.each`) the item that this request stands for.
+    pub json: Option<Cow<'a, Value>>,
+    /// What is around the item of a batch.
+    pub batch: Option<BatchContext<'a>>,
     /// The body as it came.
     pub body: &'a Bytes,
     /// The charset of the parameters: the one that `Content-Type` declares, else `receive.charset`.
     pub charset: &'static Encoding,
+}
+
+/// What is around one item of a batch.
+#[derive(Clone, Copy)]
+pub struct BatchContext<'a> {
+    /// The whole body.
+    pub body: &'a Value,
+    /// The parameters of the query.
+    pub query: &'a Request<'a>,
+}
+
+/// Hides what the request says.
+impl fmt::Debug for BatchContext<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BatchContext").finish_non_exhaustive()
+    }
 }
 
 /// Hides what the request says.
@@ -83,7 +102,7 @@ impl<'a> Request<'a> {
         limits: &ParameterLimits,
     ) -> Result<Self, Unreadable> {
         let malformed = |why| Unreadable::Malformed(Errors::whole(why));
-        let mut request = Self { method, headers, parameters: Vec::new(), json: None, body, charset };
+        let mut request = Self::empty(method, headers, body, charset);
         if method == Method::GET {
             request.parameters = urlencoded::parse(query.as_bytes(), limits).map_err(malformed)?;
             return Ok(request);
@@ -101,7 +120,7 @@ impl<'a> Request<'a> {
             }
             json if is_json(json) => {
                 let json = read_json(body, charset_of(declared), limits).map_err(malformed)?;
-                request.json = Some(json);
+                request.json = Some(Cow::Owned(json));
             }
             _ => return Err(Unreadable::MediaType(MEDIA_TYPES.to_owned())),
         }
@@ -122,30 +141,54 @@ impl<'a> Request<'a> {
         limits: &ParameterLimits,
     ) -> Result<Self, Unreadable> {
         let json = read_json(body, None, limits).map_err(|why| Unreadable::Malformed(Errors::whole(why)))?;
-        Ok(Self {
-            method,
-            headers,
-            parameters: Vec::new(),
-            json: Some(json),
-            body,
-            charset: encoding_rs::UTF_8,
-        })
+        let request = Self::empty(method, headers, body, encoding_rs::UTF_8);
+        Ok(Self { json: Some(Cow::Owned(json)), ..request })
+    }
+
+    fn empty(
+        method: &'a Method,
+        headers: &'a HeaderMap,
+        body: &'a Bytes,
+        charset: &'static Encoding,
+    ) -> Self {
+        Self { method, headers, parameters: Vec::new(), json: None, batch: None, body, charset }
+    }
+
+    /// The request that `item` of this one's body would be alone; `query` has the parameters of the query.
+    /// `None` if the body is not JSON.
+    pub(crate) fn item<'s>(&'s self, item: &'s Value, query: &'s Request<'s>) -> Option<Request<'s>> {
+        let batch = BatchContext { body: self.json.as_deref()?, query };
+        let request = Request::empty(self.method, self.headers, self.body, self.charset);
+        Some(Request { json: Some(Cow::Borrowed(item)), batch: Some(batch), ..request })
     }
 
     /// The value that the request calls `name`, of several the last. In a JSON body a name that
-    /// begins with `/` is a JSON pointer (RFC 6901), any other a key of the outermost object.
+    /// begins with `/` is a JSON pointer (RFC 6901), any other a key of the outermost object. In an item
+    /// of a batch both are the item's; one that begins with `^/` is a pointer into the whole body, and a
+    /// key that the item does not have is a parameter of the query.
     pub fn find(&self, name: &str) -> Found<'_> {
-        if let Some(json) = &self.json {
-            let value = if name.starts_with('/') { json.pointer(name) } else { json.get(name) };
-            return match value {
-                None | Some(Value::Null) => Found::Absent,
-                Some(value) => scalar_text(value).map_or(Found::NoText, Found::Text),
+        if self.json.is_some() {
+            return match (self.json_value(name), self.batch) {
+                (Some(value), _) => scalar_text(value).map_or(Found::NoText, Found::Text),
+                (None, Some(batch)) if pointer(name).is_none() => batch.query.find(name),
+                (None, _) => Found::Absent,
             };
         }
         match self.parameter(name) {
             Some(parameter) => Found::Text(decode(parameter, self.charset)),
             None => Found::Absent,
         }
+    }
+
+    /// The JSON value that the request calls `name`; `None` if there is none, or it is `null`.
+    pub(crate) fn json_value(&self, name: &str) -> Option<&Value> {
+        let json = self.json.as_deref()?;
+        let value = match name.strip_prefix('^').filter(|pointer| pointer.starts_with('/')) {
+            Some(pointer) => self.batch.map_or(json, |batch| batch.body).pointer(pointer),
+            None if name.starts_with('/') => json.pointer(name),
+            None => json.get(name),
+        };
+        value.filter(|value| !value.is_null())
     }
 
     /// The last parameter that the request calls `name`.
@@ -169,12 +212,9 @@ fn decode<'p>(parameter: &'p Parameter<'_>, charset: &'static Encoding) -> Cow<'
 
 /// A JSON text, number or boolean as text.
 pub(super) fn scalar_text(value: &Value) -> Option<Cow<'_, str>> {
-    /// From 2^53 on, a number that is no 64-bit integer has lost digits.
-    const EXACT: f64 = 9_007_199_254_740_992.0;
     match value {
         Value::String(text) => Some(Cow::Borrowed(text)),
         Value::Bool(yes) => Some(Cow::Borrowed(if *yes { "true" } else { "false" })),
-        Value::Number(number) if number.is_f64() && number.as_f64().is_some_and(|n| n.abs() >= EXACT) => None,
         Value::Number(number) => Some(Cow::Owned(number.to_string())),
         Value::Null | Value::Array(_) | Value::Object(_) => None,
     }
@@ -234,7 +274,9 @@ mod tests {
             (json, br#"{"a":1.5}"#, "/a", Some("1.5")),
             (json, br#"{"a":null}"#, "/a", None),
             (json, br#"{"a":[]}"#, "/a", Some("NO TEXT")),
-            (json, br#"{"a":123456789012345678901234567890}"#, "/a", Some("NO TEXT")),
+            (json, br#"{"a":4831666765594842123456}"#, "/a", Some("4831666765594842123456")),
+            (json, br#"{"a":1.1e10}"#, "a", Some("11000000000")),
+            (json, br#"{"a":15550100.0,"b":1e400}"#, "/a", Some("15550100")),
             (json, br#"{"a":{"b":[{"c":"x"}]}}"#, "/a/b/0/c", Some("x")),
             (json, br#"[{"c":"x"}]"#, "/0/c", Some("x")),
             (json, br#"[{"c":"x"}]"#, "c", None),
@@ -246,6 +288,47 @@ mod tests {
             let got = post(content_type, body, name);
             assert_eq!(got, Ok(expected.map(str::to_owned)), "{content_type} {body:?}");
         }
+    }
+
+    #[test]
+    fn an_item_of_a_batch_has_the_body_and_the_query_around_it() {
+        let (headers, nothing) = (HeaderMap::new(), Bytes::new());
+        let body = Bytes::from_static(
+            br#"{"id":"B","items":[{"id":"I","n":null,"^/id":"c"},7],"to":"whole","deep":{"x":[1]}}"#,
+        );
+        let limits = ParameterLimits { max_fields: 20, ..LIMITS };
+        let whole = Request::parse_json(&Method::POST, &headers, &body, &limits).unwrap();
+        let query =
+            Request::parse(&Method::GET, &headers, "to=Q&id=Q&n=Q", &nothing, UTF_8, &LIMITS).unwrap();
+        let items = whole.json_value("items").and_then(Value::as_array).unwrap();
+        let item = |number: usize| whole.item(&items[number], &query).unwrap();
+        for (number, name, wanted) in [
+            (0, "/id", Some("I")),
+            (0, "id", Some("I")),
+            (0, "^/id", Some("B")),
+            (0, "^/deep/x/0", Some("1")),
+            (0, "^/items/1", Some("7")),
+            (0, "to", Some("Q")),
+            (0, "n", Some("Q")),
+            (0, "/n", None),
+            (0, "/to", None),
+            (0, "^/none", None),
+            (1, "/id", None),
+            (1, "id", Some("Q")),
+            (1, "^/id", Some("B")),
+        ] {
+            let found = item(number);
+            let text = match found.find(name) {
+                Found::Text(text) => Some(text.into_owned()),
+                other => {
+                    assert!(matches!(other, Found::Absent), "{number} {name}");
+                    None
+                }
+            };
+            assert_eq!(text.as_deref(), wanted, "{number} {name}");
+        }
+        assert!(matches!(whole.find("^/id"), Found::Text(id) if id == "B"), "without a batch as with one");
+        assert!(matches!(whole.find("n"), Found::Absent));
     }
 
     #[test]

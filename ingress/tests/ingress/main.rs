@@ -8,7 +8,10 @@ mod server;
 mod smuggling;
 
 mod api;
+mod batches;
 mod hostile;
+mod numbers;
 mod program;
 mod receive;
+mod repeated;
 mod running;

@@ -5,6 +5,7 @@ use postern_shared::message::BackendName;
 use std::time::Duration;
 
 mod access;
+mod batches;
 mod mistakes;
 
 fn parse(text: &str) -> Result<Config, InvalidConfig> {

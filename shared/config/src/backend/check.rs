@@ -1,9 +1,13 @@
 //! Custom validation in the Common Expression Language.
 
-use cel::{Context, Program, Value};
+use super::expression::{Expression, cel_members};
+use cel::Context;
 use serde::{Deserialize, Deserializer, de};
 use serde_json::{Map, Value as Json};
-use std::{fmt, sync::Arc};
+use std::fmt;
+
+/// What a check may name.
+const NAMES: [&str; 3] = ["identity", "text", "fields"];
 
 /// One check: `expr` must be true, else the request is refused with `error`.
 ///
@@ -11,36 +15,14 @@ use std::{fmt, sync::Arc};
 #[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Check {
+    #[serde(deserialize_with = "compile")]
     expr: Expression,
     /// The text for whoever sent the request.
     pub error: String,
 }
 
-#[derive(Clone)]
-struct Expression(Arc<Program>);
-
-impl<'de> Deserialize<'de> for Expression {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let program = Program::compile(&text).map_err(|error| {
-            let why = error.to_string().replace('\n', " ");
-            de::Error::custom(format!("not a CEL expression: {why}"))
-        })?;
-        let known = ["identity", "text", "fields"];
-        let unknown: Vec<_> = program
-            .references()
-            .variables()
-            .into_iter()
-            .filter(|name| !known.contains(name))
-            .map(str::to_owned)
-            .collect();
-        if !unknown.is_empty() {
-            let why =
-                format!("unknown name {}; an expression sees identity, text and fields", unknown.join(", "));
-            return Err(de::Error::custom(why));
-        }
-        Ok(Self(Arc::new(program)))
-    }
+fn compile<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Expression, D::Error> {
+    Expression::compile(&String::deserialize(deserializer)?, &NAMES).map_err(de::Error::custom)
 }
 
 impl Check {
@@ -50,10 +32,8 @@ impl Check {
         let mut context = Context::default();
         context.add_variable_from_value("identity", identity.to_owned());
         context.add_variable_from_value("text", text.to_owned());
-        if context.add_variable("fields", fields).is_err() {
-            return false;
-        }
-        matches!(self.expr.0.execute(&context), Ok(Value::Bool(true)))
+        context.add_variable_from_value("fields", cel_members(fields));
+        self.expr.holds(&context) == Ok(true)
     }
 }
 

@@ -8,6 +8,7 @@ use super::{
 use indexmap::IndexMap;
 use postern_shared::{
     error::FailureClass,
+    read::{with_exact_numbers, without_lone_surrogates},
     value::{HeaderName, OneOrMany, Secret, Settings, Span},
 };
 use serde::{Deserialize, Deserializer, de};
@@ -278,11 +279,14 @@ impl AnswerPart {
     /// The value in `answer`; `None` where there is none.
     pub fn find(&self, answer: &str) -> Option<String> {
         match self {
-            Self::Pointer(pointer) => match serde_json::from_str::<Value>(answer).ok()?.pointer(pointer)? {
-                Value::String(id) if !id.is_empty() => Some(id.clone()),
-                Value::Number(id) => Some(id.to_string()),
-                _ => None,
-            },
+            Self::Pointer(pointer) => {
+                let answer = without_lone_surrogates(answer);
+                match serde_json::from_str::<Value>(&with_exact_numbers(&answer)).ok()?.pointer(pointer)? {
+                    Value::String(id) if !id.is_empty() => Some(id.clone()),
+                    Value::Number(id) => Some(id.to_string()),
+                    _ => None,
+                }
+            }
             Self::Regex(regex) => Some(regex.captures(answer)?.get(1)?.as_str().to_owned()),
         }
     }
