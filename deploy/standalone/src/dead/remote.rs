@@ -34,6 +34,9 @@ impl Remote {
         if !matches!(url.scheme(), "http" | "https") {
             return Err(wrong("allowed is http://HOST:PORT or https://HOST:PORT".to_owned()));
         }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(wrong(format!("must hold no user and password: set {TOKEN}, or --token-file")));
+        }
         let token = match (&target.token_file, &target.token) {
             (Some(path), _) => std::fs::read_to_string(path)
                 .map_err(|error| Exit::Config(format!("--token-file: {}: {error}", path.display())))?
