@@ -82,7 +82,7 @@ impl<'a> Request<'a> {
         charset: &'static Encoding,
         limits: &ParameterLimits,
     ) -> Result<Self, Unreadable> {
-        let malformed = |why| Unreadable::Malformed(Errors::whole(why));
+        let malformed = Unreadable::Malformed;
         let mut request = Self { method, headers, parameters: Vec::new(), json: None, body, charset };
         if method == Method::GET {
             request.parameters = urlencoded::parse(query.as_bytes(), limits).map_err(malformed)?;
@@ -121,7 +121,7 @@ impl<'a> Request<'a> {
         body: &'a Bytes,
         limits: &ParameterLimits,
     ) -> Result<Self, Unreadable> {
-        let json = read_json(body, None, limits).map_err(|why| Unreadable::Malformed(Errors::whole(why)))?;
+        let json = read_json(body, None, limits).map_err(Unreadable::Malformed)?;
         Ok(Self {
             method,
             headers,

@@ -6,6 +6,7 @@ use super::{
 };
 use crate::metrics::IngressMetrics;
 use crate::{
+    auth::RefusalReason,
     forms::{Cleaned, Errors, Form, Forms, KeyProblem, Request, decode_text, text_names},
     limits::RequestLimits,
 };
@@ -81,7 +82,9 @@ impl Receiver {
         let mut parsed = self.endpoint.parse(request, &body, limits)?;
         if let Some((codec, text)) = &self.codec {
             let decoded = decode_text(*codec, text, &mut parsed);
-            decoded.map_err(|why| Refusal::Invalid(Errors::of("charset", why)))?;
+            decoded.map_err(|why| {
+                Refusal::Invalid(Errors::of("charset", why).because(RefusalReason::Charset))
+            })?;
         }
         match self.message(&parsed) {
             Some(message) => message.map_err(Refusal::Invalid),
@@ -106,9 +109,9 @@ impl Receiver {
 
     fn check(&self, cleaned: &Cleaned) -> Result<(), Errors> {
         let mut errors = Errors::default();
-        for check in &self.checks {
+        for (number, check) in (1..).zip(&self.checks) {
             if !check.passes(cleaned.identity.as_str(), &cleaned.text, &cleaned.fields) {
-                errors.push_whole(check.error.as_str());
+                errors.push_check(number, check.error.as_str());
             }
         }
         if errors.is_empty() { Ok(()) } else { Err(errors) }

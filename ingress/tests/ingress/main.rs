@@ -12,5 +12,6 @@ mod hostile;
 mod numbers;
 mod program;
 mod receive;
+mod refusals;
 mod repeated;
 mod running;
