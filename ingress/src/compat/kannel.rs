@@ -31,7 +31,6 @@ use actix_web::{
     http::{Method, StatusCode, header},
 };
 use bytes::Bytes;
-use encoding_rs::UTF_8;
 use jiff::Timestamp;
 use postern_config::CompatUser;
 use std::time::Instant;
@@ -241,7 +240,7 @@ fn parameters<'a>(
 ) -> Result<Request<'a>, Refusal> {
     let (method, headers, query) = (request.method(), request.headers(), request.query_string());
     let refusal = |words: &str, reason| Refusal::new(StatusCode::BAD_REQUEST, words, Some(reason));
-    match Request::parse(method, headers, query, body, UTF_8, &limits.parameters) {
+    match Request::parse(method, headers, query, body, None, &limits.parameters) {
         Ok(parsed) if parsed.json.is_none() => Ok(parsed),
         Ok(_) | Err(Unreadable::MediaType(_)) => {
             Err(refusal("Invalid content-type", RefusalReason::MediaType))

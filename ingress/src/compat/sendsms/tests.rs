@@ -3,7 +3,6 @@
 use super::*;
 use actix_web::http::{Method, header::HeaderValue};
 use bytes::Bytes;
-use encoding_rs::UTF_8;
 use serde_json::{Value, json};
 
 const LIMITS: crate::forms::ParameterLimits =
@@ -15,7 +14,7 @@ fn now() -> Timestamp {
 
 fn got(query: &str) -> Result<Sendsms, String> {
     let (headers, body) = (HeaderMap::new(), Bytes::new());
-    let request = Request::parse(&Method::GET, &headers, query, &body, UTF_8, &LIMITS).unwrap();
+    let request = Request::parse(&Method::GET, &headers, query, &body, None, &LIMITS).unwrap();
     let read = read(&SendsmsParameters::parameters(&request), &EgressPolicy::default(), now());
     read.map_err(|wrong| wrong.words)
 }
