@@ -11,6 +11,7 @@ mod api;
 mod hostile;
 mod numbers;
 mod program;
+mod raw_targets;
 mod receive;
 mod refusals;
 mod repeated;
