@@ -45,6 +45,31 @@ async fn a_raw_text_in_the_query_arrives_as_it_was_written() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_no_handler_saw_is_counted() {
+    let server = Running::start(CONFIG).await;
+    let close = "Connection: close\r\n";
+    let expects =
+        "Expect: 100-continue\r\nContent-Length: 17\r\nContent-Type: application/x-www-form-urlencoded\r\n";
+    let post = format!("POST /backends/demo HTTP/1.1\r\nHost: t\r\n{close}{expects}\r\nidentity=1&text=a");
+    for (request, status) in [
+        (request(b"/backends/demo?identity=1&text=a", close), 200),
+        (request(b"/backends/demo?identity=1", close), 400),
+        (post.into_bytes(), 100),
+        (request(b"/backends/demo?identity=1&text=a\tb", close), 400),
+        (request(b"/backends/demo?identity=1&text=a", "Content-Length: x\r\n"), 400),
+        (b"hello\r\n\r\n".to_vec(), 400),
+    ] {
+        assert_eq!(client::send(server.address, &request).await.status, status);
+    }
+    let metrics = server.metrics.text();
+    for (status, count) in [(400, 3), (408, 0), (431, 0)] {
+        let line =
+            format!("postern_requests_unread_total{{listener=\"ingress\",status=\"{status}\"}} {count}");
+        assert!(metrics.contains(&line), "{line} is not in\n{metrics}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn so_it_does_in_every_request_of_a_connection_and_no_body_is_changed() {
     let server = Running::start(CONFIG).await;
     let mut stream = TcpStream::connect(server.address).await.unwrap();

@@ -138,6 +138,7 @@ impl PacedStream {
     fn end(&mut self, context: &mut Context<'_>) {
         self.ended = true;
         if matches!(self.wait, Wait::Head(_)) {
+            self.transport.slot().note_unread(408, &self.request_lines.path());
             // A client that cannot be told is let go all the same.
             let _ = Pin::new(&mut self.transport).poll_write(context, TOO_SLOW);
         }
@@ -150,6 +151,12 @@ impl PacedStream {
             self.wait = Wait::Head(Instant::now() + self.pace.head);
         }
     }
+}
+
+/// The status of the refusal that `bytes` begin with, if they begin with one.
+fn refusal(bytes: &[u8]) -> Option<u16> {
+    let digits = bytes.strip_prefix(b"HTTP/1.1 ")?.get(..3)?;
+    str::from_utf8(digits).ok()?.parse().ok().filter(|status| *status >= 400)
 }
 
 impl AsyncRead for PacedStream {
@@ -218,6 +225,12 @@ impl AsyncWrite for PacedStream {
         let this = self.get_mut();
         let written = Pin::new(&mut this.transport).poll_write(context, bytes);
         this.write_blocked = written.is_pending();
+        if this.exchange.is_idle()
+            && matches!(written, Poll::Ready(Ok(_)))
+            && let Some(status) = refusal(bytes)
+        {
+            this.transport.slot().note_unread(status, &this.request_lines.path());
+        }
         written
     }
 

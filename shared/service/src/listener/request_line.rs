@@ -13,9 +13,18 @@ use std::mem;
 /// The longest request line that is looked at, in bytes; a longer one stays as it is.
 const MAX_LINE: usize = 16 * 1024;
 
+/// How much of a line is kept for the log, in bytes.
+const KEPT: usize = 160;
+/// The most digits of a segment of a path that the log shows: more may be a telephone number.
+const MAX_DIGITS: usize = 4;
+
 /// Follows the heads of a connection, and encodes the targets of their request lines.
 #[derive(Debug)]
-pub(super) struct RequestLines(Place);
+pub(super) struct RequestLines {
+    place: Place,
+    /// The beginning of the last line that was complete.
+    last: Vec<u8>,
+}
 
 /// What the next byte belongs to.
 #[derive(Debug)]
@@ -41,21 +50,21 @@ pub(super) enum Read {
 
 impl Default for RequestLines {
     fn default() -> Self {
-        Self(Place::Line(Vec::new()))
+        Self { place: Place::Line(Vec::new()), last: Vec::new() }
     }
 }
 
 impl RequestLines {
     /// Notes that a request was answered, and whether all of it was read.
     pub(super) fn answered(&mut self, whole: bool) {
-        if matches!(self.0, Place::Behind) {
-            self.0 = if whole { Place::Line(Vec::new()) } else { Place::Unknown };
+        if matches!(self.place, Place::Behind) {
+            self.place = if whole { Place::Line(Vec::new()) } else { Place::Unknown };
         }
     }
 
     /// What is to be handed over for `bytes`, which were read next and are not empty.
     pub(super) fn read(&mut self, bytes: &[u8]) -> Read {
-        match &mut self.0 {
+        match &mut self.place {
             Place::Line(begun) => {
                 let begun = mem::take(begun);
                 self.line(begun, bytes)
@@ -65,15 +74,32 @@ impl RequestLines {
                 Read::Unchanged
             }
             Place::Behind | Place::Unknown => {
-                self.0 = Place::Unknown;
+                self.place = Place::Unknown;
                 Read::Unchanged
             }
         }
     }
 
+    /// The path of the last request line, as the log may have it: its first two segments, without what
+    /// looks like a telephone number, and without the query. Empty if it is not known.
+    pub(super) fn path(&self) -> String {
+        if matches!(self.place, Place::Unknown) {
+            return String::new();
+        }
+        let line = String::from_utf8_lossy(&self.last);
+        let target = line.split(' ').nth(1).filter(|target| target.starts_with('/')).unwrap_or_default();
+        let path = target.split(['?', '#']).next().unwrap_or_default();
+        let shown = |segment: &str| {
+            let digits = segment.chars().filter(char::is_ascii_digit).count();
+            let fits = digits <= MAX_DIGITS && segment.chars().all(|c| c.is_ascii_graphic());
+            format!("/{}", if fits { segment } else { "…" })
+        };
+        path.split('/').skip(1).take(2).map(shown).collect()
+    }
+
     /// What was kept of a line that is not complete.
     pub(super) fn take_rest(&mut self) -> Vec<u8> {
-        match mem::replace(&mut self.0, Place::Unknown) {
+        match mem::replace(&mut self.place, Place::Unknown) {
             Place::Line(begun) => begun,
             _ => Vec::new(),
         }
@@ -83,14 +109,16 @@ impl RequestLines {
         let Some(end) = memchr::memchr(b'\n', bytes).map(|at| at + 1) else {
             begun.extend_from_slice(bytes);
             if begun.len() > MAX_LINE {
-                self.0 = Place::Unknown;
+                self.place = Place::Unknown;
                 return Read::Instead(begun);
             }
-            self.0 = Place::Line(begun);
+            self.place = Place::Line(begun);
             return Read::Instead(Vec::new());
         };
         let (line, rest) = bytes.split_at(end);
-        self.0 = Place::Headers(BlankLines::behind_a_line());
+        self.last.clear();
+        self.last.extend(begun.iter().chain(line).take(KEPT));
+        self.place = Place::Headers(BlankLines::behind_a_line());
         self.headers(rest);
         if begun.is_empty() {
             return match encoded(line) {
@@ -105,11 +133,11 @@ impl RequestLines {
 
     /// Follows `bytes` in the headers.
     fn headers(&mut self, bytes: &[u8]) {
-        let Place::Headers(lines) = &mut self.0 else { return };
+        let Place::Headers(lines) = &mut self.place else { return };
         let mut left = 1;
         let end = lines.cut(bytes, &mut left);
         if left == 0 {
-            self.0 = if end == bytes.len() { Place::Behind } else { Place::Unknown };
+            self.place = if end == bytes.len() { Place::Behind } else { Place::Unknown };
         }
     }
 }
@@ -224,6 +252,28 @@ mod tests {
         }
         out.extend(lines.take_rest());
         out
+    }
+
+    #[test]
+    fn the_log_has_no_query_no_number_and_no_secret() {
+        for (target, path) in [
+            ("/backends/demo?identity=15550100&text=a", "/backends/demo"),
+            ("/backends/demo/hush/status", "/backends/demo"),
+            ("/sms/+15550100/x", "/sms/…"),
+            ("/caf\u{e9}/b\u{7}", "/…/…"),
+            ("/", "/"),
+            ("*", ""),
+            ("http://h/x", ""),
+        ] {
+            let mut lines = RequestLines::default();
+            lines.read(&line(target.as_bytes()));
+            assert_eq!(lines.path(), path, "{target}");
+            lines.read(b"\r\nbody");
+            assert_eq!(lines.path(), "");
+        }
+        let mut lines = RequestLines::default();
+        lines.read(b"hello\r\n");
+        assert_eq!(lines.path(), "");
     }
 
     const RAW: &[u8] = b"GET /?a=\xe9 b HTTP/1.1\r\nHost: t\r\n\r\n";
