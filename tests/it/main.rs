@@ -25,6 +25,7 @@ mod halves;
 mod harness;
 mod hostile;
 mod operations;
+mod orders;
 mod outage;
 mod packages;
 mod pair;

@@ -113,6 +113,7 @@ impl FlowControl {
     pub(crate) async fn opens(&self) -> Intake {
         let until_open = || match self.state().intake(Instant::now()) {
             Intake::Closed(until) => Err(Release::At(until)),
+            Intake::Held => Err(Release::OnChange),
             intake => Ok(intake),
         };
         let intake = self.until(until_open).await;
@@ -120,6 +121,20 @@ impl FlowControl {
             shown.health.resumed();
         }
         intake
+    }
+
+    /// An operator paused the backend: nothing is taken and no request is begun, until [`unhold`].
+    ///
+    /// [`unhold`]: Self::unhold
+    pub(crate) fn hold(&self) {
+        self.state().hold();
+        self.changed.notify_waiters();
+    }
+
+    /// The operator's pause is over.
+    pub(crate) fn unhold(&self) {
+        self.state().unhold();
+        self.changed.notify_waiters();
     }
 
     /// Waits until something else than `intake` may be taken.

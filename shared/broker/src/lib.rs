@@ -36,10 +36,12 @@ pub trait Broker: Send + Sync + fmt::Debug {
 
     /// Takes messages from `queue`, at most `prefetch` (at least 1) of them unsettled at a time, in
     /// the order in which they were published. The consumer outlives a lost connection: it goes on
-    /// when the broker is back.
+    /// when the broker is back. Of the log `postern.control` each consumer takes every record, from the
+    /// first on, each once.
     ///
     /// # Errors
-    /// [`BrokerError::Refused`] for a queue that no topology declared.
+    /// [`BrokerError::Refused`] for a queue that no topology declared, and for a log that the broker does
+    /// not let this process declare.
     async fn consume(&self, queue: &QueueName, prefetch: u16) -> Result<Consumer, BrokerError>;
 
     /// How much waits in `queue`.

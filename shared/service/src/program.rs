@@ -4,6 +4,7 @@ use crate::{
     Monitoring,
     admin::{self, AdminPort, Readiness},
     broker,
+    control::Operator,
     dead::DeadLetters,
     metrics::Metrics,
     shutdown::Shutdown,
@@ -170,12 +171,17 @@ impl Runtime {
             shutdown: shutdown.clone(),
             health: monitoring.health.clone(),
             publish: monitoring.metrics.publish().clone(),
+            control: monitoring.control.clone(),
+            backends: config.backends.keys().cloned().collect(),
         };
+        tokio::spawn(monitoring.control.follow(broker.clone()));
+        let operator = Operator::new(broker.clone(), monitoring.control.clone(), config);
         let letters = DeadLetters::new(broker.clone());
         let port = AdminPort {
             metrics: monitoring.metrics.clone(),
             readiness,
             letters,
+            operator,
             token: config.admin.token,
             tls,
         };

@@ -3,7 +3,7 @@
 
 use crate::{health::BackendHealth, metrics::Metrics};
 use postern_broker::BrokerStatus;
-use postern_shared::message::BackendName;
+use postern_shared::{control::ControlState, message::BackendName};
 use postern_store::spool::Figures;
 use prometheus::{Error, Gauge, IntCounter, IntGauge, IntGaugeVec};
 
@@ -14,6 +14,7 @@ pub(super) struct AdminMetrics {
     blocked: IntGauge,
     dead_waiting: IntGauge,
     ready: IntGaugeVec,
+    paused: IntGaugeVec,
     /// Requests without the token.
     pub(super) refused: IntCounter,
     spool: SpoolMetrics,
@@ -36,6 +37,11 @@ impl AdminMetrics {
                 "1 while the backend sends, 0 while it pauses or is not bound",
                 &["backend"],
             )?,
+            paused: metrics.gauge(
+                "backend_paused",
+                "1 while an operator's pause of the backend holds, in all processes",
+                &["backend"],
+            )?,
             refused: metrics.declare(refused)?,
             spool: SpoolMetrics::declare(metrics)?,
         })
@@ -52,6 +58,14 @@ impl AdminMetrics {
         for (backend, health) in backends {
             let ready = *health == BackendHealth::Ready;
             self.ready.with_label_values(&[backend.as_str()]).set(i64::from(ready));
+        }
+    }
+
+    /// Shows which of `backends`, all that are configured, operators paused.
+    pub(super) fn paused(&self, backends: &[BackendName], state: &ControlState) {
+        for backend in backends {
+            let paused = state.pauses().contains_key(backend);
+            self.paused.with_label_values(&[backend.as_str()]).set(i64::from(paused));
         }
     }
 

@@ -16,6 +16,7 @@ mod consumer_task;
 mod disk;
 mod folder;
 mod journal;
+mod log;
 mod manifest;
 mod op;
 mod queue;
@@ -28,6 +29,7 @@ use async_trait::async_trait;
 use commit::{QueueEntry, StoredQueues};
 use folder::Folder;
 pub(crate) use folder::private;
+use log::Log;
 use op::{NewConsumer, Op, Ops};
 use postern_broker::{
     Address, Broker, BrokerError, BrokerOptions, BrokerStatus, Consumer, Depth, Envelope, QueueName,
@@ -81,6 +83,7 @@ pub struct EmbeddedBroker {
     ops: Ops,
     declared: HashMap<QueueName, usize>,
     unrouted: usize,
+    log: Log,
     found: Vec<FoundQueue>,
     next_consumer: AtomicU64,
     publish_timeout: Duration,
@@ -186,6 +189,10 @@ fn start(
         .filter_map(|spec| queues.by_name.get(spec.name.as_str()).map(|index| (spec.name.clone(), *index)))
         .collect();
     let unrouted = declared.get(&QueueName::unrouted()).copied().unwrap_or_default();
+    let log = match declared.get(&QueueName::control()) {
+        Some(index) => Log::read(&store, &queues.all[*index])?,
+        None => Log::default(),
+    };
     let held = queues.all.iter().filter(|queue| queue.position.count > 0);
     let found = held.map(|queue| FoundQueue {
         queue: QueueName::stored(&queue.name),
@@ -205,6 +212,7 @@ fn start(
         ops,
         declared,
         unrouted,
+        log,
         found,
         next_consumer: AtomicU64::new(0),
         publish_timeout: options.publish_timeout,
@@ -212,10 +220,11 @@ fn start(
     })
 }
 
-/// The queues to declare: those of the topology, and the one that a dispatcher empties if an earlier
-/// version left messages in it.
+/// The queues to declare: those of the topology, the log of orders, and the queue that a dispatcher
+/// empties if an earlier version left messages in it.
 fn specs(store: &Store, options: &BrokerOptions) -> Result<Vec<QueueSpec>, StoreError> {
     let mut specs = options.topology.queues();
+    specs.push(QueueSpec { name: QueueName::control(), limit: None });
     let quarantined = |(name, position): &(String, Position)| name == QUARANTINE && position.count > 0;
     if store.queues()?.iter().any(quarantined) {
         specs.push(QueueSpec { name: QueueName::quarantine(), limit: None });
@@ -283,14 +292,23 @@ impl Broker for EmbeddedBroker {
         }
         let entries: Result<Vec<_>, _> =
             messages.iter().map(|(address, envelope)| self.entry(address, envelope)).collect();
-        let (answer, answered) = oneshot::channel();
-        self.ask(Op::Publish(entries?, answer), answered).await?
+        let entries = entries?;
+        self.log
+            .append(messages, async {
+                let (answer, answered) = oneshot::channel();
+                self.ask(Op::Publish(entries, answer), answered).await?
+            })
+            .await
     }
 
     async fn consume(&self, queue: &QueueName, prefetch: u16) -> Result<Consumer, BrokerError> {
         let index = self.known(queue)?;
         let prefetch = prefetch.max(1);
         let (consumer, feed) = subscription(queue.clone(), prefetch);
+        if *queue == QueueName::control() {
+            tokio::spawn(self.log.feed(feed, usize::from(prefetch), self.status()));
+            return Ok(consumer);
+        }
         #[expect(clippy::disallowed_methods, reason = "holds no more than the prefetch")]
         let (out, leased) = tokio::sync::mpsc::unbounded_channel();
         let id = self.next_consumer.fetch_add(1, Ordering::Relaxed);
