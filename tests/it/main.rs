@@ -34,6 +34,7 @@ mod policy;
 mod printed;
 mod providers;
 mod publishers;
+mod queues;
 mod readme;
 mod receive;
 mod reports;

@@ -15,7 +15,7 @@ fn clinic(provider: &Provider) -> String {
 }
 
 /// Runs `postern` with `arguments` and `--json`; what it prints.
-async fn told(launch: &Launch, arguments: &[&str]) -> Value {
+pub(crate) async fn told(launch: &Launch, arguments: &[&str]) -> Value {
     let launch = arguments.iter().fold(launch.clone(), |launch, argument| launch.arg(argument));
     let ended = launch.arg("--json").arg("--by").arg("ops").run().await;
     assert_eq!(ended.code, Some(0), "{arguments:?}: {}", ended.log);
@@ -32,7 +32,7 @@ async fn backend(ingress: &Program) -> Value {
     ingress.get("/v1/backends").await.json()["backends"][0].clone()
 }
 
-async fn readyz_says(program: &Program, line: &str) {
+pub(crate) async fn readyz_says(program: &Program, line: &str) {
     eventually(line, async || {
         let ready = program.ready().await.map_err(|error| error.to_string())?;
         if ready.status == 200 && ready.text.contains(line) { Ok(()) } else { Err(ready.text) }
@@ -41,7 +41,7 @@ async fn readyz_says(program: &Program, line: &str) {
 }
 
 /// Gives an order over the admin port of `program`.
-async fn order(program: &Program, path: &str, body: &Value) -> (u16, Value) {
+pub(crate) async fn order(program: &Program, path: &str, body: &Value) -> (u16, Value) {
     let url = format!("http://127.0.0.1:{}{path}", program.admin_port());
     let reply = fetch(postern_tests::http_client().request(Method::POST, url).json(body)).await.unwrap();
     (reply.status, serde_json::from_str(&reply.text).unwrap_or_default())

@@ -72,6 +72,9 @@ enum Action {
     /// It holds for all processes and across restarts, also for messages that wait for a retry. What is
     /// sent after the command is not touched. To stop a campaign: pause the backend, cancel, resume.
     Cancel(orders::CancelArguments),
+    /// List the queues, have another backend send what waits for one, or drop what waits
+    #[command(subcommand)]
+    Queue(orders::QueueAction),
 }
 
 /// A gateway with its senders and its forms.
@@ -124,6 +127,7 @@ impl Gateway {
             Action::Pause(arguments) => self.order(orders::Order::Pause(arguments), &command.arguments),
             Action::Resume(arguments) => self.order(orders::Order::Resume(arguments), &command.arguments),
             Action::Cancel(arguments) => self.order(orders::Order::Cancel(arguments), &command.arguments),
+            Action::Queue(action) => self.order(orders::Order::Queue(action), &command.arguments),
             Action::Dead(action) => self.configuration(arguments).and_then(|validated| {
                 in_runtime(dead::run(
                     action,

@@ -1,4 +1,5 @@
-//! `postern pause`, `postern resume`, `postern cancel`: orders that hold for all processes.
+//! `postern pause`, `postern resume`, `postern cancel`: orders that hold for all processes; and
+//! `postern queue`.
 //!
 //! With RabbitMQ they are written to the log of orders from here, whatever else runs. The embedded store
 //! belongs to one process: where a gateway has it, its admin port is asked (`remote`), else the store is
@@ -9,12 +10,12 @@ mod remote;
 mod text;
 
 use crate::greeting::print;
-use clap::Args;
+use clap::{Args, Subcommand};
 use client::OrderClient;
 use jiff::Timestamp;
 use postern_config::Config;
 use postern_service::{
-    control::{self, CancelOrder},
+    control::{self, CancelOrder, MoveOrder, PurgeOrder},
     dead::Age,
     program::Exit,
 };
@@ -23,7 +24,11 @@ use postern_shared::{
     terminal,
 };
 use serde::Serialize;
-use std::{net::SocketAddr, path::PathBuf};
+use std::{
+    io::{IsTerminal, Write, stderr, stdin},
+    net::SocketAddr,
+    path::PathBuf,
+};
 
 /// The environment variable that holds the gateway's `admin.token`.
 const TOKEN: &str = "POSTERN_ADMIN_TOKEN";
@@ -60,6 +65,49 @@ pub(crate) struct CancelArguments {
     target: Target,
 }
 
+/// What `postern queue` can do.
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum QueueAction {
+    /// List every queue with what waits in it and its consumers, also those of backends that are no longer
+    /// configured
+    List {
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Have another backend send what waits for a backend that was renamed, was removed or is down
+    ///
+    /// Both lanes are moved. Each message is stored in its new queue before it leaves the old one: killed
+    /// halfway, nothing is lost, and up to 256 messages may be doubled, under their ids. Messages that wait
+    /// for a retry come to the old queue when they are due: another move takes them.
+    Move {
+        /// The backend whose messages they are; it need not be configured
+        #[arg(value_name = "FROM")]
+        from: String,
+        /// The backend that is to send them
+        #[arg(value_name = "TO")]
+        to: String,
+        /// Only say what would be done
+        #[arg(long)]
+        dry_run: bool,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Drop what waits in a queue for good, without a report: `postern cancel` reports each recipient
+    Purge {
+        /// A backend, for both of its lanes, or a queue as `postern queue list` shows it
+        #[arg(value_name = "NAME")]
+        name: String,
+        /// Only say what would be done
+        #[arg(long)]
+        dry_run: bool,
+        /// Do it without asking
+        #[arg(long)]
+        yes: bool,
+        #[command(flatten)]
+        target: Target,
+    },
+}
+
 /// Who carries the order out, and how to tell of it.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Target {
@@ -89,6 +137,8 @@ pub(crate) enum Order {
     Resume(BackendArguments),
     /// `postern cancel`
     Cancel(CancelArguments),
+    /// `postern queue`
+    Queue(QueueAction),
 }
 
 impl Order {
@@ -96,6 +146,11 @@ impl Order {
         match self {
             Self::Pause(arguments) | Self::Resume(arguments) => &arguments.target,
             Self::Cancel(arguments) => &arguments.target,
+            Self::Queue(
+                QueueAction::List { target }
+                | QueueAction::Move { target, .. }
+                | QueueAction::Purge { target, .. },
+            ) => target,
         }
     }
 }
@@ -130,7 +185,44 @@ async fn answer(client: &OrderClient, order: Order, by: &str) -> Result<String, 
             let done = client.cancel(&backend, &order, by).await?;
             if json { as_json(&done)? } else { text::cancelled(&done) }
         }
+        Order::Queue(QueueAction::List { .. }) => {
+            let list = client.queues().await?;
+            if json { as_json(&list)? } else { text::queues(&list) }
+        }
+        Order::Queue(QueueAction::Move { from, to, dry_run, .. }) => {
+            let order = MoveOrder { to, dry_run, by: Some(by.to_owned()) };
+            let done = client.move_messages(&from, &order, by).await?;
+            if json { as_json(&done)? } else { text::moved(&done) }
+        }
+        Order::Queue(QueueAction::Purge { name, dry_run, yes, .. }) => {
+            let mut order = PurgeOrder { dry_run: true, by: Some(by.to_owned()) };
+            if !dry_run && !yes {
+                agreed(&name, client.purge(&name, &order, by).await?.messages)?;
+            }
+            order.dry_run = dry_run;
+            let done = client.purge(&name, &order, by).await?;
+            if json { as_json(&done)? } else { text::purged(&done) }
+        }
     })
+}
+
+/// Asks whether `messages` of `name` are to be dropped for good.
+///
+/// # Errors
+/// [`Exit::Config`] if there is nobody to ask, or if they are not.
+fn agreed(name: &str, messages: u64) -> Result<(), Exit> {
+    if !stdin().is_terminal() {
+        let why =
+            "postern queue purge: the messages are dropped for good: add --yes, or --dry-run to count them";
+        return Err(Exit::Config(why.to_owned()));
+    }
+    write!(stderr(), "Drop {messages} messages of {} for good? [y/N] ", terminal::plain(name))?;
+    let mut answer = String::new();
+    stdin().read_line(&mut answer)?;
+    match answer.trim() {
+        "y" | "Y" | "yes" => Ok(()),
+        _ => Err(Exit::Config("nothing was dropped".to_owned())),
+    }
 }
 
 /// What it says of others moves no cursor.
@@ -155,8 +247,11 @@ fn lane(name: &str) -> Result<Priority, String> {
     }
 }
 
-/// `name` as a path segment may hold it: whatever is no backend's name names none.
+/// `name` as a path segment may hold it: whatever is neither a backend's name nor a queue's names none.
 fn segment(name: &str) -> Result<&str, Exit> {
-    let known = name.parse::<BackendName>();
-    known.map(|_| name).map_err(|rule| Exit::Config(format!("{}: {rule}", terminal::plain(name))))
+    let is_queue = name.starts_with("postern.") && !name.contains('/');
+    match name.parse::<BackendName>() {
+        Err(rule) if !is_queue => Err(Exit::Config(format!("{}: {rule}", terminal::plain(name)))),
+        _ => Ok(name),
+    }
 }

@@ -96,6 +96,7 @@ macro_rules! for_each_case {
             a_full_queue_refuses_and_recovers each_publish_learns_its_own_fate
             the_oldest_reports_and_callbacks_go_first
             each_consumer_of_the_log_gets_every_record
+            a_queue_that_is_no_longer_declared_gives_what_it_holds
         }
     };
 }

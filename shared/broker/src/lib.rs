@@ -44,7 +44,7 @@ pub trait Broker: Send + Sync + fmt::Debug {
     /// not let this process declare.
     async fn consume(&self, queue: &QueueName, prefetch: u16) -> Result<Consumer, BrokerError>;
 
-    /// How much waits in `queue`.
+    /// How much waits in `queue`, which an earlier topology may have declared.
     ///
     /// # Errors
     /// [`BrokerError::Refused`] for a queue that no topology declared.
@@ -56,6 +56,11 @@ pub trait Broker: Send + Sync + fmt::Debug {
     /// What an operator should know although it can be used, a sentence each: a queue that
     /// somebody declared otherwise.
     fn remarks(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Queues with messages that the topology does not declare, as far as the broker can tell by itself.
+    fn undeclared(&self) -> Vec<QueueName> {
         Vec::new()
     }
 

@@ -7,7 +7,7 @@ pub mod orders;
 
 use crate::{
     bearer::bearer,
-    control::{Control, Operator},
+    control::{Control, Operator, Unconfigured},
     dead::DeadLetters,
     health::HealthRegistry,
     listener::{self, ConnectionLimits, Listener, Share},
@@ -77,6 +77,8 @@ pub struct Readiness {
     pub control: Control,
     /// The backends that are configured.
     pub backends: Vec<BackendName>,
+    /// What waits for backends that are not.
+    pub unconfigured: Unconfigured,
 }
 
 impl Readiness {
@@ -96,7 +98,8 @@ impl Readiness {
             _ => None,
         };
         let broker = self.broker.remarks().into_iter();
-        spooling.into_iter().chain(broker).chain(self.publish.remark()).chain(self.control.remark()).collect()
+        let remarks = spooling.into_iter().chain(broker).chain(self.publish.remark());
+        remarks.chain(self.control.remark()).chain(self.unconfigured.remarks()).collect()
     }
 
     /// The backends that do not send now, a line each.
@@ -201,7 +204,7 @@ pub struct AdminPort {
     /// What `/v1/dead` works on.
     pub letters: DeadLetters,
     /// Who carries out orders.
-    pub operator: Operator,
+    pub operator: Arc<Operator>,
     /// What [`token_holders`] asks for.
     pub token: Option<SecretDigest>,
     /// Its TLS, if it has any.
@@ -217,7 +220,7 @@ pub fn serve(listener: TcpListener, port: AdminPort) -> std::io::Result<Server> 
     let AdminPort { metrics, readiness, letters, operator, token, tls } = port;
     let own = AdminMetrics::declare(&metrics).map_err(std::io::Error::other)?;
     let letters = web::Data::new(letters);
-    let operator = web::Data::new(operator);
+    let operator = web::Data::from(operator);
     let guard = web::Data::new(TokenGuard::new(token));
     let listener = Listener {
         name: "admin",
@@ -252,6 +255,7 @@ pub fn serve(listener: TcpListener, port: AdminPort) -> std::io::Result<Server> 
             )
             .configure(dead)
             .service(orders::backends())
+            .service(orders::queues())
             .route("/livez", web::get().to(async || HttpResponse::Ok().body("ok\n")))
             .route("/readyz", web::get().to(ready))
     })
@@ -268,6 +272,7 @@ async fn metrics_text(
         own.spool(&spool.figures());
     }
     own.backends(&readiness.health.all());
+    own.unconfigured(&readiness.unconfigured.all());
     own.paused(&readiness.backends, &readiness.control.state());
     // Where the broker does not say, the last number stands.
     if let Ok(Ok(waiting)) = tokio::time::timeout(ASKING, letters.waiting()).await {

@@ -1,9 +1,11 @@
 //! A message in a backend's queue: read, and told from when it counts.
 
+use bytes::Bytes;
 use jiff::Timestamp;
 use postern_broker::Envelope;
-use postern_shared::message::{Malformed, Outbound, Priority};
+use postern_shared::message::{BackendName, Malformed, Outbound, Priority};
 use serde::{Deserialize, de::IgnoredAny};
+use serde_json::value::RawValue;
 
 /// A message that waits in a queue, or was taken from it.
 #[derive(Debug, Clone, Copy)]
@@ -39,6 +41,20 @@ pub fn read(envelope: &Envelope) -> Result<Outbound, Malformed> {
         message.id = outer;
     }
     Ok(message)
+}
+
+/// The body of a queued message with another backend, otherwise byte for byte as it is. `None` if it is no
+/// message.
+pub fn with_backend(body: &Bytes, backend: &BackendName) -> Option<Bytes> {
+    #[derive(Deserialize)]
+    struct Addressed<'a> {
+        #[serde(borrow)]
+        backend: &'a RawValue,
+    }
+    let named = serde_json::from_slice::<Addressed<'_>>(body).ok()?.backend.get();
+    let start = named.as_ptr() as usize - body.as_ptr() as usize;
+    let end = start + named.len();
+    Some([&body[..start], b"\"", backend.as_str().as_bytes(), b"\"", &body[end..]].concat().into())
 }
 
 /// Which of what is filled in otherwise a message says itself.
@@ -78,6 +94,24 @@ mod tests {
         assert_eq!(read(&with, None), inner);
         let new = read(&without, Some("order-17".to_owned()));
         assert!(new != inner && new != outer);
+    }
+
+    #[test]
+    fn another_backend_changes_nothing_else() {
+        let klinik: BackendName = "klinik".parse().unwrap();
+        for (was, is) in [
+            (
+                r#"{ "own": 1e99, "backend" : "clinic" , "a":{"backend":"x"} }"#,
+                Some(r#"{ "own": 1e99, "backend" : "klinik" , "a":{"backend":"x"} }"#),
+            ),
+            (r#"{"backend":"cli\u006eic"}"#, Some(r#"{"backend":"klinik"}"#)),
+            (r#"{"identities":["1"]}"#, None),
+            (r#"["backend"]"#, None),
+            ("no json", None),
+        ] {
+            let is = is.map(|is| Bytes::from(is.to_owned()));
+            assert_eq!(with_backend(&Bytes::from(was.to_owned()), &klinik), is, "{was}");
+        }
     }
 
     #[test]

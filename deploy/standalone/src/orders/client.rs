@@ -5,7 +5,10 @@ use postern_broker::{Broker, BrokerError, BrokerOptions, BrokerStatus};
 use postern_config::Config;
 use postern_service::{
     broker,
-    control::{CancelOrder, Cancellation, Control, Operator, OrderError, Paused},
+    control::{
+        CancelOrder, Cancellation, Control, MoveOrder, Moved, Operator, OrderError, Paused, PurgeOrder,
+        Purged, QueueList,
+    },
     health::HealthRegistry,
     program::Exit,
 };
@@ -99,6 +102,30 @@ impl OrderClient {
         }
     }
 
+    /// All queues.
+    pub(super) async fn queues(&self) -> Result<QueueList, Exit> {
+        match self {
+            Self::Here { operator, .. } => operator.queues().await.map_err(exit),
+            Self::There(remote) => remote.get(&["queues"]).await,
+        }
+    }
+
+    /// Moves what waits for a backend.
+    pub(super) async fn move_messages(&self, from: &str, order: &MoveOrder, by: &str) -> Result<Moved, Exit> {
+        match self {
+            Self::Here { operator, .. } => operator.move_messages(from, order, by).await.map_err(exit),
+            Self::There(remote) => remote.post(&["queues", segment(from)?, "move"], order).await,
+        }
+    }
+
+    /// Drops what waits in a queue.
+    pub(super) async fn purge(&self, name: &str, order: &PurgeOrder, by: &str) -> Result<Purged, Exit> {
+        match self {
+            Self::Here { operator, .. } => operator.purge(name, order, by).await.map_err(exit),
+            Self::There(remote) => remote.post(&["queues", segment(name)?, "purge"], order).await,
+        }
+    }
+
     /// The last acknowledgements reach the broker.
     pub(super) async fn close(&self) {
         if let Self::Here { broker, .. } = self {
@@ -110,7 +137,9 @@ impl OrderClient {
 /// What a command line can mend is status 2.
 fn exit(error: OrderError) -> Exit {
     match error {
-        OrderError::UnknownBackend { .. } | OrderError::Invalid(_) => Exit::Config(error.to_string()),
+        OrderError::UnknownBackend { .. } | OrderError::UnknownQueue { .. } | OrderError::Invalid(_) => {
+            Exit::Config(error.to_string())
+        }
         OrderError::NoLog(_) | OrderError::Broker(_) => error.into(),
     }
 }

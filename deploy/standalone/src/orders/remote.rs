@@ -57,6 +57,11 @@ impl Remote {
         self.post(segments, &Plain { by: Some(by.to_owned()) }).await
     }
 
+    /// Asks for what is there.
+    pub(super) async fn get<T: DeserializeOwned>(&self, segments: &[&str]) -> Result<T, Exit> {
+        self.ask(self.client.get(self.path(segments)?)).await
+    }
+
     /// Gives an order.
     pub(super) async fn post<T: DeserializeOwned>(
         &self,

@@ -1,6 +1,6 @@
 //! What a person sees.
 
-use postern_service::control::{Cancellation, Paused};
+use postern_service::control::{Cancellation, Moved, Paused, Purged, QueueList};
 use postern_shared::{clock::Written, message::Priority, terminal::plain};
 use std::fmt::Write as _;
 
@@ -50,4 +50,44 @@ pub(super) fn cancelled(done: &Cancellation) -> String {
         if done.dry_run { "would be cancelled and reported" } else { "are cancelled and reported" },
     );
     text
+}
+
+/// A table of all queues.
+pub(super) fn queues(list: &QueueList) -> String {
+    let widest = list.queues.iter().map(|queue| queue.name.len()).max().unwrap_or_default().max(5);
+    let mut text = format!("{:widest$}  {:>9}  {:>9}\n", "QUEUE", "MESSAGES", "CONSUMERS");
+    for queue in &list.queues {
+        let note = if queue.configured { "" } else { "  not configured" };
+        let (name, messages, consumers) = (plain(&queue.name), queue.messages, queue.consumers);
+        let _ = writeln!(text, "{name:widest$}  {messages:>9}  {consumers:>9}{note}");
+    }
+    text
+}
+
+/// What was moved.
+pub(super) fn moved(done: &Moved) -> String {
+    let would = if done.dry_run { "would be " } else { "" };
+    let mut text = format!(
+        "{} of {} messages that wait for {} {would}moved to {}\n",
+        done.messages, done.waiting, done.from, done.to
+    );
+    if done.cancelled > 0 {
+        let _ = writeln!(text, "{} were cancelled before, and {would}reported so", done.cancelled);
+    }
+    for stays in &done.stay {
+        let id = stays.id.as_deref().map_or_else(|| "one without an id".to_owned(), plain);
+        let _ = writeln!(text, "stays: {id}: {}", plain(&stays.why));
+    }
+    let from = &done.from;
+    let _ = writeln!(
+        text,
+        "those that wait for a retry come to the queue of {from} when they are due: move again then"
+    );
+    text
+}
+
+/// What was purged.
+pub(super) fn purged(done: &Purged) -> String {
+    let would = if done.dry_run { "would be " } else { "" };
+    format!("{} messages of {} {would}dropped\n", done.messages, plain(&done.name))
 }

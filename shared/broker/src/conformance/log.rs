@@ -1,4 +1,4 @@
-//! The log of orders, which each consumer reads by itself.
+//! The log of orders, which each consumer reads by itself, and queues of backends that were removed.
 
 use super::*;
 
@@ -30,6 +30,27 @@ pub(super) async fn each_consumer_of_the_log_gets_every_record(storage: Arc<dyn 
     post(&broker, &address, [5]).await?;
     ensure!(take(&mut later, 1).await? == [5], "a later process, live");
     drop(later);
+    broker.close().await;
+    Ok(())
+}
+
+/// The messages of a backend that was removed can still be counted and taken, also those that were delayed.
+pub(super) async fn a_queue_that_is_no_longer_declared_gives_what_it_holds(
+    storage: Arc<dyn Storage>,
+) -> Result<()> {
+    let (address, queue) = alpha()?;
+    let broker = open_default(&storage).await?;
+    post(&broker, &address, 0..3).await?;
+    post(&broker, &Address::Later { queue: queue.clone(), delay: SHORT }, [3]).await?;
+    broker.close().await;
+
+    let without = Topology { backends: [backend("beta")?].into(), ..topology()? };
+    let broker = open(&storage, without).await?;
+    until_depth(&broker, &queue, |depth| depth.ready == 4).await?;
+    let mut consumer = consume(&broker, &queue, 10).await?;
+    ensure!(take(&mut consumer, 4).await? == [0, 1, 2, 3], "what waited, and what came back");
+    within("the consumer ends", consumer.close()).await?;
+    until_depth(&broker, &queue, |depth| depth == Depth { ready: 0, consumers: 0 }).await?;
     broker.close().await;
     Ok(())
 }

@@ -6,6 +6,7 @@ use postern_broker::BrokerStatus;
 use postern_shared::{control::ControlState, message::BackendName};
 use postern_store::spool::Figures;
 use prometheus::{Error, Gauge, IntCounter, IntGauge, IntGaugeVec};
+use std::collections::BTreeMap;
 
 /// The metrics that are set when they are read. Clones share them.
 #[derive(Debug, Clone)]
@@ -15,6 +16,7 @@ pub(super) struct AdminMetrics {
     dead_waiting: IntGauge,
     ready: IntGaugeVec,
     paused: IntGaugeVec,
+    unconfigured: IntGaugeVec,
     /// Requests without the token.
     pub(super) refused: IntCounter,
     spool: SpoolMetrics,
@@ -42,6 +44,11 @@ impl AdminMetrics {
                 "1 while an operator's pause of the backend holds, in all processes",
                 &["backend"],
             )?,
+            unconfigured: metrics.gauge(
+                "unconfigured_messages",
+                "Messages that wait for a backend that is no longer configured",
+                &["backend"],
+            )?,
             refused: metrics.declare(refused)?,
             spool: SpoolMetrics::declare(metrics)?,
         })
@@ -58,6 +65,14 @@ impl AdminMetrics {
         for (backend, health) in backends {
             let ready = *health == BackendHealth::Ready;
             self.ready.with_label_values(&[backend.as_str()]).set(i64::from(ready));
+        }
+    }
+
+    /// Shows how many messages wait for each backend that is not configured.
+    pub(super) fn unconfigured(&self, waiting: &BTreeMap<BackendName, u64>) {
+        for (backend, messages) in waiting {
+            let messages = i64::try_from(*messages).unwrap_or(i64::MAX);
+            self.unconfigured.with_label_values(&[backend.as_str()]).set(messages);
         }
     }
 

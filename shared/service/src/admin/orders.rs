@@ -2,7 +2,7 @@
 //! `POST /v1/backends/NAME/pause` and the like. Where `admin.token` is set, they ask for it; without one
 //! the port is on a loopback address.
 
-use crate::control::{CancelOrder, Operator, OrderError};
+use crate::control::{CancelOrder, MoveOrder, Operator, OrderError, PurgeOrder};
 use actix_web::{
     HttpRequest, HttpResponse, dev::HttpServiceFactory, http::StatusCode, middleware::from_fn, web,
 };
@@ -53,6 +53,41 @@ async fn cancel(request: HttpRequest, operator: web::Data<Operator>, body: web::
     answer(operator.cancel(name(&request), &order, &by).await)
 }
 
+/// The routes of queues.
+pub(super) fn queues() -> impl HttpServiceFactory {
+    web::scope("/v1/queues")
+        .wrap(from_fn(super::token_holders))
+        .route("", web::get().to(list))
+        .route("/{name}/move", web::post().to(move_messages))
+        .route("/{name}/purge", web::post().to(purge))
+}
+
+async fn list(operator: web::Data<Operator>) -> HttpResponse {
+    answer(operator.queues().await)
+}
+
+async fn move_messages(
+    request: HttpRequest,
+    operator: web::Data<Operator>,
+    body: web::Bytes,
+) -> HttpResponse {
+    let order: MoveOrder = match read::from_slice(&body) {
+        Ok(order) => order,
+        Err(error) => return super::problem(400, &error.to_string()),
+    };
+    let by = by_whom(&request, order.by.as_deref());
+    answer(operator.move_messages(name(&request), &order, &by).await)
+}
+
+async fn purge(request: HttpRequest, operator: web::Data<Operator>, body: web::Bytes) -> HttpResponse {
+    let order: PurgeOrder = match read_body(&body) {
+        Ok(order) => order,
+        Err(why) => return super::problem(400, &why),
+    };
+    let by = by_whom(&request, order.by.as_deref());
+    answer(operator.purge(name(&request), &order, &by).await)
+}
+
 /// The part of the path that names a backend or a queue.
 fn name(request: &HttpRequest) -> &str {
     request.match_info().get("name").unwrap_or_default()
@@ -85,7 +120,9 @@ fn answer<T: Serialize>(outcome: Result<T, OrderError>) -> HttpResponse {
 
 fn status(error: &OrderError) -> u16 {
     match error {
-        OrderError::UnknownBackend { .. } | OrderError::Broker(BrokerError::Refused(_)) => 404,
+        OrderError::UnknownBackend { .. }
+        | OrderError::UnknownQueue { .. }
+        | OrderError::Broker(BrokerError::Refused(_)) => 404,
         OrderError::Invalid(_) => 400,
         OrderError::NoLog(_) | OrderError::Broker(_) => 503,
     }

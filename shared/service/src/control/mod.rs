@@ -6,10 +6,14 @@
 mod cancel;
 mod cancelled;
 mod operator;
+mod queues;
+mod unconfigured;
 
 pub use cancel::{CancelOrder, Cancellation};
 pub use cancelled::{CANCELLED, cancelled};
 pub use operator::{Operator, OrderError, Paused};
+pub use queues::{MoveOrder, Moved, PurgeOrder, Purged, QueueList, QueueShown};
+pub use unconfigured::Unconfigured;
 
 use crate::{health::HealthRegistry, queued::Queued};
 use jiff::SignedDuration;

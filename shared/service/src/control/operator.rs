@@ -31,6 +31,12 @@ pub enum OrderError {
         /// Those that are.
         configured: String,
     },
+    /// There is no queue of that name.
+    #[error("there is no queue {name}")]
+    UnknownQueue {
+        /// Its name.
+        name: String,
+    },
     /// The order contradicts itself, or names what cannot be meant.
     #[error("{0}")]
     Invalid(String),
@@ -67,6 +73,8 @@ pub struct Operator {
     pub(super) broker: Arc<dyn Broker>,
     pub(super) control: Control,
     pub(super) backends: BTreeSet<BackendName>,
+    /// Every queue of the configuration, those in which retries wait too.
+    pub(super) queues: Vec<QueueName>,
     /// What the messages' wishes for callbacks are read with.
     pub(super) keys: CallbackKeys,
     pub(super) turn: tokio::sync::Mutex<()>,
@@ -77,7 +85,10 @@ impl Operator {
     pub fn new(broker: Arc<dyn Broker>, control: Control, config: &Config) -> Self {
         let backends = config.backends.keys().cloned().collect();
         let keys = config.compat.callback_keys();
-        Self { broker, control, backends, keys, turn: tokio::sync::Mutex::default() }
+        let topology = crate::topology(config);
+        let mut queues: Vec<_> = topology.queues().into_iter().map(|spec| spec.name).collect();
+        queues.extend(topology.delays.iter().map(|delay| QueueName::wait(*delay)));
+        Self { broker, control, backends, queues, keys, turn: tokio::sync::Mutex::default() }
     }
 
     /// Pauses `backend`, for all processes, until it is resumed. Requests in flight finish.

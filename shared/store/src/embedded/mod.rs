@@ -5,8 +5,8 @@
 //! Who holds which message is known in memory, so that a crash releases everything.
 //!
 //! Where it goes beyond what the suite `conformance` asks: a publish is stored as a whole or not at
-//! all, limits are kept exactly, any delay will do, and a delayed message whose queue is unknown
-//! when it is due goes to `postern.unrouted`. After a restart `redelivered` is true for every
+//! all, limits are kept exactly, any delay will do, and a delayed message whose queue was never
+//! declared goes to `postern.unrouted` when it is due. After a restart `redelivered` is true for every
 //! message that may have been handed out before. `returned` counts the processes that ended without
 //! a word while they had the message, but for the one that it came with: notes are kept only of what
 //! was there when the store was opened, so that a message that is sent at once costs nothing.
@@ -82,6 +82,8 @@ pub struct EmbeddedBroker {
     path: String,
     ops: Ops,
     declared: HashMap<QueueName, usize>,
+    /// Those of backends that an earlier topology declared.
+    undeclared: HashMap<QueueName, usize>,
     unrouted: usize,
     log: Log,
     found: Vec<FoundQueue>,
@@ -135,7 +137,7 @@ impl EmbeddedBroker {
         if *self.status.borrow() == BrokerStatus::Closed {
             return Err(BrokerError::Closed);
         }
-        let index = self.declared.get(queue).copied();
+        let index = self.declared.get(queue).or_else(|| self.undeclared.get(queue)).copied();
         index.ok_or_else(|| {
             BrokerError::Refused(format!("there is no queue {queue}; is its backend configured?"))
         })
@@ -188,6 +190,9 @@ fn start(
         .into_iter()
         .filter_map(|spec| queues.by_name.get(spec.name.as_str()).map(|index| (spec.name.clone(), *index)))
         .collect();
+    let undeclared =
+        queues.all.iter().enumerate().filter(|(_, queue)| !queue.declared && queue.is_outbound());
+    let undeclared = undeclared.map(|(index, queue)| (QueueName::stored(&queue.name), index)).collect();
     let unrouted = declared.get(&QueueName::unrouted()).copied().unwrap_or_default();
     let log = match declared.get(&QueueName::control()) {
         Some(index) => Log::read(&store, &queues.all[*index])?,
@@ -211,6 +216,7 @@ fn start(
         path,
         ops,
         declared,
+        undeclared,
         unrouted,
         log,
         found,
@@ -271,13 +277,6 @@ fn declare(store: &Store, specs: &[QueueSpec]) -> Result<StoredQueues, StoreErro
         queues.all[index].limit = *limit;
     }
     store.commit(batch)?;
-    for queue in queues.all.iter().filter(|queue| !queue.declared && queue.position.count > 0) {
-        tracing::warn!(
-            queue = queue.name,
-            messages = queue.position.count,
-            "a queue holds messages, and no backend of that name is configured; they are kept until one is"
-        );
-    }
     Ok(queues)
 }
 
@@ -326,6 +325,10 @@ impl Broker for EmbeddedBroker {
 
     fn status(&self) -> watch::Receiver<BrokerStatus> {
         self.status.clone()
+    }
+
+    fn undeclared(&self) -> Vec<QueueName> {
+        self.undeclared.keys().cloned().collect()
     }
 
     async fn close(&self) {
