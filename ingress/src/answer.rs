@@ -39,8 +39,10 @@ pub(crate) struct RequestLog {
     /// The other gateway's protocol that the request speaks: one of a closed set, and a label of
     /// the metrics. `None` for requests of providers and of `/v1`.
     pub(crate) compat: Option<&'static str>,
-    /// The id of the message that the request became.
+    /// The id of the message that the request became, if it became one.
     pub(crate) message: Option<MessageId>,
+    /// How many messages and delivery reports a provider's request brought. `None` for any other.
+    pub(crate) items: Option<usize>,
     /// The trace that the request belongs to.
     pub(crate) trace: Option<TraceContext>,
     /// Why the request was refused. `None`: what its answer's status says.

@@ -7,7 +7,7 @@
 
 use postern_shared::message::MessageId;
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -67,25 +67,7 @@ impl<N: Clone> Dedup<N> {
         Self { window, most: MAX_IDS, memory: Arc::new(Mutex::new(memory)) }
     }
 
-    /// Says whether `id` was stored before. While another like it is being published, it waits for
-    /// the end of that once; if that fails, this one is to be published.
-    pub(crate) async fn claim(&self, id: MessageId) -> Claim<N> {
-        match self.look(id) {
-            Known::Free(claim) => Claim::New(claim),
-            Known::Stored(note) => Claim::Duplicate(note),
-            Known::Underway(other) => {
-                ended(other).await;
-                match self.look(id) {
-                    Known::Free(claim) => Claim::New(claim),
-                    Known::Stored(note) => Claim::Duplicate(note),
-                    // Not one after the other if the broker takes nothing: they all wait for it.
-                    Known::Underway(_) => Claim::New(self.new_one(id, None)),
-                }
-            }
-        }
-    }
-
-    /// The same as [`claim`](Self::claim), but of several with one `id` never two are published at the
+    /// Says whether `id` was stored before. Of several with the same `id`, never two are published at the
     /// same time: each waits until no other is.
     pub(crate) async fn claim_in_turn(&self, id: MessageId) -> Claim<N> {
         loop {
@@ -119,6 +101,50 @@ impl<N: Clone> Dedup<N> {
     }
 }
 
+impl Dedup {
+    /// Says of each of `ids` whether it was stored before. While another like it is being published, it
+    /// waits for the end of that once; if that fails, this one is to be published. Of several that are the
+    /// same, all but the first are duplicates.
+    ///
+    /// It holds nothing while it waits, so that two that share ids never wait for each other.
+    pub(crate) async fn claim(&self, ids: &[MessageId]) -> Vec<Claim> {
+        if self.window.is_zero() {
+            return ids.iter().map(|id| Claim::New(self.new_one(*id, None))).collect();
+        }
+        let mut waited = HashSet::new();
+        loop {
+            let others = {
+                let mut memory = self.memory();
+                let others = memory.underway(ids, &waited);
+                if others.is_empty() {
+                    return self.claim_now(ids, &mut memory);
+                }
+                others
+            };
+            for (id, other) in others {
+                ended(other).await;
+                // Not one after the other where the broker takes nothing: they all wait for it.
+                waited.insert(id);
+            }
+        }
+    }
+
+    fn claim_now(&self, ids: &[MessageId], memory: &mut Memory<()>) -> Vec<Claim> {
+        let mut own = HashSet::new();
+        let claim = |id: &MessageId| match memory.known.get(id) {
+            _ if !own.insert(*id) => Claim::Duplicate(()),
+            Some(PublishState::Stored(at, ())) if at.elapsed() < self.window => Claim::Duplicate(()),
+            Some(PublishState::Underway(_)) => Claim::New(self.new_one(*id, None)),
+            _ => {
+                let (sender, receiver) = watch::channel(());
+                memory.known.insert(*id, PublishState::Underway(receiver));
+                Claim::New(self.new_one(*id, Some(sender)))
+            }
+        };
+        ids.iter().map(claim).collect()
+    }
+}
+
 impl<N> Dedup<N> {
     fn memory(&self) -> MutexGuard<'_, Memory<N>> {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
@@ -138,6 +164,20 @@ async fn ended(mut other: watch::Receiver<()>) {
 }
 
 impl<N> Memory<N> {
+    /// Those of `ids` that are being published, but for those that were `waited` for already.
+    fn underway(
+        &self,
+        ids: &[MessageId],
+        waited: &HashSet<MessageId>,
+    ) -> Vec<(MessageId, watch::Receiver<()>)> {
+        let new = ids.iter().filter(|id| !waited.contains(id));
+        let underway = new.filter_map(|id| match self.known.get(id)? {
+            PublishState::Underway(other) => Some((*id, other.clone())),
+            PublishState::Stored(..) => None,
+        });
+        underway.collect()
+    }
+
     fn remember(&mut self, id: MessageId, now: Instant, note: N) {
         self.known.insert(id, PublishState::Stored(now, note));
         self.stored.push_back((now, id));

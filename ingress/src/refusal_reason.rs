@@ -25,6 +25,8 @@ pub(crate) enum RefusalReason {
     Backend,
     /// Too many requests of one address or one API key.
     Rate,
+    /// A list in its body has items that the configuration does not read.
+    Items,
     /// A field of it is missing or wrong.
     #[default]
     Form,
@@ -64,6 +66,7 @@ impl RefusalReason {
             Self::NotLocal => "not_local",
             Self::Backend => "backend",
             Self::Rate => "rate",
+            Self::Items => "items",
             Self::Form => "form",
             Self::Check => "check",
             Self::Json => "json",

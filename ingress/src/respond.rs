@@ -111,6 +111,7 @@ fn record(request: &HttpRequest, state: &IngressState, answer: &Answer, duration
         client = client.map(tracing::field::display),
         duration_ms = duration.as_micros() as f64 / 1000.0,
         message_id = log.message.map(tracing::field::display),
+        items = log.items.filter(|items| *items != 1),
         trace_id = log.trace.as_ref().map(TraceContext::trace_id),
         "request"
     );
@@ -120,7 +121,7 @@ fn record(request: &HttpRequest, state: &IngressState, answer: &Answer, duration
 /// been stored before. Any other request costs its sender less than the line costs the log.
 fn is_always_logged(answer: &Answer) -> bool {
     let Answer { response, log, .. } = answer;
-    response.status().is_success() && (log.message.is_some() || log.backend.is_some())
+    response.status().is_success() && log.items != Some(0) && (log.message.is_some() || log.backend.is_some())
 }
 
 /// One of a closed set: anyone can make up methods.

@@ -1,6 +1,7 @@
 //! What is wrong with a request, as the answer 400 says it.
 
 use crate::refusal_reason::RefusalReason;
+use postern_config::backend::each::{joined, named, unescape};
 use std::fmt;
 
 /// What is wrong with a request, in the order of the answer's lines.
@@ -46,6 +47,32 @@ impl Errors {
     pub(crate) fn push_check(&mut self, number: usize, why: impl Into<String>) {
         self.push_whole(why);
         self.checks.push(number);
+    }
+
+    /// The same errors, of the item of a batch at `place`.
+    pub(crate) fn within(self, place: &str) -> Self {
+        let name = |name: Option<String>| match name {
+            None => named(place),
+            Some(name) if name.starts_with('/') => {
+                let tokens = name.split('/').skip(1);
+                tokens.fold(place.to_owned(), |place, token| joined(&place, &unescape(token)))
+            }
+            // It is the whole body's, which is said as the configuration says it, or the query's.
+            Some(name) => format!("{}: {name}", named(place)),
+        };
+        let lines = self.lines.into_iter().map(|(whose, why)| (Some(name(whose)), why)).collect();
+        Self { lines, ..self }
+    }
+
+    /// Adds all of `others`.
+    pub(crate) fn extend(&mut self, others: Self) {
+        self.lines.extend(others.lines);
+        self.checks.extend(others.checks);
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.lines.len()
     }
 
     /// Whether there is none.
@@ -124,5 +151,23 @@ mod tests {
         assert_eq!(told(&errors), ("form", Some("text".to_owned()), Some("2, 3".to_owned())));
         let json = Errors::whole("no JSON").because(RefusalReason::Json);
         assert_eq!(told(&json), ("json", None, None));
+    }
+
+    #[test]
+    fn an_error_of_an_item_names_the_item() {
+        for (place, name, wanted) in [
+            ("results[1]", Some("/text"), "results[1].text: why"),
+            ("results[1]", Some("/parts/0/a~1b"), "results[1].parts[0].a/b: why"),
+            ("results[1]", Some("^/id"), "results[1]: ^/id: why"),
+            ("results[1]", Some("text"), "results[1]: text: why"),
+            ("results[1]", None, "results[1]: why"),
+            ("[0]", Some("/text"), "[0].text: why"),
+            ("", Some("/text"), "text: why"),
+            ("", None, "the body: why"),
+        ] {
+            let errors = name.map_or(Errors::whole("why"), |name| Errors::of(name, "why"));
+            let lines = errors.within(place).to_string();
+            assert_eq!(lines.split_once('\n').unwrap().1, wanted, "{place} {name:?}");
+        }
     }
 }

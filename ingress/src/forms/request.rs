@@ -13,6 +13,7 @@ use actix_web::http::{
 };
 use bytes::Bytes;
 use encoding_rs::Encoding;
+use postern_config::backend::batch::pointer;
 use serde_json::Value;
 use std::{borrow::Cow, fmt};
 
@@ -45,13 +46,31 @@ pub struct Request<'a> {
     /// The parameters in their order: of the query for a GET, else of the body. None where the
     /// body is JSON.
     pub parameters: Vec<Parameter<'a>>,
-    /// The body, where it is JSON.
-    pub json: Option<Value>,
+    /// The body, where it is JSON; of a batch (`receive.each`) the item that this request stands for.
+    pub json: Option<Cow<'a, Value>>,
+    /// What is around the item of a batch.
+    pub batch: Option<BatchContext<'a>>,
     /// The body as it came.
     pub body: &'a Bytes,
     /// The charset of the parameters: `receive.charset`, else the one that `Content-Type` declares, else
     /// UTF-8.
     pub charset: &'static Encoding,
+}
+
+/// What is around one item of a batch.
+#[derive(Clone, Copy)]
+pub struct BatchContext<'a> {
+    /// The whole body.
+    pub body: &'a Value,
+    /// The parameters of the query.
+    pub query: &'a Request<'a>,
+}
+
+/// Hides what the request says.
+impl fmt::Debug for BatchContext<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BatchContext").finish_non_exhaustive()
+    }
 }
 
 /// Hides what the request says.
@@ -84,8 +103,7 @@ impl<'a> Request<'a> {
         limits: &ParameterLimits,
     ) -> Result<Self, Unreadable> {
         let malformed = Unreadable::Malformed;
-        let text = charset.unwrap_or(encoding_rs::UTF_8);
-        let mut request = Self { method, headers, parameters: Vec::new(), json: None, body, charset: text };
+        let mut request = Self::empty(method, headers, body, charset.unwrap_or(encoding_rs::UTF_8));
         if method == Method::GET {
             request.parameters = urlencoded::parse(query.as_bytes(), limits).map_err(malformed)?;
             return Ok(request);
@@ -106,7 +124,7 @@ impl<'a> Request<'a> {
             }
             json if is_json(json) => {
                 let json = read_json(body, charset_of(declared), limits).map_err(malformed)?;
-                request.json = Some(json);
+                request.json = Some(Cow::Owned(json));
             }
             _ => return Err(Unreadable::MediaType(MEDIA_TYPES.to_owned())),
         }
@@ -127,30 +145,54 @@ impl<'a> Request<'a> {
         limits: &ParameterLimits,
     ) -> Result<Self, Unreadable> {
         let json = read_json(body, None, limits).map_err(Unreadable::Malformed)?;
-        Ok(Self {
-            method,
-            headers,
-            parameters: Vec::new(),
-            json: Some(json),
-            body,
-            charset: encoding_rs::UTF_8,
-        })
+        let request = Self::empty(method, headers, body, encoding_rs::UTF_8);
+        Ok(Self { json: Some(Cow::Owned(json)), ..request })
+    }
+
+    fn empty(
+        method: &'a Method,
+        headers: &'a HeaderMap,
+        body: &'a Bytes,
+        charset: &'static Encoding,
+    ) -> Self {
+        Self { method, headers, parameters: Vec::new(), json: None, batch: None, body, charset }
+    }
+
+    /// The request that `item` of this one's body would be alone; `query` has the parameters of the query.
+    /// `None` if the body is not JSON.
+    pub(crate) fn item<'s>(&'s self, item: &'s Value, query: &'s Request<'s>) -> Option<Request<'s>> {
+        let batch = BatchContext { body: self.json.as_deref()?, query };
+        let request = Request::empty(self.method, self.headers, self.body, self.charset);
+        Some(Request { json: Some(Cow::Borrowed(item)), batch: Some(batch), ..request })
     }
 
     /// The value that the request calls `name`, of several the last. In a JSON body a name that
-    /// begins with `/` is a JSON pointer (RFC 6901), any other a key of the outermost object.
+    /// begins with `/` is a JSON pointer (RFC 6901), any other a key of the outermost object. In an item
+    /// of a batch both are the item's; one that begins with `^/` is a pointer into the whole body, and a
+    /// key that the item does not have is a parameter of the query.
     pub fn find(&self, name: &str) -> Found<'_> {
-        if let Some(json) = &self.json {
-            let value = if name.starts_with('/') { json.pointer(name) } else { json.get(name) };
-            return match value {
-                None | Some(Value::Null) => Found::Absent,
-                Some(value) => scalar_text(value).map_or(Found::NoText, Found::Text),
+        if self.json.is_some() {
+            return match (self.json_value(name), self.batch) {
+                (Some(value), _) => scalar_text(value).map_or(Found::NoText, Found::Text),
+                (None, Some(batch)) if pointer(name).is_none() => batch.query.find(name),
+                (None, _) => Found::Absent,
             };
         }
         match self.parameter(name) {
             Some(parameter) => Found::Text(decode(parameter, self.charset)),
             None => Found::Absent,
         }
+    }
+
+    /// The JSON value that the request calls `name`; `None` if there is none, or it is `null`.
+    pub(crate) fn json_value(&self, name: &str) -> Option<&Value> {
+        let json = self.json.as_deref()?;
+        let value = match name.strip_prefix('^').filter(|pointer| pointer.starts_with('/')) {
+            Some(pointer) => self.batch.map_or(json, |batch| batch.body).pointer(pointer),
+            None if name.starts_with('/') => json.pointer(name),
+            None => json.get(name),
+        };
+        value.filter(|value| !value.is_null())
     }
 
     /// The last parameter that the request calls `name`.
@@ -282,6 +324,46 @@ mod tests {
             let got = read(charset, content_type, body, "a");
             assert_eq!(got, Ok(Some(expected.to_owned())), "{charset:?} {content_type}");
         }
+    }
+
+    #[test]
+    fn an_item_of_a_batch_has_the_body_and_the_query_around_it() {
+        let (headers, nothing) = (HeaderMap::new(), Bytes::new());
+        let body = Bytes::from_static(
+            br#"{"id":"B","items":[{"id":"I","n":null,"^/id":"c"},7],"to":"whole","deep":{"x":[1]}}"#,
+        );
+        let limits = ParameterLimits { max_fields: 20, ..LIMITS };
+        let whole = Request::parse_json(&Method::POST, &headers, &body, &limits).unwrap();
+        let query = Request::parse(&Method::GET, &headers, "to=Q&id=Q&n=Q", &nothing, None, &LIMITS).unwrap();
+        let items = whole.json_value("items").and_then(Value::as_array).unwrap();
+        let item = |number: usize| whole.item(&items[number], &query).unwrap();
+        for (number, name, wanted) in [
+            (0, "/id", Some("I")),
+            (0, "id", Some("I")),
+            (0, "^/id", Some("B")),
+            (0, "^/deep/x/0", Some("1")),
+            (0, "^/items/1", Some("7")),
+            (0, "to", Some("Q")),
+            (0, "n", Some("Q")),
+            (0, "/n", None),
+            (0, "/to", None),
+            (0, "^/none", None),
+            (1, "/id", None),
+            (1, "id", Some("Q")),
+            (1, "^/id", Some("B")),
+        ] {
+            let found = item(number);
+            let text = match found.find(name) {
+                Found::Text(text) => Some(text.into_owned()),
+                other => {
+                    assert!(matches!(other, Found::Absent), "{number} {name}");
+                    None
+                }
+            };
+            assert_eq!(text.as_deref(), wanted, "{number} {name}");
+        }
+        assert!(matches!(whole.find("^/id"), Found::Text(id) if id == "B"), "without a batch as with one");
+        assert!(matches!(whole.find("n"), Found::Absent));
     }
 
     #[test]

@@ -13,6 +13,7 @@ use actix_web::{
         header::{self, HeaderValue},
     },
 };
+use postern_config::backend::each::{NoItems, UnreadItems};
 use std::time::Duration;
 
 /// Why a provider's request is not taken.
@@ -30,11 +31,24 @@ pub(crate) enum Refusal {
     Unreadable(Unreadable),
     /// It says something wrong.
     Invalid(Errors),
+    /// A list in its body has items that the configuration does not read: which list, and what to set.
+    Unread(UnreadItems, &'static str),
+    /// It brings more at once than is taken.
+    TooMuch(String),
     /// The form failed: a mistake of ours. The provider is to try again.
     Failed,
 }
 
 impl Refusal {
+    /// The refusal of a body whose items are not taken; `key` is the setting that names them.
+    pub(super) fn no_items(why: NoItems, key: &'static str) -> Self {
+        match why {
+            NoItems::Unread(unread) => Self::Unread(unread, key),
+            NoItems::TooMany(_) => Self::TooMuch(why.to_string()),
+            NoItems::NotAList(_) => Self::Invalid(Errors::whole(why.to_string())),
+        }
+    }
+
     /// The answer.
     pub(crate) fn answer(self, limits: &BodyLimits) -> Answer {
         let (response, charge) = match self {
@@ -58,6 +72,11 @@ impl Refusal {
             Self::Unreadable(Unreadable::Malformed(errors)) | Self::Invalid(errors) => {
                 return Answer::invalid(&errors).charged(Charge::Nothing);
             }
+            Self::Unread(why, key) => {
+                let errors = Errors::whole(format!("{why}: set {key}")).because(RefusalReason::Items);
+                return Answer::invalid(&errors).charged(Charge::Nothing);
+            }
+            Self::TooMuch(why) => (text(StatusCode::PAYLOAD_TOO_LARGE, &why), Charge::Nothing),
             Self::Failed => (unavailable(), Charge::Nothing),
         };
         Answer::from(response).charged(charge)

@@ -8,6 +8,7 @@ mod server;
 mod smuggling;
 
 mod api;
+mod batches;
 mod hostile;
 mod numbers;
 mod program;

@@ -32,7 +32,7 @@ pub struct Arguments {
     #[arg(long, value_name = "FILE", env = "POSTERN_CONFIG", global = true)]
     pub config: Option<PathBuf>,
     /// Where /metrics, /livez and /readyz are served, in place of admin.listen
-    #[arg(long, value_name = "ADDRESS", global = true)]
+    #[arg(long, value_name = "ADDRESS", global = true, value_parser = postern_config::listen_address)]
     pub admin_listen: Option<SocketAddr>,
 }
 
@@ -83,7 +83,7 @@ pub fn configuration(arguments: &Arguments, providers: &ProviderRegistry) -> Res
 /// # Errors
 /// [`Exit::Config`]
 pub fn needs_shared_broker(config: &Config, program: &str) -> Result<(), Exit> {
-    if config.broker.url.expose().starts_with("embedded:") {
+    if config.broker.is_embedded() {
         return Err(Exit::Config(format!(
             "broker.url: {program} is one half of the pair and shares its broker with the other, which the \
              embedded one cannot be: set broker.url to amqp://…, or run both halves in one process with `postern`"
@@ -193,7 +193,7 @@ impl Runtime {
     pub async fn accepting_broker(&self, config: &Config) -> Result<Arc<dyn Broker>, Exit> {
         let broker = Arc::clone(&self.broker);
         let section = &config.ingress.spool;
-        if config.broker.url.expose().starts_with("embedded:") {
+        if config.broker.is_embedded() {
             if section.is_chosen() {
                 tracing::warn!("ingress.spool is not used: the embedded broker keeps its messages itself");
             }

@@ -4,9 +4,12 @@
 //! same, with a `[backends.NAME]` table laid over it.
 
 pub mod auth;
+pub mod batch;
 pub mod check;
 pub mod codec;
 pub mod connector;
+pub mod each;
+pub mod expression;
 pub mod field;
 pub mod flow;
 pub mod identity;

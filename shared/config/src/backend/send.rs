@@ -68,7 +68,11 @@ pub struct Send {
     pub timeout: Span,
     /// What a request that was written and never answered leads to.
     #[serde(default)]
-    pub unanswered: Unanswered,
+    pub unanswered: WhenUncertain,
+    /// What an answer leads to that is neither the `success` nor an error: a 2xx whose body, or whose status,
+    /// is another.
+    #[serde(default)]
+    pub not_accepted: WhenUncertain,
 }
 
 /// The default of `batch`.
@@ -84,6 +88,24 @@ impl Send {
     /// What stands between the identities of a joined request.
     pub fn separator(&self) -> &str {
         self.separator.as_deref().unwrap_or(",")
+    }
+
+    /// Every template, as it was written, with its key below `send`.
+    pub fn sources(&self) -> Vec<(String, &str)> {
+        let mut all = vec![("url".to_owned(), self.url.source())];
+        let defaults = self.defaults.iter().map(|template| ("defaults".to_owned(), template.source()));
+        all.extend(defaults);
+        for (table, templates) in [("query", &self.query), ("form", &self.form)] {
+            let named = templates.iter().map(|(name, value)| (format!("{table}.{name}"), value.source()));
+            all.extend(named);
+        }
+        for (name, value) in &self.json {
+            value.sources(format!("json.{name}"), &mut all);
+        }
+        let headers =
+            self.headers.iter().map(|(name, value)| (format!("headers.{}", name.0), value.source()));
+        all.extend(headers);
+        all
     }
 
     /// What is wrong beyond the types: a key below `send`, and why.
@@ -156,11 +178,11 @@ pub enum Recipients {
     List,
 }
 
-/// What a request that was written and never answered leads to. Submitting an SMS is not
-/// idempotent: trying again may send it twice, not trying again may not send it at all.
+/// What a request leads to that the provider may have taken over. Submitting an SMS is not idempotent:
+/// trying again may send it twice, not trying again may not send it at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Unanswered {
+pub enum WhenUncertain {
     /// Another attempt: at least once.
     #[default]
     Retry,
@@ -323,6 +345,21 @@ impl<'de> Deserialize<'de> for JsonTemplate {
 }
 
 impl JsonTemplate {
+    /// Adds each template of it, which stands at `key`.
+    fn sources<'s>(&'s self, key: String, all: &mut Vec<(String, &'s str)>) {
+        match self {
+            Self::Text(template) => all.push((key, template.source())),
+            Self::Plain(_) => {}
+            Self::List(items) => {
+                let items = items.iter().enumerate();
+                items.for_each(|(index, item)| item.sources(format!("{key}[{index}]"), all));
+            }
+            Self::Object(table) => {
+                table.iter().for_each(|(name, value)| value.sources(format!("{key}.{name}"), all));
+            }
+        }
+    }
+
     fn parse(value: Value) -> Result<Self, String> {
         Ok(match value {
             Value::String(source) => Self::Text(Template::parse(&source)?),
