@@ -140,20 +140,6 @@ mod tests {
     }
 
     #[test]
-    fn the_log_gets_names_and_numbers_and_no_words() {
-        let mut errors = Errors::default();
-        errors.push_check(2, "the number is not 1");
-        errors.push_check(3, "no text");
-        let told = |errors: &Errors| (errors.reason().as_str(), errors.fields(), errors.checks());
-        assert_eq!(told(&errors), ("check", None, Some("2, 3".to_owned())));
-        errors.push("text", "is wrong");
-        errors.push("text", "is wrong too");
-        assert_eq!(told(&errors), ("form", Some("text".to_owned()), Some("2, 3".to_owned())));
-        let json = Errors::whole("no JSON").because(RefusalReason::Json);
-        assert_eq!(told(&json), ("json", None, None));
-    }
-
-    #[test]
     fn an_error_of_an_item_names_the_item() {
         for (place, name, wanted) in [
             ("results[1]", Some("/text"), "results[1].text: why"),
@@ -169,5 +155,19 @@ mod tests {
             let lines = errors.within(place).to_string();
             assert_eq!(lines.split_once('\n').unwrap().1, wanted, "{place} {name:?}");
         }
+    }
+
+    #[test]
+    fn the_log_gets_names_and_numbers_and_no_words() {
+        let mut errors = Errors::default();
+        errors.push_check(2, "the number is not 1");
+        errors.push_check(3, "no text");
+        let told = |errors: &Errors| (errors.reason().as_str(), errors.fields(), errors.checks());
+        assert_eq!(told(&errors), ("check", None, Some("2, 3".to_owned())));
+        errors.push("text", "is wrong");
+        errors.push("text", "is wrong too");
+        assert_eq!(told(&errors), ("form", Some("text".to_owned()), Some("2, 3".to_owned())));
+        let json = Errors::whole("no JSON").because(RefusalReason::Json);
+        assert_eq!(told(&json), ("json", None, None));
     }
 }
