@@ -178,7 +178,7 @@ impl Runtime {
         };
         tokio::spawn(monitoring.control.follow(broker.clone()));
         let operator = Arc::new(Operator::new(broker.clone(), monitoring.control.clone(), config));
-        tokio::spawn(unconfigured.clone().watch(operator.clone()));
+        tokio::spawn(unconfigured.watch(operator.clone()));
         let letters = DeadLetters::new(broker.clone());
         let port = AdminPort {
             metrics: monitoring.metrics.clone(),
