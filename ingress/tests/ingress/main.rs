@@ -12,6 +12,8 @@ mod batches;
 mod hostile;
 mod numbers;
 mod program;
+mod raw_targets;
 mod receive;
+mod refusals;
 mod repeated;
 mod running;

@@ -7,6 +7,7 @@ use super::{
 use indexmap::IndexMap;
 use postern_shared::{
     message::{Identity, MAX_TEXT_CHARS},
+    suggest,
     value::{Networks, OneOrMany},
 };
 use serde::Deserialize;
@@ -44,9 +45,9 @@ pub struct Receive {
     pub checks: Vec<Check>,
     /// The form that cleans a request: `http`, or a name registered by a program of one's own.
     pub form: String,
-    /// The charset of urlencoded, query and multipart values: a WHATWG label. Bytes that it cannot
-    /// decode become U+FFFD.
-    pub charset: Charset,
+    /// The charset of urlencoded, query and multipart values, whatever their headers declare: a WHATWG
+    /// label. Absent: the declared one, else UTF-8. Bytes that it cannot decode become U+FFFD.
+    pub charset: Option<Charset>,
     /// What decodes the text, where its bytes depend on other parameters. Absent: `charset` does.
     pub codec: Option<Codec>,
     /// What a request must prove, a message as well as a delivery report.
@@ -67,7 +68,7 @@ impl Default for Receive {
             fields: IndexMap::new(),
             checks: Vec::new(),
             form: "http".to_owned(),
-            charset: Charset(encoding_rs::UTF_8),
+            charset: None,
             codec: None,
             auth: ReceiveAuth::None,
             allow: Networks::default(),
@@ -120,6 +121,10 @@ impl Receive {
             let why = "decodes the parameters of a form, and each reads a JSON body: leave one of them out";
             wrong.push(("codec".to_owned(), why.to_owned()));
         }
+        // A form of one's own may make fields that nothing declares.
+        if self.form == "http" {
+            wrong.extend(self.undeclared());
+        }
         wrong
     }
 
@@ -127,6 +132,30 @@ impl Receive {
     pub fn batch(&self) -> Batch<'_> {
         let Self { methods, params, each, .. } = self;
         Batch { each: each.as_ref(), methods, params, example: "{ identity = \"/from\", text = \"/text\" }" }
+    }
+
+    /// The checks of fields that no message has: each would refuse every message.
+    fn undeclared(&self) -> Vec<(String, String)> {
+        let declared: Vec<_> =
+            self.fields.keys().map(String::as_str).filter(|name| !STANDARD_FIELDS.contains(name)).collect();
+        let used = self
+            .checks
+            .iter()
+            .enumerate()
+            .flat_map(|(at, check)| check.fields().into_iter().map(move |it| (at, it)));
+        used.filter(|(_, name)| !declared.contains(&name.as_str()))
+            .map(|(at, name)| {
+                let what = match name.as_str() {
+                    "identity" | "text" => format!("{name} is not in fields: write {name}"),
+                    "external_id" | "received_at" => format!("an expression does not see {name}"),
+                    _ => {
+                        let hint = suggest::hint(&name, declared.iter().copied());
+                        format!("no message has fields.{name}: declare {name} in receive.fields{hint}")
+                    }
+                };
+                (format!("checks[{at}].expr"), what)
+            })
+            .collect()
     }
 }
 
