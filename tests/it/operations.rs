@@ -158,10 +158,11 @@ const METRICS_OF_INGRESS: [&str; 5] = [
     "ingress_requests_total",
 ];
 /// What a dispatcher shows besides.
-const METRICS_OF_DISPATCHER: [&str; 19] = [
+const METRICS_OF_DISPATCHER: [&str; 20] = [
     "application_deliveries_total",
     "application_duration_seconds",
     "application_in_flight",
+    "application_ready",
     "backend_ready",
     "breaker_open",
     "breaker_opened_total",

@@ -164,7 +164,7 @@ fn submission(sms: Sendsms) -> Submission {
         context,
         priority,
         expires_at,
-        idempotency_key: None,
+        claim: None,
         callback,
     }
 }

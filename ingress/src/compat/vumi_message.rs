@@ -7,6 +7,7 @@
 //! | `in_reply_to` | `context.external_id`, which a backend of type vumi answers with |
 //! | `session_event` | null, `new`, `resume` or `close`; the context |
 //! | `from_addr` | the context, as `from_addr` and as `from` |
+//! | `message_id`, else `metadata.rapidsms_msg_id` | the client's own id of the message: see [`own_id`] |
 //! | `endpoint`, `metadata`, `helper_metadata`, `group` | the context |
 //! | any other | ignored |
 //!
@@ -15,7 +16,7 @@
 use crate::accept::{MESSAGE_LIMITS, context_fits};
 use postern_shared::{
     message::{Context, Identity, MAX_IDENTITIES, MAX_TEXT_CHARS},
-    read::{value_within, without_lone_surrogates},
+    read::{value_within, with_exact_numbers, without_lone_surrogates},
 };
 use serde_json::{Map, Value};
 
@@ -39,6 +40,7 @@ pub(super) struct UserMessage {
 pub(super) fn read(body: &[u8]) -> Result<UserMessage, String> {
     let body = String::from_utf8_lossy(body);
     let body = without_lone_surrogates(&body);
+    let body = with_exact_numbers(&body);
     let Ok(Value::Object(given)) = value_within(body.as_bytes(), MESSAGE_LIMITS) else {
         return Err("Invalid Message".to_owned());
     };
@@ -71,6 +73,14 @@ pub(super) fn read(body: &[u8]) -> Result<UserMessage, String> {
         }
         _ => Err(reason(&mut wrong)),
     }
+}
+
+/// The client's own id of a message, by which a repetition is told: `message_id`, as Vumi writes its
+/// messages, else `metadata.rapidsms_msg_id`, as RapidSMS's backend does.
+pub(super) fn own_id(given: &Map<String, Value>) -> Option<&Value> {
+    let rapidsms = || given.get("metadata")?.get("rapidsms_msg_id");
+    let is_id = |value: &&Value| value.is_number() || value.as_str().is_some_and(|id| !id.is_empty());
+    given.get("message_id").filter(is_id).or_else(|| rapidsms().filter(is_id))
 }
 
 /// Vumi Go names one mistake in a line, several in a list.
@@ -149,6 +159,19 @@ mod tests {
         let silent =
             read(br#"{"to_addr":"1","content":null,"session_event":null,"in_reply_to":""}"#).unwrap();
         assert_eq!((silent.text.as_str(), silent.context.len()), ("", 0));
+    }
+
+    #[test]
+    fn the_clients_own_id_is_vumis_or_rapidsmss() {
+        for (given, id) in [
+            (json!({}), None),
+            (json!({"message_id": null, "metadata": {}}), None),
+            (json!({"message_id": "", "metadata": {"rapidsms_msg_id": ""}}), None),
+            (json!({"message_id": "m1", "metadata": {"rapidsms_msg_id": "r1"}}), Some(json!("m1"))),
+            (json!({"message_id": [], "metadata": {"rapidsms_msg_id": 7}}), Some(json!(7))),
+        ] {
+            assert_eq!(own_id(given.as_object().unwrap()), id.as_ref(), "{given}");
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::parameter::ParameterLimits;
 use encoding_rs::{Encoding, UTF_8};
-use postern_shared::read::{JsonLimits, NotTaken, value_within, without_lone_surrogates};
+use postern_shared::read::{JsonLimits, NotTaken, value_within, with_exact_numbers, without_lone_surrogates};
 use serde_json::Value;
 
 /// Whether a media type is JSON: `application/json`, the old `text/json`, or any with the suffix of RFC 6839.
@@ -26,6 +26,7 @@ pub(super) fn read_json(
     let charset = charset.filter(|_| str::from_utf8(body).is_err()).unwrap_or(UTF_8);
     let (text, _) = charset.decode_with_bom_removal(body);
     let text = without_lone_surrogates(&text);
+    let text = with_exact_numbers(&text);
     let most = JsonLimits { values: *max_fields, name: *max_key, text: *max_value };
     value_within(text.as_bytes(), most).map_err(|why| match why {
         NotTaken::Invalid(error) => json_error(&error),

@@ -22,9 +22,9 @@ use std::{borrow::Cow, fmt};
 pub enum Found<'r> {
     /// It is not there, or is JSON's `null`.
     Absent,
-    /// Its text; a JSON number or boolean as it is written.
+    /// Its text; a JSON number or boolean as it is written, a whole number without fraction and exponent.
     Text(Cow<'r, str>),
-    /// A JSON array or object, or a number that JSON cannot carry without losing digits.
+    /// A JSON array or object.
     NoText,
 }
 
@@ -212,12 +212,9 @@ fn decode<'p>(parameter: &'p Parameter<'_>, charset: &'static Encoding) -> Cow<'
 
 /// A JSON text, number or boolean as text.
 pub(super) fn scalar_text(value: &Value) -> Option<Cow<'_, str>> {
-    /// From 2^53 on, a number that is no 64-bit integer has lost digits.
-    const EXACT: f64 = 9_007_199_254_740_992.0;
     match value {
         Value::String(text) => Some(Cow::Borrowed(text)),
         Value::Bool(yes) => Some(Cow::Borrowed(if *yes { "true" } else { "false" })),
-        Value::Number(number) if number.is_f64() && number.as_f64().is_some_and(|n| n.abs() >= EXACT) => None,
         Value::Number(number) => Some(Cow::Owned(number.to_string())),
         Value::Null | Value::Array(_) | Value::Object(_) => None,
     }
@@ -277,7 +274,9 @@ mod tests {
             (json, br#"{"a":1.5}"#, "/a", Some("1.5")),
             (json, br#"{"a":null}"#, "/a", None),
             (json, br#"{"a":[]}"#, "/a", Some("NO TEXT")),
-            (json, br#"{"a":123456789012345678901234567890}"#, "/a", Some("NO TEXT")),
+            (json, br#"{"a":4831666765594842123456}"#, "/a", Some("4831666765594842123456")),
+            (json, br#"{"a":1.1e10}"#, "a", Some("11000000000")),
+            (json, br#"{"a":15550100.0,"b":1e400}"#, "/a", Some("15550100")),
             (json, br#"{"a":{"b":[{"c":"x"}]}}"#, "/a/b/0/c", Some("x")),
             (json, br#"[{"c":"x"}]"#, "/0/c", Some("x")),
             (json, br#"[{"c":"x"}]"#, "c", None),

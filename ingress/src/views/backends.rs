@@ -19,6 +19,9 @@ struct Shown<'a> {
     receives: bool,
     sends: bool,
     state: BackendState,
+    /// Why this process does not send through it, for an operator; absent if it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
     /// Messages that wait to be sent; `None` where the broker does not say.
     queued: Option<u64>,
 }
@@ -69,6 +72,7 @@ async fn show<'a>(backend: &'a BackendConfig, state: &IngressState) -> Shown<'a>
         None
     };
     let health = state.health.of(&backend.name);
+    let reason = (health != BackendHealth::Ready).then(|| health.to_string());
     let shown = match depths {
         _ if matches!(status, BrokerStatus::Spooling(_)) => BackendState::Spooling,
         _ if !usable => BackendState::Unavailable,
@@ -87,6 +91,7 @@ async fn show<'a>(backend: &'a BackendConfig, state: &IngressState) -> Shown<'a>
         receives: !backend.definition.receive.methods.is_empty(),
         sends,
         state: shown,
+        reason,
         queued: depths.map(|(normal, bulk)| normal.ready + bulk.ready),
     }
 }

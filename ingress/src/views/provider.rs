@@ -85,7 +85,7 @@ async fn store(
     if !envelopes.is_empty() {
         state.publisher.publish(envelopes).await.map_err(|_| NotStored)?;
     }
-    claims.into_iter().for_each(PublishClaim::stored);
+    claims.into_iter().for_each(|claim| claim.stored(()));
     Ok(())
 }
 
@@ -107,7 +107,7 @@ async fn unknown(
             claimed.push(claim);
             true
         }
-        Some(Claim::Duplicate) => {
+        Some(Claim::Duplicate(())) => {
             state.metrics.duplicate(backend);
             false
         }

@@ -86,7 +86,7 @@ pub(super) fn read(body: Value, now: Timestamp) -> (Option<BackendName>, Result<
                 context,
                 priority,
                 expires_at,
-                idempotency_key: None,
+                claim: None,
                 callback: None,
             })
         }

@@ -10,6 +10,8 @@ mod smuggling;
 mod api;
 mod batches;
 mod hostile;
+mod numbers;
 mod program;
 mod receive;
+mod repeated;
 mod running;

@@ -1,7 +1,11 @@
 //! `[application]`: who answers inbound messages, and how a webhook is called.
 
-use crate::backend::{send::Auth, template::UrlTemplate};
-use crate::{document::join, reader::Reader};
+use crate::backend::{
+    flow::{BreakerSection, BreakerTable, RetrySection},
+    send::Auth,
+    template::UrlTemplate,
+};
+use crate::{cross_check, document::join, reader::Reader};
 use indexmap::IndexMap;
 use postern_shared::{
     message::BackendName,
@@ -69,6 +73,10 @@ pub struct Webhook {
     pub headers: IndexMap<HeaderName, Secret>,
     /// The `Authorization` header.
     pub auth: Option<Auth>,
+    /// Its own delays. `None`: those of `[retry]`.
+    pub retry: Option<RetrySection>,
+    /// When deliveries pause because the server is down; what it does not say is as `[breaker]` says.
+    pub breaker: Option<BreakerTable>,
 }
 
 /// What a webhook is sent.
@@ -131,6 +139,11 @@ impl Webhook {
         Ok(address)
     }
 
+    /// Its circuit breaker: its own over the `general` one.
+    pub fn breaker_over(&self, general: BreakerSection) -> BreakerSection {
+        self.breaker.map_or(general, |own| own.over(general))
+    }
+
     /// Whether reports are delivered, too.
     pub fn wants_reports(&self) -> bool {
         self.reports.unwrap_or(self.format == WebhookFormat::Json)
@@ -167,8 +180,13 @@ impl Webhook {
     }
 }
 
-/// Reads `[application]`: `type` decides which keys there may be.
-pub(super) fn read(reader: &mut Reader<'_>, section: Value) -> Option<ApplicationSection> {
+/// Reads `[application]`: `type` decides which keys there may be. `breaker` is `[breaker]`, if that can be
+/// read.
+pub(super) fn read(
+    reader: &mut Reader<'_>,
+    section: Value,
+    breaker: Option<BreakerSection>,
+) -> Option<ApplicationSection> {
     const PATH: &str = "application";
     let Value::Object(mut table) = section else {
         reader.unreadable(PATH, "must be a table");
@@ -182,6 +200,12 @@ pub(super) fn read(reader: &mut Reader<'_>, section: Value) -> Option<Applicatio
             let webhook: Webhook = reader.read(PATH, Value::Object(table))?;
             for (key, why) in webhook.problems() {
                 reader.problem(join(PATH, &key), why);
+            }
+            if let Some(retry) = &webhook.retry {
+                cross_check::retry(retry, &join(PATH, "retry"), reader);
+            }
+            if let (Some(own), Some(general)) = (webhook.breaker, breaker) {
+                cross_check::breaker(own.over(general), &join(PATH, "breaker"), reader);
             }
             return Some(ApplicationSection::Webhook(Box::new(webhook)));
         }

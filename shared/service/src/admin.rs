@@ -7,7 +7,7 @@ mod metrics;
 use crate::{
     bearer::bearer,
     dead::DeadLetters,
-    health::HealthRegistry,
+    health::{BackendHealth, HealthRegistry},
     listener::{self, ConnectionLimits, Listener, Share},
     metrics::{Metrics, PublishMetrics},
     rates::{self, Allowance, Buckets, retry_after},
@@ -86,10 +86,12 @@ impl Readiness {
         spooling.into_iter().chain(self.broker.remarks()).chain(self.publish.remark()).collect()
     }
 
-    /// The backends that do not send now, a line each.
-    pub fn idle_backends(&self) -> Vec<String> {
+    /// The backends that do not send now, a line each, and the application's webhook if it takes nothing.
+    pub fn paused(&self) -> Vec<String> {
         let line = |(backend, health)| format!("backend {backend} {health}");
-        self.health.not_ready().into_iter().map(line).collect()
+        let application = self.health.application().filter(|health| *health != BackendHealth::Ready);
+        let application = application.map(|health| format!("application webhook {health}"));
+        self.health.not_ready().into_iter().map(line).chain(application).collect()
     }
 
     /// Whether messages can be published, to the spool if there is one.
@@ -245,6 +247,7 @@ async fn metrics_text(
         own.spool(&spool.figures());
     }
     own.backends(&readiness.health.all());
+    own.application(readiness.health.application());
     // Where the broker does not say, the last number stands.
     if let Ok(Ok(waiting)) = tokio::time::timeout(ASKING, letters.waiting()).await {
         own.dead_waiting(waiting);
@@ -254,11 +257,11 @@ async fn metrics_text(
 
 async fn ready(readiness: web::Data<Readiness>) -> HttpResponse {
     let text = |lines: Vec<String>| lines.into_iter().map(|line| line + "\n").collect::<String>();
-    let idle = text(readiness.idle_backends());
+    let paused = text(readiness.paused());
     match text(readiness.missing()) {
         missing if missing.is_empty() => {
-            HttpResponse::Ok().body(format!("ready\n{}{idle}", text(readiness.remarks())))
+            HttpResponse::Ok().body(format!("ready\n{}{paused}", text(readiness.remarks())))
         }
-        missing => HttpResponse::ServiceUnavailable().body(format!("{missing}{idle}")),
+        missing => HttpResponse::ServiceUnavailable().body(format!("{missing}{paused}")),
     }
 }

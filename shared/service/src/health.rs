@@ -1,5 +1,5 @@
-//! Whether the backends of this process send now, and why not. The dispatcher notes it; `/readyz`,
-//! `GET /v1/backends` and the metrics read it.
+//! Whether the backends of this process send now, and whether the application's webhook takes messages,
+//! and why not. The dispatcher notes it; `/readyz`, `GET /v1/backends` and the metrics read it.
 
 use postern_shared::message::BackendName;
 use std::{
@@ -46,9 +46,18 @@ impl fmt::Display for BackendHealth {
     }
 }
 
-/// The health of each backend that this process serves. Clones share it.
+/// The health of each backend that this process serves, and of the application's webhook if this process
+/// calls it. Clones share it.
 #[derive(Debug, Clone, Default)]
-pub struct HealthRegistry(Arc<Mutex<BTreeMap<BackendName, NotedHealth>>>);
+pub struct HealthRegistry(Arc<Mutex<BTreeMap<Subject, NotedHealth>>>);
+
+/// Whose health is noted.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Subject {
+    Backend(BackendName),
+    /// The application's webhook.
+    Application,
+}
 
 /// What was noted about one backend: by its connector, and by its flow control.
 #[derive(Debug, Default)]
@@ -70,24 +79,46 @@ impl NotedHealth {
 }
 
 impl HealthRegistry {
-    fn noted(&self) -> MutexGuard<'_, BTreeMap<BackendName, NotedHealth>> {
+    fn noted(&self) -> MutexGuard<'_, BTreeMap<Subject, NotedHealth>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The reporter of `backend`, which is ready until the reporter says something else.
     pub fn reporter(&self, backend: &BackendName) -> HealthReporter {
-        self.noted().entry(backend.clone()).or_default();
-        HealthReporter { backend: backend.clone(), all: self.clone() }
+        self.reporter_of(Subject::Backend(backend.clone()))
+    }
+
+    /// The reporter of the application's webhook, which is ready until the reporter says something else.
+    pub fn application_reporter(&self) -> HealthReporter {
+        self.reporter_of(Subject::Application)
+    }
+
+    fn reporter_of(&self, subject: Subject) -> HealthReporter {
+        self.noted().entry(subject.clone()).or_default();
+        HealthReporter { subject, all: self.clone() }
     }
 
     /// The health of `backend`. `Ready` if this process does not serve it.
     pub fn of(&self, backend: &BackendName) -> BackendHealth {
-        self.noted().get(backend).map_or(BackendHealth::Ready, NotedHealth::health)
+        self.of_subject(&Subject::Backend(backend.clone())).unwrap_or(BackendHealth::Ready)
+    }
+
+    /// The health of the application's webhook. `None` if this process does not call it.
+    pub fn application(&self) -> Option<BackendHealth> {
+        self.of_subject(&Subject::Application)
+    }
+
+    fn of_subject(&self, subject: &Subject) -> Option<BackendHealth> {
+        self.noted().get(subject).map(NotedHealth::health)
     }
 
     /// Each backend that this process serves.
     pub fn all(&self) -> Vec<(BackendName, BackendHealth)> {
-        self.noted().iter().map(|(backend, noted)| (backend.clone(), noted.health())).collect()
+        let backend = |(subject, noted): (&Subject, &NotedHealth)| match subject {
+            Subject::Backend(name) => Some((name.clone(), noted.health())),
+            Subject::Application => None,
+        };
+        self.noted().iter().filter_map(backend).collect()
     }
 
     /// The backends that do not send now, in the order of their names.
@@ -98,16 +129,16 @@ impl HealthRegistry {
     }
 }
 
-/// Notes the health of one backend. Clones are of the same backend.
+/// Notes the health of one backend, or of the application's webhook. Clones are of the same one.
 #[derive(Debug, Clone)]
 pub struct HealthReporter {
-    backend: BackendName,
+    subject: Subject,
     all: HealthRegistry,
 }
 
 impl HealthReporter {
     fn note(&self, note: impl FnOnce(&mut NotedHealth)) {
-        note(self.all.noted().entry(self.backend.clone()).or_default());
+        note(self.all.noted().entry(self.subject.clone()).or_default());
     }
 
     /// Notes that the connector was started.
@@ -172,6 +203,18 @@ mod tests {
         assert_eq!(health.of(&demo).to_string(), "is not bound: no such folder");
         reporter.started();
         assert_eq!(health.of(&demo), BackendHealth::Ready);
+    }
+
+    #[test]
+    fn the_webhook_is_no_backend_and_is_there_only_if_it_is_called() {
+        let health = HealthRegistry::default();
+        assert_eq!(health.application(), None);
+        let reporter = health.application_reporter();
+        assert_eq!(health.application(), Some(BackendHealth::Ready));
+        reporter.paused(Instant::now(), "it is down");
+        let says = health.application().unwrap().to_string();
+        assert_eq!(says, "pauses: it is down; the next message is tried at once");
+        assert!(health.all().is_empty());
     }
 
     #[test]

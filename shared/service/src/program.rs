@@ -83,7 +83,7 @@ pub fn configuration(arguments: &Arguments, providers: &ProviderRegistry) -> Res
 /// # Errors
 /// [`Exit::Config`]
 pub fn needs_shared_broker(config: &Config, program: &str) -> Result<(), Exit> {
-    if config.broker.url.expose().starts_with("embedded:") {
+    if config.broker.is_embedded() {
         return Err(Exit::Config(format!(
             "broker.url: {program} is one half of the pair and shares its broker with the other, which the \
              embedded one cannot be: set broker.url to amqp://…, or run both halves in one process with `postern`"
@@ -193,7 +193,7 @@ impl Runtime {
     pub async fn accepting_broker(&self, config: &Config) -> Result<Arc<dyn Broker>, Exit> {
         let broker = Arc::clone(&self.broker);
         let section = &config.ingress.spool;
-        if config.broker.url.expose().starts_with("embedded:") {
+        if config.broker.is_embedded() {
             if section.is_chosen() {
                 tracing::warn!("ingress.spool is not used: the embedded broker keeps its messages itself");
             }
