@@ -67,8 +67,8 @@ impl<N: Clone> Dedup<N> {
         Self { window, most: MAX_IDS, memory: Arc::new(Mutex::new(memory)) }
     }
 
-    /// Says whether `id` was stored before. Of several with one `id` never two are published at the same
-    /// time: each waits until no other is.
+    /// Says whether `id` was stored before. Of several with the same `id`, never two are published at the
+    /// same time: each waits until no other is.
     pub(crate) async fn claim_in_turn(&self, id: MessageId) -> Claim<N> {
         loop {
             match self.look(id) {
