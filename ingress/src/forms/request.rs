@@ -145,6 +145,31 @@ impl<'a> Request<'a> {
         Ok(Self { json: Some(Cow::Owned(json)), ..request })
     }
 
+    /// Reads a request whose body is a form, whatever its `Content-Type` says: multipart if it is declared so,
+    /// else urlencoded.
+    ///
+    /// # Errors
+    /// [`Unreadable`]
+    pub fn parse_form(
+        method: &'a Method,
+        headers: &'a HeaderMap,
+        query: &'a str,
+        body: &'a Bytes,
+        charset: &'static Encoding,
+        limits: &ParameterLimits,
+    ) -> Result<Self, Unreadable> {
+        let declared = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let essence = declared.split(';').next().unwrap_or_default().trim();
+        if essence.eq_ignore_ascii_case("multipart/form-data") {
+            return Self::parse(method, headers, query, body, charset, limits);
+        }
+        let mut request = Self::empty(method, headers, body, charset_of(declared).unwrap_or(charset));
+        let form = if body.is_empty() { query.as_bytes() } else { body };
+        let form = urlencoded::parse(form, limits);
+        request.parameters = form.map_err(|why| Unreadable::Malformed(Errors::whole(why)))?;
+        Ok(request)
+    }
+
     fn empty(
         method: &'a Method,
         headers: &'a HeaderMap,
