@@ -5,6 +5,7 @@
 //! what is too long, [`trace_context`] says what belongs together, [`callback`] is what a client of
 //! another gateway wants to be told, [`value`] holds spans, rates, secrets and the like,
 //! and [`read`] finds the mistakes in JSON that should hold any of them,
+//! [`suggest`] finds what a mistyped word was meant to be,
 //! [`clock`] says the time and [`backoff`] how long to wait before the next attempt, [`terminal`] makes
 //! strangers' texts harmless where they are shown.
 
@@ -14,6 +15,7 @@ pub mod clock;
 pub mod error;
 pub mod message;
 pub mod read;
+pub mod suggest;
 pub mod terminal;
 pub mod text;
 pub mod trace_context;

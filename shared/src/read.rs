@@ -3,6 +3,7 @@
 mod limited;
 mod numbers;
 mod surrogates;
+mod wanted;
 
 pub use limited::{JsonLimits, NotTaken, value_within};
 pub use numbers::with_exact_numbers;
@@ -112,25 +113,15 @@ impl Wrong {
     /// Reads serde's text, which has the value in front of what is expected.
     fn of(text: &str) -> Self {
         let expected = || text.rsplit_once("expected ").map_or("", |(_, expected)| expected.trim_end());
-        let one_of = |quote: &str| expected().trim_start_matches("one of ").replace('`', quote);
         let begins = |with: &[&str]| with.iter().any(|start| text.starts_with(start));
         if begins(&["missing field"]) {
             Self::Missing
         } else if begins(&["invalid type", "invalid value", "invalid length"]) {
-            Self::Allowed(match expected() {
-                "" => "has the wrong type".to_owned(),
-                "a sequence" => "must be a list".to_owned(),
-                "a map" => "must be a table".to_owned(),
-                "a boolean" => "must be true or false".to_owned(),
-                "a string" => "must be a text".to_owned(),
-                what if what.starts_with("struct ") => "must be a table".to_owned(),
-                what if what.starts_with(['u', 'i']) => format!("must be a whole number ({what})"),
-                what => format!("must be {what}"),
-            })
+            Self::Allowed(wanted::of(expected()))
         } else if begins(&["unknown field"]) {
-            Self::Allowed(format!("unknown key; allowed here: {}", one_of("")))
+            Self::Allowed(wanted::key(text, expected()))
         } else if begins(&["unknown variant"]) {
-            Self::Allowed(format!("unknown value; allowed: {}", one_of("\"")))
+            Self::Allowed(wanted::choice(text, expected()))
         } else if begins(&["duplicate field"]) {
             Self::Allowed("is there twice".to_owned())
         } else if begins(&["UUID parsing failed"]) {

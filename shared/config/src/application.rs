@@ -250,7 +250,7 @@ mod tests {
             ("http://{{ backend }}/", "host"),
             ("http://{{ backend }}@h/", "host"),
             ("http://h/{{ identity }}", "a template sees backend"),
-            ("http://h/{{ backend | nonsense }}", "the template failed"),
+            ("http://h/{{ backend | nonsense }}", "unknown filter nonsense"),
             ("http://h/{{ backend / 2 }}", "the template failed"),
             ("http://u@h/{{ backend }}", "auth"),
             ("ftp://h/", "https"),

@@ -15,7 +15,7 @@ use crate::{
     provider_registry::ProviderRegistry,
     reader::{Reader, take},
     sections::{DispatcherSection, IngressSection},
-    weak_secrets,
+    source, templates, weak_secrets,
 };
 use postern_shared::message::BackendName;
 use serde::de::DeserializeOwned;
@@ -38,15 +38,13 @@ impl Config {
             return Self::parse("the built-in configuration", None, environment, providers);
         };
         let source_name = path.display().to_string();
-        match std::fs::read_to_string(path) {
+        let text = std::fs::read(path).map_err(|error| {
+            let what = format!("cannot be read: {error}");
+            Problem { key: String::new(), line: None, what }
+        });
+        match text.and_then(source::text) {
             Ok(text) => Self::parse(&source_name, Some(&text), environment, providers),
-            Err(error) => {
-                let what = format!("cannot be read: {error}");
-                Err(InvalidConfig {
-                    source_name,
-                    problems: vec![Problem { key: String::new(), line: None, what }],
-                })
-            }
+            Err(problem) => Err(InvalidConfig { source_name, problems: vec![problem] }),
         }
     }
 
@@ -61,7 +59,7 @@ impl Config {
         providers: &ProviderRegistry,
     ) -> Result<Self, InvalidConfig> {
         let invalid = |problems| InvalidConfig { source_name: source_name.to_owned(), problems };
-        let builtin = Document::parse(DEFAULT).map_err(|problem| invalid(vec![problem]))?;
+        let builtin = Document::parse(DEFAULT).map_err(&invalid)?;
         // What a file leaves out; it has no use for the trial's backend and application.
         let mut otherwise = builtin.tree.clone();
         otherwise.shift_remove("backends");
@@ -71,7 +69,7 @@ impl Config {
         let (document, mut tree) = match text {
             None => (Document::default(), builtin.tree),
             Some(text) => {
-                let document = Document::parse(text).map_err(|problem| invalid(vec![problem]))?;
+                let document = Document::parse(text).map_err(&invalid)?;
                 let mut tree = otherwise.clone();
                 overlay(&mut tree, document.tree.clone());
                 (document, tree)
@@ -141,6 +139,7 @@ fn read_sections(
         from_environment: reader.from_environment.clone(),
     };
     cross_check::across(&config, reader);
+    templates::check(&config, providers, reader);
     Some(config)
 }
 

@@ -1,7 +1,7 @@
 //! The sections of a configuration file, but for the backends. Their defaults are in
 //! `deploy/default.toml`, which lies under every configuration.
 
-use crate::{spool::SpoolSection, tls_files::TlsFiles};
+use crate::{listen, spool::SpoolSection, tls_files::TlsFiles};
 use jiff::Timestamp;
 use postern_shared::message::BackendName;
 use postern_shared::value::{Moment, Networks, Rate, Secret, SecretDigest, Span, Window};
@@ -38,6 +38,7 @@ impl BrokerSection {
 #[serde(deny_unknown_fields)]
 pub struct IngressSection {
     /// The public port.
+    #[serde(deserialize_with = "listen::required")]
     pub listen: SocketAddr,
     /// Absent: without TLS.
     pub tls: Option<TlsFiles>,
@@ -105,6 +106,7 @@ pub struct AddressLimit {
 pub struct AdminSection {
     /// The port of `/metrics`, `/livez` and `/readyz`. Absent: 127.0.0.1:8081, and 8082 for
     /// `postern-dispatcher`.
+    #[serde(default, deserialize_with = "listen::optional")]
     pub listen: Option<SocketAddr>,
     /// What must be shown for `/metrics` and `/v1/dead`, as `Authorization: Bearer …`. Absent: nothing,
     /// `/v1/dead` is not there, and
@@ -130,6 +132,7 @@ impl AdminSection {
 #[serde(deny_unknown_fields)]
 pub struct ApiSection {
     /// A port of its own for `/v1`. Absent: on `ingress.listen`.
+    #[serde(default, deserialize_with = "listen::optional")]
     pub listen: Option<SocketAddr>,
     /// Of that port; absent: without TLS.
     pub tls: Option<TlsFiles>,

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 mod access;
 mod batches;
+mod files;
 mod mistakes;
+mod templates;
 
 fn parse(text: &str) -> Result<Config, InvalidConfig> {
     parse_with(text, &[])
@@ -85,6 +87,17 @@ fn assert_named(mistakes: &[Mistake]) {
         let [problem] = &problems[..] else { panic!("{text}: {problems:?}") };
         assert_eq!((problem.key.as_str(), problem.line), (*key, *line), "{text}: {problem}");
         assert!(problem.what.contains(says), "{text}: {problem}");
+    }
+}
+
+/// As [`assert_named`], of what is valid: the only warning that names `key`.
+fn assert_warned(mistakes: &[Mistake]) {
+    for (text, key, line, says) in mistakes {
+        let warnings = parse(text).expect(text).warnings;
+        let ours: Vec<_> = warnings.iter().filter(|warning| warning.key == *key).collect();
+        let [warning] = &ours[..] else { panic!("{text}: {warnings:?}") };
+        assert_eq!(warning.line, *line, "{text}: {warning}");
+        assert!(warning.what.contains(says), "{text}: {warning}");
     }
 }
 

@@ -32,7 +32,7 @@ pub struct Arguments {
     #[arg(long, value_name = "FILE", env = "POSTERN_CONFIG", global = true)]
     pub config: Option<PathBuf>,
     /// Where /metrics, /livez and /readyz are served, in place of admin.listen
-    #[arg(long, value_name = "ADDRESS", global = true)]
+    #[arg(long, value_name = "ADDRESS", global = true, value_parser = postern_config::listen_address)]
     pub admin_listen: Option<SocketAddr>,
 }
 

@@ -1,18 +1,29 @@
 //! Expressions of the Common Expression Language (CEL), compiled when the configuration is read.
 
-use cel::{
-    Context, ExecutionError, IdedExpr, Program, Value,
-    common::ast::{EntryExpr, Expr, MapExpr, StructExpr},
-    objects::Key,
-};
+mod names;
+
+use cel::{Context, ExecutionError, Program, Value, objects::Key};
+use names::Names;
+use postern_shared::suggest;
 use serde::{Deserialize, Deserializer, de};
 use serde_json::{Map, Value as Json};
-use std::{
-    borrow::Cow,
-    collections::{BTreeSet, HashMap},
-    fmt,
-    sync::Arc,
-};
+use std::{borrow::Cow, collections::HashMap, fmt, sync::Arc};
+
+/// The functions and methods that people use, as errors list them.
+const FUNCTIONS: [&str; 12] = [
+    "size",
+    "contains",
+    "startsWith",
+    "endsWith",
+    "matches",
+    "has",
+    "all",
+    "exists",
+    "int",
+    "double",
+    "string",
+    "timestamp",
+];
 
 /// A CEL expression whose value is true or false.
 ///
@@ -29,17 +40,33 @@ impl Expression {
     /// Compiles `text`, which may name the variables `known` and no other.
     ///
     /// # Errors
-    /// A text for the user: a syntax error, or an unknown name.
+    /// A text for the user: a syntax error, or an unknown name or function.
     pub(super) fn compile(text: &str, known: &[&str]) -> Result<Self, String> {
         let program = Program::compile(text)
             .map_err(|error| format!("not a CEL expression: {}", error.to_string().replace('\n', " ")))?;
-        let mut unknown = BTreeSet::new();
-        free_names(&program.expression().expr, &mut known.to_vec(), &mut unknown);
-        if !unknown.is_empty() {
-            let (unknown, known) = (unknown.into_iter().collect::<Vec<_>>().join(", "), known.join(", "));
-            return Err(format!("unknown name {unknown}; an expression sees {known}"));
+        let names = Names::of(&program);
+        let variables = names.variables.iter().map(String::as_str);
+        let unknown: Vec<_> = variables.filter(|name| !known.contains(name)).collect();
+        if let Some(first) = unknown.first() {
+            let hint = suggest::hint(first, known.iter().copied());
+            let (unknown, known) = (unknown.join(", "), known.join(", "));
+            return Err(format!("unknown name {unknown}; an expression sees {known}{hint}"));
+        }
+        if let Some(function) = names.unknown_functions.first() {
+            let hint = suggest::hint(function, FUNCTIONS);
+            return Err(format!("unknown function {function}; there are {}{hint}", FUNCTIONS.join(", ")));
         }
         Ok(Self(Arc::new(program)))
+    }
+
+    /// The keys of the variable `of` that it looks at.
+    pub(super) fn keys_of(&self, of: &str) -> Vec<String> {
+        Names::of(&self.0).keys_of(of)
+    }
+
+    /// Whether it comes to something, and that is neither true nor false.
+    pub(super) fn is_no_condition(&self, context: &Context<'_, '_>) -> bool {
+        matches!(self.0.execute(context), Ok(value) if !matches!(value, Value::Bool(_)))
     }
 
     /// Whether it is true. An expression over something that is not there is false.
@@ -56,41 +83,6 @@ impl Expression {
             }
             Err(ExecutionError::FunctionError { .. }) => Err(NotEvaluated("a function failed")),
             Err(_) => Err(NotEvaluated("it failed")),
-        }
-    }
-}
-
-/// Adds to `free` the names in `expr` that are not `bound`. Macros such as `exists` bind names of their own.
-fn free_names<'e>(expr: &'e Expr, bound: &mut Vec<&'e str>, free: &mut BTreeSet<&'e str>) {
-    let mut within = |parts: &[&'e IdedExpr], bound: &mut Vec<&'e str>| {
-        parts.iter().for_each(|part| free_names(&part.expr, bound, free));
-    };
-    match expr {
-        Expr::Unspecified | Expr::Literal(_) => {}
-        Expr::Ident(name) if bound.contains(&name.as_str()) => {}
-        Expr::Ident(name) => {
-            free.insert(name);
-        }
-        Expr::Call(call) => {
-            within(&call.target.iter().map(AsRef::as_ref).chain(&call.args).collect::<Vec<_>>(), bound);
-        }
-        Expr::Select(select) => within(&[&select.operand], bound),
-        Expr::List(list) => within(&list.elements.iter().collect::<Vec<_>>(), bound),
-        Expr::Map(MapExpr { entries }) | Expr::Struct(StructExpr { entries, .. }) => {
-            for entry in entries {
-                match &entry.expr {
-                    EntryExpr::MapEntry(entry) => within(&[&entry.key, &entry.value], bound),
-                    EntryExpr::StructField(field) => within(&[&field.value], bound),
-                }
-            }
-        }
-        Expr::Comprehension(comprehension) => {
-            within(&[&comprehension.iter_range, &comprehension.accu_init], bound);
-            let outer = bound.len();
-            bound.extend([comprehension.iter_var.as_str(), &comprehension.accu_var]);
-            bound.extend(comprehension.iter_var2.as_deref());
-            within(&[&comprehension.loop_cond, &comprehension.loop_step, &comprehension.result], bound);
-            bound.truncate(outer);
         }
     }
 }
@@ -150,7 +142,13 @@ impl When {
 impl<'de> Deserialize<'de> for When {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        Expression::compile(&text, &REQUEST).map(Self).map_err(de::Error::custom)
+        let expression = Expression::compile(&text, &REQUEST).map_err(de::Error::custom)?;
+        let (body, query, headers) = (Cow::Owned(Json::Object(Map::new())), Map::new(), Map::new());
+        let empty = RequestScope::from(&RequestValues { body, query, headers });
+        if expression.is_no_condition(&empty.0) {
+            return Err(de::Error::custom("must be true or false, as has(body.message) is"));
+        }
+        Ok(Self(expression))
     }
 }
 
@@ -256,7 +254,11 @@ mod tests {
             ("body.type ==", "not a CEL expression"),
             ("", "not a CEL expression"),
             ("event == 1", "unknown name event; an expression sees body, query, headers"),
+            ("headrs.a == \"x\"", "did you mean headers?"),
+            ("body.a.startWith(\"x\")", "did you mean startsWith?"),
             ("text == \"x\"", "unknown name text"),
+            ("query", "must be true or false"),
+            ("size(body)", "must be true or false"),
             ("body.all(x, x == y) && x", "unknown name x, y;"),
             ("[a, {b: c}].exists(i, i == body)", "unknown name a, b, c;"),
         ] {

@@ -7,6 +7,7 @@ use super::{
 use indexmap::IndexMap;
 use postern_shared::{
     message::{Identity, MAX_TEXT_CHARS},
+    suggest,
     value::{Networks, OneOrMany},
 };
 use serde::Deserialize;
@@ -127,6 +128,10 @@ impl Receive {
             let why = "decodes the parameters of a form, and each reads a JSON body: leave one of them out";
             wrong.push(("codec".to_owned(), why.to_owned()));
         }
+        // A form of one's own may make fields that nothing declares.
+        if self.form == "http" {
+            wrong.extend(self.undeclared());
+        }
         wrong
     }
 
@@ -140,6 +145,30 @@ impl Receive {
             format: *format,
             example: "{ identity = \"/from\", text = \"/text\" }",
         }
+    }
+
+    /// The checks of fields that no message has: each would refuse every message.
+    fn undeclared(&self) -> Vec<(String, String)> {
+        let declared: Vec<_> =
+            self.fields.keys().map(String::as_str).filter(|name| !STANDARD_FIELDS.contains(name)).collect();
+        let used = self
+            .checks
+            .iter()
+            .enumerate()
+            .flat_map(|(at, check)| check.fields().into_iter().map(move |it| (at, it)));
+        used.filter(|(_, name)| !declared.contains(&name.as_str()))
+            .map(|(at, name)| {
+                let what = match name.as_str() {
+                    "identity" | "text" => format!("{name} is not in fields: write {name}"),
+                    "external_id" | "received_at" => format!("an expression does not see {name}"),
+                    _ => {
+                        let hint = suggest::hint(&name, declared.iter().copied());
+                        format!("no message has fields.{name}: declare {name} in receive.fields{hint}")
+                    }
+                };
+                (format!("checks[{at}].expr"), what)
+            })
+            .collect()
     }
 }
 

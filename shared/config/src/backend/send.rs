@@ -90,6 +90,24 @@ impl Send {
         self.separator.as_deref().unwrap_or(",")
     }
 
+    /// Every template, as it was written, with its key below `send`.
+    pub fn sources(&self) -> Vec<(String, &str)> {
+        let mut all = vec![("url".to_owned(), self.url.source())];
+        let defaults = self.defaults.iter().map(|template| ("defaults".to_owned(), template.source()));
+        all.extend(defaults);
+        for (table, templates) in [("query", &self.query), ("form", &self.form)] {
+            let named = templates.iter().map(|(name, value)| (format!("{table}.{name}"), value.source()));
+            all.extend(named);
+        }
+        for (name, value) in &self.json {
+            value.sources(format!("json.{name}"), &mut all);
+        }
+        let headers =
+            self.headers.iter().map(|(name, value)| (format!("headers.{}", name.0), value.source()));
+        all.extend(headers);
+        all
+    }
+
     /// What is wrong beyond the types: a key below `send`, and why.
     pub fn problems(&self) -> Vec<(String, String)> {
         let mut wrong = Vec::new();
@@ -327,6 +345,21 @@ impl<'de> Deserialize<'de> for JsonTemplate {
 }
 
 impl JsonTemplate {
+    /// Adds each template of it, which stands at `key`.
+    fn sources<'s>(&'s self, key: String, all: &mut Vec<(String, &'s str)>) {
+        match self {
+            Self::Text(template) => all.push((key, template.source())),
+            Self::Plain(_) => {}
+            Self::List(items) => {
+                let items = items.iter().enumerate();
+                items.for_each(|(index, item)| item.sources(format!("{key}[{index}]"), all));
+            }
+            Self::Object(table) => {
+                table.iter().for_each(|(name, value)| value.sources(format!("{key}.{name}"), all));
+            }
+        }
+    }
+
     fn parse(value: Value) -> Result<Self, String> {
         Ok(match value {
             Value::String(source) => Self::Text(Template::parse(&source)?),

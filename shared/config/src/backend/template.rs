@@ -3,10 +3,14 @@
 //! The language is Jinja's (minijinja). Most templates are nothing but text and names; those are
 //! put together without the engine.
 
+mod usage;
+
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value, value::ValueKind};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use postern_shared::suggest;
 use serde::{Deserialize, Deserializer, de};
 use std::{fmt, sync::Arc};
+pub use usage::{Use, uses};
 
 /// What a template sees.
 pub const NAMES: [&str; 10] = [
@@ -116,7 +120,16 @@ impl Template {
             used.unwrap_or_default().into_iter().filter(|name| !names.contains(&name.as_str())).collect();
         if !unknown.is_empty() {
             unknown.sort();
-            return Err(format!("unknown name {}; a template sees {}", unknown.join(", "), names.join(", ")));
+            let hint = unknown.first().map(|name| suggest::hint(name, names.iter().copied()));
+            return Err(format!(
+                "unknown name {}; a template sees {}{}",
+                unknown.join(", "),
+                names.join(", "),
+                hint.unwrap_or_default()
+            ));
+        }
+        if let Some(why) = usage::problem(source, &jinja, names) {
+            return Err(why);
         }
         let program = match pieces(source) {
             Some(pieces) => Program::Pieces(pieces.into(), escape),

@@ -236,7 +236,7 @@ fn a_secret_that_could_be_guessed_is_warned_of_and_taken() {
         [backends.d]
         type = "http"
         receive = { auth = { token = { secret = "a token that is long", query = "t" } } }
-        send = { url = "http://h/", auth = { bearer = "t" } }
+        send = { url = "http://h/{{ identity }}?t={{ text }}", auth = { bearer = "t" } }
         "#;
     let warnings = parse(text).unwrap().warnings;
     let keys: Vec<_> = warnings.iter().map(|it| (it.key.as_str(), it.line.unwrap())).collect();
