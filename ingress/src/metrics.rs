@@ -49,7 +49,7 @@ impl IngressMetrics {
             )?,
             refused: metrics.counter(
                 "ingress_refused_total",
-                "Requests on the public port that were not let in; backend is empty for the API's and the compatibility listeners'",
+                "Requests on the public port that were refused, by reason; backend is empty for the API's and the compatibility listeners', and if it is not known",
                 &["backend", "reason"],
             )?,
         })

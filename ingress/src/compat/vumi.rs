@@ -12,11 +12,13 @@
 
 use super::{
     answer,
-    vumi_message::{self, UserMessage},
+    vumi_message::{self, UserMessage, Wrong},
 };
 use crate::auth::RefusalReason;
 use crate::{
-    accept::{Accepted, Fingerprint, Rejected, Rejection, Submission, SubmissionClaim, Taken},
+    accept::{
+        Accepted, Fingerprint, Rejected, Rejection, Submission, SubmissionClaim, SubmissionField, Taken,
+    },
     answer::{Answer, Charge},
     auth::Principal,
     body,
@@ -76,7 +78,7 @@ async fn take(request: &HttpRequest, payload: &mut Payload, state: &IngressState
             ),
             Ok(()) => match message(request, payload, state).await {
                 Ok(message) => submit(user, message, state, &trace).await,
-                Err(refused) => refused.into(),
+                Err(refused) => refused,
             },
         },
     };
@@ -89,10 +91,16 @@ async fn message(
     request: &HttpRequest,
     payload: &mut Payload,
     state: &IngressState,
-) -> Result<UserMessage, HttpResponse> {
+) -> Result<UserMessage, Answer> {
     let body = body::read(request, payload, &state.limits.body).await;
-    let body = body.map_err(|error| refuse(error.status(), &error.detail(&state.limits.body)))?;
-    vumi_message::read(&body).map_err(|reason| refuse(StatusCode::BAD_REQUEST, &reason))
+    let body = body.map_err(|error| {
+        let response = refuse(error.status(), &error.detail(&state.limits.body));
+        answer::refused(response, error.reason(), &[])
+    })?;
+    vumi_message::read(&body).map_err(|Wrong { keys, words }| {
+        let reason = if keys.is_empty() { RefusalReason::Json } else { RefusalReason::Form };
+        answer::refused(refuse(StatusCode::BAD_REQUEST, &words), Some(reason), &keys)
+    })
 }
 
 /// Accepts the message of `user`.
@@ -124,7 +132,9 @@ async fn submit(
     };
     match state.acceptor.accept(principal, submission, trace).await {
         Ok(new) => accepted(&new, &given),
-        Err(Rejected { backend, reason }) => Answer::from(rejection(&reason)).about(None, backend),
+        Err(Rejected { backend, reason }) => {
+            answer::refused(rejection(&reason), None, rejected_key(&reason)).about(None, backend)
+        }
     }
 }
 
@@ -158,6 +168,16 @@ fn accepted(accepted: &Accepted, given: &Map<String, Value>) -> Answer {
     let body = written(*id, backend.as_str(), given, *at).to_string();
     let response = HttpResponse::Ok().content_type("application/json; charset=utf-8").body(body);
     Answer::from(response).about(*id, backend.clone())
+}
+
+/// The key that a rejection is about, if it is about one.
+fn rejected_key(reason: &Rejection) -> &'static [&'static str] {
+    match reason.field() {
+        Some(SubmissionField::Recipients) => &["to_addr"],
+        Some(SubmissionField::Text) => &["content"],
+        Some(SubmissionField::Context) => &["metadata"],
+        Some(SubmissionField::Destination) | None => &[],
+    }
 }
 
 /// Vumi's words for a rejection. That a user leads nowhere is the configuration's mistake, not the

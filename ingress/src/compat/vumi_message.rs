@@ -33,16 +33,25 @@ pub(super) struct UserMessage {
     pub(super) given: Map<String, Value>,
 }
 
+/// What is wrong with a body.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Wrong {
+    /// The keys, in the alphabet's order; none if it is not such a table at all.
+    pub(super) keys: Vec<&'static str>,
+    /// Vumi Go's words.
+    pub(super) words: String,
+}
+
 /// Reads a body.
 ///
 /// # Errors
-/// Vumi Go's words for what is wrong.
-pub(super) fn read(body: &[u8]) -> Result<UserMessage, String> {
+/// All that is wrong.
+pub(super) fn read(body: &[u8]) -> Result<UserMessage, Wrong> {
     let body = String::from_utf8_lossy(body);
     let body = without_lone_surrogates(&body);
     let body = with_exact_numbers(&body);
     let Ok(Value::Object(given)) = value_within(body.as_bytes(), MESSAGE_LIMITS) else {
-        return Err("Invalid Message".to_owned());
+        return Err(Wrong { keys: Vec::new(), words: "Invalid Message".to_owned() });
     };
     let mut wrong = Vec::new();
     let identities = identities(&given).or_else(|| {
@@ -71,7 +80,10 @@ pub(super) fn read(body: &[u8]) -> Result<UserMessage, String> {
         (Some(identities), Some(text)) if wrong.is_empty() => {
             Ok(UserMessage { identities, text, context, given })
         }
-        _ => Err(reason(&mut wrong)),
+        _ => {
+            wrong.sort_unstable();
+            Err(Wrong { words: reason(&wrong), keys: wrong })
+        }
     }
 }
 
@@ -84,8 +96,7 @@ pub(super) fn own_id(given: &Map<String, Value>) -> Option<&Value> {
 }
 
 /// Vumi Go names one mistake in a line, several in a list.
-fn reason(wrong: &mut [&str]) -> String {
-    wrong.sort_unstable();
+fn reason(wrong: &[&str]) -> String {
     let lines: Vec<_> =
         wrong.iter().map(|key| format!("Invalid or missing value for payload key '{key}'")).collect();
     match &lines[..] {
@@ -195,7 +206,7 @@ mod tests {
             (r#"{"to_addr":"1","content":"x","in_reply_to":7}"#, format!("{one}'in_reply_to'")),
             (r#"{"content":7}"#, format!("Errors:\n* {one}'content'\n* {one}'to_addr'")),
         ] {
-            assert_eq!(read(body.as_bytes()), Err(says), "{body}");
+            assert_eq!(read(body.as_bytes()).unwrap_err().words, says, "{body}");
         }
     }
 }

@@ -1,14 +1,21 @@
 //! What is wrong with a request, as the answer 400 says it.
 
+use crate::refusal_reason::RefusalReason;
 use postern_config::backend::each::{joined, named, unescape};
 use std::fmt;
 
 /// What is wrong with a request, in the order of the answer's lines.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Errors(Vec<(Option<String>, String)>);
+pub struct Errors {
+    lines: Vec<(Option<String>, String)>,
+    /// The checks that it fails, counted from 1.
+    checks: Vec<usize>,
+    /// What the log and the metrics call it, unless only checks failed.
+    reason: RefusalReason,
+}
 
 impl Errors {
-    /// One error, of the parameter that the request calls `name`.
+    /// One error, of the parameter that the request calls `name`: see [`push`](Self::push).
     pub fn of(name: &str, why: impl Into<String>) -> Self {
         let mut errors = Self::default();
         errors.push(name, why);
@@ -17,17 +24,29 @@ impl Errors {
 
     /// One error, of the request as a whole.
     pub fn whole(why: impl Into<String>) -> Self {
-        Self(vec![(None, why.into())])
+        Self { lines: vec![(None, why.into())], ..Self::default() }
     }
 
-    /// Adds an error of the parameter that the request calls `name`.
+    /// The same errors, under another name in the log and the metrics.
+    pub(crate) fn because(self, reason: RefusalReason) -> Self {
+        Self { reason, ..self }
+    }
+
+    /// Adds an error of the parameter that the request calls `name`. The name is logged: it must be one
+    /// that the configuration or the program knows, not one that a request made up.
     pub fn push(&mut self, name: &str, why: impl Into<String>) {
-        self.0.push((Some(name.to_owned()), why.into()));
+        self.lines.push((Some(name.to_owned()), why.into()));
     }
 
     /// Adds an error of the request as a whole.
     pub fn push_whole(&mut self, why: impl Into<String>) {
-        self.0.push((None, why.into()));
+        self.lines.push((None, why.into()));
+    }
+
+    /// Adds the error of the backend's check `number`, counted from 1.
+    pub(crate) fn push_check(&mut self, number: usize, why: impl Into<String>) {
+        self.push_whole(why);
+        self.checks.push(number);
     }
 
     /// The same errors, of the item of a batch at `place`.
@@ -41,30 +60,63 @@ impl Errors {
             // It is the whole body's, which is said as the configuration says it, or the query's.
             Some(name) => format!("{}: {name}", named(place)),
         };
-        Self(self.0.into_iter().map(|(whose, why)| (Some(name(whose)), why)).collect())
+        let lines = self.lines.into_iter().map(|(whose, why)| (Some(name(whose)), why)).collect();
+        Self { lines, ..self }
     }
 
     /// Adds all of `others`.
     pub(crate) fn extend(&mut self, others: Self) {
-        self.0.extend(others.0);
+        self.lines.extend(others.lines);
+        self.checks.extend(others.checks);
     }
 
     /// How many there are.
     pub(crate) fn len(&self) -> usize {
-        self.0.len()
+        self.lines.len()
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.lines.is_empty()
     }
+
+    /// What the log and the metrics call it.
+    pub(crate) fn reason(&self) -> RefusalReason {
+        if self.checks.len() == self.lines.len() { RefusalReason::Check } else { self.reason }
+    }
+
+    /// The names of the parameters that are wrong, each once, with commas between them; `None` if there
+    /// are none.
+    pub(crate) fn fields(&self) -> Option<String> {
+        list(self.lines.iter().filter_map(|(name, _)| name.as_deref()))
+    }
+
+    /// The numbers of the checks that failed, likewise.
+    pub(crate) fn checks(&self) -> Option<String> {
+        let numbers: Vec<_> = self.checks.iter().map(usize::to_string).collect();
+        list(numbers.iter().map(String::as_str))
+    }
+}
+
+/// The most names that one log line has.
+const MAX_NAMES: usize = 20;
+
+/// `names`, each once, with commas between them.
+pub(crate) fn list<'n>(names: impl Iterator<Item = &'n str>) -> Option<String> {
+    let mut listed: Vec<&str> = Vec::new();
+    for name in names {
+        if listed.len() < MAX_NAMES && !listed.contains(&name) {
+            listed.push(name);
+        }
+    }
+    (!listed.is_empty()).then(|| listed.join(", "))
 }
 
 /// The body of the answer 400: `form failed to validate`, then a line `field: why` each.
 impl fmt::Display for Errors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("form failed to validate")?;
-        for (name, why) in &self.0 {
+        for (name, why) in &self.lines {
             // One error is one line, whatever a request's value brought into it.
             let why = why.replace(char::is_control, " ");
             match name {
@@ -103,5 +155,19 @@ mod tests {
             let lines = errors.within(place).to_string();
             assert_eq!(lines.split_once('\n').unwrap().1, wanted, "{place} {name:?}");
         }
+    }
+
+    #[test]
+    fn the_log_gets_names_and_numbers_and_no_words() {
+        let mut errors = Errors::default();
+        errors.push_check(2, "the number is not 1");
+        errors.push_check(3, "no text");
+        let told = |errors: &Errors| (errors.reason().as_str(), errors.fields(), errors.checks());
+        assert_eq!(told(&errors), ("check", None, Some("2, 3".to_owned())));
+        errors.push("text", "is wrong");
+        errors.push("text", "is wrong too");
+        assert_eq!(told(&errors), ("form", Some("text".to_owned()), Some("2, 3".to_owned())));
+        let json = Errors::whole("no JSON").because(RefusalReason::Json);
+        assert_eq!(told(&json), ("json", None, None));
     }
 }

@@ -18,6 +18,7 @@ mod urlencoded;
 
 pub(crate) use codec::{decode_text, text_names};
 pub use errors::Errors;
+pub(crate) use errors::list;
 pub(crate) use field::clean_datetime;
 pub use form::{Cleaned, Form};
 pub use http::HttpForm;

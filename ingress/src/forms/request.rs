@@ -52,7 +52,8 @@ pub struct Request<'a> {
     pub batch: Option<BatchContext<'a>>,
     /// The body as it came.
     pub body: &'a Bytes,
-    /// The charset of the parameters: the one that `Content-Type` declares, else `receive.charset`.
+    /// The charset of the parameters: `receive.charset`, else the one that `Content-Type` declares, else
+    /// UTF-8.
     pub charset: &'static Encoding,
 }
 
@@ -87,7 +88,7 @@ impl fmt::Debug for Request<'_> {
 }
 
 impl<'a> Request<'a> {
-    /// Reads a request. `charset` is `receive.charset`.
+    /// Reads a request. `charset` is `receive.charset`: it overrules what the headers declare.
     ///
     /// A GET has its parameters in `query`; any other method in `body`, or, if that has none, in `query`.
     ///
@@ -98,11 +99,11 @@ impl<'a> Request<'a> {
         headers: &'a HeaderMap,
         query: &'a str,
         body: &'a Bytes,
-        charset: &'static Encoding,
+        charset: Option<&'static Encoding>,
         limits: &ParameterLimits,
     ) -> Result<Self, Unreadable> {
-        let malformed = |why| Unreadable::Malformed(Errors::whole(why));
-        let mut request = Self::empty(method, headers, body, charset);
+        let malformed = Unreadable::Malformed;
+        let mut request = Self::empty(method, headers, body, charset.unwrap_or(encoding_rs::UTF_8));
         if method == Method::GET {
             request.parameters = urlencoded::parse(query.as_bytes(), limits).map_err(malformed)?;
             return Ok(request);
@@ -110,13 +111,16 @@ impl<'a> Request<'a> {
         let declared = headers.get(CONTENT_TYPE).map(|value| value.to_str().unwrap_or("?"));
         let declared = declared.unwrap_or_default().trim();
         let essence = declared.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-        request.charset = charset_of(declared).unwrap_or(charset);
+        request.charset = charset.or_else(|| charset_of(declared)).unwrap_or(encoding_rs::UTF_8);
         match essence.as_str() {
             "" | "application/x-www-form-urlencoded" => {
                 request.parameters = urlencoded::parse(body, limits).map_err(malformed)?;
             }
             "multipart/form-data" => {
                 request.parameters = multipart::parse(declared, body, limits).map_err(malformed)?;
+                if charset.is_some() {
+                    request.parameters.iter_mut().for_each(|part| part.charset = None);
+                }
             }
             json if is_json(json) => {
                 let json = read_json(body, charset_of(declared), limits).map_err(malformed)?;
@@ -140,7 +144,7 @@ impl<'a> Request<'a> {
         body: &'a Bytes,
         limits: &ParameterLimits,
     ) -> Result<Self, Unreadable> {
-        let json = read_json(body, None, limits).map_err(|why| Unreadable::Malformed(Errors::whole(why)))?;
+        let json = read_json(body, None, limits).map_err(Unreadable::Malformed)?;
         let request = Self::empty(method, headers, body, encoding_rs::UTF_8);
         Ok(Self { json: Some(Cow::Owned(json)), ..request })
     }
@@ -249,19 +253,29 @@ pub(super) fn scalar_text(value: &Value) -> Option<Cow<'_, str>> {
 mod tests {
     use super::*;
     use actix_web::http::header::HeaderValue;
-    use encoding_rs::UTF_8;
+    use encoding_rs::{UTF_8, WINDOWS_1252};
     use proptest::prelude::*;
 
     const LIMITS: ParameterLimits = ParameterLimits { max_fields: 10, max_key: 20, max_value: 100 };
 
     /// What `name` is in a POST of `body`; `Err(None)` for a 415.
     fn post(content_type: &str, body: &[u8], name: &str) -> Result<Option<String>, Option<Errors>> {
+        read(None, content_type, body, name)
+    }
+
+    /// The same with this `receive.charset`.
+    fn read(
+        charset: Option<&'static Encoding>,
+        content_type: &str,
+        body: &[u8],
+        name: &str,
+    ) -> Result<Option<String>, Option<Errors>> {
         let mut headers = HeaderMap::new();
         if !content_type.is_empty() {
             headers.insert(CONTENT_TYPE, HeaderValue::from_str(content_type).unwrap());
         }
         let body = Bytes::copy_from_slice(body);
-        match Request::parse(&Method::POST, &headers, "a=query", &body, UTF_8, &LIMITS) {
+        match Request::parse(&Method::POST, &headers, "a=query", &body, charset, &LIMITS) {
             Ok(request) => match request.find(name) {
                 Found::Absent => Ok(None),
                 Found::Text(text) => Ok(Some(text.into_owned())),
@@ -323,8 +337,7 @@ mod tests {
         );
         let limits = ParameterLimits { max_fields: 20, ..LIMITS };
         let whole = Request::parse_json(&Method::POST, &headers, &body, &limits).unwrap();
-        let query =
-            Request::parse(&Method::GET, &headers, "to=Q&id=Q&n=Q", &nothing, UTF_8, &LIMITS).unwrap();
+        let query = Request::parse(&Method::GET, &headers, "to=Q&id=Q&n=Q", &nothing, None, &LIMITS).unwrap();
         let items = whole.json_value("items").and_then(Value::as_array).unwrap();
         let item = |number: usize| whole.item(&items[number], &query).unwrap();
         for (number, name, wanted) in [
@@ -354,6 +367,28 @@ mod tests {
         }
         assert!(matches!(whole.find("^/id"), Found::Text(id) if id == "B"), "without a batch as with one");
         assert!(matches!(whole.find("n"), Found::Absent));
+    }
+
+    #[test]
+    fn the_configured_charset_overrules_the_declared_one() {
+        let form = "application/x-www-form-urlencoded";
+        let part = "--B\r\nContent-Disposition: form-data; name=\"a\"\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n";
+        let part = [part.as_bytes(), b"\xe9\r\n--B--\r\n"].concat();
+        for (charset, content_type, body, expected) in [
+            (Some(UTF_8), &format!("{form}; charset=ISO-8859-1")[..], &b"a=%C3%A9"[..], "é"),
+            (Some(WINDOWS_1252), &format!("{form}; charset=utf-8"), b"a=%E9", "é"),
+            (Some(WINDOWS_1252), form, b"a=%E9", "é"),
+            (Some(WINDOWS_1252), "", b"a=%E9", "é"),
+            (Some(WINDOWS_1252), "multipart/form-data; boundary=B", &part, "é"),
+            (None, "multipart/form-data; boundary=B", &part, "\u{fffd}"),
+            (None, &format!("{form}; charset=ISO-8859-1"), b"a=%E9", "é"),
+            (None, form, b"a=%C3%A9", "é"),
+            (Some(WINDOWS_1252), "application/json", "{\"a\":\"é\"}".as_bytes(), "é"),
+            (Some(UTF_8), "application/json; charset=ISO-8859-1", "{\"a\":\"é\"}".as_bytes(), "é"),
+        ] {
+            let got = read(charset, content_type, body, "a");
+            assert_eq!(got, Ok(Some(expected.to_owned())), "{charset:?} {content_type}");
+        }
     }
 
     #[test]
@@ -389,7 +424,7 @@ mod tests {
     #[test]
     fn nothing_prints_what_people_wrote() {
         let (headers, body) = (HeaderMap::new(), Bytes::from_static(b"text=hush"));
-        let request = Request::parse(&Method::POST, &headers, "", &body, UTF_8, &LIMITS).unwrap();
+        let request = Request::parse(&Method::POST, &headers, "", &body, None, &LIMITS).unwrap();
         assert!(!format!("{request:?} {:?}", request.parameters).contains("hush"));
     }
 

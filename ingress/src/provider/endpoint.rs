@@ -36,7 +36,8 @@ pub(crate) struct ProviderEndpoint {
     pub(crate) name: BackendName,
     methods: Vec<Method>,
     allow: HeaderValue,
-    charset: &'static Encoding,
+    /// `receive.charset`.
+    charset: Option<&'static Encoding>,
     auth: RequestAuth,
     /// `receive.allow`; none: all.
     allow_addresses: Networks,
@@ -92,7 +93,7 @@ impl ProviderEndpoint {
             // Names of methods in the configuration are a closed set; each of them is a header's value.
             allow: HeaderValue::from_str(&names.join(", ")).unwrap_or(HeaderValue::from_static("")),
             methods: names.iter().filter_map(|name| name.parse().ok()).collect(),
-            charset: backend.definition.receive.charset.0,
+            charset: backend.definition.receive.charset.map(|charset| charset.0),
             auth: RequestAuth::new(backend, public_url),
             allow_addresses: backend.definition.receive.allow.clone(),
             reply: ReadyReply::new(route.reply, route.table)?,

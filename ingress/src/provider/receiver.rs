@@ -91,7 +91,7 @@ impl Receiver {
     pub(super) fn decode_text(&self, request: &mut Request<'_>) -> Result<(), Refusal> {
         let Some((codec, text)) = &self.codec else { return Ok(()) };
         let decoded = decode_text(*codec, text, request);
-        decoded.map_err(|why| Refusal::Invalid(Errors::of("charset", why)))
+        decoded.map_err(|why| Refusal::Invalid(Errors::of("charset", why).because(RefusalReason::Charset)))
     }
 
     /// The message that `request` is, of a batch the item at `place`.
@@ -119,9 +119,9 @@ impl Receiver {
 
     fn check(&self, cleaned: &Cleaned) -> Result<(), Errors> {
         let mut errors = Errors::default();
-        for check in &self.checks {
+        for (number, check) in (1..).zip(&self.checks) {
             if !check.passes(cleaned.identity.as_str(), &cleaned.text, &cleaned.fields) {
-                errors.push_whole(check.error.as_str());
+                errors.push_check(number, check.error.as_str());
             }
         }
         if errors.is_empty() { Ok(()) } else { Err(errors) }

@@ -2,7 +2,7 @@
 
 use crate::auth::RefusalReason;
 use crate::{
-    answer::{Answer, Charge, invalid, text, too_many, unavailable},
+    answer::{Answer, Charge, text, too_many, unavailable},
     body::{BodyError, BodyLimits},
     forms::{Errors, Unreadable},
 };
@@ -61,16 +61,20 @@ impl Refusal {
                 return Answer::refused(too_many(wait), RefusalReason::Rate).charged(Charge::Nothing);
             }
             Self::NotProved(why) => return Answer::refused(not_proved(why), why),
-            Self::Body(error, charge) => (unread(error, limits), charge),
+            Self::Body(error, charge) => {
+                let mut answer = Answer::from(unread(error, limits)).charged(charge);
+                answer.log.refused = error.reason();
+                return answer;
+            }
             Self::Unreadable(Unreadable::MediaType(why)) => {
                 (text(StatusCode::UNSUPPORTED_MEDIA_TYPE, &why), Charge::Nothing)
             }
             Self::Unreadable(Unreadable::Malformed(errors)) | Self::Invalid(errors) => {
-                (invalid(&errors), Charge::Nothing)
+                return Answer::invalid(&errors).charged(Charge::Nothing);
             }
             Self::Unread(why, key) => {
-                let response = invalid(&Errors::whole(format!("{why}: set {key}")));
-                return Answer::refused(response, RefusalReason::Items).charged(Charge::Nothing);
+                let errors = Errors::whole(format!("{why}: set {key}")).because(RefusalReason::Items);
+                return Answer::invalid(&errors).charged(Charge::Nothing);
             }
             Self::TooMuch(why) => (text(StatusCode::PAYLOAD_TOO_LARGE, &why), Charge::Nothing),
             Self::Failed => (unavailable(), Charge::Nothing),
@@ -97,7 +101,7 @@ fn not_proved(why: RefusalReason) -> HttpResponse {
 fn unread(error: BodyError, limits: &BodyLimits) -> HttpResponse {
     let detail = error.detail(limits);
     let mut response = match error.status() {
-        StatusCode::BAD_REQUEST => invalid(&Errors::whole(detail)),
+        StatusCode::BAD_REQUEST => text(StatusCode::BAD_REQUEST, &Errors::whole(detail).to_string()),
         StatusCode::SERVICE_UNAVAILABLE => unavailable(),
         status => text(status, &detail),
     };

@@ -53,7 +53,8 @@ pub(crate) async fn submit(request: &HttpRequest, payload: &mut Payload, state: 
         let recipients = RecipientsKey::of(&body);
         let submission = read(principal, body, key.err(), &state.acceptor)?;
         let outcome = state.acceptor.accept(principal, Submission { claim, ..submission }, &trace).await;
-        outcome.map(|new| accepted(&new)).map_err(|rejected| rejection(&rejected.reason, recipients))
+        let accepted = outcome.map(|new| accepted(&new));
+        accepted.map_err(|rejected| rejection(&rejected.reason, recipients).naming(&submission::KEYS))
     })
     .await;
     answer.log.trace = Some(trace);
@@ -74,13 +75,15 @@ fn read(
     let (named, submission) = submission::read(body, Timestamp::now());
     // A principal that may not use a backend does not learn what else is wrong.
     if let Some(name) = &named {
-        acceptor.route(principal, Some(name.as_str())).map_err(|reason| rejection(&reason, recipients))?;
+        acceptor
+            .route(principal, Some(name.as_str()))
+            .map_err(|reason| rejection(&reason, recipients).naming(&submission::KEYS))?;
     }
     match (submission, wrong_key) {
         (Ok(submission), None) => Ok(submission),
         (submission, wrong_key) => {
             let wrong = submission.err().into_iter().flatten().chain(wrong_key);
-            Err(ProblemDocument::invalid(wrong.collect()))
+            Err(ProblemDocument::invalid(wrong.collect()).naming(&submission::KEYS))
         }
     }
 }
@@ -96,7 +99,8 @@ fn repeated(taken: Taken, state: &IngressState) -> Result<Answer, ProblemDocumen
         Taken::Another => {
             let why = "was used for another message, which is accepted: a message that is not the same needs a \
                        key of its own";
-            Err(ProblemDocument::invalid(vec![Invalid::header(IDEMPOTENCY_KEY, why)]))
+            let problem = ProblemDocument::invalid(vec![Invalid::header(IDEMPOTENCY_KEY, why)]);
+            Err(problem.refused(RefusalReason::Idempotency))
         }
     }
 }
@@ -164,16 +168,21 @@ async fn read_json(
         return Err(ProblemDocument::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));
     }
     let body = body::read(request, payload, &limits.body).await;
-    let body = body.map_err(|error| ProblemDocument::new(error.status(), error.detail(&limits.body)))?;
+    let body = body.map_err(|error| {
+        let problem = ProblemDocument::new(error.status(), error.detail(&limits.body));
+        error.reason().map_or(problem.clone(), |reason| problem.refused(reason))
+    })?;
     // A body that is no text is no JSON: the reader says where.
     let exact = str::from_utf8(&body).map(with_exact_numbers);
     let json = exact.as_deref().map_or(&body[..], str::as_bytes);
     value_within(json, MESSAGE_LIMITS).map_err(|why| match why {
-        NotTaken::Invalid(error) => ProblemDocument::new(StatusCode::BAD_REQUEST, json_error(&error)),
+        NotTaken::Invalid(error) => {
+            ProblemDocument::new(StatusCode::BAD_REQUEST, json_error(&error)).refused(RefusalReason::Json)
+        }
         NotTaken::Values | NotTaken::Name | NotTaken::Text(_) => {
             let most = MESSAGE_LIMITS.values;
             let why = format!("at most {most} members of objects and items of lists are taken");
-            ProblemDocument::invalid(vec![Invalid::at("#", why)])
+            ProblemDocument::invalid(vec![Invalid::at("#", why)]).refused(RefusalReason::Size)
         }
     })
 }

@@ -13,6 +13,8 @@ mod handshakes;
 mod hostile;
 mod numbers;
 mod program;
+mod raw_targets;
 mod receive;
+mod refusals;
 mod repeated;
 mod running;

@@ -4,6 +4,7 @@ use crate::backend::{
     flow::{BreakerSection, BreakerTable, RetrySection},
     send::Auth,
     template::UrlTemplate,
+    userinfo,
 };
 use crate::{cross_check, document::join, reader::Reader};
 use indexmap::IndexMap;
@@ -133,8 +134,8 @@ impl Webhook {
     pub fn address(&self) -> Result<WebhookUrl, String> {
         let address = WebhookUrl(UrlTemplate::seeing(self.url.expose(), &["backend"])?);
         let url = address.made_for("any")?;
-        if !url.username().is_empty() || url.password().is_some() {
-            return Err("must hold no user and password: set auth".to_owned());
+        if userinfo::has_user(url.as_str()) {
+            return Err(userinfo::belongs_into("auth"));
         }
         Ok(address)
     }

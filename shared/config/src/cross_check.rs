@@ -5,6 +5,7 @@ use crate::{
         Definition,
         auth::ReceiveAuth,
         flow::{BreakerSection, RetrySection},
+        userinfo,
     },
     broker_url,
     config::Config,
@@ -253,6 +254,11 @@ fn settings(definition: &Definition, path: &str, reader: &mut Reader<'_>) {
             names[1..].iter().map(|name| format!(", or {path}.settings.{name} instead")).collect::<String>();
         let key = format!("{path}.settings.{}", names.first().map_or("", String::as_str));
         reader.problem(key, format!("is missing: backends of type {} need it{or}", definition.kind));
+    }
+    if let Some(send) = definition.connector.http() {
+        for name in userinfo::settings_with_user(&send.url, &definition.settings) {
+            reader.problem(format!("{path}.settings.{name}"), userinfo::belongs_into("send.auth"));
+        }
     }
     let codec = definition.connector.http().and_then(|send| send.codec);
     for (key, why) in codec.iter().flat_map(|codec| codec.problems(&definition.settings)) {

@@ -19,6 +19,7 @@ pub mod send;
 pub mod status;
 pub mod template;
 pub mod text;
+pub(crate) mod userinfo;
 
 use connector::ConnectorConfig;
 use flow::{BreakerSection, BreakerTable, RateLimit, RetrySection};

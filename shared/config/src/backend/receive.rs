@@ -50,9 +50,9 @@ pub struct Receive {
     pub checks: Vec<Check>,
     /// The form that cleans a request: `http`, or a name registered by a program of one's own.
     pub form: String,
-    /// The charset of urlencoded, query and multipart values: a WHATWG label. Bytes that it cannot
-    /// decode become U+FFFD.
-    pub charset: Charset,
+    /// The charset of urlencoded, query and multipart values, whatever their headers declare: a WHATWG
+    /// label. Absent: the declared one, else UTF-8. Bytes that it cannot decode become U+FFFD.
+    pub charset: Option<Charset>,
     /// What decodes the text, where its bytes depend on other parameters. Absent: `charset` does.
     pub codec: Option<Codec>,
     /// What a request must prove, a message as well as a delivery report.
@@ -75,7 +75,7 @@ impl Default for Receive {
             fields: IndexMap::new(),
             checks: Vec::new(),
             form: "http".to_owned(),
-            charset: Charset(encoding_rs::UTF_8),
+            charset: None,
             codec: None,
             auth: ReceiveAuth::None,
             allow: Networks::default(),

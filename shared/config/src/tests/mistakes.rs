@@ -300,6 +300,42 @@ const MISTAKES: &[Mistake] = &[
         "missing",
     ),
     (
+        "[backends.a]\ntype = \"http\"\n[backends.a.send]\nurl = \"http://u:hush@h/\"\n",
+        "backends.a.send.url",
+        Some(4),
+        "set auth",
+    ),
+    (
+        "[backends.a]\ntype = \"http\"\n[backends.a.send]\nurl = \"http://{{ settings.u }}:{{ settings.p }}@h/\"\n",
+        "backends.a.send.url",
+        Some(4),
+        "set auth",
+    ),
+    (
+        "[backends.a]\ntype = \"http\"\n[backends.a.send]\nurl = \"https://{{ settings.host }}/x\"\n[backends.a.settings]\nhost = \"u:hush@h\"\n",
+        "backends.a.settings.host",
+        Some(6),
+        "set send.auth",
+    ),
+    (
+        "[backends.a]\ntype = \"kannel\"\n[backends.a.settings]\nsendsms_url = \"http://vuser:hush@h/cgi-bin/sendsms\"\n",
+        "backends.a.settings.sendsms_url",
+        Some(4),
+        "set send.auth",
+    ),
+    (
+        "[backends.a]\ntype = \"vumi\"\n[backends.a.settings]\nsendsms_url = \"http://vuser@h/\"\n",
+        "backends.a.settings.sendsms_url",
+        Some(4),
+        "set send.auth",
+    ),
+    (
+        "[backends.a]\ntype = \"africastalking\"\n[backends.a.settings]\nusername = \"u\"\napi_key = \"k\"\napi_url = \"https://u:hush@h\"\n",
+        "backends.a.settings.api_url",
+        Some(6),
+        "set send.auth",
+    ),
+    (
         "[backends.a]\ntype = \"http\"\n[backends.a.send]\nurl = \"http://h/\"\nform = { t = \"{{ txt }}\" }",
         "backends.a.send.form.t",
         Some(5),

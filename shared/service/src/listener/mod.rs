@@ -2,13 +2,14 @@
 //!
 //! `admission` decides who may connect, `socket` ends connections that take no answers, `paced` hands
 //! requests over to actix-http at the pace at which they are answered and ends heads that do not end,
-//! `exchange` tells it which request is in flight.
+//! `exchange` tells it which request is in flight, `request_line` encodes targets that actix-http would refuse.
 
 mod admission;
 mod blank_lines;
 mod descriptors;
 mod exchange;
 mod paced;
+mod request_line;
 mod socket;
 #[cfg(test)]
 mod tests;
