@@ -159,7 +159,7 @@ impl<'a> Request<'a> {
         headers: &'a HeaderMap,
         query: &'a str,
         body: &'a Bytes,
-        charset: &'static Encoding,
+        charset: Option<&'static Encoding>,
         limits: &ParameterLimits,
     ) -> Result<Self, Unreadable> {
         let declared = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
@@ -167,10 +167,10 @@ impl<'a> Request<'a> {
         if essence.eq_ignore_ascii_case("multipart/form-data") {
             return Self::parse(method, headers, query, body, charset, limits);
         }
-        let mut request = Self::empty(method, headers, body, charset_of(declared).unwrap_or(charset));
+        let charset = charset.or_else(|| charset_of(declared)).unwrap_or(encoding_rs::UTF_8);
+        let mut request = Self::empty(method, headers, body, charset);
         let form = if body.is_empty() { query.as_bytes() } else { body };
-        let form = urlencoded::parse(form, limits);
-        request.parameters = form.map_err(|why| Unreadable::Malformed(Errors::whole(why)))?;
+        request.parameters = urlencoded::parse(form, limits).map_err(Unreadable::Malformed)?;
         Ok(request)
     }
 
