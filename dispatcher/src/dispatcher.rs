@@ -99,7 +99,12 @@ impl Builder<'_> {
                 flow: Arc::new(flow),
             },
             schedule: Schedule::new(backend, self.topology.clone()),
-            settling: Settling { keys: self.keys.clone(), publisher: self.publisher.clone(), metrics },
+            settling: Settling {
+                keys: self.keys.clone(),
+                publisher: self.publisher.clone(),
+                metrics,
+                control: self.monitoring.control.clone(),
+            },
             monitoring: self.monitoring.clone(),
         }
     }

@@ -100,7 +100,7 @@ impl Ingress {
         monitoring: Monitoring,
         forms: &Forms,
     ) -> Result<Self, StartError> {
-        let Monitoring { metrics, health } = monitoring;
+        let Monitoring { metrics, health, .. } = monitoring;
         let own =
             IngressMetrics::declare(&metrics).map_err(|error| StartError::Metrics(error.to_string()))?;
         let state = IngressState::new(config, broker, (own, health), forms).map_err(StartError::Config)?;

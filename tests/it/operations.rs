@@ -130,8 +130,9 @@ async fn neither_does_the_embedded_gateway_nor_its_webhook() {
 }
 
 /// What every program shows.
-const METRICS_OF_ALL: [&str; 17] = [
+const METRICS_OF_ALL: [&str; 18] = [
     "admin_refused_total",
+    "backend_paused",
     "broker_blocked",
     "broker_connected",
     "build_info",

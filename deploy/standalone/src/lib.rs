@@ -13,6 +13,7 @@
 mod dead;
 mod greeting;
 mod key;
+mod orders;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
@@ -60,6 +61,20 @@ enum Action {
     /// Look at the messages that could not be sent, put them back, or drop them
     #[command(subcommand)]
     Dead(dead::Action),
+    /// Stop sending through a backend, in all processes and across restarts, until it is resumed
+    ///
+    /// Its messages wait in their queue. Requests in flight finish.
+    Pause(orders::BackendArguments),
+    /// Send through a paused backend again
+    Resume(orders::BackendArguments),
+    /// Cancel messages that wait for a backend: they are reported as failed (cancelled), and not sent
+    ///
+    /// It holds for all processes and across restarts, also for messages that wait for a retry. What is
+    /// sent after the command is not touched. To stop a campaign: pause the backend, cancel, resume.
+    Cancel(orders::CancelArguments),
+    /// List the queues, have another backend send what waits for one, or drop what waits
+    #[command(subcommand)]
+    Queue(orders::QueueAction),
 }
 
 /// A gateway with its senders and its forms.
@@ -109,6 +124,10 @@ impl Gateway {
             Action::Dispatcher(choice) => self.providers().and_then(|known| {
                 in_runtime(postern_dispatcher::program::run(arguments, choice, &known, &self.connectors))
             }),
+            Action::Pause(arguments) => self.order(orders::Order::Pause(arguments), &command.arguments),
+            Action::Resume(arguments) => self.order(orders::Order::Resume(arguments), &command.arguments),
+            Action::Cancel(arguments) => self.order(orders::Order::Cancel(arguments), &command.arguments),
+            Action::Queue(action) => self.order(orders::Order::Queue(action), &command.arguments),
             Action::Dead(action) => self.configuration(arguments).and_then(|validated| {
                 in_runtime(dead::run(
                     action,
@@ -139,6 +158,12 @@ impl Gateway {
                 Err(Exit::problems(&problems))
             }
         }
+    }
+
+    fn order(&self, order: orders::Order, arguments: &Arguments) -> Result<(), Exit> {
+        let validated = self.configuration(arguments)?;
+        let admin = arguments.admin_listen.unwrap_or(PROGRAM.admin);
+        in_runtime(orders::run(order, validated.config(), admin))
     }
 
     fn check(&self, arguments: &Arguments) -> Result<(), Exit> {

@@ -133,6 +133,7 @@ impl FlowControl {
     pub(crate) async fn opens(&self) -> Intake {
         let until_open = || match self.state().intake(Instant::now()) {
             Intake::Closed(until) => Err(Release::At(until)),
+            Intake::Held => Err(Release::OnChange),
             intake => Ok(intake),
         };
         let intake = self.until(until_open).await;
@@ -142,6 +143,20 @@ impl FlowControl {
             health.into_iter().for_each(HealthReporter::resumed);
         }
         intake
+    }
+
+    /// An operator paused the backend: nothing is taken and no request is begun, until [`unhold`].
+    ///
+    /// [`unhold`]: Self::unhold
+    pub(crate) fn hold(&self) {
+        self.state().hold();
+        self.changed.notify_waiters();
+    }
+
+    /// The operator's pause is over.
+    pub(crate) fn unhold(&self) {
+        self.state().unhold();
+        self.changed.notify_waiters();
     }
 
     /// Waits until something else than `intake` may be taken.

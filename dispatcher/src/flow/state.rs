@@ -34,6 +34,8 @@ pub(crate) enum Intake {
     Probe,
     /// Nothing until then.
     Closed(Instant),
+    /// Nothing until an operator resumes the backend.
+    Held,
 }
 
 impl Intake {
@@ -86,6 +88,8 @@ pub(super) struct FlowState {
     concurrency: Concurrency,
     /// Whether another message could be taken, and there is none.
     idle: bool,
+    /// Whether an operator paused the backend.
+    held: bool,
 }
 
 /// How a rate is kept.
@@ -134,10 +138,24 @@ impl FlowState {
             probing: false,
             concurrency,
             idle: false,
+            held: false,
         }
     }
 
+    /// An operator paused the backend.
+    pub(super) fn hold(&mut self) {
+        self.held = true;
+    }
+
+    /// The operator's pause is over.
+    pub(super) fn unhold(&mut self) {
+        self.held = false;
+    }
+
     pub(super) fn intake(&self, now: Instant) -> Intake {
+        if self.held {
+            return Intake::Held;
+        }
         match self.breaker.until() {
             Some(until) if now < until => return Intake::Closed(until),
             Some(_) => return Intake::Probe,
@@ -221,7 +239,7 @@ impl FlowState {
     /// When `request` may be made. [`Release::Now`] counts it.
     pub(super) fn release(&mut self, request: SendRequest, now: Instant) -> Release {
         match self.intake(now) {
-            Intake::Closed(_) => return Release::Paused,
+            Intake::Held | Intake::Closed(_) => return Release::Paused,
             Intake::Probe if !request.probe => return Release::Paused,
             Intake::Probe | Intake::Open => {}
         }

@@ -19,7 +19,7 @@ struct Shown<'a> {
     receives: bool,
     sends: bool,
     state: BackendState,
-    /// Why this process does not send through it, for an operator; absent if it does.
+    /// Why it does not send, for an operator; absent where it does, or where that is not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
     /// Messages that wait to be sent; `None` where the broker does not say.
@@ -32,8 +32,9 @@ struct Shown<'a> {
 enum BackendState {
     /// It would.
     Ready,
-    /// Messages are stored and wait: this process sends none, since the provider is down or asked
-    /// for time. Of another process this is not known; where no process consumes, it is `unserved`.
+    /// Messages are stored and wait: an operator paused the backend, or this process sends none, since
+    /// the provider is down or asked for time. The latter is not known of another process; where no
+    /// process consumes, it is `unserved`.
     Paused,
     /// Messages are stored and wait: the backend's connector, in this process, has no connection to its
     /// provider.
@@ -72,7 +73,6 @@ async fn show<'a>(backend: &'a BackendConfig, state: &IngressState) -> Shown<'a>
         None
     };
     let health = state.health.of(&backend.name);
-    let reason = (health != BackendHealth::Ready).then(|| health.to_string());
     let shown = match depths {
         _ if matches!(status, BrokerStatus::Spooling(_)) => BackendState::Spooling,
         _ if !usable => BackendState::Unavailable,
@@ -82,9 +82,10 @@ async fn show<'a>(backend: &'a BackendConfig, state: &IngressState) -> Shown<'a>
         _ => match health {
             BackendHealth::Ready => BackendState::Ready,
             BackendHealth::NotBound { .. } => BackendState::Unbound,
-            BackendHealth::Paused { .. } => BackendState::Paused,
+            BackendHealth::Paused { .. } | BackendHealth::PausedByOperator { .. } => BackendState::Paused,
         },
     };
+    let reason = (health != BackendHealth::Ready).then(|| health.to_string());
     Shown {
         name: backend.name.as_str(),
         kind: &backend.definition.kind,

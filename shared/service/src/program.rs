@@ -4,6 +4,7 @@ use crate::{
     Monitoring,
     admin::{self, AdminPort, Readiness},
     broker,
+    control::{Operator, Unconfigured},
     dead::DeadLetters,
     metrics::Metrics,
     shutdown::Shutdown,
@@ -163,6 +164,7 @@ impl Runtime {
         let admin = listener.local_addr()?;
         let started = Arc::new(AtomicBool::new(false));
         let spool = Arc::new(OnceLock::new());
+        let unconfigured = Unconfigured::default();
         let readiness = Readiness {
             started: started.clone(),
             broker: Arc::clone(&broker),
@@ -170,12 +172,19 @@ impl Runtime {
             shutdown: shutdown.clone(),
             health: monitoring.health.clone(),
             publish: monitoring.metrics.publish().clone(),
+            control: monitoring.control.clone(),
+            backends: config.backends.keys().cloned().collect(),
+            unconfigured: unconfigured.clone(),
         };
+        tokio::spawn(monitoring.control.follow(broker.clone()));
+        let operator = Arc::new(Operator::new(broker.clone(), monitoring.control.clone(), config));
+        tokio::spawn(unconfigured.clone().watch(operator.clone()));
         let letters = DeadLetters::new(broker.clone());
         let port = AdminPort {
             metrics: monitoring.metrics.clone(),
             readiness,
             letters,
+            operator,
             token: config.admin.token,
             tls,
         };

@@ -241,3 +241,19 @@ fn without_a_rate_fewer_requests_are_in_flight_until_the_speed_is_back() {
     rated.note(&mut [throttled(1)], false, now);
     assert_eq!(rated.limit(after(now, 1_000)), 64, "the rate is halved");
 }
+
+#[test]
+fn an_operators_pause_holds_whatever_the_provider_does_and_then_all_is_as_before() {
+    let now = Instant::now();
+    let mut state = state(1, None, now);
+    state.hold();
+    assert_eq!((state.intake(now), state.release(UNRATED, now)), (Intake::Held, Release::Paused));
+    assert!(!state.taken(Priority::Normal, now), "it shows nothing about the provider");
+    // The answers of requests that were in flight count.
+    let opened = state.note(&mut [down()], false, now).breaker;
+    assert!(matches!(opened, Some(BreakerChange::Opened(_))), "{opened:?}");
+    let later = after(now, 60_000);
+    assert_eq!(state.intake(later), Intake::Held);
+    state.unhold();
+    assert_eq!(state.intake(later), Intake::Probe);
+}

@@ -1,6 +1,7 @@
 //! `/v1/dead` on the admin port: what `postern dead` does, for programs. There only where
 //! `admin.token` is set, since it shows what people wrote.
 
+use super::problem;
 use crate::dead::{DeadLetter, DeadLetterError, DeadLetters, Done, Filter};
 use actix_web::{HttpRequest, HttpResponse, middleware::from_fn, web};
 use postern_shared::{read, terminal, text::shortened};
@@ -134,14 +135,6 @@ fn answer<T: Serialize>(outcome: Result<T, DeadLetterError>) -> HttpResponse {
         Err(DeadLetterError::Ambiguous(why)) => problem(400, &why.to_string()),
         Err(DeadLetterError::Broker(error)) => problem(503, &error.to_string()),
     }
-}
-
-/// An RFC 9457 problem document.
-fn problem(status: u16, detail: &str) -> HttpResponse {
-    let status = actix_web::http::StatusCode::from_u16(status).unwrap_or_default();
-    let title = status.canonical_reason().unwrap_or_default();
-    let body = json!({"type": "about:blank", "title": title, "status": status.as_u16(), "detail": detail});
-    HttpResponse::build(status).content_type("application/problem+json").body(body.to_string())
 }
 
 #[cfg(test)]

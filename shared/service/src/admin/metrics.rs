@@ -3,9 +3,10 @@
 
 use crate::{health::BackendHealth, metrics::Metrics};
 use postern_broker::BrokerStatus;
-use postern_shared::message::BackendName;
+use postern_shared::{control::ControlState, message::BackendName};
 use postern_store::spool::Figures;
 use prometheus::{Error, Gauge, IntCounter, IntGauge, IntGaugeVec};
+use std::collections::BTreeMap;
 
 /// The metrics that are set when they are read. Clones share them.
 #[derive(Debug, Clone)]
@@ -16,6 +17,8 @@ pub(super) struct AdminMetrics {
     ready: IntGaugeVec,
     /// Without labels; not shown until it is set.
     application_ready: IntGaugeVec,
+    paused: IntGaugeVec,
+    unconfigured: IntGaugeVec,
     /// Requests without the token.
     pub(super) refused: IntCounter,
     spool: SpoolMetrics,
@@ -43,6 +46,16 @@ impl AdminMetrics {
                 "1 while the application's webhook takes messages, 0 while it is down and they wait",
                 &[],
             )?,
+            paused: metrics.gauge(
+                "backend_paused",
+                "1 while an operator's pause of the backend holds, in all processes",
+                &["backend"],
+            )?,
+            unconfigured: metrics.gauge(
+                "unconfigured_messages",
+                "Messages that wait for a backend that is no longer configured",
+                &["backend"],
+            )?,
             refused: metrics.declare(refused)?,
             spool: SpoolMetrics::declare(metrics)?,
         })
@@ -68,6 +81,22 @@ impl AdminMetrics {
             self.application_ready
                 .with_label_values::<&str>(&[])
                 .set(i64::from(health == BackendHealth::Ready));
+        }
+    }
+
+    /// Shows how many messages wait for each backend that is not configured.
+    pub(super) fn unconfigured(&self, waiting: &BTreeMap<BackendName, u64>) {
+        for (backend, messages) in waiting {
+            let messages = i64::try_from(*messages).unwrap_or(i64::MAX);
+            self.unconfigured.with_label_values(&[backend.as_str()]).set(messages);
+        }
+    }
+
+    /// Shows which of `backends`, all that are configured, operators paused.
+    pub(super) fn paused(&self, backends: &[BackendName], state: &ControlState) {
+        for backend in backends {
+            let paused = state.pauses().contains_key(backend);
+            self.paused.with_label_values(&[backend.as_str()]).set(i64::from(paused));
         }
     }
 

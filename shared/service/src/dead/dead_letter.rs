@@ -4,7 +4,7 @@ use super::{DeadQueue, fields::Fields, handle, reason};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use jiff::Timestamp;
 use postern_broker::{Envelope, QueueName, header};
-use postern_shared::clock::Written;
+use postern_shared::clock::{self, Written};
 use postern_shared::message::{BackendName, Priority};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json, value::RawValue};
@@ -146,7 +146,8 @@ impl DeadLetter {
             #[serde(borrow)]
             attempt: Option<&'a RawValue>,
         }
-        let mut envelope = Envelope { headers: self.envelope.own_headers(), ..self.envelope.clone() };
+        let envelope = Envelope { headers: self.envelope.own_headers(), ..self.envelope.clone() };
+        let mut envelope = envelope.requeued(clock::now());
         let body = &*self.envelope.body;
         if self.fields.is_some()
             && let Ok(Counted { attempt: Some(attempt) }) = serde_json::from_slice(body)
@@ -227,7 +228,7 @@ mod tests {
         assert_eq!(letter.queue().unwrap().as_str(), "postern.outbound.demo.bulk");
         let again = letter.afresh();
         let names: Vec<_> = again.headers.keys().cloned().collect();
-        assert_eq!(names, [header::TRACEPARENT, "x-own"]);
+        assert_eq!(names, [header::TRACEPARENT, "x-own", header::REQUEUED_AT]);
         let body = r#"{"id":"1","backend":"demo","identities":["+1"],"text":"x","attempt":1,"own":2}"#;
         assert_eq!(again.body, body);
         for (was, is) in [
