@@ -84,7 +84,10 @@ impl<N: Clone> Dedup<N> {
         if self.window.is_zero() {
             return Known::Free(self.new_one(id, None));
         }
-        let mut memory = self.memory();
+        self.look_in(&mut self.memory(), id)
+    }
+
+    fn look_in(&self, memory: &mut Memory<N>, id: MessageId) -> Known<N> {
         match memory.known.get(&id) {
             Some(PublishState::Stored(at, note)) if at.elapsed() < self.window => Known::Stored(note.clone()),
             Some(PublishState::Underway(other)) => Known::Underway(other.clone()),
@@ -123,7 +126,6 @@ impl Dedup {
             };
             for (id, other) in others {
                 ended(other).await;
-                // Not one after the other where the broker takes nothing: they all wait for it.
                 waited.insert(id);
             }
         }
@@ -131,14 +133,15 @@ impl Dedup {
 
     fn claim_now(&self, ids: &[MessageId], memory: &mut Memory<()>) -> Vec<Claim> {
         let mut own = HashSet::new();
-        let claim = |id: &MessageId| match memory.known.get(id) {
-            _ if !own.insert(*id) => Claim::Duplicate(()),
-            Some(PublishState::Stored(at, ())) if at.elapsed() < self.window => Claim::Duplicate(()),
-            Some(PublishState::Underway(_)) => Claim::New(self.new_one(*id, None)),
-            _ => {
-                let (sender, receiver) = watch::channel(());
-                memory.known.insert(*id, PublishState::Underway(receiver));
-                Claim::New(self.new_one(*id, Some(sender)))
+        let claim = |id: &MessageId| {
+            if !own.insert(*id) {
+                return Claim::Duplicate(());
+            }
+            match self.look_in(memory, *id) {
+                Known::Free(claim) => Claim::New(claim),
+                Known::Stored(note) => Claim::Duplicate(note),
+                // Not one after the other if the broker takes nothing: they all wait for it.
+                Known::Underway(_) => Claim::New(self.new_one(*id, None)),
             }
         };
         ids.iter().map(claim).collect()

@@ -27,11 +27,13 @@ pub(crate) struct RequestLimits {
 
 /// How many parameters a batch may have for each message or delivery report that it may hold.
 const PARAMETERS_OF_AN_ITEM: usize = 50;
+/// The most that this makes.
+const PARAMETERS_OF_A_BATCH: usize = 50_000;
 
 impl From<&IngressSection> for RequestLimits {
     fn from(ingress: &IngressSection) -> Self {
         let parameters = ParameterLimits::from(ingress);
-        let of_items = PARAMETERS_OF_AN_ITEM * ingress.max_items;
+        let of_items = PARAMETERS_OF_A_BATCH.min(PARAMETERS_OF_AN_ITEM * ingress.max_items);
         Self {
             clients: Clients::from(ingress),
             addresses: ingress.rate_limit.map(AddressLimiter::from),

@@ -149,6 +149,31 @@ impl<'a> Request<'a> {
         Ok(Self { json: Some(Cow::Owned(json)), ..request })
     }
 
+    /// Reads a request whose body is a form, whatever its `Content-Type` says: multipart if it is declared so,
+    /// else urlencoded.
+    ///
+    /// # Errors
+    /// [`Unreadable`]
+    pub fn parse_form(
+        method: &'a Method,
+        headers: &'a HeaderMap,
+        query: &'a str,
+        body: &'a Bytes,
+        charset: Option<&'static Encoding>,
+        limits: &ParameterLimits,
+    ) -> Result<Self, Unreadable> {
+        let declared = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let essence = declared.split(';').next().unwrap_or_default().trim();
+        if essence.eq_ignore_ascii_case("multipart/form-data") {
+            return Self::parse(method, headers, query, body, charset, limits);
+        }
+        let charset = charset.or_else(|| charset_of(declared)).unwrap_or(encoding_rs::UTF_8);
+        let mut request = Self::empty(method, headers, body, charset);
+        let form = if body.is_empty() { query.as_bytes() } else { body };
+        request.parameters = urlencoded::parse(form, limits).map_err(Unreadable::Malformed)?;
+        Ok(request)
+    }
+
     fn empty(
         method: &'a Method,
         headers: &'a HeaderMap,

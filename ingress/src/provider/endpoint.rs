@@ -25,7 +25,7 @@ use jiff::Timestamp;
 use postern_config::backend::{
     BackendConfig,
     batch::Batch,
-    receive::{Method as Allowed, Reply},
+    receive::{BodyFormat, Method as Allowed, Reply},
 };
 use postern_shared::{message::BackendName, trace_context::TraceContext, value::Networks};
 use std::time::Duration;
@@ -43,6 +43,8 @@ pub(crate) struct ProviderEndpoint {
     allow_addresses: Networks,
     reply: ReadyReply,
     bodies: Bodies,
+    /// What a body is, whatever it is declared as.
+    format: Option<BodyFormat>,
 }
 
 /// What the configuration says of a route.
@@ -52,6 +54,7 @@ pub(super) struct Route<'c> {
     pub(super) methods: &'c [Allowed],
     pub(super) reply: &'c Reply,
     pub(super) bodies: Bodies,
+    pub(super) format: Option<BodyFormat>,
 }
 
 /// Which bodies a route expects.
@@ -95,6 +98,7 @@ impl ProviderEndpoint {
             allow_addresses: backend.definition.receive.allow.clone(),
             reply: ReadyReply::new(route.reply, route.table)?,
             bodies: route.bodies,
+            format: route.format,
         })
     }
 
@@ -156,6 +160,15 @@ impl ProviderEndpoint {
         Ok(body)
     }
 
+    /// Whether a GET that is a challenge may be answered: it proves nothing, and must come from an address
+    /// that may call.
+    ///
+    /// # Errors
+    /// Why it may not.
+    pub(super) fn admit(&self, request: &HttpRequest, limits: &RequestLimits) -> Result<(), Refusal> {
+        self.address(request, limits).map_err(Refusal::NotProved)
+    }
+
     /// Whether a request must prove whose it is, by `receive.auth` or its address.
     fn must_prove(&self) -> bool {
         self.auth.is_required() || !self.allow_addresses.is_empty()
@@ -191,10 +204,12 @@ impl ProviderEndpoint {
             Bodies::Any | Bodies::Json => &limits.parameters,
             Bodies::Batches => &limits.batch_parameters,
         };
-        let parsed = if self.reads_as_json(request) {
-            Request::parse_json(method, headers, body, limits)
-        } else {
-            Request::parse(method, headers, query, body, self.charset, limits)
+        let parsed = match self.format {
+            _ if method == Method::GET => Request::parse(method, headers, query, body, self.charset, limits),
+            Some(BodyFormat::Form) => Request::parse_form(method, headers, query, body, self.charset, limits),
+            Some(BodyFormat::Json) => Request::parse_json(method, headers, body, limits),
+            None if self.reads_as_json(request) => Request::parse_json(method, headers, body, limits),
+            None => Request::parse(method, headers, query, body, self.charset, limits),
         };
         self.auth.check_parameters(request, body, parsed.as_ref().ok()).map_err(Refusal::NotProved)?;
         parsed.map_err(Refusal::Unreadable)
@@ -205,9 +220,7 @@ impl ProviderEndpoint {
     fn reads_as_json(&self, request: &HttpRequest) -> bool {
         let declared = request.headers().get(header::CONTENT_TYPE).map(|value| value.to_str().unwrap_or("?"));
         let essence = declared.unwrap_or_default().split(';').next().unwrap_or_default().trim();
-        self.bodies != Bodies::Any
-            && request.method() != Method::GET
-            && (essence.is_empty() || essence.eq_ignore_ascii_case("text/plain"))
+        self.bodies != Bodies::Any && (essence.is_empty() || essence.eq_ignore_ascii_case("text/plain"))
     }
 
     /// The parameters of `query` alone, whatever the method.

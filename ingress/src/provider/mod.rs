@@ -14,4 +14,4 @@ mod reporter;
 mod take;
 
 pub(crate) use reporter::Reported;
-pub(crate) use take::{Brought, Provider, ProviderPath};
+pub(crate) use take::{Brought, Provider, ProviderPath, Taken};

@@ -2,10 +2,11 @@
 
 use super::refusal::Refusal;
 use crate::forms::{Errors, Found, Request};
-use actix_web::http::Method;
+use actix_web::http::{Method, header::HeaderValue};
 use postern_config::backend::{
+    challenge::Challenge,
     each::{Each, Item, NoItems},
-    expression::{RequestScope, When},
+    expression::{RequestScope, RequestValues, When},
 };
 use postern_service::telemetry::LineLimit;
 use postern_shared::message::BackendName;
@@ -38,7 +39,7 @@ impl<'r> Incoming<'r> {
     /// Whether `when`, the value of `key`, is true of it; without one, it is.
     pub(super) fn holds(&self, when: Option<&When>, key: &str) -> bool {
         let Some(when) = when else { return true };
-        let scope = self.scope.get_or_init(|| self.scope());
+        let scope = self.scope.get_or_init(|| RequestScope::from(&self.values()));
         let held = catch_unwind(AssertUnwindSafe(|| when.holds(scope)));
         match held.map(|held| held.map_err(|why| why.to_string())) {
             Ok(Ok(yes)) => yes,
@@ -55,21 +56,27 @@ impl<'r> Incoming<'r> {
         false
     }
 
-    fn scope(&self) -> RequestScope {
+    /// The body of the answer, if it is `challenge`.
+    pub(super) fn challenged(&self, challenge: &Challenge) -> Option<String> {
+        if !self.holds(Some(challenge.when()), "receive.challenge.when") {
+            return None;
+        }
+        let reply = challenge.reply(&self.values());
+        reply.map_err(|why| self.not_evaluated("receive.challenge.reply", &why.to_string())).ok()
+    }
+
+    fn values(&self) -> RequestValues<'_> {
         let Self { whole, query, .. } = self;
         let body = match (&whole.json, whole.method) {
             (Some(json), _) => Cow::Borrowed(json.as_ref()),
             // Its parameters are the query's.
             (None, &Method::GET) => Cow::Owned(Value::Object(Map::new())),
-            (None, _) => {
-                Cow::Owned(parameters(whole).map(|(name, text)| (name, Value::from(text))).collect())
-            }
+            (None, _) => Cow::Owned(Value::Object(parameters(whole))),
         };
-        let headers = whole.headers.iter();
-        let headers = headers.map(|(name, value)| {
-            (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into())
-        });
-        RequestScope::new(&body, parameters(query), headers)
+        let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+        let headers =
+            whole.headers.iter().map(|(name, value)| (name.as_str().to_owned(), text(value).into()));
+        RequestValues { body, query: parameters(query), headers: headers.collect() }
     }
 
     /// The part of it that `each`, the value of `key`, names; without one, all of it.
@@ -95,11 +102,12 @@ impl<'r> Incoming<'r> {
 }
 
 /// The parameters of a query or a form; of several with one name, the last.
-fn parameters<'p>(request: &'p Request<'_>) -> impl Iterator<Item = (String, String)> + 'p {
-    request.parameters.iter().filter_map(|parameter| match request.find(&parameter.name) {
-        Found::Text(text) => Some((parameter.name.clone().into_owned(), text.into_owned())),
+fn parameters(request: &Request<'_>) -> Map<String, Value> {
+    let parameters = request.parameters.iter().filter_map(|parameter| match request.find(&parameter.name) {
+        Found::Text(text) => Some((parameter.name.clone().into_owned(), text.into_owned().into())),
         Found::Absent | Found::NoText => None,
-    })
+    });
+    parameters.collect()
 }
 
 /// The part of a request that is messages, or the one that is reports.

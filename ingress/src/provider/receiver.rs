@@ -51,12 +51,12 @@ impl Receiver {
         forms: &Forms,
     ) -> Result<Self, Vec<KeyProblem>> {
         let receive = &backend.definition.receive;
-        let Receive { methods, params, reply, .. } = receive;
+        let Receive { methods, params, reply, format, .. } = receive;
         // Reports that come to the same address are told apart when the body is read.
         let reports = backend.definition.status.as_ref().filter(|status| status.when.is_some());
         let bodies = reports.map_or(Bodies::Any, |status| Bodies::of(&status.batch()));
         let bodies = bodies.max(Bodies::of(&receive.batch()));
-        let route = Route { table: "receive", methods, reply, bodies };
+        let route = Route { table: "receive", methods, reply, bodies, format: *format };
         let endpoint = ProviderEndpoint::new(backend, &route, public_url);
         let (form, endpoint) = match (forms.build(backend), endpoint) {
             (Ok(form), Ok(endpoint)) => (form, endpoint),

@@ -48,8 +48,9 @@ impl Reporter {
     /// The key below `backends.NAME` that is wrong.
     pub(crate) fn new(backend: &BackendConfig, public_url: Option<&str>) -> Result<Option<Self>, KeyProblem> {
         let Some(table) = &backend.definition.status else { return Ok(None) };
-        let Status { methods, params, reply, when, each, .. } = table;
-        let route = Route { table: "status", methods, reply, bodies: Bodies::of(&table.batch()) };
+        let Status { methods, params, reply, when, each, format, .. } = table;
+        let bodies = Bodies::of(&table.batch());
+        let route = Route { table: "status", methods, reply, bodies, format: *format };
         Ok(Some(Self {
             endpoint: ProviderEndpoint::new(backend, &route, public_url)?,
             when: when.clone(),

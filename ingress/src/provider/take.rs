@@ -8,13 +8,18 @@ use super::{
     reporter::{Reported, Reporter},
 };
 use crate::{
-    forms::{Errors, Forms, KeyProblem},
+    answer::Charge,
+    forms::{Errors, Forms, KeyProblem, Request},
     limits::RequestLimits,
     metrics::IngressMetrics,
 };
-use actix_web::{HttpRequest, dev::Payload, http::StatusCode};
+use actix_web::{
+    HttpRequest,
+    dev::Payload,
+    http::{Method, StatusCode},
+};
 use bytes::Bytes;
-use postern_config::backend::BackendConfig;
+use postern_config::backend::{BackendConfig, challenge::Challenge, receive::Receive};
 use postern_service::telemetry::LineLimit;
 use postern_shared::message::{Inbound, MessageId};
 use std::cell::OnceCell;
@@ -31,6 +36,7 @@ pub(crate) struct Provider {
     pub(crate) reporter: Option<Reporter>,
     /// Whether what is neither a message nor a report is answered all the same: `receive.ignore`.
     ignores: bool,
+    challenge: Option<Challenge>,
     /// Of bodies with more items than the configuration reads.
     unread_lines: LineLimit,
     /// Of expressions that cannot be evaluated.
@@ -44,6 +50,16 @@ pub(crate) enum ProviderPath {
     Messages,
     /// `/backends/NAME/status`
     Reports,
+}
+
+/// What a request comes to.
+#[derive(Debug)]
+pub(crate) enum Taken {
+    /// It brought messages and reports, or nothing.
+    Brought(Brought),
+    /// It is the provider's handshake, and this is the body of the answer. What it costs depends on whether
+    /// it proved whose it is.
+    Challenge(String, Charge),
 }
 
 /// What a request brought: nothing if it is one to ignore, or if its lists are empty.
@@ -80,12 +96,13 @@ impl Provider {
         public_url: Option<&str>,
         forms: &Forms,
     ) -> Result<Self, Vec<KeyProblem>> {
-        let ignores = backend.definition.receive.ignore;
+        let Receive { ignore, challenge, .. } = &backend.definition.receive;
         match (Receiver::new(backend, public_url, forms), Reporter::new(backend, public_url)) {
             (Ok(receiver), Ok(reporter)) => Ok(Self {
                 receiver,
                 reporter,
-                ignores,
+                ignores: *ignore,
+                challenge: challenge.clone(),
                 unread_lines: LineLimit::new("bodies with items that are not read", Level::WARN),
                 when_lines: LineLimit::new("expressions that cannot be evaluated", Level::WARN),
             }),
@@ -112,7 +129,7 @@ impl Provider {
         }
     }
 
-    /// What a request to `path` brings: all of it, or nothing.
+    /// What a request to `path` comes to. Of what it brings all is taken, or nothing.
     ///
     /// # Errors
     /// Why it is not taken.
@@ -122,8 +139,19 @@ impl Provider {
         request: &HttpRequest,
         payload: &mut Payload,
         limits: &RequestLimits,
-    ) -> Result<Brought, Refusal> {
+    ) -> Result<Taken, Refusal> {
         let endpoint = self.endpoint(path).unwrap_or(&self.receiver.endpoint);
+        let challenge = self.challenge.as_ref().filter(|_| path == ProviderPath::Messages);
+        if let Some(challenge) = challenge.filter(|_| request.method() == Method::GET) {
+            let nothing = Bytes::new();
+            // One that cannot be read is none, and is refused below.
+            if let Ok(query) = endpoint.parse_query(request, request.query_string(), &nothing, limits)
+                && let Some(reply) = self.incoming(endpoint, (&query, &query), limits).challenged(challenge)
+            {
+                endpoint.admit(request, limits)?;
+                return Ok(Taken::Challenge(reply, Charge::Address));
+            }
+        }
         let body = endpoint.body(request, payload, limits).await?;
         let mut whole = endpoint.parse(request, &body, limits)?;
         if path == ProviderPath::Messages {
@@ -132,14 +160,10 @@ impl Provider {
         let nothing = Bytes::new();
         let query = if self.reads_query(path) { request.query_string() } else { "" };
         let query = endpoint.parse_query(request, query, &nothing, limits)?;
-        let incoming = Incoming {
-            backend: &endpoint.name,
-            whole: &whole,
-            query: &query,
-            max_items: limits.max_items,
-            lines: &self.when_lines,
-            scope: OnceCell::new(),
-        };
+        let incoming = self.incoming(endpoint, (&whole, &query), limits);
+        if let Some(reply) = challenge.and_then(|challenge| incoming.challenged(challenge)) {
+            return Ok(Taken::Challenge(reply, Charge::Nothing));
+        }
         let brought = self.brought(path, &incoming);
         if let Err(Refusal::Unread(unread, key)) = &brought
             && self.unread_lines.admits(StatusCode::BAD_REQUEST.as_u16())
@@ -152,16 +176,30 @@ impl Provider {
                 "refused: a list of the body has items that the configuration does not read; set {key}"
             );
         }
-        brought
+        brought.map(Taken::Brought)
+    }
+
+    fn incoming<'r>(
+        &'r self,
+        endpoint: &'r ProviderEndpoint,
+        (whole, query): (&'r Request<'r>, &'r Request<'r>),
+        limits: &RequestLimits,
+    ) -> Incoming<'r> {
+        Incoming {
+            backend: &endpoint.name,
+            whole,
+            query,
+            max_items: limits.max_items,
+            lines: &self.when_lines,
+            scope: OnceCell::new(),
+        }
     }
 
     /// Whether the query may say something beside the body.
     fn reads_query(&self, path: ProviderPath) -> bool {
         let reports = self.reporter.as_ref().is_some_and(|reporter| reporter.when.is_some());
-        path == ProviderPath::Reports
-            || reports
-            || self.receiver.when.is_some()
-            || self.receiver.each.is_some()
+        let messages = self.receiver.when.is_some() || self.receiver.each.is_some();
+        path == ProviderPath::Reports || reports || messages || self.challenge.is_some()
     }
 
     fn brought(&self, path: ProviderPath, incoming: &Incoming<'_>) -> Result<Brought, Refusal> {

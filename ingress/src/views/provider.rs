@@ -3,10 +3,14 @@
 use crate::{
     answer::{Answer, Charge, text, unavailable},
     dedup::{Claim, PublishClaim},
-    provider::{Brought, ProviderPath, Reported},
+    provider::{Brought, ProviderPath, Reported, Taken},
     state::IngressState,
 };
-use actix_web::{HttpRequest, dev::Payload, http::StatusCode};
+use actix_web::{
+    HttpRequest, HttpResponse,
+    dev::Payload,
+    http::{StatusCode, header},
+};
 use postern_broker::{Address, Envelope, header::TRACEPARENT};
 use postern_shared::{
     callback::KannelEvent,
@@ -42,7 +46,12 @@ async fn answer(
     }
     let mut trace = TraceContext::begin();
     let mut answer = match provider.take(path, request, payload, &state.limits).await {
-        Ok(brought) => {
+        Ok(Taken::Challenge(reply, charge)) => {
+            let mut answer = Answer::from(handshake(reply)).charged(charge);
+            answer.log.items = Some(0);
+            answer
+        }
+        Ok(Taken::Brought(brought)) => {
             trace = endpoint.trace(request);
             let (count, only_id) = (brought.len(), brought.only_id());
             let stored = if count == 0 {
@@ -62,6 +71,15 @@ async fn answer(
     answer.log.backend = Some(endpoint.name.clone());
     answer.log.trace = Some(trace);
     answer
+}
+
+/// The answer to a handshake: its body to the letter, and never taken for a page, since anybody may have
+/// written it.
+fn handshake(reply: String) -> HttpResponse {
+    HttpResponse::Ok()
+        .content_type("text/plain; charset=utf-8")
+        .insert_header((header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
+        .body(reply)
 }
 
 /// The broker did not confirm: nothing is stored as far as is known.

@@ -9,6 +9,7 @@ mod smuggling;
 
 mod api;
 mod batches;
+mod handshakes;
 mod hostile;
 mod numbers;
 mod program;

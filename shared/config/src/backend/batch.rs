@@ -2,7 +2,7 @@
 
 use super::{
     each::{Each, index},
-    receive::Method,
+    receive::{BodyFormat, Method},
 };
 use indexmap::IndexMap;
 use postern_shared::value::OneOrMany;
@@ -28,6 +28,7 @@ pub struct Batch<'c> {
     pub(super) each: Option<&'c Each>,
     pub(super) methods: &'c [Method],
     pub(super) params: &'c IndexMap<String, OneOrMany>,
+    pub(super) format: Option<BodyFormat>,
     /// What `params` may be.
     pub(super) example: &'static str,
 }
@@ -72,6 +73,11 @@ impl Batch<'_> {
                 self.example
             );
             wrong.push(("each".to_owned(), why));
+        }
+        if self.format == Some(BodyFormat::Form) {
+            let why =
+                "says that the body is a form, and each reads JSON: leave one of them out, or set \"json\"";
+            wrong.push(("format".to_owned(), why.to_owned()));
         }
         if !self.methods.is_empty() && self.methods.iter().all(|method| *method == Method::Get) {
             let why = "reads a JSON body, and a GET has none: methods must have \"POST\" or \"PUT\"";

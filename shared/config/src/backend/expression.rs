@@ -7,7 +7,7 @@ use names::Names;
 use postern_shared::suggest;
 use serde::{Deserialize, Deserializer, de};
 use serde_json::{Map, Value as Json};
-use std::{collections::HashMap, fmt, sync::Arc};
+use std::{borrow::Cow, collections::HashMap, fmt, sync::Arc};
 
 /// The functions and methods that people use, as errors list them.
 const FUNCTIONS: [&str; 12] = [
@@ -116,10 +116,10 @@ pub(super) fn cel_members(members: &Map<String, Json>) -> Value {
     members.collect::<HashMap<_, _>>().into()
 }
 
-/// What a `when` may name.
-const REQUEST: [&str; 3] = ["body", "query", "headers"];
+/// What a `when` may name, and the template of a challenge.
+pub(super) const REQUEST: [&str; 3] = ["body", "query", "headers"];
 
-/// `receive.when`, `status.when`: an expression over a whole request.
+/// `receive.when`, `status.when`, `receive.challenge.when`: an expression over a whole request.
 ///
 /// | name | what it is |
 /// | --- | --- |
@@ -142,32 +142,44 @@ impl When {
 impl<'de> Deserialize<'de> for When {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        Expression::compile(&text, &REQUEST).map(Self).map_err(de::Error::custom)
+        let expression = Expression::compile(&text, &REQUEST).map_err(de::Error::custom)?;
+        let (body, query, headers) = (Cow::Owned(Json::Object(Map::new())), Map::new(), Map::new());
+        let empty = RequestScope::from(&RequestValues { body, query, headers });
+        if expression.is_no_condition(&empty.0) {
+            return Err(de::Error::custom("must be true or false, as has(body.message) is"));
+        }
+        Ok(Self(expression))
+    }
+}
+
+/// What a request says, as expressions and the template of a challenge name it.
+pub struct RequestValues<'r> {
+    /// The JSON body, or the parameters of a form.
+    pub body: Cow<'r, Json>,
+    /// The parameters of the query.
+    pub query: Map<String, Json>,
+    /// The headers; their names are in lower case.
+    pub headers: Map<String, Json>,
+}
+
+/// Hides what the request says.
+impl fmt::Debug for RequestValues<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RequestValues").finish_non_exhaustive()
     }
 }
 
 /// A request as a [`When`] sees it.
 pub struct RequestScope(Context<'static, 'static>);
 
-impl RequestScope {
-    /// A request with this body, these parameters of its query and these headers, whose names are in lower
-    /// case. Of several with one name, the last counts.
-    pub fn new<N: Into<String>>(
-        body: &Json,
-        query: impl IntoIterator<Item = (N, String)>,
-        headers: impl IntoIterator<Item = (N, String)>,
-    ) -> Self {
+impl From<&RequestValues<'_>> for RequestScope {
+    fn from(request: &RequestValues<'_>) -> Self {
         let mut context = Context::default();
-        context.add_variable_from_value("body", cel_value(body));
-        context.add_variable_from_value("query", texts(query));
-        context.add_variable_from_value("headers", texts(headers));
+        context.add_variable_from_value("body", cel_value(&request.body));
+        context.add_variable_from_value("query", cel_members(&request.query));
+        context.add_variable_from_value("headers", cel_members(&request.headers));
         Self(context)
     }
-}
-
-fn texts<N: Into<String>>(texts: impl IntoIterator<Item = (N, String)>) -> Value {
-    let texts = texts.into_iter().map(|(name, text)| (Key::from(name.into()), Value::from(text)));
-    texts.collect::<HashMap<_, _>>().into()
 }
 
 /// Hides what the request says.
@@ -186,14 +198,19 @@ mod tests {
         serde_json::from_value(text.into())
     }
 
+    fn request(body: &Json, query: &Json, headers: &Json) -> RequestScope {
+        let members = |json: &Json| json.as_object().cloned().unwrap();
+        let (query, headers) = (members(query), members(headers));
+        RequestScope::from(&RequestValues { body: Cow::Borrowed(body), query, headers })
+    }
+
     #[test]
     fn a_when_sees_the_body_the_query_and_the_headers() {
         let body = json!({
             "type": "message.received", "count": 2, "huge": u64::MAX, "rate": 1.5, "no": null,
             "entry": [{"changes": [{"value": {"messages": [{"from": "1"}]}}]}, {}],
         });
-        let query = [("token", "t".to_owned()), ("token", "last".to_owned())];
-        let request = RequestScope::new(&body, query, [("x-event", "message".to_owned())]);
+        let request = request(&body, &json!({"token": "last"}), &json!({"x-event": "message"}));
         let failed = |why| Err(NotEvaluated(why));
         for (text, wanted) in [
             (r#"body.type == "message.received""#, Ok(true)),
@@ -226,7 +243,7 @@ mod tests {
             (json!([]), "size(body) == 0", Ok(true)),
             (json!({}), "has(body.a)", Ok(false)),
         ] {
-            let request = RequestScope::new(&body, std::iter::empty::<(String, String)>(), []);
+            let request = request(&body, &json!({}), &json!({}));
             assert_eq!(when(text).unwrap().holds(&request), wanted, "{text}");
         }
     }
@@ -240,6 +257,8 @@ mod tests {
             ("headrs.a == \"x\"", "did you mean headers?"),
             ("body.a.startWith(\"x\")", "did you mean startsWith?"),
             ("text == \"x\"", "unknown name text"),
+            ("query", "must be true or false"),
+            ("size(body)", "must be true or false"),
             ("body.all(x, x == y) && x", "unknown name x, y;"),
             ("[a, {b: c}].exists(i, i == body)", "unknown name a, b, c;"),
         ] {

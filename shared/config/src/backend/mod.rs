@@ -5,6 +5,7 @@
 
 pub mod auth;
 pub mod batch;
+pub mod challenge;
 pub mod check;
 pub mod codec;
 pub mod connector;

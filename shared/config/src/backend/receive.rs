@@ -1,8 +1,8 @@
 //! How a backend's requests are received: `[backends.NAME.receive]`.
 
 use super::{
-    auth::ReceiveAuth, batch::Batch, check::Check, codec::Codec, each::Each, expression::When,
-    field::FieldSpec,
+    auth::ReceiveAuth, batch::Batch, challenge::Challenge, check::Check, codec::Codec, each::Each,
+    expression::When, field::FieldSpec,
 };
 use indexmap::IndexMap;
 use postern_shared::{
@@ -37,6 +37,11 @@ pub struct Receive {
     /// Whether a request that brings neither messages nor delivery reports, as `when` and `each` of this
     /// table and of `status` say, gets the answer `reply`, and not 400.
     pub ignore: bool,
+    /// The handshake that the provider makes first; any of its requests is answered so, whatever else is
+    /// said here. `None`: it makes none.
+    pub challenge: Option<Challenge>,
+    /// What the body is, whatever its `Content-Type` says. `None`: what that says.
+    pub format: Option<BodyFormat>,
     /// The answer to a valid request.
     pub reply: Reply,
     /// Extra parameters, and changes to those that Postern knows itself.
@@ -64,6 +69,8 @@ impl Default for Receive {
             each: None,
             when: None,
             ignore: false,
+            challenge: None,
+            format: None,
             reply: Reply::default(),
             fields: IndexMap::new(),
             checks: Vec::new(),
@@ -130,8 +137,14 @@ impl Receive {
 
     /// How several messages stand in one body.
     pub fn batch(&self) -> Batch<'_> {
-        let Self { methods, params, each, .. } = self;
-        Batch { each: each.as_ref(), methods, params, example: "{ identity = \"/from\", text = \"/text\" }" }
+        let Self { methods, params, each, format, .. } = self;
+        Batch {
+            each: each.as_ref(),
+            methods,
+            params,
+            format: *format,
+            example: "{ identity = \"/from\", text = \"/text\" }",
+        }
     }
 
     /// The checks of fields that no message has: each would refuse every message.
@@ -177,6 +190,16 @@ pub(super) fn method_problem(methods: &[Method]) -> Option<(String, String)> {
 pub(super) fn reply_problem(reply: &Reply) -> Option<(String, String)> {
     let why = "must be 200 to 299: the message was taken over";
     (!(200..=299).contains(&reply.status)).then(|| ("reply.status".to_owned(), why.to_owned()))
+}
+
+/// What a body is, whatever its `Content-Type` says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BodyFormat {
+    /// JSON.
+    Json,
+    /// A form: multipart if it is declared so, else urlencoded.
+    Form,
 }
 
 /// A method that a backend may take.

@@ -4,7 +4,7 @@ use super::{
     batch::Batch,
     each::Each,
     expression::When,
-    receive::{Method, Reply, method_problem, reply_problem},
+    receive::{BodyFormat, Method, Reply, method_problem, reply_problem},
 };
 use indexmap::IndexMap;
 use postern_shared::{message::State, value::OneOrMany};
@@ -43,6 +43,9 @@ pub struct Status {
     pub states: IndexMap<String, State>,
     /// What becomes of a report with any other word.
     pub other_states: OtherStates,
+    /// What the body of a request to `/backends/NAME/status` is, whatever its `Content-Type` says. `None`:
+    /// what that says.
+    pub format: Option<BodyFormat>,
     /// The answer to a report that was stored.
     pub reply: Reply,
 }
@@ -64,6 +67,7 @@ impl Default for Status {
             params: IndexMap::new(),
             each: None,
             when: None,
+            format: None,
             states: IndexMap::new(),
             other_states: OtherStates::Report,
             reply: Reply::default(),
@@ -108,9 +112,10 @@ impl Status {
 
     /// How several reports stand in one body.
     pub fn batch(&self) -> Batch<'_> {
-        let Self { methods, params, each, .. } = self;
+        let Self { methods, params, each, format, .. } = self;
         Batch {
             each: each.as_ref(),
+            format: *format,
             methods,
             params,
             example: "{ external_id = \"/id\", state = \"/status\" }",

@@ -95,6 +95,14 @@ impl Template {
         Self::compile(source, &NAMES, Escape::None)
     }
 
+    /// As [`parse`](Self::parse), of a template that sees nothing but `names`.
+    ///
+    /// # Errors
+    /// A text for the user.
+    pub(super) fn seeing(source: &str, names: &[&str]) -> Result<Self, String> {
+        Self::compile(source, names, Escape::None)
+    }
+
     fn compile(source: &str, names: &[&str], escape: Escape) -> Result<Self, String> {
         let mut jinja = Environment::new();
         jinja.set_undefined_behavior(UndefinedBehavior::Chainable);

@@ -66,6 +66,30 @@ const MISTAKES: &[Mistake] = &[
         "unknown name identity; an expression sees body, query, headers",
     ),
     (
+        "[backends.a]\ntype = \"http\"\n[backends.a.receive]\nchallenge = { reply = \"x\" }",
+        "backends.a.receive.challenge.when",
+        Some(4),
+        "missing",
+    ),
+    (
+        "[backends.a]\ntype = \"http\"\n[backends.a.receive]\nchallenge = { when = 'has(query.a)', reply = \"{{ a }}\" }",
+        "backends.a.receive.challenge.reply",
+        Some(4),
+        "unknown name a; a template sees body, query, headers",
+    ),
+    (
+        "[backends.a]\ntype = \"http\"\n[backends.a.receive]\nformat = \"yaml\"",
+        "backends.a.receive.format",
+        Some(4),
+        "\"json\" or \"form\"",
+    ),
+    (
+        "[backends.a]\ntype = \"http\"\n[backends.a.receive]\nformat = \"form\"\neach = \"/r\"\nparams = { text = \"/t\" }",
+        "backends.a.receive.format",
+        Some(4),
+        "\"json\"",
+    ),
+    (
         "[backends.a]\ntype = \"http\"\n[backends.a.receive]\nignore = \"yes\"",
         "backends.a.receive.ignore",
         Some(4),
