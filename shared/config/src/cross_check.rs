@@ -45,6 +45,7 @@ pub(super) fn broker(broker: &BrokerSection, reader: &mut Reader<'_>) {
 }
 
 pub(super) fn ingress(ingress: &IngressSection, reader: &mut Reader<'_>) {
+    reader.note_absent_files("ingress.tls", ingress.tls.as_ref());
     if let Some(public) = &ingress.public_url {
         let right = url::Url::parse(public).is_ok_and(|url| {
             matches!(url.scheme(), "http" | "https") && url.query().is_none() && url.fragment().is_none()
@@ -83,6 +84,7 @@ pub(super) fn ingress(ingress: &IngressSection, reader: &mut Reader<'_>) {
 }
 
 pub(super) fn admin(admin: &AdminSection, reader: &mut Reader<'_>) {
+    reader.note_absent_files("admin.tls", admin.tls.as_ref());
     // Every program has this port. The ingress looks at the files of its own: no other needs them.
     if let Some(Err(TlsProblem { key, what })) = admin.tls.as_ref().map(|files| files.read().1) {
         reader.problem(format!("admin.tls.{key}"), what);
@@ -93,6 +95,7 @@ pub(super) fn admin(admin: &AdminSection, reader: &mut Reader<'_>) {
 }
 
 pub(super) fn api(api: &ApiSection, reader: &mut Reader<'_>) {
+    reader.note_absent_files("api.tls", api.tls.as_ref());
     if api.tls.is_some() && api.listen.is_none() {
         let why = "is of no port: /v1 is on ingress.listen, with ingress.tls, unless api.listen is set";
         reader.problem("api.tls", why);

@@ -15,6 +15,7 @@ mod document;
 mod environment;
 mod listen;
 mod load;
+mod loader;
 mod problem;
 mod provider_registry;
 mod reader;
@@ -26,6 +27,7 @@ mod templates;
 #[cfg(test)]
 mod tests;
 mod tls_files;
+mod warnings;
 mod weak_secrets;
 
 pub use application::{ApplicationSection, Webhook, WebhookFormat, WebhookUrl};
@@ -34,6 +36,7 @@ pub use compat::{CONVERSATION, CallbacksSection, CompatSection, CompatUser, Kann
 pub use config::Config;
 pub use listen::listen_address;
 pub use load::DEFAULT;
+pub use loader::{Loader, NeededSecrets};
 pub use problem::{InvalidConfig, KeyProblem, Problem};
 pub use provider_registry::{NameTaken, ProviderRegistry};
 pub use sections::{

@@ -8,6 +8,7 @@ mod access;
 mod files;
 mod mistakes;
 mod templates;
+mod warnings;
 
 fn parse(text: &str) -> Result<Config, InvalidConfig> {
     parse_with(text, &[])

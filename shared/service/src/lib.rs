@@ -1,5 +1,5 @@
 //! What every program of Postern has, in the order of its life: [`program`] reads the arguments and
-//! starts the rest, [`telemetry`] writes log lines, [`broker`] opens the broker that the configuration
+//! starts the rest, [`folders`] says whether anything can be stored, [`telemetry`] writes log lines, [`broker`] opens the broker that the configuration
 //! names, [`admin`] serves health, metrics and dead letters ([`dead`]), [`listener`] serves HTTP on a
 //! port, which [`tls`], [`bearer`] and [`rates`] guard, [`metrics`] counts, [`health`] says which backends send, [`shutdown`] ends it.
 
@@ -7,6 +7,7 @@ pub mod admin;
 pub mod bearer;
 pub mod broker;
 pub mod dead;
+pub mod folders;
 pub mod health;
 pub mod listener;
 pub mod metrics;

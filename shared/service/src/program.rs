@@ -12,7 +12,7 @@ use crate::{
 };
 use clap::Args;
 use postern_broker::{Broker, BrokerError};
-use postern_config::{Config, Problem, ProviderRegistry};
+use postern_config::{Config, Loader, Problem, ProviderRegistry};
 use postern_store::spool::{self, Spool};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::{
@@ -70,12 +70,20 @@ pub fn report(outcome: Result<(), Exit>) -> ExitCode {
     ExitCode::from(status)
 }
 
-/// Reads the configuration.
+/// Reads the configuration, which must have all of its secrets.
 ///
 /// # Errors
 /// [`Exit::Config`] with every problem.
 pub fn configuration(arguments: &Arguments, providers: &ProviderRegistry) -> Result<Config, Exit> {
-    Config::load(arguments.config.as_deref(), providers).map_err(|invalid| Exit::Config(invalid.to_string()))
+    configuration_by(Loader::new(providers), arguments)
+}
+
+/// Reads the configuration with `loader`.
+///
+/// # Errors
+/// [`Exit::Config`] with every problem.
+pub fn configuration_by(loader: Loader<'_>, arguments: &Arguments) -> Result<Config, Exit> {
+    loader.load(arguments.config.as_deref()).map_err(|invalid| Exit::Config(invalid.to_string()))
 }
 
 /// Refuses the embedded broker for one half of the pair: two processes cannot share it.
@@ -133,7 +141,11 @@ impl Runtime {
             other => Exit::Failed(other.into()),
         })?;
         for Problem { key, line, what } in &config.warnings {
-            tracing::warn!(key, line, "configuration: the value at this key {what}");
+            if key.is_empty() {
+                tracing::warn!("configuration: {what}");
+            } else {
+                tracing::warn!(key, line, "configuration: the value at this key {what}");
+            }
         }
         raise_open_files();
         let shutdown = Shutdown::on_signals(log.buffer().clone())?;

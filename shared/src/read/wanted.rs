@@ -46,7 +46,7 @@ fn whole<N: std::fmt::Display>(least: N, most: N) -> String {
 fn of_rust(what: &str, words: &[&str]) -> bool {
     let is =
         |word: &&str| what.strip_prefix(*word).is_some_and(|rest| rest.is_empty() || rest.starts_with(' '));
-    words.iter().any(|word| is(&word))
+    words.iter().any(is)
 }
 
 /// What serde says of a key that is not `expected`: its `text` names the key.
