@@ -30,6 +30,7 @@ const PROGRAM: Program = Program {
     name: "postern",
     version: env!("CARGO_PKG_VERSION"),
     admin: SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8081),
+    spare_admin_ports: 0,
 };
 /// The secrets of commands that only reach the broker, or the admin port of a running gateway.
 const OPERATOR_SECRETS: NeededSecrets = NeededSecrets::Of(&["broker.url", "admin.token"]);

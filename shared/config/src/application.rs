@@ -1,10 +1,11 @@
 //! `[application]`: who answers inbound messages, and how a webhook is called.
 
 use crate::backend::{send::Auth, template::UrlTemplate};
-use crate::{document::join, reader::Reader};
+use crate::{lines::join, reader::Reader};
 use indexmap::IndexMap;
 use postern_shared::{
     message::BackendName,
+    suggest,
     value::{
         HeaderName, MAX_CONCURRENCY, NOT_A_HEADER_VALUE, Secret, SigningKey, SigningKeys, Span, fits_header,
     },
@@ -185,8 +186,9 @@ pub(super) fn read(reader: &mut Reader<'_>, section: Value) -> Option<Applicatio
             }
             return Some(ApplicationSection::Webhook(Box::new(webhook)));
         }
-        Some(_) => {
-            reader.unreadable("application.type", format!("unknown type; {TYPES}"));
+        Some(unknown) => {
+            let hint = suggest::hint(unknown, ["none", "echo", "webhook"]);
+            reader.unreadable("application.type", format!("unknown type; {TYPES}{hint}"));
             return None;
         }
         None => {

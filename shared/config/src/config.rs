@@ -7,7 +7,7 @@ use crate::{
         flow::{BreakerSection, RetrySection},
     },
     compat::CompatSection,
-    document::Lines,
+    lines::Lines,
     problem::Problem,
     reader::is_in,
     sections::{

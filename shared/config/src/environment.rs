@@ -1,9 +1,6 @@
 //! `POSTERN__BROKER__URL=…`: any key from the environment.
 
-use super::{
-    document::{Document, join},
-    load::SECTIONS,
-};
+use super::{document::Document, lines::join, section_names::SECTIONS};
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 
@@ -11,6 +8,24 @@ use std::collections::BTreeSet;
 const PREFIX: &str = "POSTERN__";
 /// The variables of ours that override no key: those of command lines.
 const OURS: [&str; 2] = ["POSTERN_CONFIG", "POSTERN_ADMIN_TOKEN"];
+
+/// The keys that a section may have and the built-in configuration does not set.
+const ABSENT: [(&str, &str); 14] = [
+    ("broker", "max_messages"),
+    ("ingress", "public_url"),
+    ("ingress", "tls"),
+    ("ingress", "max_connections"),
+    ("ingress", "rate_limit"),
+    ("ingress", "spool"),
+    ("admin", "listen"),
+    ("admin", "tls"),
+    ("admin", "token"),
+    ("api", "listen"),
+    ("api", "tls"),
+    ("api", "max_connections"),
+    ("application", "url"),
+    ("application", "secret"),
+];
 
 /// Sets the keys that `variables` name, and returns the paths of those keys.
 ///
@@ -74,9 +89,20 @@ pub(super) fn mistaken<'n>(
         let meant =
             format!("{PREFIX}{}__{}", section.to_uppercase(), with_separators(tree.get(section), key));
         let why = format!("the environment variable {name} sets nothing: did you mean {meant}?");
-        (!is_of_kubernetes(key)).then_some((why, rest.contains("__")))
+        let is_certain = rest.contains("__");
+        let is_key = is_certain || is_key(section, tree.get(section), key);
+        (is_key && !is_of_kubernetes(key)).then_some((why, is_certain))
     });
     mistaken.collect()
+}
+
+/// Whether a key of `section`, whose `table` this is, may be meant by `key`: others may have variables of
+/// such names for purposes of their own.
+fn is_key(section: &str, table: Option<&Value>, key: &str) -> bool {
+    let known = table.and_then(Value::as_object).into_iter().flatten().map(|(name, _)| name.as_str());
+    let known = known.chain(ABSENT.into_iter().filter(|(of, _)| *of == section).map(|(_, name)| name));
+    let mut folded = known.map(|name| name.to_uppercase().replace('-', "_"));
+    folded.any(|name| key.strip_prefix(&name).is_some_and(|rest| rest.is_empty() || rest.starts_with('_')))
 }
 
 /// What stands in `{ env = "NAME" }` anywhere in `value`.
@@ -185,7 +211,8 @@ mod tests {
     #[test]
     fn a_variable_that_was_meant_to_set_a_key_is_told_from_others() {
         let text = "[backends.my-one.settings]\nx = { env = \"POSTERN_API_KEY\" }\n[ingress]\nspool = { dir = \"d\" }\n";
-        let tree = Document::parse(text).unwrap().tree;
+        let mut tree = Document::parse(text).unwrap().tree;
+        tree.insert("broker".to_owned(), json!({"url": "embedded:x"}));
         for (name, meant, is_certain) in [
             ("POSTERN_BROKER__URL", "POSTERN__BROKER__URL", true),
             ("POSTERN_BROKER_URL", "POSTERN__BROKER__URL", false),
@@ -207,6 +234,8 @@ mod tests {
             "POSTERN_INGRESS_PORT_8080_TCP_ADDR",
             "POSTERN_PORT",
             "POSTERN_VERSION",
+            "POSTERN_API_SECRET",
+            "POSTERN_LOG_DIR",
             "HOME",
         ];
         assert_eq!(mistaken(&tree, others), []);

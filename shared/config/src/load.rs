@@ -9,16 +9,18 @@ use crate::{
     compat,
     config::Config,
     connector, cross_check,
-    document::{Document, join, overlay},
+    document::{Document, overlay},
     environment,
+    lines::join,
     loader::Loader,
     problem::InvalidConfig,
     provider_registry::ProviderRegistry,
     reader::{Reader, take},
+    section_names::SECTIONS,
     sections::{DispatcherSection, IngressSection},
     templates, warnings, weak_secrets,
 };
-use postern_shared::message::BackendName;
+use postern_shared::{message::BackendName, suggest};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use std::{
@@ -28,22 +30,6 @@ use std::{
 
 /// The built-in configuration: what runs without a file, and the reference of every key.
 pub const DEFAULT: &str = include_str!("../../../deploy/default.toml");
-
-/// The sections that there are.
-pub(super) const SECTIONS: [&str; 12] = [
-    "broker",
-    "ingress",
-    "admin",
-    "api",
-    "application",
-    "compat",
-    "dispatcher",
-    "retry",
-    "breaker",
-    "backends",
-    "log",
-    "shutdown",
-];
 
 impl Loader<'_> {
     /// Reads `text`, or where there is none the built-in configuration, under `environment`.
@@ -241,7 +227,8 @@ fn read_backend(
         }
     };
     let Some(mut table) = providers.complete(&kind, table) else {
-        reader.unreadable(join(&path, "type"), format!("unknown type; {}", known()));
+        let hint = suggest::hint(&kind, providers.known_types().split(", "));
+        reader.unreadable(join(&path, "type"), format!("unknown type; {}{hint}", known()));
         return None;
     };
     if table.shift_remove("engine").is_some() {

@@ -1,11 +1,12 @@
 //! From a tree of values to typed sections, collecting every problem on the way.
 
 use super::{
-    document::{Document, Lines, join},
+    document::Document,
     environment,
-    load::SECTIONS,
-    loader::NeededSecrets,
+    lines::{Lines, join},
+    needed_secrets::NeededSecrets,
     problem::Problem,
+    section_names::SECTIONS,
     tls_files::TlsFiles,
 };
 use postern_shared::{
@@ -95,8 +96,11 @@ impl<'a> Reader<'a> {
 
     /// Notes that `key` is right and should be otherwise.
     pub(super) fn warning(&mut self, key: &str, what: &str) {
-        let warning = self.at(self.in_file(key), what.to_owned());
-        self.warnings.push(warning);
+        let key = self.in_file(key);
+        if !self.unread.iter().any(|unread| is_in(&key, unread)) {
+            let warning = self.at(key, what.to_owned());
+            self.warnings.push(warning);
+        }
     }
 
     /// Notes that `key` cannot be read.

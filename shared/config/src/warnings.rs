@@ -4,6 +4,7 @@ use crate::{
     application::ApplicationSection, backend::connector::ConnectorConfig, config::Config, reader::Reader,
 };
 use jiff::Timestamp;
+use postern_shared::message::BackendName;
 use std::net::IpAddr;
 
 /// Warns of what `config` leaves out; `is_empty` says that neither the file nor the environment sets any
@@ -16,8 +17,47 @@ pub(super) fn warn(config: &Config, is_empty: bool, reader: &mut Reader<'_>) {
         reader.warning("", &format!("{file}{what}"));
     }
     unread_messages(config, reader);
+    unserved(config, reader);
     keys(config, reader);
     compat(config, reader);
+    literal(config, reader);
+}
+
+/// Backends whose messages nobody sends.
+fn unserved(config: &Config, reader: &mut Reader<'_>) {
+    let chosen = &config.dispatcher.backends;
+    let embedded = config.broker.url.expose().starts_with("embedded:") && reader.has_read("broker.url");
+    let left: Vec<_> =
+        config.backends.keys().filter(|name| !chosen.contains(name)).map(BackendName::as_str).collect();
+    if left.len() == config.backends.len() && !left.is_empty() {
+        reader.warning(
+            "dispatcher.backends",
+            "names no backend, so that no message is sent: [\"*\"] is all of them",
+        );
+    } else if embedded && !left.is_empty() {
+        let what = format!(
+            "leaves out {}, whose messages wait for ever: on the embedded broker there is no other process",
+            left.join(", ")
+        );
+        reader.warning("dispatcher.backends", &what);
+    }
+}
+
+/// Values that look like templates, or like a part of another one, and are taken as they are.
+fn literal(config: &Config, reader: &mut Reader<'_>) {
+    if config.ingress.public_url.as_ref().is_some_and(|url| url.contains("/backends")) {
+        let what = "has /backends in it: it is what stands in front of /backends/NAME, such as https://sms.example.org";
+        reader.warning("ingress.public_url", what);
+    }
+    for (name, backend) in &config.backends {
+        let status = backend.definition.status.as_ref().map(|status| ("status", &status.reply));
+        for (table, reply) in [("receive", &backend.definition.receive.reply)].into_iter().chain(status) {
+            if reply.body.contains("{{") {
+                let what = "is no template: this is what the provider gets, as it is";
+                reader.warning(&format!("backends.{name}.{table}.reply.body"), what);
+            }
+        }
+    }
 }
 
 /// What people send, where nobody can read it.

@@ -38,6 +38,30 @@ const WARNINGS: &[Mistake] = &[
         Some(3),
         "\"0.0.0.0:8080\"",
     ),
+    (
+        "[dispatcher]\nbackends = [\"a\"]\n[backends.a]\ntype = \"console\"\n[backends.b]\ntype = \"console\"",
+        "dispatcher.backends",
+        Some(2),
+        "leaves out b",
+    ),
+    (
+        "[dispatcher]\nbackends = []\n[backends.a]\ntype = \"console\"",
+        "dispatcher.backends",
+        Some(2),
+        "no message is sent",
+    ),
+    (
+        "[backends.a]\ntype = \"http\"\n[backends.a.receive]\nreply = { body = \"got {{ text }}\" }",
+        "backends.a.receive.reply.body",
+        Some(4),
+        "is no template",
+    ),
+    (
+        "[ingress]\npublic_url = \"https://h/backends/a\"\n[api]\nlisten = \"127.0.0.1:0\"",
+        "ingress.public_url",
+        Some(2),
+        "in front of /backends/NAME",
+    ),
 ];
 
 #[test]
