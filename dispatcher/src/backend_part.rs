@@ -7,14 +7,14 @@ use crate::{
     consume::Queues,
     deliver::BackendWorker,
     drain::Drain,
-    flow::PacedSender,
+    flow::{FlowControl, PacedSender},
     part::{Shared, WorkerPart},
     retry::Schedule,
     settle::Settling,
 };
 use postern_broker::BrokerError;
 use postern_config::backend::BackendConfig;
-use postern_service::Monitoring;
+use postern_service::{Monitoring, control::Control};
 use postern_shared::message::BackendName;
 use std::sync::Arc;
 
@@ -42,15 +42,26 @@ impl BackendPart {
     pub(crate) async fn run(self, shared: Shared, drain: Drain) -> Result<(), BrokerError> {
         let context = self.context(&drain);
         let Some(sender) = connectors::start(&self.connector, &context).await else { return Ok(()) };
-        let Self { backend, queues, schedule, settling, .. } = self;
+        // What an operator paused before this process began is not sent by it either.
+        tokio::select! {
+            () = self.monitoring.control.until_read() => {}
+            () = drain.started() => {}
+        }
+        let Self { backend, queues, schedule, settling, monitoring, .. } = self;
         let sending = Sending {
             backend: Arc::clone(&backend),
             sender: PacedSender::new(&backend, sender.clone(), settling.metrics.clone()),
             schedule,
         };
         let worker = Arc::new(BackendWorker::new(sending, settling));
+        let flow = queues.flow.clone();
         let part = WorkerPart { name: backend.name.to_string(), worker, queues };
-        let ended = part.run(shared, drain.clone()).await;
+        let ended = tokio::select! {
+            // First: a backend that is paused takes nothing.
+            biased;
+            never = follow_pauses(&monitoring.control, &backend.name, &flow) => never,
+            ended = part.run(shared, drain.clone()) => ended,
+        };
         // Where the broker was closed, the drain has not begun.
         context.shutdown.cancel();
         connectors::stop(&*sender, &context, drain.deadline()).await;
@@ -65,5 +76,17 @@ impl BackendPart {
             metrics: self.monitoring.metrics.clone(),
             shutdown: drain.token(),
         }
+    }
+}
+
+/// Holds `flow` whenever an operator's pause of `backend` holds.
+async fn follow_pauses(control: &Control, backend: &BackendName, flow: &FlowControl) -> ! {
+    let mut pause = control.state().pauses().get(backend).cloned();
+    loop {
+        match &pause {
+            Some(_) => flow.hold(),
+            None => flow.unhold(),
+        }
+        pause = control.pause_changes(backend, pause.as_ref()).await;
     }
 }

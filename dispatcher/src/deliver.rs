@@ -2,12 +2,12 @@
 
 use crate::{
     attempt::{Attempt, Sending},
-    read::read,
     settle::Settling,
     worker::{Job, Worker},
 };
 use async_trait::async_trait;
 use postern_broker::{Envelope, QueueName};
+use postern_service::queued::{Queued, read};
 use postern_shared::message::{BackendName, Outbound, Priority};
 use std::sync::Arc;
 
@@ -58,6 +58,11 @@ impl Worker for BackendWorker {
             Ok(message) => message,
             Err(why) => return self.settling.refuse(delivery, queue, &why).await,
         };
+        let queued = Queued { envelope: &delivery.envelope, message: &message, lane };
+        if let Some(cancelled) = self.settling.cancelled(queued, delivery.since.elapsed()) {
+            drop(permit);
+            return self.settling.cancel(delivery, &message, cancelled).await;
+        }
         let attempt = match poison {
             Some(failure) => Some(Attempt::given_up(&message, &failure)),
             None => self.sending.attempt(&message, &permit).await,

@@ -4,7 +4,7 @@
 //! The modules, in the order in which a message meets them. `validated` is a configuration that can be
 //! served, `dispatcher` serves it: in a `part` for each queue that is worked through, a `backend_part`
 //! for each backend, whose [`connectors`] have a life of their own. `consume` takes messages from a backend's two queues, as many as
-//! `flow` allows; `deliver` takes one to its end: `read` makes it a value, `attempt` has the parts of
+//! `flow` allows; `deliver` takes one to its end: `attempt` has the parts of
 //! its text sent by the [`connectors`] and says for each recipient what follows (`outcome`, `retry`),
 //! and `settle` puts that into messages (`report`, `dead_letter`), has them stored (`publish`) and
 //! acknowledges. `poison` gives up what is taken again and again without being settled; `drain` ends
@@ -29,7 +29,6 @@ mod poison;
 mod worker;
 
 mod deliver;
-mod read;
 
 mod attempt;
 pub mod connectors;

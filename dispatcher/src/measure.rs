@@ -3,13 +3,13 @@
 use crate::{
     attempt::Attempt,
     connectors::http,
-    read::read,
     retry::Schedule,
     settle::{log, settlement},
 };
 use jiff::Timestamp;
 use postern_broker::{Envelope, QueueName};
 use postern_config::Config;
+use postern_service::queued::read;
 use postern_shared::message::{BackendName, Priority};
 use std::sync::Arc;
 

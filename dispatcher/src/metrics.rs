@@ -22,6 +22,8 @@ pub(crate) enum OutcomeLabel {
     Failed,
     /// It expired before it was sent.
     Expired,
+    /// An operator cancelled it.
+    Cancelled,
     /// The body was not a message.
     Malformed,
     /// It was given up and, as many dead letters wait, dropped. Callbacks only.
@@ -30,7 +32,8 @@ pub(crate) enum OutcomeLabel {
 
 impl OutcomeLabel {
     /// Those of messages that backends send.
-    const OF_SENDING: [Self; 5] = [Self::Sent, Self::Retrying, Self::Failed, Self::Expired, Self::Malformed];
+    const OF_SENDING: [Self; 6] =
+        [Self::Sent, Self::Retrying, Self::Failed, Self::Expired, Self::Cancelled, Self::Malformed];
 
     pub(crate) fn as_str(self) -> &'static str {
         match self {
@@ -38,6 +41,7 @@ impl OutcomeLabel {
             Self::Retrying => "retrying",
             Self::Failed => "failed",
             Self::Expired => "expired",
+            Self::Cancelled => "cancelled",
             Self::Malformed => "malformed",
             Self::Dropped => "dropped",
         }

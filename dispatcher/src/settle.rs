@@ -21,6 +21,10 @@ use postern_broker::{
     Address, Delivery, Envelope, QueueName,
     dead_letter::{Cause, dead_letter},
 };
+use postern_service::{
+    control::{Control, cancelled},
+    queued::Queued,
+};
 use postern_shared::{
     callback::CallbackKeys,
     error::{Failure, FailureClass},
@@ -34,6 +38,8 @@ pub(crate) struct Settling {
     pub(crate) keys: CallbackKeys,
     pub(crate) publisher: Publisher,
     pub(crate) metrics: SendingMetrics,
+    /// What operators cancelled.
+    pub(crate) control: Control,
 }
 
 impl Settling {
@@ -52,6 +58,31 @@ impl Settling {
         }
         log(&delivery.envelope, attempt);
         delivery.ack();
+    }
+
+    /// What is to be published of `queued`, which this process has `held` so long, if an operator
+    /// cancelled it.
+    pub(crate) fn cancelled(&self, queued: Queued<'_>, held: Duration) -> Option<Vec<(Address, Envelope)>> {
+        let is_cancelled = self.control.cancels(queued, held);
+        is_cancelled.then(|| cancelled(queued, &self.keys, Timestamp::now()))
+    }
+
+    /// Publishes `cancelled`, counts and logs it, and acknowledges `delivery`, which holds `message`.
+    pub(crate) async fn cancel(
+        &self,
+        delivery: Delivery,
+        message: &Outbound,
+        cancelled: Vec<(Address, Envelope)>,
+    ) {
+        let trace_id = delivery.envelope.trace_id().map(str::to_owned);
+        if !self.publisher.settle(delivery, cancelled).await {
+            return;
+        }
+        self.metrics.message(OutcomeLabel::Cancelled);
+        self.metrics.recipients(OutcomeLabel::Cancelled, message.identities.len());
+        let (backend, message_id, recipients) =
+            (message.backend.as_str(), message.id, message.identities.len());
+        tracing::info!(backend, %message_id, recipients, trace_id, "cancelled, not sent");
     }
 
     /// Dead-letters `delivery`, whose body is not a message that belongs into `queue`.

@@ -5,6 +5,7 @@
 //! what is too long, [`trace_context`] says what belongs together, [`callback`] is what a client of
 //! another gateway wants to be told, [`value`] holds spans, rates, secrets and the like,
 //! and [`read`] finds the mistakes in JSON that should hold any of them,
+//! [`control`] is what operators order while the gateway runs,
 //! [`suggest`] finds what a mistyped word was meant to be,
 //! [`clock`] says the time and [`backoff`] how long to wait before the next attempt, [`terminal`] makes
 //! strangers' texts harmless where they are shown.
@@ -12,6 +13,7 @@
 pub mod backoff;
 pub mod callback;
 pub mod clock;
+pub mod control;
 pub mod error;
 pub mod message;
 pub mod read;

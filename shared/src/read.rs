@@ -1,10 +1,12 @@
 //! From JSON to typed values: where each mistake is, and what is wrong in words of ours.
 
 mod limited;
+mod numbers;
 mod surrogates;
 mod wanted;
 
 pub use limited::{JsonLimits, NotTaken, value_within};
+pub use numbers::with_exact_numbers;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, error::Category, json};
 use serde_path_to_error::{Path, Segment};

@@ -158,11 +158,13 @@ async fn a_dispatcher_serves_only_its_backends() {
 }
 
 #[tokio::test]
-async fn every_queue_is_a_durable_quorum_queue_and_has_the_contracts_name() {
+async fn every_queue_is_a_durable_quorum_queue_but_for_the_log_and_has_the_contracts_name() {
     let pair = Pair::start(CLINIC).await;
     let queues = pair.vhost.queues();
     for queue in &queues {
-        assert_eq!((queue.kind.as_str(), queue.durable), ("rabbit_quorum_queue", true), "{}", queue.name);
+        let kind =
+            if queue.name == "postern.control" { "rabbit_stream_queue" } else { "rabbit_quorum_queue" };
+        assert_eq!((queue.kind.as_str(), queue.durable), (kind, true), "{}", queue.name);
     }
     for name in [
         "postern.inbound",
@@ -171,6 +173,7 @@ async fn every_queue_is_a_durable_quorum_queue_and_has_the_contracts_name() {
         "postern.reports",
         "postern.dead",
         "postern.unrouted",
+        "postern.control",
     ] {
         assert!(queues.iter().any(|queue| queue.name == name), "{name} is missing: {queues:?}");
     }

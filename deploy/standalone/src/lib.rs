@@ -14,6 +14,7 @@ mod check;
 mod dead;
 mod greeting;
 mod key;
+mod orders;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
@@ -64,6 +65,20 @@ enum Action {
     /// Look at the messages that could not be sent, put them back, or drop them
     #[command(subcommand)]
     Dead(dead::Action),
+    /// Stop sending through a backend, in all processes and across restarts, until it is resumed
+    ///
+    /// Its messages wait in their queue. Requests in flight finish.
+    Pause(orders::BackendArguments),
+    /// Send through a paused backend again
+    Resume(orders::BackendArguments),
+    /// Cancel messages that wait for a backend: they are reported as failed (cancelled), and not sent
+    ///
+    /// It holds for all processes and across restarts, also for messages that wait for a retry. What is
+    /// sent after the command is not touched. To stop a campaign: pause the backend, cancel, resume.
+    Cancel(orders::CancelArguments),
+    /// List the queues, have another backend send what waits for one, or drop what waits
+    #[command(subcommand)]
+    Queue(orders::QueueAction),
 }
 
 /// A gateway with its senders and its forms.
@@ -113,6 +128,10 @@ impl Gateway {
             Action::Dispatcher(choice) => self.providers().and_then(|known| {
                 in_runtime(postern_dispatcher::program::run(arguments, choice, &known, &self.connectors))
             }),
+            Action::Pause(arguments) => self.order(orders::Order::Pause(arguments), &command.arguments),
+            Action::Resume(arguments) => self.order(orders::Order::Resume(arguments), &command.arguments),
+            Action::Cancel(arguments) => self.order(orders::Order::Cancel(arguments), &command.arguments),
+            Action::Queue(action) => self.order(orders::Order::Queue(action), &command.arguments),
             Action::Dead(action) => self.configuration_of(arguments, OPERATOR_SECRETS).and_then(|config| {
                 in_runtime(dead::run(action, &config, arguments.admin_listen.unwrap_or(PROGRAM.admin)))
             }),
@@ -152,6 +171,12 @@ impl Gateway {
         let sending = postern_dispatcher::validate(Arc::clone(config), &self.connectors).err();
         let receiving = postern_ingress::problems(config, &self.forms);
         receiving.into_iter().chain(sending.unwrap_or_default()).collect()
+    }
+
+    fn order(&self, order: orders::Order, arguments: &Arguments) -> Result<(), Exit> {
+        let config = self.configuration_of(arguments, OPERATOR_SECRETS)?;
+        let admin = arguments.admin_listen.unwrap_or(PROGRAM.admin);
+        in_runtime(orders::run(order, &config, admin))
     }
 
     async fn run(&self, arguments: &Arguments) -> Result<(), Exit> {

@@ -12,6 +12,7 @@ mod echo;
 mod flow;
 mod logs;
 mod memory;
+mod orders;
 mod poison;
 mod program;
 mod provider;

@@ -12,6 +12,7 @@ use postern_dispatcher::{
 };
 use postern_service::{
     Monitoring,
+    control::Control,
     health::HealthRegistry,
     metrics::Metrics,
     shutdown::{Shutdown, Trigger},
@@ -70,6 +71,7 @@ pub(crate) struct Running {
     pub(crate) broker: MemoryBroker,
     pub(crate) metrics: Metrics,
     pub(crate) health: HealthRegistry,
+    pub(crate) control: Control,
     trigger: Trigger,
     task: JoinHandle<Result<(), RunError>>,
 }
@@ -83,11 +85,11 @@ impl Running {
         let metrics = Metrics::new("test", "0").unwrap();
         let shared: Arc<dyn Broker> = Arc::new(broker.clone());
         let monitoring = Monitoring::new(metrics.clone());
-        let health = monitoring.health.clone();
+        let (health, control) = (monitoring.health.clone(), monitoring.control.clone());
         let dispatcher = Dispatcher::new(validated(text, connectors), shared, &monitoring).unwrap();
         let (trigger, shutdown) = Shutdown::new();
         let task = tokio::spawn(dispatcher.run(shutdown));
-        Self { broker, metrics, health, trigger, task }
+        Self { broker, metrics, health, control, trigger, task }
     }
 
     /// Queues `body` for `backend`.

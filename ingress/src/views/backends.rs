@@ -19,6 +19,9 @@ struct Shown<'a> {
     receives: bool,
     sends: bool,
     state: BackendState,
+    /// Why it does not send, for an operator; absent where it does, or where that is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
     /// Messages that wait to be sent; `None` where the broker does not say.
     queued: Option<u64>,
 }
@@ -29,8 +32,9 @@ struct Shown<'a> {
 enum BackendState {
     /// It would.
     Ready,
-    /// Messages are stored and wait: this process sends none, since the provider is down or asked
-    /// for time. Of another process this is not known; where no process consumes, it is `unserved`.
+    /// Messages are stored and wait: an operator paused the backend, or this process sends none, since
+    /// the provider is down or asked for time. The latter is not known of another process; where no
+    /// process consumes, it is `unserved`.
     Paused,
     /// Messages are stored and wait: the backend's connector, in this process, has no connection to its
     /// provider.
@@ -78,15 +82,17 @@ async fn show<'a>(backend: &'a BackendConfig, state: &IngressState) -> Shown<'a>
         _ => match health {
             BackendHealth::Ready => BackendState::Ready,
             BackendHealth::NotBound { .. } => BackendState::Unbound,
-            BackendHealth::Paused { .. } => BackendState::Paused,
+            BackendHealth::Paused { .. } | BackendHealth::PausedByOperator { .. } => BackendState::Paused,
         },
     };
+    let reason = (health != BackendHealth::Ready).then(|| health.to_string());
     Shown {
         name: backend.name.as_str(),
         kind: &backend.definition.kind,
         receives: !backend.definition.receive.methods.is_empty(),
         sends,
         state: shown,
+        reason,
         queued: depths.map(|(normal, bulk)| normal.ready + bulk.ready),
     }
 }

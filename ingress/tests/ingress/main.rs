@@ -8,7 +8,12 @@ mod server;
 mod smuggling;
 
 mod api;
+mod batches;
 mod hostile;
+mod numbers;
 mod program;
+mod raw_targets;
 mod receive;
+mod refusals;
+mod repeated;
 mod running;

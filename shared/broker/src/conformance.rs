@@ -27,6 +27,7 @@ mod delays;
 mod delivery;
 mod leases;
 mod limits;
+mod log;
 mod routes;
 
 use super::{
@@ -94,6 +95,8 @@ macro_rules! for_each_case {
             many_delayed_messages_all_return
             a_full_queue_refuses_and_recovers each_publish_learns_its_own_fate
             the_oldest_reports_and_callbacks_go_first
+            each_consumer_of_the_log_gets_every_record
+            a_queue_that_is_no_longer_declared_gives_what_it_holds
         }
     };
 }
@@ -116,7 +119,7 @@ macro_rules! listed {
 for_each_case!(listed);
 
 mod cases {
-    pub(super) use super::{delays::*, delivery::*, leases::*, limits::*, routes::*};
+    pub(super) use super::{delays::*, delivery::*, leases::*, limits::*, log::*, routes::*};
 }
 
 /// Runs the case `name` on `storage`, which is empty and used by nobody else.

@@ -1,7 +1,9 @@
 //! What a queue holds: a body and what AMQP says about it.
 
 use bytes::Bytes;
+use jiff::Timestamp;
 use postern_shared::{
+    clock,
     message::{
         CALLBACK_V1, CallbackEvent, INBOUND_V1, Inbound, MessageId, OUTBOUND_V1, Outbound, REPORT_V1, Report,
     },
@@ -35,6 +37,9 @@ pub mod header {
     pub const ATTEMPT: &str = "x-postern-attempt";
     /// The queue that a dead message came from, or that an unrouted one was on its way back to.
     pub const QUEUE: &str = "x-postern-queue";
+    /// When an operator put the message into its queue, by a redrive or a move: RFC 3339, UTC. What was
+    /// cancelled before then is another matter. It stays with the message's further attempts.
+    pub const REQUEUED_AT: &str = "x-postern-requeued-at";
     /// The bytes that a body had before it was cut: an integer. Absent: it is whole.
     pub const CUT_FROM: &str = "x-postern-cut-from";
 
@@ -145,9 +150,23 @@ impl Envelope {
         self.integer_header(header::CUT_FROM).and_then(|bytes| u64::try_from(bytes).ok())
     }
 
-    /// The headers of the next attempt: the application's own and the trace.
+    /// The same, put into its queue by an operator at `at`.
+    #[must_use]
+    pub fn requeued(self, at: Timestamp) -> Self {
+        self.with(header::REQUEUED_AT, clock::Written(at).to_string())
+    }
+
+    /// When an operator put it into its queue. `None` if nobody did.
+    pub fn requeued_at(&self) -> Option<Timestamp> {
+        self.text_header(header::REQUEUED_AT)?.parse().ok()
+    }
+
+    /// The headers of the next attempt: the application's own, the trace, and when an operator put the
+    /// message into its queue.
     pub fn own_headers(&self) -> Headers {
-        let kept = |name: &str| !header::OF_THE_QUEUE.iter().any(|prefix| name.starts_with(prefix));
+        let kept = |name: &str| {
+            name == header::REQUEUED_AT || !header::OF_THE_QUEUE.iter().any(|prefix| name.starts_with(prefix))
+        };
         let kept = self.headers.iter().filter(|(name, _)| kept(name));
         kept.map(|(name, value)| (name.clone(), value.clone())).collect()
     }

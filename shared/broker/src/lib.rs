@@ -36,13 +36,15 @@ pub trait Broker: Send + Sync + fmt::Debug {
 
     /// Takes messages from `queue`, at most `prefetch` (at least 1) of them unsettled at a time, in
     /// the order in which they were published. The consumer outlives a lost connection: it goes on
-    /// when the broker is back.
+    /// when the broker is back. Of the log `postern.control` each consumer takes every record, from the
+    /// first on, each once.
     ///
     /// # Errors
-    /// [`BrokerError::Refused`] for a queue that no topology declared.
+    /// [`BrokerError::Refused`] for a queue that no topology declared, and for a log that the broker does
+    /// not let this process declare.
     async fn consume(&self, queue: &QueueName, prefetch: u16) -> Result<Consumer, BrokerError>;
 
-    /// How much waits in `queue`.
+    /// How much waits in `queue`, which an earlier topology may have declared.
     ///
     /// # Errors
     /// [`BrokerError::Refused`] for a queue that no topology declared.
@@ -54,6 +56,11 @@ pub trait Broker: Send + Sync + fmt::Debug {
     /// What an operator should know although it can be used, a sentence each: a queue that
     /// somebody declared otherwise.
     fn remarks(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Queues with messages that the topology does not declare, as far as the broker can tell by itself.
+    fn undeclared(&self) -> Vec<QueueName> {
         Vec::new()
     }
 

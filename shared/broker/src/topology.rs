@@ -10,6 +10,10 @@
 //! | `postern.wait.<delay>` | fanout, key = the queue to return to | `postern.wait.<delay>`, and from there, by way of `postern.return`, the queue named by the key |
 //! | `postern.return` | direct, key = queue | that queue, else `postern.unrouted` |
 //! | `postern.unrouted` | fanout | `postern.unrouted`: the alternate of all the others |
+//!
+//! [`CONTROL`] is no queue to work through but a log: each of its consumers gets every record, from the
+//! first on, whoever else takes from it, and acknowledging removes nothing. It has no exchange of its own;
+//! records come by [`Address::Queue`].
 
 use postern_shared::message::{BackendName, Priority};
 use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
@@ -31,6 +35,8 @@ pub const UNROUTED: &str = "postern.unrouted";
 /// A queue of an earlier version, for messages that may have crashed their process. It is emptied and
 /// deleted.
 pub const QUARANTINE: &str = "postern.quarantine";
+/// The log of what operators order: see [`postern_shared::control`].
+pub const CONTROL: &str = "postern.control";
 /// The prefix of the exchanges and queues in which retries wait.
 pub const WAIT: &str = "postern.wait";
 
@@ -80,6 +86,11 @@ impl QueueName {
     /// `postern.unrouted`
     pub fn unrouted() -> Self {
         Self(UNROUTED.into())
+    }
+
+    /// `postern.control`
+    pub fn control() -> Self {
+        Self(CONTROL.into())
     }
 
     /// `postern.quarantine`

@@ -5,6 +5,7 @@ use crate::{
         Definition,
         auth::ReceiveAuth,
         flow::{BreakerSection, RetrySection},
+        userinfo,
     },
     broker_url,
     config::Config,
@@ -27,6 +28,8 @@ use tracing_subscriber::EnvFilter;
 const MAX_BURST: u32 = 10_000;
 /// The most failures in a row that a circuit breaker can be told to wait for.
 const MAX_FAILURES: u32 = 100_000;
+/// The largest `ingress.max_items`.
+const MAX_ITEMS: usize = 10_000;
 
 pub(super) fn broker(broker: &BrokerSection, reader: &mut Reader<'_>) {
     if let Some(why) = broker_url::problem(broker.url.expose()) {
@@ -68,6 +71,9 @@ pub(super) fn ingress(ingress: &IngressSection, reader: &mut Reader<'_>) {
         if value == 0 {
             reader.problem(key, "must be at least 1");
         }
+    }
+    if !(1..=MAX_ITEMS).contains(&ingress.max_items) {
+        reader.problem("ingress.max_items", format!("must be 1 to {MAX_ITEMS}"));
     }
     if ingress.rate_limit.is_some_and(|limit| limit.burst == Some(0)) {
         reader.problem("ingress.rate_limit.burst", "must be at least 1");
@@ -181,6 +187,7 @@ pub(super) fn backend(
     for (key, why) in definition.text.problems() {
         reader.problem(format!("{path}.text.{key}"), why);
     }
+    batches(definition, path, reader);
     settings(definition, path, reader);
     if let Some(own) = &definition.retry {
         retry(own, &format!("{path}.retry"), reader);
@@ -224,6 +231,24 @@ pub(super) fn breaker(breaker: BreakerSection, key: &str, reader: &mut Reader<'_
     }
 }
 
+/// What a backend says of several messages or reports in one body, and should say otherwise.
+fn batches(definition: &Definition, path: &str, reader: &mut Reader<'_>) {
+    let (receive, status) = (&definition.receive, &definition.status);
+    for (key, what) in receive.batch().fixed_indexes() {
+        reader.warning(&format!("{path}.receive.{key}"), &what);
+    }
+    for (key, what) in status.iter().flat_map(|status| status.batch().fixed_indexes()) {
+        reader.warning(&format!("{path}.status.{key}"), &what);
+    }
+    let chooses = receive.each.is_some() || receive.when.is_some();
+    let reports_choose = status.as_ref().is_some_and(|it| it.each.is_some() || it.when.is_some());
+    if receive.ignore && !chooses && !reports_choose {
+        let what = "ignores nothing: without receive.when, receive.each, status.when or status.each, every \
+                    request is a message or a report";
+        reader.warning(&format!("{path}.receive.ignore"), what);
+    }
+}
+
 /// The settings that a definition needs.
 fn settings(definition: &Definition, path: &str, reader: &mut Reader<'_>) {
     let empty = |name: &String| {
@@ -243,6 +268,11 @@ fn settings(definition: &Definition, path: &str, reader: &mut Reader<'_>) {
             names[1..].iter().map(|name| format!(", or {path}.settings.{name} instead")).collect::<String>();
         let key = format!("{path}.settings.{}", names.first().map_or("", String::as_str));
         reader.problem(key, format!("is missing: backends of type {} need it{or}", definition.kind));
+    }
+    if let Some(send) = definition.connector.http() {
+        for name in userinfo::settings_with_user(&send.url, &definition.settings) {
+            reader.problem(format!("{path}.settings.{name}"), userinfo::belongs_into("send.auth"));
+        }
     }
     let codec = definition.connector.http().and_then(|send| send.codec);
     for (key, why) in codec.iter().flat_map(|codec| codec.problems(&definition.settings)) {

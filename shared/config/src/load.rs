@@ -95,13 +95,13 @@ fn read_sections(
     let ingress = section(reader, &mut tree, "ingress", cross_check::ingress);
     let admin = section(reader, &mut tree, "admin", cross_check::admin);
     let api = section(reader, &mut tree, "api", cross_check::api);
-    let application = application::read(reader, take(&mut tree, "application"));
     let compat = section(reader, &mut tree, "compat", compat::check);
     let dispatcher = section(reader, &mut tree, "dispatcher", cross_check::dispatcher);
     let retry =
         section(reader, &mut tree, "retry", |retry, reader| cross_check::retry(retry, "retry", reader));
     let breaker =
         section(reader, &mut tree, "breaker", |own, reader| cross_check::breaker(*own, "breaker", reader));
+    let application = application::read(reader, take(&mut tree, "application"), breaker);
     let log = section(reader, &mut tree, "log", cross_check::log);
     let shutdown = section(reader, &mut tree, "shutdown", |_, _| {});
     let sections = (ingress.as_ref(), retry.as_ref(), dispatcher.as_ref(), breaker);

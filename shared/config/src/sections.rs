@@ -26,6 +26,13 @@ pub struct BrokerSection {
     pub min_free_disk: u64,
 }
 
+impl BrokerSection {
+    /// Whether the broker is the store in the process itself, which no other process can use.
+    pub fn is_embedded(&self) -> bool {
+        self.url.expose().starts_with("embedded:")
+    }
+}
+
 /// `[ingress]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -41,6 +48,8 @@ pub struct IngressSection {
     pub max_body: usize,
     /// The most parameters of one request.
     pub max_fields: usize,
+    /// The most messages and delivery reports of one request to a backend with `each`. 1 to 10,000.
+    pub max_items: usize,
     /// The longest name of a parameter, in bytes.
     pub max_key: usize,
     /// The longest value of a parameter, in bytes.
@@ -63,7 +72,8 @@ pub struct IngressSection {
     /// How many requests that prove nothing one address may make. Absent: any number.
     pub rate_limit: Option<AddressLimit>,
     /// How long a message that a provider repeats (the same backend, `external_id`, identity and text)
-    /// is acknowledged without being queued again; 0: it is always queued again.
+    /// is acknowledged without being queued again, and for how long an `Idempotency-Key` is remembered; 0: a
+    /// repeated message is always queued again.
     pub dedupe_window: Window,
     /// Where messages are stored while the broker takes none.
     #[serde(default)]

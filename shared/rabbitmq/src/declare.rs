@@ -9,8 +9,8 @@ use lapin::{
 use postern_broker::{
     QueueName, Topology,
     topology::{
-        BULK_CALLBACKS, CALLBACKS, DEAD, INBOUND, OUTBOUND, Overflow, QUARANTINE, QueueLimit, REPORTS,
-        RETURN, UNROUTED,
+        BULK_CALLBACKS, CALLBACKS, CONTROL, DEAD, INBOUND, OUTBOUND, Overflow, QUARANTINE, QueueLimit,
+        REPORTS, RETURN, UNROUTED,
     },
 };
 use std::{collections::BTreeMap, time::Duration};
@@ -27,6 +27,11 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// as well, but knows no such meaning, and a value chosen by the broker's version would no longer
 /// match after an upgrade. This one means the same to all of them.
 const DELIVERY_LIMIT: i64 = i32::MAX as i64;
+
+/// The most that the log of orders keeps, in bytes: some 300,000 records. The oldest go first.
+const CONTROL_BYTES: i64 = 64 * 1024 * 1024;
+/// The bytes of one of the log's files: what goes first goes by files.
+const CONTROL_SEGMENT: i64 = 8 * 1024 * 1024;
 
 /// Declares the topology, again and again, and remembers what it found different.
 #[derive(Debug, Default)]
@@ -96,7 +101,36 @@ impl DeclarePass<'_> {
         for delay in &topology.delays {
             self.wait(*delay, &otherwise).await?;
         }
-        Ok(())
+        self.control().await
+    }
+
+    /// The log of orders: a stream, which each consumer reads by itself. A broker that has no streams, or
+    /// does not let this process declare one, serves all the rest.
+    async fn control(&mut self) -> lapin::Result<()> {
+        let arguments = [
+            ("x-queue-type", text("stream")),
+            ("x-max-length-bytes", AMQPValue::LongLongInt(CONTROL_BYTES)),
+            ("x-stream-max-segment-size-bytes", AMQPValue::LongLongInt(CONTROL_SEGMENT)),
+        ];
+        let known = format!("queue {CONTROL}");
+        let declared = match self.declare_queue(CONTROL, table(&arguments), &known).await {
+            Ok(()) => self.bind(CONTROL, RETURN, CONTROL).await,
+            refused => refused,
+        };
+        match declared {
+            Err(error) if matches!(error.kind(), ErrorKind::ProtocolError(_)) && self.link.is_up() => {
+                let remark = format!(
+                    "{known} cannot be declared as a stream, so backends cannot be paused and messages cannot be \
+                     cancelled: {}; enable RabbitMQ's feature flag stream_queue, or permit it to this user",
+                    refusal(&error)
+                );
+                if self.foreign.insert(known, remark.clone()).as_ref() != Some(&remark) {
+                    warn!("{remark}");
+                }
+                Ok(())
+            }
+            other => other,
+        }
     }
 
     /// Deletes a queue that only earlier versions used, unless it holds messages or somebody takes from
@@ -181,23 +215,26 @@ impl DeclarePass<'_> {
     }
 
     async fn queue(&mut self, name: &str, arguments: &[(&str, AMQPValue)]) -> lapin::Result<()> {
-        let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
-        let passive = QueueDeclareOptions { passive: true, ..durable };
         let mut all = table(arguments);
         all.insert("x-queue-type".into(), text("quorum"));
         all.insert("x-delivery-limit".into(), AMQPValue::LongLongInt(DELIVERY_LIMIT));
-        let known = format!("queue {name}");
-        if self.foreign.contains_key(&known) {
+        self.declare_queue(name, all, &format!("queue {name}")).await
+    }
+
+    async fn declare_queue(&mut self, name: &str, arguments: FieldTable, known: &str) -> lapin::Result<()> {
+        let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+        let passive = QueueDeclareOptions { passive: true, ..durable };
+        if self.foreign.contains_key(known) {
             let channel = self.channel().await?;
             let check = channel.queue_declare(name.into(), passive, FieldTable::default());
             match self.answer(check).await {
-                Err(error) if code(&error) == Some(NOT_FOUND) => drop(self.foreign.remove(&known)),
+                Err(error) if code(&error) == Some(NOT_FOUND) => drop(self.foreign.remove(known)),
                 other => return other.map(drop),
             };
         }
         let channel = self.channel().await?;
-        match self.answer(channel.queue_declare(name.into(), durable, all)).await {
-            Err(error) if is_usable(&error) => self.accept(known, &error),
+        match self.answer(channel.queue_declare(name.into(), durable, arguments)).await {
+            Err(error) if is_usable(&error) => self.accept(known.to_owned(), &error),
             other => return other.map(drop),
         }
         Ok(())
@@ -210,12 +247,9 @@ impl DeclarePass<'_> {
     }
 
     fn accept(&mut self, known: String, error: &Error) {
-        let refusal = match error.kind() {
-            ErrorKind::ProtocolError(error) => error.get_message().to_string(),
-            _ => error.to_string(),
-        };
         let remark = format!(
-            "{known} exists with other properties and is used as it is; delete it to have it declared anew: {refusal}"
+            "{known} exists with other properties and is used as it is; delete it to have it declared anew: {}",
+            refusal(error)
         );
         warn!("{remark}");
         self.foreign.insert(known, remark);
@@ -238,6 +272,14 @@ impl DeclarePass<'_> {
             self.channel = None;
         }
         answer
+    }
+}
+
+/// What the broker says in `error`.
+fn refusal(error: &Error) -> String {
+    match error.kind() {
+        ErrorKind::ProtocolError(error) => error.get_message().to_string(),
+        _ => error.to_string(),
     }
 }
 

@@ -36,8 +36,10 @@ pub(super) const CONSUMED_FRAME: u32 = 128 * 1024;
 
 /// Headers that RabbitMQ adds when it delivers again or dead-letters. They tell of the broker's
 /// ways, not of the message, and would grow with each retry.
-const OF_THE_BROKER: [&str; 5] =
-    ["x-delivery-count", "x-acquired-count", "x-death", "x-first-death-", "x-last-death-"];
+const OF_THE_BROKER: [&str; 6] =
+    ["x-delivery-count", "x-acquired-count", "x-death", "x-first-death-", "x-last-death-", STREAM_OFFSET];
+/// The place of a record in its stream; on a consumer, where it begins.
+pub(super) const STREAM_OFFSET: &str = "x-stream-offset";
 
 /// A message that is ready to be published.
 #[derive(Debug)]
@@ -113,6 +115,15 @@ pub(super) fn returned(delivery: &Delivery) -> u32 {
     match table.and_then(|table| table.inner().get("x-delivery-count")).and_then(value) {
         Some(HeaderValue::Integer(count)) => u32::try_from(count).unwrap_or_default(),
         _ => 0,
+    }
+}
+
+/// The place of a record in its stream. `None` if it is from no stream.
+pub(super) fn stream_offset(delivery: &Delivery) -> Option<i64> {
+    let table = delivery.properties.headers().as_ref()?;
+    match table.inner().get(STREAM_OFFSET).and_then(value)? {
+        HeaderValue::Integer(offset) => Some(offset),
+        HeaderValue::Text(_) => None,
     }
 }
 

@@ -19,7 +19,7 @@ use super::{
 use lapin::message::Delivery;
 use postern_broker::{
     Address, BrokerError, Envelope, QueueName, Settle,
-    topology::{DEAD, QUARANTINE, UNROUTED},
+    topology::{CONTROL, DEAD, QUARANTINE, UNROUTED},
 };
 use std::{collections::HashMap, mem::take, sync::Arc, time::Duration};
 use tokio::task::JoinSet;
@@ -85,7 +85,7 @@ impl Returns {
     pub(super) fn new(shared: Arc<Connections>, publisher: Publishing, queue: QueueName) -> Self {
         let half = shared.options.max_deliveries / 2;
         let believed = match queue.as_str() {
-            DEAD | UNROUTED | QUARANTINE => None,
+            CONTROL | DEAD | UNROUTED | QUARANTINE => None,
             _ => Some(half.max(1)),
         };
         Self {

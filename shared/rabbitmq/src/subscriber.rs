@@ -3,6 +3,7 @@
 use super::{
     connections::{Connections, ConsumerConnection, Pauses, soon},
     endpoint::{NOT_FOUND, close_channel, code},
+    properties::{STREAM_OFFSET, stream_offset},
     returns::{Returned, Returns, Taken},
     unsettled::{SettleFrame, Unsettled},
 };
@@ -11,9 +12,9 @@ use lapin::{
     Channel,
     message::Delivery,
     options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions},
-    types::FieldTable,
+    types::{AMQPValue, FieldTable},
 };
-use postern_broker::{Feed, QueueName, Settle, SettleRequest};
+use postern_broker::{Feed, QueueName, Settle, SettleRequest, topology::CONTROL};
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 use tokio::{sync::oneshot, time::Instant};
 use tokio_util::task::task_tracker::TaskTrackerToken;
@@ -42,6 +43,8 @@ pub(super) struct Subscriber {
     /// The number of the channel, so that what belongs to an earlier one is told apart: the broker
     /// hands that out again by itself.
     epoch: u16,
+    /// Of a stream, the place of the next record. `None` before the first.
+    next_record: Option<i64>,
     /// Deliveries that are given back by publishing them again.
     returns: Returns,
     /// Whether the caller wants no more.
@@ -75,8 +78,8 @@ impl Subscriber {
         let shared = Arc::clone(returns.connections());
         let _running = shared.consumer_tasks.token();
         let prefetch = prefetch.max(1);
-        let (held, epoch, stopping, ready) = (0, 0, false, Some(ready));
-        Self { shared, queue, prefetch, feed, held, epoch, returns, stopping, ready, _running }
+        let (held, epoch, next_record, stopping, ready) = (0, 0, None, false, Some(ready));
+        Self { shared, queue, prefetch, feed, held, epoch, next_record, returns, stopping, ready, _running }
     }
 
     /// Feeds the consumer until its caller wants no more and holds nothing, or the broker is closed.
@@ -94,7 +97,8 @@ impl Subscriber {
     /// The next channel; `None` when none is needed any more.
     async fn opened(&mut self) -> Option<Session> {
         let (shared, queue) = (Arc::clone(&self.shared), self.queue.clone());
-        let mut opening = std::pin::pin!(open(&shared, &queue, self.prefetch));
+        let arguments = arguments(&queue, self.next_record);
+        let mut opening = std::pin::pin!(open(&shared, &queue, self.prefetch, &arguments));
         loop {
             if self.stopping && self.held == 0 {
                 return None;
@@ -167,6 +171,9 @@ impl Subscriber {
             && let Some(delivery) = session.waiting.pop_front()
         {
             let tag = u64::from(self.epoch) << TAG_BITS | delivery.delivery_tag;
+            if let Some(place) = stream_offset(&delivery) {
+                self.next_record = Some(place + 1);
+            }
             match self.returns.take(tag, delivery) {
                 Some(taken) => self.hand_over(taken),
                 None => self.returns.publish(),
@@ -271,15 +278,26 @@ impl Session {
     }
 }
 
+/// What a subscription to `queue` asks for besides: of a stream, the records from `next_record` on, or
+/// from the first that there is.
+fn arguments(queue: &QueueName, next_record: Option<i64>) -> FieldTable {
+    let mut arguments = FieldTable::default();
+    if queue.as_str() == CONTROL {
+        let first = || AMQPValue::LongString("first".into());
+        arguments.insert(STREAM_OFFSET.into(), next_record.map_or_else(first, AMQPValue::LongLongInt));
+    }
+    arguments
+}
+
 /// Subscribes, sooner or later.
-async fn open(shared: &Connections, queue: &QueueName, prefetch: u16) -> Session {
+async fn open(shared: &Connections, queue: &QueueName, prefetch: u16, arguments: &FieldTable) -> Session {
     let mut connections = shared.consumer_connection.subscribe();
     let mut pauses = Pauses::new();
     loop {
         let connection =
             connections.wait_for(Option::is_some).await.ok().and_then(|connection| connection.clone());
         if let Some(connection) = connection {
-            match subscribe(shared, &connection, queue, prefetch).await {
+            match subscribe(shared, &connection, (queue, arguments), prefetch).await {
                 Ok((channel, stream)) => {
                     let (unsettled, waiting) = (Unsettled::default(), VecDeque::new());
                     return Session {
@@ -308,7 +326,7 @@ async fn open(shared: &Connections, queue: &QueueName, prefetch: u16) -> Session
 async fn subscribe(
     shared: &Connections,
     connection: &ConsumerConnection,
-    queue: &QueueName,
+    (queue, arguments): (&QueueName, &FieldTable),
     prefetch: u16,
 ) -> lapin::Result<(Channel, lapin::Consumer)> {
     let channel = connection.link.channel().await?;
@@ -316,7 +334,7 @@ async fn subscribe(
     let consuming = async {
         channel.basic_qos(prefetch, BasicQosOptions { global: false }).await?;
         let options = BasicConsumeOptions::default();
-        channel.basic_consume(queue.as_str().into(), name, options, FieldTable::default()).await
+        channel.basic_consume(queue.as_str().into(), name, options, arguments.clone()).await
     };
     match soon(PATIENCE, consuming).await {
         Ok(stream) => Ok((channel, stream)),

@@ -1,13 +1,15 @@
-//! The admin port: `/metrics`, `/livez`, `/readyz`, and `/v1/dead` ([`dead`]). Whatever says or does
-//! more than health is wrapped in [`token_holders`].
+//! The admin port: `/metrics`, `/livez`, `/readyz`, `/v1/dead` ([`dead`]), and orders to backends and
+//! queues ([`orders`]). Whatever says or does more than health is wrapped in [`token_holders`].
 
 pub mod dead;
 mod metrics;
+pub mod orders;
 
 use crate::{
     bearer::bearer,
+    control::{Control, Operator, Unconfigured},
     dead::DeadLetters,
-    health::HealthRegistry,
+    health::{BackendHealth, HealthRegistry},
     listener::{self, ConnectionLimits, Listener, Share},
     metrics::{Metrics, PublishMetrics},
     rates::{self, Allowance, Buckets, retry_after},
@@ -19,13 +21,19 @@ use actix_web::{
     App, Error, HttpResponse,
     body::MessageBody,
     dev::{Server, ServiceRequest, ServiceResponse},
-    http::header::{RETRY_AFTER, WWW_AUTHENTICATE},
+    http::{
+        StatusCode,
+        header::{ORIGIN, RETRY_AFTER, WWW_AUTHENTICATE},
+    },
     middleware::{Next, from_fn},
     web,
 };
 use metrics::AdminMetrics;
 use postern_broker::{Broker, BrokerStatus};
-use postern_shared::value::{Networks, SecretDigest};
+use postern_shared::{
+    message::BackendName,
+    value::{Networks, SecretDigest},
+};
 use postern_store::spool::Spool;
 use std::{
     io::ErrorKind,
@@ -66,6 +74,12 @@ pub struct Readiness {
     pub health: HealthRegistry,
     /// Which outcomes the broker refused.
     pub publish: PublishMetrics,
+    /// What operators ordered.
+    pub control: Control,
+    /// The backends that are configured.
+    pub backends: Vec<BackendName>,
+    /// What waits for backends that are not.
+    pub unconfigured: Unconfigured,
 }
 
 impl Readiness {
@@ -84,13 +98,17 @@ impl Readiness {
             BrokerStatus::Spooling(why) => Some(why),
             _ => None,
         };
-        spooling.into_iter().chain(self.broker.remarks()).chain(self.publish.remark()).collect()
+        let broker = self.broker.remarks().into_iter();
+        let remarks = spooling.into_iter().chain(broker).chain(self.publish.remark());
+        remarks.chain(self.control.remark()).chain(self.unconfigured.remarks()).collect()
     }
 
-    /// The backends that do not send now, a line each.
-    pub fn idle_backends(&self) -> Vec<String> {
+    /// The backends that do not send now, a line each, and the application's webhook if it takes nothing.
+    pub fn paused(&self) -> Vec<String> {
         let line = |(backend, health)| format!("backend {backend} {health}");
-        self.health.not_ready().into_iter().map(line).collect()
+        let application = self.health.application().filter(|health| *health != BackendHealth::Ready);
+        let application = application.map(|health| format!("application webhook {health}"));
+        self.health.not_ready().into_iter().map(line).chain(application).collect()
     }
 
     /// Whether messages can be published, to the spool if there is one.
@@ -158,9 +176,14 @@ impl TokenGuard {
     }
 
     /// The answer to a `request` that does not show the token, or whose address has shown too many
-    /// wrong ones; `None` lets it in.
+    /// wrong ones; `None` lets it in. Without a token, what a web page sends (by the header `Origin`) is
+    /// kept out: a browser on this machine visits pages of anybody.
     fn refusal(&self, request: &ServiceRequest) -> Option<HttpResponse> {
-        let token = self.token?;
+        let Some(token) = self.token else {
+            let from_a_page = request.headers().contains_key(ORIGIN);
+            let why = "requests of web pages are not taken without admin.token\n";
+            return from_a_page.then(|| HttpResponse::Forbidden().body(why));
+        };
         let client = request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
         let bucket = rates::client(client);
         // Taken before the token is compared, so that guesses at the same moment count, too.
@@ -212,6 +235,8 @@ pub struct AdminPort {
     pub readiness: Readiness,
     /// What `/v1/dead` works on.
     pub letters: DeadLetters,
+    /// Who carries out orders.
+    pub operator: Arc<Operator>,
     /// What [`token_holders`] asks for.
     pub token: Option<SecretDigest>,
     /// Its TLS, if it has any.
@@ -224,9 +249,10 @@ pub struct AdminPort {
 /// # Errors
 /// The listener cannot be used, or this process has an admin port already.
 pub fn serve(listener: TcpListener, port: AdminPort) -> std::io::Result<Server> {
-    let AdminPort { metrics, readiness, letters, token, tls } = port;
+    let AdminPort { metrics, readiness, letters, operator, token, tls } = port;
     let own = AdminMetrics::declare(&metrics).map_err(std::io::Error::other)?;
     let letters = web::Data::new(letters);
+    let operator = web::Data::from(operator);
     let guard = web::Data::new(TokenGuard::new(token));
     let listener = Listener {
         name: "admin",
@@ -251,6 +277,7 @@ pub fn serve(listener: TcpListener, port: AdminPort) -> std::io::Result<Server> 
         };
         App::new()
             .app_data(letters.clone())
+            .app_data(operator.clone())
             .app_data(web::Data::new(metrics.clone()))
             .app_data(web::Data::new(own.clone()))
             .app_data(web::Data::new(readiness.clone()))
@@ -259,6 +286,8 @@ pub fn serve(listener: TcpListener, port: AdminPort) -> std::io::Result<Server> 
                 web::resource("/metrics").wrap(from_fn(token_holders)).route(web::get().to(metrics_text)),
             )
             .configure(dead)
+            .service(orders::backends())
+            .service(orders::queues())
             .route("/livez", web::get().to(async || HttpResponse::Ok().body("ok\n")))
             .route("/readyz", web::get().to(ready))
     })
@@ -275,6 +304,9 @@ async fn metrics_text(
         own.spool(&spool.figures());
     }
     own.backends(&readiness.health.all());
+    own.application(readiness.health.application());
+    own.unconfigured(&readiness.unconfigured.all());
+    own.paused(&readiness.backends, &readiness.control.state());
     // Where the broker does not say, the last number stands.
     if let Ok(Ok(waiting)) = tokio::time::timeout(ASKING, letters.waiting()).await {
         own.dead_waiting(waiting);
@@ -284,13 +316,21 @@ async fn metrics_text(
 
 async fn ready(readiness: web::Data<Readiness>) -> HttpResponse {
     let text = |lines: Vec<String>| lines.into_iter().map(|line| line + "\n").collect::<String>();
-    let idle = text(readiness.idle_backends());
+    let paused = text(readiness.paused());
     match text(readiness.missing()) {
         missing if missing.is_empty() => {
-            HttpResponse::Ok().body(format!("ready\n{}{idle}", text(readiness.remarks())))
+            HttpResponse::Ok().body(format!("ready\n{}{paused}", text(readiness.remarks())))
         }
-        missing => HttpResponse::ServiceUnavailable().body(format!("{missing}{idle}")),
+        missing => HttpResponse::ServiceUnavailable().body(format!("{missing}{paused}")),
     }
+}
+
+/// An RFC 9457 problem document.
+fn problem(status: u16, detail: &str) -> HttpResponse {
+    let status = StatusCode::from_u16(status).unwrap_or_default();
+    let title = status.canonical_reason().unwrap_or_default();
+    let body = serde_json::json!({"type": "about:blank", "title": title, "status": status.as_u16(), "detail": detail});
+    HttpResponse::build(status).content_type("application/problem+json").body(body.to_string())
 }
 
 #[cfg(test)]

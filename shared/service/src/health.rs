@@ -1,9 +1,10 @@
-//! Whether the backends of this process send now, and why not. The dispatcher notes it; `/readyz`,
-//! `GET /v1/backends` and the metrics read it.
+//! Whether the backends of this process send now, and whether the application's webhook takes messages,
+//! and why not. The dispatcher notes it; `/readyz`, `GET /v1/backends` and the metrics read it.
 
-use postern_shared::message::BackendName;
+use jiff::Timestamp;
+use postern_shared::{clock::Written, control::Pause, message::BackendName};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Instant,
@@ -18,6 +19,13 @@ pub enum BackendHealth {
     NotBound {
         /// Why, for an operator.
         why: String,
+    },
+    /// An operator paused it, for all processes.
+    PausedByOperator {
+        /// Since when.
+        since: Timestamp,
+        /// Who ordered it.
+        by: String,
     },
     /// Sending pauses: the provider is down or asked for less.
     Paused {
@@ -34,6 +42,9 @@ impl fmt::Display for BackendHealth {
         match self {
             Self::Ready => f.write_str("ready"),
             Self::NotBound { why } => write!(f, "is not bound: {why}"),
+            Self::PausedByOperator { since, by } => {
+                write!(f, "is paused by an operator since {}, by {by}; its messages wait", Written(*since))
+            }
             Self::Paused { why, until } => {
                 let left = until.saturating_duration_since(Instant::now()).as_secs_f64().ceil();
                 if left > 0.0 {
@@ -46,9 +57,50 @@ impl fmt::Display for BackendHealth {
     }
 }
 
-/// The health of each backend that this process serves. Clones share it.
+/// The health of each backend that this process serves, and of the application's webhook if this process
+/// calls it, and the pauses that operators ordered. Clones share it.
 #[derive(Debug, Clone, Default)]
-pub struct HealthRegistry(Arc<Mutex<BTreeMap<BackendName, NotedHealth>>>);
+pub struct HealthRegistry(Arc<Mutex<Registered>>);
+
+/// Whose health is noted.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Subject {
+    Backend(BackendName),
+    /// The application's webhook.
+    Application,
+}
+
+#[derive(Debug, Default)]
+struct Registered {
+    served: BTreeMap<Subject, NotedHealth>,
+    /// Of any backend, whoever serves it.
+    paused: BTreeMap<BackendName, Pause>,
+}
+
+impl Registered {
+    /// What an operator ordered comes first: whatever else may be wrong, nothing is sent before it ends.
+    fn health(&self, backend: &BackendName) -> BackendHealth {
+        match (self.paused.get(backend), self.served.get(&Subject::Backend(backend.clone()))) {
+            (Some(Pause { since, by }), _) => {
+                BackendHealth::PausedByOperator { since: *since, by: by.clone() }
+            }
+            (None, Some(noted)) => noted.health(),
+            (None, None) => BackendHealth::Ready,
+        }
+    }
+
+    /// The backends that this process serves.
+    fn backends(&self) -> impl Iterator<Item = &BackendName> {
+        self.served.keys().filter_map(|subject| match subject {
+            Subject::Backend(name) => Some(name),
+            Subject::Application => None,
+        })
+    }
+
+    fn of<'a>(&self, backends: impl Iterator<Item = &'a BackendName>) -> Vec<(BackendName, BackendHealth)> {
+        backends.map(|backend| (backend.clone(), self.health(backend))).collect()
+    }
+}
 
 /// What was noted about one backend: by its connector, and by its flow control.
 #[derive(Debug, Default)]
@@ -70,44 +122,67 @@ impl NotedHealth {
 }
 
 impl HealthRegistry {
-    fn noted(&self) -> MutexGuard<'_, BTreeMap<BackendName, NotedHealth>> {
+    fn registered(&self) -> MutexGuard<'_, Registered> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The reporter of `backend`, which is ready until the reporter says something else.
     pub fn reporter(&self, backend: &BackendName) -> HealthReporter {
-        self.noted().entry(backend.clone()).or_default();
-        HealthReporter { backend: backend.clone(), all: self.clone() }
+        self.reporter_of(Subject::Backend(backend.clone()))
     }
 
-    /// The health of `backend`. `Ready` if this process does not serve it.
+    /// The reporter of the application's webhook, which is ready until the reporter says something else.
+    pub fn application_reporter(&self) -> HealthReporter {
+        self.reporter_of(Subject::Application)
+    }
+
+    fn reporter_of(&self, subject: Subject) -> HealthReporter {
+        self.registered().served.entry(subject.clone()).or_default();
+        HealthReporter { subject, all: self.clone() }
+    }
+
+    /// Takes note of all pauses that operators ordered and that are not over.
+    pub fn paused_by_operators(&self, pauses: &BTreeMap<BackendName, Pause>) {
+        self.registered().paused.clone_from(pauses);
+    }
+
+    /// The health of `backend`. `Ready` if this process does not serve it and no operator paused it.
     pub fn of(&self, backend: &BackendName) -> BackendHealth {
-        self.noted().get(backend).map_or(BackendHealth::Ready, NotedHealth::health)
+        self.registered().health(backend)
+    }
+
+    /// The health of the application's webhook. `None` if this process does not call it.
+    pub fn application(&self) -> Option<BackendHealth> {
+        self.registered().served.get(&Subject::Application).map(NotedHealth::health)
     }
 
     /// Each backend that this process serves.
     pub fn all(&self) -> Vec<(BackendName, BackendHealth)> {
-        self.noted().iter().map(|(backend, noted)| (backend.clone(), noted.health())).collect()
+        let registered = self.registered();
+        registered.of(registered.backends())
     }
 
-    /// The backends that do not send now, in the order of their names.
+    /// The backends that do not send now, in the order of their names: those that this process serves,
+    /// and any that an operator paused.
     pub fn not_ready(&self) -> Vec<(BackendName, BackendHealth)> {
-        let mut all = self.all();
+        let registered = self.registered();
+        let names: BTreeSet<_> = registered.backends().chain(registered.paused.keys()).collect();
+        let mut all = registered.of(names.into_iter());
         all.retain(|(_, health)| *health != BackendHealth::Ready);
         all
     }
 }
 
-/// Notes the health of one backend. Clones are of the same backend.
+/// Notes the health of one backend, or of the application's webhook. Clones are of the same one.
 #[derive(Debug, Clone)]
 pub struct HealthReporter {
-    backend: BackendName,
+    subject: Subject,
     all: HealthRegistry,
 }
 
 impl HealthReporter {
     fn note(&self, note: impl FnOnce(&mut NotedHealth)) {
-        note(self.all.noted().entry(self.backend.clone()).or_default());
+        note(self.all.registered().served.entry(self.subject.clone()).or_default());
     }
 
     /// Notes that the connector was started.
@@ -172,6 +247,34 @@ mod tests {
         assert_eq!(health.of(&demo).to_string(), "is not bound: no such folder");
         reporter.started();
         assert_eq!(health.of(&demo), BackendHealth::Ready);
+    }
+
+    #[test]
+    fn the_webhook_is_no_backend_and_is_there_only_if_it_is_called() {
+        let health = HealthRegistry::default();
+        assert_eq!(health.application(), None);
+        let reporter = health.application_reporter();
+        assert_eq!(health.application(), Some(BackendHealth::Ready));
+        reporter.paused(Instant::now(), "it is down");
+        let says = health.application().unwrap().to_string();
+        assert_eq!(says, "pauses: it is down; the next message is tried at once");
+        assert!(health.all().is_empty());
+    }
+
+    #[test]
+    fn what_an_operator_paused_is_paused_whoever_serves_it() {
+        let health = HealthRegistry::default();
+        let [demo, other]: [BackendName; 2] = ["demo", "other"].map(|name| name.parse().unwrap());
+        health.reporter(&demo).not_bound("connection refused");
+        let pause = Pause { since: "2026-11-27T08:00:00Z".parse().unwrap(), by: "ops@desk".to_owned() };
+        health.paused_by_operators(&[(demo.clone(), pause.clone()), (other.clone(), pause)].into());
+        let said = "is paused by an operator since 2026-11-27T08:00:00.000Z, by ops@desk; its messages wait";
+        assert_eq!(health.not_ready().len(), 2);
+        assert!(health.not_ready().iter().all(|(_, health)| health.to_string() == said));
+        assert_eq!(health.all().len(), 1, "the other is served elsewhere");
+        health.paused_by_operators(&BTreeMap::new());
+        assert_eq!(health.of(&demo).to_string(), "is not bound: connection refused");
+        assert_eq!(health.of(&other), BackendHealth::Ready);
     }
 
     #[test]

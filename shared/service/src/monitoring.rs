@@ -1,6 +1,7 @@
-//! What a process shows of itself: its metrics, and the health of its backends.
+//! What a process shows of itself, and what operators ordered: its metrics, the health of its backends,
+//! the orders that hold.
 
-use crate::{health::HealthRegistry, metrics::Metrics};
+use crate::{control::Control, health::HealthRegistry, metrics::Metrics};
 
 /// What a process shows of itself. Clones share it.
 #[derive(Debug, Clone)]
@@ -9,11 +10,14 @@ pub struct Monitoring {
     pub metrics: Metrics,
     /// Whether its backends send.
     pub health: HealthRegistry,
+    /// What operators ordered.
+    pub control: Control,
 }
 
 impl Monitoring {
-    /// Counts into `metrics`; no backend's health is noted yet.
+    /// Counts into `metrics`; no backend's health is noted yet, and nothing is ordered.
     pub fn new(metrics: Metrics) -> Self {
-        Self { metrics, health: HealthRegistry::default() }
+        let health = HealthRegistry::default();
+        Self { metrics, control: Control::new(health.clone()), health }
     }
 }

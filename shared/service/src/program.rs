@@ -4,6 +4,7 @@ use crate::{
     Monitoring,
     admin::{self, AdminPort, Readiness},
     broker,
+    control::{Operator, Unconfigured},
     dead::DeadLetters,
     metrics::Metrics,
     shutdown::Shutdown,
@@ -91,7 +92,7 @@ pub fn configuration_by(loader: Loader<'_>, arguments: &Arguments) -> Result<Con
 /// # Errors
 /// [`Exit::Config`]
 pub fn needs_shared_broker(config: &Config, program: &str) -> Result<(), Exit> {
-    if config.broker.url.expose().starts_with("embedded:") {
+    if config.broker.is_embedded() {
         return Err(Exit::Config(format!(
             "broker.url: {program} is one half of the pair and shares its broker with the other, which the \
              embedded one cannot be: set broker.url to amqp://…, or run both halves in one process with `postern`"
@@ -181,6 +182,7 @@ impl Runtime {
         let admin = listener.local_addr()?;
         let started = Arc::new(AtomicBool::new(false));
         let spool = Arc::new(OnceLock::new());
+        let unconfigured = Unconfigured::default();
         let readiness = Readiness {
             started: started.clone(),
             broker: Arc::clone(&broker),
@@ -188,12 +190,19 @@ impl Runtime {
             shutdown: shutdown.clone(),
             health: monitoring.health.clone(),
             publish: monitoring.metrics.publish().clone(),
+            control: monitoring.control.clone(),
+            backends: config.backends.keys().cloned().collect(),
+            unconfigured: unconfigured.clone(),
         };
+        tokio::spawn(monitoring.control.follow(broker.clone()));
+        let operator = Arc::new(Operator::new(broker.clone(), monitoring.control.clone(), config));
+        tokio::spawn(unconfigured.clone().watch(operator.clone()));
         let letters = DeadLetters::new(broker.clone());
         let port = AdminPort {
             metrics: monitoring.metrics.clone(),
             readiness,
             letters,
+            operator,
             token: config.admin.token,
             tls,
         };
@@ -211,7 +220,7 @@ impl Runtime {
     pub async fn accepting_broker(&self, config: &Config) -> Result<Arc<dyn Broker>, Exit> {
         let broker = Arc::clone(&self.broker);
         let section = &config.ingress.spool;
-        if config.broker.url.expose().starts_with("embedded:") {
+        if config.broker.is_embedded() {
             if section.is_chosen() {
                 tracing::warn!("ingress.spool is not used: the embedded broker keeps its messages itself");
             }

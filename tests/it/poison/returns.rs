@@ -9,10 +9,12 @@ use postern_dispatcher::{
 };
 use postern_service::{
     Monitoring,
+    control::Control,
     metrics::Metrics,
     shutdown::{Shutdown, Trigger},
 };
 use postern_shared::{
+    control::{ControlOrder, ControlRecord},
     error::Failure,
     message::{BackendName, Context, Identity, MessageId, Priority},
 };
@@ -37,6 +39,8 @@ enum Way {
     Breaker,
     /// The provider asks for time while it is prefetched.
     Throttle,
+    /// An operator pauses the backend while it is prefetched.
+    Pause,
     /// The process drains while it is prefetched.
     Drain,
     /// The process ends while it is sent.
@@ -49,7 +53,7 @@ impl Way {
         match self {
             Self::Breaker => "down",
             Self::Throttle => "busy",
-            Self::Drain | Self::End => "slow",
+            Self::Pause | Self::Drain | Self::End => "slow",
         }
     }
 }
@@ -150,6 +154,7 @@ async fn kept_waits(broker: &dyn Broker, ready: u64) {
 /// A dispatcher that runs.
 struct Running {
     stage: Arc<Stage>,
+    control: Control,
     trigger: Trigger,
     task: JoinHandle<()>,
 }
@@ -162,9 +167,10 @@ impl Running {
         let validated = postern_dispatcher::validate(Arc::new(config()), &connectors).unwrap();
         let monitoring = Monitoring::new(Metrics::new("test", "0").unwrap());
         let dispatcher = Dispatcher::new(validated, broker.clone(), &monitoring).unwrap();
+        let control = monitoring.control;
         let (trigger, shutdown) = Shutdown::new();
         let task = tokio::spawn(async move { dispatcher.run(shutdown).await.unwrap() });
-        Self { stage, trigger, task }
+        Self { stage, control, trigger, task }
     }
 
     /// Who is being sent to, once somebody is.
@@ -191,6 +197,12 @@ async fn returned(broker: &Arc<dyn Broker>, way: Way) -> bool {
         Way::Breaker | Way::Throttle if decoy_is_first => {
             running.stage.answers.notify_one();
             kept_waits(&**broker, 1).await;
+        }
+        Way::Pause if decoy_is_first => {
+            let pause = ControlOrder::Pause { backend: backend() };
+            running.control.apply(&ControlRecord::now(pause, "an operator"));
+            kept_waits(&**broker, 1).await;
+            running.stage.answers.notify_one();
         }
         Way::Drain if decoy_is_first => {
             running.trigger.drain();
@@ -258,6 +270,7 @@ macro_rules! ways {
 ways! {
     by_the_breaker: Breaker;
     by_a_provider_that_asks_for_time: Throttle;
+    by_an_operators_pause: Pause;
     by_a_drain: Drain;
     by_the_end_of_its_process: End;
 }

@@ -1,11 +1,13 @@
 //! Custom validation in the Common Expression Language.
 
-use super::expression::Names;
-use cel::{Context, Program, Value};
-use postern_shared::suggest;
+use super::expression::{Expression, cel_members};
+use cel::Context;
 use serde::{Deserialize, Deserializer, de};
 use serde_json::{Map, Value as Json};
-use std::{fmt, sync::Arc};
+use std::fmt;
+
+/// What a check may name.
+const NAMES: [&str; 3] = ["identity", "text", "fields"];
 
 /// One check: `expr` must be true, else the request is refused with `error`.
 ///
@@ -13,89 +15,42 @@ use std::{fmt, sync::Arc};
 #[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Check {
+    #[serde(deserialize_with = "compile")]
     expr: Expression,
     /// The text for whoever sent the request.
     pub error: String,
 }
 
-/// What an expression sees.
-const KNOWN: [&str; 3] = ["identity", "text", "fields"];
-/// The functions and methods that people use, as errors list them.
-const FUNCTIONS: [&str; 12] = [
-    "size",
-    "contains",
-    "startsWith",
-    "endsWith",
-    "matches",
-    "has",
-    "all",
-    "exists",
-    "int",
-    "double",
-    "string",
-    "timestamp",
-];
-
-#[derive(Clone)]
-struct Expression(Arc<Program>);
-
-impl<'de> Deserialize<'de> for Expression {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let program = Program::compile(&text).map_err(|error| {
-            let why = error.to_string().replace('\n', " ");
-            de::Error::custom(format!("not a CEL expression: {why}"))
-        })?;
-        let names = Names::of(&program);
-        let unknown: Vec<_> = names.variables.iter().filter(|name| !KNOWN.contains(&name.as_str())).collect();
-        if let Some(first) = unknown.first() {
-            let hint = suggest::hint(first, KNOWN);
-            let unknown = unknown.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ");
-            let why = format!("unknown name {unknown}; an expression sees identity, text and fields{hint}");
-            return Err(de::Error::custom(why));
-        }
-        if let Some(function) = names.unknown_functions.first() {
-            let hint = suggest::hint(function, FUNCTIONS);
-            let why = format!("unknown function {function}; there are {}{hint}", FUNCTIONS.join(", "));
-            return Err(de::Error::custom(why));
-        }
-        if matches!(program.execute(&sample()), Ok(value) if !matches!(value, Value::Bool(_))) {
-            return Err(de::Error::custom(
-                "must be true or false, as text == \"ping\" is: it refuses every message",
-            ));
-        }
-        Ok(Self(Arc::new(program)))
+fn compile<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Expression, D::Error> {
+    let compiled = Expression::compile(&String::deserialize(deserializer)?, &NAMES);
+    let expression = compiled.map_err(de::Error::custom)?;
+    if expression.is_no_condition(&context("+15550100", "text", &Map::new())) {
+        return Err(de::Error::custom(
+            "must be true or false, as text == \"ping\" is: it refuses every message",
+        ));
     }
+    Ok(expression)
 }
 
 /// A message as an expression sees it.
-fn sample() -> Context<'static, 'static> {
+fn context(identity: &str, text: &str, fields: &Map<String, Json>) -> Context<'static, 'static> {
     let mut context = Context::default();
-    context.add_variable_from_value("identity", "+15550100");
-    context.add_variable_from_value("text", "text");
-    context.add_variable_from_value(
-        "fields",
-        Value::Map(std::collections::HashMap::<String, Value>::new().into()),
-    );
+    context.add_variable_from_value("identity", identity.to_owned());
+    context.add_variable_from_value("text", text.to_owned());
+    context.add_variable_from_value("fields", cel_members(fields));
     context
 }
 
 impl Check {
     /// The keys of `fields` that it looks at.
     pub fn fields(&self) -> Vec<String> {
-        Names::of(&self.expr.0).keys_of("fields")
+        self.expr.keys_of("fields")
     }
 
     /// Whether the message passes. An expression that fails (a field that is not there) or is not
     /// a boolean refuses the message.
     pub fn passes(&self, identity: &str, text: &str, fields: &Map<String, Json>) -> bool {
-        let mut context = Context::default();
-        context.add_variable_from_value("identity", identity.to_owned());
-        context.add_variable_from_value("text", text.to_owned());
-        if context.add_variable("fields", fields).is_err() {
-            return false;
-        }
-        matches!(self.expr.0.execute(&context), Ok(Value::Bool(true)))
+        self.expr.holds(&context(identity, text, fields)) == Ok(true)
     }
 }
 

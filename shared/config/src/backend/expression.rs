@@ -1,145 +1,250 @@
-//! What an expression in the Common Expression Language looks at and calls.
+//! Expressions of the Common Expression Language (CEL), compiled when the configuration is read.
 
-use cel::{
-    Context, ExecutionError, Program,
-    common::ast::{EntryExpr, Expr, IdedExpr, LiteralValue, operators},
-};
-use std::collections::BTreeSet;
+mod names;
 
-/// The names in an expression.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Names {
-    /// The names that it does not bind itself, as `all(x, …)` binds `x`.
-    pub(crate) variables: BTreeSet<String>,
-    /// The functions and methods that there are not.
-    pub(crate) unknown_functions: BTreeSet<String>,
-    /// The keys of each name that it looks at: `fields` and `age` for `fields.age`, `fields["age"]`,
-    /// `has(fields.age)` and `"age" in fields`.
-    pub(crate) keys: BTreeSet<(String, String)>,
-}
+use cel::{Context, ExecutionError, Program, Value, objects::Key};
+use names::Names;
+use postern_shared::suggest;
+use serde::{Deserialize, Deserializer, de};
+use serde_json::{Map, Value as Json};
+use std::{collections::HashMap, fmt, sync::Arc};
 
-impl Names {
-    /// Those in `program`.
-    pub(crate) fn of(program: &Program) -> Self {
-        let mut names = Self::default();
-        names.walk(program.expression(), &mut Vec::new());
-        names
-    }
+/// The functions and methods that people use, as errors list them.
+const FUNCTIONS: [&str; 12] = [
+    "size",
+    "contains",
+    "startsWith",
+    "endsWith",
+    "matches",
+    "has",
+    "all",
+    "exists",
+    "int",
+    "double",
+    "string",
+    "timestamp",
+];
 
-    /// The keys of the name `of` that it looks at.
-    pub(crate) fn keys_of(&self, of: &str) -> Vec<String> {
-        self.keys.iter().filter(|(name, _)| name == of).map(|(_, key)| key.clone()).collect()
-    }
+/// A CEL expression whose value is true or false.
+///
+/// It has no loops but those over what it is given, so its cost is bounded by the size of that.
+#[derive(Clone)]
+pub(super) struct Expression(Arc<Program>);
 
-    fn walk(&mut self, expression: &IdedExpr, bound: &mut Vec<String>) {
-        match &expression.expr {
-            Expr::Ident(name) if bound.contains(name) => {}
-            Expr::Ident(name) => drop(self.variables.insert(name.clone())),
-            Expr::Select(select) => {
-                self.key(&select.operand, Some(&select.field), bound);
-                self.walk(&select.operand, bound);
-            }
-            Expr::Call(call) => {
-                match (call.func_name.as_str(), &call.args[..]) {
-                    (operators::INDEX, [of, key]) => self.key(of, literal(key), bound),
-                    (operators::IN, [key, of]) => self.key(of, literal(key), bound),
-                    _ => {}
-                }
-                if !is_known(&call.func_name) {
-                    self.unknown_functions.insert(call.func_name.clone());
-                }
-                call.target
-                    .iter()
-                    .map(|target| &**target)
-                    .chain(&call.args)
-                    .for_each(|it| self.walk(it, bound));
-            }
-            Expr::Comprehension(each) => {
-                self.walk(&each.iter_range, bound);
-                let outside = bound.len();
-                bound.extend([each.iter_var.clone(), each.accu_var.clone()]);
-                bound.extend(each.iter_var2.clone());
-                for part in [&each.accu_init, &each.loop_cond, &each.loop_step, &each.result] {
-                    self.walk(part, bound);
-                }
-                bound.truncate(outside);
-            }
-            Expr::List(list) => list.elements.iter().for_each(|item| self.walk(item, bound)),
-            Expr::Map(map) => map.entries.iter().for_each(|entry| self.entry(&entry.expr, bound)),
-            Expr::Struct(table) => table.entries.iter().for_each(|entry| self.entry(&entry.expr, bound)),
-            Expr::Literal(_) | Expr::Unspecified => {}
+/// An expression that could not be evaluated: the kind of mistake, without any value of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct NotEvaluated(&'static str);
+
+impl Expression {
+    /// Compiles `text`, which may name the variables `known` and no other.
+    ///
+    /// # Errors
+    /// A text for the user: a syntax error, or an unknown name or function.
+    pub(super) fn compile(text: &str, known: &[&str]) -> Result<Self, String> {
+        let program = Program::compile(text)
+            .map_err(|error| format!("not a CEL expression: {}", error.to_string().replace('\n', " ")))?;
+        let names = Names::of(&program);
+        let variables = names.variables.iter().map(String::as_str);
+        let unknown: Vec<_> = variables.filter(|name| !known.contains(name)).collect();
+        if let Some(first) = unknown.first() {
+            let hint = suggest::hint(first, known.iter().copied());
+            let (unknown, known) = (unknown.join(", "), known.join(", "));
+            return Err(format!("unknown name {unknown}; an expression sees {known}{hint}"));
         }
-    }
-
-    fn entry(&mut self, entry: &EntryExpr, bound: &mut Vec<String>) {
-        match entry {
-            EntryExpr::StructField(field) => self.walk(&field.value, bound),
-            EntryExpr::MapEntry(entry) => {
-                self.walk(&entry.key, bound);
-                self.walk(&entry.value, bound);
-            }
+        if let Some(function) = names.unknown_functions.first() {
+            let hint = suggest::hint(function, FUNCTIONS);
+            return Err(format!("unknown function {function}; there are {}{hint}", FUNCTIONS.join(", ")));
         }
+        Ok(Self(Arc::new(program)))
     }
 
-    fn key(&mut self, of: &IdedExpr, key: Option<&str>, bound: &[String]) {
-        if let (Expr::Ident(name), Some(key)) = (&of.expr, key)
-            && !bound.contains(name)
-        {
-            self.keys.insert((name.clone(), key.to_owned()));
+    /// The keys of the variable `of` that it looks at.
+    pub(super) fn keys_of(&self, of: &str) -> Vec<String> {
+        Names::of(&self.0).keys_of(of)
+    }
+
+    /// Whether it comes to something, and that is neither true nor false.
+    pub(super) fn is_no_condition(&self, context: &Context<'_, '_>) -> bool {
+        matches!(self.0.execute(context), Ok(value) if !matches!(value, Value::Bool(_)))
+    }
+
+    /// Whether it is true. An expression over something that is not there is false.
+    ///
+    /// # Errors
+    /// [`NotEvaluated`], also if its value is neither true nor false.
+    pub(super) fn holds(&self, context: &Context<'_, '_>) -> Result<bool, NotEvaluated> {
+        match self.0.execute(context) {
+            Ok(Value::Bool(yes)) => Ok(yes),
+            Ok(_) => Err(NotEvaluated("its value is neither true nor false")),
+            Err(ExecutionError::NoSuchKey(_) | ExecutionError::IndexOutOfBounds(_)) => Ok(false),
+            Err(ExecutionError::NoSuchOverload(_) | ExecutionError::UnexpectedType { .. }) => {
+                Err(NotEvaluated("a value has another type than the expression expects"))
+            }
+            Err(ExecutionError::FunctionError { .. }) => Err(NotEvaluated("a function failed")),
+            Err(_) => Err(NotEvaluated("it failed")),
         }
     }
 }
 
-fn literal(expression: &IdedExpr) -> Option<&str> {
-    match &expression.expr {
-        Expr::Literal(LiteralValue::String(text)) => Some(text.inner()),
-        _ => None,
+/// Hides nothing, but a compiled expression has nothing to show.
+impl fmt::Debug for Expression {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Expression").finish_non_exhaustive()
     }
 }
 
-/// Whether there is a function or a method `name`. The library has no list of them, but it says of
-/// those that it does not have that they are undeclared.
-fn is_known(name: &str) -> bool {
-    let is_word = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') && !name.starts_with('_');
-    let undeclared = |source: String| {
-        let ran = Program::compile(&source).map(|program| program.execute(&Context::default()));
-        matches!(ran, Ok(Err(ExecutionError::UndeclaredReference(_))))
-    };
-    !is_word || !undeclared(format!("{name}('')")) || !undeclared(format!("''.{name}()"))
+/// A JSON value as CEL's.
+fn cel_value(json: &Json) -> Value {
+    match json {
+        Json::Null => Value::Null,
+        Json::Bool(yes) => Value::Bool(*yes),
+        Json::Number(number) => match (number.as_i64(), number.as_u64()) {
+            (Some(number), _) => Value::Int(number),
+            (None, Some(number)) => Value::UInt(number),
+            (None, None) => Value::Float(number.as_f64().unwrap_or(f64::NAN)),
+        },
+        Json::String(text) => text.as_str().into(),
+        Json::Array(items) => items.iter().map(cel_value).collect::<Vec<_>>().into(),
+        Json::Object(members) => cel_members(members),
+    }
+}
+
+/// The members of a JSON object as CEL's map.
+pub(super) fn cel_members(members: &Map<String, Json>) -> Value {
+    let members = members.iter().map(|(name, value)| (Key::from(name.as_str()), cel_value(value)));
+    members.collect::<HashMap<_, _>>().into()
+}
+
+/// What a `when` may name.
+const REQUEST: [&str; 3] = ["body", "query", "headers"];
+
+/// `receive.when`, `status.when`: an expression over a whole request.
+///
+/// | name | what it is |
+/// | --- | --- |
+/// | `body` | the JSON body; of a form, its parameters by name; empty if there is none |
+/// | `query` | the parameters of the query by name; of several with one name, the last |
+/// | `headers` | the headers by their name in lower case |
+#[derive(Debug, Clone)]
+pub struct When(Expression);
+
+impl When {
+    /// Whether it is true of `request`. It is false of a request that lacks what it looks at.
+    ///
+    /// # Errors
+    /// [`NotEvaluated`]
+    pub fn holds(&self, request: &RequestScope) -> Result<bool, NotEvaluated> {
+        self.0.holds(&request.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for When {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Expression::compile(&text, &REQUEST).map(Self).map_err(de::Error::custom)
+    }
+}
+
+/// A request as a [`When`] sees it.
+pub struct RequestScope(Context<'static, 'static>);
+
+impl RequestScope {
+    /// A request with this body, these parameters of its query and these headers, whose names are in lower
+    /// case. Of several with one name, the last counts.
+    pub fn new<N: Into<String>>(
+        body: &Json,
+        query: impl IntoIterator<Item = (N, String)>,
+        headers: impl IntoIterator<Item = (N, String)>,
+    ) -> Self {
+        let mut context = Context::default();
+        context.add_variable_from_value("body", cel_value(body));
+        context.add_variable_from_value("query", texts(query));
+        context.add_variable_from_value("headers", texts(headers));
+        Self(context)
+    }
+}
+
+fn texts<N: Into<String>>(texts: impl IntoIterator<Item = (N, String)>) -> Value {
+    let texts = texts.into_iter().map(|(name, text)| (Key::from(name.into()), Value::from(text)));
+    texts.collect::<HashMap<_, _>>().into()
+}
+
+/// Hides what the request says.
+impl fmt::Debug for RequestScope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RequestScope").finish_non_exhaustive()
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
-    fn names(source: &str) -> Names {
-        Names::of(&Program::compile(source).unwrap())
+    fn when(text: &str) -> Result<When, serde_json::Error> {
+        serde_json::from_value(text.into())
     }
 
     #[test]
-    fn what_an_expression_looks_at_is_listed() {
-        for (source, variables, keys) in [
-            ("fields.age > 3 && text == ''", vec!["fields", "text"], vec!["age"]),
-            ("fields['a b'] == identity", vec!["fields", "identity"], vec!["a b"]),
-            ("has(fields.age) ? true : 'x' in fields", vec!["fields"], vec!["age", "x"]),
-            ("['1', '2'].exists(p, identity.startsWith(p))", vec!["identity"], vec![]),
-            ("{'k': fields.v}.k == other", vec!["fields", "other"], vec!["v"]),
-            ("fields.a.b.c == 1", vec!["fields"], vec!["a"]),
+    fn a_when_sees_the_body_the_query_and_the_headers() {
+        let body = json!({
+            "type": "message.received", "count": 2, "huge": u64::MAX, "rate": 1.5, "no": null,
+            "entry": [{"changes": [{"value": {"messages": [{"from": "1"}]}}]}, {}],
+        });
+        let query = [("token", "t".to_owned()), ("token", "last".to_owned())];
+        let request = RequestScope::new(&body, query, [("x-event", "message".to_owned())]);
+        let failed = |why| Err(NotEvaluated(why));
+        for (text, wanted) in [
+            (r#"body.type == "message.received""#, Ok(true)),
+            (r#"body.type.startsWith("status")"#, Ok(false)),
+            (r#"body.count == 2 && body.rate < 2.0 && body.huge > 1 && body.no == null"#, Ok(true)),
+            (r#"query.token == "last""#, Ok(true)),
+            (r#"headers["x-event"] == "message""#, Ok(true)),
+            (r#"headers["x-other"] == "message""#, Ok(false)),
+            ("has(body.type) && !has(body.other)", Ok(true)),
+            (r#""type" in body"#, Ok(true)),
+            ("body.entry.exists(e, has(e.changes) && e.changes.exists(c, has(c.value.messages)))", Ok(true)),
+            ("body.entry[0].changes[0].value.messages.size() == 1", Ok(true)),
+            ("body.entry[7].changes == []", Ok(false)),
+            (r#"body.absent == "x""#, Ok(false)),
+            (r#"body.absent == "x" || body.count == 2"#, Ok(true)),
+            (r#"body.count == 2 || body.absent == "x""#, Ok(true)),
+            (r#"body.absent.more == "x""#, Ok(false)),
+            ("body.type", failed("its value is neither true nor false")),
+            ("body.type.startsWith(7)", failed("a value has another type than the expression expects")),
+            ("body.type > 3", failed("a value has another type than the expression expects")),
         ] {
-            let names = names(source);
-            assert_eq!(names.variables.iter().collect::<Vec<_>>(), variables, "{source}");
-            assert_eq!(names.keys_of("fields"), keys, "{source}");
-            assert!(names.unknown_functions.is_empty(), "{source}: {names:?}");
+            assert_eq!(when(text).unwrap().holds(&request), wanted, "{text}");
         }
     }
 
     #[test]
-    fn functions_that_there_are_not_are_told_from_those_that_there_are() {
-        let known = "size(text) + text.size() > 1 && text.contains('a') && text.matches('b') && text.endsWith('c') \
-                     && int('1') == 1 && double('1') > 0.0 && string(1) == '1' && type(text) == type('')";
-        assert!(names(known).unknown_functions.is_empty(), "{:?}", names(known));
-        for unknown in ["text.startWith('a')", "length(text) > 1", "text.lower() == 'a'"] {
-            assert_eq!(names(unknown).unknown_functions.len(), 1, "{unknown}");
+    fn a_body_need_not_be_an_object() {
+        for (body, text, wanted) in [
+            (json!([{"a": 1}]), "body[0].a == 1", Ok(true)),
+            (json!([]), "size(body) == 0", Ok(true)),
+            (json!({}), "has(body.a)", Ok(false)),
+        ] {
+            let request = RequestScope::new(&body, std::iter::empty::<(String, String)>(), []);
+            assert_eq!(when(text).unwrap().holds(&request), wanted, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_when_says_why() {
+        for (text, says) in [
+            ("body.type ==", "not a CEL expression"),
+            ("", "not a CEL expression"),
+            ("event == 1", "unknown name event; an expression sees body, query, headers"),
+            ("headrs.a == \"x\"", "did you mean headers?"),
+            ("body.a.startWith(\"x\")", "did you mean startsWith?"),
+            ("text == \"x\"", "unknown name text"),
+            ("body.all(x, x == y) && x", "unknown name x, y;"),
+            ("[a, {b: c}].exists(i, i == body)", "unknown name a, b, c;"),
+        ] {
+            let why = when(text).unwrap_err().to_string();
+            assert!(why.contains(says), "{text}: {why}");
         }
     }
 }

@@ -4,10 +4,12 @@
 //! same, with a `[backends.NAME]` table laid over it.
 
 pub mod auth;
+pub mod batch;
 pub mod check;
 pub mod codec;
 pub mod connector;
-mod expression;
+pub mod each;
+pub mod expression;
 pub mod field;
 pub mod flow;
 pub mod identity;
@@ -16,6 +18,7 @@ pub mod send;
 pub mod status;
 pub mod template;
 pub mod text;
+pub(crate) mod userinfo;
 
 use connector::ConnectorConfig;
 use flow::{BreakerSection, BreakerTable, RateLimit, RetrySection};

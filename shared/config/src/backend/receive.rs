@@ -1,6 +1,9 @@
 //! How a backend's requests are received: `[backends.NAME.receive]`.
 
-use super::{auth::ReceiveAuth, check::Check, codec::Codec, field::FieldSpec};
+use super::{
+    auth::ReceiveAuth, batch::Batch, check::Check, codec::Codec, each::Each, expression::When,
+    field::FieldSpec,
+};
 use indexmap::IndexMap;
 use postern_shared::{
     message::{Identity, MAX_TEXT_CHARS},
@@ -21,8 +24,19 @@ pub struct Receive {
     /// The HTTP methods taken; any other is answered 405.
     pub methods: Vec<Method>,
     /// Our name of a parameter → the request's, or several of which the first that is there
-    /// counts. One that begins with `/` is a JSON pointer (RFC 6901). Absent: the same name.
+    /// counts. One that begins with `/` is a JSON pointer (RFC 6901). Absent: the same name. With `each`,
+    /// pointers are relative to the item, those that begin with `^/` to the whole body, and a name that
+    /// is no pointer is a member of the item or, if it has none of that name, a parameter of the query.
     pub params: IndexMap<String, OneOrMany>,
+    /// The lists in a JSON body of which every item is one message. All messages of one body are
+    /// stored, or none. `None`: a request is one message.
+    pub each: Option<Each>,
+    /// Which requests to `/backends/NAME` bring messages. `None`: all; if `status.when` is true of a
+    /// request, only those that have what `each` names.
+    pub when: Option<When>,
+    /// Whether a request that brings neither messages nor delivery reports, as `when` and `each` of this
+    /// table and of `status` say, gets the answer `reply`, and not 400.
+    pub ignore: bool,
     /// The answer to a valid request.
     pub reply: Reply,
     /// Extra parameters, and changes to those that Postern knows itself.
@@ -31,9 +45,9 @@ pub struct Receive {
     pub checks: Vec<Check>,
     /// The form that cleans a request: `http`, or a name registered by a program of one's own.
     pub form: String,
-    /// The charset of urlencoded, query and multipart values: a WHATWG label. Bytes that it cannot
-    /// decode become U+FFFD.
-    pub charset: Charset,
+    /// The charset of urlencoded, query and multipart values, whatever their headers declare: a WHATWG
+    /// label. Absent: the declared one, else UTF-8. Bytes that it cannot decode become U+FFFD.
+    pub charset: Option<Charset>,
     /// What decodes the text, where its bytes depend on other parameters. Absent: `charset` does.
     pub codec: Option<Codec>,
     /// What a request must prove, a message as well as a delivery report.
@@ -47,11 +61,14 @@ impl Default for Receive {
         Self {
             methods: vec![Method::Get, Method::Post],
             params: IndexMap::new(),
+            each: None,
+            when: None,
+            ignore: false,
             reply: Reply::default(),
             fields: IndexMap::new(),
             checks: Vec::new(),
             form: "http".to_owned(),
-            charset: Charset(encoding_rs::UTF_8),
+            charset: None,
             codec: None,
             auth: ReceiveAuth::None,
             allow: Networks::default(),
@@ -65,11 +82,12 @@ impl Receive {
         renamed(&self.params, name)
     }
 
-    /// The declaration of `name`; the standard fields have one of their own.
+    /// The declaration of `name`; the standard fields have one of their own. With `each`, a text need not be
+    /// there: one person's picture must not keep the messages of the others in the same body out.
     pub fn field(&self, name: &str) -> Option<FieldSpec> {
         self.fields.get(name).cloned().or_else(|| match name {
             "identity" => Some(FieldSpec::text(true, Identity::MAX_CHARS)),
-            "text" => Some(FieldSpec::text(true, MAX_TEXT_CHARS)),
+            "text" => Some(FieldSpec::text(self.each.is_none(), MAX_TEXT_CHARS)),
             "external_id" => Some(FieldSpec::text(false, MAX_EXTERNAL_ID_CHARS)),
             "received_at" => Some(FieldSpec {
                 kind: super::field::FieldType::Datetime,
@@ -96,11 +114,22 @@ impl Receive {
             let keys = spec.problems().into_iter();
             wrong.extend(keys.map(|(key, why)| (format!("fields.{name}.{key}"), why)));
         }
+        wrong.extend(self.batch().problems());
+        if self.each.is_some() && self.codec.is_some() {
+            let why = "decodes the parameters of a form, and each reads a JSON body: leave one of them out";
+            wrong.push(("codec".to_owned(), why.to_owned()));
+        }
         // A form of one's own may make fields that nothing declares.
         if self.form == "http" {
             wrong.extend(self.undeclared());
         }
         wrong
+    }
+
+    /// How several messages stand in one body.
+    pub fn batch(&self) -> Batch<'_> {
+        let Self { methods, params, each, .. } = self;
+        Batch { each: each.as_ref(), methods, params, example: "{ identity = \"/from\", text = \"/text\" }" }
     }
 
     /// The checks of fields that no message has: each would refuse every message.

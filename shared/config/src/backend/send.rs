@@ -8,6 +8,7 @@ use super::{
 use indexmap::IndexMap;
 use postern_shared::{
     error::FailureClass,
+    read::{with_exact_numbers, without_lone_surrogates},
     value::{HeaderName, OneOrMany, Secret, Settings, Span},
 };
 use serde::{Deserialize, Deserializer, de};
@@ -67,7 +68,11 @@ pub struct Send {
     pub timeout: Span,
     /// What a request that was written and never answered leads to.
     #[serde(default)]
-    pub unanswered: Unanswered,
+    pub unanswered: WhenUncertain,
+    /// What an answer leads to that is neither the `success` nor an error: a 2xx whose body, or whose status,
+    /// is another.
+    #[serde(default)]
+    pub not_accepted: WhenUncertain,
 }
 
 /// The longest time-out of a request: RabbitMQ takes back after 30 minutes what was not settled.
@@ -177,11 +182,11 @@ pub enum Recipients {
     List,
 }
 
-/// What a request that was written and never answered leads to. Submitting an SMS is not
-/// idempotent: trying again may send it twice, not trying again may not send it at all.
+/// What a request leads to that the provider may have taken over. Submitting an SMS is not idempotent:
+/// trying again may send it twice, not trying again may not send it at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Unanswered {
+pub enum WhenUncertain {
     /// Another attempt: at least once.
     #[default]
     Retry,
@@ -296,11 +301,14 @@ impl AnswerPart {
     /// The value in `answer`; `None` where there is none.
     pub fn find(&self, answer: &str) -> Option<String> {
         match self {
-            Self::Pointer(pointer) => match serde_json::from_str::<Value>(answer).ok()?.pointer(pointer)? {
-                Value::String(id) if !id.is_empty() => Some(id.clone()),
-                Value::Number(id) => Some(id.to_string()),
-                _ => None,
-            },
+            Self::Pointer(pointer) => {
+                let answer = without_lone_surrogates(answer);
+                match serde_json::from_str::<Value>(&with_exact_numbers(&answer)).ok()?.pointer(pointer)? {
+                    Value::String(id) if !id.is_empty() => Some(id.clone()),
+                    Value::Number(id) => Some(id.to_string()),
+                    _ => None,
+                }
+            }
             Self::Regex(regex) => Some(regex.captures(answer)?.get(1)?.as_str().to_owned()),
         }
     }

@@ -1,6 +1,11 @@
 //! How a backend's delivery reports are read: `[backends.NAME.status]`.
 
-use super::receive::{Method, Reply, method_problem, name_problem, reply_problem};
+use super::{
+    batch::Batch,
+    each::Each,
+    expression::When,
+    receive::{Method, Reply, method_problem, name_problem, reply_problem},
+};
 use indexmap::IndexMap;
 use postern_shared::{message::State, value::OneOrMany};
 use serde::Deserialize;
@@ -9,7 +14,8 @@ use serde::Deserialize;
 pub const STATUS_FIELDS: [&str; 7] =
     ["message_id", "external_id", "identity", "state", "code", "detail", "at"];
 
-/// How a backend's delivery reports are read. They come to `/backends/NAME/status`.
+/// How a backend's delivery reports are read. They come to `/backends/NAME/status` and, with `when`, to
+/// `/backends/NAME` too.
 ///
 /// | our name | what it is |
 /// | --- | --- |
@@ -26,8 +32,13 @@ pub struct Status {
     pub methods: Vec<Method>,
     /// Our name of a parameter → the request's, or several of which the first that is there and
     /// not blank counts. One that begins with `/` is a JSON pointer (RFC 6901). Absent: the same
-    /// name. What the body does not have is looked for in the query.
+    /// name. What the body, or with `each` the item, does not have is looked for in the query.
     pub params: IndexMap<String, OneOrMany>,
+    /// The lists in a JSON body of which every item is one report, as in `receive`.
+    pub each: Option<Each>,
+    /// Which requests bring reports, to `/backends/NAME` as well as to `/backends/NAME/status`. `None`:
+    /// all those to `/backends/NAME/status`.
+    pub when: Option<When>,
     /// The provider's word → our state. Upper and lower case are the same.
     pub states: IndexMap<String, State>,
     /// What becomes of a report with any other word.
@@ -51,6 +62,8 @@ impl Default for Status {
         Self {
             methods: vec![Method::Get, Method::Post],
             params: IndexMap::new(),
+            each: None,
+            when: None,
             states: IndexMap::new(),
             other_states: OtherStates::Report,
             reply: Reply::default(),
@@ -87,6 +100,18 @@ impl Status {
             let why = "must say what the provider's words mean, such as { DELIVRD = \"delivered\" }";
             wrong.push(("states".to_owned(), why.to_owned()));
         }
+        wrong.extend(self.batch().problems());
         wrong
+    }
+
+    /// How several reports stand in one body.
+    pub fn batch(&self) -> Batch<'_> {
+        let Self { methods, params, each, .. } = self;
+        Batch {
+            each: each.as_ref(),
+            methods,
+            params,
+            example: "{ external_id = \"/id\", state = \"/status\" }",
+        }
     }
 }

@@ -5,6 +5,7 @@
 
 mod usage;
 
+use super::userinfo;
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value, value::ValueKind};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use postern_shared::suggest;
@@ -232,6 +233,9 @@ impl UrlTemplate {
         let settings_only = |names: Vec<String>| names.iter().all(|name| name == "settings");
         if authority.contains("{%") || !Template::names(&authority).is_ok_and(settings_only) {
             return Err("its host may hold {{ settings.… }}, but nothing of the message".to_owned());
+        }
+        if userinfo::has_user(&authority) {
+            return Err(userinfo::belongs_into("auth"));
         }
         let base = (!base.is_empty()).then(|| Template::compile(base, names, Escape::None)).transpose()?;
         Ok(Self { source: source.into(), base, rest: Template::compile(rest, names, Escape::Url)? })

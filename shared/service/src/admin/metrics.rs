@@ -3,9 +3,10 @@
 
 use crate::{health::BackendHealth, metrics::Metrics};
 use postern_broker::BrokerStatus;
-use postern_shared::message::BackendName;
+use postern_shared::{control::ControlState, message::BackendName};
 use postern_store::spool::Figures;
 use prometheus::{Error, Gauge, IntCounter, IntGauge, IntGaugeVec};
+use std::collections::BTreeMap;
 
 /// The metrics that are set when they are read. Clones share them.
 #[derive(Debug, Clone)]
@@ -14,6 +15,10 @@ pub(super) struct AdminMetrics {
     blocked: IntGauge,
     dead_waiting: IntGauge,
     ready: IntGaugeVec,
+    /// Without labels; not shown until it is set.
+    application_ready: IntGaugeVec,
+    paused: IntGaugeVec,
+    unconfigured: IntGaugeVec,
     /// Requests without the token.
     pub(super) refused: IntCounter,
     spool: SpoolMetrics,
@@ -36,6 +41,21 @@ impl AdminMetrics {
                 "1 while the backend sends, 0 while it pauses or is not bound",
                 &["backend"],
             )?,
+            application_ready: metrics.gauge(
+                "application_ready",
+                "1 while the application's webhook takes messages, 0 while it is down and they wait",
+                &[],
+            )?,
+            paused: metrics.gauge(
+                "backend_paused",
+                "1 while an operator's pause of the backend holds, in all processes",
+                &["backend"],
+            )?,
+            unconfigured: metrics.gauge(
+                "unconfigured_messages",
+                "Messages that wait for a backend that is no longer configured",
+                &["backend"],
+            )?,
             refused: metrics.declare(refused)?,
             spool: SpoolMetrics::declare(metrics)?,
         })
@@ -52,6 +72,31 @@ impl AdminMetrics {
         for (backend, health) in backends {
             let ready = *health == BackendHealth::Ready;
             self.ready.with_label_values(&[backend.as_str()]).set(i64::from(ready));
+        }
+    }
+
+    /// Shows the health of the application's webhook, if this process calls it.
+    pub(super) fn application(&self, health: Option<BackendHealth>) {
+        if let Some(health) = health {
+            self.application_ready
+                .with_label_values::<&str>(&[])
+                .set(i64::from(health == BackendHealth::Ready));
+        }
+    }
+
+    /// Shows how many messages wait for each backend that is not configured.
+    pub(super) fn unconfigured(&self, waiting: &BTreeMap<BackendName, u64>) {
+        for (backend, messages) in waiting {
+            let messages = i64::try_from(*messages).unwrap_or(i64::MAX);
+            self.unconfigured.with_label_values(&[backend.as_str()]).set(messages);
+        }
+    }
+
+    /// Shows which of `backends`, all that are configured, operators paused.
+    pub(super) fn paused(&self, backends: &[BackendName], state: &ControlState) {
+        for backend in backends {
+            let paused = state.pauses().contains_key(backend);
+            self.paused.with_label_values(&[backend.as_str()]).set(i64::from(paused));
         }
     }
 
@@ -124,6 +169,9 @@ mod tests {
         let admin = AdminMetrics::declare(&metrics).unwrap();
         admin.broker(&BrokerStatus::Blocked(String::new()));
         admin.backends(&[("demo".parse().unwrap(), BackendHealth::Ready)]);
+        admin.application(None);
+        assert!(!metrics.text().contains("application_ready"), "no webhook is called here");
+        admin.application(Some(BackendHealth::NotBound { why: String::new() }));
         let usage = SpoolUsage { messages: 3, bytes: 700, full: false };
         let oldest = Some(std::time::Duration::from_millis(1500));
         for forwarded in [1, 4] {
@@ -132,6 +180,7 @@ mod tests {
         let text = metrics.text();
         for line in [
             "postern_admin_refused_total 0",
+            "postern_application_ready 0",
             "postern_backend_ready{backend=\"demo\"} 1",
             "postern_dead_letters_waiting 0",
             "postern_broker_connected 1",

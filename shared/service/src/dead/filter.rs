@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Filter {
-    /// By the message's id.
+    /// By the message's id, the beginning of one, or the letter's handle.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub id: Vec<String>,
     /// By its backend.
@@ -55,12 +55,18 @@ impl Filter {
             of.is_empty() || value.is_some_and(|value| of.iter().any(|item| item == value))
         };
         let classes: Vec<&str> = self.class.iter().map(|class| class.as_str()).collect();
-        text(&self.id, letter.id())
+        self.passes_id(letter)
             && one(&self.backend, letter.backend())
             && one(&classes, letter.class())
             && text(&self.code, letter.code())
             && self.older_than.is_none_or(|span| age.is_some_and(|age| age > span.0))
             && self.newer_than.is_none_or(|span| age.is_some_and(|age| age < span.0))
+    }
+
+    /// Beginnings of ids are made whole before.
+    fn passes_id(&self, letter: &DeadLetter) -> bool {
+        let one_is = |name: &str| self.id.iter().any(|id| id == name);
+        self.id.is_empty() || letter.id().is_some_and(one_is) || one_is(&letter.handle())
     }
 
     /// Whether `found` letters are as many as are wanted.

@@ -165,7 +165,7 @@ impl Staged {
         self.next_due = due.next;
         for (key, record) in due.records {
             let (index, record) = match record::decode_delayed(record.clone()) {
-                Ok((name, message)) => (queues.declared(&name), message.into()),
+                Ok((name, message)) => (queues.returns_to(&name), message.into()),
                 Err(error) => {
                     tracing::error!(%error, "a delayed message cannot be decoded; it becomes a dead letter");
                     (queues.by_name[DEAD], spoiled("the delayed messages", record))
@@ -294,10 +294,11 @@ impl Staged {
 }
 
 impl StoredQueues {
-    /// The index of the declared queue `name`, else that of `postern.unrouted`.
-    fn declared(&self, name: &str) -> usize {
+    /// The index of the queue `name`, if it is declared or a backend's that was declared once, else that of
+    /// `postern.unrouted`.
+    fn returns_to(&self, name: &str) -> usize {
         match self.by_name.get(name) {
-            Some(index) if self.all[*index].declared => *index,
+            Some(index) if self.all[*index].declared || self.all[*index].is_outbound() => *index,
             _ => self.by_name[UNROUTED],
         }
     }

@@ -5,8 +5,8 @@
 //! Who holds which message is known in memory, so that a crash releases everything.
 //!
 //! Where it goes beyond what the suite `conformance` asks: a publish is stored as a whole or not at
-//! all, limits are kept exactly, any delay will do, and a delayed message whose queue is unknown
-//! when it is due goes to `postern.unrouted`. After a restart `redelivered` is true for every
+//! all, limits are kept exactly, any delay will do, and a delayed message whose queue was never
+//! declared goes to `postern.unrouted` when it is due. After a restart `redelivered` is true for every
 //! message that may have been handed out before. `returned` counts the processes that ended without
 //! a word while they had the message, but for the one that it came with: notes are kept only of what
 //! was there when the store was opened, so that a message that is sent at once costs nothing.
@@ -16,6 +16,7 @@ mod consumer_task;
 mod disk;
 mod folder;
 mod journal;
+mod log;
 mod manifest;
 mod op;
 mod queue;
@@ -28,6 +29,7 @@ use async_trait::async_trait;
 use commit::{QueueEntry, StoredQueues};
 use folder::Folder;
 pub(crate) use folder::private;
+use log::Log;
 use op::{NewConsumer, Op, Ops};
 use postern_broker::{
     Address, Broker, BrokerError, BrokerOptions, BrokerStatus, Consumer, Depth, Envelope, QueueName,
@@ -80,7 +82,10 @@ pub struct EmbeddedBroker {
     path: String,
     ops: Ops,
     declared: HashMap<QueueName, usize>,
+    /// Those of backends that an earlier topology declared.
+    undeclared: HashMap<QueueName, usize>,
     unrouted: usize,
+    log: Log,
     found: Vec<FoundQueue>,
     next_consumer: AtomicU64,
     publish_timeout: Duration,
@@ -132,7 +137,7 @@ impl EmbeddedBroker {
         if *self.status.borrow() == BrokerStatus::Closed {
             return Err(BrokerError::Closed);
         }
-        let index = self.declared.get(queue).copied();
+        let index = self.declared.get(queue).or_else(|| self.undeclared.get(queue)).copied();
         index.ok_or_else(|| {
             BrokerError::Refused(format!("there is no queue {queue}; is its backend configured?"))
         })
@@ -185,7 +190,14 @@ fn start(
         .into_iter()
         .filter_map(|spec| queues.by_name.get(spec.name.as_str()).map(|index| (spec.name.clone(), *index)))
         .collect();
+    let undeclared =
+        queues.all.iter().enumerate().filter(|(_, queue)| !queue.declared && queue.is_outbound());
+    let undeclared = undeclared.map(|(index, queue)| (QueueName::stored(&queue.name), index)).collect();
     let unrouted = declared.get(&QueueName::unrouted()).copied().unwrap_or_default();
+    let log = match declared.get(&QueueName::control()) {
+        Some(index) => Log::read(&store, &queues.all[*index])?,
+        None => Log::default(),
+    };
     let held = queues.all.iter().filter(|queue| queue.position.count > 0);
     let found = held.map(|queue| FoundQueue {
         queue: QueueName::stored(&queue.name),
@@ -204,7 +216,9 @@ fn start(
         path,
         ops,
         declared,
+        undeclared,
         unrouted,
+        log,
         found,
         next_consumer: AtomicU64::new(0),
         publish_timeout: options.publish_timeout,
@@ -212,10 +226,11 @@ fn start(
     })
 }
 
-/// The queues to declare: those of the topology, and the one that a dispatcher empties if an earlier
-/// version left messages in it.
+/// The queues to declare: those of the topology, the log of orders, and the queue that a dispatcher
+/// empties if an earlier version left messages in it.
 fn specs(store: &Store, options: &BrokerOptions) -> Result<Vec<QueueSpec>, StoreError> {
     let mut specs = options.topology.queues();
+    specs.push(QueueSpec { name: QueueName::control(), limit: None });
     let quarantined = |(name, position): &(String, Position)| name == QUARANTINE && position.count > 0;
     if store.queues()?.iter().any(quarantined) {
         specs.push(QueueSpec { name: QueueName::quarantine(), limit: None });
@@ -262,13 +277,6 @@ fn declare(store: &Store, specs: &[QueueSpec]) -> Result<StoredQueues, StoreErro
         queues.all[index].limit = *limit;
     }
     store.commit(batch)?;
-    for queue in queues.all.iter().filter(|queue| !queue.declared && queue.position.count > 0) {
-        tracing::warn!(
-            queue = queue.name,
-            messages = queue.position.count,
-            "a queue holds messages, and no backend of that name is configured; they are kept until one is"
-        );
-    }
     Ok(queues)
 }
 
@@ -283,14 +291,23 @@ impl Broker for EmbeddedBroker {
         }
         let entries: Result<Vec<_>, _> =
             messages.iter().map(|(address, envelope)| self.entry(address, envelope)).collect();
-        let (answer, answered) = oneshot::channel();
-        self.ask(Op::Publish(entries?, answer), answered).await?
+        let entries = entries?;
+        self.log
+            .append(messages, async {
+                let (answer, answered) = oneshot::channel();
+                self.ask(Op::Publish(entries, answer), answered).await?
+            })
+            .await
     }
 
     async fn consume(&self, queue: &QueueName, prefetch: u16) -> Result<Consumer, BrokerError> {
         let index = self.known(queue)?;
         let prefetch = prefetch.max(1);
         let (consumer, feed) = subscription(queue.clone(), prefetch);
+        if *queue == QueueName::control() {
+            tokio::spawn(self.log.feed(feed, usize::from(prefetch), self.status()));
+            return Ok(consumer);
+        }
         #[expect(clippy::disallowed_methods, reason = "holds no more than the prefetch")]
         let (out, leased) = tokio::sync::mpsc::unbounded_channel();
         let id = self.next_consumer.fetch_add(1, Ordering::Relaxed);
@@ -308,6 +325,10 @@ impl Broker for EmbeddedBroker {
 
     fn status(&self) -> watch::Receiver<BrokerStatus> {
         self.status.clone()
+    }
+
+    fn undeclared(&self) -> Vec<QueueName> {
+        self.undeclared.keys().cloned().collect()
     }
 
     async fn close(&self) {

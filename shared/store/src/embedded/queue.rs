@@ -4,7 +4,7 @@
 use super::record::{self, MalformedRecord, Position};
 use super::store::{Chunk, Note, Store};
 use bytes::Bytes;
-use postern_broker::{Envelope, topology::QueueLimit};
+use postern_broker::{Envelope, QueueName, topology::QueueLimit};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// The most that is read ahead of the consumers: messages, and bytes.
@@ -100,6 +100,11 @@ impl Queue {
             position,
             ..Self::default()
         }
+    }
+
+    /// Whether messages to be sent wait in it.
+    pub(super) fn is_outbound(&self) -> bool {
+        QueueName::stored(&self.name).backend().is_some()
     }
 
     /// Takes over a note that an earlier process left.

@@ -1,0 +1,257 @@
+//! `postern pause`, `postern resume`, `postern cancel`: orders that hold for all processes; and
+//! `postern queue`.
+//!
+//! With RabbitMQ they are written to the log of orders from here, whatever else runs. The embedded store
+//! belongs to one process: where a gateway has it, its admin port is asked (`remote`), else the store is
+//! opened here.
+
+mod client;
+mod remote;
+mod text;
+
+use crate::greeting::print;
+use clap::{Args, Subcommand};
+use client::OrderClient;
+use jiff::Timestamp;
+use postern_config::Config;
+use postern_service::{
+    control::{self, CancelOrder, MoveOrder, PurgeOrder},
+    dead::Age,
+    program::Exit,
+};
+use postern_shared::{
+    message::{BackendName, Priority},
+    terminal,
+};
+use serde::Serialize;
+use std::{
+    io::{IsTerminal, Write, stderr, stdin},
+    net::SocketAddr,
+    path::PathBuf,
+};
+
+/// The environment variable that holds the gateway's `admin.token`.
+const TOKEN: &str = "POSTERN_ADMIN_TOKEN";
+
+/// An order about one backend.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct BackendArguments {
+    /// The backend
+    #[arg(value_name = "BACKEND")]
+    backend: String,
+    #[command(flatten)]
+    target: Target,
+}
+
+/// Which messages are to be cancelled.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct CancelArguments {
+    /// The backend
+    #[arg(long, value_name = "NAME")]
+    backend: String,
+    /// Created then or later: 2026-11-27T08:00:00Z, or 2h ago as 2h; without it, however old
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    since: Option<Timestamp>,
+    /// Created then or earlier; without it, until now. What is sent later is never touched
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    until: Option<Timestamp>,
+    /// Only this lane: bulk or normal
+    #[arg(long, value_name = "LANE", value_parser = lane)]
+    priority: Option<Priority>,
+    /// Only say what would be done
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    target: Target,
+}
+
+/// What `postern queue` can do.
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum QueueAction {
+    /// List every queue with what waits in it and its consumers, also those of backends that are no longer
+    /// configured
+    List {
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Have another backend send what waits for a backend that was renamed, was removed or is down
+    ///
+    /// Both lanes are moved. Each message is stored in its new queue before it leaves the old one: killed
+    /// halfway, nothing is lost, and up to 256 messages may be doubled, under their ids. Messages that wait
+    /// for a retry come to the old queue when they are due: another move takes them.
+    Move {
+        /// The backend whose messages they are; it need not be configured
+        #[arg(value_name = "FROM")]
+        from: String,
+        /// The backend that is to send them
+        #[arg(value_name = "TO")]
+        to: String,
+        /// Only say what would be done
+        #[arg(long)]
+        dry_run: bool,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Drop what waits in a queue for good, without a report: `postern cancel` reports each recipient
+    Purge {
+        /// A backend, for both of its lanes, or a queue as `postern queue list` shows it
+        #[arg(value_name = "NAME")]
+        name: String,
+        /// Only say what would be done
+        #[arg(long)]
+        dry_run: bool,
+        /// Do it without asking
+        #[arg(long)]
+        yes: bool,
+        #[command(flatten)]
+        target: Target,
+    },
+}
+
+/// Who carries the order out, and how to tell of it.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Target {
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
+    /// The admin port of the gateway to ask, http://HOST:PORT, in place of the broker
+    #[arg(long, value_name = "URL")]
+    admin: Option<String>,
+    /// A file with its admin.token
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// Its admin.token
+    #[arg(long, env = TOKEN, hide = true, hide_env_values = true)]
+    token: Option<String>,
+    /// Who gives the order, for the logs
+    #[arg(long, value_name = "NAME", env = "USER", default_value = "somebody")]
+    by: String,
+}
+
+/// An order.
+#[derive(Debug)]
+pub(crate) enum Order {
+    /// `postern pause`
+    Pause(BackendArguments),
+    /// `postern resume`
+    Resume(BackendArguments),
+    /// `postern cancel`
+    Cancel(CancelArguments),
+    /// `postern queue`
+    Queue(QueueAction),
+}
+
+impl Order {
+    fn target(&self) -> &Target {
+        match self {
+            Self::Pause(arguments) | Self::Resume(arguments) => &arguments.target,
+            Self::Cancel(arguments) => &arguments.target,
+            Self::Queue(
+                QueueAction::List { target }
+                | QueueAction::Move { target, .. }
+                | QueueAction::Purge { target, .. },
+            ) => target,
+        }
+    }
+}
+
+/// Carries it out. `admin` is where the admin port is when the configuration does not say it.
+///
+/// # Errors
+/// [`Exit::Config`] for what the command line or the configuration can mend, [`Exit::Failed`] for the
+/// rest.
+pub(crate) async fn run(order: Order, config: &Config, admin: SocketAddr) -> Result<(), Exit> {
+    let target = order.target().clone();
+    let by = format!("{}@{}", target.by, control::this_machine());
+    let client = OrderClient::open(&target, config, admin).await?;
+    let done = answer(&client, order, &by).await;
+    client.close().await;
+    Ok(print(&done?)?)
+}
+
+async fn answer(client: &OrderClient, order: Order, by: &str) -> Result<String, Exit> {
+    let json = order.target().json;
+    Ok(match order {
+        Order::Pause(BackendArguments { backend, .. }) => {
+            let done = client.pause(&backend, by).await?;
+            if json { as_json(&done)? } else { text::paused(&done) }
+        }
+        Order::Resume(BackendArguments { backend, .. }) => {
+            let done = client.resume(&backend, by).await?;
+            if json { as_json(&done)? } else { text::paused(&done) }
+        }
+        Order::Cancel(CancelArguments { backend, since, until, priority, dry_run, .. }) => {
+            let order = CancelOrder { since, until, priority, dry_run, by: Some(by.to_owned()) };
+            let done = client.cancel(&backend, &order, by).await?;
+            if json { as_json(&done)? } else { text::cancelled(&done) }
+        }
+        Order::Queue(QueueAction::List { .. }) => {
+            let list = client.queues().await?;
+            if json { as_json(&list)? } else { text::queues(&list) }
+        }
+        Order::Queue(QueueAction::Move { from, to, dry_run, .. }) => {
+            let order = MoveOrder { to, dry_run, by: Some(by.to_owned()) };
+            let done = client.move_messages(&from, &order, by).await?;
+            if json { as_json(&done)? } else { text::moved(&done) }
+        }
+        Order::Queue(QueueAction::Purge { name, dry_run, yes, .. }) => {
+            let mut order = PurgeOrder { dry_run: true, by: Some(by.to_owned()) };
+            if !dry_run && !yes {
+                agreed(&name, client.purge(&name, &order, by).await?.messages)?;
+            }
+            order.dry_run = dry_run;
+            let done = client.purge(&name, &order, by).await?;
+            if json { as_json(&done)? } else { text::purged(&done) }
+        }
+    })
+}
+
+/// Asks whether `messages` of `name` are to be dropped for good.
+///
+/// # Errors
+/// [`Exit::Config`] if there is nobody to ask, or if they are not.
+fn agreed(name: &str, messages: u64) -> Result<(), Exit> {
+    if !stdin().is_terminal() {
+        let why =
+            "postern queue purge: the messages are dropped for good: add --yes, or --dry-run to count them";
+        return Err(Exit::Config(why.to_owned()));
+    }
+    write!(stderr(), "Drop {messages} messages of {} for good? [y/N] ", terminal::plain(name))?;
+    let mut answer = String::new();
+    stdin().read_line(&mut answer)?;
+    match answer.trim() {
+        "y" | "Y" | "yes" => Ok(()),
+        _ => Err(Exit::Config("nothing was dropped".to_owned())),
+    }
+}
+
+/// What it says of others moves no cursor.
+fn as_json(value: &impl Serialize) -> Result<String, Exit> {
+    Ok(terminal::json(&serde_json::to_string_pretty(value)?) + "\n")
+}
+
+/// A time as RFC 3339 has it, or how long ago it was.
+fn moment(text: &str) -> Result<Timestamp, String> {
+    if let Ok(at) = text.parse() {
+        return Ok(at);
+    }
+    let ago = text.parse::<Age>().ok().and_then(|Age(ago)| Timestamp::now().checked_sub(ago).ok());
+    ago.ok_or_else(|| "must be a time such as 2026-11-27T08:00:00Z, or how long ago: 30m, 2h, 7d".to_owned())
+}
+
+fn lane(name: &str) -> Result<Priority, String> {
+    match name {
+        "normal" => Ok(Priority::Normal),
+        "bulk" => Ok(Priority::Bulk),
+        _ => Err("must be normal or bulk".to_owned()),
+    }
+}
+
+/// `name` as a path segment may hold it: whatever is neither a backend's name nor a queue's names none.
+fn segment(name: &str) -> Result<&str, Exit> {
+    let is_queue = name.starts_with("postern.") && !name.contains('/');
+    match name.parse::<BackendName>() {
+        Err(rule) if !is_queue => Err(Exit::Config(format!("{}: {rule}", terminal::plain(name)))),
+        _ => Ok(name),
+    }
+}

@@ -1,0 +1,93 @@
+//! What a person sees.
+
+use postern_service::control::{Cancellation, Moved, Paused, Purged, QueueList};
+use postern_shared::{clock::Written, message::Priority, terminal::plain};
+use std::fmt::Write as _;
+
+/// A backend after it was paused or resumed.
+pub(super) fn paused(done: &Paused) -> String {
+    let Paused { backend, queued, consumers, .. } = done;
+    let wait = |number: u64| {
+        if number == 1 { "1 message waits".to_owned() } else { format!("{number} messages wait") }
+    };
+    let mut text = match (&done.since, &done.by) {
+        (Some(since), by) => {
+            let by = by.as_deref().map(plain).unwrap_or_default();
+            format!("{backend} is paused since {}, by {by}; {}\n", Written(*since), wait(*queued))
+        }
+        (None, _) => format!("{backend} is not paused; {}\n", wait(*queued)),
+    };
+    if done.paused && *consumers > 0 {
+        let _ = writeln!(
+            text,
+            "{consumers} dispatchers still take from its queues: they may not have heard of it yet"
+        );
+    }
+    text
+}
+
+/// What was cancelled.
+pub(super) fn cancelled(done: &Cancellation) -> String {
+    let rule = &done.rule;
+    let would = if done.dry_run { "would be " } else { "" };
+    let since = rule.since.map(|since| format!(" from {} on", Written(since))).unwrap_or_default();
+    let lane = match rule.priority {
+        Some(Priority::Normal) => " of the normal lane",
+        Some(Priority::Bulk) => " of the bulk lane",
+        None => "",
+    };
+    let mut text = format!(
+        "{} of {} messages that wait for {}{lane} {would}cancelled, to {} recipients: those created{since} until {}\n",
+        done.messages,
+        done.waiting,
+        rule.backend,
+        done.recipients,
+        Written(rule.until),
+    );
+    let _ = writeln!(
+        text,
+        "such messages that wait for a retry, or that a dispatcher or a spool holds, {} when their turn comes",
+        if done.dry_run { "would be cancelled and reported" } else { "are cancelled and reported" },
+    );
+    text
+}
+
+/// A table of all queues.
+pub(super) fn queues(list: &QueueList) -> String {
+    let widest = list.queues.iter().map(|queue| queue.name.len()).max().unwrap_or_default().max(5);
+    let mut text = format!("{:widest$}  {:>9}  {:>9}\n", "QUEUE", "MESSAGES", "CONSUMERS");
+    for queue in &list.queues {
+        let note = if queue.configured { "" } else { "  not configured" };
+        let (name, messages, consumers) = (plain(&queue.name), queue.messages, queue.consumers);
+        let _ = writeln!(text, "{name:widest$}  {messages:>9}  {consumers:>9}{note}");
+    }
+    text
+}
+
+/// What was moved.
+pub(super) fn moved(done: &Moved) -> String {
+    let would = if done.dry_run { "would be " } else { "" };
+    let mut text = format!(
+        "{} of {} messages that wait for {} {would}moved to {}\n",
+        done.messages, done.waiting, done.from, done.to
+    );
+    if done.cancelled > 0 {
+        let _ = writeln!(text, "{} were cancelled before, and {would}reported so", done.cancelled);
+    }
+    for stays in &done.stay {
+        let id = stays.id.as_deref().map_or_else(|| "one without an id".to_owned(), plain);
+        let _ = writeln!(text, "stays: {id}: {}", plain(&stays.why));
+    }
+    let from = &done.from;
+    let _ = writeln!(
+        text,
+        "those that wait for a retry come to the queue of {from} when they are due: move again then"
+    );
+    text
+}
+
+/// What was purged.
+pub(super) fn purged(done: &Purged) -> String {
+    let would = if done.dry_run { "would be " } else { "" };
+    format!("{} messages of {} {would}dropped\n", done.messages, plain(&done.name))
+}

@@ -1,0 +1,129 @@
+//! Orders on the admin port, what `postern pause`, `resume`, `cancel` and `queue` do, for programs:
+//! `POST /v1/backends/NAME/pause` and the like. Where `admin.token` is set, they ask for it; without one
+//! the port is on a loopback address.
+
+use crate::control::{CancelOrder, MoveOrder, Operator, OrderError, PurgeOrder};
+use actix_web::{
+    HttpRequest, HttpResponse, dev::HttpServiceFactory, http::StatusCode, middleware::from_fn, web,
+};
+use postern_broker::BrokerError;
+use postern_shared::{read, terminal};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+/// What an order without anything else may say.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Plain {
+    /// Who gives it, for the log, besides the address that it came from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+}
+
+/// The routes of orders to backends.
+pub(super) fn backends() -> impl HttpServiceFactory {
+    web::scope("/v1/backends/{name}")
+        .wrap(from_fn(super::token_holders))
+        .route("/pause", web::post().to(pause))
+        .route("/resume", web::post().to(resume))
+        .route("/cancel", web::post().to(cancel))
+}
+
+async fn pause(request: HttpRequest, operator: web::Data<Operator>, body: web::Bytes) -> HttpResponse {
+    let Plain { by } = match read_body(&body) {
+        Ok(order) => order,
+        Err(why) => return super::problem(400, &why),
+    };
+    answer(operator.pause(name(&request), &by_whom(&request, by.as_deref())).await)
+}
+
+async fn resume(request: HttpRequest, operator: web::Data<Operator>, body: web::Bytes) -> HttpResponse {
+    let Plain { by } = match read_body(&body) {
+        Ok(order) => order,
+        Err(why) => return super::problem(400, &why),
+    };
+    answer(operator.resume(name(&request), &by_whom(&request, by.as_deref())).await)
+}
+
+async fn cancel(request: HttpRequest, operator: web::Data<Operator>, body: web::Bytes) -> HttpResponse {
+    let order: CancelOrder = match read_body(&body) {
+        Ok(order) => order,
+        Err(why) => return super::problem(400, &why),
+    };
+    let by = by_whom(&request, order.by.as_deref());
+    answer(operator.cancel(name(&request), &order, &by).await)
+}
+
+/// The routes of queues.
+pub(super) fn queues() -> impl HttpServiceFactory {
+    web::scope("/v1/queues")
+        .wrap(from_fn(super::token_holders))
+        .route("", web::get().to(list))
+        .route("/{name}/move", web::post().to(move_messages))
+        .route("/{name}/purge", web::post().to(purge))
+}
+
+async fn list(operator: web::Data<Operator>) -> HttpResponse {
+    answer(operator.queues().await)
+}
+
+async fn move_messages(
+    request: HttpRequest,
+    operator: web::Data<Operator>,
+    body: web::Bytes,
+) -> HttpResponse {
+    let order: MoveOrder = match read::from_slice(&body) {
+        Ok(order) => order,
+        Err(error) => return super::problem(400, &error.to_string()),
+    };
+    let by = by_whom(&request, order.by.as_deref());
+    answer(operator.move_messages(name(&request), &order, &by).await)
+}
+
+async fn purge(request: HttpRequest, operator: web::Data<Operator>, body: web::Bytes) -> HttpResponse {
+    let order: PurgeOrder = match read_body(&body) {
+        Ok(order) => order,
+        Err(why) => return super::problem(400, &why),
+    };
+    let by = by_whom(&request, order.by.as_deref());
+    answer(operator.purge(name(&request), &order, &by).await)
+}
+
+/// The part of the path that names a backend or a queue.
+fn name(request: &HttpRequest) -> &str {
+    request.match_info().get("name").unwrap_or_default()
+}
+
+/// Who gives an order: who the request says, and where it came from.
+fn by_whom(request: &HttpRequest, said: Option<&str>) -> String {
+    let address =
+        request.peer_addr().map_or_else(|| "the admin port".to_owned(), |peer| peer.ip().to_string());
+    match said {
+        Some(said) => format!("{} (from {address})", terminal::plain(said)),
+        None => address,
+    }
+}
+
+/// A body, which may be absent.
+fn read_body<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, String> {
+    if body.is_empty() {
+        return Ok(T::default());
+    }
+    read::from_slice(body).map_err(|error| error.to_string())
+}
+
+fn answer<T: Serialize>(outcome: Result<T, OrderError>) -> HttpResponse {
+    match outcome {
+        Ok(done) => HttpResponse::build(StatusCode::OK).json(done),
+        Err(error) => super::problem(status(&error), &error.to_string()),
+    }
+}
+
+fn status(error: &OrderError) -> u16 {
+    match error {
+        OrderError::UnknownBackend { .. }
+        | OrderError::UnknownQueue { .. }
+        | OrderError::Broker(BrokerError::Refused(_)) => 404,
+        OrderError::Invalid(_) => 400,
+        OrderError::NoLog(_) | OrderError::Broker(_) => 503,
+    }
+}

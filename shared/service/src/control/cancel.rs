@@ -1,0 +1,157 @@
+//! Cancelling what waits for a backend.
+//!
+//! A cancellation is a rule in the log of orders, and not a removal: every dispatcher settles by it what
+//! it takes from then on, so that retries that wait, spooled messages and those that a dispatcher holds
+//! are covered, and no crash brings one back. What waits in the backend's queues is settled at once by
+//! who gives the order, also while the backend is paused.
+
+use super::{Operator, OrderError, cancelled};
+use crate::{
+    queued::{Queued, read},
+    scan::Scan,
+};
+use jiff::Timestamp;
+use postern_broker::{Address, BrokerError, Delivery, Envelope, QueueName};
+use postern_shared::{
+    clock,
+    control::{CancelRule, ControlOrder, QueueAction},
+    message::Priority,
+};
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// How long a message that was counted may take to come. Beyond, a dispatcher has it.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How many are settled in one publish: so many reports may be doubled by a crash.
+const AT_ONCE: usize = 256;
+
+/// Which of a backend's messages are to be cancelled.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CancelOrder {
+    /// Those that were created then or later. `None`: however old.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "clock::serialize_option")]
+    pub since: Option<Timestamp>,
+    /// Those that were created then or earlier. `None`, or a time to come: now.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "clock::serialize_option")]
+    pub until: Option<Timestamp>,
+    /// Those of this lane. `None`: of both.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub priority: Option<Priority>,
+    /// Only say what would be done.
+    pub dry_run: bool,
+    /// Who gives the order, for the log.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+}
+
+/// What was cancelled.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cancellation {
+    /// Which messages: also those that are not in `messages`, since they wait for a retry, or a
+    /// dispatcher or a spool holds them. They are cancelled and reported when their turn comes.
+    #[serde(flatten)]
+    pub rule: CancelRule,
+    /// Whether this was a dry run, which changes nothing.
+    pub dry_run: bool,
+    /// Messages that waited in the backend's queues.
+    pub waiting: u64,
+    /// How many of them are cancelled and reported; in a dry run, would be.
+    pub messages: u64,
+    /// Recipients of these messages.
+    pub recipients: u64,
+}
+
+/// A message that is cancelled, and what is published of it.
+type Settled = (Delivery, Vec<(Address, Envelope)>);
+
+impl Operator {
+    /// Cancels the messages of `backend` that `order` means: they are not sent any more, and each of
+    /// their recipients is reported as failed with the code [`CANCELLED`](super::CANCELLED).
+    ///
+    /// # Errors
+    /// [`OrderError`]. If the broker was lost after the order was stored, it holds all the same.
+    pub async fn cancel(
+        &self,
+        backend: &str,
+        order: &CancelOrder,
+        by: &str,
+    ) -> Result<Cancellation, OrderError> {
+        let _turn = self.turn.lock().await;
+        let backend = self.configured(backend)?;
+        let now = clock::now();
+        let until = order.until.map_or(now, |until| until.min(now));
+        if order.since.is_some_and(|since| since > until) {
+            return Err(OrderError::Invalid("since: must be before until, and not in the future".to_owned()));
+        }
+        let rule = CancelRule { backend, since: order.since, until, priority: order.priority };
+        if !order.dry_run {
+            self.order(ControlOrder::Cancel(rule.clone()), by).await?;
+        }
+        let mut done = Cancellation { rule, dry_run: order.dry_run, waiting: 0, messages: 0, recipients: 0 };
+        for lane in [Priority::Normal, Priority::Bulk] {
+            if order.priority.is_none_or(|priority| priority == lane) {
+                self.sweep(&mut done, lane).await?;
+            }
+        }
+        if !done.dry_run {
+            let queue = done.rule.backend.to_string();
+            let action =
+                QueueAction { done: "cancelled".to_owned(), queue, to: None, messages: done.messages };
+            self.order(ControlOrder::Done(action), by).await?;
+        }
+        Ok(done)
+    }
+
+    /// Settles what `done`'s rule means of what waits in `lane`.
+    async fn sweep(&self, done: &mut Cancellation, lane: Priority) -> Result<(), BrokerError> {
+        let queue = QueueName::outbound(&done.rule.backend, lane);
+        let mut scan = Scan::begin(&*self.broker, queue, PATIENCE).await?;
+        done.waiting += scan.left();
+        let mut batch = Vec::new();
+        let outcome = loop {
+            match scan.next().await {
+                Ok(Some(delivery)) => match self.cancelled(done, &delivery, lane) {
+                    Some(settlement) if !done.dry_run => batch.push((delivery, settlement)),
+                    _ => scan.hold(delivery),
+                },
+                Ok(None) => break self.settle(&mut batch, &mut scan).await,
+                Err(error) => break Err(error),
+            }
+            if (batch.len() >= AT_ONCE || scan.is_full())
+                && let Err(error) = self.settle(&mut batch, &mut scan).await
+            {
+                break Err(error);
+            }
+        };
+        batch.into_iter().for_each(|(delivery, _)| scan.hold(delivery));
+        scan.end().await;
+        outcome
+    }
+
+    /// What is published of a message if it is meant, which is then counted.
+    fn cancelled(
+        &self,
+        done: &mut Cancellation,
+        delivery: &Delivery,
+        lane: Priority,
+    ) -> Option<Vec<(Address, Envelope)>> {
+        let message = read(&delivery.envelope).ok().filter(|message| message.backend == done.rule.backend)?;
+        let queued = Queued { envelope: &delivery.envelope, message: &message, lane };
+        // One that does not say when it was created was there when the order was given.
+        if !done.rule.covers(queued.counts_from(done.rule.until), lane) {
+            return None;
+        }
+        done.messages += 1;
+        done.recipients += message.identities.len() as u64;
+        Some(cancelled(queued, &self.keys, clock::now()))
+    }
+
+    /// Publishes what follows for all of `batch`, confirmed, and then acknowledges it.
+    async fn settle(&self, batch: &mut Vec<Settled>, scan: &mut Scan<'_>) -> Result<(), BrokerError> {
+        let messages = batch.iter().flat_map(|(_, settlement)| settlement.clone()).collect();
+        self.broker.publish(messages).await?;
+        batch.drain(..).for_each(|(delivery, _)| scan.ack(delivery));
+        Ok(())
+    }
+}

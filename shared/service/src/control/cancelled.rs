@@ -1,0 +1,39 @@
+//! What is published of a message that an operator cancelled.
+
+use crate::queued::Queued;
+use jiff::Timestamp;
+use postern_broker::{Address, Envelope, header};
+use postern_shared::{
+    callback::{self, CallbackKeys, KannelEvent},
+    error::Failure,
+    message::{Identity, Recipient, Report},
+};
+
+/// The code of a cancelled recipient in its report.
+pub const CANCELLED: &str = "cancelled";
+
+/// The report that each recipient of `queued` was cancelled at `now`, and what the client that asked for
+/// callbacks is told. There is no dead letter: nobody is to send it again.
+pub fn cancelled(queued: Queued<'_>, keys: &CallbackKeys, now: Timestamp) -> Vec<(Address, Envelope)> {
+    let Queued { envelope, message, .. } = queued;
+    let failure = Failure::permanent(CANCELLED, "cancelled by an operator before it was sent");
+    let recipient = |identity: &Identity| Recipient::failed(identity.clone(), &failure);
+    let report = Report {
+        message_id: message.id,
+        backend: message.backend.clone(),
+        attempt: message.attempt,
+        at: now,
+        recipients: message.identities.iter().map(recipient).collect(),
+    };
+    let traced = |out: Envelope| match envelope.text_header(header::TRACEPARENT) {
+        Some(trace) => out.with(header::TRACEPARENT, trace),
+        None => out,
+    };
+    let refused = || Some((KannelEvent::Refused, None, format!("NACK/{CANCELLED}")));
+    let events = message.identities.iter().map(|_| refused());
+    let notices = callback::notices(keys, message, events, now);
+    let told =
+        notices.iter().map(|notice| (Address::Callbacks(notice.backend.clone()), Envelope::from(notice)));
+    let reported = (Address::Reports(message.backend.clone()), Envelope::from(&report));
+    std::iter::once(reported).chain(told).map(|(address, out)| (address, traced(out))).collect()
+}

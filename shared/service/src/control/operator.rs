@@ -1,0 +1,171 @@
+//! Giving orders.
+
+use super::Control;
+use jiff::Timestamp;
+use postern_broker::{Address, Broker, BrokerError, Envelope, QueueName};
+use postern_config::Config;
+use postern_shared::{
+    callback::CallbackKeys,
+    clock,
+    control::{CONTROL_V1, ControlOrder, ControlRecord, Pause},
+    message::{BackendName, Priority},
+};
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use tokio::time::{Instant, sleep, timeout};
+
+/// How long this process may take to learn of its own order.
+const HEARD: Duration = Duration::from_secs(5);
+/// How long dispatchers may take to let go of a queue, and how often that is asked.
+const LET_GO: Duration = Duration::from_secs(5);
+const ASK_AGAIN: Duration = Duration::from_millis(50);
+
+/// Why an order was not carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum OrderError {
+    /// The order names a backend that is not configured.
+    #[error("no backend {name} is configured; configured are: {configured}")]
+    UnknownBackend {
+        /// What it names.
+        name: String,
+        /// Those that are.
+        configured: String,
+    },
+    /// There is no queue of that name.
+    #[error("there is no queue {name}")]
+    UnknownQueue {
+        /// Its name.
+        name: String,
+    },
+    /// The order contradicts itself, or names what cannot be meant.
+    #[error("{0}")]
+    Invalid(String),
+    /// The broker keeps no log of orders.
+    #[error("this broker keeps no log of orders, so nothing can be paused or cancelled: {0}")]
+    NoLog(String),
+    /// What the broker says.
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
+}
+
+/// A backend after it was paused or resumed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Paused {
+    /// The backend.
+    pub backend: BackendName,
+    /// Whether it is paused now.
+    pub paused: bool,
+    /// Since when. `None` if it is not paused.
+    #[serde(default, serialize_with = "clock::serialize_option")]
+    pub since: Option<Timestamp>,
+    /// Who paused it. `None` if it is not paused.
+    #[serde(default)]
+    pub by: Option<String>,
+    /// Messages that wait in its queues.
+    pub queued: u64,
+    /// Dispatchers that still take from its queues.
+    pub consumers: u32,
+}
+
+/// Gives orders on behalf of operators. One at a time.
+#[derive(Debug)]
+pub struct Operator {
+    pub(super) broker: Arc<dyn Broker>,
+    pub(super) control: Control,
+    pub(super) backends: BTreeSet<BackendName>,
+    /// Every queue of the configuration, those in which retries wait too.
+    pub(super) queues: Vec<QueueName>,
+    /// What the messages' wishes for callbacks are read with.
+    pub(super) keys: CallbackKeys,
+    pub(super) turn: tokio::sync::Mutex<()>,
+}
+
+impl Operator {
+    /// Orders go to the log of `broker`, which `control` follows, and are about the backends of `config`.
+    pub fn new(broker: Arc<dyn Broker>, control: Control, config: &Config) -> Self {
+        let backends = config.backends.keys().cloned().collect();
+        let keys = config.compat.callback_keys();
+        let topology = crate::topology(config);
+        let mut queues: Vec<_> = topology.queues().into_iter().map(|spec| spec.name).collect();
+        queues.extend(topology.delays.iter().map(|delay| QueueName::wait(*delay)));
+        Self { broker, control, backends, queues, keys, turn: tokio::sync::Mutex::default() }
+    }
+
+    /// Pauses `backend`, for all processes, until it is resumed. Requests in flight finish.
+    ///
+    /// # Errors
+    /// [`OrderError`]
+    pub async fn pause(&self, backend: &str, by: &str) -> Result<Paused, OrderError> {
+        let _turn = self.turn.lock().await;
+        let backend = self.configured(backend)?;
+        self.order(ControlOrder::Pause { backend: backend.clone() }, by).await?;
+        let pause = timeout(HEARD, self.control.pause_changes(&backend, None)).await.ok().flatten();
+        // What a dispatcher held goes back before the answer.
+        let end = Instant::now() + LET_GO;
+        loop {
+            let (queued, consumers) = self.waiting(&backend).await?;
+            if consumers == 0 || Instant::now() >= end {
+                return Ok(paused(backend, pause, (queued, consumers)));
+            }
+            sleep(ASK_AGAIN).await;
+        }
+    }
+
+    /// Resumes `backend`, for all processes.
+    ///
+    /// # Errors
+    /// [`OrderError`]
+    pub async fn resume(&self, backend: &str, by: &str) -> Result<Paused, OrderError> {
+        let _turn = self.turn.lock().await;
+        let backend = self.configured(backend)?;
+        self.order(ControlOrder::Resume { backend: backend.clone() }, by).await?;
+        let state = self.control.state();
+        if let Some(pause) = state.pauses().get(&backend) {
+            let _ = timeout(HEARD, self.control.pause_changes(&backend, Some(pause))).await;
+        }
+        let waiting = self.waiting(&backend).await?;
+        Ok(paused(backend, None, waiting))
+    }
+
+    /// # Errors
+    /// No backend of this name is configured.
+    pub(super) fn configured(&self, name: &str) -> Result<BackendName, OrderError> {
+        let found = self.backends.iter().find(|backend| backend.as_str() == name);
+        found.cloned().ok_or_else(|| OrderError::UnknownBackend {
+            name: name.chars().take(63).collect(),
+            configured: self.backends.iter().map(BackendName::as_str).collect::<Vec<_>>().join(", "),
+        })
+    }
+
+    /// Writes `order` to the log. Once this returns `Ok` it is stored, and every process learns of it.
+    pub(super) async fn order(&self, order: ControlOrder, by: &str) -> Result<(), OrderError> {
+        let log = QueueName::control();
+        match self.broker.depth(&log).await {
+            Ok(_) => {}
+            // What is published to a queue that is not there is stored as unrouted.
+            Err(BrokerError::Refused(why)) => return Err(OrderError::NoLog(why)),
+            Err(error) => return Err(error.into()),
+        }
+        let record = ControlRecord::now(order, by);
+        let envelope = Envelope {
+            kind: Some(CONTROL_V1.to_owned()),
+            content_type: Some("application/json".to_owned()),
+            body: record.to_json().into(),
+            ..Envelope::default()
+        };
+        Ok(self.broker.publish(vec![(Address::Queue(log), envelope)]).await?)
+    }
+
+    /// What waits in the two queues of `backend`, and how many take from the first.
+    async fn waiting(&self, backend: &BackendName) -> Result<(u64, u32), BrokerError> {
+        let queue = |lane| QueueName::outbound(backend, lane);
+        let normal = self.broker.depth(&queue(Priority::Normal)).await?;
+        let bulk = self.broker.depth(&queue(Priority::Bulk)).await?;
+        Ok((normal.ready + bulk.ready, normal.consumers.max(bulk.consumers)))
+    }
+}
+
+fn paused(backend: BackendName, pause: Option<Pause>, (queued, consumers): (u64, u32)) -> Paused {
+    let (since, by) = pause.map(|pause| (pause.since, pause.by)).unzip();
+    Paused { backend, paused: since.is_some(), since, by, queued, consumers }
+}

@@ -1,0 +1,180 @@
+//! What operators order while the gateway runs: to pause a backend, to resume it, to cancel what waits
+//! for it.
+//!
+//! Each order is a [`ControlRecord`] in the log `postern.control`, which every process reads from the
+//! first record on and folds into a [`ControlState`]. So an order holds for all processes and outlives
+//! them.
+
+mod state;
+
+pub use state::{ControlState, Pause};
+
+use crate::{
+    clock,
+    message::{BackendName, Malformed, Priority},
+};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// The name of a record's kind, as AMQP's `type` has it.
+pub const CONTROL_V1: &str = "postern.control.v1";
+
+/// The longest name of who ordered something, in characters.
+const MAX_BY: usize = 200;
+
+/// One record of the log: who ordered what, and when.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ControlRecord {
+    /// When. UTC.
+    #[serde(serialize_with = "clock::serialize")]
+    pub at: Timestamp,
+    /// Who: the user and the machine of a command, or the address that asked the admin port.
+    pub by: String,
+    /// What.
+    #[serde(flatten)]
+    pub order: ControlOrder,
+}
+
+/// What is ordered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "action", rename_all = "lowercase")]
+pub enum ControlOrder {
+    /// Nothing is sent through this backend until it is resumed.
+    Pause {
+        /// The backend.
+        backend: BackendName,
+    },
+    /// This backend sends again.
+    Resume {
+        /// The backend.
+        backend: BackendName,
+    },
+    /// These messages are not sent any more.
+    Cancel(CancelRule),
+    /// These backends are, or were, configured: their queues may hold messages.
+    Known {
+        /// The backends.
+        backends: Vec<BackendName>,
+    },
+    /// Something was done with the messages of a queue; for the processes' logs.
+    Done(QueueAction),
+    /// An order of a later version.
+    #[serde(other)]
+    Unknown,
+}
+
+/// Which messages are cancelled.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CancelRule {
+    /// Those of this backend.
+    pub backend: BackendName,
+    /// Those that were created then or later. `None`: however old.
+    #[serde(default, skip_serializing_if = "Option::is_none", serialize_with = "clock::serialize_option")]
+    pub since: Option<Timestamp>,
+    /// Those that were created then or earlier.
+    #[serde(serialize_with = "clock::serialize")]
+    pub until: Timestamp,
+    /// Those of this lane. `None`: of both.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority: Option<Priority>,
+}
+
+/// What was done with the messages of a queue.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueueAction {
+    /// `cancelled`, `moved` or `purged`.
+    pub done: String,
+    /// The backend or the queue whose messages they were.
+    pub queue: String,
+    /// The backend that they were moved to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+    /// How many.
+    pub messages: u64,
+}
+
+impl ControlRecord {
+    /// The record that `by` orders `order` now. A longer name is cut after 200 characters.
+    pub fn now(order: ControlOrder, by: &str) -> Self {
+        Self { at: clock::now(), by: by.chars().take(MAX_BY).collect(), order }
+    }
+
+    /// Reads the body of a record.
+    ///
+    /// # Errors
+    /// [`Malformed`] with the field at fault.
+    pub fn from_json(body: &[u8]) -> Result<Self, Malformed> {
+        serde_json::from_slice(body).map_err(|error| Malformed {
+            kind: CONTROL_V1,
+            why: format!("line {} column {}", error.line(), error.column()),
+        })
+    }
+
+    /// The body for the log.
+    pub fn to_json(&self) -> Vec<u8> {
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+}
+
+impl CancelRule {
+    /// Whether a message of the rule's backend is meant that was created at `created_at` and waits in
+    /// `lane`.
+    pub fn covers(&self, created_at: Timestamp, lane: Priority) -> bool {
+        self.priority.is_none_or(|priority| priority == lane)
+            && self.since.is_none_or(|since| since <= created_at)
+            && created_at <= self.until
+    }
+
+    /// Whether every message that `other` means is meant by this one as well.
+    fn includes(&self, other: &Self) -> bool {
+        self.backend == other.backend
+            && (self.priority.is_none() || self.priority == other.priority)
+            && other.until <= self.until
+            && match (self.since, other.since) {
+                (None, _) => true,
+                (Some(_), None) => false,
+                (Some(since), Some(other)) => since <= other,
+            }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_comes_back_as_it_was_and_reads_as_documented() {
+        let at = "2026-11-27T08:00:00Z".parse().unwrap();
+        let backend: BackendName = "clinic".parse().unwrap();
+        let rule =
+            CancelRule { backend: backend.clone(), since: None, until: at, priority: Some(Priority::Bulk) };
+        let moved = QueueAction {
+            done: "moved".to_owned(),
+            queue: "clinic".to_owned(),
+            to: Some("klinik".to_owned()),
+            messages: 40,
+        };
+        for (order, json) in [
+            (ControlOrder::Pause { backend: backend.clone() }, r#""action":"pause","backend":"clinic"}"#),
+            (ControlOrder::Resume { backend: backend.clone() }, r#""action":"resume","backend":"clinic"}"#),
+            (
+                ControlOrder::Cancel(rule),
+                r#""action":"cancel","backend":"clinic","until":"2026-11-27T08:00:00.000Z","priority":"bulk"}"#,
+            ),
+            (ControlOrder::Known { backends: vec![backend] }, r#""action":"known","backends":["clinic"]}"#),
+            (
+                ControlOrder::Done(moved),
+                r#""action":"done","done":"moved","queue":"clinic","to":"klinik","messages":40}"#,
+            ),
+        ] {
+            let record = ControlRecord { at, by: "ops@desk".to_owned(), order };
+            let written = String::from_utf8(record.to_json()).unwrap();
+            assert_eq!(written, format!(r#"{{"at":"2026-11-27T08:00:00.000Z","by":"ops@desk",{json}"#));
+            assert_eq!(ControlRecord::from_json(written.as_bytes()).unwrap(), record);
+        }
+        let later = br#"{"at":"2026-11-27T08:00:00.000Z","by":"x","action":"teleport","to":"mars"}"#;
+        assert_eq!(ControlRecord::from_json(later).unwrap().order, ControlOrder::Unknown);
+        assert!(ControlRecord::from_json(b"{}").is_err());
+        assert_eq!(ControlRecord::now(ControlOrder::Unknown, &"x".repeat(300)).by.len(), MAX_BY);
+    }
+}

@@ -1,0 +1,92 @@
+//! The log of orders: a queue of the store from which nothing is taken. All of it is in memory.
+
+use super::{queue::Queue, record, store::Store, store_error::StoreError};
+use postern_broker::{Address, BrokerError, BrokerStatus, Envelope, Feed, QueueName};
+use std::{collections::HashSet, future::Future, sync::Arc};
+use tokio::sync::{Mutex, watch};
+
+/// The records, oldest first.
+#[derive(Debug, Default)]
+pub(super) struct Log {
+    records: watch::Sender<Arc<Vec<Envelope>>>,
+    /// Held while a record is stored, so that the order in memory is the store's.
+    order: Mutex<()>,
+}
+
+impl Log {
+    /// The log whose records `queue` holds.
+    ///
+    /// # Errors
+    /// The disk does not give them. A record that cannot be decoded is passed over.
+    pub(super) fn read(store: &Store, queue: &Queue) -> Result<Self, StoreError> {
+        let position = queue.position;
+        let chunk = store
+            .read(position.id, position.head, position.tail, usize::MAX, usize::MAX)
+            .map_err(|error| StoreError::fjall("cannot be read", error))?;
+        let records = chunk.messages.into_iter().filter_map(|(sequence, stored)| {
+            record::decode(stored)
+                .inspect_err(|error| tracing::error!(sequence, %error, "an order in the log cannot be decoded and is ignored"))
+                .ok()
+        });
+        Ok(Self { records: watch::Sender::new(Arc::new(records.collect())), order: Mutex::default() })
+    }
+
+    /// Has `messages` stored by `store`, and shows those that are for the log to its consumers.
+    ///
+    /// # Errors
+    /// Those of `store`.
+    pub(super) async fn append(
+        &self,
+        messages: Vec<(Address, Envelope)>,
+        store: impl Future<Output = Result<(), BrokerError>>,
+    ) -> Result<(), BrokerError> {
+        let for_the_log =
+            |address: &Address| matches!(address, Address::Queue(queue) if *queue == QueueName::control());
+        if !messages.iter().any(|(address, _)| for_the_log(address)) {
+            return store.await;
+        }
+        let _order = self.order.lock().await;
+        store.await?;
+        self.records.send_modify(|records| {
+            let new = messages.into_iter().filter(|(address, _)| for_the_log(address));
+            Arc::make_mut(records).extend(new.map(|(_, record)| record));
+        });
+        Ok(())
+    }
+
+    /// Hands every record to one consumer, at most `prefetch` of them unsettled at a time, until it wants
+    /// no more or the broker is closed.
+    pub(super) fn feed(
+        &self,
+        mut feed: Feed,
+        prefetch: usize,
+        mut status: watch::Receiver<BrokerStatus>,
+    ) -> impl Future<Output = ()> + use<> {
+        let mut records = self.records.subscribe();
+        async move {
+            let (mut next, mut held, mut stopped) = (0, HashSet::new(), false);
+            loop {
+                let known = Arc::clone(&records.borrow_and_update());
+                while !stopped
+                    && held.len() < prefetch
+                    && feed.has_room()
+                    && let Some(record) = known.get(next)
+                {
+                    held.insert(next as u64);
+                    // One that cannot be handed over is released through `settlements`.
+                    let _ = feed.deliver(next as u64, record.clone(), false, 0);
+                    next += 1;
+                }
+                if stopped && held.is_empty() {
+                    return;
+                }
+                tokio::select! {
+                    _told = &mut feed.stopped, if !stopped => stopped = true,
+                    Some(settled) = feed.settlements.recv() => drop(held.remove(&settled.tag)),
+                    changed = records.changed(), if !stopped => if changed.is_err() { return },
+                    _ = status.wait_for(|status| *status == BrokerStatus::Closed) => return,
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! Messages that wait for a backend that was renamed or removed: they are seen, moved, and purged.
+
+use crate::orders::{order, readyz_says, told};
+use postern_tests::{Launch, Program, Provider, Rabbit, fetch, http_client};
+use serde_json::{Value, json};
+
+/// The backend `name`, which sends to `provider`.
+fn backend(name: &str, provider: &Provider) -> String {
+    format!(
+        "[backends.{name}]\ntype = \"http\"\n[backends.{name}.send]\nurl = \"{}\"\n\
+         json = {{ id = \"{{{{ id }}}}\", to = \"{{{{ identity }}}}\" }}\n",
+        provider.url(&format!("/{name}"))
+    )
+}
+
+async fn listed(program: &Program) -> Vec<Value> {
+    let url = format!("http://127.0.0.1:{}/v1/queues", program.admin_port());
+    let list: Value = fetch(http_client().get(url)).await.unwrap().json();
+    list["queues"].as_array().unwrap().clone()
+}
+
+fn queue<'a>(list: &'a [Value], name: &str) -> &'a Value {
+    list.iter().find(|queue| queue["name"] == name).unwrap_or_else(|| panic!("{name} is not in {list:?}"))
+}
+
+async fn post(gateway: &Program, backend: &str, to: &str, priority: &str) {
+    let body = json!({"backend": backend, "to": to, "text": "hi", "priority": priority});
+    assert_eq!(gateway.post_json("/v1/messages", &body).await.status, 202);
+}
+
+/// Forty messages wait for `clinic`, which is renamed to `klinik`. `with` makes a configuration whole.
+async fn a_renamed_backend(with: impl Fn(&str) -> String) {
+    let provider = Provider::obliging().await;
+    let launch = Launch::gateway().config(&with(&backend("clinic", &provider)));
+    let gateway = launch.start().await;
+    assert_eq!(order(&gateway, "/v1/backends/clinic/pause", &json!({})).await.0, 200);
+    for n in 0..40 {
+        post(&gateway, "clinic", &format!("+{n}"), if n < 10 { "bulk" } else { "normal" }).await;
+    }
+    assert_eq!(gateway.terminate().await.code, Some(0));
+
+    let launch = launch.config(&with(&backend("klinik", &provider)));
+    let gateway = launch.start().await;
+    let says = "40 messages wait for clinic, which is not configured";
+    readyz_says(&gateway, says).await;
+    gateway.log().wait_for(says).await;
+    gateway.metric_becomes("postern_unconfigured_messages", &[("backend", "clinic")], 40.0).await;
+    let list = listed(&gateway).await;
+    for (name, messages, configured) in [
+        ("postern.outbound.clinic", 30, false),
+        ("postern.outbound.clinic.bulk", 10, false),
+        ("postern.outbound.klinik", 0, true),
+        ("postern.dead", 0, true),
+    ] {
+        let queue = queue(&list, name);
+        assert_eq!(
+            (&queue["messages"], &queue["configured"]),
+            (&json!(messages), &json!(configured)),
+            "{queue}"
+        );
+    }
+    let consumers = queue(&list, "postern.outbound.klinik")["consumers"].as_u64().unwrap();
+    assert!(consumers > 0, "{list:?}");
+
+    let url = "/v1/queues/clinic/move";
+    for (body, status, says) in
+        [(json!({"to": "elsewhere"}), 404, "configured are: klinik"), (json!({}), 400, "to")]
+    {
+        let (got, problem) = order(&gateway, url, &body).await;
+        assert_eq!(got, status, "{problem}");
+        assert!(problem["detail"].as_str().unwrap().contains(says), "{problem}");
+    }
+    assert_eq!(order(&gateway, "/v1/queues/nobody/move", &json!({"to": "klinik"})).await.0, 404);
+    let (status, done) = order(&gateway, url, &json!({"to": "klinik", "dry_run": true})).await;
+    assert_eq!((status, &done["messages"], &done["waiting"]), (200, &json!(40), &json!(40)), "{done}");
+    assert_eq!(provider.requests().len(), 0);
+
+    let (status, done) = order(&gateway, url, &json!({"to": "klinik", "by": "ops"})).await;
+    assert_eq!((status, &done["messages"], &done["stay"]), (200, &json!(40), &json!([])), "{done}");
+    let sent = provider.wait_for(40).await;
+    assert!(sent.iter().all(|request| request.path == "/klinik"), "{sent:?}");
+    let mut to: Vec<_> = sent.iter().map(|request| request.json()["to"].to_string()).collect();
+    to.sort();
+    to.dedup();
+    assert_eq!(to.len(), 40, "each once");
+    gateway.log().wait_for("messages moved by an operator").await;
+    gateway.metric_becomes("postern_unconfigured_messages", &[("backend", "clinic")], 0.0).await;
+    assert_eq!(gateway.terminate().await.code, Some(0));
+}
+
+#[tokio::test]
+async fn a_renamed_backends_messages_are_seen_and_moved_rabbitmq() {
+    let vhost = Rabbit::shared().vhost();
+    a_renamed_backend(|config| vhost.config(config)).await;
+}
+
+#[tokio::test]
+async fn a_renamed_backends_messages_are_seen_and_moved_embedded() {
+    a_renamed_backend(str::to_owned).await;
+}
+
+/// From the command line, with nothing else running.
+async fn purged(with: impl Fn(&str) -> String) {
+    let provider = Provider::obliging().await;
+    let both = backend("clinic", &provider) + &backend("other", &provider);
+    let launch = Launch::gateway().config(&with(&both));
+    let gateway = launch.start().await;
+    for name in ["clinic", "other"] {
+        assert_eq!(order(&gateway, &format!("/v1/backends/{name}/pause"), &json!({})).await.0, 200);
+        post(&gateway, name, "+1", "normal").await;
+        post(&gateway, name, "+2", "bulk").await;
+    }
+    assert_eq!(gateway.terminate().await.code, Some(0));
+
+    let launch = launch.config(&with(&backend("other", &provider)));
+    let refused = launch.clone().arg("queue").arg("purge").arg("clinic").run().await;
+    assert_eq!(refused.code, Some(2), "{}", refused.log);
+    assert!(refused.log.contains("--yes"), "{}", refused.log);
+    assert_eq!(told(&launch, &["queue", "purge", "clinic", "--dry-run"]).await["messages"], 2);
+    assert_eq!(
+        told(&launch, &["queue", "purge", "postern.outbound.clinic.bulk", "--yes"]).await["messages"],
+        1
+    );
+    assert_eq!(told(&launch, &["queue", "purge", "clinic", "--yes"]).await["messages"], 1);
+    let list = told(&launch, &["queue", "list"]).await;
+    let list = list["queues"].as_array().unwrap();
+    for (name, messages) in [("postern.outbound.clinic", 0), ("postern.outbound.other", 1)] {
+        assert_eq!(queue(list, name)["messages"], messages, "{list:?}");
+    }
+    let table = launch.clone().arg("queue").arg("list").run().await;
+    let line = table.out.lines().find(|line| line.starts_with("postern.outbound.clinic ")).unwrap();
+    assert!(line.ends_with("not configured"), "{}", table.out);
+    for name in ["postern.control", "nothing such", "postern.wait.1000ms"] {
+        let refused = launch.clone().arg("queue").arg("purge").arg(name).arg("--yes").run().await;
+        assert_eq!(refused.code, Some(2), "{name}: {}", refused.log);
+    }
+}
+
+#[tokio::test]
+async fn what_waits_is_purged_by_name_rabbitmq() {
+    let vhost = Rabbit::shared().vhost();
+    purged(|config| vhost.config(config)).await;
+}
+
+#[tokio::test]
+async fn what_waits_is_purged_by_name_embedded() {
+    purged(str::to_owned).await;
+}
