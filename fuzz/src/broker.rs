@@ -34,7 +34,7 @@ impl Broker for Kept {
     }
 
     async fn depth(&self, _: &QueueName) -> Result<Depth, BrokerError> {
-        Ok(Depth { ready: 0, consumers: 1 })
+        Ok(Depth { consumers: 1, ..Depth::default() })
     }
 
     fn status(&self) -> watch::Receiver<BrokerStatus> {

@@ -5,8 +5,10 @@
 //! A listener turns its protocol's request into a [`Submission`], and the outcome into its
 //! protocol's answer. This module knows no protocol and no HTTP server.
 
+mod accepted;
 mod idempotency;
 
+pub(crate) use accepted::Accepted;
 pub(crate) use idempotency::{Fingerprint, SubmissionClaim, Taken};
 
 use crate::{auth::Principal, publish::MeteredPublisher};
@@ -15,12 +17,7 @@ use jiff::Timestamp;
 use postern_broker::{Address, BrokerError, Envelope, header::TRACEPARENT};
 use postern_config::{
     Config,
-    backend::{
-        BackendConfig,
-        connector::CallTable,
-        identity::NotARecipient,
-        text::{Cost, TooLong},
-    },
+    backend::{BackendConfig, connector::CallTable, identity::NotARecipient, text::TooLong},
 };
 use postern_shared::{
     callback::{CONTEXT_KEY, Callback, CallbackKeys, KannelEvent},
@@ -74,23 +71,6 @@ pub(crate) struct CallbackRequest {
     pub(crate) mask: u8,
     /// What the callback repeats, by Kannel's escape for it.
     pub(crate) values: BTreeMap<char, String>,
-}
-
-/// A message that the broker has confirmed.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Accepted {
-    /// The message's id.
-    pub(crate) id: MessageId,
-    /// The backend that it is queued for.
-    pub(crate) backend: BackendName,
-    /// How many recipients it has, without those that were left out.
-    pub(crate) identities: usize,
-    /// How many parts its text is sent in.
-    pub(crate) parts: usize,
-    /// What it costs for each recipient; `None` for a backend that does not count segments.
-    pub(crate) cost: Option<Cost>,
-    /// When it was accepted.
-    pub(crate) at: Timestamp,
 }
 
 /// A message that was not accepted. Nothing of it is stored as far as is known.

@@ -277,6 +277,12 @@ pub trait Origin {
         false
     }
 
+    /// What stands in for `found`, with which `wrong` says what is wrong; it is noted all the same.
+    /// Without it, `found` is taken out.
+    fn in_place_of(&self, _found: &Value, _wrong: &str) -> Option<Value> {
+        None
+    }
+
     /// How many mistakes are enough: no more are looked for.
     fn enough(&self) -> usize {
         usize::MAX
@@ -298,12 +304,21 @@ pub fn every<T: DeserializeOwned>(mut value: Value, origin: &impl Origin) -> Rea
         }
         let original = removed.original(&place);
         let is_missing = wrong == Wrong::Missing;
+        let said = wrong.to_string();
         // What was wrong and has been taken out is then missing: that is one mistake.
         if mistakes.iter().all(|known| known.place != original) {
             mistakes.push(Mistake { place: original.clone(), wrong });
         }
         let is_enough = mistakes.len() >= origin.enough();
         if is_missing && !is_enough && filled.insert(original) && stand_in::<T>(&mut value, &place, origin) {
+            continue;
+        }
+        if !is_missing
+            && !is_enough
+            && let Some(found) = place.find(&mut value)
+            && let Some(other) = origin.in_place_of(found, &said)
+        {
+            *found = other;
             continue;
         }
         let gone = if is_missing { place.around() } else { place };

@@ -1,8 +1,8 @@
 //! What a mistyped word was meant to be.
 
 /// The word of `known` that `word` was probably meant to be: at most one in three of its letters is
-/// wrong, missing, too many, or has changed places with its neighbour. Upper and lower case, `-` and
-/// `_` are the same. `None` if no word is that near.
+/// wrong, missing, too many, or has changed places with its neighbour, or one of the two is the beginning
+/// of the other. Upper and lower case, `-` and `_` are the same. `None` if no word is that near.
 pub fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
     let fold = |word: &str| word.to_lowercase().replace('-', "_");
     let word = fold(word);
@@ -10,7 +10,9 @@ pub fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Opti
         let folded = fold(known);
         let distance = strsim::damerau_levenshtein(&word, &folded);
         let letters = word.chars().count().max(folded.chars().count());
-        (distance * 3 <= letters).then_some((distance, known))
+        let begins =
+            word.len().min(folded.len()) >= 4 && (word.starts_with(&folded) || folded.starts_with(&word));
+        (begins || distance * 3 <= letters).then_some((distance, known))
     });
     near.min_by_key(|(distance, _)| *distance).map(|(_, known)| known)
 }
@@ -35,6 +37,8 @@ mod tests {
             ("time-out", Some("timeout")),
             ("External-ID", Some("external_id")),
             ("get", Some("GET")),
+            ("methods_allowed", Some("method")),
+            ("exte", Some("external_id")),
             ("u", None),
             ("recipients", None),
             ("", None),

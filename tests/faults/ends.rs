@@ -43,8 +43,12 @@ fn take(ledger: &Ledger, request: &Request) -> u16 {
         // One that says that there will be another attempt is not what became of it.
         let state = body["recipients"][0]["state"].as_str().unwrap_or_default();
         // Those of an attacker are nobody's.
-        if body["backend"] == "x" && matches!(state, "sent" | "failed") {
-            ledger.reported(body["message_id"].as_str().unwrap_or_default());
+        let id = body["message_id"].as_str().unwrap_or_default();
+        if body["backend"] != "hostile" && matches!(state, "sent" | "failed") {
+            match body["recipients"][0]["reason"]["code"].as_str() {
+                Some("cancelled") => ledger.cancelled(id),
+                _ => ledger.reported(id),
+            }
         }
         return 200;
     }

@@ -37,7 +37,7 @@ pub(crate) const FORWARDED: usize = 3 * 128;
 /// The backend that takes several messages in one request.
 const BATCHES: &str = "batches";
 const DELAY: Duration = Duration::from_secs(1);
-const TOKEN: &str = "the-token-of-the-campaign";
+pub(crate) const TOKEN: &str = "the-token-of-the-campaign";
 
 /// What answers people's messages.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -99,6 +99,16 @@ impl Field {
         Self::new(url, ledger, target, (front, None), Application::Echo, ends)
     }
 
+    /// The one process, with a webhook, the backend `x` and another one, `y`.
+    pub(crate) async fn alone(url: &str) -> Self {
+        let (ledger, target) = (Arc::new(Ledger::default()), Target::default());
+        let ends = Ends::start(&ledger).await;
+        let config = config(url, "", &ends, Application::Webhook) + &config_of_backend("y", &ends);
+        let launch = Launch::gateway().config(&config);
+        let front = Service::start(launch.admin_token(TOKEN), Some(target.clone())).await;
+        Self::new(url, ledger, target, (front, None), Application::Webhook, ends)
+    }
+
     fn new(
         url: &str,
         ledger: Arc<Ledger>,
@@ -134,6 +144,20 @@ impl Field {
             let flows = self.ledger.flows(crate::ends::THINKING);
             let rushing = grown(now.accepted, before.accepted) && grown(now.ended, before.ended);
             if flows && rushing { Ok(()) } else { Err(format!("{now:?} after {before:?}")) }
+        })
+        .await;
+        self.begins();
+    }
+
+    /// Waits until so many messages were accepted that nobody sends, and notes that a fault is about to
+    /// strike.
+    pub(crate) async fn piles_up(&mut self, messages: usize) {
+        self.load.rush(true);
+        let before = self.ledger.counts();
+        within(PATIENCE, "messages to pile up", async || {
+            let now = self.ledger.counts();
+            let waiting = now.accepted[1] - before.accepted[1];
+            if waiting >= messages { Ok(()) } else { Err(format!("{now:?} after {before:?}")) }
         })
         .await;
         self.begins();
@@ -317,18 +341,21 @@ struct DeadIds {
 /// What is in the queues that nobody can explain, now that every program has ended; `dead`: how many dead letters
 /// there should be, if that can be said.
 async fn leftovers(url: &str, dead: Option<u64>) -> Vec<String> {
-    let [x, batches] = ["x", BATCHES].map(|name| name.parse::<BackendName>().expect("a backend's name"));
+    let [x, y, batches] =
+        ["x", "y", BATCHES].map(|name| name.parse::<BackendName>().expect("a backend's name"));
     let queues = [
         QueueName::inbound(),
         QueueName::outbound(&batches, Priority::Normal),
         QueueName::outbound(&x, Priority::Normal),
         QueueName::outbound(&x, Priority::Bulk),
+        QueueName::outbound(&y, Priority::Normal),
+        QueueName::outbound(&y, Priority::Bulk),
         QueueName::unrouted(),
         QueueName::dead(),
     ];
     let options = BrokerOptions {
         topology: Topology {
-            backends: [x, batches].into(),
+            backends: [x, y, batches].into(),
             delays: [DELAY].into(),
             max_reports: 1_000_000,
             max_callbacks: 100_000,

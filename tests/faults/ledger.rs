@@ -59,6 +59,7 @@ struct Entry {
     tries: usize,
     accepted: bool,
     put_off: bool,
+    cancelled: bool,
     /// When its end took it, or refused it for ever.
     ended: Vec<Instant>,
     /// Under which ids it was answered and seen.
@@ -68,9 +69,21 @@ struct Entry {
 
 impl Entry {
     fn new(way: Way, request: usize) -> Self {
-        let (tries, accepted, put_off, reports) = (0, false, false, 0);
+        let (tries, accepted, put_off, cancelled, reports) = (0, false, false, false, 0);
         let (now, ended, ids) = (Instant::now(), Vec::new(), BTreeSet::new());
-        Self { way, request, begun: now, tried: now, tries, accepted, put_off, ended, ids, reports }
+        Self {
+            way,
+            request,
+            begun: now,
+            tried: now,
+            tries,
+            accepted,
+            put_off,
+            cancelled,
+            ended,
+            ids,
+            reports,
+        }
     }
 }
 
@@ -193,6 +206,23 @@ impl Ledger {
         }
     }
 
+    /// A report says that the message with that id was cancelled: that is its end. Nobody knows the id of one
+    /// that was stored although its sender got no answer.
+    pub(crate) fn cancelled(&self, id: &str) {
+        let mut book = self.book();
+        if let Some(number) = book.numbers.get(id).copied() {
+            let entry = &mut book.entries[number];
+            entry.cancelled = true;
+            entry.reports += 1;
+            entry.ended.push(Instant::now());
+        }
+    }
+
+    /// How many messages were cancelled.
+    pub(crate) fn cancellations(&self) -> usize {
+        self.book().entries.iter().filter(|entry| entry.cancelled).count()
+    }
+
     pub(crate) fn counts(&self) -> Counts {
         let book = self.book();
         let mut counts =
@@ -236,8 +266,9 @@ impl Ledger {
         let book = self.book();
         let open = book.entries.iter().enumerate().filter(|(number, entry)| {
             let unreported = reports && entry.way == Way::Submitted && entry.reports == 0;
-            let unburied =
-                Fate::of(*number) == Fate::Refused && dead.iter().all(|id| !entry.ids.contains(id));
+            let unburied = !entry.cancelled
+                && Fate::of(*number) == Fate::Refused
+                && dead.iter().all(|id| !entry.ids.contains(id));
             entry.accepted && (entry.ended.is_empty() || unreported || unburied)
         });
         open.map(|(number, _)| number).collect()

@@ -184,6 +184,8 @@ async fn a_cancelled_campaign_is_reported_and_never_sent() {
     provider.wait_for(1).await;
     let retries = [("backend", "clinic"), ("class", "transient")];
     dispatcher.metric_becomes("postern_retries_total", &retries, 1.0).await;
+    let shown = backend(&ingress).await;
+    assert_eq!((&shown["queued"], &shown["retrying"]), (&json!(0), &json!(1)), "{shown}");
 
     told(&cli, &["pause", "clinic"]).await;
     post(&ingress, "+waits", "bulk").await;

@@ -182,7 +182,8 @@ fn trace(client: &DeadLetterClient, command: Changes, done: &Done, target: &Targ
         let by = terminal::plain(&operator::name(target.user.as_deref()));
         let (now, queue) = (Written(clock::now()), target.queue.queue());
         let (number, stay, what) = (done.done, done.stay.len(), command.done);
-        say(&format!("{now} {number} messages of {queue} {what} by {by}, {stay} stay\n"));
+        let messages = if number == 1 { "message" } else { "messages" };
+        say(&format!("{now} {number} {messages} of {queue} {what} by {by}, {stay} stay\n"));
     }
 }
 

@@ -368,7 +368,7 @@ impl FlowControl {
                     code,
                     reason,
                     seconds,
-                    "breaker open: {what}, its messages wait in their queue"
+                    "breaker open: {what}; its messages wait in their queue"
                 );
             }
             BreakerChange::StaysOpen(pause) => shown.health.paused(after(pause), why()),

@@ -208,7 +208,7 @@ impl Broker for MemoryBroker {
     }
 
     async fn depth(&self, queue: &QueueName) -> Result<Depth, BrokerError> {
-        Ok(Depth { ready: self.waiting(queue.as_str()).len() as u64, consumers: 0 })
+        Ok(Depth { ready: self.waiting(queue.as_str()).len() as u64, ..Depth::default() })
     }
 
     fn status(&self) -> watch::Receiver<BrokerStatus> {

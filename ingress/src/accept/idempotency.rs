@@ -1,7 +1,7 @@
 //! The client's own id of a message: a submission that repeats an earlier one gets the first answer, and
 //! is not queued again.
 
-use super::Accepted;
+use super::accepted::Accepted;
 use crate::{
     auth::Principal,
     dedup::{Claim, Dedup, PublishClaim},

@@ -4,7 +4,7 @@ use super::authenticate::authenticated;
 use crate::{answer::Answer, state::IngressState};
 use actix_web::{HttpRequest, HttpResponse, dev::Payload};
 use futures_util::future::{join, join_all};
-use postern_broker::{BrokerStatus, QueueName};
+use postern_broker::{BrokerStatus, Depth, QueueName};
 use postern_config::backend::BackendConfig;
 use postern_service::health::BackendHealth;
 use postern_shared::message::Priority;
@@ -24,6 +24,8 @@ struct Shown<'a> {
     reason: Option<String>,
     /// Messages that wait to be sent; `None` where the broker does not say.
     queued: Option<u64>,
+    /// Messages that wait for their next attempt; `None` where the broker does not say.
+    retrying: Option<u64>,
 }
 
 /// Whether a message would go through.
@@ -94,5 +96,22 @@ async fn show<'a>(backend: &'a BackendConfig, state: &IngressState) -> Shown<'a>
         state: shown,
         reason,
         queued: depths.map(|(normal, bulk)| normal.ready + bulk.ready),
+        retrying: retrying(depths, state).await,
     }
+}
+
+/// How many messages of a backend, whose two queues have these `depths`, wait for their next attempt.
+/// RabbitMQ has such messages by delay and not by backend: there it is known if nothing waits, or if
+/// nothing of anybody else's can.
+async fn retrying(depths: Option<(Depth, Depth)>, state: &IngressState) -> Option<u64> {
+    let (normal, bulk) = depths?;
+    if let (Some(normal), Some(bulk)) = (normal.delayed, bulk.delayed) {
+        return Some(normal + bulk);
+    }
+    let broker = state.publisher.broker();
+    let mut waiting = 0;
+    for queue in &state.wait_queues {
+        waiting += broker.depth(queue).await.ok()?.ready;
+    }
+    (waiting == 0 || state.only_one_retries).then_some(waiting)
 }

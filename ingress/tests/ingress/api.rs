@@ -191,7 +191,7 @@ async fn one_identity_is_one_recipient() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_backends_are_listed_without_their_secrets() {
     let server = Running::start(CONFIG).await;
-    *server.broker.depth.lock().unwrap() = Depth { ready: 4, consumers: 0 };
+    *server.broker.depth.lock().unwrap() = Depth { ready: 4, delayed: Some(3), ..Depth::default() };
     let list =
         async |key| client::send(server.api, &client::written("GET", "/v1/backends", &[key], b"")).await;
     let all = list(CLINIC).await;
@@ -199,10 +199,10 @@ async fn the_backends_are_listed_without_their_secrets() {
     assert_eq!(
         all.json(),
         json!({"backends": [
-            {"name": "demo", "type": "http", "receives": true, "sends": true, "state": "unserved", "queued": 8},
-            {"name": "kan", "type": "kannel", "receives": true, "sends": true, "state": "unserved", "queued": 8},
-            {"name": "mute", "type": "http", "receives": true, "sends": false, "state": "ready", "queued": null},
-            {"name": "tty", "type": "console", "receives": true, "sends": true, "state": "unserved", "queued": 8},
+            {"name": "demo", "type": "http", "receives": true, "sends": true, "state": "unserved", "queued": 8, "retrying": 6},
+            {"name": "kan", "type": "kannel", "receives": true, "sends": true, "state": "unserved", "queued": 8, "retrying": 6},
+            {"name": "mute", "type": "http", "receives": true, "sends": false, "state": "ready", "queued": null, "retrying": null},
+            {"name": "tty", "type": "console", "receives": true, "sends": true, "state": "unserved", "queued": 8, "retrying": 6},
         ]})
     );
     server.broker.depth.lock().unwrap().consumers = 1;
@@ -214,7 +214,7 @@ async fn the_backends_are_listed_without_their_secrets() {
     assert_eq!(
         limited,
         json!({"backends": [
-            {"name": "demo", "type": "http", "receives": true, "sends": true, "state": "unavailable", "queued": null},
+            {"name": "demo", "type": "http", "receives": true, "sends": true, "state": "unavailable", "queued": null, "retrying": null},
         ]})
     );
     problem(&list(("Authorization", "Bearer x")).await, 401);

@@ -26,7 +26,7 @@ impl Recording {
             gate: Semaphore::new(Semaphore::MAX_PERMITS),
             begun: watch::Sender::new(0),
             status: watch::Sender::new(BrokerStatus::Ready),
-            depth: Mutex::new(Depth { ready: 0, consumers: 1 }),
+            depth: Mutex::new(Depth { consumers: 1, ..Depth::default() }),
         }
     }
 

@@ -76,6 +76,9 @@ pub struct Depth {
     pub ready: u64,
     /// Consumers of the queue, in all processes.
     pub consumers: u32,
+    /// Messages that come to it when their delay has passed. `None` where the broker does not tell the
+    /// queues apart in which such messages wait: RabbitMQ has them by delay.
+    pub delayed: Option<u64>,
 }
 
 /// Whether the broker can be used.

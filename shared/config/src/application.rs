@@ -6,10 +6,11 @@ use crate::backend::{
     template::UrlTemplate,
     userinfo,
 };
-use crate::{cross_check, document::join, reader::Reader};
+use crate::{cross_check, lines::join, reader::Reader};
 use indexmap::IndexMap;
 use postern_shared::{
     message::BackendName,
+    suggest,
     value::{
         HeaderName, MAX_CONCURRENCY, NOT_A_HEADER_VALUE, Secret, SigningKey, SigningKeys, Span, fits_header,
     },
@@ -210,8 +211,9 @@ pub(super) fn read(
             }
             return Some(ApplicationSection::Webhook(Box::new(webhook)));
         }
-        Some(_) => {
-            reader.unreadable("application.type", format!("unknown type; {TYPES}"));
+        Some(unknown) => {
+            let hint = suggest::hint(unknown, ["none", "echo", "webhook"]);
+            reader.unreadable("application.type", format!("unknown type; {TYPES}{hint}"));
             return None;
         }
         None => {

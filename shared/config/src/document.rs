@@ -1,8 +1,11 @@
 //! A TOML text as a tree of values, and the line of every key in it.
 
-use super::{problem::Problem, syntax};
+use super::{
+    lines::{Lines, join, line_at},
+    problem::Problem,
+    syntax,
+};
 use serde_json::{Map, Value};
-use std::collections::BTreeMap;
 use toml::de::{DeTable, DeValue};
 
 /// A configuration as written, before anything is known of what it means.
@@ -12,43 +15,16 @@ pub(super) struct Document {
     pub(super) lines: Lines,
 }
 
-/// The line of every key in a text, from 1.
-#[derive(Debug, Default, Clone)]
-pub(super) struct Lines(BTreeMap<String, usize>);
-
-impl Lines {
-    /// The line of `key` itself.
-    pub(super) fn exactly(&self, key: &str) -> Option<usize> {
-        self.0.get(key).copied()
-    }
-
-    /// The line of `key`, else of the nearest key around it.
-    pub(super) fn of(&self, key: &str) -> Option<usize> {
-        let mut key = key;
-        loop {
-            if let Some(line) = self.0.get(key) {
-                return Some(*line);
-            }
-            key = &key[..key.rfind(['.', '['])?];
-        }
-    }
-}
-
 impl Document {
     /// Reads `text`; the only problems there can be are those of its syntax.
     pub(super) fn parse(text: &str) -> Result<Self, Vec<Problem>> {
         let (table, errors) = DeTable::parse_recoverable(text);
         let mut document = Self::default();
         document.tree = read_table(table.get_ref(), "", &mut |key, offset| {
-            document.lines.0.insert(key, syntax::line_at(text, offset));
+            document.lines.insert(key, line_at(text, offset));
         });
         if errors.is_empty() { Ok(document) } else { Err(syntax::problems(text, &errors, &document.lines)) }
     }
-}
-
-/// The path of `key` inside `parent`, written as the errors write it.
-pub(super) fn join(parent: &str, key: &str) -> String {
-    if parent.is_empty() { key.to_owned() } else { format!("{parent}.{key}") }
 }
 
 fn read_table(table: &DeTable<'_>, path: &str, at: &mut impl FnMut(String, usize)) -> Map<String, Value> {

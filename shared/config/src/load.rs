@@ -9,55 +9,39 @@ use crate::{
     compat,
     config::Config,
     connector, cross_check,
-    document::{Document, join, overlay},
+    document::{Document, overlay},
     environment,
-    problem::{InvalidConfig, Problem},
+    lines::join,
+    loader::Loader,
+    problem::InvalidConfig,
     provider_registry::ProviderRegistry,
     reader::{Reader, take},
+    section_names::SECTIONS,
     sections::{DispatcherSection, IngressSection},
-    source, templates, weak_secrets,
+    templates, warnings, weak_secrets,
 };
-use postern_shared::message::BackendName;
+use postern_shared::{message::BackendName, suggest};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// The built-in configuration: what runs without a file, and the reference of every key.
 pub const DEFAULT: &str = include_str!("../../../deploy/default.toml");
 
-impl Config {
-    /// Reads `file`, or where there is none the built-in configuration, under the environment.
-    ///
-    /// # Errors
-    /// Every problem that there is.
-    pub fn load(file: Option<&Path>, providers: &ProviderRegistry) -> Result<Self, InvalidConfig> {
-        #[expect(clippy::disallowed_methods, reason = "the one place that reads it")]
-        let environment = std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-        let Some(path) = file else {
-            return Self::parse("the built-in configuration", None, environment, providers);
-        };
-        let source_name = path.display().to_string();
-        let text = std::fs::read(path).map_err(|error| {
-            let what = format!("cannot be read: {error}");
-            Problem { key: String::new(), line: None, what }
-        });
-        match text.and_then(source::text) {
-            Ok(text) => Self::parse(&source_name, Some(&text), environment, providers),
-            Err(problem) => Err(InvalidConfig { source_name, problems: vec![problem] }),
-        }
-    }
-
+impl Loader<'_> {
     /// Reads `text`, or where there is none the built-in configuration, under `environment`.
     ///
     /// # Errors
     /// Every problem that there is.
     pub fn parse(
+        self,
         source_name: &str,
         text: Option<&str>,
         environment: impl IntoIterator<Item = (String, String)>,
-        providers: &ProviderRegistry,
-    ) -> Result<Self, InvalidConfig> {
+    ) -> Result<Config, InvalidConfig> {
         let invalid = |problems| InvalidConfig { source_name: source_name.to_owned(), problems };
         let builtin = Document::parse(DEFAULT).map_err(&invalid)?;
         // What a file leaves out; it has no use for the trial's backend and application.
@@ -75,14 +59,24 @@ impl Config {
                 (document, tree)
             }
         };
-        let set = environment::apply(&mut tree, environment);
-        let mut reader = Reader::new(&document, otherwise, set);
-        let config = read_sections(&mut reader, tree, providers);
+        let environment: Vec<_> = environment.into_iter().collect();
+        let set = environment::apply(&mut tree, environment.iter().cloned());
+        let names = environment.iter().map(|(name, _)| name.as_str());
+        let mistaken = environment::mistaken(&tree, names);
+        let is_empty = document.tree.is_empty() && set.is_empty() && text.is_some();
+        let mut reader = Reader::new(&document, otherwise, set, self.secrets);
+        let config = read_sections(&mut reader, tree, self.providers);
+        for (what, is_certain) in mistaken {
+            if is_certain { reader.problem("", what) } else { reader.warning("", &what) }
+        }
         match config {
             Some(config) if reader.problems.is_empty() => {
                 weak_secrets::warn(&config, &mut reader);
+                if text.is_some() {
+                    warnings::warn(&config, is_empty, &mut reader);
+                }
                 reader.warnings.sort_by_key(|warning| warning.line);
-                Ok(Self { warnings: reader.warnings, ..config })
+                Ok(Config { warnings: reader.warnings, absent_secrets: reader.absent, ..config })
             }
             _ => {
                 reader.problems.sort_by_key(|problem| problem.line);
@@ -113,11 +107,9 @@ fn read_sections(
     let sections = (ingress.as_ref(), retry.as_ref(), dispatcher.as_ref(), breaker);
     let backends = read_backends(reader, take(&mut tree, "backends"), sections, providers);
     for key in tree.keys() {
-        let known = "broker, ingress, admin, api, application, compat, dispatcher, retry, breaker, backends, \
-                     log, shutdown";
         let what = match key.as_str() {
             "doors" => "unknown key: [doors] is now [compat]".to_owned(),
-            _ => format!("unknown key; allowed here: {known}"),
+            _ => format!("unknown key; allowed here: {}{}", SECTIONS.join(", "), reader.placed(key)),
         };
         reader.problem(key, what);
     }
@@ -135,6 +127,7 @@ fn read_sections(
         shutdown: shutdown?,
         backends: backends?,
         warnings: Vec::new(),
+        absent_secrets: BTreeSet::new(),
         lines: reader.lines(),
         from_environment: reader.from_environment.clone(),
     };
@@ -234,7 +227,8 @@ fn read_backend(
         }
     };
     let Some(mut table) = providers.complete(&kind, table) else {
-        reader.unreadable(join(&path, "type"), format!("unknown type; {}", known()));
+        let hint = suggest::hint(&kind, providers.known_types().split(", "));
+        reader.unreadable(join(&path, "type"), format!("unknown type; {}{hint}", known()));
         return None;
     };
     if table.shift_remove("engine").is_some() {

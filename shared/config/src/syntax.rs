@@ -2,7 +2,10 @@
 //!
 //! A value is never quoted: it may be a secret.
 
-use crate::{document::Lines, problem::Problem};
+use crate::{
+    lines::{Lines, join, line_at},
+    problem::Problem,
+};
 use std::ops::Range;
 use toml::de::Error;
 
@@ -44,11 +47,6 @@ fn problem(text: &str, error: &Error, span: Range<usize>, lines: &Lines) -> Prob
 
 fn plain(error: &Error) -> String {
     error.message().replace('\n', ", ")
-}
-
-/// The line of the byte at `offset`, from 1.
-pub(crate) fn line_at(text: &str, offset: usize) -> usize {
-    1 + text.as_bytes()[..offset.min(text.len())].iter().filter(|byte| **byte == b'\n').count()
 }
 
 /// What a file is that is in another format, from its first line that says something.
@@ -135,7 +133,7 @@ fn path_to(text: &str, span: Range<usize>) -> String {
     let parts =
         before.rsplit_once(['{', ',']).map_or((None, before), |(outer, key)| (outer.split('=').next(), key));
     for part in parts.0.into_iter().chain([parts.1]) {
-        path = crate::document::join(&path, &dotted(part));
+        path = join(&path, &dotted(part));
     }
     path
 }

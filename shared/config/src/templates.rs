@@ -9,12 +9,12 @@ use crate::{
         template::{Use, uses},
     },
     config::Config,
-    document::join,
+    lines::join,
     provider_registry::ProviderRegistry,
     reader::Reader,
 };
 use postern_shared::{suggest, value::Secret};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use std::collections::BTreeSet;
 
 /// What is said of a template where none is rendered.
@@ -192,8 +192,8 @@ impl Templates<'_> {
         }
         for (name, value) in settings {
             let key = join(&table, name);
-            let known = used.contains(name.as_str()) || self.of_type.contains(name) || whole;
-            if !known && !(self.send.codec.is_some() && ["charset", "coding"].contains(&name.as_str())) {
+            let of_codec = self.send.codec.is_some() && ["charset", "coding"].contains(&name.as_str());
+            if !(whole || of_codec || used.contains(name.as_str()) || self.of_type.contains(name)) {
                 let hint =
                     suggest::hint(name, self.of_type.iter().map(String::as_str).chain(used.iter().copied()));
                 reader.warning(&key, &format!("nothing looks at this setting{hint}"));
@@ -225,32 +225,5 @@ fn auth(backend: &BackendConfig, path: &str, reader: &mut Reader<'_>) {
     {
         let why = format!("{NO_TEMPLATE}, but for \"{{{{ settings.NAME }}}}\" alone");
         reader.problem(format!("{path}.receive.auth"), why);
-    }
-}
-
-/// The settings that a provider's file has, needs or looks at.
-pub(super) fn settings_in(file: &Map<String, Value>) -> BTreeSet<String> {
-    let mut found = BTreeSet::new();
-    if let Some(Value::Object(own)) = file.get("settings") {
-        found.extend(own.keys().cloned());
-    }
-    let needed = file.get("required_settings").and_then(Value::as_array).into_iter().flatten();
-    for needed in needed {
-        let several = needed.as_array().map_or(std::slice::from_ref(needed), Vec::as_slice);
-        found.extend(several.iter().filter_map(Value::as_str).map(str::to_owned));
-    }
-    file.values().for_each(|value| collect(value, &mut found));
-    found
-}
-
-fn collect(value: &Value, found: &mut BTreeSet<String>) {
-    match value {
-        Value::String(text) if text.contains("settings") => {
-            let names = uses(text).into_iter().filter(|used| used.path[0] == "settings");
-            found.extend(names.filter_map(|used| used.path.get(1).cloned()));
-        }
-        Value::Array(items) => items.iter().for_each(|item| collect(item, found)),
-        Value::Object(table) => table.values().for_each(|value| collect(value, found)),
-        _ => {}
     }
 }

@@ -9,6 +9,7 @@ mod batches;
 mod files;
 mod mistakes;
 mod templates;
+mod warnings;
 
 fn parse(text: &str) -> Result<Config, InvalidConfig> {
     parse_with(text, &[])
@@ -230,11 +231,11 @@ fn the_environment_lies_over_the_file_and_is_named_without_a_line() {
         &[
             ("POSTERN__DISPATCHER__CONCURRENCY", "9"),
             ("POSTERN__BROKER__URL", "embedded:x"),
-            ("POSTERN__LOG__LEVEL", "7"),
+            ("POSTERN__LOG__LEVEL", "5"),
         ],
     )
     .unwrap();
-    assert_eq!((config.dispatcher.concurrency, config.log.level.as_str()), (9, "7"));
+    assert_eq!((config.dispatcher.concurrency, config.log.level.as_str()), (9, "5"));
     let error = parse_with(file, &[("POSTERN__DISPATCHER__CONCURRENCY", "0")]).unwrap_err();
     assert_eq!(error.problems[0].line, None);
     let error = parse_with(file, &[("POSTERN__DISPATCHR__X", "0")]).unwrap_err();

@@ -66,7 +66,7 @@ impl ConsumerConnection {
         let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
         let found = channel.queue_declare(queue.as_str().into(), passive, FieldTable::default()).await?;
         *kept = Some(channel);
-        Ok(Depth { ready: found.message_count().into(), consumers: found.consumer_count() })
+        Ok(Depth { ready: found.message_count().into(), consumers: found.consumer_count(), delayed: None })
     }
 }
 

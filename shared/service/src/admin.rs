@@ -36,6 +36,7 @@ use postern_shared::{
 };
 use postern_store::spool::Spool;
 use std::{
+    io::ErrorKind,
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
     sync::{
         Arc, OnceLock,
@@ -119,12 +120,41 @@ impl Readiness {
     }
 }
 
-/// Listens on `address`. Within a Tokio runtime.
+/// Listens on `address`, which `key` names. Within a Tokio runtime.
 ///
 /// # Errors
-/// A text that names the key, the address and what stands in its way.
+/// A text that names the key, the address, what stands in its way and what to do.
 pub fn bind(key: &str, address: SocketAddr) -> Result<TcpListener, String> {
-    listener::bind(address).map_err(|error| format!("{key}: cannot listen on {address}: {error}"))
+    listener::bind(address).map_err(|error| {
+        let advice = match error.kind() {
+            ErrorKind::AddrInUse => {
+                ": another program has this port; give this one another by --admin-listen ADDRESS"
+            }
+            _ => "",
+        };
+        format!("{key}: cannot listen on {address}: {error}{advice}")
+    })
+}
+
+/// As [`bind`], or on the first free one of the `spare` ports behind `address` if another program has
+/// that. Within a Tokio runtime.
+///
+/// # Errors
+/// As [`bind`].
+pub fn bind_first(address: SocketAddr, spare: u16) -> Result<TcpListener, String> {
+    let ports = (1..=spare).filter_map(|more| address.port().checked_add(more));
+    for port in std::iter::once(address.port()).chain(ports) {
+        match listener::bind(SocketAddr::new(address.ip(), port)) {
+            Ok(listener) if port == address.port() => return Ok(listener),
+            Ok(listener) => {
+                tracing::warn!(taken = %address, port, "another program has the admin port, using the next free one");
+                return Ok(listener);
+            }
+            Err(error) if error.kind() == ErrorKind::AddrInUse => {}
+            Err(_) => break,
+        }
+    }
+    bind("admin.listen", address)
 }
 
 /// Who holds `admin.token`; without one, everybody does: the port is on a loopback address.
@@ -301,4 +331,24 @@ fn problem(status: u16, detail: &str) -> HttpResponse {
     let title = status.canonical_reason().unwrap_or_default();
     let body = serde_json::json!({"type": "about:blank", "title": title, "status": status.as_u16(), "detail": detail});
     HttpResponse::build(status).content_type("application/problem+json").body(body.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_port_that_is_taken_gives_way_to_the_next_or_names_the_argument() {
+        let taken = bind("admin.listen", "127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = taken.local_addr().unwrap();
+        let next = bind_first(address, 64).unwrap().local_addr().unwrap();
+        assert!(next.ip() == address.ip() && next.port() > address.port(), "{next}");
+        for refused in [bind_first(address, 0), bind("--admin-listen", address)] {
+            let why = refused.unwrap_err();
+            assert!(
+                why.contains(&address.to_string()) && why.contains("give this one another by --admin-listen"),
+                "{why}"
+            );
+        }
+    }
 }

@@ -18,8 +18,10 @@ pub(super) async fn a_delayed_message_waits_its_time(storage: Arc<dyn Storage>) 
     let sent = letter(1).with("x-postern-attempts", 2).with("traceparent", "00-aa-bb-01");
     let start = Instant::now();
     within("publish", broker.publish(vec![(later(&queue, SHORT), sent.clone())])).await??;
-    until_depth(&broker, &queue, |depth| depth.ready == 0).await?;
+    let delayed = |depth: Depth, number| depth.delayed.is_none_or(|delayed| delayed == number);
+    until_depth(&broker, &queue, |depth| depth.ready == 0 && delayed(depth, 1)).await?;
     let delivery = next(&mut consumer).await?;
+    until_depth(&broker, &queue, |depth| delayed(depth, 0)).await?;
     let waited = start.elapsed();
     ensure!(waited + TOLERANCE >= SHORT, "it came after {waited:?} of {SHORT:?}");
     ensure_same(&sent, &delivery.envelope)?;

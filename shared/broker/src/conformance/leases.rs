@@ -109,7 +109,7 @@ pub(super) async fn a_dropped_consumer_hands_back(storage: Arc<dyn Storage>) -> 
     let held = next(&mut consumer).await?;
     drop(consumer);
     drop(held);
-    until_depth(&broker, &queue, |depth| depth == Depth { ready: 9, consumers: 0 }).await?;
+    until_depth(&broker, &queue, |depth| (depth.ready, depth.consumers) == (9, 0)).await?;
     let mut consumer = consume(&broker, &queue, 10).await?;
     let mut again = take(&mut consumer, 9).await?;
     again.sort_unstable();

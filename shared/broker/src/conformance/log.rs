@@ -50,7 +50,7 @@ pub(super) async fn a_queue_that_is_no_longer_declared_gives_what_it_holds(
     let mut consumer = consume(&broker, &queue, 10).await?;
     ensure!(take(&mut consumer, 4).await? == [0, 1, 2, 3], "what waited, and what came back");
     within("the consumer ends", consumer.close()).await?;
-    until_depth(&broker, &queue, |depth| depth == Depth { ready: 0, consumers: 0 }).await?;
+    until_depth(&broker, &queue, |depth| (depth.ready, depth.consumers) == (0, 0)).await?;
     broker.close().await;
     Ok(())
 }

@@ -100,17 +100,17 @@ pub(super) async fn an_unknown_queue_is_refused(storage: Arc<dyn Storage>) -> Re
 pub(super) async fn depth_counts_what_waits_and_who_takes(storage: Arc<dyn Storage>) -> Result<()> {
     let broker = open_default(&storage).await?;
     let (address, queue) = alpha()?;
-    until_depth(&broker, &queue, |depth| depth == Depth { ready: 0, consumers: 0 }).await?;
+    until_depth(&broker, &queue, |depth| (depth.ready, depth.consumers) == (0, 0)).await?;
     post(&broker, &address, 0..30).await?;
-    until_depth(&broker, &queue, |depth| depth == Depth { ready: 30, consumers: 0 }).await?;
+    until_depth(&broker, &queue, |depth| (depth.ready, depth.consumers) == (30, 0)).await?;
     let mut first = consume(&broker, &queue, 10).await?;
     let held = next(&mut first).await?;
-    until_depth(&broker, &queue, |depth| depth == Depth { ready: 20, consumers: 1 }).await?;
+    until_depth(&broker, &queue, |depth| (depth.ready, depth.consumers) == (20, 1)).await?;
     let second = consume(&broker, &queue, 5).await?;
-    until_depth(&broker, &queue, |depth| depth == Depth { ready: 15, consumers: 2 }).await?;
+    until_depth(&broker, &queue, |depth| (depth.ready, depth.consumers) == (15, 2)).await?;
     drop(held);
     drop((first, second));
-    until_depth(&broker, &queue, |depth| depth == Depth { ready: 30, consumers: 0 }).await?;
+    until_depth(&broker, &queue, |depth| (depth.ready, depth.consumers) == (30, 0)).await?;
     broker.close().await;
     Ok(())
 }

@@ -115,9 +115,7 @@ impl Receive {
                 let why = format!("is no field of ours: use one of {known}, or declare it in receive.fields");
                 wrong.push((format!("params.{name}"), why));
             }
-            if theirs.0.is_empty() || theirs.0.iter().any(String::is_empty) {
-                wrong.push((format!("params.{name}"), "must name a parameter".to_owned()));
-            }
+            wrong.extend(name_problem(theirs).map(|why| (format!("params.{name}"), why.to_owned())));
         }
         for (name, spec) in &self.fields {
             let keys = spec.problems().into_iter();
@@ -180,6 +178,22 @@ pub(super) fn renamed<'a>(
     let renamed = params.get(name).map(|names| names.0.iter().map(String::as_str));
     let own = renamed.is_none().then_some(name);
     renamed.into_iter().flatten().chain(own)
+}
+
+/// What is wrong with `theirs` as the names of a request's parameter.
+pub(super) fn name_problem(theirs: &OneOrMany) -> Option<&'static str> {
+    let any = |is_wrong: fn(&str) -> bool| theirs.0.iter().any(|name| is_wrong(name));
+    if theirs.0.is_empty() || any(str::is_empty) {
+        Some("must name a parameter")
+    } else if any(|name| name.contains("{{")) {
+        Some("is the name of a parameter and no template: write \"phone\" instead of \"{{ phone }}\"")
+    } else if any(|name| name.starts_with("$.") || name.starts_with("$[")) {
+        Some(
+            "is no JSONPath: write a JSON pointer, such as \"/results/0/from\" instead of \"$.results[0].from\"",
+        )
+    } else {
+        None
+    }
 }
 
 pub(super) fn method_problem(methods: &[Method]) -> Option<(String, String)> {

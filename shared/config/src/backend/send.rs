@@ -63,7 +63,7 @@ pub struct Send {
     /// is judged by its status.
     #[serde(default)]
     pub failures: Vec<KnownFailure>,
-    /// How long connecting, sending and the whole answer may take.
+    /// How long connecting, sending and the whole answer may take; at most 10 minutes.
     #[serde(default = "ten_seconds")]
     pub timeout: Span,
     /// What a request that was written and never answered leads to.
@@ -74,6 +74,9 @@ pub struct Send {
     #[serde(default)]
     pub not_accepted: WhenUncertain,
 }
+
+/// The longest time-out of a request: RabbitMQ takes back after 30 minutes what was not settled.
+const MAX_TIMEOUT: Duration = Duration::from_secs(10 * 60);
 
 /// The default of `batch`.
 pub(super) fn hundred() -> usize {
@@ -130,6 +133,7 @@ impl Send {
             "must not be empty: recipients would run together",
         );
         check("timeout", self.timeout.0.is_zero(), "must be longer than 0");
+        check("timeout", self.timeout.0 > MAX_TIMEOUT, "must be at most 10m");
         check("success.status", self.success.status.is_empty(), "must name at least one status");
         let own = |name: &HeaderName| self.auth.is_some() && name.0 == "authorization";
         check("headers", self.headers.keys().any(own), "Authorization is what auth sets: use one of them");

@@ -4,7 +4,7 @@ use super::{
     batch::Batch,
     each::Each,
     expression::When,
-    receive::{BodyFormat, Method, Reply, method_problem, reply_problem},
+    receive::{BodyFormat, Method, Reply, method_problem, name_problem, reply_problem},
 };
 use indexmap::IndexMap;
 use postern_shared::{message::State, value::OneOrMany};
@@ -98,9 +98,7 @@ impl Status {
                     format!("is no field of a delivery report: use one of {}", STATUS_FIELDS.join(", "));
                 wrong.push((format!("params.{name}"), why));
             }
-            if theirs.0.is_empty() || theirs.0.iter().any(String::is_empty) {
-                wrong.push((format!("params.{name}"), "must name a parameter".to_owned()));
-            }
+            wrong.extend(name_problem(theirs).map(|why| (format!("params.{name}"), why.to_owned())));
         }
         if self.states.is_empty() {
             let why = "must say what the provider's words mean, such as { DELIVRD = \"delivered\" }";

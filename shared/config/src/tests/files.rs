@@ -56,6 +56,40 @@ const MISTAKES: &[Mistake] = &[
         "{ env = \"OLD\" }",
     ),
     ("[broker]\nurll = \"embedded:x\"", "broker.urll", Some(2), "did you mean url?"),
+    ("[log]\nlevel = \"verbose\"", "log.level", Some(2), "must be error, warn, info"),
+    ("[log]\nlevel = \"info,warning\"", "log.level", Some(2), "did you mean warn?"),
+    (
+        "[ingress]\nlisten = \"127.0.0.1:9000\"\n[admin]\nlisten = \"127.0.0.1:9000\"",
+        "admin.listen",
+        Some(4),
+        "the port of ingress.listen",
+    ),
+    ("[backends.a]\ntype = \"twillio\"", "backends.a.type", Some(2), "did you mean twilio?"),
+    ("[application]\ntype = \"web-hook\"", "application.type", Some(2), "did you mean webhook?"),
+    (
+        "[dispatcher]\nbackends = [\"clinc\"]\n[backends.clinic]\ntype = \"console\"",
+        "dispatcher.backends",
+        Some(2),
+        "did you mean clinic?",
+    ),
+    (
+        "[backends.a]\ntype = \"http\"\nreceive.params = { text = \"{{ message }}\" }",
+        "backends.a.receive.params.text",
+        Some(3),
+        "no template",
+    ),
+    (
+        "[backends.a]\ntype = \"http\"\nstatus = { params = { state = \"$.status\" }, states = { a = \"sent\" } }",
+        "backends.a.status.params.state",
+        Some(3),
+        "JSON pointer",
+    ),
+    (
+        "[backends.a]\ntype = \"http\"\nsend = { url = \"http://h/{{ identity }}/{{ text }}\", timeout = \"1h\" }",
+        "backends.a.send.timeout",
+        Some(3),
+        "at most 10m",
+    ),
     ("[log]\nformat = \"jsn\"", "log.format", Some(2), "did you mean \"json\"?"),
 ];
 

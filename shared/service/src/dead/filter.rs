@@ -157,6 +157,18 @@ mod tests {
     }
 
     #[test]
+    fn a_letter_without_an_id_is_meant_by_its_handle() {
+        let letter = |body: &'static str| {
+            DeadLetter::new(&Envelope { body: body.into(), ..Envelope::default() }, DeadQueue::Dead)
+        };
+        let (meant, other) = (letter("no message"), letter("nor this"));
+        let filter = Filter { id: vec![meant.handle()], ..Filter::default() };
+        assert!(filter.passes(&meant) && !filter.passes(&other));
+        let summary = meant.summary();
+        assert_eq!((summary.id, summary.handle), (None, meant.name()));
+    }
+
+    #[test]
     fn an_age_comes_back_as_it_was_and_nonsense_is_refused() {
         for text in ["90s", "30m", "2h", "7d", "1w 2d", "500ms"] {
             let age: Age = text.parse().unwrap();

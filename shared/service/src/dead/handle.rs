@@ -58,7 +58,7 @@ mod tests {
         for other in [
             Envelope { body: "another".into(), ..letter.clone() },
             letter.clone().with("x-own", 8),
-            letter.clone().with(header::DEAD_AT, "2026-01-01T00:00:00.001Z"),
+            letter.with(header::DEAD_AT, "2026-01-01T00:00:00.001Z"),
         ] {
             assert_ne!(handle(&other), name);
         }

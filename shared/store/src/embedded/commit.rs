@@ -47,6 +47,8 @@ pub(super) struct StoredQueues {
     pub(super) by_name: HashMap<String, usize>,
     /// The delayed messages.
     pub(super) waiting: Waiting,
+    /// How many of them return to the queue of each name.
+    pub(super) delayed: HashMap<String, u64>,
     /// The key of the first delayed message, as far as known.
     pub(super) next_due: Option<(u64, u64)>,
 }
@@ -64,6 +66,8 @@ pub(super) struct Staged {
     waiting: Waiting,
     delayed: Vec<((u64, u64), Vec<u8>)>,
     returned: Vec<(u64, u64)>,
+    /// How many more delayed messages return to the queue of each name, and how many have.
+    counts: BTreeMap<String, (u64, u64)>,
     next_due: Option<(u64, u64)>,
 }
 
@@ -84,6 +88,7 @@ impl Staged {
             waiting: queues.waiting,
             delayed: Vec::new(),
             returned: Vec::new(),
+            counts: BTreeMap::new(),
             next_due: queues.next_due,
         }
     }
@@ -142,6 +147,9 @@ impl Staged {
         self.waiting.count += 1;
         self.waiting.from = self.waiting.from.min(key);
         self.next_due = Some(self.next_due.map_or(key, |next| next.min(key)));
+        if let Some(queue) = record::delayed_queue(&record) {
+            self.counts.entry(queue).or_default().0 += 1;
+        }
         self.delayed.push((key, record));
     }
 
@@ -165,7 +173,11 @@ impl Staged {
         self.next_due = due.next;
         for (key, record) in due.records {
             let (index, record) = match record::decode_delayed(record.clone()) {
-                Ok((name, message)) => (queues.returns_to(&name), message.into()),
+                Ok((name, message)) => {
+                    let index = queues.returns_to(&name);
+                    self.counts.entry(name).or_default().1 += 1;
+                    (index, message.into())
+                }
                 Err(error) => {
                     tracing::error!(%error, "a delayed message cannot be decoded; it becomes a dead letter");
                     (queues.by_name[DEAD], spoiled("the delayed messages", record))
@@ -282,6 +294,10 @@ impl Staged {
         }
         queues.waiting = self.waiting;
         queues.next_due = self.next_due;
+        for (queue, (more, returned)) in self.counts {
+            let count = queues.delayed.entry(queue).or_default();
+            *count = (*count + more).saturating_sub(returned);
+        }
     }
 
     fn take_back(self, queues: &mut StoredQueues) {
@@ -291,6 +307,22 @@ impl Staged {
             }
         }
     }
+}
+
+/// How many delayed messages, from the key `from` on, return to the queue of each name.
+///
+/// # Errors
+/// The disk does not give them.
+pub(super) fn count_delayed(store: &Store, from: (u64, u64)) -> Result<HashMap<String, u64>, StoreError> {
+    let (mut counts, mut next) = (HashMap::new(), Some(from));
+    while let Some(from) = next {
+        let due = store.due(from, u64::MAX, MOVED_AT_ONCE)?;
+        for queue in due.records.iter().filter_map(|(_, record)| record::delayed_queue(record)) {
+            *counts.entry(queue).or_default() += 1;
+        }
+        next = due.next;
+    }
+    Ok(counts)
 }
 
 impl StoredQueues {

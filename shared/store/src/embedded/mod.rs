@@ -26,7 +26,7 @@ mod store_error;
 mod writer;
 
 use async_trait::async_trait;
-use commit::{QueueEntry, StoredQueues};
+use commit::{QueueEntry, StoredQueues, count_delayed};
 use folder::Folder;
 pub(crate) use folder::private;
 use log::Log;
@@ -245,9 +245,20 @@ const OTHERS: &str = "its messages are another queue's";
 fn declare(store: &Store, specs: &[QueueSpec]) -> Result<StoredQueues, StoreError> {
     let waiting = store.waiting()?;
     let next_due = store.due(waiting.from, 0, 0)?.next;
-    let mut queues = StoredQueues { waiting, next_due, ..StoredQueues::default() };
+    let delayed = count_delayed(store, waiting.from)?;
+    let mut queues = StoredQueues { waiting, delayed, next_due, ..StoredQueues::default() };
     let mut ids = HashSet::new();
-    for (name, position) in store.queues()? {
+    for (name, mut position) in store.queues()? {
+        // fjall does not notice damage to the number by which it tells a newer value from an older one.
+        if let Some(end) = store.beyond(position.id, position.tail)? {
+            let behind = end - position.tail;
+            tracing::error!(
+                queue = name,
+                behind,
+                "the embedded store holds messages behind the end of a queue: it was damaged; they are taken in; check the disk"
+            );
+            position.tail = end;
+        }
         if !ids.insert(position.id) {
             return Err(StoreError::malformed(&format!("queue {name}"), MalformedRecord::Damaged(OTHERS)));
         }

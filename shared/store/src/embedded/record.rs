@@ -134,6 +134,13 @@ pub(super) fn decode_delayed(mut record: Bytes) -> Result<(String, Bytes), Malfo
     Ok((take_text(&mut record)?, record))
 }
 
+/// The queue's name of what [`encode_delayed`] made.
+pub(super) fn delayed_queue(record: &[u8]) -> Option<String> {
+    let (length, rest) = record.strip_prefix(&[V1])?.split_first_chunk::<4>()?;
+    let name = rest.get(..u32::from_le_bytes(*length) as usize)?;
+    std::str::from_utf8(name).ok().map(str::to_owned)
+}
+
 const ENDS: MalformedRecord = MalformedRecord::Damaged("it ends too early");
 
 fn version(record: &mut Bytes) -> Result<(), MalformedRecord> {
@@ -157,7 +164,7 @@ fn take_text(record: &mut Bytes) -> Result<String, MalformedRecord> {
 }
 
 /// Above every number that a store can come to in its life.
-const BEYOND: u64 = 1 << 56;
+pub(super) const BEYOND: u64 = 1 << 56;
 
 const IMPOSSIBLE: MalformedRecord = MalformedRecord::Damaged("it holds numbers that cannot be");
 
@@ -282,7 +289,8 @@ mod tests {
         #[test]
         fn a_delayed_message_comes_back_as_it_was(queue: String, envelope in envelope()) {
             let (name, record) = decode_delayed(encode_delayed(&queue, &envelope).into()).unwrap();
-            prop_assert_eq!(name, queue);
+            prop_assert_eq!(&name, &queue);
+            prop_assert_eq!(delayed_queue(&encode_delayed(&queue, &envelope)), Some(queue));
             prop_assert_eq!(decode(record), Ok(envelope));
         }
 

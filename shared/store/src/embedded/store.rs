@@ -20,7 +20,7 @@ use super::{
     folder::{Folder, private},
     journal::Journals,
     manifest,
-    record::{Position, Waiting},
+    record::{BEYOND, Position, Waiting},
     store_error::StoreError,
 };
 use bytes::Bytes;
@@ -233,6 +233,15 @@ impl Store {
             chunk.messages.push((sequence, value.into()));
         }
         Ok(chunk)
+    }
+
+    /// The sequence number behind the last message of queue `id`, if there are messages from `tail` on.
+    pub(super) fn beyond(&self, id: u32, tail: u64) -> Result<Option<u64>, StoreError> {
+        let mut found = self.messages.range(message_key(id, tail)..message_key(id, BEYOND));
+        let Some(last) = found.next_back() else { return Ok(None) };
+        let (key, _) = last.into_inner().map_err(|error| StoreError::fjall("cannot be read", error))?;
+        let sequence = key.get(4..).and_then(|bytes| bytes.try_into().ok()).map(u64::from_be_bytes);
+        Ok(sequence.map(|sequence| sequence + 1))
     }
 
     /// One message's record.

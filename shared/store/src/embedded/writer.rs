@@ -174,7 +174,8 @@ impl Writer {
             Op::Depth(index, answer) => {
                 let queue = &self.queues.all[index];
                 let consumers = u32::try_from(queue.consumers.len()).unwrap_or(u32::MAX);
-                let _ = answer.send(Depth { ready: queue.ready(), consumers });
+                let delayed = self.queues.delayed.get(&queue.name).copied().unwrap_or_default();
+                let _ = answer.send(Depth { ready: queue.ready(), consumers, delayed: Some(delayed) });
             }
             Op::Close(answer) => self.close(answer),
         }

@@ -3,7 +3,7 @@
 use minijinja::{Environment, ErrorKind};
 use postern_shared::suggest;
 use regex::Regex;
-use std::sync::LazyLock;
+use std::borrow::Cow;
 
 /// Minijinja's filters, for who mistypes one.
 const FILTERS: [&str; 42] = [
@@ -80,6 +80,9 @@ const TEXTS: [&str; 6] = ["id", "backend", "identity", "text", "status_url", "st
 /// The parts of `encoded`.
 const ENCODED: [&str; 3] = ["text", "coding", "charset"];
 
+/// The words by which a template says what becomes of something that is not there.
+const GUARDS: [&str; 8] = ["or", "if", "else", "default", "d", "defined", "undefined", "none"];
+
 /// Something that a template looks at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Use {
@@ -100,12 +103,11 @@ enum Part<'s> {
 
 /// What the template `source` looks at; nothing if it is none. Names that it sets itself are left out.
 pub fn uses(source: &str) -> Vec<Use> {
-    static INDEX: LazyLock<Option<Regex>> =
-        LazyLock::new(|| Regex::new(r#"\[\s*(?:'([A-Za-z_]\w*)'|"([A-Za-z_]\w*)")\s*\]"#).ok());
-    static GUARD: LazyLock<Option<Regex>> =
-        LazyLock::new(|| Regex::new(r"\b(?:or|if|else|default|d|defined|undefined|none)\b").ok());
-    let plain = INDEX.as_ref().map_or(source.into(), |index| index.replace_all(source, ".$1$2"));
-    let is_guard = |code: &str| GUARD.as_ref().is_some_and(|guard| guard.is_match(code));
+    let plain = with_dots(source);
+    let is_guard = |code: &str| {
+        let words = code.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+        words.into_iter().any(|word| GUARDS.contains(&word))
+    };
     let guarded = parts(source).iter().any(|part| matches!(part, Part::Code(code) if is_guard(code)));
     let mut jinja = Environment::new();
     if jinja.add_template("value", &plain).is_err() {
@@ -116,6 +118,15 @@ pub fn uses(source: &str) -> Vec<Use> {
     names.sort();
     let path = |name: String| name.split('.').map(str::to_owned).collect();
     names.into_iter().map(|name| Use { path: path(name), guarded }).collect()
+}
+
+/// `source` with `a['b']` as `a.b`.
+fn with_dots(source: &str) -> Cow<'_, str> {
+    if !source.contains("['") && !source.contains("[\"") && !source.contains("[ ") {
+        return source.into();
+    }
+    let index = Regex::new(r#"\[\s*(?:'([A-Za-z_]\w*)'|"([A-Za-z_]\w*)")\s*\]"#);
+    index.map_or(source.into(), |index| Cow::Owned(index.replace_all(source, ".$1$2").into_owned()))
 }
 
 /// What is wrong with the template `source`, which `jinja` can compile and whose names are all among
@@ -180,14 +191,17 @@ fn code<'s>(text: &'s str, end: &str) -> (String, &'s str) {
 
 /// A filter or a test that Minijinja does not have: it would fail with each message.
 fn unknown_call(parts: &[Part<'_>], jinja: &Environment<'_>) -> Option<String> {
-    static CALL: LazyLock<Option<Regex>> = LazyLock::new(|| {
-        Regex::new(r"(?:\|\s*|^-?\s*filter\s+)([A-Za-z_]\w*)|\bis\s+(?:not\s+)?([A-Za-z_]\w*)").ok()
-    });
-    let call = CALL.as_ref()?;
     let code = parts.iter().filter_map(|part| match part {
-        Part::Code(code) => Some(code.as_str()),
+        Part::Code(code) => {
+            Some(code.as_str()).filter(|code| ["|", "is", "filter"].iter().any(|it| code.contains(it)))
+        }
         Part::Text(_) => None,
     });
+    let mut code = code.peekable();
+    // Most templates call nothing, and there may be a thousand backends.
+    code.peek()?;
+    let call =
+        Regex::new(r"(?:\|\s*|^\s*-?\s*filter\s+)([A-Za-z_]\w*)|\bis\s+(?:not\s+)?([A-Za-z_]\w*)").ok()?;
     let fails = |template: String, kind: ErrorKind| {
         jinja.render_str(&template, ()).is_err_and(|error| error.kind() == kind)
     };
@@ -235,16 +249,16 @@ fn part_of_a_text(source: &str) -> Option<String> {
 
 /// A name of `names` that is written as other programs write it, and sent as it is.
 fn not_replaced(source: &str, parts: &[Part<'_>], names: &[&str]) -> Option<String> {
-    static BRACES: LazyLock<Option<Regex>> =
-        LazyLock::new(|| Regex::new(r"\{\s*([a-z_]+)((?:\.\w+)*)\s*\}").ok());
     let texts = parts.iter().filter_map(|part| match part {
-        Part::Text(text) => Some(*text),
+        Part::Text(text) => Some(*text).filter(|text| text.contains('{')),
         Part::Code(_) => None,
     });
-    let in_braces = texts
-        .flat_map(|text| BRACES.iter().flat_map(|it| it.captures_iter(text)).collect::<Vec<_>>())
-        .map(|found| (found[1].to_owned(), found[2].to_owned()))
-        .find(|(name, _)| names.contains(&name.as_str()));
+    let in_braces = texts.flat_map(|text| text.split('{').skip(1)).find_map(|rest| {
+        let inner = rest.split_once('}')?.0.trim();
+        let (name, parts) = inner.split_at(inner.find('.').unwrap_or(inner.len()));
+        let is_path = parts.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'.');
+        (names.contains(&name) && is_path).then(|| (name.to_owned(), parts.to_owned()))
+    });
     let whole = [("$", ""), ("%(", ")s"), ("%", "%"), ("<", ">"), ("[[", "]]")].into_iter().find_map(
         |(start, end)| {
             let name = source.trim().strip_prefix(start)?.strip_suffix(end)?.trim();

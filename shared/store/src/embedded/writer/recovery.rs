@@ -1,6 +1,6 @@
 //! When a write fails: telling, and opening the store again.
 
-use super::super::{store::Store, store_error::StoreError};
+use super::super::{commit::count_delayed, store::Store, store_error::StoreError};
 use super::{Publishes, Writer, reopen_backoff};
 use postern_broker::BrokerError;
 use std::{collections::HashMap, time::Instant};
@@ -61,15 +61,16 @@ impl Writer {
             let positions: HashMap<String, _> = store.queues()?.into_iter().collect();
             let waiting = store.waiting()?;
             let next_due = store.due(waiting.from, 0, 0)?.next;
-            Ok((store, positions, waiting, next_due))
+            let delayed = count_delayed(&store, waiting.from)?;
+            Ok((store, positions, (waiting, next_due, delayed)))
         });
         match opened {
-            Ok((store, positions, waiting, next_due)) => {
+            Ok((store, positions, delayed)) => {
                 for (index, queue) in self.queues.all.iter_mut().enumerate() {
                     queue.reopen(&store, positions.get(&queue.name).copied());
                     self.ready.insert(index);
                 }
-                (self.queues.waiting, self.queues.next_due) = (waiting, next_due);
+                (self.queues.waiting, self.queues.next_due, self.queues.delayed) = delayed;
                 self.store = Some(store);
                 (self.store_error, self.reopen) = (None, None);
                 tracing::info!(path = %self.folder.path().display(), "the embedded store works again");
