@@ -143,7 +143,7 @@ pub(crate) struct Verdict {
 pub(crate) struct Ledger(Mutex<Book>);
 
 impl Ledger {
-    /// So many messages that are about to be posted in one request.
+    /// Begins messages that are about to be posted in one request: their numbers.
     pub(crate) fn begin(&self, way: Way, messages: usize) -> Vec<usize> {
         let mut book = self.book();
         let request = book.entries.len();

@@ -130,7 +130,7 @@ async fn neither_does_the_embedded_gateway_nor_its_webhook() {
 }
 
 /// What every program shows.
-const METRICS_OF_ALL: [&str; 18] = [
+const METRICS_OF_ALL: [&str; 19] = [
     "admin_refused_total",
     "backend_paused",
     "broker_blocked",
@@ -142,6 +142,7 @@ const METRICS_OF_ALL: [&str; 18] = [
     "log_lines_dropped_total",
     "publish_duration_seconds",
     "publish_failures_total",
+    "requests_unread_total",
     "spool_bytes",
     "spool_dead_letters_total",
     "spool_forwarded_total",
