@@ -11,7 +11,7 @@ mod silent_hosts;
 
 use crate::metrics::DispatcherMetrics;
 use crate::{
-    http_delivery::{DeliveryContext, HttpDelivery},
+    http_delivery::{DeliveryContext, HttpDelivery, Receiver},
     publish::Publisher,
     retry::Schedule,
     worker::{Job, Worker},
@@ -82,6 +82,7 @@ pub(crate) fn workers(
             schedule: Schedule::general(delays, topology.clone()),
             publisher: publisher.clone(),
             metrics: metrics.delivery(&[&queue]),
+            receiver: Receiver::Many,
             most_dead: Some(MOST_DEAD),
         };
         delivery.metrics.declare_dropped(&queue);
@@ -132,7 +133,8 @@ impl Worker for CallbackWorker {
             }
         };
         let trace = original.text_header(header::TRACEPARENT).map(str::to_owned);
-        let context = DeliveryContext { id: notice.message_id, backend: notice.backend.clone(), trace };
+        let context =
+            DeliveryContext { message_id: notice.message_id, backend: notice.backend.clone(), trace };
         match self.next(&notice, job.poison.as_ref()) {
             Next::Move(queue) => self.delivery.move_to(&queue, job).await,
             Next::Fail(failure) => {

@@ -124,7 +124,10 @@ impl Builder<'_> {
                 let worker = WebhookWorker::new(self.config, (webhook, caller), topology, publisher, metrics);
                 // People go first, reports never stand still.
                 let bulk = webhook.wants_reports().then(QueueName::reports);
-                let flow = Arc::new(FlowControl::fixed(webhook.concurrency));
+                let breaker = webhook.breaker_over(self.config.breaker);
+                let health = self.monitoring.health.application_reporter();
+                let flow = FlowControl::of_receiver("application", webhook.concurrency, breaker, health);
+                let flow = Arc::new(flow);
                 let queues = Queues { normal, bulk, flow };
                 let name = "application webhook".to_owned();
                 Some(WorkerPart { name, worker: Arc::new(worker), queues })

@@ -8,6 +8,7 @@
 use crate::metrics::{DeliveryMetrics, OutcomeLabel};
 use crate::{
     dead_letter::{malformed, reason},
+    flow::WorkPermit,
     outcome::Outcome,
     publish::Publisher,
     retry::{Disposition, Schedule},
@@ -33,8 +34,19 @@ pub(crate) struct HttpDelivery {
     pub(crate) schedule: Schedule,
     pub(crate) publisher: Publisher,
     pub(crate) metrics: DeliveryMetrics,
+    /// Who receives it.
+    pub(crate) receiver: Receiver,
     /// If this many dead letters wait, what is given up is dropped instead of becoming another one.
     pub(crate) most_dead: Option<u64>,
+}
+
+/// Who receives what is delivered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Receiver {
+    /// One, for all messages. While it is down they wait, and no attempt counts.
+    One,
+    /// Many, each by itself: that one is down says nothing of the others.
+    Many,
 }
 
 /// What an attempt came to.
@@ -48,8 +60,8 @@ struct Attempted {
 /// What the log says of a message, and where its dead letter goes.
 #[derive(Debug, Clone)]
 pub(crate) struct DeliveryContext {
-    /// The message's id. A report has none: it is made from its body.
-    pub(crate) id: MessageId,
+    /// The message's id; of a report, that of the message that it is about.
+    pub(crate) message_id: MessageId,
     pub(crate) backend: BackendName,
     /// The `traceparent` of the message.
     pub(crate) trace: Option<String>,
@@ -67,14 +79,12 @@ impl HttpDelivery {
     ) {
         let attempt = attempt_of(&delivery.envelope);
         let disposition = match poison {
-            Some(failure) => Disposition::Dead(failure),
-            None => match self.measured(queue, call).await {
-                Ok(sent) => Disposition::Sent(sent),
-                Err(failure) => match self.schedule.delay(&failure, attempt) {
-                    Some(delay) => Disposition::Retry { delay, failure },
-                    None => Disposition::Dead(failure),
-                },
-            },
+            Some(failure) => Some(Disposition::Dead(failure)),
+            None => self.attempt(attempt, &permit, self.measured(queue, call)).await,
+        };
+        let Some(disposition) = disposition else {
+            // It was not begun: as if the message had not been taken.
+            return delivery.release();
         };
         drop(permit);
         let dropped = matches!(disposition, Disposition::Dead(_)) && self.has_most_dead().await;
@@ -83,6 +93,37 @@ impl HttpDelivery {
         if self.publisher.settle(delivery, next.into_iter().collect()).await {
             self.note(queue, context, &Attempted { number: attempt, disposition, dropped });
         }
+    }
+
+    /// What follows attempt number `attempt`, which `call` makes. `None` if it must not be begun now.
+    async fn attempt(
+        &self,
+        attempt: u32,
+        permit: &WorkPermit,
+        call: impl Future<Output = Outcome>,
+    ) -> Option<Disposition> {
+        let (outcome, down_for) = match self.receiver {
+            Receiver::Many => (call.await, None),
+            Receiver::One => {
+                let send = permit.request(0).await.ok()?;
+                let outcome = call.await;
+                let down_for = send.note_delivery(&outcome, self.schedule.last_wait(attempt));
+                (outcome, down_for)
+            }
+        };
+        Some(match (outcome, down_for) {
+            (Ok(sent), _) => Disposition::Sent(sent),
+            (Err(failure), Some(pause)) => {
+                let delay =
+                    self.schedule.put_off(failure.retry_after.map_or(pause, |asked| asked.max(pause)));
+                // However often: a receiver that is down is waited for.
+                Disposition::Deferred { delay, times: 0, failure }
+            }
+            (Err(failure), None) => match self.schedule.delay(&failure, attempt) {
+                Some(delay) => Disposition::Retry { delay, failure },
+                None => Disposition::Dead(failure),
+            },
+        })
     }
 
     /// Moves the message of `job` into the queue `to`, as the same attempt.
@@ -117,10 +158,9 @@ impl HttpDelivery {
         outcome
     }
 
-    /// Counts an attempt and writes its log line: never an identity, a text, an address or what was
-    /// answered.
+    /// Counts an attempt and writes its log line: never an identity, a text, a URL or what was answered.
     fn note(&self, queue: &QueueName, context: &DeliveryContext, attempted: &Attempted) {
-        let (backend, message_id, to) = (context.backend.as_str(), context.id, self.to);
+        let (backend, message_id, to) = (context.backend.as_str(), context.message_id, self.to);
         let trace_id = context.trace.as_deref().and_then(id_in);
         let Attempted { number: attempt, disposition, dropped } = attempted;
         let counted = match disposition {
@@ -133,10 +173,14 @@ impl HttpDelivery {
         let queue = queue.as_str();
         match disposition.failure() {
             None => tracing::info!(queue, to, backend, %message_id, attempt, trace_id, "delivered"),
-            Some(Failure { class, code, .. }) => tracing::warn!(
-                queue, to, backend, %message_id, attempt, outcome = counted.as_str(),
-                class = class.as_str(), code = &**code, trace_id, "not delivered"
-            ),
+            Some(Failure { class, code, unreached, .. }) => {
+                let host = unreached.as_ref().and_then(|unreached| unreached.host.as_deref());
+                let reason = unreached.as_ref().map(|unreached| unreached.reason);
+                tracing::warn!(
+                    queue, to, backend, %message_id, attempt, outcome = counted.as_str(),
+                    class = class.as_str(), code = &**code, host, reason, trace_id, "not delivered"
+                );
+            }
         }
     }
 }
@@ -148,7 +192,7 @@ fn attempt_of(envelope: &Envelope) -> u32 {
 }
 
 /// What is to be published after an attempt: nothing if the other side took the message, else the
-/// message as it was, with the number of the next attempt or with the reason why there is none.
+/// message as it was, with the number of the attempt that is to be made then, or with the reason why there is none.
 fn next(
     original: &Envelope,
     queue: &QueueName,
@@ -159,10 +203,10 @@ fn next(
     let mut envelope = original.clone();
     match disposition {
         Disposition::Sent(_) => None,
-        // Nothing that is delivered here is deferred.
         Disposition::Retry { delay, .. } | Disposition::Deferred { delay, .. } => {
+            let counts = matches!(disposition, Disposition::Retry { .. });
             envelope.headers = original.own_headers();
-            let envelope = envelope.with(header::ATTEMPT, i64::from(attempt.saturating_add(1)));
+            let envelope = envelope.with(header::ATTEMPT, i64::from(attempt) + i64::from(counts));
             Some((Address::Later { queue: queue.clone(), delay: *delay }, envelope))
         }
         Disposition::Dead(failure) | Disposition::Expired(Some(failure)) => {

@@ -4,7 +4,7 @@ use crate::{connectors::ConnectorRegistry, dispatcher::Dispatcher, validated::va
 use clap::Args;
 use postern_config::{Config, ProviderRegistry, Selection};
 use postern_service::program::{self, Arguments, Exit, Program, Runtime};
-use postern_shared::message::BackendName;
+use postern_shared::{message::BackendName, suggest};
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,
@@ -14,6 +14,7 @@ const PROGRAM: Program = Program {
     name: "postern-dispatcher",
     version: env!("CARGO_PKG_VERSION"),
     admin: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8082),
+    spare_admin_ports: 16,
 };
 
 /// The arguments that only the dispatcher takes.
@@ -51,8 +52,9 @@ pub async fn run(
 fn choose(config: &mut Config, backends: Vec<BackendName>) -> Result<(), Exit> {
     if let Some(unknown) = backends.iter().find(|name| !config.backends.contains_key(*name)) {
         let known = config.backends.keys().map(BackendName::as_str).collect::<Vec<_>>().join(", ");
+        let hint = suggest::hint(unknown.as_str(), config.backends.keys().map(BackendName::as_str));
         return Err(Exit::Config(format!(
-            "--backends: unknown backend `{unknown}`; configured are: {known}"
+            "--backends: unknown backend `{unknown}`; configured are: {known}{hint}"
         )));
     }
     if !backends.is_empty() {

@@ -5,7 +5,10 @@ use postern_broker::{
     Address, Broker, BrokerError, CUT_BODY, Delivery, Envelope, QueueName, header, refused::Remainder,
 };
 use postern_service::metrics::{PublishMetrics, Remains};
-use postern_shared::backoff::Backoff;
+use postern_shared::{
+    backoff::Backoff,
+    message::{BackendName, MessageId},
+};
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -35,6 +38,15 @@ impl Publisher {
     /// is stored smaller. If it accepts nothing of it, that is counted and logged, and the message counts
     /// as settled all the same: to hand it back would send it again, each time that it is taken.
     pub(crate) async fn publish(&self, messages: Vec<(Address, Envelope)>) -> bool {
+        let dead: Vec<_> = messages.iter().filter_map(DeadLetterLine::of).collect();
+        let stored = self.store_all(messages).await;
+        if stored {
+            dead.iter().for_each(DeadLetterLine::write);
+        }
+        stored
+    }
+
+    async fn store_all(&self, messages: Vec<(Address, Envelope)>) -> bool {
         if messages.len() > 1 {
             match self.publish_until_answered(&messages).await {
                 Ok(()) => return true,
@@ -168,6 +180,40 @@ impl Publisher {
             Err(BrokerError::Refused(why)) => Ok(Some(why)),
             Err(closed) => Err(closed),
         }
+    }
+}
+
+/// What the log says of a dead letter, once it is stored.
+#[derive(Debug)]
+struct DeadLetterLine {
+    backend: BackendName,
+    message_id: Option<MessageId>,
+    /// The headers that say how it died.
+    queue: Option<String>,
+    class: Option<String>,
+    code: Option<String>,
+    attempts: Option<i64>,
+}
+
+impl DeadLetterLine {
+    /// The line of `message`. `None` if it is no dead letter.
+    fn of((address, envelope): &(Address, Envelope)) -> Option<Self> {
+        let Address::Dead(backend) = address else { return None };
+        let text = |name| envelope.text_header(name).map(str::to_owned);
+        Some(Self {
+            backend: backend.clone(),
+            message_id: envelope.id(),
+            queue: text(header::QUEUE),
+            class: text(header::CLASS),
+            code: text(header::CODE),
+            attempts: envelope.integer_header(header::ATTEMPTS),
+        })
+    }
+
+    fn write(&self) {
+        let Self { backend, message_id, queue, class, code, attempts } = self;
+        let (backend, message_id) = (backend.as_str(), message_id.map(tracing::field::display));
+        tracing::warn!(backend, message_id, queue, class, code, attempts, "dead-lettered");
     }
 }
 

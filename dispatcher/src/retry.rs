@@ -4,7 +4,7 @@
 use crate::outcome::{NOT_BEGUN, Outcome, Sent};
 use jiff::{SignedDuration, Timestamp};
 use postern_broker::Topology;
-use postern_config::backend::{BackendConfig, send::Unanswered};
+use postern_config::backend::{BackendConfig, send::WhenUncertain};
 use postern_shared::{
     error::{Failure, FailureClass},
     message::Outbound,
@@ -21,7 +21,8 @@ const MAX_DEFERRED: u32 = 50;
 #[derive(Debug, Clone)]
 pub(crate) struct Schedule {
     delays: Vec<Duration>,
-    unanswered: Unanswered,
+    unanswered: WhenUncertain,
+    not_accepted: WhenUncertain,
     topology: Arc<Topology>,
 }
 
@@ -68,18 +69,21 @@ impl Disposition {
 impl Schedule {
     /// The schedule of `backend`.
     pub(crate) fn new(backend: &BackendConfig, topology: Arc<Topology>) -> Self {
+        let calls = backend.definition.connector.calls();
         Self {
             delays: backend.retry.delays.iter().map(|delay| delay.0).collect(),
-            unanswered: backend.definition.connector.calls().unanswered,
+            unanswered: calls.unanswered,
+            not_accepted: calls.not_accepted,
             topology,
         }
     }
 
-    /// The schedule `delays` for messages that no backend sends; a request that was never answered is
+    /// The schedule `delays` for messages that no backend sends; what the other side may have taken is
     /// tried again.
     pub(crate) fn general(delays: &[Span], topology: Arc<Topology>) -> Self {
         let delays = delays.iter().map(|delay| delay.0).collect();
-        Self { delays, unanswered: Unanswered::Retry, topology }
+        let retry = WhenUncertain::Retry;
+        Self { delays, unanswered: retry, not_accepted: retry, topology }
     }
 
     /// The disposition that follows each of `outcomes`, in their order, after the attempt to send
@@ -120,10 +124,23 @@ impl Schedule {
             return Some((self.topology.delay(Duration::ZERO), times));
         }
         let asked = match failure.class {
+            // It may have been sent: each further time counts.
+            FailureClass::Transient if failure.was_not_accepted() => return None,
             FailureClass::Throttled | FailureClass::Transient => failure.retry_after?,
             FailureClass::Permanent | FailureClass::Config | FailureClass::Unknown => return None,
         };
         (times < MAX_DEFERRED).then(|| (self.topology.delay(asked), times + 1))
+    }
+
+    /// How long a message had waited for attempt number `attempt` if there is none after it.
+    pub(crate) fn last_wait(&self, attempt: u32) -> Option<Duration> {
+        let is_last = usize::try_from(attempt).is_ok_and(|attempt| attempt > self.delays.len());
+        is_last.then(|| self.delays.last().copied().unwrap_or_default())
+    }
+
+    /// The wait queue in which a message that is put off for `pause` waits, as its delay.
+    pub(crate) fn put_off(&self, pause: Duration) -> Duration {
+        self.topology.delay(pause)
     }
 
     /// How long to wait after the failure of attempt number `attempt`: what the schedule says, or
@@ -135,7 +152,8 @@ impl Schedule {
     pub(crate) fn delay(&self, failure: &Failure, attempt: u32) -> Option<Duration> {
         match failure.class {
             FailureClass::Permanent => return None,
-            FailureClass::Unknown if self.unanswered == Unanswered::Fail => return None,
+            FailureClass::Unknown if self.unanswered == WhenUncertain::Fail => return None,
+            _ if failure.was_not_accepted() && self.not_accepted == WhenUncertain::Fail => return None,
             _ => {}
         }
         let scheduled = *self.delays.get(usize::try_from(attempt).ok()?.checked_sub(1)?)?;

@@ -5,7 +5,7 @@ mod sign;
 
 use crate::metrics::DispatcherMetrics;
 use crate::{
-    http_delivery::{DeliveryContext, HttpDelivery},
+    http_delivery::{DeliveryContext, HttpDelivery, Receiver},
     publish::Publisher,
     retry::Schedule,
     worker::{Job, Worker},
@@ -43,14 +43,16 @@ impl WebhookWorker {
         let (inbound, reports) = (QueueName::inbound(), QueueName::reports());
         let mut queues = vec![&inbound];
         queues.extend(webhook.wants_reports().then_some(&reports));
+        let retry = webhook.retry.as_ref().unwrap_or(&config.retry);
         Self {
             caller,
             format: webhook.format,
             delivery: HttpDelivery {
                 to: "application",
-                schedule: Schedule::general(&config.retry.delays, topology),
+                schedule: Schedule::general(&retry.delays, topology),
                 publisher,
                 metrics: metrics.delivery(&queues),
+                receiver: Receiver::One,
                 most_dead: None,
             },
             inbound,
@@ -72,16 +74,17 @@ impl WebhookWorker {
             let report = Report::from_json(&body)?;
             // The bytes of an attempt are those of the first: a retry carries them on as they are.
             let id = MessageId::of_report(&String::from_utf8_lossy(&body));
-            let context = DeliveryContext { id, backend: report.backend, trace };
-            return Ok(WebhookRequest { context, kind: REPORT_V1, content_type, body });
+            let context = DeliveryContext { message_id: report.message_id, backend: report.backend, trace };
+            return Ok(WebhookRequest { context, id, kind: REPORT_V1, content_type, body });
         }
         let message = Inbound::from_json(&body)?;
         let (content_type, body) = match self.format {
             WebhookFormat::Json => (content_type, body),
             WebhookFormat::Form => ("application/x-www-form-urlencoded", form(&message).into()),
         };
-        let context = DeliveryContext { id: message.id, backend: message.backend, trace };
-        Ok(WebhookRequest { context, kind: INBOUND_V1, content_type, body })
+        let id = message.id;
+        let context = DeliveryContext { message_id: id, backend: message.backend, trace };
+        Ok(WebhookRequest { context, id, kind: INBOUND_V1, content_type, body })
     }
 }
 

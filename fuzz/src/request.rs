@@ -7,7 +7,8 @@ use postern_ingress::measure::Socketless;
 use postern_shared::message::{CallbackEvent, Inbound, Outbound, Report};
 use std::{mem::ManuallyDrop, sync::Arc};
 
-/// One backend with a field of every type, one of every built-in type, and both compatibility listeners.
+/// One backend with a field of every type, one of every built-in type, one with batches, and both
+/// compatibility listeners.
 const CONFIG: &str = include_str!("request.toml");
 
 struct Ingress {

@@ -5,17 +5,19 @@
 //! A listener turns its protocol's request into a [`Submission`], and the outcome into its
 //! protocol's answer. This module knows no protocol and no HTTP server.
 
+mod accepted;
+mod idempotency;
+
+pub(crate) use accepted::Accepted;
+pub(crate) use idempotency::{Fingerprint, SubmissionClaim, Taken};
+
 use crate::{auth::Principal, publish::MeteredPublisher};
+use idempotency::Submissions;
 use jiff::Timestamp;
 use postern_broker::{Address, BrokerError, Envelope, header::TRACEPARENT};
 use postern_config::{
     Config,
-    backend::{
-        BackendConfig,
-        connector::CallTable,
-        identity::NotARecipient,
-        text::{Cost, TooLong},
-    },
+    backend::{BackendConfig, connector::CallTable, identity::NotARecipient, text::TooLong},
 };
 use postern_shared::{
     callback::{CONTEXT_KEY, Callback, CallbackKeys, KannelEvent},
@@ -37,7 +39,7 @@ const MAX_LISTED: usize = 20;
 const MAX_STORED: usize = 32 * 1024 * 1024;
 
 /// A message that a principal wants sent.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug)]
 pub(crate) struct Submission {
     /// What the client names as the way to send it; `None` if it names none.
     pub(crate) destination: Option<String>,
@@ -54,8 +56,8 @@ pub(crate) struct Submission {
     pub(crate) priority: Priority,
     /// When it is too late to send it.
     pub(crate) expires_at: Option<Timestamp>,
-    /// What makes the id, so that a repeated submission gets the same one.
-    pub(crate) idempotency_key: Option<String>,
+    /// The claim to the id that the client's own id of the message makes; `None`: it gets a new id.
+    pub(crate) claim: Option<SubmissionClaim>,
     /// What the client wants to be told.
     pub(crate) callback: Option<CallbackRequest>,
 }
@@ -69,23 +71,6 @@ pub(crate) struct CallbackRequest {
     pub(crate) mask: u8,
     /// What the callback repeats, by Kannel's escape for it.
     pub(crate) values: BTreeMap<char, String>,
-}
-
-/// A message that the broker has confirmed.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Accepted {
-    /// The message's id.
-    pub(crate) id: MessageId,
-    /// The backend that it is queued for.
-    pub(crate) backend: BackendName,
-    /// How many recipients it has, without those that were left out.
-    pub(crate) identities: usize,
-    /// How many parts its text is sent in.
-    pub(crate) parts: usize,
-    /// What it costs for each recipient; `None` for a backend that does not count segments.
-    pub(crate) cost: Option<Cost>,
-    /// When it was accepted.
-    pub(crate) at: Timestamp,
 }
 
 /// A message that was not accepted. Nothing of it is stored as far as is known.
@@ -187,12 +172,28 @@ pub(crate) struct Acceptor {
     config: Arc<Config>,
     publisher: MeteredPublisher,
     callback_keys: CallbackKeys,
+    submissions: Submissions,
 }
 
 impl Acceptor {
     /// An acceptor that publishes with `publisher` and seals callbacks with `callback_keys`.
     pub(crate) fn new(config: Arc<Config>, publisher: MeteredPublisher, callback_keys: CallbackKeys) -> Self {
-        Self { config, publisher, callback_keys }
+        let submissions = Submissions::new(config.ingress.dedupe_window.0);
+        Self { config, publisher, callback_keys, submissions }
+    }
+
+    /// Claims the id that `key`, the client's own id of a message, makes for `principal`. While another
+    /// submission under it is being published, this waits for the end of that.
+    ///
+    /// # Errors
+    /// A submission was accepted under the id within `ingress.dedupe_window`.
+    pub(crate) async fn claim(
+        &self,
+        principal: Principal<'_>,
+        key: &str,
+        fingerprint: Fingerprint,
+    ) -> Result<SubmissionClaim, Taken> {
+        self.submissions.claim(principal, key, fingerprint).await
     }
 
     /// The backend that `principal` means by `destination` and may send through.
@@ -221,7 +222,7 @@ impl Acceptor {
     pub(crate) async fn accept(
         &self,
         principal: Principal<'_>,
-        submission: Submission,
+        mut submission: Submission,
         trace: &TraceContext,
     ) -> Result<Accepted, Rejected> {
         let nowhere = |reason| Rejected { backend: None, reason };
@@ -235,9 +236,9 @@ impl Acceptor {
         let prepared = backend.definition.text.prepare(&submission.text, 0);
         let prepared =
             prepared.map_err(|why| rejected(Rejection::TextTooLong { backend: name.clone(), why }))?;
-        let key = submission.idempotency_key.as_deref();
+        let claim = submission.claim.take();
         let accepted = Accepted {
-            id: key.map_or_else(MessageId::new, |key| MessageId::outbound(principal.name(), name, key)),
+            id: claim.as_ref().map_or_else(MessageId::new, SubmissionClaim::id),
             backend: name.clone(),
             identities: submission.identities.len(),
             parts: prepared.len(),
@@ -252,6 +253,9 @@ impl Acceptor {
             BrokerError::Refused(_) => rejected(Rejection::TooLarge),
             _ => rejected(Rejection::Unavailable),
         })?;
+        if let Some(claim) = claim {
+            claim.stored(&accepted);
+        }
         Ok(accepted)
     }
 

@@ -39,12 +39,18 @@ pub(crate) struct RequestLog {
     /// The other gateway's protocol that the request speaks: one of a closed set, and a label of
     /// the metrics. `None` for requests of providers and of `/v1`.
     pub(crate) compat: Option<&'static str>,
-    /// The id of the message that the request became.
+    /// The id of the message that the request became, if it became one.
     pub(crate) message: Option<MessageId>,
+    /// How many messages and delivery reports a provider's request brought. `None` for any other.
+    pub(crate) items: Option<usize>,
     /// The trace that the request belongs to.
     pub(crate) trace: Option<TraceContext>,
-    /// Why the request was not let in.
+    /// Why the request was refused. `None`: what its answer's status says.
     pub(crate) refused: Option<RefusalReason>,
+    /// The fields that are wrong, by names that the configuration or the protocol has for them.
+    pub(crate) fields: Option<String>,
+    /// The numbers of the backend's checks that it fails.
+    pub(crate) checks: Option<String>,
 }
 
 /// Whether a request is taken out of its address's rate (`ingress.rate_limit`).
@@ -64,10 +70,18 @@ impl From<HttpResponse> for Answer {
 }
 
 impl Answer {
-    /// The answer to a request that was not let in.
+    /// The answer to a request that is refused.
     pub(crate) fn refused(response: HttpResponse, why: RefusalReason) -> Self {
         let mut answer = Self::from(response);
         answer.log.refused = Some(why);
+        answer
+    }
+
+    /// The answer to a request that says something wrong.
+    pub(crate) fn invalid(errors: &Errors) -> Self {
+        let mut answer = Self::refused(text(StatusCode::BAD_REQUEST, &errors.to_string()), errors.reason());
+        answer.log.fields = errors.fields();
+        answer.log.checks = errors.checks();
         answer
     }
 
@@ -93,11 +107,6 @@ pub(crate) fn too_many(wait: Duration) -> HttpResponse {
     let mut answer = text(StatusCode::TOO_MANY_REQUESTS, "too many requests; try again later");
     answer.headers_mut().insert(header::RETRY_AFTER, retry_after(wait).into());
     answer
-}
-
-/// The answer to a request that says something wrong.
-pub(crate) fn invalid(errors: &Errors) -> HttpResponse {
-    text(StatusCode::BAD_REQUEST, &errors.to_string())
 }
 
 /// The answer to a request that may be right and was not stored.

@@ -112,6 +112,9 @@ impl Ingress {
             per_address: Some(ingress.max_connections_per_address),
             exempt: ingress.trusted_proxies.clone(),
         };
+        // Beside another process there can only be one that shares the broker.
+        let bind = if state.config.broker.is_embedded() { listener::bind } else { listener::bind_shared };
+        let listen = |key, address| bind(address).map_err(|error| StartError::Listen { key, address, error });
         let share = if api.listen.is_some() { Share::Most } else { Share::Whole };
         let public = Port {
             name: "ingress",
@@ -224,8 +227,4 @@ impl Port {
 fn load(section: &'static str, files: Option<&TlsFiles>) -> Result<Option<Tls>, Problem> {
     let loaded = files.map(|files| Tls::load(section, files)).transpose();
     loaded.map_err(|wrong| Problem { key: format!("{section}.{}", wrong.key), line: None, what: wrong.what })
-}
-
-fn listen(key: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
-    listener::bind(address).map_err(|error| StartError::Listen { key, address, error })
 }

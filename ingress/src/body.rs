@@ -1,5 +1,6 @@
 //! Reading a request's body: all of it, within its limits, before anything looks at it.
 
+use crate::refusal_reason::RefusalReason;
 use actix_web::{
     HttpMessage, HttpRequest, HttpResponse,
     body::{BodySize, BoxBody, MessageBody},
@@ -101,6 +102,16 @@ impl BodyError {
             Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::Broken => StatusCode::BAD_REQUEST,
             Self::NoRoom => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// What the log and the metrics call it; `None` if the request may be right.
+    pub(crate) fn reason(self) -> Option<RefusalReason> {
+        match self {
+            Self::Broken => Some(RefusalReason::Body),
+            Self::Encoded | Self::TooLarge | Self::TooSlow | Self::NoRoom => {
+                RefusalReason::of_status(self.status())
+            }
         }
     }
 

@@ -17,6 +17,7 @@ mod answer;
 mod limits;
 mod metrics;
 mod problem;
+mod refusal_reason;
 mod respond;
 
 mod compat;

@@ -19,15 +19,31 @@ pub(crate) struct RequestLimits {
     addresses: Option<AddressLimiter>,
     pub(crate) body: BodyLimits,
     pub(crate) parameters: ParameterLimits,
+    /// The same of a body that may hold a batch.
+    pub(crate) batch_parameters: ParameterLimits,
+    /// The most messages and delivery reports of one request.
+    pub(crate) max_items: usize,
 }
+
+/// How many parameters a batch may have for each message or delivery report that it may hold.
+const PARAMETERS_OF_AN_ITEM: usize = 50;
+/// The most that this makes.
+const PARAMETERS_OF_A_BATCH: usize = 50_000;
 
 impl From<&IngressSection> for RequestLimits {
     fn from(ingress: &IngressSection) -> Self {
+        let parameters = ParameterLimits::from(ingress);
+        let of_items = PARAMETERS_OF_A_BATCH.min(PARAMETERS_OF_AN_ITEM * ingress.max_items);
         Self {
             clients: Clients::from(ingress),
             addresses: ingress.rate_limit.map(AddressLimiter::from),
             body: BodyLimits::new(ingress.max_body, ingress.read_timeout.0),
-            parameters: ParameterLimits::from(ingress),
+            parameters,
+            batch_parameters: ParameterLimits {
+                max_fields: parameters.max_fields.max(of_items),
+                ..parameters
+            },
+            max_items: ingress.max_items,
         }
     }
 }

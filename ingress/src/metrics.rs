@@ -14,6 +14,7 @@ pub(crate) struct IngressMetrics {
     requests: IntCounterVec,
     request_duration: HistogramVec,
     duplicates: IntCounterVec,
+    ignored: IntCounterVec,
     refused: IntCounterVec,
 }
 
@@ -41,9 +42,14 @@ impl IngressMetrics {
                 "Messages that a provider repeated: acknowledged, not queued again",
                 &["backend"],
             )?,
+            ignored: metrics.counter(
+                "ingress_ignored_total",
+                "Requests of a provider that were answered although there was nothing to store: an empty list, or neither message nor report (receive.ignore)",
+                &["backend"],
+            )?,
             refused: metrics.counter(
                 "ingress_refused_total",
-                "Requests on the public port that were not let in; backend is empty for the API's and the compatibility listeners'",
+                "Requests on the public port that were refused, by reason; backend is empty for the API's and the compatibility listeners', and if it is not known",
                 &["backend", "reason"],
             )?,
         })
@@ -63,9 +69,15 @@ impl IngressMetrics {
         self.request_duration.with_label_values(&[backend]).observe(seconds);
     }
 
-    /// Makes the duplicates of `backend` appear from the start.
-    pub(crate) fn declare_duplicates(&self, backend: &BackendName) {
+    /// Makes the counters of `backend` appear from the start.
+    pub(crate) fn declare_backend(&self, backend: &BackendName) {
         self.duplicates.with_label_values(&[backend.as_str()]);
+        self.ignored.with_label_values(&[backend.as_str()]);
+    }
+
+    /// Counts a request of `backend`'s provider that was answered although it brought nothing to store.
+    pub(crate) fn ignored(&self, backend: &BackendName) {
+        self.ignored.with_label_values(&[backend.as_str()]).inc();
     }
 
     /// Counts a message that `backend`'s provider repeated, and that was not queued again.

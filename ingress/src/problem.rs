@@ -2,6 +2,7 @@
 
 use crate::answer::{Answer, RETRY_AFTER};
 use crate::auth::RefusalReason;
+use crate::forms::list;
 use actix_web::{
     HttpResponse,
     http::{StatusCode, header},
@@ -26,9 +27,12 @@ pub(crate) struct ProblemDocument {
     /// Seconds.
     #[serde(skip)]
     retry_after: Option<u64>,
-    /// Why the request was not let in, for the log.
+    /// Why the request is refused, for the log. `None`: what the status says.
     #[serde(skip)]
     refused: Option<RefusalReason>,
+    /// The fields that are wrong, for the log.
+    #[serde(skip)]
+    fields: Option<Box<str>>,
 }
 
 /// What is wrong with one part of a request.
@@ -67,6 +71,7 @@ impl ProblemDocument {
             errors: Vec::new(),
             retry_after: None,
             refused: None,
+            fields: None,
         }
     }
 
@@ -75,9 +80,21 @@ impl ProblemDocument {
         Self { errors: vec![wrong.clone()], ..Self::new(status, wrong.detail) }
     }
 
-    /// The same problem, of a request that was not let in.
+    /// The same problem, of a request that is refused for this.
     pub(crate) fn refused(self, why: RefusalReason) -> Self {
         Self { refused: Some(why), ..self }
+    }
+
+    /// The same problem. The log names the fields that are wrong, as far as they are among `known`: a
+    /// request may hold any other name.
+    pub(crate) fn naming(self, known: &[&'static str]) -> Self {
+        let of = |error: &Invalid| {
+            let place = error.pointer.as_deref().map(|pointer| pointer.trim_start_matches("#/"));
+            let name = place.map_or(error.header, |place| place.split('/').next());
+            known.iter().chain(error.header.iter()).find(|known| Some(**known) == name).copied()
+        };
+        let fields = list(self.errors.iter().filter_map(of));
+        Self { fields: fields.map(String::into_boxed_str), ..self }
     }
 
     /// 422, with everything that is wrong.
@@ -133,6 +150,7 @@ impl From<ProblemDocument> for Answer {
     fn from(problem: ProblemDocument) -> Self {
         let mut answer = Self::from(problem.response());
         answer.log.refused = problem.refused;
+        answer.log.fields = problem.fields.map(String::from);
         answer
     }
 }

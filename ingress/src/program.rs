@@ -15,6 +15,7 @@ const PROGRAM: Program = Program {
     name: "postern-ingress",
     version: env!("CARGO_PKG_VERSION"),
     admin: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8081),
+    spare_admin_ports: 0,
 };
 
 /// Receives messages and publishes them to the shared broker until a signal ends it, then drains.

@@ -89,7 +89,8 @@ fn record(request: &HttpRequest, state: &IngressState, answer: &Answer, duration
     let (method, status) = (label(request.method()), response.status().as_u16());
     // The client's address is logged only for a refused request: an operator may want to block it.
     let mut client = None;
-    if let Some(why) = log.refused {
+    let refused = log.refused.or_else(|| RefusalReason::of_status(response.status()));
+    if let Some(why) = refused {
         state.metrics.refused(log.backend.as_ref(), why);
         client = state.limits.client(request);
     }
@@ -104,10 +105,13 @@ fn record(request: &HttpRequest, state: &IngressState, answer: &Answer, duration
         compat = log.compat,
         method,
         status,
-        refused = log.refused.map(RefusalReason::as_str),
+        refused = refused.map(RefusalReason::as_str),
+        fields = log.fields.as_deref(),
+        checks = log.checks.as_deref(),
         client = client.map(tracing::field::display),
         duration_ms = duration.as_micros() as f64 / 1000.0,
         message_id = log.message.map(tracing::field::display),
+        items = log.items.filter(|items| *items != 1),
         trace_id = log.trace.as_ref().map(TraceContext::trace_id),
         "request"
     );
@@ -117,7 +121,7 @@ fn record(request: &HttpRequest, state: &IngressState, answer: &Answer, duration
 /// been stored before. Any other request costs its sender less than the line costs the log.
 fn is_always_logged(answer: &Answer) -> bool {
     let Answer { response, log, .. } = answer;
-    response.status().is_success() && (log.message.is_some() || log.backend.is_some())
+    response.status().is_success() && log.items != Some(0) && (log.message.is_some() || log.backend.is_some())
 }
 
 /// One of a closed set: anyone can make up methods.

@@ -4,7 +4,7 @@ use crate::{
     compat::{kannel, vumi},
     respond::answering,
     state::IngressState,
-    views::{backends, messages, openapi, receive, status, unmatched},
+    views::{backends, messages, openapi, provider, unmatched},
 };
 use actix_web::{
     http::Method,
@@ -24,10 +24,10 @@ pub(crate) fn providers(_: &IngressState, routes: &mut ServiceConfig) {
         "/backends/{name}/{token}/status/{callback}",
     ];
     routes
-        .service(web::resource(messages).route(answering(receive::receive)))
-        .service(web::resource(reports).route(answering(status::status)))
-        .service(web::resource(tokens).route(answering(receive::receive)))
-        .service(web::resource(token_reports).route(answering(status::status)));
+        .service(web::resource(messages).route(answering(provider::messages)))
+        .service(web::resource(reports).route(answering(provider::status)))
+        .service(web::resource(tokens).route(answering(provider::messages)))
+        .service(web::resource(token_reports).route(answering(provider::status)));
 }
 
 /// For the clients of other gateways.

@@ -3,15 +3,8 @@
 use crate::auth::RefusalReason;
 use crate::metrics::IngressMetrics;
 use crate::{
-    accept::Acceptor,
-    auth::ApiKeys,
-    compat::Compat,
-    dedup::Dedup,
-    forms::Forms,
-    limits::RequestLimits,
-    openapi,
-    provider::{Receiver, Reporter},
-    publish::MeteredPublisher,
+    accept::Acceptor, auth::ApiKeys, compat::Compat, dedup::Dedup, forms::Forms, limits::RequestLimits,
+    openapi, provider::Provider, publish::MeteredPublisher,
 };
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -27,8 +20,8 @@ use tracing::Level;
 #[derive(Debug)]
 pub(crate) struct IngressState {
     pub(crate) config: Arc<Config>,
-    pub(crate) receivers: HashMap<String, Receiver>,
-    pub(crate) reporters: HashMap<String, Reporter>,
+    /// The backends' providers, by the backends' names.
+    pub(crate) providers: HashMap<String, Provider>,
     pub(crate) compat: Compat,
     pub(crate) acceptor: Acceptor,
     /// What callbacks are sealed with.
@@ -59,17 +52,16 @@ impl IngressState {
         (metrics, health): (IngressMetrics, HealthRegistry),
         forms: &Forms,
     ) -> Result<Self, Vec<Problem>> {
-        let (receivers, reporters) = providers(&config, forms)?;
+        let providers = providers(&config, forms)?;
         let keys = ApiKeys::new(&config.api.keys);
         for key in keys.expired(Timestamp::now()) {
             tracing::warn!(name = key.name, "an API key has expired and is refused: take it out of api.keys");
         }
-        declare(&config, &receivers, &metrics);
+        declare(&config, &providers, &metrics);
         let publisher = MeteredPublisher::new(broker, metrics.publish.clone(), &queues(&config));
         let callback_keys = config.compat.callback_keys();
         Ok(Self {
-            receivers,
-            reporters,
+            providers,
             compat: Compat::new(&config.compat),
             acceptor: Acceptor::new(Arc::clone(&config), publisher.clone(), callback_keys.clone()),
             callback_keys,
@@ -106,10 +98,10 @@ fn queues(config: &Config) -> Vec<QueueName> {
 }
 
 /// Makes every label of the metrics appear from the start.
-fn declare(config: &Config, receivers: &HashMap<String, Receiver>, metrics: &IngressMetrics) {
-    config.backends.keys().for_each(|backend| metrics.declare_duplicates(backend));
-    for receiver in receivers.values() {
-        receiver.declare(metrics);
+fn declare(config: &Config, providers: &HashMap<String, Provider>, metrics: &IngressMetrics) {
+    config.backends.keys().for_each(|backend| metrics.declare_backend(backend));
+    for provider in providers.values() {
+        provider.declare(metrics);
     }
     let api = [
         RefusalReason::Key,
@@ -129,29 +121,20 @@ pub(crate) fn problems(config: &Config, forms: &Forms) -> Vec<Problem> {
     providers(config, forms).err().unwrap_or_default()
 }
 
-type Providers = (HashMap<String, Receiver>, HashMap<String, Reporter>);
-
-/// The routes of every backend, by its name.
-fn providers(config: &Config, forms: &Forms) -> Result<Providers, Vec<Problem>> {
-    let (mut receivers, mut reporters) = (HashMap::new(), HashMap::new());
-    let mut problems = Vec::new();
+/// What receives for each backend, by its name.
+fn providers(config: &Config, forms: &Forms) -> Result<HashMap<String, Provider>, Vec<Problem>> {
+    let (mut providers, mut problems) = (HashMap::new(), Vec::new());
     let public_url = config.ingress.public_url.as_deref();
     for (name, backend) in &config.backends {
-        let mut wrong = Vec::new();
-        match Receiver::new(backend, public_url, forms) {
-            Ok(receiver) => {
-                receivers.insert(name.as_str().to_owned(), receiver);
+        match Provider::new(backend, public_url, forms) {
+            Ok(provider) => {
+                providers.insert(name.as_str().to_owned(), provider);
             }
-            Err(keys) => wrong = keys,
-        }
-        match Reporter::new(backend, public_url) {
-            Ok(reporter) => {
-                reporters.extend(reporter.map(|reporter| (name.as_str().to_owned(), reporter)));
+            Err(wrong) => {
+                let problem = |(key, what)| config.problem(format!("backends.{name}.{key}"), what);
+                problems.extend(wrong.into_iter().map(problem));
             }
-            Err(key) => wrong.push(key),
         }
-        let problem = |(key, what)| config.problem(format!("backends.{name}.{key}"), what);
-        problems.extend(wrong.into_iter().map(problem));
     }
-    if problems.is_empty() { Ok((receivers, reporters)) } else { Err(problems) }
+    if problems.is_empty() { Ok(providers) } else { Err(problems) }
 }

@@ -47,27 +47,54 @@ pub struct Failure {
     pub detail: String,
     /// How long the provider asked to wait.
     pub retry_after: Option<Duration>,
+    /// Where there was no answer, and why. `None` if there was one.
+    pub unreached: Option<Unreached>,
+}
+
+/// A host from which no answer came, in words of our own side: it may go into a log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unreached {
+    /// The host, with the port if the URL names one. `None` if somebody else than the configuration chose
+    /// the host.
+    pub host: Option<String>,
+    /// Why: `connection refused`, `unknown host`, `TLS certificate expired`.
+    pub reason: &'static str,
 }
 
 impl Failure {
-    /// Whether it says that the provider is down, and not only that this message failed: nobody took
-    /// the connection (`connect`), nobody answered (`timeout`, or any `unknown` but `no_outcome` and
-    /// `panic`), or the answer was 408 or a 5xx (`http_408`, `http_5…`). A sender of one's own says it
-    /// with the code `down`, or one of these.
+    /// Whether there was no connection (`connect`): the host has no address, refused it, did not answer, or
+    /// showed no certificate that is trusted. Nothing was sent, and it is not the message's fault.
+    pub fn had_no_connection(&self) -> bool {
+        self.class == FailureClass::Transient && self.code == "connect"
+    }
+
+    /// Whether it says that the provider is down, and not only that this message failed: there was no
+    /// connection ([`had_no_connection`](Self::had_no_connection)), nobody answered (`timeout`, or any
+    /// `unknown` but `no_outcome` and `panic`), or the answer was 408 or a 5xx (`http_408`, `http_5…`). A
+    /// sender of one's own says it with the code `down`, or one of these.
     pub fn says_down(&self) -> bool {
         match self.class {
             FailureClass::Transient => {
-                matches!(&*self.code, "connect" | "timeout" | "down" | "http_408")
-                    || self.code.strip_prefix("http_5").is_some_and(|rest| rest.len() == 2)
+                self.had_no_connection()
+                    || matches!(&*self.code, "timeout" | "down" | "http_408")
+                    || is_http(&self.code, '5')
             }
             FailureClass::Unknown => !matches!(&*self.code, "no_outcome" | "panic"),
             FailureClass::Throttled | FailureClass::Permanent | FailureClass::Config => false,
         }
     }
 
+    /// Whether the provider answered, and neither with what the configuration calls a success nor with an
+    /// error: a body that `send.success` does not match (`not_accepted`), or a 2xx that it does not name
+    /// (`http_2…`). Of one message it is an ordinary refusal. A run of them without any success says that
+    /// the configuration does not fit the provider, which may well have sent every one.
+    pub fn was_not_accepted(&self) -> bool {
+        self.class == FailureClass::Transient && (self.code == "not_accepted" || is_http(&self.code, '2'))
+    }
+
     /// A failure without a provider's wish for its delay.
     pub fn new(class: FailureClass, code: impl Into<Cow<'static, str>>, detail: impl Into<String>) -> Self {
-        Self { class, code: code.into(), detail: detail.into(), retry_after: None }
+        Self { class, code: code.into(), detail: detail.into(), retry_after: None, unreached: None }
     }
 
     /// It may work later.
@@ -97,5 +124,36 @@ impl Failure {
         retry_after: Option<Duration>,
     ) -> Self {
         Self { retry_after, ..Self::new(FailureClass::Throttled, code, detail) }
+    }
+}
+
+/// Whether `code` is that of a status of three digits, of which `first` is the first.
+fn is_http(code: &str, first: char) -> bool {
+    code.strip_prefix("http_").is_some_and(|status| status.len() == 3 && status.starts_with(first))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_code_says_whether_the_provider_is_down_or_did_not_accept() {
+        for (failure, down, not_accepted, no_connection) in [
+            (Failure::transient("connect", ""), true, false, true),
+            (Failure::transient("http_503", ""), true, false, false),
+            (Failure::transient("http_408", ""), true, false, false),
+            (Failure::transient("http_425", ""), false, false, false),
+            (Failure::transient("not_accepted", ""), false, true, false),
+            (Failure::transient("http_200", ""), false, true, false),
+            (Failure::transient("http_2000", ""), false, false, false),
+            (Failure::transient("another", ""), false, false, false),
+            (Failure::permanent("not_accepted", ""), false, false, false),
+            (Failure::permanent("connect", ""), false, false, false),
+            (Failure::unknown("timeout", ""), true, false, false),
+            (Failure::unknown("no_outcome", ""), false, false, false),
+        ] {
+            let said = (failure.says_down(), failure.was_not_accepted(), failure.had_no_connection());
+            assert_eq!(said, (down, not_accepted, no_connection), "{failure:?}");
+        }
     }
 }

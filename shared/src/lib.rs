@@ -6,6 +6,7 @@
 //! another gateway wants to be told, [`value`] holds spans, rates, secrets and the like,
 //! and [`read`] finds the mistakes in JSON that should hold any of them,
 //! [`control`] is what operators order while the gateway runs,
+//! [`suggest`] finds what a mistyped word was meant to be,
 //! [`clock`] says the time and [`backoff`] how long to wait before the next attempt, [`terminal`] makes
 //! strangers' texts harmless where they are shown.
 
@@ -16,6 +17,7 @@ pub mod control;
 pub mod error;
 pub mod message;
 pub mod read;
+pub mod suggest;
 pub mod terminal;
 pub mod text;
 pub mod trace_context;

@@ -1,9 +1,12 @@
 //! From JSON to typed values: where each mistake is, and what is wrong in words of ours.
 
 mod limited;
+mod numbers;
 mod surrogates;
+mod wanted;
 
 pub use limited::{JsonLimits, NotTaken, value_within};
+pub use numbers::with_exact_numbers;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, error::Category, json};
 use serde_path_to_error::{Path, Segment};
@@ -110,25 +113,15 @@ impl Wrong {
     /// Reads serde's text, which has the value in front of what is expected.
     fn of(text: &str) -> Self {
         let expected = || text.rsplit_once("expected ").map_or("", |(_, expected)| expected.trim_end());
-        let one_of = |quote: &str| expected().trim_start_matches("one of ").replace('`', quote);
         let begins = |with: &[&str]| with.iter().any(|start| text.starts_with(start));
         if begins(&["missing field"]) {
             Self::Missing
         } else if begins(&["invalid type", "invalid value", "invalid length"]) {
-            Self::Allowed(match expected() {
-                "" => "has the wrong type".to_owned(),
-                "a sequence" => "must be a list".to_owned(),
-                "a map" => "must be a table".to_owned(),
-                "a boolean" => "must be true or false".to_owned(),
-                "a string" => "must be a text".to_owned(),
-                what if what.starts_with("struct ") => "must be a table".to_owned(),
-                what if what.starts_with(['u', 'i']) => format!("must be a whole number ({what})"),
-                what => format!("must be {what}"),
-            })
+            Self::Allowed(wanted::of(expected()))
         } else if begins(&["unknown field"]) {
-            Self::Allowed(format!("unknown key; allowed here: {}", one_of("")))
+            Self::Allowed(wanted::key(text, expected()))
         } else if begins(&["unknown variant"]) {
-            Self::Allowed(format!("unknown value; allowed: {}", one_of("\"")))
+            Self::Allowed(wanted::choice(text, expected()))
         } else if begins(&["duplicate field"]) {
             Self::Allowed("is there twice".to_owned())
         } else if begins(&["UUID parsing failed"]) {
@@ -284,6 +277,12 @@ pub trait Origin {
         false
     }
 
+    /// What stands in for `found`, with which `wrong` says what is wrong; it is noted all the same.
+    /// Without it, `found` is taken out.
+    fn in_place_of(&self, _found: &Value, _wrong: &str) -> Option<Value> {
+        None
+    }
+
     /// How many mistakes are enough: no more are looked for.
     fn enough(&self) -> usize {
         usize::MAX
@@ -305,12 +304,21 @@ pub fn every<T: DeserializeOwned>(mut value: Value, origin: &impl Origin) -> Rea
         }
         let original = removed.original(&place);
         let is_missing = wrong == Wrong::Missing;
+        let said = wrong.to_string();
         // What was wrong and has been taken out is then missing: that is one mistake.
         if mistakes.iter().all(|known| known.place != original) {
             mistakes.push(Mistake { place: original.clone(), wrong });
         }
         let is_enough = mistakes.len() >= origin.enough();
         if is_missing && !is_enough && filled.insert(original) && stand_in::<T>(&mut value, &place, origin) {
+            continue;
+        }
+        if !is_missing
+            && !is_enough
+            && let Some(found) = place.find(&mut value)
+            && let Some(other) = origin.in_place_of(found, &said)
+        {
+            *found = other;
             continue;
         }
         let gone = if is_missing { place.around() } else { place };

@@ -27,12 +27,15 @@ const SETTLED: Duration = Duration::from_secs(20);
 /// `dispatcher.concurrency`
 const CONCURRENCY: usize = 4;
 /// What docs/guarantees.md says may be in a dispatcher's hands: twice `concurrency` for each backend
-/// and lane. Here these are the backend's two lanes, and the inbound messages to the webhook.
+/// and lane. Here these are the backend's two lanes, and the inbound messages to the webhook or, from the
+/// application `echo`, the answers to those that came in batches.
 pub(crate) const IN_HAND: usize = 3 * 2 * CONCURRENCY;
 /// And of the application `echo`, which takes 128 at a time.
 pub(crate) const ECHOED: usize = 2 * 128;
 /// What docs/guarantees.md says the spool may double: 128 for each queue, of which there are three.
 pub(crate) const FORWARDED: usize = 3 * 128;
+/// The backend that takes several messages in one request.
+const BATCHES: &str = "batches";
 const DELAY: Duration = Duration::from_secs(1);
 pub(crate) const TOKEN: &str = "the-token-of-the-campaign";
 
@@ -271,7 +274,7 @@ impl Field {
         let reports = self.application == Application::Webhook;
         let (mut dead, mut left, mut since) = (DeadIds::default(), usize::MAX, Instant::now());
         loop {
-            let outstanding = self.ledger.outstanding(&dead.own, reports).len();
+            let outstanding = self.ledger.outstanding(&dead.own, reports).len() + self.torn_requests().len();
             if outstanding == 0 || (outstanding == left && since.elapsed() > GIVEN_UP) {
                 break;
             }
@@ -300,10 +303,16 @@ impl Field {
         if counts.accepted.contains(&0) {
             row.problems.push(format!("no load: {counts:?}"));
         }
+        row.problems.extend(self.torn_requests());
         // An attacker's may come until the end.
         let dead = (!self.attacked).then_some(dead.all);
         row.problems.extend(leftovers(&self.url, dead).await);
         row
+    }
+
+    /// The requests that were stored in part, where guarantees.md says that this cannot be.
+    fn torn_requests(&self) -> Vec<String> {
+        if self.url.starts_with("embedded:") { self.ledger.torn_requests() } else { Vec::new() }
     }
 
     /// The dead letters.
@@ -332,9 +341,11 @@ struct DeadIds {
 /// What is in the queues that nobody can explain, now that every program has ended; `dead`: how many dead letters
 /// there should be, if that can be said.
 async fn leftovers(url: &str, dead: Option<u64>) -> Vec<String> {
-    let [x, y]: [BackendName; 2] = ["x", "y"].map(|name| name.parse().expect("a backend's name"));
+    let [x, y, batches] =
+        ["x", "y", BATCHES].map(|name| name.parse::<BackendName>().expect("a backend's name"));
     let queues = [
         QueueName::inbound(),
+        QueueName::outbound(&batches, Priority::Normal),
         QueueName::outbound(&x, Priority::Normal),
         QueueName::outbound(&x, Priority::Bulk),
         QueueName::outbound(&y, Priority::Normal),
@@ -344,7 +355,7 @@ async fn leftovers(url: &str, dead: Option<u64>) -> Vec<String> {
     ];
     let options = BrokerOptions {
         topology: Topology {
-            backends: [x, y].into(),
+            backends: [x, y, batches].into(),
             delays: [DELAY].into(),
             max_reports: 1_000_000,
             max_callbacks: 100_000,
@@ -386,8 +397,10 @@ fn config(url: &str, more: &str, ends: &Ends, application: Application) -> Strin
     format!(
         "[broker]\nurl = \"{url}\"\npublish_timeout = \"5s\"\nmin_free_disk = 0\n[ingress]\n{more}\n\
          [dispatcher]\nconcurrency = {CONCURRENCY}\n[application]\n{application}\n\
-         [retry]\ndelays = [\"1s\", \"1s\", \"1s\"]\n{}",
-        config_of_backend("x", ends)
+         [retry]\ndelays = [\"1s\", \"1s\", \"1s\"]\n{}{}[backends.{BATCHES}.receive]\n\
+         each = \"/results\"\nparams = {{ identity = \"/from\", text = \"/text\", external_id = \"/id\" }}\n",
+        config_of_backend("x", ends),
+        config_of_backend(BATCHES, ends)
     )
 }
 

@@ -9,7 +9,7 @@ use std::{
 /// How a message came in, and so at which end it comes out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Way {
-    /// From a provider's form: to the application.
+    /// From a provider's form, or one of several in a JSON body: to the application.
     Received,
     /// By `POST /v1/messages`: to the provider.
     Submitted,
@@ -51,6 +51,8 @@ pub(crate) struct Window {
 #[derive(Debug)]
 struct Entry {
     way: Way,
+    /// The first message of the request that it was posted with.
+    request: usize,
     begun: Instant,
     /// When it was last posted.
     tried: Instant,
@@ -66,10 +68,22 @@ struct Entry {
 }
 
 impl Entry {
-    fn new(way: Way) -> Self {
+    fn new(way: Way, request: usize) -> Self {
         let (tries, accepted, put_off, cancelled, reports) = (0, false, false, false, 0);
         let (now, ended, ids) = (Instant::now(), Vec::new(), BTreeSet::new());
-        Self { way, begun: now, tried: now, tries, accepted, put_off, cancelled, ended, ids, reports }
+        Self {
+            way,
+            request,
+            begun: now,
+            tried: now,
+            tries,
+            accepted,
+            put_off,
+            cancelled,
+            ended,
+            ids,
+            reports,
+        }
     }
 }
 
@@ -129,11 +143,12 @@ pub(crate) struct Verdict {
 pub(crate) struct Ledger(Mutex<Book>);
 
 impl Ledger {
-    /// A message that is about to be posted.
-    pub(crate) fn begin(&self, way: Way) -> usize {
+    /// So many messages that are about to be posted in one request.
+    pub(crate) fn begin(&self, way: Way, messages: usize) -> Vec<usize> {
         let mut book = self.book();
-        book.entries.push(Entry::new(way));
-        book.entries.len() - 1
+        let request = book.entries.len();
+        book.entries.extend((0..messages).map(|_| Entry::new(way, request)));
+        (request..request + messages).collect()
     }
 
     /// It is posted, once more.
@@ -257,6 +272,19 @@ impl Ledger {
             entry.accepted && (entry.ended.is_empty() || unreported || unburied)
         });
         open.map(|(number, _)| number).collect()
+    }
+
+    /// The requests of which some messages have come out and others have not: none where a request is stored
+    /// as a whole, or not at all.
+    pub(crate) fn torn_requests(&self) -> Vec<String> {
+        let book = self.book();
+        let torn = book.entries.chunk_by(|one, next| one.request == next.request).filter_map(|messages| {
+            let ended = messages.iter().filter(|entry| !entry.ended.is_empty()).count();
+            let (number, all) = (messages[0].request, messages.len());
+            (0 < ended && ended < all)
+                .then(|| format!("{ended} of {all} messages of one request came out, from {number} on"))
+        });
+        torn.collect()
     }
 
     /// What came of everything between `begun` and `stopped`, when the load did; `windows` are those

@@ -18,8 +18,11 @@ pub(crate) const TEXT: &str = "fault-campaign";
 
 /// Clients for each way, each with one request under way.
 const CLIENTS: usize = 6;
-/// How many requests are under way at the most.
-pub(crate) const UNDER_WAY: usize = 2 * CLIENTS;
+/// Clients that post several messages in one request, and how many these are.
+const BATCH_CLIENTS: usize = 2;
+const BATCH: usize = 5;
+/// How many messages are under way at the most.
+pub(crate) const UNDER_WAY: usize = 2 * CLIENTS + BATCH_CLIENTS * BATCH;
 /// How long a client rests after an answer; in a rush, not at all.
 const REST: Duration = Duration::from_millis(200);
 /// How long it rests after anything but a 2xx.
@@ -58,18 +61,18 @@ impl Load {
         let (pace, _) = watch::channel(Pace::Calm);
         let http = http_client();
         let mut clients = JoinSet::new();
-        for number in 0..CLIENTS {
-            for way in Way::BOTH {
-                let client = Poster {
-                    http: http.clone(),
-                    ledger: Arc::clone(ledger),
-                    target: target.clone(),
-                    way,
-                    // Every other one says who a message is, and repeats it until it is taken.
-                    repeats: number % 2 == 0,
-                };
-                clients.spawn(client.work(pace.subscribe()));
-            }
+        let singles = Way::BOTH.into_iter().flat_map(|way| vec![(way, 1); CLIENTS]);
+        for (number, (way, messages)) in singles.chain([(Way::Received, BATCH); BATCH_CLIENTS]).enumerate() {
+            let client = Poster {
+                http: http.clone(),
+                ledger: Arc::clone(ledger),
+                target: target.clone(),
+                way,
+                messages,
+                // Every other one says who a message is, and repeats it until it is taken.
+                repeats: number % 2 == 0,
+            };
+            clients.spawn(client.work(pace.subscribe()));
         }
         Self { pace, clients }
     }
@@ -94,14 +97,16 @@ struct Poster {
     ledger: Arc<Ledger>,
     target: Target,
     way: Way,
+    /// How many messages one request has.
+    messages: usize,
     repeats: bool,
 }
 
 impl Poster {
     async fn work(self, mut pace: watch::Receiver<Pace>) {
         while *pace.borrow_and_update() != Pace::Over {
-            let number = self.ledger.begin(self.way);
-            while !self.post(number).await && self.repeats && *pace.borrow() != Pace::Over {
+            let numbers = self.ledger.begin(self.way, self.messages);
+            while !self.post(&numbers).await && self.repeats && *pace.borrow() != Pace::Over {
                 tokio::time::sleep(SORRY).await;
             }
             if *pace.borrow() == Pace::Calm {
@@ -111,32 +116,43 @@ impl Poster {
         }
     }
 
-    /// Posts it once; whether it was accepted.
-    async fn post(&self, number: usize) -> bool {
-        let (base, text, key) = (self.target.get(), format!("{TEXT} {number}"), format!("key-{number}"));
+    /// Posts messages with these numbers once, in one request; whether they were accepted.
+    async fn post(&self, numbers: &[usize]) -> bool {
+        let (base, number) = (self.target.get(), numbers[0]);
+        let text = |number: usize| format!("{TEXT} {number}");
+        let key = |number: usize| format!("key-{number}");
         let request = match self.way {
+            Way::Received if self.messages > 1 => {
+                let item = |number: &usize| {
+                    let id = self.repeats.then(|| key(*number));
+                    json!({"from": NUMBER, "text": text(*number), "id": id})
+                };
+                let items: Vec<_> = numbers.iter().map(item).collect();
+                self.http.post(base + "/backends/batches").json(&json!({ "results": items }))
+            }
             Way::Received => {
-                let mut form = vec![("identity", NUMBER), ("text", &text)];
-                form.extend(self.repeats.then_some(("external_id", &*key)));
+                let mut form = vec![("identity", NUMBER.to_owned()), ("text", text(number))];
+                form.extend(self.repeats.then(|| ("external_id", key(number))));
                 self.http.post(base + "/backends/x").form(&form)
             }
             Way::Submitted => {
+                let (text, key) = (text(number), key(number));
                 let priority = if number % 8 == 5 { "bulk" } else { "normal" };
                 let body = json!({"backend": "x", "to": NUMBER, "text": text, "priority": priority});
                 let request = self.http.post(base + "/v1/messages").json(&body);
                 if self.repeats { request.header("Idempotency-Key", &key) } else { request }
             }
         };
-        self.ledger.tries(number);
+        numbers.iter().for_each(|number| self.ledger.tries(*number));
         let Ok(reply) = fetch(request).await else {
-            self.ledger.answered(number, None, None);
+            numbers.iter().for_each(|number| self.ledger.answered(*number, None, None));
             tokio::time::sleep(SORRY).await;
             return false;
         };
         let accepted = (200..300).contains(&reply.status);
         let body = (accepted && self.way == Way::Submitted).then(|| reply.json());
         let id = body.as_ref().and_then(|body| body["id"].as_str());
-        self.ledger.answered(number, Some(reply.status), id);
+        numbers.iter().for_each(|number| self.ledger.answered(*number, Some(reply.status), id));
         if !accepted {
             tokio::time::sleep(SORRY).await;
         }
@@ -156,9 +172,10 @@ pub(crate) async fn time_of_one(ledger: &Arc<Ledger>, target: &Target) -> Durati
         ledger: Arc::clone(ledger),
         target: target.clone(),
         way: Way::Submitted,
+        messages: 1,
         repeats: true,
     };
-    let (number, begun) = (ledger.begin(poster.way), Instant::now());
-    while !poster.post(number).await {}
+    let (numbers, begun) = (ledger.begin(poster.way, 1), Instant::now());
+    while !poster.post(&numbers).await {}
     begun.elapsed()
 }

@@ -10,10 +10,11 @@ use std::{
 
 /// Where `tests/run` has put it: a folder for each content of requirements.txt.
 pub(crate) fn interpreter() -> PathBuf {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let wanted = std::fs::read(here.join("interop/requirements.txt")).unwrap();
+    let list = Path::new(env!("CARGO_MANIFEST_DIR")).join("interop/requirements.txt");
+    let wanted = std::fs::read(list).unwrap();
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
     let hash: String = Sha256::digest(wanted).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    let python = here.join("../target/interop").join(hash).join("bin/python");
+    let python = target.join("interop").join(hash).join("bin/python");
     assert!(python.exists(), "{} is not there: tests/run --only interop makes it", python.display());
     python
 }

@@ -121,6 +121,75 @@ async fn a_key_that_could_be_guessed_is_warned_of_by_check_and_at_the_start() {
     assert!(!log.contains("hush"), "{log}");
 }
 
+/// The whole of what `check` says.
+#[tokio::test]
+async fn check_says_what_to_do_better_and_strict_takes_it_as_wrong() {
+    let toml = "[backends.clinic]\ntype = \"http\"\n[backends.clinic.receive]\n[backends.clinic.send]\n\
+                url = \"http://127.0.0.1:9/\"\nform = { to = \"{{ identity }}\" }\n";
+    let launch = Launch::gateway().own_addresses().arg("check").config(toml);
+    let lenient = launch.run().await;
+    assert_eq!(lenient.code, Some(0), "{}", said(&lenient));
+    assert!(lenient.out.ends_with("postern.toml: valid, 2 warnings; 1 backend: clinic"), "{}", lenient.out);
+    let nobody = "warning: application.type: what people send to clinic is stored, and nobody can read it: on the \
+                  embedded broker only [application] does. Set type = \"webhook\" or \"echo\", or broker.url to a \
+                  RabbitMQ\n";
+    let no_text = "warning: line 4: backends.clinic.send: no template of it names {{ text }}: what people get does \
+                   not hold the message\n";
+    assert_eq!(lenient.log.trim_end(), format!("{nobody}{no_text}").trim_end());
+    let strict = launch.arg("--strict").run().await;
+    assert_eq!((strict.code, strict.out.as_str()), (Some(2), ""), "{}", said(&strict));
+    assert!(strict.log.starts_with(lenient.log.trim_end()), "{}", strict.log);
+    let last = strict.log.lines().last().unwrap_or_default();
+    assert!(last.ends_with("postern.toml: 2 warnings, which --strict takes as errors"), "{last}");
+    let right = Launch::gateway().own_addresses().arg("check").arg("--strict").config(RIGHT).run().await;
+    assert_eq!(right.code, Some(0), "{}", said(&right));
+}
+
+#[tokio::test]
+async fn secrets_that_are_elsewhere_stop_no_check_without_them() {
+    let toml = "[broker]\nurl = { env = \"POSTERN_TEST_NOT_SET\" }\n[[api.keys]]\nname = \"a\"\n\
+                key = { file = \"/no/such/key\" }\nbackends = [\"*\"]\n[ingress]\nmax_body = 1\n\
+                [backends.a]\ntype = \"http\"\n[backends.a.send]\nurl = \"http://h/{{ identity }}/{{ text }}\"\n\
+                auth = { bearer = { env = \"POSTERN_TEST_NOT_SET\" } }\n";
+    let launch = Launch::gateway().own_addresses().arg("check").config(toml);
+    let with = launch.run().await;
+    assert_eq!((with.code, with.log.lines().count()), (Some(2), 3), "{}", said(&with));
+    let without = launch.clone().arg("--without-secrets").arg("--strict").run().await;
+    assert_eq!(without.code, Some(0), "{}", said(&without));
+    assert!(
+        without.out.ends_with("postern.toml: valid, 3 secrets not read; 1 backend: a"),
+        "{}",
+        said(&without)
+    );
+    let wrong = Launch::gateway().own_addresses().arg("check").arg("--without-secrets");
+    let wrong = wrong.config(&toml.replace("max_body = 1", "max_body = 0")).run().await;
+    assert_eq!((wrong.code, wrong.log.lines().count()), (Some(2), 1), "{}", said(&wrong));
+}
+
+#[tokio::test]
+async fn a_folder_that_cannot_be_written_is_found_before_the_start() {
+    let here = Launch::gateway().own_addresses().arg("check");
+    here.folder().write("file", "");
+    for (toml, key) in [
+        ("[broker]\nurl = \"embedded:file/data\"\n", "broker.url"),
+        ("[broker]\nurl = \"embedded:/proc/data\"\n", "broker.url"),
+        ("[broker]\nurl = \"amqp://h/\"\n[ingress]\nspool = \"file\"\n", "ingress.spool"),
+    ] {
+        let ended = here.clone().config(toml).run().await;
+        assert_eq!(ended.code, Some(2), "{}", said(&ended));
+        assert!(ended.log.contains(&format!("{key}: ")) && ended.log.contains("folder"), "{}", said(&ended));
+    }
+}
+
+#[tokio::test]
+async fn a_file_in_another_encoding_is_recognised() {
+    let launch = Launch::gateway().own_addresses().arg("check").arg("--config").arg("latin.toml");
+    std::fs::write(launch.folder().path().join("latin.toml"), b"[broker]\n# caf\xe9\n").unwrap();
+    let ended = launch.run().await;
+    assert_eq!(ended.code, Some(2), "{}", said(&ended));
+    assert!(ended.log.contains("latin.toml: line 2: ") && ended.log.contains("UTF-8"), "{}", ended.log);
+}
+
 #[tokio::test]
 async fn a_wrong_configuration_stops_every_program_with_2() {
     let toml = "[broker]\nurl = \"redis://hush-hush\"\n";

@@ -120,19 +120,31 @@ async fn every_command_and_filter(broker: &str) {
     let shown = told(&launch, &["show", &a[1]]).await;
     assert_eq!(shown["letters"][0]["body"]["identities"], json!([NUMBER]));
     assert!(shown["letters"][0]["reason"].as_str().unwrap().contains("http_400"), "{shown}");
+    // The beginning of an id is enough where it is that of one; these were made one after the other.
+    let differ = a[1].bytes().zip(a[2].bytes()).take_while(|(one, other)| one == other).count();
+    let shown = cli(&launch, &["show", &a[1][..differ]]).await;
+    assert!(shown.code == Some(1) && shown.log.contains(&a[1]) && shown.log.contains(&a[2]), "{}", shown.log);
+    let most = &a[1][..35];
+    assert_eq!(told(&launch, &["show", most]).await["letters"][0]["id"], a[1]);
     let nobody = cli(&launch, &["show", "no-such-id"]).await;
     assert_eq!(nobody.code, Some(1), "{}", nobody.log);
 
     // What only says what it would do, and what is refused, changes nothing.
     assert_eq!(told(&launch, &["redrive", "--dry-run"]).await["done"], 5);
     assert_eq!(told(&launch, &["drop", "--dry-run", "--backend", "b"]).await["done"], 2);
-    let refused = cli(&launch, &["drop"]).await;
-    assert_eq!(refused.code, Some(2), "{}", refused.log);
-    assert!(refused.log.contains("--yes"), "{}", refused.log);
+    for command in ["drop", "redrive"] {
+        for more in [&[][..], &["--limit", "2"]] {
+            let refused = cli(&launch, &[&[command], more].concat()).await;
+            assert_eq!(refused.code, Some(2), "{command}: {}", refused.log);
+            assert!(refused.log.contains("--yes"), "{command}: {}", refused.log);
+        }
+    }
     assert_eq!(ids(&told(&launch, &["list"]).await), [a.clone(), b.clone()].concat());
 
     assert_eq!(told(&launch, &["drop", "--code", "http_400", "--limit", "1"]).await["done"], 1);
-    assert_eq!(told(&launch, &["redrive", "--backend", "b"]).await["done"], 2);
+    let redriven = cli(&launch.clone().env("USER", "ann"), &["redrive", "--backend", "b"]).await;
+    assert!(redriven.out.contains("2 of 4 waiting put back"), "{}", redriven.out);
+    assert!(redriven.log.contains("2 messages of postern.dead put back by ann@"), "{}", redriven.log);
     assert_eq!(told(&launch, &["redrive", &a[2]]).await["done"], 1);
     assert_eq!(ids(&told(&launch, &["list"]).await), [a[1].clone()]);
 
@@ -195,7 +207,7 @@ async fn interrupted(broker: &str, count: usize) {
     postern.metric_becomes("postern_dead_letters_total", &labels, count as f64).await;
     assert_eq!(postern.terminate().await.code, Some(0));
 
-    let redrive = launch.clone().arg("dead").arg("redrive");
+    let redrive = launch.clone().arg("dead").arg("redrive").arg("--all");
     let (mut kills, mut halfway) = (0, 0);
     // Putting back takes longer than only looking does.
     let begun = Instant::now();
@@ -339,7 +351,9 @@ async fn the_admin_port_does_the_same_for_who_has_the_token() {
     let id = ids(&told(&beside, &["list", "--newer-than", "2d"]).await).remove(0);
     assert_eq!(told(&beside, &["show", &id]).await["letters"][0]["body"]["text"], TEXT);
     assert_eq!(told(&beside, &["redrive", &id, "--dry-run"]).await["done"], 1);
-    assert_eq!(told(&beside, &["drop", "--yes"]).await["done"], 1);
+    assert_eq!(told(&beside.clone().env("USER", "ann"), &["drop", "--yes"]).await["done"], 1);
+    let line = postern.log().wait_for("dead letters dropped\",\"client\":\"127.0.0.1\",\"by\":\"ann@").await;
+    assert!(line.contains("\"done\":1"), "{line}");
     let wrong = cli(&beside.env("POSTERN_ADMIN_TOKEN", "wrong"), &["list"]).await;
     assert!(wrong.code == Some(1) && wrong.log.contains("token"), "{}", wrong.log);
     postern_tests::assert_silent(&postern.log().lines(), &[NUMBER, TEXT, TOKEN]);

@@ -204,6 +204,8 @@ async fn one_process_says_of_its_backend_that_it_pauses() {
     eventually("ready", async || if state().await == "ready" { Ok(()) } else { Err(state().await) }).await;
     post(&gateway, &json!({"backend": "x", "to": "+1", "text": "hi"})).await;
     eventually("paused", async || if state().await == "paused" { Ok(()) } else { Err(state().await) }).await;
+    let backend = gateway.get("/v1/backends").await.json()["backends"][0].clone();
+    assert!(backend["reason"].as_str().is_some_and(|why| why.contains("connect")), "{backend}");
 }
 
 #[tokio::test]

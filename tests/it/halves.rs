@@ -1,7 +1,7 @@
 //! `postern ingress` and `postern dispatcher` do what `postern-ingress` and `postern-dispatcher` do.
 
 use crate::reports::{outcome, states};
-use postern_tests::{Answer, Ended, Gate, Launch, Provider, Rabbit, assert_silent, eventually};
+use postern_tests::{Answer, Ended, Gate, Launch, Provider, Rabbit, assert_silent, eventually, http_client};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -65,6 +65,49 @@ async fn they_carry_a_message_each_way_and_drain() {
     }
     tap.depth_becomes("postern.outbound.clinic", 1).await;
     assert_eq!(provider.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn a_new_ingress_listens_before_the_old_one_is_gone() {
+    let vhost = Rabbit::shared().vhost();
+    let config = vhost.config("[backends.clinic]\ntype = \"http\"\n");
+    let old = Launch::ingress(&config).start().await;
+    let port = old.url().rsplit_once(':').unwrap().1.to_owned();
+    let listen = format!("127.0.0.1:{port}");
+    let new = Launch::ingress(&config).env("POSTERN__INGRESS__LISTEN", &listen).start().await;
+
+    let (stop, stopped) = tokio::sync::watch::channel(());
+    let clients = (0..4).map(|client| {
+        let (url, mut stopped) = (old.url(), stopped.clone());
+        tokio::spawn(async move {
+            let mut stored = 0_u32;
+            while !stopped.has_changed().unwrap() {
+                // Each over a connection of its own.
+                let form = [("identity", format!("+1555000{client}")), ("text", format!("ping {stored}"))];
+                let reply = http_client().post(format!("{url}/backends/clinic")).form(&form).send().await;
+                match reply {
+                    Ok(reply) => assert_eq!(reply.status(), 200),
+                    // Accepted by nobody yet when the old one closed its port: the provider repeats it.
+                    Err(error) => assert!(!error.is_connect(), "{error:?}"),
+                }
+                stored += 1;
+            }
+            stopped.mark_unchanged();
+            stored
+        })
+    });
+    let clients: Vec<_> = clients.collect();
+    let metric = [("backend", "clinic"), ("method", "POST"), ("status", "200")];
+    for ingress in [&old, &new] {
+        ingress.metric_reaches("postern_ingress_requests_total", &metric, 20.0).await;
+    }
+    assert_eq!(old.terminate().await.code, Some(0));
+    let before = new.metrics().await.value("postern_ingress_requests_total", &metric);
+    new.metric_reaches("postern_ingress_requests_total", &metric, before + 50.0).await;
+    stop.send(()).unwrap();
+    for client in clients {
+        assert!(client.await.unwrap() > 10);
+    }
 }
 
 #[tokio::test]

@@ -151,17 +151,19 @@ const METRICS_OF_ALL: [&str; 18] = [
     "spool_stored_total",
 ];
 /// What an ingress shows besides.
-const METRICS_OF_INGRESS: [&str; 4] = [
+const METRICS_OF_INGRESS: [&str; 5] = [
     "ingress_duplicates_total",
+    "ingress_ignored_total",
     "ingress_refused_total",
     "ingress_request_duration_seconds",
     "ingress_requests_total",
 ];
 /// What a dispatcher shows besides.
-const METRICS_OF_DISPATCHER: [&str; 19] = [
+const METRICS_OF_DISPATCHER: [&str; 20] = [
     "application_deliveries_total",
     "application_duration_seconds",
     "application_in_flight",
+    "application_ready",
     "backend_ready",
     "breaker_open",
     "breaker_opened_total",

@@ -24,6 +24,7 @@ async fn an_empty_folder_is_enough() {
     postern.metric_becomes("postern_dispatch_messages_total", &sent, 1.0).await;
     postern.metric_becomes("postern_dispatch_recipients_total", &sent, 1.0).await;
     assert!(launch.folder().path().join("postern-data").is_dir(), "the store is where the default says");
+    postern.out().wait_for(&format!("message to {NUMBER} through demo: ping to the demo")).await;
     let ended = postern.terminate().await;
     assert_eq!(ended.code, Some(0), "{}", ended.log);
     assert!(ended.log.contains("demo"), "sending by console is a log line: {}", ended.log);

@@ -6,7 +6,10 @@ use std::{
     net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::{Mutex, OnceLock},
+    sync::{
+        LazyLock, Mutex, OnceLock,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 /// Takes `process PID`, `ended PID`, `folder PATH` and `mounted PATH` lines; at the end of its input
@@ -107,8 +110,22 @@ pub fn free_port() -> u16 {
     port
 }
 
-/// Several such at once, which differ: all are bound before the first is released.
+/// Several such at once, which differ. They are none of those that the kernel gives to whatever binds port
+/// 0 or connects: a test's provider would get one before the program that it was found for binds it, and
+/// with it the questions whether that program is ready.
 pub fn free_ports<const N: usize>() -> [u16; N] {
-    let bound = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").expect("bind a port of 127.0.0.1"));
-    bound.map(|listener| listener.local_addr().expect("a bound socket has an address").port())
+    [(); N].map(|()| next_free_port())
+}
+
+fn next_free_port() -> u16 {
+    /// Below 32768, where Linux begins with ports that nobody asked for.
+    const PORTS: std::ops::Range<u16> = 12_000..32_000;
+    static TAKEN: LazyLock<AtomicU32> = LazyLock::new(|| {
+        // Processes that run side by side begin far from each other.
+        AtomicU32::new(std::process::id().wrapping_mul(7_919))
+    });
+    let many = u32::from(PORTS.end - PORTS.start);
+    let tries = (0..many).map(|_| TAKEN.fetch_add(1, Ordering::Relaxed) % many);
+    let mut ports = tries.filter_map(|number| u16::try_from(number).ok()).map(|number| PORTS.start + number);
+    ports.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).expect("a free port of 127.0.0.1")
 }

@@ -78,6 +78,10 @@ impl Reply {
     }
 }
 
+/// How long an unused connection is kept: shorter than the five seconds after which Postern closes it. A
+/// request that is written into a connection which is just being closed is never answered.
+const IDLE: Duration = Duration::from_secs(3);
+
 /// A client for one test: it follows no redirect and gives up after 30 seconds.
 pub fn http_client() -> reqwest::Client {
     // An error means that another test was the first to install it.
@@ -85,6 +89,7 @@ pub fn http_client() -> reqwest::Client {
     reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())
         .timeout(Duration::from_secs(30))
+        .pool_idle_timeout(IDLE)
         .build()
         .expect("a client without special wishes")
 }

@@ -6,6 +6,7 @@
 
 mod arguments;
 mod client;
+mod operator;
 mod remote;
 mod table;
 
@@ -14,10 +15,16 @@ use arguments::{FilterArguments, Target};
 use clap::Subcommand;
 use client::DeadLetterClient;
 use postern_config::Config;
-use postern_service::{dead::Listing, program::Exit};
-use postern_shared::terminal;
+use postern_service::{
+    dead::{DeadQueue, Done, Filter, Listing},
+    program::Exit,
+};
+use postern_shared::{
+    clock::{self, Written},
+    terminal,
+};
 use serde::Serialize;
-use std::net::SocketAddr;
+use std::{io::IsTerminal, net::SocketAddr};
 
 /// What `postern dead` can do.
 #[derive(Debug, Clone, Subcommand)]
@@ -31,13 +38,14 @@ pub(crate) enum Action {
     },
     /// Show messages whole: with the people's numbers and what they wrote
     Show {
-        /// Their ids
+        /// Their ids, or the beginnings of them, or the handles that `list` shows where there is no id
         #[arg(required = true, value_name = "ID")]
         ids: Vec<String>,
         #[command(flatten)]
         target: Target,
     },
-    /// Put them back into the queues that they died in, to be sent again from the first attempt
+    /// Put them back into the queues that they died in, to be sent again from the first attempt: by ids or
+    /// conditions, or, with --yes, all of them
     ///
     /// The id stays the same. Whatever interrupts this, nothing is lost; a crash of this program can
     /// double up to 256 messages. What has expired (expires_at) dies again at once.
@@ -50,6 +58,9 @@ pub(crate) enum Action {
         /// Only say what would be done
         #[arg(long)]
         dry_run: bool,
+        /// Put all of them back
+        #[arg(long, visible_alias = "all")]
+        yes: bool,
         #[command(flatten)]
         target: Target,
     },
@@ -64,7 +75,7 @@ pub(crate) enum Action {
         #[arg(long)]
         dry_run: bool,
         /// Drop all of them
-        #[arg(long)]
+        #[arg(long, visible_alias = "all")]
         yes: bool,
         #[command(flatten)]
         target: Target,
@@ -81,16 +92,99 @@ pub(crate) async fn run(action: Action, config: &Config, admin: SocketAddr) -> R
         Action::List { target, .. } | Action::Show { target, .. } => target.clone(),
         Action::Redrive { target, .. } | Action::Drop { target, .. } => target.clone(),
     };
-    if let Action::Drop { ids, which, dry_run: false, yes: false, .. } = &action
-        && which.clone().filter(ids.clone(), target.queue).is_everything()
+    let everything = action.means_everything(target.queue);
+    if let Some(Everything { command: Changes { name, done }, .. }) = everything
+        && !can_ask()
     {
-        let why = "postern dead drop: every message would be dropped: name ids or conditions, or add --yes";
-        return Err(Exit::Config(why.to_owned()));
+        return Err(Exit::Config(format!(
+            "postern dead {name}: every message would be {done}: name ids or conditions, or add --yes"
+        )));
     }
     let client = DeadLetterClient::open(&target, config, admin).await?;
-    let done = answer(&client, action, &target).await;
+    let done = async {
+        if let Some(everything) = everything {
+            confirm(&client, everything, target.queue).await?;
+        }
+        answer(&client, action, &target).await
+    };
+    let done = done.await;
     client.close().await;
     Ok(print(&done?)?)
+}
+
+/// A command that changes something, in words.
+#[derive(Debug, Clone, Copy)]
+struct Changes {
+    name: &'static str,
+    /// What becomes of the messages.
+    done: &'static str,
+}
+
+/// A command that would change every message, or the first of them up to a limit, and was not told so.
+#[derive(Debug, Clone, Copy)]
+struct Everything {
+    command: Changes,
+    limit: Option<u64>,
+}
+
+const REDRIVE: Changes = Changes { name: "redrive", done: "put back" };
+const DROP: Changes = Changes { name: "drop", done: "dropped" };
+
+impl Action {
+    /// What is to be confirmed before it is done in `queue`.
+    fn means_everything(&self, queue: DeadQueue) -> Option<Everything> {
+        let (command, ids, which) = match self {
+            Self::Redrive { ids, which, dry_run: false, yes: false, .. } => (REDRIVE, ids, which),
+            Self::Drop { ids, which, dry_run: false, yes: false, .. } => (DROP, ids, which),
+            _ => return None,
+        };
+        let filter = which.clone().filter(ids.clone(), queue);
+        filter.is_everything().then_some(Everything { command, limit: filter.limit })
+    }
+}
+
+/// Whether a person can be asked.
+fn can_ask() -> bool {
+    std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
+}
+
+/// Asks whether `everything` of `queue` is meant.
+///
+/// # Errors
+/// It is not.
+async fn confirm(client: &DeadLetterClient, everything: Everything, queue: DeadQueue) -> Result<(), Exit> {
+    let Everything { command, limit } = everything;
+    let filter = Filter { queue, limit: Some(1), ..Filter::default() };
+    let waiting = client.list(&filter).await?.waiting;
+    let number = limit.map_or(waiting, |limit| limit.min(waiting));
+    let (queue, done) = (queue.queue(), command.done);
+    say(&format!("{number} of {waiting} messages in {queue} would be {done}. Go on? [y/N] "));
+    let read = || {
+        let mut answer = String::new();
+        std::io::stdin().read_line(&mut answer).map(|_| answer)
+    };
+    let answer = tokio::task::spawn_blocking(read).await??;
+    if matches!(answer.trim(), "y" | "Y" | "yes") {
+        return Ok(());
+    }
+    Err(Exit::Failed(anyhow::anyhow!("nothing was {}", command.done)))
+}
+
+/// Writes to stderr; where that is gone there is nobody to tell.
+fn say(text: &str) {
+    let _ = std::io::Write::write_all(&mut std::io::stderr(), text.as_bytes());
+}
+
+/// What a command did, and who gave it, on stderr: the broker itself keeps no log of it. A gateway that was
+/// asked has it in its own.
+fn trace(client: &DeadLetterClient, command: Changes, done: &Done, target: &Target) {
+    if let (DeadLetterClient::Here { .. }, false) = (client, done.dry_run) {
+        let by = terminal::plain(&operator::name(target.user.as_deref()));
+        let (now, queue) = (Written(clock::now()), target.queue.queue());
+        let (number, stay, what) = (done.done, done.stay.len(), command.done);
+        let messages = if number == 1 { "message" } else { "messages" };
+        say(&format!("{now} {number} {messages} of {queue} {what} by {by}, {stay} stay\n"));
+    }
 }
 
 async fn answer(client: &DeadLetterClient, action: Action, target: &Target) -> Result<String, Exit> {
@@ -116,11 +210,13 @@ async fn answer(client: &DeadLetterClient, action: Action, target: &Target) -> R
         }
         Action::Redrive { ids, which, dry_run, .. } => {
             let done = client.redrive(&which.filter(ids, target.queue), dry_run).await?;
-            if target.json { json(&done)? } else { table::done(&done, "put back") }
+            trace(client, REDRIVE, &done, target);
+            if target.json { json(&done)? } else { table::done(&done, REDRIVE.done) }
         }
         Action::Drop { ids, which, dry_run, .. } => {
             let done = client.discard(&which.filter(ids, target.queue), dry_run).await?;
-            if target.json { json(&done)? } else { table::done(&done, "dropped") }
+            trace(client, DROP, &done, target);
+            if target.json { json(&done)? } else { table::done(&done, DROP.done) }
         }
     })
 }

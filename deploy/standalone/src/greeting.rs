@@ -63,17 +63,30 @@ pub(crate) fn ready(version: &str, addresses: &Addresses, config: &Config) -> St
     text
 }
 
-/// What `check` says of a right configuration.
-pub(crate) fn valid(arguments: &Arguments, config: &Config) -> String {
-    let source = arguments
-        .config
-        .as_ref()
-        .map_or("the built-in configuration".to_owned(), |path| path.display().to_string());
+/// Where the configuration comes from.
+pub(crate) fn source(arguments: &Arguments) -> String {
+    let path = arguments.config.as_ref().map(|path| path.display().to_string());
+    path.unwrap_or_else(|| "the built-in configuration".to_owned())
+}
+
+/// `1 warning`, `2 warnings`.
+pub(crate) fn count(number: usize, what: &str) -> String {
+    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
+}
+
+/// What `check` says of a right configuration with this many `warnings`.
+pub(crate) fn valid(arguments: &Arguments, config: &Config, warnings: usize) -> String {
+    let mut text = format!("{}: valid", source(arguments));
+    for (number, what) in [(warnings, "warning"), (config.absent_secrets.len(), "secret")] {
+        if number > 0 {
+            let not_read = if what == "secret" { " not read" } else { "" };
+            text += &format!(", {}{not_read}", count(number, what));
+        }
+    }
     let names: Vec<_> = config.backends.keys().map(ToString::to_string).collect();
-    match &names[..] {
-        [] => format!("{source}: valid; no backends\n"),
-        [one] => format!("{source}: valid; 1 backend: {one}\n"),
-        many => format!("{source}: valid; {} backends: {}\n", many.len(), many.join(", ")),
+    match names.len() {
+        0 => text + "; no backends\n",
+        number => format!("{text}; {}: {}\n", count(number, "backend"), names.join(", ")),
     }
 }
 

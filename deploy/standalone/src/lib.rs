@@ -10,6 +10,7 @@
 //! }
 //! ```
 
+mod check;
 mod dead;
 mod greeting;
 mod key;
@@ -17,7 +18,7 @@ mod orders;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
-use postern_config::ProviderRegistry;
+use postern_config::{Config, Loader, NeededSecrets, Problem, ProviderRegistry};
 use postern_dispatcher::{Dispatcher, RunError, Validated, connectors::ConnectorRegistry, program::Choice};
 use postern_ingress::{Ingress, StartError, forms::Forms};
 use postern_service::{
@@ -30,7 +31,10 @@ const PROGRAM: Program = Program {
     name: "postern",
     version: env!("CARGO_PKG_VERSION"),
     admin: SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8081),
+    spare_admin_ports: 0,
 };
+/// The secrets of commands that only reach the broker, or the admin port of a running gateway.
+const OPERATOR_SECRETS: NeededSecrets = NeededSecrets::Of(&["broker.url", "admin.token"]);
 /// How much longer than the ingress accepts the dispatcher consumes, where requests are in flight.
 const HEAD_START: Duration = Duration::from_secs(2);
 
@@ -49,7 +53,7 @@ enum Action {
     /// Receive and send, in one process (also what happens without a command)
     Run,
     /// Validate the configuration without starting anything: exit 0, or 2 with every problem
-    Check,
+    Check(check::CheckArguments),
     /// Make a new API key, and print it with the lines that the configuration needs
     Key(key::KeyArguments),
     /// Receive only: takes messages over HTTP and publishes them to RabbitMQ, as postern-ingress does
@@ -113,7 +117,7 @@ impl Gateway {
         let command = Command::parse();
         let arguments = &command.arguments;
         let outcome = match command.action.unwrap_or(Action::Run) {
-            Action::Check => self.check(arguments),
+            Action::Check(wanted) => wanted.run(&self, arguments),
             Action::Key(wanted) => {
                 key::new(&wanted).and_then(|text| Ok(greeting::print(&text)?)).map_err(Exit::from)
             }
@@ -128,12 +132,8 @@ impl Gateway {
             Action::Resume(arguments) => self.order(orders::Order::Resume(arguments), &command.arguments),
             Action::Cancel(arguments) => self.order(orders::Order::Cancel(arguments), &command.arguments),
             Action::Queue(action) => self.order(orders::Order::Queue(action), &command.arguments),
-            Action::Dead(action) => self.configuration(arguments).and_then(|validated| {
-                in_runtime(dead::run(
-                    action,
-                    validated.config(),
-                    arguments.admin_listen.unwrap_or(PROGRAM.admin),
-                ))
+            Action::Dead(action) => self.configuration_of(arguments, OPERATOR_SECRETS).and_then(|config| {
+                in_runtime(dead::run(action, &config, arguments.admin_listen.unwrap_or(PROGRAM.admin)))
             }),
         };
         program::report(outcome)
@@ -161,17 +161,21 @@ impl Gateway {
     }
 
     fn order(&self, order: orders::Order, arguments: &Arguments) -> Result<(), Exit> {
-        let validated = self.configuration(arguments)?;
-        let admin = arguments.admin_listen.unwrap_or(PROGRAM.admin);
-        in_runtime(orders::run(order, validated.config(), admin))
+        let config = self.configuration_of(arguments, OPERATOR_SECRETS)?;
+        in_runtime(orders::run(order, &config, arguments.admin_listen.unwrap_or(PROGRAM.admin)))
     }
 
-    fn check(&self, arguments: &Arguments) -> Result<(), Exit> {
-        let validated = self.configuration(arguments)?;
-        let said: String = validated.config().warnings.iter().map(|it| format!("warning: {it}\n")).collect();
-        // Where stderr is gone there is nobody to tell.
-        let _ = std::io::Write::write_all(&mut std::io::stderr(), said.as_bytes());
-        Ok(greeting::print(&greeting::valid(arguments, validated.config()))?)
+    /// The configuration for a command that builds nothing of it and needs these `secrets` only.
+    fn configuration_of(&self, arguments: &Arguments, secrets: NeededSecrets) -> Result<Config, Exit> {
+        let providers = self.providers()?;
+        program::configuration_by(Loader::new(&providers).needing(secrets), arguments)
+    }
+
+    /// What in `config` cannot be built.
+    fn problems(&self, config: &Arc<Config>) -> Vec<Problem> {
+        let sending = postern_dispatcher::validate(Arc::clone(config), &self.connectors).err();
+        let receiving = postern_ingress::problems(config, &self.forms);
+        receiving.into_iter().chain(sending.unwrap_or_default()).collect()
     }
 
     async fn run(&self, arguments: &Arguments) -> Result<(), Exit> {

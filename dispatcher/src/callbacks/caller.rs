@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use postern_config::{CompatSection, KeyProblem, backend::send::Success};
 use postern_shared::{
     callback::{self, CallbackKeys, EgressPolicy, EgressRefused},
-    error::Failure,
+    error::{Failure, Unreached},
     message::CallbackEvent,
 };
 use reqwest::{Client, Method, Request, Url};
@@ -127,7 +127,7 @@ impl Caller {
             Err(error) => {
                 let failure = match resolve::refusal(&error) {
                     Some(refused) => out_of_bounds(refused),
-                    None => self.classifier.no_answer(&error),
+                    None => without_host(self.classifier.no_answer(&error)),
                 };
                 (Err(failure), error.is_timeout())
             }
@@ -139,6 +139,12 @@ impl Caller {
         }
         outcome
     }
+}
+
+/// `failure` without the host, which a client chose: it stands in no log.
+fn without_host(failure: Failure) -> Failure {
+    let unreached = failure.unreached.map(|unreached| Unreached { host: None, ..unreached });
+    Failure { unreached, ..failure }
 }
 
 fn out_of_bounds(refused: &EgressRefused) -> Failure {

@@ -102,7 +102,7 @@ impl ConnectorRegistry {
     pub fn validate(&self, backend: &BackendConfig) -> Result<Arc<dyn Connector>, Vec<KeyProblem>> {
         match &backend.definition.connector {
             ConnectorConfig::Http(_) => Ok(Arc::new(Http::new(backend, &self.tls)?)),
-            ConnectorConfig::Console => Ok(Arc::new(Console::new(backend.name.clone()))),
+            ConnectorConfig::Console => Ok(Arc::new(Console::new(backend)?)),
             ConnectorConfig::Registered(wanted) => match self.registered.get(&wanted.kind) {
                 Some(kind) => (kind.validate)(backend),
                 None => {

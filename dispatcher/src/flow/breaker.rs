@@ -10,7 +10,7 @@ use tokio::time::Instant;
 pub(crate) enum Sign {
     /// It works: it took a message over, or refused one for the message's own sake.
     Up,
-    /// It does not.
+    /// It does not, or accepted nothing.
     Down,
     /// Nothing.
     None,
@@ -37,13 +37,17 @@ pub(crate) struct Breaker {
     /// The end of the pause. `None` while it is closed.
     until: Option<Instant>,
     backoff: Backoff,
+    first_pause: Duration,
+    /// When the other side last showed that it works.
+    last_up: Option<Instant>,
 }
 
 impl Breaker {
     /// A closed breaker.
     pub(crate) fn new(section: BreakerSection) -> Self {
         let backoff = Backoff::new(section.pause.0, section.max_pause.0).with_jitter();
-        Self { failures: section.failures, in_a_row: 0, until: None, backoff }
+        let (failures, first_pause) = (section.failures, section.pause.0);
+        Self { failures, in_a_row: 0, until: None, backoff, first_pause, last_up: None }
     }
 
     /// The end of the pause. `None` while it is closed.
@@ -53,6 +57,9 @@ impl Breaker {
 
     /// Notes a sign. What was on its way when it opened changes nothing: the pause is waited for.
     pub(crate) fn note(&mut self, sign: Sign, now: Instant) -> Option<BreakerChange> {
+        if sign == Sign::Up {
+            self.last_up = Some(now);
+        }
         match (self.until, sign) {
             (_, Sign::None) => None,
             (Some(until), _) if now < until => None,
@@ -73,6 +80,14 @@ impl Breaker {
                 opens.then(|| BreakerChange::Opened(self.pause(now)))
             }
         }
+    }
+
+    /// Opens it although fewer sends failed in a row than it waits for, if for `waited`, and for the first
+    /// pause, nothing showed that the other side works.
+    pub(crate) fn note_alone(&mut self, waited: Duration, now: Instant) -> Option<BreakerChange> {
+        let since = now.checked_sub(waited.max(self.first_pause));
+        let worked = self.last_up.is_some_and(|up| since.is_none_or(|since| up >= since));
+        (self.failures > 0 && self.until.is_none() && !worked).then(|| BreakerChange::Opened(self.pause(now)))
     }
 
     fn pause(&mut self, now: Instant) -> Duration {
@@ -130,8 +145,23 @@ mod tests {
     }
 
     #[test]
+    fn one_failure_opens_it_if_nothing_went_through_for_long_enough() {
+        let (mut now, mut breaker) = (Instant::now(), breaker(10));
+        let hour = Duration::from_secs(3_600);
+        assert_eq!(breaker.note(Sign::Up, now), None);
+        assert_eq!(breaker.note(Sign::Down, now), None);
+        assert_eq!(breaker.note_alone(Duration::ZERO, now), None, "it worked a moment ago");
+        now += hour;
+        assert_eq!(breaker.note_alone(hour, now), None, "it worked while the message waited");
+        now += Duration::from_secs(1);
+        let Some(BreakerChange::Opened(pause)) = breaker.note_alone(hour, now) else { panic!() };
+        assert_eq!((breaker.until(), breaker.note_alone(hour, now)), (Some(now + pause), None));
+    }
+
+    #[test]
     fn without_failures_it_never_opens() {
         let mut breaker = breaker(0);
         assert!((0..1_000).all(|_| breaker.note(Sign::Down, Instant::now()).is_none()));
+        assert_eq!(breaker.note_alone(Duration::ZERO, Instant::now()), None);
     }
 }

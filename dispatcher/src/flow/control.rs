@@ -1,4 +1,6 @@
-//! Flow control of one backend: the shell around what `state` decides.
+//! Flow control of one backend, or of one receiver ([`receiver`]): the shell around what `state` decides.
+
+mod receiver;
 
 use super::metrics::FlowMetrics;
 use super::{
@@ -10,7 +12,11 @@ use super::{
 use crate::outcome::Outcome;
 use postern_config::backend::{BackendConfig, flow::RateLimit};
 use postern_service::health::HealthReporter;
-use postern_shared::{message::Priority, value::MAX_CONCURRENCY};
+use postern_shared::{
+    error::{Failure, FailureClass},
+    message::Priority,
+    value::MAX_CONCURRENCY,
+};
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -39,6 +45,7 @@ pub(crate) struct FlowControl {
     /// Notified to have the consumers counted again.
     recount: Arc<Notify>,
     shown: Option<FlowShown>,
+    receiver: Option<ReceiverShown>,
     /// Cancelled when no request is to be begun any more.
     draining: CancellationToken,
 }
@@ -52,10 +59,21 @@ pub(crate) struct FlowShown {
     pub(crate) health: HealthReporter,
 }
 
+/// Where flow control of deliveries to one receiver shows that the receiver is down.
+#[derive(Debug)]
+struct ReceiverShown {
+    /// Whom the log names.
+    to: &'static str,
+    health: HealthReporter,
+}
+
 impl FlowControl {
     /// Flow control that only limits the requests in flight, to `concurrency`.
     pub(crate) fn fixed(concurrency: u16) -> Self {
-        let state = FlowState::fixed(concurrency, Instant::now());
+        Self::of_deliveries(concurrency, FlowState::fixed(concurrency, Instant::now()))
+    }
+
+    fn of_deliveries(concurrency: u16, state: FlowState) -> Self {
         Self {
             name: String::new(),
             limit: ConcurrencyLimit::new(state.concurrency()),
@@ -65,6 +83,7 @@ impl FlowControl {
             prefetch: prefetch(concurrency, None, TIMEOUT),
             recount: Arc::default(),
             shown: None,
+            receiver: None,
             draining: CancellationToken::new(),
         }
     }
@@ -90,6 +109,7 @@ impl FlowControl {
             prefetch: prefetch(backend.concurrency, rate, timeout),
             recount,
             shown: Some(shown),
+            receiver: None,
             draining: CancellationToken::new(),
         }
     }
@@ -117,8 +137,10 @@ impl FlowControl {
             intake => Ok(intake),
         };
         let intake = self.until(until_open).await;
-        if let (Intake::Open, Some(shown)) = (intake, &self.shown) {
-            shown.health.resumed();
+        if intake == Intake::Open {
+            let receiver = self.receiver.as_ref().map(|receiver| &receiver.health);
+            let health = self.shown.as_ref().map(|shown| &shown.health).or(receiver);
+            health.into_iter().for_each(HealthReporter::resumed);
         }
         intake
     }
@@ -304,12 +326,11 @@ impl FlowControl {
     fn report(&self, noted: Noted, outcomes: &[Outcome]) {
         let Some(shown) = &self.shown else { return };
         let failure = outcomes.iter().find_map(|outcome| outcome.as_ref().err());
-        let code = failure.map(|failure| &*failure.code);
         if let Some((pause, new)) = noted.throttled {
-            self.report_throttling(shown, pause, new.then_some(code));
+            self.report_throttling(shown, pause, new.then(|| failure.map(|failure| &*failure.code)));
         }
         if let Some(change) = noted.breaker {
-            self.report_breaker(shown, change, code);
+            self.report_breaker(shown, change, failure);
         }
     }
 
@@ -329,10 +350,14 @@ impl FlowControl {
         }
     }
 
-    fn report_breaker(&self, shown: &FlowShown, change: BreakerChange, code: Option<&str>) {
+    fn report_breaker(&self, shown: &FlowShown, change: BreakerChange, failure: Option<&Failure>) {
         let backend = self.name.as_str();
-        let last = code.unwrap_or_default();
-        let why = || format!("its provider is down: sends failed in a row, the last with {last}");
+        let code = failure.map_or("", |failure| &*failure.code);
+        let what = failure.map_or(DOWN, what_is_wrong);
+        let unreached = failure.and_then(|failure| failure.unreached.as_ref());
+        let reason = unreached.map(|unreached| unreached.reason);
+        let said = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
+        let why = || format!("{what}: sends failed in a row, the last with {code}{said}");
         match change {
             BreakerChange::Opened(pause) => {
                 shown.metrics.breaker_opened();
@@ -341,8 +366,9 @@ impl FlowControl {
                 tracing::warn!(
                     backend,
                     code,
+                    reason,
                     seconds,
-                    "breaker open: the provider is down, its messages wait in their queue"
+                    "breaker open: {what}; its messages wait in their queue"
                 );
             }
             BreakerChange::StaysOpen(pause) => shown.health.paused(after(pause), why()),
@@ -352,6 +378,20 @@ impl FlowControl {
                 tracing::info!(backend, "breaker closed: the provider is back, its messages are sent again");
             }
         }
+    }
+}
+
+/// What a provider is that fails in a row in any other way than those of [`what_is_wrong`].
+const DOWN: &str = "the provider is down";
+
+/// What a run of failures such as `failure` says, for an operator.
+fn what_is_wrong(failure: &Failure) -> &'static str {
+    if failure.was_not_accepted() {
+        "no answer is what send.success calls a success, though messages may have been sent"
+    } else if failure.class == FailureClass::Unknown {
+        "the provider is down, or slower than send.timeout and messages may have been sent"
+    } else {
+        DOWN
     }
 }
 

@@ -118,6 +118,11 @@ impl SendPermit<'_> {
         (self.work.taken + ANSWERED_WITHIN).saturating_duration_since(Instant::now())
     }
 
+    /// Notes what a delivery to the only receiver came to; see [`FlowControl::note_delivery`].
+    pub(crate) fn note_delivery(self, outcome: &Outcome, last_wait: Option<Duration>) -> Option<Duration> {
+        self.work.flow.note_delivery(outcome, last_wait)
+    }
+
     /// Notes what the request came to for each of its recipients, and how long that took. If the
     /// provider is to be given time before the next attempt, the failures then say how much.
     pub(crate) fn note(self, outcomes: &mut [Outcome], took: Duration) {

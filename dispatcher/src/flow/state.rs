@@ -122,7 +122,12 @@ impl FlowState {
     pub(super) fn fixed(concurrency: u16, now: Instant) -> Self {
         let zero = Span(Duration::ZERO);
         let never = BreakerSection { failures: 0, pause: zero, max_pause: zero };
-        Self::of(never, Concurrency::new(concurrency, concurrency, now))
+        Self::with_breaker(concurrency, never, now)
+    }
+
+    /// One that limits the number of requests in flight, and pauses as `breaker` says.
+    pub(super) fn with_breaker(concurrency: u16, breaker: BreakerSection, now: Instant) -> Self {
+        Self::of(breaker, Concurrency::new(concurrency, concurrency, now))
     }
 
     fn of(breaker: BreakerSection, concurrency: Concurrency) -> Self {
@@ -266,12 +271,45 @@ impl FlowState {
         }
         noted.breaker = self.breaker.note(sign, now);
         if let (true, Some(BreakerChange::StaysOpen(pause))) = (probe, noted.breaker) {
-            let surely_not_sent = |failure: &&mut Failure| failure.class == FailureClass::Transient;
+            let surely_not_sent = |failure: &&mut Failure| {
+                failure.class == FailureClass::Transient && !failure.was_not_accepted()
+            };
             for failure in failures(outcomes).filter(surely_not_sent) {
                 failure.retry_after = Some(pause);
             }
         }
         noted
+    }
+
+    /// Notes what one delivery to the only receiver came to. `last_wait` is how long the message had waited
+    /// for this attempt if it is the last one. Returns what changed, and how long the receiver is left alone
+    /// if the failure says that it is down: then the attempt does not count.
+    ///
+    /// Few messages may come, so that a run of failures would take too long to show. A failure to connect
+    /// opens the breaker if nothing went through for the first pause, and so does a last attempt if
+    /// nothing went through since the one before it.
+    ///
+    /// Other than for a backend, a `Retry-After` is the message's own: it pauses nothing.
+    pub(super) fn note_delivery(
+        &mut self,
+        outcome: &Outcome,
+        last_wait: Option<Duration>,
+        now: Instant,
+    ) -> (Option<BreakerChange>, Option<Duration>) {
+        let sign = match outcome {
+            Err(failure) if failure.says_down() => Sign::Down,
+            outcome => sign(std::slice::from_ref(outcome)),
+        };
+        let mut change = self.breaker.note(sign, now);
+        if sign != Sign::Down {
+            return (change, None);
+        }
+        let no_connection = outcome.as_ref().is_err_and(Failure::had_no_connection);
+        let waited = if no_connection { Some(Duration::ZERO) } else { last_wait };
+        if let (None, Some(waited)) = (change, waited) {
+            change = self.breaker.note_alone(waited, now);
+        }
+        (change, self.breaker.until().map(|until| until.saturating_duration_since(now)))
     }
 
     /// Notes that the answer to a request took so long. `room`: there was a permit that nobody had.
@@ -368,14 +406,16 @@ fn asks_for_less(failure: &Failure) -> bool {
 }
 
 /// What the outcomes of one request say about the provider. A provider that took over or refused a
-/// single recipient, or asked for less, works.
+/// single recipient, or asked for less, works. One that accepts nothing for many requests in a row is
+/// down for us: it may have sent every one of them, and would send it again with each attempt.
 fn sign(outcomes: &[Outcome]) -> Sign {
     let mut sign = Sign::None;
     for outcome in outcomes {
         match outcome {
             Ok(_) => return Sign::Up,
             Err(Failure { class: FailureClass::Permanent | FailureClass::Throttled, .. }) => return Sign::Up,
-            Err(failure) if failure.retry_after.is_none() && failure.says_down() => sign = Sign::Down,
+            Err(failure) if failure.retry_after.is_some() => {}
+            Err(failure) if failure.says_down() || failure.was_not_accepted() => sign = Sign::Down,
             Err(_) => {}
         }
     }

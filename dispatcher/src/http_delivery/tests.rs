@@ -56,6 +56,10 @@ fn a_retry_is_the_message_as_it_was_with_foreign_headers_and_the_next_attempt() 
     let headers: Vec<_> = retry.headers.keys().map(String::as_str).collect();
     assert_eq!(headers, [header::TRACEPARENT, header::ATTEMPT, "x-theirs"]);
     assert_eq!(attempt_of(&retry), 3);
+    let disposition = Disposition::Deferred { delay, times: 0, failure: Failure::transient("connect", "") };
+    let (address, deferred) = after(&original, 2, &disposition).unwrap();
+    assert_eq!(address, Address::Later { queue: QueueName::inbound(), delay });
+    assert_eq!(attempt_of(&deferred), 2, "the same attempt");
 }
 
 #[test]

@@ -17,11 +17,11 @@
 //! 404 is not permanent: it is what a mistyped `url` answers to every message, and a few vain
 //! retries for a recipient that is unknown cost less than a queue of dead letters.
 
-use super::{answer::ProviderAnswer, redact::Redactor};
+use super::{answer::ProviderAnswer, redact::Redactor, unreached};
 use crate::outcome::{Outcome, Sent};
 use jiff::{Timestamp, fmt::rfc2822::DateTimeParser};
 use postern_config::backend::send::{AnswerPart, KnownFailure, Success};
-use postern_shared::error::{Failure, FailureClass};
+use postern_shared::error::{Failure, FailureClass, Unreached};
 use reqwest::header::{HeaderMap, RETRY_AFTER};
 use std::{error::Error, time::Duration};
 
@@ -85,15 +85,17 @@ impl Classifier {
             Some(_) => String::new(),
             None => self.redactor.detail(&innermost.to_string()),
         };
-        if error.is_connect() {
+        let failure = if error.is_connect() {
             Failure::transient("connect", detail)
         } else if error.is_timeout() {
             Failure::unknown("timeout", "no answer within the timeout")
         } else if error.is_builder() {
-            Failure::config("request", detail)
+            return Failure::config("request", detail);
         } else {
             Failure::unknown("no_answer", detail)
-        }
+        };
+        let host = error.url().and_then(unreached::host);
+        Failure { unreached: Some(Unreached { host, reason: unreached::reason(error) }), ..failure }
     }
 }
 

@@ -110,6 +110,26 @@ fn at_most_once_gives_up_what_may_have_been_sent_and_nothing_else() {
 }
 
 #[test]
+fn an_answer_that_is_no_success_is_tried_again_or_given_up_and_never_deferred() {
+    for (code, asked, choice, expected) in [
+        ("not_accepted", None, "", "retry in 3"),
+        ("http_202", None, "", "retry in 3"),
+        ("not_accepted", Some(20), "not_accepted = \"retry\"", "retry in 30"),
+        ("not_accepted", None, "not_accepted = \"fail\"", "dead"),
+        ("not_accepted", Some(20), "not_accepted = \"fail\"", "dead"),
+        ("http_202", None, "not_accepted = \"fail\"", "dead"),
+        ("http_503", None, "not_accepted = \"fail\"", "retry in 3"),
+        ("not_accepted", None, "unanswered = \"fail\"", "retry in 3"),
+    ] {
+        let failure = Failure { retry_after: asked.map(Duration::from_secs), ..Failure::transient(code, "") };
+        let got = disposition(&schedule(choice), &attempt(1, None), Err(failure));
+        assert_eq!(got, expected, "{code} {asked:?} {choice}");
+    }
+    let given_up = schedule("not_accepted = \"fail\"");
+    assert_eq!(disposition(&given_up, &attempt(1, None), Err(Failure::unknown("timeout", ""))), "retry in 3");
+}
+
+#[test]
 fn a_retry_that_would_come_too_late_is_not_waited_for() {
     for (expires_at, expected) in [
         ("2026-01-01T00:00:02Z", "expired"),

@@ -92,9 +92,13 @@ pub(crate) fn log(original: &Envelope, attempt: &Attempt<'_>) {
             tracing::warn!(backend, %message_id, attempt, expired, trace_id = trace, "expired, not sent");
         }
         None => tracing::info!(backend, %message_id, attempt, sent, trace_id = trace, "sent"),
-        Some(Failure { class, code, .. }) => tracing::warn!(
-            backend, %message_id, attempt, sent, retrying, failed, expired,
-            class = class.as_str(), code = &**code, trace_id = trace, "not sent to all"
-        ),
+        Some(Failure { class, code, unreached, .. }) => {
+            let host = unreached.as_ref().and_then(|unreached| unreached.host.as_deref());
+            let reason = unreached.as_ref().map(|unreached| unreached.reason);
+            tracing::warn!(
+                backend, %message_id, attempt, sent, retrying, failed, expired,
+                class = class.as_str(), code = &**code, host, reason, trace_id = trace, "not sent to all"
+            );
+        }
     }
 }

@@ -18,6 +18,7 @@ use postern_broker::header::TRACEPARENT;
 use postern_config::{KeyProblem, Webhook, WebhookUrl, backend::send::Success};
 use postern_shared::{
     error::Failure,
+    message::MessageId,
     value::{NOT_A_HEADER_VALUE, SigningKeys},
 };
 use reqwest::{
@@ -38,6 +39,9 @@ const TYPE: HeaderName = HeaderName::from_static("x-postern-type");
 /// A message as the webhook gets it.
 pub(super) struct WebhookRequest {
     pub(super) context: DeliveryContext,
+    /// What the receiver tells repetitions by: the message's id. A report has none of its own, and gets one
+    /// made from its body.
+    pub(super) id: MessageId,
     /// The message's type.
     pub(super) kind: &'static str,
     pub(super) content_type: &'static str,
@@ -107,7 +111,7 @@ impl Caller {
     fn request(&self, message: &WebhookRequest, now: Timestamp) -> Result<Request, Failure> {
         let url = self.address.of(&message.context.backend);
         let url = url.map_err(|why| Failure::config("url", format!("application.url: {why}")))?;
-        let (id, seconds) = (message.context.id.to_string(), now.as_second());
+        let (id, seconds) = (message.id.to_string(), now.as_second());
         let mut request = Request::new(Method::POST, url);
         *request.timeout_mut() = Some(self.timeout);
         let headers = request.headers_mut();

@@ -65,18 +65,23 @@ async fn an_answer_that_is_none_is_unknown_and_one_that_is_enough_is_sent() {
 #[tokio::test]
 async fn without_a_connection_nothing_was_written() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    for (url, detail) in
-        [(format!("http://{free}/"), "refused"), ("http://no-such-host.invalid/".to_owned(), "")]
-    {
+    for (url, detail, reason) in [
+        (format!("http://{free}/"), "refused", "connection refused"),
+        ("http://no-such-host.invalid/".to_owned(), "", "unknown host"),
+    ] {
         let outcome = send(&format!("url = \"{url}\"\ntimeout = \"5s\"")).await;
         assert_eq!(told(&outcome), "transient connect", "{url}");
         let failure = outcome.unwrap_err();
         assert!(failure.detail.contains(detail), "{failure:?}");
+        let unreached = failure.unreached.unwrap();
+        assert!(unreached.reason.starts_with(reason), "{unreached:?}");
+        assert!(unreached.host.is_some_and(|host| url.contains(&host)), "{url}");
     }
     // No TLS there: the handshake fails.
     let provider = Provider::answering(Answer::Last(OK.to_owned())).await;
     let outcome = send(&format!("url = \"{}/\"", provider.url.replace("http:", "https:"))).await;
     assert_eq!(told(&outcome), "transient connect");
+    assert_eq!(outcome.unwrap_err().unreached.unwrap().reason, "connection timed out");
     assert!(provider.received().is_empty());
 }
 

@@ -2,15 +2,17 @@
 
 use crate::{
     provider::{Provider, answer},
-    setup::{Running, message},
+    setup::{Running, message, until},
 };
 use postern_broker::{Envelope, header};
 use postern_dispatcher::connectors::ConnectorRegistry;
-use postern_shared::message::Priority;
+use postern_shared::message::{MessageId, Priority};
+use serde_json::{Value, json};
 use std::{
     io,
     sync::{Arc, Mutex},
 };
+use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::{Layer, filter::filter_fn, layer::SubscriberExt};
 
 #[derive(Clone, Default)]
@@ -27,16 +29,88 @@ impl io::Write for Written {
     }
 }
 
+impl Written {
+    /// Follows what this thread logs until the guard is dropped.
+    fn follow(&self) -> DefaultGuard {
+        let writer = self.clone();
+        let lines = tracing_subscriber::fmt::layer().json().with_writer(move || writer.clone());
+        let ours = filter_fn(|m| m.target().starts_with("postern") || *m.level() <= tracing::Level::WARN);
+        tracing::subscriber::set_default(tracing_subscriber::registry().with(lines.with_filter(ours)))
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+
+    /// The fields of the only line that says `message`.
+    fn fields(&self, message: &str) -> Value {
+        let text = self.text();
+        let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let mut found = lines.filter(|line| line["fields"]["message"] == message);
+        let fields = found.next().unwrap_or_else(|| panic!("{message} is not in\n{text}"))["fields"].clone();
+        assert!(found.next().is_none(), "{message} is there twice in\n{text}");
+        fields
+    }
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_host_without_an_answer_is_named_with_the_reason_and_a_dead_letter_has_its_own_line() {
+    let written = Written::default();
+    let _guard = written.follow();
+    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let text = format!(
+        "[backends.demo]\ntype = \"http\"\nretry = {{ delays = [] }}\nbreaker = {{ failures = 1 }}\n\
+         [backends.demo.send]\nurl = \"http://{gone}/?k=the-secret\""
+    );
+    let running = Running::start(&text, &ConnectorRegistry::builtin());
+    let id = MessageId::new();
+    let body = json!({"id": id, "backend": "demo", "identities": ["+1555"], "text": "the-text"});
+    running.queue("demo", Priority::Normal, body.to_string()).await;
+    running.dead(1).await;
+    let paused = running.health.not_ready();
+    assert!(paused[0].1.to_string().contains("connect: connection refused"), "{paused:?}");
+    running.stop().await;
+    let attempt = written.fields("not sent to all");
+    assert_eq!(
+        (&attempt["host"], &attempt["reason"]),
+        (&json!(gone.to_string()), &json!("connection refused"))
+    );
+    let dead = written.fields("dead-lettered");
+    let wanted = json!({
+        "message": "dead-lettered", "message_id": id, "backend": "demo", "queue": "postern.outbound.demo",
+        "class": "transient", "code": "connect", "attempts": 1,
+    });
+    assert_eq!(dead, wanted);
+    let log = written.text();
+    assert!(["1555", "the-text", "the-secret"].iter().all(|never| !log.contains(never)), "{log}");
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn the_delivery_of_a_report_is_logged_under_the_messages_id() {
+    let written = Written::default();
+    let _guard = written.follow();
+    let provider = Provider::answering(answer(200, "")).await;
+    let text = format!(
+        "[backends.demo]\ntype = \"console\"\n[application]\ntype = \"webhook\"\nurl = \"{}/\"\n\
+         secret = \"whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\"",
+        provider.url
+    );
+    let running = Running::start(&text, &ConnectorRegistry::builtin());
+    let id = MessageId::new();
+    let body = json!({"id": id, "backend": "demo", "identities": ["+1555"], "text": "the-text"});
+    running.queue("demo", Priority::Normal, body.to_string()).await;
+    until("the delivery", || written.text().contains("\"delivered\"")).await;
+    running.stop().await;
+    let delivered = written.fields("delivered");
+    assert_eq!((&delivered["message_id"], &delivered["queue"]), (&json!(id), &json!("postern.reports")));
+    assert_ne!(provider.received()[0].header("webhook-id"), Some(&*id.to_string()));
+}
+
 /// One thread, so that everything is written to this test's log.
 #[tokio::test(flavor = "current_thread")]
 async fn a_line_for_each_attempt_and_in_none_a_number_a_text_a_secret_or_an_answer() {
     let written = Written::default();
-    let writer = written.clone();
-    let lines = tracing_subscriber::fmt::layer().json().with_writer(move || writer.clone());
-    let ours = filter_fn(|m| m.target().starts_with("postern") || *m.level() <= tracing::Level::WARN);
-    let _guard =
-        tracing::subscriber::set_default(tracing_subscriber::registry().with(lines.with_filter(ours)));
-
+    let _guard = written.follow();
     let provider = Provider::start(|request| match request.body.contains("1555good") {
         true => answer(200, "the-answer"),
         false => answer(400, &format!("the-answer {}", request.body)),
@@ -64,7 +138,7 @@ async fn a_line_for_each_attempt_and_in_none_a_number_a_text_a_secret_or_an_answ
     running.reports(3).await;
     running.stop().await;
 
-    let log = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+    let log = written.text();
     for never in ["1555", "the-text", "the-secret", "the-answer"] {
         assert!(!log.contains(never), "{never} is in\n{log}");
     }

@@ -134,7 +134,7 @@ fn submission(destination: Option<&str>) -> Submission {
         context: Context::new(),
         priority: Priority::Normal,
         expires_at: None,
-        idempotency_key: None,
+        claim: None,
         callback: None,
     }
 }
@@ -154,21 +154,35 @@ async fn recipients_are_split_by_the_backends_batch_under_one_id() {
     assert_eq!(seen, [("postern.outbound.x.bulk", &id, &first), ("postern.outbound.x.bulk", &id, &second)]);
 }
 
+/// A claim to the key `k`, of a message that says `said`.
+async fn claim(fixture: &Fixture, principal: Principal<'_>, said: &str) -> Result<SubmissionClaim, Taken> {
+    fixture.acceptor.claim(principal, "k", Fingerprint::of(json!(said))).await
+}
+
 #[tokio::test]
-async fn an_idempotency_key_makes_the_same_id_for_the_same_principal() {
+async fn a_submission_is_accepted_once_under_its_key_and_a_principal() {
     let fixture = Fixture::new();
-    let keyed = || Submission { idempotency_key: Some("k".to_owned()), ..submission(Some("x")) };
-    let mut ids = Vec::new();
-    for (principal, submission) in [
-        (fixture.api_key(), keyed()),
-        (fixture.api_key(), keyed()),
-        (Principal::Anyone, keyed()),
-        (fixture.api_key(), submission(Some("x"))),
-    ] {
-        ids.push(fixture.accept(principal, submission).await.0.unwrap().id);
+    let (key, anyone) = (fixture.api_key(), Principal::Anyone);
+    let keyed = |claim| Submission { claim: Some(claim), ..submission(Some("x")) };
+    let first = claim(&fixture, key, "a").await.unwrap();
+    let accepted = fixture.accept(key, keyed(first)).await.0.unwrap();
+    assert_eq!(accepted.id, MessageId::outbound("clinic", "k"));
+    let again = claim(&fixture, key, "a").await.unwrap_err();
+    assert!(matches!(again, Taken::Repeated(first) if *first == accepted));
+    assert!(matches!(claim(&fixture, key, "b").await, Err(Taken::Another)));
+    let other = claim(&fixture, anyone, "a").await.unwrap();
+    assert_ne!(fixture.accept(anyone, keyed(other)).await.0.unwrap().id, accepted.id);
+    assert_ne!(fixture.accept(key, submission(Some("x"))).await.0.unwrap().id, accepted.id);
+}
+
+#[tokio::test]
+async fn what_was_not_accepted_does_not_use_up_its_key() {
+    let fixture = Fixture::on(Kept { fails: Some(|| BrokerError::Closed), ..Kept::default() });
+    for (said, destination) in [("a", "x"), ("b", "deaf"), ("c", "x")] {
+        let claim = Some(claim(&fixture, fixture.api_key(), said).await.unwrap());
+        let refused = Submission { claim, ..submission(Some(destination)) };
+        fixture.accept(fixture.api_key(), refused).await.0.unwrap_err();
     }
-    assert_eq!(ids[0], ids[1]);
-    assert!(ids[2] != ids[0] && ids[3] != ids[0]);
 }
 
 #[tokio::test]

@@ -4,14 +4,13 @@ mod address;
 mod api_keys;
 mod local;
 mod principal;
-mod refusal_reason;
 mod request_auth;
 mod signature;
 mod twilio;
 
+pub(crate) use crate::refusal_reason::RefusalReason;
 pub(crate) use address::Clients;
 pub(crate) use api_keys::ApiKeys;
 pub(crate) use local::is_local;
 pub(crate) use principal::Principal;
-pub(crate) use refusal_reason::RefusalReason;
 pub(crate) use request_auth::RequestAuth;

@@ -5,6 +5,7 @@ use crate::forms::Request;
 use actix_web::http::header::HeaderMap;
 use base64::{Engine, prelude::BASE64_STANDARD};
 use hmac::Hmac;
+use percent_encoding::percent_decode;
 use postern_shared::value::Secret;
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
@@ -47,8 +48,10 @@ pub(super) fn signed(
         _ => return false,
     };
     let given = [given];
-    // Twilio signs some URLs with their port and some without.
-    spellings(url).iter().any(|url| {
+    // Twilio signs some URLs with their port and some without. What came in the target as it is was encoded
+    // by the listener; the sender signed what it sent.
+    let raw = as_sent(url).filter(|raw| raw != url);
+    spellings(url).iter().chain(raw.as_deref().map(spellings).iter().flatten()).any(|url| {
         let pairs = parameters
             .iter()
             .flat_map(|(name, values)| values.iter().flat_map(|value| [name.as_bytes(), value]));
@@ -68,6 +71,27 @@ fn algorithm(headers: &HeaderMap) -> Option<&str> {
     Some(name.trim())
 }
 
+/// `url` as a client sends it that does not encode texts: without the escapes that the listener writes for
+/// characters which actix-http refuses. `None` if that is no UTF-8.
+fn as_sent(url: &str) -> Option<String> {
+    let mut raw = Vec::with_capacity(url.len());
+    let mut rest = url.as_bytes();
+    while let Some((first, behind)) = rest.split_first() {
+        let escaped = rest.get(..3).map(|escape| percent_decode(escape).collect::<Vec<_>>());
+        match escaped.as_deref() {
+            Some([byte @ (b' ' | b'"' | b'<' | b'>' | b'`' | 0x80..)]) if *first == b'%' => {
+                raw.push(*byte);
+                rest = &rest[3..];
+            }
+            _ => {
+                raw.push(*first);
+                rest = behind;
+            }
+        }
+    }
+    String::from_utf8(raw).ok()
+}
+
 /// `url` as it is, and with its port put in or left out.
 fn spellings(url: &str) -> Vec<String> {
     let mut all = vec![url.to_owned()];
@@ -83,4 +107,22 @@ fn spellings(url: &str) -> Vec<String> {
         all.push(format!("{scheme}://{host}:{port}{path}"));
     }
     all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_listener_encodes_is_known_as_it_was_sent() {
+        for (url, raw) in [
+            ("https://h/x?text=caf%C3%A9%20a", Some("https://h/x?text=café a")),
+            ("https://h/x?text=%22%3C%3e%60", Some("https://h/x?text=\"<>`")),
+            ("https://h/x?text=%26%23%2B%25%0A%", Some("https://h/x?text=%26%23%2B%25%0A%")),
+            ("https://h/x?text=é%C", Some("https://h/x?text=é%C")),
+            ("https://h/x?text=%E9", None),
+        ] {
+            assert_eq!(as_sent(url).as_deref(), raw, "{url}");
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 use crate::answer::{Answer, RETRY_AFTER};
 use crate::auth::RefusalReason;
+use crate::forms::list;
 use actix_web::{
     HttpResponse, HttpResponseBuilder,
     http::{StatusCode, header},
@@ -35,6 +36,19 @@ pub(super) fn response(status: StatusCode, allow: &'static str) -> HttpResponseB
         _ => {}
     }
     response
+}
+
+/// `response`, to a request that is refused for `reason` (`None`: for what its status says), because of
+/// `fields`, by the protocol's names.
+pub(super) fn refused(
+    response: HttpResponse,
+    reason: Option<RefusalReason>,
+    fields: &[&'static str],
+) -> Answer {
+    let mut answer = Answer::from(response);
+    answer.log.refused = reason;
+    answer.log.fields = list(fields.iter().copied());
+    answer
 }
 
 /// `response`, given to a user that exceeds its rate, and that may try again after `wait`.

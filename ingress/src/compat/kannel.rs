@@ -12,7 +12,7 @@
 
 use super::{
     answer,
-    sendsms::{self, Sendsms, SendsmsParameters},
+    sendsms::{self, Sendsms, SendsmsParameters, Wrong},
 };
 use crate::auth::RefusalReason;
 use crate::{
@@ -31,13 +31,40 @@ use actix_web::{
     http::{Method, StatusCode, header},
 };
 use bytes::Bytes;
-use encoding_rs::UTF_8;
 use jiff::Timestamp;
 use postern_config::CompatUser;
 use std::time::Instant;
 
 /// A status, and Kannel's words.
 type KannelReply = (StatusCode, String);
+
+/// An answer that refuses a request.
+#[derive(Debug)]
+struct Refusal {
+    reply: KannelReply,
+    /// `None`: what the status says.
+    reason: Option<RefusalReason>,
+    /// The parameter that is wrong.
+    field: Option<&'static str>,
+}
+
+impl Refusal {
+    /// Without the parameter that is wrong.
+    fn new(status: StatusCode, words: &str, reason: Option<RefusalReason>) -> Self {
+        Self { reply: (status, words.to_owned()), reason, field: None }
+    }
+
+    /// Because of `field`.
+    fn of(field: &'static str, status: StatusCode, words: &str) -> Self {
+        Self { field: Some(field), ..Self::new(status, words, None) }
+    }
+}
+
+impl From<Refusal> for Answer {
+    fn from(refusal: Refusal) -> Self {
+        answer::refused(respond(refusal.reply), refusal.reason, refusal.field.as_slice())
+    }
+}
 
 /// Takes a message as Kannel's sendsms does.
 pub(crate) async fn sendsms(request: &HttpRequest, payload: &mut Payload, state: &IngressState) -> Answer {
@@ -56,7 +83,7 @@ fn respond((status, words): KannelReply) -> HttpResponse {
 async fn take(request: &HttpRequest, payload: &mut Payload, state: &IngressState) -> Answer {
     let body = match body(request, payload, &state.limits).await {
         Ok(body) => body,
-        Err(reply) => return respond(reply).into(),
+        Err(refusal) => return refusal.into(),
     };
     let parsed;
     let given = match own_content_type(request) {
@@ -66,7 +93,7 @@ async fn take(request: &HttpRequest, payload: &mut Payload, state: &IngressState
                 parsed = parameters;
                 SendsmsParameters::parameters(&parsed)
             }
-            Err(reply) => return respond(reply).into(),
+            Err(refusal) => return refusal.into(),
         },
     };
     if let Err(wait) = state.limits.may_prove(request) {
@@ -122,7 +149,10 @@ async fn submit(
 ) -> Answer {
     let sms = match sendsms::read(given, &state.compat.reach, Timestamp::now()) {
         Ok(sms) => sms,
-        Err(words) => return respond((StatusCode::BAD_REQUEST, words)).into(),
+        Err(Wrong { field, words }) => {
+            let reason = (field == sendsms::CHARSET).then_some(RefusalReason::Charset);
+            return Refusal { reason, ..Refusal::of(field, StatusCode::BAD_REQUEST, &words) }.into();
+        }
     };
     match state.acceptor.accept(Principal::CompatUser(user), submission(sms), trace).await {
         Ok(Accepted { id, backend, .. }) => {
@@ -130,28 +160,34 @@ async fn submit(
             let words = if served { "0: Accepted for delivery" } else { "3: Queued for later delivery" };
             Answer::from(respond((StatusCode::ACCEPTED, words.to_owned()))).about(id, backend)
         }
-        Err(Rejected { backend, reason }) => Answer::from(respond(rejection(&reason))).about(None, backend),
+        Err(Rejected { backend, reason }) => Answer::from(rejection(&reason)).about(None, backend),
     }
 }
 
 /// Kannel's words for a rejection.
-fn rejection(reason: &Rejection) -> KannelReply {
-    let (status, words) = match reason {
+fn rejection(reason: &Rejection) -> Refusal {
+    match reason {
         Rejection::Forbidden(_)
         | Rejection::UnknownBackend(_)
         | Rejection::NotRoutable
-        | Rejection::ReceivesOnly(_) => (StatusCode::FORBIDDEN, "Not routable. Do not try again."),
-        Rejection::NotRecipients(_) => (StatusCode::BAD_REQUEST, sendsms::DENIED),
+        | Rejection::ReceivesOnly(_) => {
+            let refusal = Refusal::of("smsc", StatusCode::FORBIDDEN, "Not routable. Do not try again.");
+            Refusal { reason: Some(RefusalReason::Backend), ..refusal }
+        }
+        Rejection::NotRecipients(_) => Refusal::of("to", StatusCode::BAD_REQUEST, sendsms::DENIED),
         Rejection::TooMuchToStore(_) => {
-            (StatusCode::BAD_REQUEST, "Too many receivers for this text, rejected")
+            Refusal::of("to", StatusCode::BAD_REQUEST, "Too many receivers for this text, rejected")
         }
         Rejection::TextTooLong { .. } | Rejection::TooLarge => {
-            (StatusCode::BAD_REQUEST, "Message too long, rejected")
+            Refusal::of("text", StatusCode::BAD_REQUEST, "Message too long, rejected")
         }
-        Rejection::ContextTooLarge => (StatusCode::BAD_REQUEST, "Fields too long, rejected"),
-        Rejection::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "Temporal failure, try again later."),
-    };
-    (status, words.to_owned())
+        Rejection::ContextTooLarge => {
+            Refusal::new(StatusCode::BAD_REQUEST, "Fields too long, rejected", Some(RefusalReason::Size))
+        }
+        Rejection::Unavailable => {
+            Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "Temporal failure, try again later.", None)
+        }
+    }
 }
 
 fn submission(sms: Sendsms) -> Submission {
@@ -164,7 +200,7 @@ fn submission(sms: Sendsms) -> Submission {
         context,
         priority,
         expires_at,
-        idempotency_key: None,
+        claim: None,
         callback,
     }
 }
@@ -173,14 +209,14 @@ async fn body(
     request: &HttpRequest,
     payload: &mut Payload,
     limits: &RequestLimits,
-) -> Result<Bytes, KannelReply> {
+) -> Result<Bytes, Refusal> {
     match *request.method() {
         Method::GET => Ok(Bytes::new()),
         Method::POST => {
             let body = body::read(request, payload, &limits.body).await;
-            body.map_err(|error| (error.status(), error.detail(&limits.body)))
+            body.map_err(|error| Refusal::new(error.status(), &error.detail(&limits.body), error.reason()))
         }
-        _ => Err((StatusCode::METHOD_NOT_ALLOWED, "Method not allowed".to_owned())),
+        _ => Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed", None)),
     }
 }
 
@@ -201,12 +237,14 @@ fn parameters<'a>(
     request: &'a HttpRequest,
     body: &'a Bytes,
     limits: &RequestLimits,
-) -> Result<Request<'a>, KannelReply> {
+) -> Result<Request<'a>, Refusal> {
     let (method, headers, query) = (request.method(), request.headers(), request.query_string());
-    let invalid = || (StatusCode::BAD_REQUEST, "Invalid content-type".to_owned());
-    match Request::parse(method, headers, query, body, UTF_8, &limits.parameters) {
+    let refusal = |words: &str, reason| Refusal::new(StatusCode::BAD_REQUEST, words, Some(reason));
+    match Request::parse(method, headers, query, body, None, &limits.parameters) {
         Ok(parsed) if parsed.json.is_none() => Ok(parsed),
-        Ok(_) | Err(Unreadable::MediaType(_)) => Err(invalid()),
-        Err(Unreadable::Malformed(errors)) => Err((StatusCode::BAD_REQUEST, errors.to_string())),
+        Ok(_) | Err(Unreadable::MediaType(_)) => {
+            Err(refusal("Invalid content-type", RefusalReason::MediaType))
+        }
+        Err(Unreadable::Malformed(errors)) => Err(refusal(&errors.to_string(), errors.reason())),
     }
 }

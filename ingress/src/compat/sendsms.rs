@@ -61,6 +61,8 @@ const NAMES: [(&str, &str); 24] = [
     ("flash", ""),
 ];
 
+/// The parameter that says how the text is written.
+pub(super) const CHARSET: &str = "charset";
 /// Kannel's words for recipients that it does not send to.
 pub(super) const DENIED: &str = "Number(s) has/have been denied by white- and/or black-lists.";
 
@@ -140,22 +142,35 @@ pub(super) struct Sendsms {
     pub(super) callback: Option<CallbackRequest>,
 }
 
+/// What is wrong with a request.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Wrong {
+    /// The parameter, by Kannel's name.
+    pub(super) field: &'static str,
+    /// Kannel's words.
+    pub(super) words: String,
+}
+
+fn wrong(field: &'static str, words: impl Into<String>) -> Wrong {
+    Wrong { field, words: words.into() }
+}
+
 /// Reads a request at `now`; what it asks to be called at must be within `reach`.
 ///
 /// # Errors
-/// Kannel's words for what is wrong first.
+/// What is wrong first.
 pub(super) fn read(
     given: &SendsmsParameters<'_>,
     reach: &EgressPolicy,
     now: Timestamp,
-) -> Result<Sendsms, String> {
+) -> Result<Sendsms, Wrong> {
     let (identities, left_out) = recipients(given)?;
     if !given.bytes("udh").is_empty() {
-        return Err("UDH field not supported, rejected".to_owned());
+        return Err(wrong("udh", "UDH field not supported, rejected"));
     }
     let account = given.text("account");
     if account.is_some_and(|account| account.len() > 64 || account.contains(['[', ']', '\r', '\n'])) {
-        return Err("Account field misformed or too long, rejected".to_owned());
+        return Err(wrong("account", "Account field misformed or too long, rejected"));
     }
     let callback = callback(given, reach)?;
     for (field, name, range) in [
@@ -171,11 +186,11 @@ pub(super) fn read(
         ("Priority", "priority", 0..=3),
     ] {
         if given.number(name).is_some_and(|number| !range.contains(&number)) {
-            return Err(format!("{field} field misformed, rejected"));
+            return Err(wrong(name, format!("{field} field misformed, rejected")));
         }
     }
     if given.number("deferred").is_some_and(|minutes| minutes > 0) {
-        return Err("Deferred field not supported, rejected".to_owned());
+        return Err(wrong("deferred", "Deferred field not supported, rejected"));
     }
     Ok(Sendsms {
         identities,
@@ -193,12 +208,13 @@ pub(super) fn read(
 }
 
 /// `to`: words of digits, `+` and `-`, and those that are not.
-fn recipients(given: &SendsmsParameters<'_>) -> Result<(Vec<Identity>, Vec<Identity>), String> {
+fn recipients(given: &SendsmsParameters<'_>) -> Result<(Vec<Identity>, Vec<Identity>), Wrong> {
+    let wrong = |words: String| wrong("to", words);
     let Some(to) = given.0.get("to") else {
-        return Err("Missing receiver number, rejected".to_owned());
+        return Err(wrong("Missing receiver number, rejected".to_owned()));
     };
     if to.is_empty() {
-        return Err("Empty receiver number not allowed, rejected".to_owned());
+        return Err(wrong("Empty receiver number not allowed, rejected".to_owned()));
     }
     let (mut identities, mut left_out): (IndexSet<Identity>, IndexSet<Identity>) = Default::default();
     for word in String::from_utf8_lossy(to).split_ascii_whitespace() {
@@ -208,14 +224,14 @@ fn recipients(given: &SendsmsParameters<'_>) -> Result<(Vec<Identity>, Vec<Ident
             None => told(word).is_some_and(|identity| left_out.insert(identity)),
         };
         if left_out.len() > MAX_NO_NUMBERS {
-            return Err(format!("More than {MAX_NO_NUMBERS} receivers that are no numbers, rejected"));
+            return Err(wrong(format!("More than {MAX_NO_NUMBERS} receivers that are no numbers, rejected")));
         }
         if identities.len() + left_out.len() > MAX_IDENTITIES {
-            return Err(format!("More than {MAX_IDENTITIES} receivers, rejected"));
+            return Err(wrong(format!("More than {MAX_IDENTITIES} receivers, rejected")));
         }
     }
     if identities.is_empty() {
-        return Err(DENIED.to_owned());
+        return Err(wrong(DENIED.to_owned()));
     }
     Ok((identities.into_iter().collect(), left_out.into_iter().collect()))
 }
@@ -226,8 +242,8 @@ fn told(word: &str) -> Option<Identity> {
     word.chars().take(Identity::MAX_CHARS).map(fit).collect::<String>().parse().ok()
 }
 
-fn text(given: &SendsmsParameters<'_>) -> Result<String, String> {
-    let misformed = || "Charset or body misformed, rejected".to_owned();
+fn text(given: &SendsmsParameters<'_>) -> Result<String, Wrong> {
+    let misformed = || wrong(CHARSET, "Charset or body misformed, rejected");
     let (charset, coding) = (given.text("charset"), given.number("coding"));
     let coding_word = coding.map(|coding| coding.to_string());
     let text = Codec::Kannel
@@ -239,25 +255,25 @@ fn text(given: &SendsmsParameters<'_>) -> Result<String, String> {
         return Err(misformed());
     }
     if text.chars().count() > MAX_TEXT_CHARS {
-        return Err(format!("Text longer than {MAX_TEXT_CHARS} characters, rejected"));
+        return Err(wrong("text", format!("Text longer than {MAX_TEXT_CHARS} characters, rejected")));
     }
     Ok(text)
 }
 
 /// Both of `dlr-url` and `dlr-mask`, or nothing is to be told.
-fn callback(given: &SendsmsParameters<'_>, reach: &EgressPolicy) -> Result<Option<CallbackRequest>, String> {
+fn callback(given: &SendsmsParameters<'_>, reach: &EgressPolicy) -> Result<Option<CallbackRequest>, Wrong> {
     let url = given.text("dlr-url");
     if let Some(url) = &url {
         let begins =
             |scheme: &str| url.get(..scheme.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(scheme));
         if url.len() < 8 || url.len() > MAX_URL || !(begins("http://") || begins("https://")) {
-            return Err("DLR-URL field misformed, rejected".to_owned());
+            return Err(wrong("dlr-url", "DLR-URL field misformed, rejected"));
         }
-        reach.url(url).map_err(|why| format!("DLR-URL refused: {why}, rejected"))?;
+        reach.url(url).map_err(|why| wrong("dlr-url", format!("DLR-URL refused: {why}, rejected")))?;
     }
     let mask = given.number("dlr-mask").unwrap_or(-1);
     if !(-1..=63).contains(&mask) {
-        return Err("DLR-Mask field misformed, rejected".to_owned());
+        return Err(wrong("dlr-mask", "DLR-Mask field misformed, rejected"));
     }
     let mask = u8::try_from(mask).unwrap_or_default() & 31;
     let url = url.filter(|_| mask != 0);

@@ -3,7 +3,7 @@
 //!
 //! | answer | when |
 //! | --- | --- |
-//! | 200, the message as Vumi writes it, with its `message_id` | the broker has confirmed it |
+//! | 200, the message as Vumi writes it, with its `message_id` | the broker has confirmed it, or the same message before, under the client's own id of it |
 //! | 400 `{"success": false, "reason"}` | something in it is wrong |
 //! | 401 | no such user, a wrong password, another address than the user's |
 //! | 404 | the conversation is not the user's |
@@ -12,11 +12,13 @@
 
 use super::{
     answer,
-    vumi_message::{self, UserMessage},
+    vumi_message::{self, UserMessage, Wrong},
 };
 use crate::auth::RefusalReason;
 use crate::{
-    accept::{Accepted, Rejected, Rejection, Submission},
+    accept::{
+        Accepted, Fingerprint, Rejected, Rejection, Submission, SubmissionClaim, SubmissionField, Taken,
+    },
     answer::{Answer, Charge},
     auth::Principal,
     body,
@@ -76,7 +78,7 @@ async fn take(request: &HttpRequest, payload: &mut Payload, state: &IngressState
             ),
             Ok(()) => match message(request, payload, state).await {
                 Ok(message) => submit(user, message, state, &trace).await,
-                Err(refused) => refused.into(),
+                Err(refused) => refused,
             },
         },
     };
@@ -89,10 +91,16 @@ async fn message(
     request: &HttpRequest,
     payload: &mut Payload,
     state: &IngressState,
-) -> Result<UserMessage, HttpResponse> {
+) -> Result<UserMessage, Answer> {
     let body = body::read(request, payload, &state.limits.body).await;
-    let body = body.map_err(|error| refuse(error.status(), &error.detail(&state.limits.body)))?;
-    vumi_message::read(&body).map_err(|reason| refuse(StatusCode::BAD_REQUEST, &reason))
+    let body = body.map_err(|error| {
+        let response = refuse(error.status(), &error.detail(&state.limits.body));
+        answer::refused(response, error.reason(), &[])
+    })?;
+    vumi_message::read(&body).map_err(|Wrong { keys, words }| {
+        let reason = if keys.is_empty() { RefusalReason::Json } else { RefusalReason::Form };
+        answer::refused(refuse(StatusCode::BAD_REQUEST, &words), Some(reason), &keys)
+    })
 }
 
 /// Accepts the message of `user`.
@@ -103,6 +111,14 @@ async fn submit(
     trace: &TraceContext,
 ) -> Answer {
     let UserMessage { identities, text, context, given } = message;
+    let principal = Principal::CompatUser(user);
+    let claim = match claim(principal, &given, state).await {
+        Ok(claim) => claim,
+        Err(first) => {
+            state.metrics.duplicate(&first.backend);
+            return accepted(&first, &given);
+        }
+    };
     let submission = Submission {
         destination: None,
         identities,
@@ -111,16 +127,56 @@ async fn submit(
         context,
         priority: Priority::Normal,
         expires_at: None,
-        idempotency_key: None,
+        claim,
         callback: None,
     };
-    match state.acceptor.accept(Principal::CompatUser(user), submission, trace).await {
-        Ok(Accepted { id, backend, at, .. }) => {
-            let body = written(id, backend.as_str(), &given, at).to_string();
-            let response = HttpResponse::Ok().content_type("application/json; charset=utf-8").body(body);
-            Answer::from(response).about(id, backend)
+    match state.acceptor.accept(principal, submission, trace).await {
+        Ok(new) => accepted(&new, &given),
+        Err(Rejected { backend, reason }) => {
+            answer::refused(rejection(&reason), None, rejected_key(&reason)).about(None, backend)
         }
-        Err(Rejected { backend, reason }) => Answer::from(rejection(&reason)).about(None, backend),
+    }
+}
+
+/// The claim to the id that the client's own id of the message makes; `None` if the client gives none.
+///
+/// What differs from an earlier message under the same id is another message: RapidSMS sends one message
+/// to more than 200 people in several requests under one id.
+///
+/// # Errors
+/// What came of the same message before.
+async fn claim(
+    principal: Principal<'_>,
+    given: &Map<String, Value>,
+    state: &IngressState,
+) -> Result<Option<SubmissionClaim>, Accepted> {
+    let Some(id) = vumi_message::own_id(given) else { return Ok(None) };
+    let fingerprint = Fingerprint::of(Value::Object(given.clone()));
+    // The blanks keep it apart from every Idempotency-Key.
+    let key = format!("vumi {id} {fingerprint}");
+    match state.acceptor.claim(principal, &key, fingerprint).await {
+        Ok(claim) => Ok(Some(claim)),
+        Err(Taken::Repeated(first)) => Err(*first),
+        // The fingerprint is part of the key.
+        Err(Taken::Another) => Ok(None),
+    }
+}
+
+/// The answer to what was accepted.
+fn accepted(accepted: &Accepted, given: &Map<String, Value>) -> Answer {
+    let Accepted { id, backend, at, .. } = accepted;
+    let body = written(*id, backend.as_str(), given, *at).to_string();
+    let response = HttpResponse::Ok().content_type("application/json; charset=utf-8").body(body);
+    Answer::from(response).about(*id, backend.clone())
+}
+
+/// The key that a rejection is about, if it is about one.
+fn rejected_key(reason: &Rejection) -> &'static [&'static str] {
+    match reason.field() {
+        Some(SubmissionField::Recipients) => &["to_addr"],
+        Some(SubmissionField::Text) => &["content"],
+        Some(SubmissionField::Context) => &["metadata"],
+        Some(SubmissionField::Destination) | None => &[],
     }
 }
 

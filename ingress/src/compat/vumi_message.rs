@@ -7,6 +7,7 @@
 //! | `in_reply_to` | `context.external_id`, which a backend of type vumi answers with |
 //! | `session_event` | null, `new`, `resume` or `close`; the context |
 //! | `from_addr` | the context, as `from_addr` and as `from` |
+//! | `message_id`, else `metadata.rapidsms_msg_id` | the client's own id of the message: see [`own_id`] |
 //! | `endpoint`, `metadata`, `helper_metadata`, `group` | the context |
 //! | any other | ignored |
 //!
@@ -15,7 +16,7 @@
 use crate::accept::{MESSAGE_LIMITS, context_fits};
 use postern_shared::{
     message::{Context, Identity, MAX_IDENTITIES, MAX_TEXT_CHARS},
-    read::{value_within, without_lone_surrogates},
+    read::{value_within, with_exact_numbers, without_lone_surrogates},
 };
 use serde_json::{Map, Value};
 
@@ -32,15 +33,25 @@ pub(super) struct UserMessage {
     pub(super) given: Map<String, Value>,
 }
 
+/// What is wrong with a body.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Wrong {
+    /// The keys, in the alphabet's order; none if it is not such a table at all.
+    pub(super) keys: Vec<&'static str>,
+    /// Vumi Go's words.
+    pub(super) words: String,
+}
+
 /// Reads a body.
 ///
 /// # Errors
-/// Vumi Go's words for what is wrong.
-pub(super) fn read(body: &[u8]) -> Result<UserMessage, String> {
+/// All that is wrong.
+pub(super) fn read(body: &[u8]) -> Result<UserMessage, Wrong> {
     let body = String::from_utf8_lossy(body);
     let body = without_lone_surrogates(&body);
+    let body = with_exact_numbers(&body);
     let Ok(Value::Object(given)) = value_within(body.as_bytes(), MESSAGE_LIMITS) else {
-        return Err("Invalid Message".to_owned());
+        return Err(Wrong { keys: Vec::new(), words: "Invalid Message".to_owned() });
     };
     let mut wrong = Vec::new();
     let identities = identities(&given).or_else(|| {
@@ -69,13 +80,23 @@ pub(super) fn read(body: &[u8]) -> Result<UserMessage, String> {
         (Some(identities), Some(text)) if wrong.is_empty() => {
             Ok(UserMessage { identities, text, context, given })
         }
-        _ => Err(reason(&mut wrong)),
+        _ => {
+            wrong.sort_unstable();
+            Err(Wrong { words: reason(&wrong), keys: wrong })
+        }
     }
 }
 
+/// The client's own id of a message, by which a repetition is told: `message_id`, as Vumi writes its
+/// messages, else `metadata.rapidsms_msg_id`, as RapidSMS's backend does.
+pub(super) fn own_id(given: &Map<String, Value>) -> Option<&Value> {
+    let rapidsms = || given.get("metadata")?.get("rapidsms_msg_id");
+    let is_id = |value: &&Value| value.is_number() || value.as_str().is_some_and(|id| !id.is_empty());
+    given.get("message_id").filter(is_id).or_else(|| rapidsms().filter(is_id))
+}
+
 /// Vumi Go names one mistake in a line, several in a list.
-fn reason(wrong: &mut [&str]) -> String {
-    wrong.sort_unstable();
+fn reason(wrong: &[&str]) -> String {
     let lines: Vec<_> =
         wrong.iter().map(|key| format!("Invalid or missing value for payload key '{key}'")).collect();
     match &lines[..] {
@@ -152,6 +173,19 @@ mod tests {
     }
 
     #[test]
+    fn the_clients_own_id_is_vumis_or_rapidsmss() {
+        for (given, id) in [
+            (json!({}), None),
+            (json!({"message_id": null, "metadata": {}}), None),
+            (json!({"message_id": "", "metadata": {"rapidsms_msg_id": ""}}), None),
+            (json!({"message_id": "m1", "metadata": {"rapidsms_msg_id": "r1"}}), Some(json!("m1"))),
+            (json!({"message_id": [], "metadata": {"rapidsms_msg_id": 7}}), Some(json!(7))),
+        ] {
+            assert_eq!(own_id(given.as_object().unwrap()), id.as_ref(), "{given}");
+        }
+    }
+
+    #[test]
     fn what_is_wrong_is_said_as_vumi_go_says_it() {
         let one = "Invalid or missing value for payload key ";
         for (body, says) in [
@@ -172,7 +206,7 @@ mod tests {
             (r#"{"to_addr":"1","content":"x","in_reply_to":7}"#, format!("{one}'in_reply_to'")),
             (r#"{"content":7}"#, format!("Errors:\n* {one}'content'\n* {one}'to_addr'")),
         ] {
-            assert_eq!(read(body.as_bytes()), Err(says), "{body}");
+            assert_eq!(read(body.as_bytes()).unwrap_err().words, says, "{body}");
         }
     }
 }

@@ -1,8 +1,12 @@
 //! JSON bodies: which requests have one, and how much of it is read.
 
-use super::parameter::ParameterLimits;
+use super::{
+    errors::Errors,
+    parameter::{ParameterLimits, too_much},
+};
+use crate::refusal_reason::RefusalReason;
 use encoding_rs::{Encoding, UTF_8};
-use postern_shared::read::{JsonLimits, NotTaken, value_within, without_lone_surrogates};
+use postern_shared::read::{JsonLimits, NotTaken, value_within, with_exact_numbers, without_lone_surrogates};
 use serde_json::Value;
 
 /// Whether a media type is JSON: `application/json`, the old `text/json`, or any with the suffix of RFC 6839.
@@ -21,18 +25,19 @@ pub(super) fn read_json(
     body: &[u8],
     charset: Option<&'static Encoding>,
     limits: &ParameterLimits,
-) -> Result<Value, String> {
+) -> Result<Value, Errors> {
     let ParameterLimits { max_fields, max_key, max_value } = limits;
     let charset = charset.filter(|_| str::from_utf8(body).is_err()).unwrap_or(UTF_8);
     let (text, _) = charset.decode_with_bom_removal(body);
     let text = without_lone_surrogates(&text);
+    let text = with_exact_numbers(&text);
     let most = JsonLimits { values: *max_fields, name: *max_key, text: *max_value };
     value_within(text.as_bytes(), most).map_err(|why| match why {
-        NotTaken::Invalid(error) => json_error(&error),
-        NotTaken::Values => format!("at most {max_fields} parameters are taken"),
-        NotTaken::Name => format!("a parameter's name has at most {max_key} bytes"),
-        NotTaken::Text(name) if name.is_empty() => format!("a value has at most {max_value} bytes"),
-        NotTaken::Text(name) => format!("{name}: at most {max_value} bytes are taken"),
+        NotTaken::Invalid(error) => Errors::whole(json_error(&error)).because(RefusalReason::Json),
+        NotTaken::Values => too_much(format!("at most {max_fields} parameters are taken")),
+        NotTaken::Name => too_much(format!("a parameter's name has at most {max_key} bytes")),
+        NotTaken::Text(name) if name.is_empty() => too_much(format!("a value has at most {max_value} bytes")),
+        NotTaken::Text(name) => too_much(format!("{name}: at most {max_value} bytes are taken")),
     })
 }
 

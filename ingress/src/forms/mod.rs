@@ -18,6 +18,7 @@ mod urlencoded;
 
 pub(crate) use codec::{decode_text, text_names};
 pub use errors::Errors;
+pub(crate) use errors::list;
 pub(crate) use field::clean_datetime;
 pub use form::{Cleaned, Form};
 pub use http::HttpForm;
@@ -25,4 +26,4 @@ pub(crate) use json::{is_json, json_error};
 pub use parameter::{Parameter, ParameterLimits};
 pub use postern_config::KeyProblem;
 pub use registry::{FormNameError, Forms};
-pub use request::{Found, Request, Unreadable};
+pub use request::{BatchContext, Found, Request, Unreadable};

@@ -1,6 +1,10 @@
 //! `multipart/form-data` (RFC 7578). Files are no parameters: their parts are passed over.
 
-use super::parameter::{Parameter, ParameterLimits, charset_of};
+use super::{
+    errors::Errors,
+    parameter::{Parameter, ParameterLimits, charset_of},
+};
+use crate::refusal_reason::RefusalReason;
 use bytes::Bytes;
 use futures_util::{FutureExt, stream};
 use multer::{Field, Multipart};
@@ -14,16 +18,17 @@ pub(super) fn parse(
     content_type: &str,
     body: &Bytes,
     limits: &ParameterLimits,
-) -> Result<Vec<Parameter<'static>>, String> {
+) -> Result<Vec<Parameter<'static>>, Errors> {
     let boundary = multer::parse_boundary(content_type).ok().or_else(|| unquoted_boundary(content_type));
     let boundary = boundary.unwrap_or_default();
     if boundary.is_empty() || boundary.len() > MAX_BOUNDARY {
-        return Err("Content-Type: a multipart body needs a boundary of 1 to 70 characters".to_owned());
+        let why = "Content-Type: a multipart body needs a boundary of 1 to 70 characters";
+        return Err(Errors::whole(why).because(RefusalReason::Body));
     }
     let whole = stream::iter([Ok::<_, Infallible>(body.clone())]);
     let parts = read(Multipart::new(whole, boundary), limits);
     // All of it is there: whatever would still be waited for never comes.
-    parts.now_or_never().unwrap_or_else(|| Err(MALFORMED.to_owned()))
+    parts.now_or_never().unwrap_or_else(|| Err(malformed()))
 }
 
 /// The boundary of a header that has no quotes around characters that need them (RFC 2045, 5.1), as some
@@ -36,13 +41,15 @@ fn unquoted_boundary(content_type: &str) -> Option<String> {
     })
 }
 
-const MALFORMED: &str = "the body is not valid multipart/form-data";
+fn malformed() -> Errors {
+    Errors::whole("the body is not valid multipart/form-data").because(RefusalReason::Body)
+}
 
 async fn read(
     mut multipart: Multipart<'_>,
     limits: &ParameterLimits,
-) -> Result<Vec<Parameter<'static>>, String> {
-    let malformed = |_| MALFORMED.to_owned();
+) -> Result<Vec<Parameter<'static>>, Errors> {
+    let malformed = |_| malformed();
     let mut parameters = Vec::new();
     let mut parts = 0;
     while let Some(mut part) = multipart.next_field().await.map_err(malformed)? {
@@ -78,7 +85,8 @@ mod tests {
 
     fn read(body: &str) -> Result<Vec<(String, Vec<u8>)>, String> {
         let body = Bytes::from(body.replace('\n', "\r\n"));
-        let parameters = parse("multipart/form-data; boundary=B", &body, &LIMITS)?;
+        let parameters =
+            parse("multipart/form-data; boundary=B", &body, &LIMITS).map_err(|why| why.to_string())?;
         Ok(parameters.into_iter().map(|p| (p.name.into_owned(), p.raw.into_owned())).collect())
     }
 
@@ -118,7 +126,7 @@ mod tests {
             let why = read(body).unwrap_err();
             assert!(why.contains(says), "{body}: {why}");
         }
-        let why = parse("multipart/form-data", &Bytes::new(), &LIMITS).unwrap_err();
+        let why = parse("multipart/form-data", &Bytes::new(), &LIMITS).unwrap_err().to_string();
         assert!(why.contains("boundary"), "{why}");
     }
 

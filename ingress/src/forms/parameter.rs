@@ -1,5 +1,7 @@
 //! The parameters of a request, and how much of them it may have.
 
+use super::errors::Errors;
+use crate::refusal_reason::RefusalReason;
 use encoding_rs::Encoding;
 use postern_config::IngressSection;
 use std::{borrow::Cow, fmt};
@@ -22,20 +24,27 @@ impl From<&IngressSection> for ParameterLimits {
 }
 
 impl ParameterLimits {
-    pub(super) fn count(&self, fields: usize) -> Result<(), String> {
+    pub(super) fn count(&self, fields: usize) -> Result<(), Errors> {
         let most = self.max_fields;
-        if fields > most { Err(format!("at most {most} parameters are taken")) } else { Ok(()) }
+        if fields > most { Err(too_much(format!("at most {most} parameters are taken"))) } else { Ok(()) }
     }
 
-    pub(super) fn sizes(&self, name: &str, value: usize) -> Result<(), String> {
+    pub(super) fn sizes(&self, name: &str, value: usize) -> Result<(), Errors> {
         let (key, most) = (self.max_key, self.max_value);
-        match () {
+        let fits = match () {
             () if name.len() > key => Err(format!("a parameter's name has at most {key} bytes")),
             () if value > most && name.is_empty() => Err(format!("a value has at most {most} bytes")),
             () if value > most => Err(format!("{name}: at most {most} bytes are taken")),
             () => Ok(()),
-        }
+        };
+        fits.map_err(too_much)
     }
+}
+
+/// The error of a request that has more of something than is taken. It names the parameter in its text
+/// only: the request made up the name.
+pub(super) fn too_much(why: String) -> Errors {
+    Errors::whole(why).because(RefusalReason::Size)
 }
 
 /// A parameter of a query, an urlencoded or a multipart body.

@@ -13,6 +13,7 @@ use actix_web::http::{
 };
 use bytes::Bytes;
 use encoding_rs::Encoding;
+use postern_config::backend::batch::pointer;
 use serde_json::Value;
 use std::{borrow::Cow, fmt};
 
@@ -21,9 +22,9 @@ use std::{borrow::Cow, fmt};
 pub enum Found<'r> {
     /// It is not there, or is JSON's `null`.
     Absent,
-    /// Its text; a JSON number or boolean as it is written.
+    /// Its text; a JSON number or boolean as it is written, a whole number without fraction and exponent.
     Text(Cow<'r, str>),
-    /// A JSON array or object, or a number that JSON cannot carry without losing digits.
+    /// A JSON array or object.
     NoText,
 }
 
@@ -45,12 +46,31 @@ pub struct Request<'a> {
     /// The parameters in their order: of the query for a GET, else of the body. None where the
     /// body is JSON.
     pub parameters: Vec<Parameter<'a>>,
-    /// The body, where it is JSON.
-    pub json: Option<Value>,
+    /// The body, where it is JSON; of a batch (`receive.each`) the item that this request stands for.
+    pub json: Option<Cow<'a, Value>>,
+    /// What is around the item of a batch.
+    pub batch: Option<BatchContext<'a>>,
     /// The body as it came.
     pub body: &'a Bytes,
-    /// The charset of the parameters: the one that `Content-Type` declares, else `receive.charset`.
+    /// The charset of the parameters: `receive.charset`, else the one that `Content-Type` declares, else
+    /// UTF-8.
     pub charset: &'static Encoding,
+}
+
+/// What is around one item of a batch.
+#[derive(Clone, Copy)]
+pub struct BatchContext<'a> {
+    /// The whole body.
+    pub body: &'a Value,
+    /// The parameters of the query.
+    pub query: &'a Request<'a>,
+}
+
+/// Hides what the request says.
+impl fmt::Debug for BatchContext<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BatchContext").finish_non_exhaustive()
+    }
 }
 
 /// Hides what the request says.
@@ -68,7 +88,7 @@ impl fmt::Debug for Request<'_> {
 }
 
 impl<'a> Request<'a> {
-    /// Reads a request. `charset` is `receive.charset`.
+    /// Reads a request. `charset` is `receive.charset`: it overrules what the headers declare.
     ///
     /// A GET has its parameters in `query`; any other method in `body`, or, if that has none, in `query`.
     ///
@@ -79,11 +99,11 @@ impl<'a> Request<'a> {
         headers: &'a HeaderMap,
         query: &'a str,
         body: &'a Bytes,
-        charset: &'static Encoding,
+        charset: Option<&'static Encoding>,
         limits: &ParameterLimits,
     ) -> Result<Self, Unreadable> {
-        let malformed = |why| Unreadable::Malformed(Errors::whole(why));
-        let mut request = Self { method, headers, parameters: Vec::new(), json: None, body, charset };
+        let malformed = Unreadable::Malformed;
+        let mut request = Self::empty(method, headers, body, charset.unwrap_or(encoding_rs::UTF_8));
         if method == Method::GET {
             request.parameters = urlencoded::parse(query.as_bytes(), limits).map_err(malformed)?;
             return Ok(request);
@@ -91,17 +111,20 @@ impl<'a> Request<'a> {
         let declared = headers.get(CONTENT_TYPE).map(|value| value.to_str().unwrap_or("?"));
         let declared = declared.unwrap_or_default().trim();
         let essence = declared.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-        request.charset = charset_of(declared).unwrap_or(charset);
+        request.charset = charset.or_else(|| charset_of(declared)).unwrap_or(encoding_rs::UTF_8);
         match essence.as_str() {
             "" | "application/x-www-form-urlencoded" => {
                 request.parameters = urlencoded::parse(body, limits).map_err(malformed)?;
             }
             "multipart/form-data" => {
                 request.parameters = multipart::parse(declared, body, limits).map_err(malformed)?;
+                if charset.is_some() {
+                    request.parameters.iter_mut().for_each(|part| part.charset = None);
+                }
             }
             json if is_json(json) => {
                 let json = read_json(body, charset_of(declared), limits).map_err(malformed)?;
-                request.json = Some(json);
+                request.json = Some(Cow::Owned(json));
             }
             _ => return Err(Unreadable::MediaType(MEDIA_TYPES.to_owned())),
         }
@@ -121,31 +144,80 @@ impl<'a> Request<'a> {
         body: &'a Bytes,
         limits: &ParameterLimits,
     ) -> Result<Self, Unreadable> {
-        let json = read_json(body, None, limits).map_err(|why| Unreadable::Malformed(Errors::whole(why)))?;
-        Ok(Self {
-            method,
-            headers,
-            parameters: Vec::new(),
-            json: Some(json),
-            body,
-            charset: encoding_rs::UTF_8,
-        })
+        let json = read_json(body, None, limits).map_err(Unreadable::Malformed)?;
+        let request = Self::empty(method, headers, body, encoding_rs::UTF_8);
+        Ok(Self { json: Some(Cow::Owned(json)), ..request })
+    }
+
+    /// Reads a request whose body is a form, whatever its `Content-Type` says: multipart if it is declared so,
+    /// else urlencoded.
+    ///
+    /// # Errors
+    /// [`Unreadable`]
+    pub fn parse_form(
+        method: &'a Method,
+        headers: &'a HeaderMap,
+        query: &'a str,
+        body: &'a Bytes,
+        charset: Option<&'static Encoding>,
+        limits: &ParameterLimits,
+    ) -> Result<Self, Unreadable> {
+        let declared = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let essence = declared.split(';').next().unwrap_or_default().trim();
+        if essence.eq_ignore_ascii_case("multipart/form-data") {
+            return Self::parse(method, headers, query, body, charset, limits);
+        }
+        let charset = charset.or_else(|| charset_of(declared)).unwrap_or(encoding_rs::UTF_8);
+        let mut request = Self::empty(method, headers, body, charset);
+        let form = if body.is_empty() { query.as_bytes() } else { body };
+        request.parameters = urlencoded::parse(form, limits).map_err(Unreadable::Malformed)?;
+        Ok(request)
+    }
+
+    fn empty(
+        method: &'a Method,
+        headers: &'a HeaderMap,
+        body: &'a Bytes,
+        charset: &'static Encoding,
+    ) -> Self {
+        Self { method, headers, parameters: Vec::new(), json: None, batch: None, body, charset }
+    }
+
+    /// The request that `item` of this one's body would be alone; `query` has the parameters of the query.
+    /// `None` if the body is not JSON.
+    pub(crate) fn item<'s>(&'s self, item: &'s Value, query: &'s Request<'s>) -> Option<Request<'s>> {
+        let batch = BatchContext { body: self.json.as_deref()?, query };
+        let request = Request::empty(self.method, self.headers, self.body, self.charset);
+        Some(Request { json: Some(Cow::Borrowed(item)), batch: Some(batch), ..request })
     }
 
     /// The value that the request calls `name`, of several the last. In a JSON body a name that
-    /// begins with `/` is a JSON pointer (RFC 6901), any other a key of the outermost object.
+    /// begins with `/` is a JSON pointer (RFC 6901), any other a key of the outermost object. In an item
+    /// of a batch both are the item's; one that begins with `^/` is a pointer into the whole body, and a
+    /// key that the item does not have is a parameter of the query.
     pub fn find(&self, name: &str) -> Found<'_> {
-        if let Some(json) = &self.json {
-            let value = if name.starts_with('/') { json.pointer(name) } else { json.get(name) };
-            return match value {
-                None | Some(Value::Null) => Found::Absent,
-                Some(value) => scalar_text(value).map_or(Found::NoText, Found::Text),
+        if self.json.is_some() {
+            return match (self.json_value(name), self.batch) {
+                (Some(value), _) => scalar_text(value).map_or(Found::NoText, Found::Text),
+                (None, Some(batch)) if pointer(name).is_none() => batch.query.find(name),
+                (None, _) => Found::Absent,
             };
         }
         match self.parameter(name) {
             Some(parameter) => Found::Text(decode(parameter, self.charset)),
             None => Found::Absent,
         }
+    }
+
+    /// The JSON value that the request calls `name`; `None` if there is none, or it is `null`.
+    pub(crate) fn json_value(&self, name: &str) -> Option<&Value> {
+        let json = self.json.as_deref()?;
+        let value = match name.strip_prefix('^').filter(|pointer| pointer.starts_with('/')) {
+            Some(pointer) => self.batch.map_or(json, |batch| batch.body).pointer(pointer),
+            None if name.starts_with('/') => json.pointer(name),
+            None => json.get(name),
+        };
+        value.filter(|value| !value.is_null())
     }
 
     /// The last parameter that the request calls `name`.
@@ -169,12 +241,9 @@ fn decode<'p>(parameter: &'p Parameter<'_>, charset: &'static Encoding) -> Cow<'
 
 /// A JSON text, number or boolean as text.
 pub(super) fn scalar_text(value: &Value) -> Option<Cow<'_, str>> {
-    /// From 2^53 on, a number that is no 64-bit integer has lost digits.
-    const EXACT: f64 = 9_007_199_254_740_992.0;
     match value {
         Value::String(text) => Some(Cow::Borrowed(text)),
         Value::Bool(yes) => Some(Cow::Borrowed(if *yes { "true" } else { "false" })),
-        Value::Number(number) if number.is_f64() && number.as_f64().is_some_and(|n| n.abs() >= EXACT) => None,
         Value::Number(number) => Some(Cow::Owned(number.to_string())),
         Value::Null | Value::Array(_) | Value::Object(_) => None,
     }
@@ -184,19 +253,29 @@ pub(super) fn scalar_text(value: &Value) -> Option<Cow<'_, str>> {
 mod tests {
     use super::*;
     use actix_web::http::header::HeaderValue;
-    use encoding_rs::UTF_8;
+    use encoding_rs::{UTF_8, WINDOWS_1252};
     use proptest::prelude::*;
 
     const LIMITS: ParameterLimits = ParameterLimits { max_fields: 10, max_key: 20, max_value: 100 };
 
     /// What `name` is in a POST of `body`; `Err(None)` for a 415.
     fn post(content_type: &str, body: &[u8], name: &str) -> Result<Option<String>, Option<Errors>> {
+        read(None, content_type, body, name)
+    }
+
+    /// The same with this `receive.charset`.
+    fn read(
+        charset: Option<&'static Encoding>,
+        content_type: &str,
+        body: &[u8],
+        name: &str,
+    ) -> Result<Option<String>, Option<Errors>> {
         let mut headers = HeaderMap::new();
         if !content_type.is_empty() {
             headers.insert(CONTENT_TYPE, HeaderValue::from_str(content_type).unwrap());
         }
         let body = Bytes::copy_from_slice(body);
-        match Request::parse(&Method::POST, &headers, "a=query", &body, UTF_8, &LIMITS) {
+        match Request::parse(&Method::POST, &headers, "a=query", &body, charset, &LIMITS) {
             Ok(request) => match request.find(name) {
                 Found::Absent => Ok(None),
                 Found::Text(text) => Ok(Some(text.into_owned())),
@@ -234,7 +313,9 @@ mod tests {
             (json, br#"{"a":1.5}"#, "/a", Some("1.5")),
             (json, br#"{"a":null}"#, "/a", None),
             (json, br#"{"a":[]}"#, "/a", Some("NO TEXT")),
-            (json, br#"{"a":123456789012345678901234567890}"#, "/a", Some("NO TEXT")),
+            (json, br#"{"a":4831666765594842123456}"#, "/a", Some("4831666765594842123456")),
+            (json, br#"{"a":1.1e10}"#, "a", Some("11000000000")),
+            (json, br#"{"a":15550100.0,"b":1e400}"#, "/a", Some("15550100")),
             (json, br#"{"a":{"b":[{"c":"x"}]}}"#, "/a/b/0/c", Some("x")),
             (json, br#"[{"c":"x"}]"#, "/0/c", Some("x")),
             (json, br#"[{"c":"x"}]"#, "c", None),
@@ -245,6 +326,68 @@ mod tests {
         ] {
             let got = post(content_type, body, name);
             assert_eq!(got, Ok(expected.map(str::to_owned)), "{content_type} {body:?}");
+        }
+    }
+
+    #[test]
+    fn an_item_of_a_batch_has_the_body_and_the_query_around_it() {
+        let (headers, nothing) = (HeaderMap::new(), Bytes::new());
+        let body = Bytes::from_static(
+            br#"{"id":"B","items":[{"id":"I","n":null,"^/id":"c"},7],"to":"whole","deep":{"x":[1]}}"#,
+        );
+        let limits = ParameterLimits { max_fields: 20, ..LIMITS };
+        let whole = Request::parse_json(&Method::POST, &headers, &body, &limits).unwrap();
+        let query = Request::parse(&Method::GET, &headers, "to=Q&id=Q&n=Q", &nothing, None, &LIMITS).unwrap();
+        let items = whole.json_value("items").and_then(Value::as_array).unwrap();
+        let item = |number: usize| whole.item(&items[number], &query).unwrap();
+        for (number, name, wanted) in [
+            (0, "/id", Some("I")),
+            (0, "id", Some("I")),
+            (0, "^/id", Some("B")),
+            (0, "^/deep/x/0", Some("1")),
+            (0, "^/items/1", Some("7")),
+            (0, "to", Some("Q")),
+            (0, "n", Some("Q")),
+            (0, "/n", None),
+            (0, "/to", None),
+            (0, "^/none", None),
+            (1, "/id", None),
+            (1, "id", Some("Q")),
+            (1, "^/id", Some("B")),
+        ] {
+            let found = item(number);
+            let text = match found.find(name) {
+                Found::Text(text) => Some(text.into_owned()),
+                other => {
+                    assert!(matches!(other, Found::Absent), "{number} {name}");
+                    None
+                }
+            };
+            assert_eq!(text.as_deref(), wanted, "{number} {name}");
+        }
+        assert!(matches!(whole.find("^/id"), Found::Text(id) if id == "B"), "without a batch as with one");
+        assert!(matches!(whole.find("n"), Found::Absent));
+    }
+
+    #[test]
+    fn the_configured_charset_overrules_the_declared_one() {
+        let form = "application/x-www-form-urlencoded";
+        let part = "--B\r\nContent-Disposition: form-data; name=\"a\"\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n";
+        let part = [part.as_bytes(), b"\xe9\r\n--B--\r\n"].concat();
+        for (charset, content_type, body, expected) in [
+            (Some(UTF_8), &format!("{form}; charset=ISO-8859-1")[..], &b"a=%C3%A9"[..], "é"),
+            (Some(WINDOWS_1252), &format!("{form}; charset=utf-8"), b"a=%E9", "é"),
+            (Some(WINDOWS_1252), form, b"a=%E9", "é"),
+            (Some(WINDOWS_1252), "", b"a=%E9", "é"),
+            (Some(WINDOWS_1252), "multipart/form-data; boundary=B", &part, "é"),
+            (None, "multipart/form-data; boundary=B", &part, "\u{fffd}"),
+            (None, &format!("{form}; charset=ISO-8859-1"), b"a=%E9", "é"),
+            (None, form, b"a=%C3%A9", "é"),
+            (Some(WINDOWS_1252), "application/json", "{\"a\":\"é\"}".as_bytes(), "é"),
+            (Some(UTF_8), "application/json; charset=ISO-8859-1", "{\"a\":\"é\"}".as_bytes(), "é"),
+        ] {
+            let got = read(charset, content_type, body, "a");
+            assert_eq!(got, Ok(Some(expected.to_owned())), "{charset:?} {content_type}");
         }
     }
 
@@ -281,7 +424,7 @@ mod tests {
     #[test]
     fn nothing_prints_what_people_wrote() {
         let (headers, body) = (HeaderMap::new(), Bytes::from_static(b"text=hush"));
-        let request = Request::parse(&Method::POST, &headers, "", &body, UTF_8, &LIMITS).unwrap();
+        let request = Request::parse(&Method::POST, &headers, "", &body, None, &LIMITS).unwrap();
         assert!(!format!("{request:?} {:?}", request.parameters).contains("hush"));
     }
 

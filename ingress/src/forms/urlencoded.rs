@@ -1,12 +1,15 @@
 //! `name=value&name=value`, in a query or a body, as the WHATWG URL standard reads it, but for one
 //! thing: values stay bytes, since a parameter of the same request may name their charset.
 
-use super::parameter::{Parameter, ParameterLimits};
+use super::{
+    errors::Errors,
+    parameter::{Parameter, ParameterLimits},
+};
 use percent_encoding::percent_decode;
 use std::borrow::Cow;
 
 /// Reads `input`; an empty part between two `&` is none.
-pub(super) fn parse<'a>(input: &'a [u8], limits: &ParameterLimits) -> Result<Vec<Parameter<'a>>, String> {
+pub(super) fn parse<'a>(input: &'a [u8], limits: &ParameterLimits) -> Result<Vec<Parameter<'a>>, Errors> {
     let mut parameters = Vec::new();
     for part in input.split(|byte| *byte == b'&').filter(|part| !part.is_empty()) {
         limits.count(parameters.len() + 1)?;
@@ -75,7 +78,7 @@ mod tests {
             ("123456789=1", "name"),
             ("abc=123456789", "abc: at most 8 bytes"),
         ] {
-            let why = parse(input.as_bytes(), &LIMITS).unwrap_err();
+            let why = parse(input.as_bytes(), &LIMITS).unwrap_err().to_string();
             assert!(why.contains(says), "{input}: {why}");
         }
         assert!(parse(b"12345678=%31%32345678&b&c&d&&", &LIMITS).is_ok(), "a limit itself is allowed");

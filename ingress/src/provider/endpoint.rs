@@ -21,17 +21,13 @@ use actix_web::{
 };
 use bytes::Bytes;
 use encoding_rs::Encoding;
-use indexmap::IndexMap;
 use jiff::Timestamp;
 use postern_config::backend::{
     BackendConfig,
-    receive::{Method as Allowed, Reply},
+    batch::Batch,
+    receive::{BodyFormat, Method as Allowed, Reply},
 };
-use postern_shared::{
-    message::BackendName,
-    trace_context::TraceContext,
-    value::{Networks, OneOrMany},
-};
+use postern_shared::{message::BackendName, trace_context::TraceContext, value::Networks};
 use std::time::Duration;
 
 /// One of a backend's two routes: what every request has to pass, and the answer to what is stored.
@@ -40,13 +36,15 @@ pub(crate) struct ProviderEndpoint {
     pub(crate) name: BackendName,
     methods: Vec<Method>,
     allow: HeaderValue,
-    charset: &'static Encoding,
+    /// `receive.charset`.
+    charset: Option<&'static Encoding>,
     auth: RequestAuth,
     /// `receive.allow`; none: all.
     allow_addresses: Networks,
     reply: ReadyReply,
-    /// Whether a name of a parameter is a JSON pointer.
-    has_pointers: bool,
+    bodies: Bodies,
+    /// What a body is, whatever it is declared as.
+    format: Option<BodyFormat>,
 }
 
 /// What the configuration says of a route.
@@ -54,8 +52,31 @@ pub(super) struct Route<'c> {
     /// Its table below the backend.
     pub(super) table: &'static str,
     pub(super) methods: &'c [Allowed],
-    pub(super) params: &'c IndexMap<String, OneOrMany>,
     pub(super) reply: &'c Reply,
+    pub(super) bodies: Bodies,
+    pub(super) format: Option<BodyFormat>,
+}
+
+/// Which bodies a route expects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Bodies {
+    /// Any.
+    Any,
+    /// JSON: a name of a parameter is a JSON pointer.
+    Json,
+    /// JSON, with several messages or reports in one body.
+    Batches,
+}
+
+impl Bodies {
+    /// What `batch` says.
+    pub(super) fn of(batch: &Batch<'_>) -> Self {
+        match (batch.has_items(), batch.has_pointers()) {
+            (true, _) => Self::Batches,
+            (false, true) => Self::Json,
+            (false, false) => Self::Any,
+        }
+    }
 }
 
 impl ProviderEndpoint {
@@ -72,11 +93,12 @@ impl ProviderEndpoint {
             // Names of methods in the configuration are a closed set; each of them is a header's value.
             allow: HeaderValue::from_str(&names.join(", ")).unwrap_or(HeaderValue::from_static("")),
             methods: names.iter().filter_map(|name| name.parse().ok()).collect(),
-            charset: backend.definition.receive.charset.0,
+            charset: backend.definition.receive.charset.map(|charset| charset.0),
             auth: RequestAuth::new(backend, public_url),
             allow_addresses: backend.definition.receive.allow.clone(),
             reply: ReadyReply::new(route.reply, route.table)?,
-            has_pointers: route.params.values().flat_map(|names| &names.0).any(|name| name.starts_with('/')),
+            bodies: route.bodies,
+            format: route.format,
         })
     }
 
@@ -138,6 +160,15 @@ impl ProviderEndpoint {
         Ok(body)
     }
 
+    /// Whether a GET that is a challenge may be answered: it proves nothing, and must come from an address
+    /// that may call.
+    ///
+    /// # Errors
+    /// Why it may not.
+    pub(super) fn admit(&self, request: &HttpRequest, limits: &RequestLimits) -> Result<(), Refusal> {
+        self.address(request, limits).map_err(Refusal::NotProved)
+    }
+
     /// Whether a request must prove whose it is, by `receive.auth` or its address.
     fn must_prove(&self) -> bool {
         self.auth.is_required() || !self.allow_addresses.is_empty()
@@ -169,10 +200,16 @@ impl ProviderEndpoint {
         limits: &RequestLimits,
     ) -> Result<Request<'a>, Refusal> {
         let (method, headers, query) = (request.method(), request.headers(), request.query_string());
-        let parsed = if self.reads_as_json(request) {
-            Request::parse_json(method, headers, body, &limits.parameters)
-        } else {
-            Request::parse(method, headers, query, body, self.charset, &limits.parameters)
+        let limits = match self.bodies {
+            Bodies::Any | Bodies::Json => &limits.parameters,
+            Bodies::Batches => &limits.batch_parameters,
+        };
+        let parsed = match self.format {
+            _ if method == Method::GET => Request::parse(method, headers, query, body, self.charset, limits),
+            Some(BodyFormat::Form) => Request::parse_form(method, headers, query, body, self.charset, limits),
+            Some(BodyFormat::Json) => Request::parse_json(method, headers, body, limits),
+            None if self.reads_as_json(request) => Request::parse_json(method, headers, body, limits),
+            None => Request::parse(method, headers, query, body, self.charset, limits),
         };
         self.auth.check_parameters(request, body, parsed.as_ref().ok()).map_err(Refusal::NotProved)?;
         parsed.map_err(Refusal::Unreadable)
@@ -183,22 +220,21 @@ impl ProviderEndpoint {
     fn reads_as_json(&self, request: &HttpRequest) -> bool {
         let declared = request.headers().get(header::CONTENT_TYPE).map(|value| value.to_str().unwrap_or("?"));
         let essence = declared.unwrap_or_default().split(';').next().unwrap_or_default().trim();
-        self.has_pointers
-            && request.method() != Method::GET
-            && (essence.is_empty() || essence.eq_ignore_ascii_case("text/plain"))
+        self.bodies != Bodies::Any && (essence.is_empty() || essence.eq_ignore_ascii_case("text/plain"))
     }
 
-    /// The parameters of the query alone, whatever the method.
+    /// The parameters of `query` alone, whatever the method.
     ///
     /// # Errors
     /// [`Refusal::Unreadable`]
     pub(super) fn parse_query<'a>(
         &self,
         request: &'a HttpRequest,
+        query: &'a str,
         nothing: &'a Bytes,
         limits: &RequestLimits,
     ) -> Result<Request<'a>, Refusal> {
-        let (headers, query) = (request.headers(), request.query_string());
+        let headers = request.headers();
         let parsed = Request::parse(&Method::GET, headers, query, nothing, self.charset, &limits.parameters);
         parsed.map_err(Refusal::Unreadable)
     }

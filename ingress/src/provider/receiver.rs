@@ -1,17 +1,20 @@
 //! From a provider's request to the message that it is.
 
 use super::{
-    endpoint::{ProviderEndpoint, Route},
+    endpoint::{Bodies, ProviderEndpoint, Route},
+    list_reads::ListReads,
     refusal::Refusal,
 };
-use crate::metrics::IngressMetrics;
 use crate::{
+    auth::RefusalReason,
     forms::{Cleaned, Errors, Form, Forms, KeyProblem, Request, decode_text, text_names},
-    limits::RequestLimits,
+    metrics::IngressMetrics,
 };
-use actix_web::{HttpRequest, dev::Payload, http::StatusCode};
+use actix_web::http::StatusCode;
 use jiff::Timestamp;
-use postern_config::backend::{BackendConfig, check::Check, codec::Codec, receive::Receive};
+use postern_config::backend::{
+    BackendConfig, check::Check, codec::Codec, each::Each, expression::When, receive::Receive,
+};
 use postern_service::telemetry::LineLimit;
 use postern_shared::{
     clock::to_the_millisecond,
@@ -26,6 +29,11 @@ use std::{
 /// A backend's receiving side, made ready.
 pub(crate) struct Receiver {
     pub(crate) endpoint: ProviderEndpoint,
+    /// Which requests bring messages.
+    pub(super) when: Option<When>,
+    /// Which items of a body are messages.
+    pub(super) each: Option<Each>,
+    list_reads: ListReads,
     form: Arc<dyn Form>,
     checks: Vec<Check>,
     /// What decodes the text, and what requests call it.
@@ -43,8 +51,12 @@ impl Receiver {
         forms: &Forms,
     ) -> Result<Self, Vec<KeyProblem>> {
         let receive = &backend.definition.receive;
-        let Receive { methods, params, reply, .. } = receive;
-        let route = Route { table: "receive", methods, params, reply };
+        let Receive { methods, params, reply, format, .. } = receive;
+        // Reports that come to the same address are told apart when the body is read.
+        let reports = backend.definition.status.as_ref().filter(|status| status.when.is_some());
+        let bodies = reports.map_or(Bodies::Any, |status| Bodies::of(&status.batch()));
+        let bodies = bodies.max(Bodies::of(&receive.batch()));
+        let route = Route { table: "receive", methods, reply, bodies, format: *format };
         let endpoint = ProviderEndpoint::new(backend, &route, public_url);
         let (form, endpoint) = match (forms.build(backend), endpoint) {
             (Ok(form), Ok(endpoint)) => (form, endpoint),
@@ -55,6 +67,9 @@ impl Receiver {
         };
         Ok(Self {
             endpoint,
+            when: receive.when.clone(),
+            each: receive.each.clone(),
+            list_reads: ListReads::new(params),
             form,
             checks: receive.checks.clone(),
             codec: receive.codec.map(|codec| (codec, text_names(receive))),
@@ -63,29 +78,37 @@ impl Receiver {
     }
 
     /// Its refusals, there in the metrics from the start.
-    pub(crate) fn declare(&self, metrics: &IngressMetrics) {
-        metrics.declare_refused(Some(&self.endpoint.name), &self.endpoint.refusals().collect::<Vec<_>>());
+    pub(super) fn declare(&self, metrics: &IngressMetrics) {
+        let items = (!self.list_reads.is_empty() || self.each.is_some()).then_some(RefusalReason::Items);
+        let reasons: Vec<_> = self.endpoint.refusals().chain(items).collect();
+        metrics.declare_refused(Some(&self.endpoint.name), &reasons);
     }
 
-    /// The message that a request is.
+    /// Decodes the text of a form whose bytes depend on other parameters, in place.
+    ///
+    /// # Errors
+    /// [`Refusal::Invalid`]
+    pub(super) fn decode_text(&self, request: &mut Request<'_>) -> Result<(), Refusal> {
+        let Some((codec, text)) = &self.codec else { return Ok(()) };
+        let decoded = decode_text(*codec, text, request);
+        decoded.map_err(|why| Refusal::Invalid(Errors::of("charset", why).because(RefusalReason::Charset)))
+    }
+
+    /// The message that `request` is, of a batch the item at `place`.
     ///
     /// # Errors
     /// Why it is not taken.
-    pub(crate) async fn take(
-        &self,
-        request: &HttpRequest,
-        payload: &mut Payload,
-        limits: &RequestLimits,
-    ) -> Result<Inbound, Refusal> {
-        let body = self.endpoint.body(request, payload, limits).await?;
-        let mut parsed = self.endpoint.parse(request, &body, limits)?;
-        if let Some((codec, text)) = &self.codec {
-            let decoded = decode_text(*codec, text, &mut parsed);
-            decoded.map_err(|why| Refusal::Invalid(Errors::of("charset", why)))?;
-        }
-        match self.message(&parsed) {
-            Some(message) => message.map_err(Refusal::Invalid),
-            None => {
+    pub(super) fn message(&self, place: Option<&str>, request: &Request<'_>) -> Result<Inbound, Refusal> {
+        let read = self.list_reads.check(request, place);
+        read.map_err(|unread| Refusal::Unread(unread, "receive.each"))?;
+        // A form that panics is a mistake of ours, not of the request's.
+        let cleaned = catch_unwind(AssertUnwindSafe(|| {
+            let cleaned = self.form.clean(request)?;
+            self.check(&cleaned).map(|()| cleaned)
+        }));
+        match cleaned {
+            Ok(cleaned) => cleaned.map(|cleaned| self.inbound(cleaned)).map_err(Refusal::Invalid),
+            Err(_) => {
                 if self.panics.admits(StatusCode::SERVICE_UNAVAILABLE.as_u16()) {
                     tracing::error!(backend = %self.endpoint.name, "the form panicked; answered with 503");
                 }
@@ -94,21 +117,11 @@ impl Receiver {
         }
     }
 
-    /// The message that `request` is. A form that panics is a mistake of ours, not of the request's:
-    /// `None`.
-    fn message(&self, request: &Request<'_>) -> Option<Result<Inbound, Errors>> {
-        let cleaned = catch_unwind(AssertUnwindSafe(|| {
-            let cleaned = self.form.clean(request)?;
-            self.check(&cleaned).map(|()| cleaned)
-        }));
-        Some(cleaned.ok()?.map(|cleaned| self.inbound(cleaned)))
-    }
-
     fn check(&self, cleaned: &Cleaned) -> Result<(), Errors> {
         let mut errors = Errors::default();
-        for check in &self.checks {
+        for (number, check) in (1..).zip(&self.checks) {
             if !check.passes(cleaned.identity.as_str(), &cleaned.text, &cleaned.fields) {
-                errors.push_whole(check.error.as_str());
+                errors.push_check(number, check.error.as_str());
             }
         }
         if errors.is_empty() { Ok(()) } else { Err(errors) }

@@ -2,7 +2,7 @@
 
 use crate::auth::RefusalReason;
 use crate::{
-    answer::{Answer, Charge, invalid, text, too_many, unavailable},
+    answer::{Answer, Charge, text, too_many, unavailable},
     body::{BodyError, BodyLimits},
     forms::{Errors, Unreadable},
 };
@@ -13,6 +13,7 @@ use actix_web::{
         header::{self, HeaderValue},
     },
 };
+use postern_config::backend::each::{NoItems, UnreadItems};
 use std::time::Duration;
 
 /// Why a provider's request is not taken.
@@ -30,11 +31,24 @@ pub(crate) enum Refusal {
     Unreadable(Unreadable),
     /// It says something wrong.
     Invalid(Errors),
+    /// A list in its body has items that the configuration does not read: which list, and what to set.
+    Unread(UnreadItems, &'static str),
+    /// It brings more at once than is taken.
+    TooMuch(String),
     /// The form failed: a mistake of ours. The provider is to try again.
     Failed,
 }
 
 impl Refusal {
+    /// The refusal of a body whose items are not taken; `key` is the setting that names them.
+    pub(super) fn no_items(why: NoItems, key: &'static str) -> Self {
+        match why {
+            NoItems::Unread(unread) => Self::Unread(unread, key),
+            NoItems::TooMany(_) => Self::TooMuch(why.to_string()),
+            NoItems::NotAList(_) => Self::Invalid(Errors::whole(why.to_string())),
+        }
+    }
+
     /// The answer.
     pub(crate) fn answer(self, limits: &BodyLimits) -> Answer {
         let (response, charge) = match self {
@@ -47,13 +61,22 @@ impl Refusal {
                 return Answer::refused(too_many(wait), RefusalReason::Rate).charged(Charge::Nothing);
             }
             Self::NotProved(why) => return Answer::refused(not_proved(why), why),
-            Self::Body(error, charge) => (unread(error, limits), charge),
+            Self::Body(error, charge) => {
+                let mut answer = Answer::from(unread(error, limits)).charged(charge);
+                answer.log.refused = error.reason();
+                return answer;
+            }
             Self::Unreadable(Unreadable::MediaType(why)) => {
                 (text(StatusCode::UNSUPPORTED_MEDIA_TYPE, &why), Charge::Nothing)
             }
             Self::Unreadable(Unreadable::Malformed(errors)) | Self::Invalid(errors) => {
-                (invalid(&errors), Charge::Nothing)
+                return Answer::invalid(&errors).charged(Charge::Nothing);
             }
+            Self::Unread(why, key) => {
+                let errors = Errors::whole(format!("{why}: set {key}")).because(RefusalReason::Items);
+                return Answer::invalid(&errors).charged(Charge::Nothing);
+            }
+            Self::TooMuch(why) => (text(StatusCode::PAYLOAD_TOO_LARGE, &why), Charge::Nothing),
             Self::Failed => (unavailable(), Charge::Nothing),
         };
         Answer::from(response).charged(charge)
@@ -78,7 +101,7 @@ fn not_proved(why: RefusalReason) -> HttpResponse {
 fn unread(error: BodyError, limits: &BodyLimits) -> HttpResponse {
     let detail = error.detail(limits);
     let mut response = match error.status() {
-        StatusCode::BAD_REQUEST => invalid(&Errors::whole(detail)),
+        StatusCode::BAD_REQUEST => text(StatusCode::BAD_REQUEST, &Errors::whole(detail).to_string()),
         StatusCode::SERVICE_UNAVAILABLE => unavailable(),
         status => text(status, &detail),
     };

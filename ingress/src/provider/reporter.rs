@@ -1,18 +1,20 @@
 //! From a provider's delivery report to ours.
 
 use super::{
-    endpoint::{ProviderEndpoint, Route},
+    endpoint::{Bodies, ProviderEndpoint, Route},
+    list_reads::ListReads,
     refusal::Refusal,
 };
 use crate::{
+    auth::RefusalReason,
     forms::{Errors, Found, KeyProblem, Request, clean_datetime},
-    limits::RequestLimits,
+    metrics::IngressMetrics,
 };
-use actix_web::{HttpRequest, dev::Payload};
-use bytes::Bytes;
 use jiff::Timestamp;
 use postern_config::backend::{
     BackendConfig,
+    each::Each,
+    expression::When,
     receive::MAX_EXTERNAL_ID_CHARS,
     status::{STATUS_FIELDS, Status},
 };
@@ -31,6 +33,11 @@ const REQUIRED: &str = "This field is required.";
 /// A backend's delivery reports, made ready.
 pub(crate) struct Reporter {
     pub(crate) endpoint: ProviderEndpoint,
+    /// Which requests bring reports.
+    pub(super) when: Option<When>,
+    /// Which items of a body are reports.
+    pub(super) each: Option<Each>,
+    list_reads: ListReads,
     table: Status,
 }
 
@@ -41,36 +48,47 @@ impl Reporter {
     /// The key below `backends.NAME` that is wrong.
     pub(crate) fn new(backend: &BackendConfig, public_url: Option<&str>) -> Result<Option<Self>, KeyProblem> {
         let Some(table) = &backend.definition.status else { return Ok(None) };
-        let Status { methods, params, reply, .. } = table;
-        let route = Route { table: "status", methods, params, reply };
-        Ok(Some(Self { endpoint: ProviderEndpoint::new(backend, &route, public_url)?, table: table.clone() }))
+        let Status { methods, params, reply, when, each, format, .. } = table;
+        let bodies = Bodies::of(&table.batch());
+        let route = Route { table: "status", methods, reply, bodies, format: *format };
+        Ok(Some(Self {
+            endpoint: ProviderEndpoint::new(backend, &route, public_url)?,
+            when: when.clone(),
+            each: each.clone(),
+            list_reads: ListReads::new(params),
+            table: table.clone(),
+        }))
     }
 
-    /// The report that a request is.
+    /// Its refusals that a receiving side has not, there in the metrics from the start.
+    pub(super) fn declare(&self, metrics: &IngressMetrics) {
+        if !self.list_reads.is_empty() || self.each.is_some() {
+            metrics.declare_refused(Some(&self.endpoint.name), &[RefusalReason::Items]);
+        }
+    }
+
+    /// The report that `request` is, of a batch the item at `place`: its parameters stand in the body, else
+    /// in the query.
     ///
     /// # Errors
     /// Why it is not taken.
-    pub(crate) async fn take(
+    pub(super) fn report(
         &self,
-        request: &HttpRequest,
-        payload: &mut Payload,
-        limits: &RequestLimits,
+        place: Option<&str>,
+        request: &Request<'_>,
+        query: &Request<'_>,
     ) -> Result<Reported, Refusal> {
-        let body = self.endpoint.body(request, payload, limits).await?;
-        let parsed = self.endpoint.parse(request, &body, limits)?;
-        let nothing = Bytes::new();
-        let query = self.endpoint.parse_query(request, &nothing, limits)?;
-        let report = self.report(&parsed, &query).map_err(Refusal::Invalid)?;
-        let given = StatusParameters { table: &self.table, body: &parsed, query: &query };
+        let read = self.list_reads.check(request, place);
+        read.map_err(|unread| Refusal::Unread(unread, "status.each"))?;
+        let given = StatusParameters { table: &self.table, body: request, query };
+        let report = self.cleaned(&given).map_err(Refusal::Invalid)?;
         let word = given.value("detail").or_else(|| given.value("state")).unwrap_or_default();
         Ok(Reported { report, provider_word: line(&word, MAX_DETAIL) })
     }
 
-    /// The report that a request is: its parameters stand in the body, else in the query.
-    fn report(&self, body: &Request<'_>, query: &Request<'_>) -> Result<Report, Errors> {
-        let given = StatusParameters { table: &self.table, body, query };
+    fn cleaned(&self, given: &StatusParameters<'_>) -> Result<Report, Errors> {
         let mut errors = Errors::default();
-        let state = self.state(&given, &mut errors);
+        let state = self.state(given, &mut errors);
         let external_id = given.value("external_id").filter(|id| {
             let fits = id.chars().count() <= MAX_EXTERNAL_ID_CHARS;
             if !fits {
@@ -79,7 +97,7 @@ impl Reporter {
             }
             fits
         });
-        let message_id = self.message_id(&given, external_id.as_deref(), &mut errors);
+        let message_id = self.message_id(given, external_id.as_deref(), &mut errors);
         let identity = given.value("identity").and_then(|identity| {
             let identity = Identity::try_from(identity);
             identity.map_err(|rule| errors.push(given.name("identity"), rule.to_string())).ok()

@@ -6,7 +6,9 @@ use super::{
 };
 use crate::auth::RefusalReason;
 use crate::{
-    accept::{Accepted, Acceptor, MESSAGE_LIMITS, Rejection, Submission, SubmissionField},
+    accept::{
+        Accepted, Acceptor, Fingerprint, MESSAGE_LIMITS, Rejection, Submission, SubmissionField, Taken,
+    },
     answer::Answer,
     auth::Principal,
     body,
@@ -25,7 +27,7 @@ use actix_web::{
     },
 };
 use jiff::Timestamp;
-use postern_shared::read::{NotTaken, value_within};
+use postern_shared::read::{NotTaken, value_within, with_exact_numbers};
 use serde_json::{Value, json};
 
 const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
@@ -40,43 +42,74 @@ pub(crate) async fn submit(request: &HttpRequest, payload: &mut Payload, state: 
             trace = trace_context::of(request.headers());
         }
         let body = read_json(request, payload, &state.limits).await?;
+        let key = idempotency_key(request.headers());
+        let claim = match key.as_ref().ok().copied().flatten() {
+            None => None,
+            Some(key) => match state.acceptor.claim(principal, key, Fingerprint::of(body.clone())).await {
+                Ok(claim) => Some(claim),
+                Err(taken) => return repeated(taken, state),
+            },
+        };
         let recipients = RecipientsKey::of(&body);
-        let submission = read(principal, body, request.headers(), &state.acceptor)?;
-        let accepted = state.acceptor.accept(principal, submission, &trace).await;
-        let accepted = accepted.map_err(|rejected| rejection(&rejected.reason, recipients))?;
-        let mut answer = Answer::from(HttpResponse::Accepted().json(accepted_body(&accepted)));
-        answer.log.message = Some(accepted.id);
-        Ok(answer)
+        let submission = read(principal, body, key.err(), &state.acceptor)?;
+        let outcome = state.acceptor.accept(principal, Submission { claim, ..submission }, &trace).await;
+        let accepted = outcome.map(|new| accepted(&new));
+        accepted.map_err(|rejected| rejection(&rejected.reason, recipients).naming(&submission::KEYS))
     })
     .await;
     answer.log.trace = Some(trace);
     answer
 }
 
-/// The submission that a body and its headers are.
+/// The submission that a body is, unless it or the header, in which `wrong_key` is wrong, cannot be taken.
 ///
 /// # Errors
 /// Everything that is wrong with them.
 fn read(
     principal: Principal<'_>,
     body: Value,
-    headers: &HeaderMap,
+    wrong_key: Option<Invalid>,
     acceptor: &Acceptor,
 ) -> Result<Submission, ProblemDocument> {
     let recipients = RecipientsKey::of(&body);
     let (named, submission) = submission::read(body, Timestamp::now());
     // A principal that may not use a backend does not learn what else is wrong.
     if let Some(name) = &named {
-        acceptor.route(principal, Some(name.as_str())).map_err(|reason| rejection(&reason, recipients))?;
+        acceptor
+            .route(principal, Some(name.as_str()))
+            .map_err(|reason| rejection(&reason, recipients).naming(&submission::KEYS))?;
     }
-    match (submission, idempotency_key(headers)) {
-        (Ok(submission), Ok(key)) => Ok(Submission { idempotency_key: key.map(str::to_owned), ..submission }),
-        (submission, key) => {
-            let wrong = [submission.err(), key.err().map(|wrong| vec![wrong])];
-            let wrong = wrong.into_iter().flatten().flatten().collect();
-            Err(ProblemDocument::invalid(wrong))
+    match (submission, wrong_key) {
+        (Ok(submission), None) => Ok(submission),
+        (submission, wrong_key) => {
+            let wrong = submission.err().into_iter().flatten().chain(wrong_key);
+            Err(ProblemDocument::invalid(wrong.collect()).naming(&submission::KEYS))
         }
     }
+}
+
+/// The answer to a submission whose `Idempotency-Key` was used before: the first answer, if it is the
+/// same submission.
+fn repeated(taken: Taken, state: &IngressState) -> Result<Answer, ProblemDocument> {
+    match taken {
+        Taken::Repeated(first) => {
+            state.metrics.duplicate(&first.backend);
+            Ok(accepted(&first))
+        }
+        Taken::Another => {
+            let why = "was used for another message, which is accepted: a message that is not the same needs a \
+                       key of its own";
+            let problem = ProblemDocument::invalid(vec![Invalid::header(IDEMPOTENCY_KEY, why)]);
+            Err(problem.refused(RefusalReason::Idempotency))
+        }
+    }
+}
+
+/// The answer to what was accepted.
+fn accepted(accepted: &Accepted) -> Answer {
+    let mut answer = Answer::from(HttpResponse::Accepted().json(accepted_body(accepted)));
+    answer.log.message = Some(accepted.id);
+    answer
 }
 
 /// What was accepted, and what it costs.
@@ -108,7 +141,8 @@ fn rejection(reason: &Rejection, recipients: RecipientsKey) -> ProblemDocument {
         Some(SubmissionField::Text) => "#/text".to_owned(),
         Some(SubmissionField::Context) => "#/context".to_owned(),
         None => {
-            let detail = "not stored; try again later, with an Idempotency-Key so that a double can be told";
+            let detail =
+                "not stored; try again later, with the same Idempotency-Key so that it is not sent twice";
             return ProblemDocument::new(StatusCode::SERVICE_UNAVAILABLE, detail);
         }
     };
@@ -134,13 +168,21 @@ async fn read_json(
         return Err(ProblemDocument::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));
     }
     let body = body::read(request, payload, &limits.body).await;
-    let body = body.map_err(|error| ProblemDocument::new(error.status(), error.detail(&limits.body)))?;
-    value_within(&body, MESSAGE_LIMITS).map_err(|why| match why {
-        NotTaken::Invalid(error) => ProblemDocument::new(StatusCode::BAD_REQUEST, json_error(&error)),
+    let body = body.map_err(|error| {
+        let problem = ProblemDocument::new(error.status(), error.detail(&limits.body));
+        error.reason().map_or(problem.clone(), |reason| problem.refused(reason))
+    })?;
+    // A body that is no text is no JSON: the reader says where.
+    let exact = str::from_utf8(&body).map(with_exact_numbers);
+    let json = exact.as_deref().map_or(&body[..], str::as_bytes);
+    value_within(json, MESSAGE_LIMITS).map_err(|why| match why {
+        NotTaken::Invalid(error) => {
+            ProblemDocument::new(StatusCode::BAD_REQUEST, json_error(&error)).refused(RefusalReason::Json)
+        }
         NotTaken::Values | NotTaken::Name | NotTaken::Text(_) => {
             let most = MESSAGE_LIMITS.values;
             let why = format!("at most {most} members of objects and items of lists are taken");
-            ProblemDocument::invalid(vec![Invalid::at("#", why)])
+            ProblemDocument::invalid(vec![Invalid::at("#", why)]).refused(RefusalReason::Size)
         }
     })
 }
@@ -158,7 +200,9 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Invalid> {
         }
         _ => Err(Invalid::header(
             IDEMPOTENCY_KEY,
-            format!("must be there once, 1 to {MAX_IDEMPOTENCY_KEY} visible ASCII characters"),
+            format!(
+                "must be there once, with 1 to {MAX_IDEMPOTENCY_KEY} visible ASCII characters and no blank"
+            ),
         )),
     }
 }

@@ -4,7 +4,6 @@ mod authenticate;
 pub(crate) mod backends;
 pub(crate) mod messages;
 pub(crate) mod openapi;
-pub(crate) mod receive;
-pub(crate) mod status;
+pub(crate) mod provider;
 mod submission;
 pub(crate) mod unmatched;

@@ -12,7 +12,8 @@ use postern_shared::{
 use serde_json::{Map, Value};
 
 /// What the body may say.
-const KEYS: [&str; 7] = ["backend", "identities", "to", "text", "context", "priority", "expires_at"];
+pub(super) const KEYS: [&str; 7] =
+    ["backend", "identities", "to", "text", "context", "priority", "expires_at"];
 /// The most mistakes that one answer lists.
 const MAX_LISTED: usize = 20;
 
@@ -86,7 +87,7 @@ pub(super) fn read(body: Value, now: Timestamp) -> (Option<BackendName>, Result<
                 context,
                 priority,
                 expires_at,
-                idempotency_key: None,
+                claim: None,
                 callback: None,
             })
         }

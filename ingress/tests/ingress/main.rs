@@ -8,7 +8,13 @@ mod server;
 mod smuggling;
 
 mod api;
+mod batches;
+mod handshakes;
 mod hostile;
+mod numbers;
 mod program;
+mod raw_targets;
 mod receive;
+mod refusals;
+mod repeated;
 mod running;

@@ -12,6 +12,7 @@ use postern_service::{
     shutdown::{Shutdown, Trigger},
 };
 use postern_shared::message::{Inbound, Outbound};
+use serde_json::Value;
 use std::{io, net::SocketAddr, sync::Arc};
 use tokio::task::JoinHandle;
 
@@ -65,6 +66,17 @@ impl Running {
 
     pub(crate) async fn form(&self, path: &str, body: &str) -> Answer {
         self.post(path, "application/x-www-form-urlencoded", body.as_bytes()).await
+    }
+
+    pub(crate) async fn json(&self, path: &str, body: &Value) -> Answer {
+        self.post(path, "application/json", body.to_string().as_bytes()).await
+    }
+
+    /// The value of a metric.
+    pub(crate) fn metric(&self, name_and_labels: &str) -> Option<f64> {
+        let text = self.metrics.text();
+        let value = text.lines().find_map(|line| line.strip_prefix(name_and_labels)?.strip_prefix(' '))?;
+        value.parse().ok()
     }
 
     /// The inbound messages since the last time.

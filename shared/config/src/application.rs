@@ -1,10 +1,16 @@
 //! `[application]`: who answers inbound messages, and how a webhook is called.
 
-use crate::backend::{send::Auth, template::UrlTemplate};
-use crate::{document::join, reader::Reader};
+use crate::backend::{
+    flow::{BreakerSection, BreakerTable, RetrySection},
+    send::Auth,
+    template::UrlTemplate,
+    userinfo,
+};
+use crate::{cross_check, lines::join, reader::Reader};
 use indexmap::IndexMap;
 use postern_shared::{
     message::BackendName,
+    suggest,
     value::{
         HeaderName, MAX_CONCURRENCY, NOT_A_HEADER_VALUE, Secret, SigningKey, SigningKeys, Span, fits_header,
     },
@@ -69,6 +75,10 @@ pub struct Webhook {
     pub headers: IndexMap<HeaderName, Secret>,
     /// The `Authorization` header.
     pub auth: Option<Auth>,
+    /// Its own delays. `None`: those of `[retry]`.
+    pub retry: Option<RetrySection>,
+    /// When deliveries pause because the server is down; what it does not say is as `[breaker]` says.
+    pub breaker: Option<BreakerTable>,
 }
 
 /// What a webhook is sent.
@@ -125,10 +135,15 @@ impl Webhook {
     pub fn address(&self) -> Result<WebhookUrl, String> {
         let address = WebhookUrl(UrlTemplate::seeing(self.url.expose(), &["backend"])?);
         let url = address.made_for("any")?;
-        if !url.username().is_empty() || url.password().is_some() {
-            return Err("must hold no user and password: set auth".to_owned());
+        if userinfo::has_user(url.as_str()) {
+            return Err(userinfo::belongs_into("auth"));
         }
         Ok(address)
+    }
+
+    /// Its circuit breaker: its own over the `general` one.
+    pub fn breaker_over(&self, general: BreakerSection) -> BreakerSection {
+        self.breaker.map_or(general, |own| own.over(general))
     }
 
     /// Whether reports are delivered, too.
@@ -167,8 +182,13 @@ impl Webhook {
     }
 }
 
-/// Reads `[application]`: `type` decides which keys there may be.
-pub(super) fn read(reader: &mut Reader<'_>, section: Value) -> Option<ApplicationSection> {
+/// Reads `[application]`: `type` decides which keys there may be. `breaker` is `[breaker]`, if that can be
+/// read.
+pub(super) fn read(
+    reader: &mut Reader<'_>,
+    section: Value,
+    breaker: Option<BreakerSection>,
+) -> Option<ApplicationSection> {
     const PATH: &str = "application";
     let Value::Object(mut table) = section else {
         reader.unreadable(PATH, "must be a table");
@@ -183,10 +203,17 @@ pub(super) fn read(reader: &mut Reader<'_>, section: Value) -> Option<Applicatio
             for (key, why) in webhook.problems() {
                 reader.problem(join(PATH, &key), why);
             }
+            if let Some(retry) = &webhook.retry {
+                cross_check::retry(retry, &join(PATH, "retry"), reader);
+            }
+            if let (Some(own), Some(general)) = (webhook.breaker, breaker) {
+                cross_check::breaker(own.over(general), &join(PATH, "breaker"), reader);
+            }
             return Some(ApplicationSection::Webhook(Box::new(webhook)));
         }
-        Some(_) => {
-            reader.unreadable("application.type", format!("unknown type; {TYPES}"));
+        Some(unknown) => {
+            let hint = suggest::hint(unknown, ["none", "echo", "webhook"]);
+            reader.unreadable("application.type", format!("unknown type; {TYPES}{hint}"));
             return None;
         }
         None => {
@@ -226,7 +253,7 @@ mod tests {
             ("http://{{ backend }}/", "host"),
             ("http://{{ backend }}@h/", "host"),
             ("http://h/{{ identity }}", "a template sees backend"),
-            ("http://h/{{ backend | nonsense }}", "the template failed"),
+            ("http://h/{{ backend | nonsense }}", "unknown filter nonsense"),
             ("http://h/{{ backend / 2 }}", "the template failed"),
             ("http://u@h/{{ backend }}", "auth"),
             ("ftp://h/", "https"),

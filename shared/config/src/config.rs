@@ -7,8 +7,9 @@ use crate::{
         flow::{BreakerSection, RetrySection},
     },
     compat::CompatSection,
-    document::Lines,
+    lines::Lines,
     problem::Problem,
+    reader::is_in,
     sections::{
         AdminSection, ApiSection, BrokerSection, DispatcherSection, IngressSection, LogSection,
         ShutdownSection,
@@ -50,6 +51,10 @@ pub struct Config {
     /// What can be run and should be otherwise, in the order of the lines: `check` prints it, and the
     /// start logs it.
     pub warnings: Vec<Problem>,
+    /// The keys of the secrets that are not there and were not needed
+    /// ([`NeededSecrets`](crate::NeededSecrets)): what stands for them means nothing, and a problem with
+    /// one of them is none.
+    pub absent_secrets: BTreeSet<String>,
     /// Where each key of the file is.
     pub(super) lines: Lines,
     /// The keys that the environment set, which have no line.
@@ -57,6 +62,11 @@ pub struct Config {
 }
 
 impl Config {
+    /// Whether what is at `key` rests on a secret that is not there ([`Self::absent_secrets`]).
+    pub fn lacks_secret(&self, key: &str) -> bool {
+        self.absent_secrets.iter().any(|absent| is_in(absent, key) || is_in(key, absent))
+    }
+
     /// A problem with the value at `key`, with the line of the file that says it: for what only the
     /// part that uses the value can find out.
     pub fn problem(&self, key: impl Into<String>, what: impl Into<String>) -> Problem {

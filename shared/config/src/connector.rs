@@ -5,11 +5,11 @@ use crate::{
         connector::{CONSOLE, CallTable, ConnectorConfig, HTTP, RegisteredConnector},
         send::Send,
     },
-    document::join,
+    lines::join,
     provider_registry::ProviderRegistry,
     reader::Reader,
 };
-use postern_shared::message::MAX_IDENTITIES;
+use postern_shared::{message::MAX_IDENTITIES, suggest};
 use serde_json::{Map, Value};
 
 /// Reads the `connector` and the `send` table of the backend at `path`. `None` if there is no such
@@ -50,7 +50,8 @@ pub(super) fn read(
         }
         (registered, table) => {
             let Some(direction) = providers.direction(registered) else {
-                reader.unreadable(key, format!("unknown connector; {}", allowed()));
+                let hint = suggest::hint(registered, providers.known_connectors().split(", "));
+                reader.unreadable(key, format!("unknown connector; {}{hint}", allowed()));
                 return None;
             };
             let calls = table.and_then(|table| reader.read::<CallTable>(&send, table.clone()));

@@ -5,6 +5,7 @@ use crate::{
         Definition,
         auth::ReceiveAuth,
         flow::{BreakerSection, RetrySection},
+        userinfo,
     },
     broker_url,
     config::Config,
@@ -17,14 +18,18 @@ use crate::{
 };
 use postern_shared::{
     message::BackendName,
+    suggest,
     value::{MAX_CONCURRENCY, Secret},
 };
+use std::net::SocketAddr;
 use tracing_subscriber::EnvFilter;
 
 /// The largest `rate.burst`.
 const MAX_BURST: u32 = 10_000;
 /// The most failures in a row that a circuit breaker can be told to wait for.
 const MAX_FAILURES: u32 = 100_000;
+/// The largest `ingress.max_items`.
+const MAX_ITEMS: usize = 10_000;
 
 pub(super) fn broker(broker: &BrokerSection, reader: &mut Reader<'_>) {
     if let Some(why) = broker_url::problem(broker.url.expose()) {
@@ -45,6 +50,7 @@ pub(super) fn broker(broker: &BrokerSection, reader: &mut Reader<'_>) {
 }
 
 pub(super) fn ingress(ingress: &IngressSection, reader: &mut Reader<'_>) {
+    reader.note_absent_files("ingress.tls", ingress.tls.as_ref());
     if let Some(public) = &ingress.public_url {
         let right = url::Url::parse(public).is_ok_and(|url| {
             matches!(url.scheme(), "http" | "https") && url.query().is_none() && url.fragment().is_none()
@@ -66,6 +72,9 @@ pub(super) fn ingress(ingress: &IngressSection, reader: &mut Reader<'_>) {
             reader.problem(key, "must be at least 1");
         }
     }
+    if !(1..=MAX_ITEMS).contains(&ingress.max_items) {
+        reader.problem("ingress.max_items", format!("must be 1 to {MAX_ITEMS}"));
+    }
     if ingress.rate_limit.is_some_and(|limit| limit.burst == Some(0)) {
         reader.problem("ingress.rate_limit.burst", "must be at least 1");
     }
@@ -83,6 +92,7 @@ pub(super) fn ingress(ingress: &IngressSection, reader: &mut Reader<'_>) {
 }
 
 pub(super) fn admin(admin: &AdminSection, reader: &mut Reader<'_>) {
+    reader.note_absent_files("admin.tls", admin.tls.as_ref());
     // Every program has this port. The ingress looks at the files of its own: no other needs them.
     if let Some(Err(TlsProblem { key, what })) = admin.tls.as_ref().map(|files| files.read().1) {
         reader.problem(format!("admin.tls.{key}"), what);
@@ -93,6 +103,7 @@ pub(super) fn admin(admin: &AdminSection, reader: &mut Reader<'_>) {
 }
 
 pub(super) fn api(api: &ApiSection, reader: &mut Reader<'_>) {
+    reader.note_absent_files("api.tls", api.tls.as_ref());
     if api.tls.is_some() && api.listen.is_none() {
         let why = "is of no port: /v1 is on ingress.listen, with ingress.tls, unless api.listen is set";
         reader.problem("api.tls", why);
@@ -130,9 +141,17 @@ pub(super) fn dispatcher(dispatcher: &DispatcherSection, reader: &mut Reader<'_>
 }
 
 pub(super) fn log(log: &LogSection, reader: &mut Reader<'_>) {
-    if EnvFilter::builder().parse(&log.level).is_err() {
+    const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
+    // A word that is no level is a part of the program to the filter, and everything else is silent.
+    let is_level =
+        |word: &str| LEVELS.contains(&&*word.to_lowercase()) || word.parse::<u8>().is_ok_and(|n| n <= 5);
+    let mut words =
+        log.level.split(',').map(str::trim).filter(|word| !word.contains('=') && !word.contains(':'));
+    let unknown = words.find(|word| !is_level(word));
+    if EnvFilter::builder().parse(&log.level).is_err() || unknown.is_some() {
         let levels = "must be error, warn, info, debug, trace, or directives such as \"info,postern_dispatcher=debug\"";
-        reader.problem("log.level", levels);
+        let hint = suggest::hint(unknown.unwrap_or_default(), LEVELS);
+        reader.problem("log.level", format!("{levels}{hint}"));
     }
 }
 
@@ -159,7 +178,8 @@ pub(super) fn backend(
     }
     if !providers.has_form(&definition.receive.form) {
         let known = providers.known_forms();
-        reader.problem(format!("{path}.receive.form"), format!("unknown form; allowed: {known}"));
+        let hint = suggest::hint(&definition.receive.form, known.split(", "));
+        reader.problem(format!("{path}.receive.form"), format!("unknown form; allowed: {known}{hint}"));
     }
     for (key, why) in definition.status.iter().flat_map(|status| status.problems()) {
         reader.problem(format!("{path}.status.{key}"), why);
@@ -167,6 +187,7 @@ pub(super) fn backend(
     for (key, why) in definition.text.problems() {
         reader.problem(format!("{path}.text.{key}"), why);
     }
+    batches(definition, path, reader);
     settings(definition, path, reader);
     if let Some(own) = &definition.retry {
         retry(own, &format!("{path}.retry"), reader);
@@ -210,6 +231,24 @@ pub(super) fn breaker(breaker: BreakerSection, key: &str, reader: &mut Reader<'_
     }
 }
 
+/// What a backend says of several messages or reports in one body, and should say otherwise.
+fn batches(definition: &Definition, path: &str, reader: &mut Reader<'_>) {
+    let (receive, status) = (&definition.receive, &definition.status);
+    for (key, what) in receive.batch().fixed_indexes() {
+        reader.warning(&format!("{path}.receive.{key}"), &what);
+    }
+    for (key, what) in status.iter().flat_map(|status| status.batch().fixed_indexes()) {
+        reader.warning(&format!("{path}.status.{key}"), &what);
+    }
+    let chooses = receive.each.is_some() || receive.when.is_some();
+    let reports_choose = status.as_ref().is_some_and(|it| it.each.is_some() || it.when.is_some());
+    if receive.ignore && !chooses && !reports_choose {
+        let what = "ignores nothing: without receive.when, receive.each, status.when or status.each, every \
+                    request is a message or a report";
+        reader.warning(&format!("{path}.receive.ignore"), what);
+    }
+}
+
 /// The settings that a definition needs.
 fn settings(definition: &Definition, path: &str, reader: &mut Reader<'_>) {
     let empty = |name: &String| {
@@ -229,6 +268,11 @@ fn settings(definition: &Definition, path: &str, reader: &mut Reader<'_>) {
             names[1..].iter().map(|name| format!(", or {path}.settings.{name} instead")).collect::<String>();
         let key = format!("{path}.settings.{}", names.first().map_or("", String::as_str));
         reader.problem(key, format!("is missing: backends of type {} need it{or}", definition.kind));
+    }
+    if let Some(send) = definition.connector.http() {
+        for name in userinfo::settings_with_user(&send.url, &definition.settings) {
+            reader.problem(format!("{path}.settings.{name}"), userinfo::belongs_into("send.auth"));
+        }
     }
     let codec = definition.connector.http().and_then(|send| send.codec);
     for (key, why) in codec.iter().flat_map(|codec| codec.problems(&definition.settings)) {
@@ -272,10 +316,33 @@ pub(super) fn across(config: &Config, reader: &mut Reader<'_>) {
             reader.problem("ingress.public_url", why);
         }
     }
+    one_port_each(config, reader);
     compat(config, reader);
     selection(config, &config.dispatcher.backends, "dispatcher.backends", reader);
     for (index, key) in config.api.keys.iter().enumerate() {
         selection(config, &key.backends, &format!("api.keys[{index}].backends"), reader);
+    }
+}
+
+/// Two listeners on one port: the second cannot start.
+fn one_port_each(config: &Config, reader: &mut Reader<'_>) {
+    let listeners = [
+        ("ingress.listen", Some(config.ingress.listen)),
+        ("api.listen", config.api.listen),
+        ("admin.listen", config.admin.listen),
+    ];
+    for (index, (key, address)) in listeners.into_iter().enumerate() {
+        let Some(address) = address.filter(|address| address.port() != 0) else { continue };
+        let meets = |other: SocketAddr| {
+            let any = other.ip().is_unspecified() || address.ip().is_unspecified();
+            other.port() == address.port() && (any || other.ip() == address.ip())
+        };
+        let before = listeners[..index]
+            .iter()
+            .find(|(other, taken)| reader.has_read(other) && taken.is_some_and(meets));
+        if let Some((other, _)) = before {
+            reader.problem(key, format!("is the port of {other}, too: each needs one of its own"));
+        }
     }
 }
 
@@ -291,7 +358,8 @@ pub(super) fn selection(config: &Config, chosen: &Selection, key: &str, reader: 
 pub(super) fn unknown_backend(config: &Config, name: &BackendName, key: &str, reader: &mut Reader<'_>) {
     if reader.has_read(&format!("backends.{name}")) {
         let known: Vec<_> = config.backends.keys().map(BackendName::as_str).collect();
-        reader.problem(key, format!("unknown backend `{name}`; configured are: {}", known.join(", ")));
+        let hint = suggest::hint(name.as_str(), known.iter().copied());
+        reader.problem(key, format!("unknown backend `{name}`; configured are: {}{hint}", known.join(", ")));
     }
 }
 

@@ -1,8 +1,11 @@
 //! A TOML text as a tree of values, and the line of every key in it.
 
-use super::problem::Problem;
+use super::{
+    lines::{Lines, join, line_at},
+    problem::Problem,
+    syntax,
+};
 use serde_json::{Map, Value};
-use std::collections::BTreeMap;
 use toml::de::{DeTable, DeValue};
 
 /// A configuration as written, before anything is known of what it means.
@@ -12,43 +15,16 @@ pub(super) struct Document {
     pub(super) lines: Lines,
 }
 
-/// The line of every key in a text, from 1.
-#[derive(Debug, Default, Clone)]
-pub(super) struct Lines(BTreeMap<String, usize>);
-
-impl Lines {
-    /// The line of `key`, else of the nearest key around it.
-    pub(super) fn of(&self, key: &str) -> Option<usize> {
-        let mut key = key;
-        loop {
-            if let Some(line) = self.0.get(key) {
-                return Some(*line);
-            }
-            key = &key[..key.rfind(['.', '['])?];
-        }
-    }
-}
-
 impl Document {
-    /// Reads `text`; the only problem there can be is its syntax.
-    pub(super) fn parse(text: &str) -> Result<Self, Problem> {
-        let line_at = |offset: usize| 1 + text[..offset.min(text.len())].matches('\n').count();
-        let table = DeTable::parse(text).map_err(|error| Problem {
-            key: String::new(),
-            line: error.span().map(|span| line_at(span.start)),
-            what: error.message().replace('\n', ", "),
-        })?;
+    /// Reads `text`; the only problems there can be are those of its syntax.
+    pub(super) fn parse(text: &str) -> Result<Self, Vec<Problem>> {
+        let (table, errors) = DeTable::parse_recoverable(text);
         let mut document = Self::default();
         document.tree = read_table(table.get_ref(), "", &mut |key, offset| {
-            document.lines.0.insert(key, line_at(offset));
+            document.lines.insert(key, line_at(text, offset));
         });
-        Ok(document)
+        if errors.is_empty() { Ok(document) } else { Err(syntax::problems(text, &errors, &document.lines)) }
     }
-}
-
-/// The path of `key` inside `parent`, written as the errors write it.
-pub(super) fn join(parent: &str, key: &str) -> String {
-    if parent.is_empty() { key.to_owned() } else { format!("{parent}.{key}") }
 }
 
 fn read_table(table: &DeTable<'_>, path: &str, at: &mut impl FnMut(String, usize)) -> Map<String, Value> {
@@ -110,12 +86,6 @@ mod tests {
         assert_eq!(document.lines.of("api.keys[1].name"), Some(8));
         assert_eq!(document.lines.of("nowhere"), None);
         assert_eq!(document.tree["api"]["keys"][1]["name"], 7);
-    }
-
-    #[test]
-    fn a_syntax_error_names_its_line() {
-        let problem = Document::parse("[broker]\nurl = \n").unwrap_err();
-        assert_eq!(problem.line, Some(2), "{problem}");
     }
 
     #[test]

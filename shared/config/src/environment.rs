@@ -1,11 +1,31 @@
 //! `POSTERN__BROKER__URL=…`: any key from the environment.
 
-use super::document::{Document, join};
+use super::{document::Document, lines::join, section_names::SECTIONS};
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 
 /// What every variable that overrides a key begins with.
 const PREFIX: &str = "POSTERN__";
+/// The variables of ours that override no key: those of command lines.
+const OURS: [&str; 2] = ["POSTERN_CONFIG", "POSTERN_ADMIN_TOKEN"];
+
+/// The keys that a section may have and the built-in configuration does not set.
+const ABSENT: [(&str, &str); 14] = [
+    ("broker", "max_messages"),
+    ("ingress", "public_url"),
+    ("ingress", "tls"),
+    ("ingress", "max_connections"),
+    ("ingress", "rate_limit"),
+    ("ingress", "spool"),
+    ("admin", "listen"),
+    ("admin", "tls"),
+    ("admin", "token"),
+    ("api", "listen"),
+    ("api", "tls"),
+    ("api", "max_connections"),
+    ("application", "url"),
+    ("application", "secret"),
+];
 
 /// Sets the keys that `variables` name, and returns the paths of those keys.
 ///
@@ -35,6 +55,84 @@ pub(super) fn apply(
         *tree = root;
     }
     set
+}
+
+/// The variable that sets `key`.
+pub(super) fn variable(key: &str) -> String {
+    let parts = key.split(['.', '[']).map(|part| part.trim_end_matches(']'));
+    let parts: Vec<_> = parts.map(|part| part.to_uppercase().replace('-', "_")).collect();
+    format!("{PREFIX}{}", parts.join("__"))
+}
+
+/// The variables among `names` that set nothing and were meant to: what is wrong with each, and whether
+/// that is certain. `tree` is the configuration.
+pub(super) fn mistaken<'n>(
+    tree: &Map<String, Value>,
+    names: impl IntoIterator<Item = &'n str>,
+) -> Vec<(String, bool)> {
+    let mut secrets = BTreeSet::new();
+    tree.values().for_each(|value| variables_in(value, &mut secrets));
+    let mut names: Vec<_> = names.into_iter().filter(|name| !secrets.contains(name)).collect();
+    names.sort_unstable();
+    let mistaken = names.into_iter().filter_map(|name| {
+        let upper = name.to_ascii_uppercase();
+        if upper.starts_with(PREFIX) {
+            let why = format!("the environment variable {name} sets nothing: did you mean {upper}?");
+            return (upper != name).then_some((why, true));
+        }
+        let rest = upper.strip_prefix("POSTERN_").filter(|_| !OURS.contains(&name))?;
+        let section = SECTIONS.into_iter().find(|section| {
+            rest.strip_prefix(&section.to_uppercase())
+                .is_some_and(|rest| rest.starts_with('_') && rest.len() > 1)
+        })?;
+        let key = rest[section.len()..].trim_start_matches('_');
+        let meant =
+            format!("{PREFIX}{}__{}", section.to_uppercase(), with_separators(tree.get(section), key));
+        let why = format!("the environment variable {name} sets nothing: did you mean {meant}?");
+        let is_certain = rest.contains("__");
+        let is_key = is_certain || is_key(section, tree.get(section), key);
+        (is_key && !is_of_kubernetes(key)).then_some((why, is_certain))
+    });
+    mistaken.collect()
+}
+
+/// Whether a key of `section`, whose `table` this is, may be meant by `key`: others may have variables of
+/// such names for purposes of their own.
+fn is_key(section: &str, table: Option<&Value>, key: &str) -> bool {
+    let known = table.and_then(Value::as_object).into_iter().flatten().map(|(name, _)| name.as_str());
+    let known = known.chain(ABSENT.into_iter().filter(|(of, _)| *of == section).map(|(_, name)| name));
+    let mut folded = known.map(|name| name.to_uppercase().replace('-', "_"));
+    folded.any(|name| key.strip_prefix(&name).is_some_and(|rest| rest.is_empty() || rest.starts_with('_')))
+}
+
+/// What stands in `{ env = "NAME" }` anywhere in `value`.
+fn variables_in<'v>(value: &'v Value, found: &mut BTreeSet<&'v str>) {
+    match value {
+        Value::Object(table) => {
+            if let (1, Some(Value::String(name))) = (table.len(), table.get("env")) {
+                found.insert(name);
+            }
+            table.values().for_each(|value| variables_in(value, found));
+        }
+        Value::Array(items) => items.iter().for_each(|value| variables_in(value, found)),
+        _ => {}
+    }
+}
+
+/// Whether Kubernetes sets such a variable, for a service named `postern-ingress`.
+fn is_of_kubernetes(key: &str) -> bool {
+    key == "PORT" || ["SERVICE_HOST", "SERVICE_PORT", "PORT_"].iter().any(|start| key.starts_with(start))
+}
+
+/// `SPOOL_MAX_BYTES` as `SPOOL__MAX_BYTES`, if `table` has a table `spool`.
+fn with_separators(table: Option<&Value>, key: &str) -> String {
+    let tables = table.and_then(Value::as_object).into_iter().flatten();
+    let mut below = tables.filter(|(_, value)| value.is_object()).filter_map(|(name, value)| {
+        let folded = name.to_uppercase().replace('-', "_");
+        let rest = key.strip_prefix(&folded)?.strip_prefix('_')?.trim_start_matches('_');
+        Some(format!("{folded}__{}", with_separators(Some(value), rest)))
+    });
+    below.next().unwrap_or_else(|| key.to_owned())
 }
 
 fn put(at: &mut Value, path: String, parts: &[&str], value: Value) -> String {
@@ -108,6 +206,40 @@ mod tests {
             })
         );
         assert!(set.contains("backends.my-one.send.headers.X-Id") && set.len() == 4);
+    }
+
+    #[test]
+    fn a_variable_that_was_meant_to_set_a_key_is_told_from_others() {
+        let text = "[backends.my-one.settings]\nx = { env = \"POSTERN_API_KEY\" }\n[ingress]\nspool = { dir = \"d\" }\n";
+        let mut tree = Document::parse(text).unwrap().tree;
+        tree.insert("broker".to_owned(), json!({"url": "embedded:x"}));
+        for (name, meant, is_certain) in [
+            ("POSTERN_BROKER__URL", "POSTERN__BROKER__URL", true),
+            ("POSTERN_BROKER_URL", "POSTERN__BROKER__URL", false),
+            ("POSTERN_INGRESS_SPOOL_DIR", "POSTERN__INGRESS__SPOOL__DIR", false),
+            ("POSTERN_BACKENDS_MY_ONE_SETTINGS_KEY", "POSTERN__BACKENDS__MY_ONE__SETTINGS__KEY", false),
+            ("postern__broker__url", "POSTERN__BROKER__URL", true),
+        ] {
+            let found = mistaken(&tree, [name]);
+            let [(why, certain)] = &found[..] else { panic!("{name}: {found:?}") };
+            assert!(why.contains(name) && why.contains(&format!("did you mean {meant}?")), "{why}");
+            assert_eq!(*certain, is_certain, "{name}");
+        }
+        let others = [
+            "POSTERN_CONFIG",
+            "POSTERN_ADMIN_TOKEN",
+            "POSTERN_API_KEY",
+            "POSTERN__BROKER__URL",
+            "POSTERN_INGRESS_SERVICE_HOST",
+            "POSTERN_INGRESS_PORT_8080_TCP_ADDR",
+            "POSTERN_PORT",
+            "POSTERN_VERSION",
+            "POSTERN_API_SECRET",
+            "POSTERN_LOG_DIR",
+            "HOME",
+        ];
+        assert_eq!(mistaken(&tree, others), []);
+        assert_eq!(variable("api.keys[0].key-x"), "POSTERN__API__KEYS__0__KEY_X");
     }
 
     #[test]

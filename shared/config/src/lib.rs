@@ -13,22 +13,35 @@ mod connector;
 mod cross_check;
 mod document;
 mod environment;
+mod lines;
+mod listen;
 mod load;
+mod loader;
+mod needed_secrets;
 mod problem;
 mod provider_registry;
 mod reader;
+mod section_names;
 mod sections;
+mod source;
 mod spool;
+mod syntax;
+mod templates;
 #[cfg(test)]
 mod tests;
 mod tls_files;
+mod type_settings;
+mod warnings;
 mod weak_secrets;
 
 pub use application::{ApplicationSection, Webhook, WebhookFormat, WebhookUrl};
 pub use backend::flow::{BreakerSection, RetrySection};
 pub use compat::{CONVERSATION, CallbacksSection, CompatSection, CompatUser, KannelSection, VumiSection};
 pub use config::Config;
+pub use listen::listen_address;
 pub use load::DEFAULT;
+pub use loader::Loader;
+pub use needed_secrets::NeededSecrets;
 pub use problem::{InvalidConfig, KeyProblem, Problem};
 pub use provider_registry::{NameTaken, ProviderRegistry};
 pub use sections::{

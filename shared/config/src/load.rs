@@ -9,59 +9,41 @@ use crate::{
     compat,
     config::Config,
     connector, cross_check,
-    document::{Document, join, overlay},
+    document::{Document, overlay},
     environment,
-    problem::{InvalidConfig, Problem},
+    lines::join,
+    loader::Loader,
+    problem::InvalidConfig,
     provider_registry::ProviderRegistry,
     reader::{Reader, take},
+    section_names::SECTIONS,
     sections::{DispatcherSection, IngressSection},
-    weak_secrets,
+    templates, warnings, weak_secrets,
 };
-use postern_shared::message::BackendName;
+use postern_shared::{message::BackendName, suggest};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// The built-in configuration: what runs without a file, and the reference of every key.
 pub const DEFAULT: &str = include_str!("../../../deploy/default.toml");
 
-impl Config {
-    /// Reads `file`, or where there is none the built-in configuration, under the environment.
-    ///
-    /// # Errors
-    /// Every problem that there is.
-    pub fn load(file: Option<&Path>, providers: &ProviderRegistry) -> Result<Self, InvalidConfig> {
-        #[expect(clippy::disallowed_methods, reason = "the one place that reads it")]
-        let environment = std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-        let Some(path) = file else {
-            return Self::parse("the built-in configuration", None, environment, providers);
-        };
-        let source_name = path.display().to_string();
-        match std::fs::read_to_string(path) {
-            Ok(text) => Self::parse(&source_name, Some(&text), environment, providers),
-            Err(error) => {
-                let what = format!("cannot be read: {error}");
-                Err(InvalidConfig {
-                    source_name,
-                    problems: vec![Problem { key: String::new(), line: None, what }],
-                })
-            }
-        }
-    }
-
+impl Loader<'_> {
     /// Reads `text`, or where there is none the built-in configuration, under `environment`.
     ///
     /// # Errors
     /// Every problem that there is.
     pub fn parse(
+        self,
         source_name: &str,
         text: Option<&str>,
         environment: impl IntoIterator<Item = (String, String)>,
-        providers: &ProviderRegistry,
-    ) -> Result<Self, InvalidConfig> {
+    ) -> Result<Config, InvalidConfig> {
         let invalid = |problems| InvalidConfig { source_name: source_name.to_owned(), problems };
-        let builtin = Document::parse(DEFAULT).map_err(|problem| invalid(vec![problem]))?;
+        let builtin = Document::parse(DEFAULT).map_err(&invalid)?;
         // What a file leaves out; it has no use for the trial's backend and application.
         let mut otherwise = builtin.tree.clone();
         otherwise.shift_remove("backends");
@@ -71,20 +53,30 @@ impl Config {
         let (document, mut tree) = match text {
             None => (Document::default(), builtin.tree),
             Some(text) => {
-                let document = Document::parse(text).map_err(|problem| invalid(vec![problem]))?;
+                let document = Document::parse(text).map_err(&invalid)?;
                 let mut tree = otherwise.clone();
                 overlay(&mut tree, document.tree.clone());
                 (document, tree)
             }
         };
-        let set = environment::apply(&mut tree, environment);
-        let mut reader = Reader::new(&document, otherwise, set);
-        let config = read_sections(&mut reader, tree, providers);
+        let environment: Vec<_> = environment.into_iter().collect();
+        let set = environment::apply(&mut tree, environment.iter().cloned());
+        let names = environment.iter().map(|(name, _)| name.as_str());
+        let mistaken = environment::mistaken(&tree, names);
+        let is_empty = document.tree.is_empty() && set.is_empty() && text.is_some();
+        let mut reader = Reader::new(&document, otherwise, set, self.secrets);
+        let config = read_sections(&mut reader, tree, self.providers);
+        for (what, is_certain) in mistaken {
+            if is_certain { reader.problem("", what) } else { reader.warning("", &what) }
+        }
         match config {
             Some(config) if reader.problems.is_empty() => {
                 weak_secrets::warn(&config, &mut reader);
+                if text.is_some() {
+                    warnings::warn(&config, is_empty, &mut reader);
+                }
                 reader.warnings.sort_by_key(|warning| warning.line);
-                Ok(Self { warnings: reader.warnings, ..config })
+                Ok(Config { warnings: reader.warnings, absent_secrets: reader.absent, ..config })
             }
             _ => {
                 reader.problems.sort_by_key(|problem| problem.line);
@@ -103,23 +95,21 @@ fn read_sections(
     let ingress = section(reader, &mut tree, "ingress", cross_check::ingress);
     let admin = section(reader, &mut tree, "admin", cross_check::admin);
     let api = section(reader, &mut tree, "api", cross_check::api);
-    let application = application::read(reader, take(&mut tree, "application"));
     let compat = section(reader, &mut tree, "compat", compat::check);
     let dispatcher = section(reader, &mut tree, "dispatcher", cross_check::dispatcher);
     let retry =
         section(reader, &mut tree, "retry", |retry, reader| cross_check::retry(retry, "retry", reader));
     let breaker =
         section(reader, &mut tree, "breaker", |own, reader| cross_check::breaker(*own, "breaker", reader));
+    let application = application::read(reader, take(&mut tree, "application"), breaker);
     let log = section(reader, &mut tree, "log", cross_check::log);
     let shutdown = section(reader, &mut tree, "shutdown", |_, _| {});
     let sections = (ingress.as_ref(), retry.as_ref(), dispatcher.as_ref(), breaker);
     let backends = read_backends(reader, take(&mut tree, "backends"), sections, providers);
     for key in tree.keys() {
-        let known = "broker, ingress, admin, api, application, compat, dispatcher, retry, breaker, backends, \
-                     log, shutdown";
         let what = match key.as_str() {
             "doors" => "unknown key: [doors] is now [compat]".to_owned(),
-            _ => format!("unknown key; allowed here: {known}"),
+            _ => format!("unknown key; allowed here: {}{}", SECTIONS.join(", "), reader.placed(key)),
         };
         reader.problem(key, what);
     }
@@ -137,10 +127,12 @@ fn read_sections(
         shutdown: shutdown?,
         backends: backends?,
         warnings: Vec::new(),
+        absent_secrets: BTreeSet::new(),
         lines: reader.lines(),
         from_environment: reader.from_environment.clone(),
     };
     cross_check::across(&config, reader);
+    templates::check(&config, providers, reader);
     Some(config)
 }
 
@@ -235,7 +227,8 @@ fn read_backend(
         }
     };
     let Some(mut table) = providers.complete(&kind, table) else {
-        reader.unreadable(join(&path, "type"), format!("unknown type; {}", known()));
+        let hint = suggest::hint(&kind, providers.known_types().split(", "));
+        reader.unreadable(join(&path, "type"), format!("unknown type; {}{hint}", known()));
         return None;
     };
     if table.shift_remove("engine").is_some() {

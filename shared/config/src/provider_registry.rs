@@ -3,6 +3,7 @@
 use super::{
     backend::connector::{BUILT_IN, Direction},
     document::{Document, overlay},
+    type_settings,
 };
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
@@ -94,6 +95,11 @@ impl ProviderRegistry {
 
     pub(super) fn has_form(&self, name: &str) -> bool {
         self.forms.contains(name)
+    }
+
+    /// The settings that backends of the type `kind` may have.
+    pub(super) fn settings_of(&self, kind: &str) -> BTreeSet<String> {
+        self.types.get(kind).map(type_settings::settings_in).unwrap_or_default()
     }
 
     /// `table` over the file of its type; `None` for an unknown type. Its `receive.auth` takes the

@@ -1,10 +1,19 @@
 //! From a tree of values to typed sections, collecting every problem on the way.
 
 use super::{
-    document::{Document, Lines},
+    document::Document,
+    environment,
+    lines::{Lines, join},
+    needed_secrets::NeededSecrets,
     problem::Problem,
+    section_names::SECTIONS,
+    tls_files::TlsFiles,
 };
-use postern_shared::read::{self, Origin, Place, Removed};
+use postern_shared::{
+    read::{self, Origin, Place, Removed},
+    suggest,
+    value::absent_secret,
+};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
@@ -21,6 +30,10 @@ pub(super) struct Reader<'a> {
     unread: BTreeSet<String>,
     /// The entries of lists that could not be read.
     removed: Removed,
+    /// The secrets that must be there.
+    needed: NeededSecrets,
+    /// The secrets that are not there and need not be.
+    pub(super) absent: BTreeSet<String>,
     pub(super) problems: Vec<Problem>,
     /// What is right, and should be otherwise.
     pub(super) warnings: Vec<Problem>,
@@ -31,10 +44,19 @@ impl<'a> Reader<'a> {
         document: &'a Document,
         builtin: Map<String, Value>,
         from_environment: BTreeSet<String>,
+        needed: NeededSecrets,
     ) -> Self {
-        let (unread, removed) = (BTreeSet::new(), Removed::default());
-        let (problems, warnings) = (Vec::new(), Vec::new());
-        Self { document, builtin, from_environment, unread, removed, problems, warnings }
+        Self {
+            document,
+            builtin,
+            from_environment,
+            unread: BTreeSet::new(),
+            removed: Removed::default(),
+            needed,
+            absent: BTreeSet::new(),
+            problems: Vec::new(),
+            warnings: Vec::new(),
+        }
     }
 
     /// Where each key of the file is.
@@ -50,10 +72,35 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// What to say of the unknown section `key` besides: where it was probably meant to stand.
+    pub(super) fn placed(&self, key: &str) -> String {
+        let meant = SECTIONS.into_iter().find_map(|section| {
+            let rest = key.strip_prefix(section)?.strip_prefix(['_', '-']).filter(|rest| !rest.is_empty())?;
+            Some(join(section, rest))
+        });
+        let below = |section: &&str| {
+            let table = self.builtin.get(*section).and_then(Value::as_object);
+            table.is_some_and(|table| table.contains_key(key))
+        };
+        match meant {
+            Some(meant) if self.from_environment.iter().any(|set| is_in(set, key)) => {
+                format!("; did you mean {}?", environment::variable(&meant))
+            }
+            Some(meant) => format!("; did you mean {meant}?"),
+            None => match SECTIONS.into_iter().find(below) {
+                Some(section) => format!("; did you mean it to stand below [{section}]?"),
+                None => suggest::hint(key, SECTIONS),
+            },
+        }
+    }
+
     /// Notes that `key` is right and should be otherwise.
     pub(super) fn warning(&mut self, key: &str, what: &str) {
-        let warning = self.at(self.in_file(key), what.to_owned());
-        self.warnings.push(warning);
+        let key = self.in_file(key);
+        if !self.unread.iter().any(|unread| is_in(&key, unread)) {
+            let warning = self.at(key, what.to_owned());
+            self.warnings.push(warning);
+        }
     }
 
     /// Notes that `key` cannot be read.
@@ -61,6 +108,18 @@ impl<'a> Reader<'a> {
         let key = key.into();
         if self.unread.insert(key.clone()) {
             self.note(key, what.into());
+        }
+    }
+
+    /// Notes which `files` of the TLS section `key` are not there and need not be.
+    pub(super) fn note_absent_files(&mut self, key: &str, files: Option<&TlsFiles>) {
+        let files = files.into_iter().flat_map(|files| [("cert", &files.cert), ("key", &files.key)]);
+        for (name, file) in files {
+            let key = join(key, name);
+            if !self.needed.contains(&key) && std::fs::File::open(file).is_err() {
+                self.unread.insert(key.clone());
+                self.absent.insert(key);
+            }
         }
     }
 
@@ -74,11 +133,18 @@ impl<'a> Reader<'a> {
     /// the place of a mistake, or what stands in for it; `None` if nothing can be read without it.
     pub(super) fn read<T: DeserializeOwned>(&mut self, path: &str, section: Value) -> Option<T> {
         let place = Place::from(path);
+        let mut written = section.clone();
         let reading = read::every::<T>(section, &Section { place: &place, reader: self });
         self.removed.extend(&place, reading.removed);
         for mistake in reading.mistakes {
-            let key = place.clone().join(mistake.place);
-            self.unreadable(key.to_string(), mistake.wrong.to_string());
+            let key = place.clone().join(mistake.place.clone()).to_string();
+            let (what, value) = (mistake.wrong.to_string(), mistake.place.find(&mut written));
+            if !self.needed.contains(&key) && value.is_some_and(|value| is_absent_secret(value, &what)) {
+                self.unread.insert(key.clone());
+                self.absent.insert(key);
+            } else {
+                self.unreadable(key, what);
+            }
         }
         // The built-in section runs as it is.
         reading.value.or_else(|| T::deserialize(self.builtin.get(path)?).ok())
@@ -95,8 +161,11 @@ impl<'a> Reader<'a> {
     }
 
     fn at(&self, key: String, what: String) -> Problem {
-        let line = if self.from_environment.contains(&key) { None } else { self.document.lines.of(&key) };
-        Problem { key, line, what }
+        if self.from_environment.contains(&key) {
+            let what = format!("{what} (set by the environment variable {})", environment::variable(&key));
+            return Problem { key, line: None, what };
+        }
+        Problem { line: self.document.lines.of(&key), key, what }
     }
 }
 
@@ -112,13 +181,29 @@ impl Origin for Section<'_> {
         place.find(&mut section).cloned()
     }
 
+    /// A secret that is not there is one mistake, not another one of the table that it stands in.
+    fn in_place_of(&self, found: &Value, wrong: &str) -> Option<Value> {
+        absent_secret(found).is_some_and(|why| why == wrong).then(|| "unread".into())
+    }
+
     fn may_be_text(&self, place: &Place) -> bool {
         self.reader.from_environment.contains(&self.place.clone().join(place.clone()).to_string())
     }
 }
 
+/// Whether what is wrong with `value`, or with a secret in it, is that a variable or a file does not hold
+/// the secret.
+fn is_absent_secret(value: &Value, what: &str) -> bool {
+    absent_secret(value).is_some_and(|why| why == what)
+        || match value {
+            Value::Object(table) => table.values().any(|value| is_absent_secret(value, what)),
+            Value::Array(items) => items.iter().any(|value| is_absent_secret(value, what)),
+            _ => false,
+        }
+}
+
 /// Whether `key` is `whole`, or a part of it.
-fn is_in(key: &str, whole: &str) -> bool {
+pub(super) fn is_in(key: &str, whole: &str) -> bool {
     key.strip_prefix(whole).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
 }
 

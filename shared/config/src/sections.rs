@@ -1,7 +1,7 @@
 //! The sections of a configuration file, but for the backends. Their defaults are in
 //! `deploy/default.toml`, which lies under every configuration.
 
-use crate::{spool::SpoolSection, tls_files::TlsFiles};
+use crate::{listen, spool::SpoolSection, tls_files::TlsFiles};
 use jiff::Timestamp;
 use postern_shared::message::BackendName;
 use postern_shared::value::{Moment, Networks, Rate, Secret, SecretDigest, Span, Window};
@@ -26,11 +26,19 @@ pub struct BrokerSection {
     pub min_free_disk: u64,
 }
 
+impl BrokerSection {
+    /// Whether the broker is the store in the process itself, which no other process can use.
+    pub fn is_embedded(&self) -> bool {
+        self.url.expose().starts_with("embedded:")
+    }
+}
+
 /// `[ingress]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct IngressSection {
     /// The public port.
+    #[serde(deserialize_with = "listen::required")]
     pub listen: SocketAddr,
     /// Absent: without TLS.
     pub tls: Option<TlsFiles>,
@@ -40,6 +48,8 @@ pub struct IngressSection {
     pub max_body: usize,
     /// The most parameters of one request.
     pub max_fields: usize,
+    /// The most messages and delivery reports of one request to a backend with `each`. 1 to 10,000.
+    pub max_items: usize,
     /// The longest name of a parameter, in bytes.
     pub max_key: usize,
     /// The longest value of a parameter, in bytes.
@@ -62,7 +72,8 @@ pub struct IngressSection {
     /// How many requests that prove nothing one address may make. Absent: any number.
     pub rate_limit: Option<AddressLimit>,
     /// How long a message that a provider repeats (the same backend, `external_id`, identity and text)
-    /// is acknowledged without being queued again; 0: it is always queued again.
+    /// is acknowledged without being queued again, and for how long an `Idempotency-Key` is remembered; 0: a
+    /// repeated message is always queued again.
     pub dedupe_window: Window,
     /// Where messages are stored while the broker takes none.
     #[serde(default)]
@@ -95,6 +106,7 @@ pub struct AddressLimit {
 pub struct AdminSection {
     /// The port of `/metrics`, `/livez` and `/readyz`. Absent: 127.0.0.1:8081, and 8082 for
     /// `postern-dispatcher`.
+    #[serde(default, deserialize_with = "listen::optional")]
     pub listen: Option<SocketAddr>,
     /// What must be shown for `/metrics` and `/v1/dead`, as `Authorization: Bearer …`. Absent: nothing,
     /// `/v1/dead` is not there, and
@@ -120,6 +132,7 @@ impl AdminSection {
 #[serde(deny_unknown_fields)]
 pub struct ApiSection {
     /// A port of its own for `/v1`. Absent: on `ingress.listen`.
+    #[serde(default, deserialize_with = "listen::optional")]
     pub listen: Option<SocketAddr>,
     /// Of that port; absent: without TLS.
     pub tls: Option<TlsFiles>,

@@ -5,7 +5,11 @@ use postern_shared::message::BackendName;
 use std::time::Duration;
 
 mod access;
+mod batches;
+mod files;
 mod mistakes;
+mod templates;
+mod warnings;
 
 fn parse(text: &str) -> Result<Config, InvalidConfig> {
     parse_with(text, &[])
@@ -84,6 +88,17 @@ fn assert_named(mistakes: &[Mistake]) {
         let [problem] = &problems[..] else { panic!("{text}: {problems:?}") };
         assert_eq!((problem.key.as_str(), problem.line), (*key, *line), "{text}: {problem}");
         assert!(problem.what.contains(says), "{text}: {problem}");
+    }
+}
+
+/// As [`assert_named`], of what is valid: the only warning that names `key`.
+fn assert_warned(mistakes: &[Mistake]) {
+    for (text, key, line, says) in mistakes {
+        let warnings = parse(text).expect(text).warnings;
+        let ours: Vec<_> = warnings.iter().filter(|warning| warning.key == *key).collect();
+        let [warning] = &ours[..] else { panic!("{text}: {warnings:?}") };
+        assert_eq!(warning.line, *line, "{text}: {warning}");
+        assert!(warning.what.contains(says), "{text}: {warning}");
     }
 }
 
@@ -216,11 +231,11 @@ fn the_environment_lies_over_the_file_and_is_named_without_a_line() {
         &[
             ("POSTERN__DISPATCHER__CONCURRENCY", "9"),
             ("POSTERN__BROKER__URL", "embedded:x"),
-            ("POSTERN__LOG__LEVEL", "7"),
+            ("POSTERN__LOG__LEVEL", "5"),
         ],
     )
     .unwrap();
-    assert_eq!((config.dispatcher.concurrency, config.log.level.as_str()), (9, "7"));
+    assert_eq!((config.dispatcher.concurrency, config.log.level.as_str()), (9, "5"));
     let error = parse_with(file, &[("POSTERN__DISPATCHER__CONCURRENCY", "0")]).unwrap_err();
     assert_eq!(error.problems[0].line, None);
     let error = parse_with(file, &[("POSTERN__DISPATCHR__X", "0")]).unwrap_err();

@@ -9,7 +9,7 @@ use crate::{
     bearer::bearer,
     control::{Control, Operator, Unconfigured},
     dead::DeadLetters,
-    health::HealthRegistry,
+    health::{BackendHealth, HealthRegistry},
     listener::{self, ConnectionLimits, Listener, Share},
     metrics::{Metrics, PublishMetrics},
     rates::{self, Allowance, Buckets, retry_after},
@@ -36,6 +36,7 @@ use postern_shared::{
 };
 use postern_store::spool::Spool;
 use std::{
+    io::ErrorKind,
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
     sync::{
         Arc, OnceLock,
@@ -102,10 +103,12 @@ impl Readiness {
         remarks.chain(self.control.remark()).chain(self.unconfigured.remarks()).collect()
     }
 
-    /// The backends that do not send now, a line each.
-    pub fn idle_backends(&self) -> Vec<String> {
+    /// The backends that do not send now, a line each, and the application's webhook if it takes nothing.
+    pub fn paused(&self) -> Vec<String> {
         let line = |(backend, health)| format!("backend {backend} {health}");
-        self.health.not_ready().into_iter().map(line).collect()
+        let application = self.health.application().filter(|health| *health != BackendHealth::Ready);
+        let application = application.map(|health| format!("application webhook {health}"));
+        self.health.not_ready().into_iter().map(line).chain(application).collect()
     }
 
     /// Whether messages can be published, to the spool if there is one.
@@ -117,12 +120,41 @@ impl Readiness {
     }
 }
 
-/// Listens on `address`. Within a Tokio runtime.
+/// Listens on `address`, which `key` names. Within a Tokio runtime.
 ///
 /// # Errors
-/// A text that names the key, the address and what stands in its way.
+/// A text that names the key, the address, what stands in its way and what to do.
 pub fn bind(key: &str, address: SocketAddr) -> Result<TcpListener, String> {
-    listener::bind(address).map_err(|error| format!("{key}: cannot listen on {address}: {error}"))
+    listener::bind(address).map_err(|error| {
+        let advice = match error.kind() {
+            ErrorKind::AddrInUse => {
+                ": another program has this port; give this one another by --admin-listen ADDRESS"
+            }
+            _ => "",
+        };
+        format!("{key}: cannot listen on {address}: {error}{advice}")
+    })
+}
+
+/// As [`bind`], or on the first free one of the `spare` ports behind `address` if another program has
+/// that. Within a Tokio runtime.
+///
+/// # Errors
+/// As [`bind`].
+pub fn bind_first(address: SocketAddr, spare: u16) -> Result<TcpListener, String> {
+    let ports = (1..=spare).filter_map(|more| address.port().checked_add(more));
+    for port in std::iter::once(address.port()).chain(ports) {
+        match listener::bind(SocketAddr::new(address.ip(), port)) {
+            Ok(listener) if port == address.port() => return Ok(listener),
+            Ok(listener) => {
+                tracing::warn!(taken = %address, port, "another program has the admin port, using the next free one");
+                return Ok(listener);
+            }
+            Err(error) if error.kind() == ErrorKind::AddrInUse => {}
+            Err(_) => break,
+        }
+    }
+    bind("admin.listen", address)
 }
 
 /// Who holds `admin.token`; without one, everybody does: the port is on a loopback address.
@@ -272,6 +304,7 @@ async fn metrics_text(
         own.spool(&spool.figures());
     }
     own.backends(&readiness.health.all());
+    own.application(readiness.health.application());
     own.unconfigured(&readiness.unconfigured.all());
     own.paused(&readiness.backends, &readiness.control.state());
     // Where the broker does not say, the last number stands.
@@ -283,12 +316,12 @@ async fn metrics_text(
 
 async fn ready(readiness: web::Data<Readiness>) -> HttpResponse {
     let text = |lines: Vec<String>| lines.into_iter().map(|line| line + "\n").collect::<String>();
-    let idle = text(readiness.idle_backends());
+    let paused = text(readiness.paused());
     match text(readiness.missing()) {
         missing if missing.is_empty() => {
-            HttpResponse::Ok().body(format!("ready\n{}{idle}", text(readiness.remarks())))
+            HttpResponse::Ok().body(format!("ready\n{}{paused}", text(readiness.remarks())))
         }
-        missing => HttpResponse::ServiceUnavailable().body(format!("{missing}{idle}")),
+        missing => HttpResponse::ServiceUnavailable().body(format!("{missing}{paused}")),
     }
 }
 
@@ -298,4 +331,24 @@ fn problem(status: u16, detail: &str) -> HttpResponse {
     let title = status.canonical_reason().unwrap_or_default();
     let body = serde_json::json!({"type": "about:blank", "title": title, "status": status.as_u16(), "detail": detail});
     HttpResponse::build(status).content_type("application/problem+json").body(body.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_port_that_is_taken_gives_way_to_the_next_or_names_the_argument() {
+        let taken = bind("admin.listen", "127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = taken.local_addr().unwrap();
+        let next = bind_first(address, 64).unwrap().local_addr().unwrap();
+        assert!(next.ip() == address.ip() && next.port() > address.port(), "{next}");
+        for refused in [bind_first(address, 0), bind("--admin-listen", address)] {
+            let why = refused.unwrap_err();
+            assert!(
+                why.contains(&address.to_string()) && why.contains("give this one another by --admin-listen"),
+                "{why}"
+            );
+        }
+    }
 }

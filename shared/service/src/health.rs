@@ -1,5 +1,5 @@
-//! Whether the backends of this process send now, and why not. The dispatcher notes it; `/readyz`,
-//! `GET /v1/backends` and the metrics read it.
+//! Whether the backends of this process send now, and whether the application's webhook takes messages,
+//! and why not. The dispatcher notes it; `/readyz`, `GET /v1/backends` and the metrics read it.
 
 use jiff::Timestamp;
 use postern_shared::{clock::Written, control::Pause, message::BackendName};
@@ -57,14 +57,22 @@ impl fmt::Display for BackendHealth {
     }
 }
 
-/// The health of each backend that this process serves, and the pauses that operators ordered. Clones
-/// share it.
+/// The health of each backend that this process serves, and of the application's webhook if this process
+/// calls it, and the pauses that operators ordered. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub struct HealthRegistry(Arc<Mutex<Registered>>);
 
+/// Whose health is noted.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Subject {
+    Backend(BackendName),
+    /// The application's webhook.
+    Application,
+}
+
 #[derive(Debug, Default)]
 struct Registered {
-    served: BTreeMap<BackendName, NotedHealth>,
+    served: BTreeMap<Subject, NotedHealth>,
     /// Of any backend, whoever serves it.
     paused: BTreeMap<BackendName, Pause>,
 }
@@ -72,13 +80,21 @@ struct Registered {
 impl Registered {
     /// What an operator ordered comes first: whatever else may be wrong, nothing is sent before it ends.
     fn health(&self, backend: &BackendName) -> BackendHealth {
-        match (self.paused.get(backend), self.served.get(backend)) {
+        match (self.paused.get(backend), self.served.get(&Subject::Backend(backend.clone()))) {
             (Some(Pause { since, by }), _) => {
                 BackendHealth::PausedByOperator { since: *since, by: by.clone() }
             }
             (None, Some(noted)) => noted.health(),
             (None, None) => BackendHealth::Ready,
         }
+    }
+
+    /// The backends that this process serves.
+    fn backends(&self) -> impl Iterator<Item = &BackendName> {
+        self.served.keys().filter_map(|subject| match subject {
+            Subject::Backend(name) => Some(name),
+            Subject::Application => None,
+        })
     }
 
     fn of<'a>(&self, backends: impl Iterator<Item = &'a BackendName>) -> Vec<(BackendName, BackendHealth)> {
@@ -112,8 +128,17 @@ impl HealthRegistry {
 
     /// The reporter of `backend`, which is ready until the reporter says something else.
     pub fn reporter(&self, backend: &BackendName) -> HealthReporter {
-        self.registered().served.entry(backend.clone()).or_default();
-        HealthReporter { backend: backend.clone(), all: self.clone() }
+        self.reporter_of(Subject::Backend(backend.clone()))
+    }
+
+    /// The reporter of the application's webhook, which is ready until the reporter says something else.
+    pub fn application_reporter(&self) -> HealthReporter {
+        self.reporter_of(Subject::Application)
+    }
+
+    fn reporter_of(&self, subject: Subject) -> HealthReporter {
+        self.registered().served.entry(subject.clone()).or_default();
+        HealthReporter { subject, all: self.clone() }
     }
 
     /// Takes note of all pauses that operators ordered and that are not over.
@@ -126,33 +151,38 @@ impl HealthRegistry {
         self.registered().health(backend)
     }
 
+    /// The health of the application's webhook. `None` if this process does not call it.
+    pub fn application(&self) -> Option<BackendHealth> {
+        self.registered().served.get(&Subject::Application).map(NotedHealth::health)
+    }
+
     /// Each backend that this process serves.
     pub fn all(&self) -> Vec<(BackendName, BackendHealth)> {
         let registered = self.registered();
-        registered.of(registered.served.keys())
+        registered.of(registered.backends())
     }
 
     /// The backends that do not send now, in the order of their names: those that this process serves,
     /// and any that an operator paused.
     pub fn not_ready(&self) -> Vec<(BackendName, BackendHealth)> {
         let registered = self.registered();
-        let names: BTreeSet<_> = registered.served.keys().chain(registered.paused.keys()).collect();
+        let names: BTreeSet<_> = registered.backends().chain(registered.paused.keys()).collect();
         let mut all = registered.of(names.into_iter());
         all.retain(|(_, health)| *health != BackendHealth::Ready);
         all
     }
 }
 
-/// Notes the health of one backend. Clones are of the same backend.
+/// Notes the health of one backend, or of the application's webhook. Clones are of the same one.
 #[derive(Debug, Clone)]
 pub struct HealthReporter {
-    backend: BackendName,
+    subject: Subject,
     all: HealthRegistry,
 }
 
 impl HealthReporter {
     fn note(&self, note: impl FnOnce(&mut NotedHealth)) {
-        note(self.all.registered().served.entry(self.backend.clone()).or_default());
+        note(self.all.registered().served.entry(self.subject.clone()).or_default());
     }
 
     /// Notes that the connector was started.
@@ -217,6 +247,18 @@ mod tests {
         assert_eq!(health.of(&demo).to_string(), "is not bound: no such folder");
         reporter.started();
         assert_eq!(health.of(&demo), BackendHealth::Ready);
+    }
+
+    #[test]
+    fn the_webhook_is_no_backend_and_is_there_only_if_it_is_called() {
+        let health = HealthRegistry::default();
+        assert_eq!(health.application(), None);
+        let reporter = health.application_reporter();
+        assert_eq!(health.application(), Some(BackendHealth::Ready));
+        reporter.paused(Instant::now(), "it is down");
+        let says = health.application().unwrap().to_string();
+        assert_eq!(says, "pauses: it is down; the next message is tried at once");
+        assert!(health.all().is_empty());
     }
 
     #[test]

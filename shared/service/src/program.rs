@@ -13,7 +13,7 @@ use crate::{
 };
 use clap::Args;
 use postern_broker::{Broker, BrokerError};
-use postern_config::{Config, Problem, ProviderRegistry};
+use postern_config::{Config, Loader, Problem, ProviderRegistry};
 use postern_store::spool::{self, Spool};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::{
@@ -33,7 +33,7 @@ pub struct Arguments {
     #[arg(long, value_name = "FILE", env = "POSTERN_CONFIG", global = true)]
     pub config: Option<PathBuf>,
     /// Where /metrics, /livez and /readyz are served, in place of admin.listen
-    #[arg(long, value_name = "ADDRESS", global = true)]
+    #[arg(long, value_name = "ADDRESS", global = true, value_parser = postern_config::listen_address)]
     pub admin_listen: Option<SocketAddr>,
 }
 
@@ -71,12 +71,20 @@ pub fn report(outcome: Result<(), Exit>) -> ExitCode {
     ExitCode::from(status)
 }
 
-/// Reads the configuration.
+/// Reads the configuration, which must have all of its secrets.
 ///
 /// # Errors
 /// [`Exit::Config`] with every problem.
 pub fn configuration(arguments: &Arguments, providers: &ProviderRegistry) -> Result<Config, Exit> {
-    Config::load(arguments.config.as_deref(), providers).map_err(|invalid| Exit::Config(invalid.to_string()))
+    configuration_by(Loader::new(providers), arguments)
+}
+
+/// Reads the configuration with `loader`.
+///
+/// # Errors
+/// [`Exit::Config`] with every problem.
+pub fn configuration_by(loader: Loader<'_>, arguments: &Arguments) -> Result<Config, Exit> {
+    loader.load(arguments.config.as_deref()).map_err(|invalid| Exit::Config(invalid.to_string()))
 }
 
 /// Refuses the embedded broker for one half of the pair: two processes cannot share it.
@@ -84,7 +92,7 @@ pub fn configuration(arguments: &Arguments, providers: &ProviderRegistry) -> Res
 /// # Errors
 /// [`Exit::Config`]
 pub fn needs_shared_broker(config: &Config, program: &str) -> Result<(), Exit> {
-    if config.broker.url.expose().starts_with("embedded:") {
+    if config.broker.is_embedded() {
         return Err(Exit::Config(format!(
             "broker.url: {program} is one half of the pair and shares its broker with the other, which the \
              embedded one cannot be: set broker.url to amqp://…, or run both halves in one process with `postern`"
@@ -102,6 +110,8 @@ pub struct Program {
     pub version: &'static str,
     /// Where its admin port listens if neither `--admin-listen` nor `admin.listen` says so.
     pub admin: SocketAddr,
+    /// How many of the ports behind that are tried then, if another program has it.
+    pub spare_admin_ports: u16,
 }
 
 /// What a program runs on: its broker, metrics, admin port and shutdown.
@@ -127,28 +137,36 @@ impl Runtime {
     /// # Errors
     /// [`Exit::Config`] for what the configuration can mend, [`Exit::Failed`] for the rest.
     pub async fn start(program: Program, arguments: &Arguments, config: &Config) -> Result<Self, Exit> {
-        let Program { name, version, admin } = program;
+        let Program { name, version, admin, spare_admin_ports } = program;
         let monitoring = Monitoring::new(Metrics::new(name, version)?);
         let log = telemetry::init(&config.log, &monitoring.metrics).map_err(|error| match error {
             TelemetryError::Level => Exit::Config(error.to_string()),
             other => Exit::Failed(other.into()),
         })?;
         for Problem { key, line, what } in &config.warnings {
-            tracing::warn!(key, line, "configuration: the value at this key {what}");
+            if key.is_empty() {
+                tracing::warn!("configuration: {what}");
+            } else {
+                tracing::warn!(key, line, "configuration: the value at this key {what}");
+            }
         }
         raise_open_files();
         let shutdown = Shutdown::on_signals(log.buffer().clone())?;
-        let (key, address) = match (arguments.admin_listen, config.admin.listen) {
-            (Some(address), _) => ("--admin-listen", address),
-            (None, Some(address)) => ("admin.listen", address),
-            (None, None) => ("admin.listen", admin),
+        let (key, address, spare) = match (arguments.admin_listen, config.admin.listen) {
+            (Some(address), _) => ("--admin-listen", address, 0),
+            (None, Some(address)) => ("admin.listen", address, 0),
+            (None, None) => ("admin.listen", admin, spare_admin_ports),
         };
         if let Some(why) = config.admin.exposes(address) {
             return Err(Exit::Config(format!("{key}: {why}")));
         }
         let tls = config.admin.tls.as_ref().map(|files| Tls::load("admin.tls", files)).transpose();
         let tls = tls.map_err(|problem| Exit::Config(problem.of("admin.tls")))?;
-        let listener = admin::bind(key, address).map_err(anyhow::Error::msg)?;
+        let listener = match spare {
+            0 => admin::bind(key, address),
+            spare => admin::bind_first(address, spare),
+        };
+        let listener = listener.map_err(anyhow::Error::msg)?;
         let options = postern_broker::BrokerOptions {
             topology: crate::topology(config),
             publish_timeout: config.broker.publish_timeout.0,
@@ -202,7 +220,7 @@ impl Runtime {
     pub async fn accepting_broker(&self, config: &Config) -> Result<Arc<dyn Broker>, Exit> {
         let broker = Arc::clone(&self.broker);
         let section = &config.ingress.spool;
-        if config.broker.url.expose().starts_with("embedded:") {
+        if config.broker.is_embedded() {
             if section.is_chosen() {
                 tracing::warn!("ingress.spool is not used: the embedded broker keeps its messages itself");
             }

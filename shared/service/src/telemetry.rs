@@ -66,6 +66,8 @@ pub fn init(log: &LogSection, metrics: &Metrics) -> Result<LogGuard, TelemetryEr
 
 fn may_be_written(metadata: &Metadata<'_>) -> bool {
     let target = metadata.target();
-    // What happens to a connection our supervisor says itself; lapin adds errors to a clean close.
-    target.starts_with("postern") || (*metadata.level() <= Level::WARN && !target.starts_with("lapin"))
+    // What happens to a connection our supervisor says itself; lapin adds errors to a clean close. What is
+    // wrong with a request says the listener, with the client's address; anybody can make actix-http say it.
+    let is_said_elsewhere = target.starts_with("lapin") || target.starts_with("actix_http::h1");
+    target.starts_with("postern") || (*metadata.level() <= Level::WARN && !is_said_elsewhere)
 }

@@ -10,9 +10,12 @@ const STANDARD_DELAYS: [u64; 11] = [1, 2, 5, 10, 30, 60, 120, 300, 600, 1_800, 3
 
 /// Everything that the broker must have for `config`.
 pub fn topology(config: &Config) -> Topology {
-    let webhook = matches!(config.application, ApplicationSection::Webhook(_));
-    let general = (webhook || config.compat.call_back()).then_some(&config.retry).into_iter();
-    let retries = config.backends.values().map(|backend| &backend.retry).chain(general);
+    let webhook = match &config.application {
+        ApplicationSection::Webhook(webhook) => Some(webhook.retry.as_ref().unwrap_or(&config.retry)),
+        ApplicationSection::None | ApplicationSection::Echo => None,
+    };
+    let called_back = config.compat.call_back().then_some(&config.retry);
+    let retries = config.backends.values().map(|backend| &backend.retry).chain(webhook).chain(called_back);
     let configured = retries.flat_map(|retry| &retry.delays).map(|delay| delay.0);
     Topology {
         backends: config.backends.keys().cloned().collect(),
@@ -30,10 +33,16 @@ mod tests {
 
     #[test]
     fn the_delays_of_a_webhook_and_of_each_backend_have_queues() {
-        let text = "[retry]\ndelays = [\"7s\"]\n[application]\ntype = \"webhook\"\nurl = \"http://h/\"\nformat = \"form\"\n\
-                    [backends.x]\ntype = \"console\"\nretry = { delays = [\"8s\"] }\n";
-        let config = Config::parse("test", Some(text), [], &ProviderRegistry::builtin()).unwrap();
-        let delays = topology(&config).delays;
-        assert!([7, 8].map(Duration::from_secs).iter().all(|delay| delays.contains(delay)), "{delays:?}");
+        for (own, webhook) in [("", 7), ("[application.retry]\ndelays = [\"9s\"]\n", 9)] {
+            let text = format!(
+                "[retry]\ndelays = [\"7s\"]\n[application]\ntype = \"webhook\"\nurl = \"http://h/\"\n\
+                 format = \"form\"\n{own}[backends.x]\ntype = \"console\"\nretry = {{ delays = [\"8s\"] }}\n"
+            );
+            let config = Config::parse("test", Some(&text), [], &ProviderRegistry::builtin()).unwrap();
+            let delays = topology(&config).delays;
+            for delay in [webhook, 8].map(Duration::from_secs) {
+                assert!(delays.contains(&delay), "{delay:?} is not among {delays:?}");
+            }
+        }
     }
 }

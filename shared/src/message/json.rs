@@ -46,7 +46,7 @@ mod tests {
             ),
             (with(&format!(r#""{NUMBER}":[1,]"#)), "message: not valid JSON"),
             (with(&format!(r#""{NUMBER}":{{"text":"#)), "message: not valid JSON"),
-            (with(r#""attempt":"one""#), "attempt: must be a whole number (u32)"),
+            (with(r#""attempt":"one""#), "attempt: must be a whole number from 0 to 4294967295"),
             (
                 with(&format!(r#""priority":"{NUMBER}""#)),
                 "priority: unknown value; allowed: \"normal\" or \"bulk\"",

@@ -51,8 +51,8 @@ fn every_mistake_is_found_in_its_own_place() {
     assert_eq!(
         texts(&reading),
         [
-            "numbers[1]: must be a whole number (u8)",
-            "numbers[3]: must be a whole number (u8)",
+            "numbers[1]: must be a whole number from 0 to 255",
+            "numbers[3]: must be a whole number from 0 to 255",
             "odd: unknown key; allowed here: name, numbers, parts, kind",
             "kind: unknown value; allowed: \"big\" or \"small\"",
             "parts[0].on: must be true or false",
@@ -67,7 +67,7 @@ fn every_mistake_is_found_in_its_own_place() {
 #[test]
 fn what_is_missing_hides_nothing_else() {
     let reading: Reading<Whole> = every(json!({"name": 7, "numbers": ["x"]}), &File);
-    assert_eq!(texts(&reading), ["numbers[0]: must be a whole number (u8)", "parts: is missing"]);
+    assert_eq!(texts(&reading), ["numbers[0]: must be a whole number from 0 to 255", "parts: is missing"]);
     let whole = reading.value.unwrap();
     assert_eq!((whole.name.as_str(), whole.parts[0].text.as_str()), ("7", "built in"));
 }

@@ -1,5 +1,7 @@
 //! Secrets: written in place, or named by an environment variable or a file.
 
+use super::reference;
+use indexmap::IndexMap;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{
     Deserialize, Deserializer,
@@ -136,7 +138,7 @@ impl fmt::Debug for Secret {
 /// # Errors
 /// What is missing, by the variable's or the file's name.
 #[expect(clippy::disallowed_methods, reason = "a secret's own variable, which its key names")]
-pub(crate) fn resolve(value: &Value) -> Option<Result<String, String>> {
+fn resolve(value: &Value) -> Option<Result<String, String>> {
     let table = value.as_object().filter(|table| table.len() == 1)?;
     match table.iter().next()? {
         (key, Value::String(name)) if key == "env" => Some(
@@ -152,16 +154,35 @@ pub(crate) fn resolve(value: &Value) -> Option<Result<String, String>> {
     }
 }
 
+/// Where `value` says that a secret is in a variable or a file that does not hold one: why not.
+pub fn absent_secret(value: &Value) -> Option<String> {
+    match resolve(value)? {
+        Ok(text) if text.is_empty() => Some(empty(value)),
+        Ok(_) => None,
+        Err(why) => Some(why),
+    }
+}
+
+/// What is said of the empty secret that `value` is, or stands for.
+fn empty(value: &Value) -> String {
+    let of = |key: &str| value.get(key).and_then(Value::as_str);
+    match (of("env"), of("file")) {
+        (Some(name), _) => format!("the secret is empty: the environment variable {name} holds nothing"),
+        (_, Some(path)) => format!("the secret is empty: the file {path} holds nothing"),
+        _ => "the secret is empty".to_owned(),
+    }
+}
+
 impl<'de> Deserialize<'de> for Secret {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let rule = "must be a text, { env = \"NAME\" } or { file = \"PATH\" }";
         let value = Value::deserialize(deserializer)?;
         let text = match &value {
-            Value::String(text) => Ok(text.clone()),
+            Value::String(text) => reference::problem(text).map_or_else(|| Ok(text.clone()), Err),
             table => resolve(table).unwrap_or_else(|| Err(rule.to_owned())),
         };
         match text {
-            Ok(text) if text.is_empty() => Err(de::Error::custom("the secret is empty")),
+            Ok(text) if text.is_empty() => Err(de::Error::custom(empty(&value))),
             Ok(text) => Ok(text.into()),
             Err(why) => Err(de::Error::custom(why)),
         }
@@ -187,23 +208,33 @@ impl fmt::Debug for Settings {
 
 impl<'de> Deserialize<'de> for Settings {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let mut settings = Map::deserialize(deserializer)?;
-        for (name, value) in &mut settings {
-            resolve_within(value).map_err(|why| de::Error::custom(format!("{name}: {why}")))?;
+        /// One of them, so that an error names it.
+        struct Setting(Value);
+
+        impl<'de> Deserialize<'de> for Setting {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let mut value = Value::deserialize(deserializer)?;
+                resolve_within(&mut value).map_err(de::Error::custom)?;
+                Ok(Self(value))
+            }
         }
-        Ok(Self(settings))
+
+        let settings = IndexMap::<String, Setting>::deserialize(deserializer)?;
+        Ok(Self(settings.into_iter().map(|(name, setting)| (name, setting.0)).collect()))
     }
 }
 
 fn resolve_within(value: &mut Value) -> Result<(), String> {
     if let Some(secret) = resolve(value) {
         *value = Value::String(secret?);
-    } else if let Value::Object(table) = value {
-        table.values_mut().try_for_each(resolve_within)?;
-    } else if let Value::Array(items) = value {
-        items.iter_mut().try_for_each(resolve_within)?;
+        return Ok(());
     }
-    Ok(())
+    match value {
+        Value::Object(table) => table.values_mut().try_for_each(resolve_within),
+        Value::Array(items) => items.iter_mut().try_for_each(resolve_within),
+        Value::String(text) => reference::problem(text).map_or(Ok(()), Err),
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]

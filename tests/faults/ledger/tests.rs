@@ -4,7 +4,7 @@ use super::*;
 fn accepted(count: usize) -> (Ledger, Instant) {
     let (ledger, begun) = (Ledger::default(), Instant::now());
     for number in 0..count {
-        assert_eq!(ledger.begin(Way::Submitted), number);
+        assert_eq!(ledger.begin(Way::Submitted, 1), [number]);
         ledger.tries(number);
         ledger.answered(number, Some(202), Some(&id(number)));
     }
@@ -94,4 +94,20 @@ fn a_pause_is_counted_from_the_beginning_to_the_end() {
     assert_eq!(pause(&[at(300), at(400)]), 6);
     assert_eq!(pause(&[at(500), at(900), at(5000)]), 5);
     assert_eq!(pause(&[]), 10);
+}
+
+#[test]
+fn a_request_comes_out_whole_or_is_torn() {
+    let ledger = Ledger::default();
+    for numbers in [[0, 1, 2], [3, 4, 5], [6, 7, 8]] {
+        assert_eq!(ledger.begin(Way::Received, 3), numbers);
+    }
+    // All of the first, some of the second, none of the third.
+    for number in [0, 1, 2, 4, 4] {
+        ledger.arrived(number, None);
+    }
+    assert_eq!(ledger.torn_requests(), ["1 of 3 messages of one request came out, from 3 on"]);
+    ledger.arrived(3, None);
+    ledger.arrived(5, None);
+    assert_eq!(ledger.torn_requests(), Vec::<String>::new());
 }

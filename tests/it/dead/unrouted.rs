@@ -11,7 +11,7 @@ async fn unrouted(tap: &Tap, vhost: &Vhost, provider: &Provider) {
     let postern = launch.start().await;
     let listing = told(&launch, &["list", "--queue", "unrouted"]).await;
     assert_eq!(listing["letters"][0]["backend"], "b", "{listing}");
-    assert_eq!(told(&launch, &["redrive", "--queue", "unrouted"]).await["done"], 1);
+    assert_eq!(told(&launch, &["redrive", "--queue", "unrouted", "--yes"]).await["done"], 1);
     assert_eq!(provider.take().await.json()["id"], message["id"]);
     tap.depth_becomes("postern.unrouted", 0).await;
     assert_eq!(postern.terminate().await.code, Some(0));
@@ -36,7 +36,7 @@ async fn the_unrouted_are_put_back_once_their_backend_is_there_and_stay_until_th
     )
     .await;
     tap.depth_becomes("postern.unrouted", 1).await;
-    let done = told(&launch, &["redrive", "--queue", "unrouted"]).await;
+    let done = told(&launch, &["redrive", "--queue", "unrouted", "--yes"]).await;
     assert_eq!(done["done"], 0, "{done}");
     assert!(done["stay"][0]["why"].as_str().unwrap().contains("postern.outbound.c"), "{done}");
     assert_eq!(told(&launch, &["drop", "--queue", "unrouted", "--backend", "c"]).await["done"], 1);
@@ -62,7 +62,7 @@ async fn an_unrouted_message_is_taken_for_one_to_send_and_for_nothing_else() {
         tap.publish("postern.outbound", "c", inbound.to_string().as_bytes(), properties).await;
     }
     tap.depth_becomes("postern.unrouted", 2).await;
-    let done = told(&launch, &["redrive", "--queue", "unrouted"]).await;
+    let done = told(&launch, &["redrive", "--queue", "unrouted", "--yes"]).await;
     assert_eq!((&done["done"], done["stay"].as_array().unwrap().len()), (&json!(0), 2), "{done}");
     assert_eq!(tap.depth("postern.inbound").await, Ok(0));
 

@@ -11,7 +11,7 @@ pub(super) const TOKEN: &str = "POSTERN_ADMIN_TOKEN";
 /// FilterArguments messages. Several values of one condition are separated by commas.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct FilterArguments {
-    /// With this id
+    /// With this id, or the beginning of it, or the handle that `list` shows where there is no id
     #[arg(long, value_name = "ID", value_delimiter = ',')]
     id: Vec<String>,
     /// To, or from, this backend
@@ -52,6 +52,9 @@ pub(crate) struct Target {
     /// Its admin.token
     #[arg(long, env = TOKEN, hide = true, hide_env_values = true)]
     pub(super) token: Option<String>,
+    /// Who does it, for the log
+    #[arg(long, env = "USER", hide = true, hide_env_values = true)]
+    pub(super) user: Option<String>,
 }
 
 fn class(name: &str) -> Result<FailureClass, String> {

@@ -1,13 +1,16 @@
 //! A running gateway, through `/v1/dead` of its admin port.
 
-use super::arguments::{TOKEN, Target};
+use super::{
+    arguments::{TOKEN, Target},
+    operator,
+};
 use anyhow::{Context, anyhow};
 use postern_service::{
-    admin::dead::Order,
+    admin::dead::{BY, Order},
     dead::{DeadQueue, Done, Filter, Listing, Summary},
     program::Exit,
 };
-use reqwest::{Client, RequestBuilder, StatusCode, Url, redirect::Policy};
+use reqwest::{Client, RequestBuilder, StatusCode, Url, header::HeaderValue, redirect::Policy};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -16,6 +19,8 @@ pub(super) struct Remote {
     client: Client,
     url: Url,
     token: String,
+    /// Who asks.
+    by: String,
 }
 
 impl Remote {
@@ -28,6 +33,9 @@ impl Remote {
         let url: Url = url.parse().map_err(|error| wrong(format!("{error}; allowed is http://HOST:PORT")))?;
         if !matches!(url.scheme(), "http" | "https") {
             return Err(wrong("allowed is http://HOST:PORT or https://HOST:PORT".to_owned()));
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(wrong(format!("must hold no user and password: set {TOKEN}, or --token-file")));
         }
         let token = match (&target.token_file, &target.token) {
             (Some(path), _) => std::fs::read_to_string(path)
@@ -45,7 +53,8 @@ impl Remote {
         // No time-out: going through many messages takes as long as it takes.
         #[expect(clippy::disallowed_methods, reason = "follows neither; the operator's own gateway")]
         let client = Client::builder().redirect(Policy::none()).no_proxy().build();
-        Ok(Self { client: client.context("cannot make requests")?, url, token })
+        let by = operator::name(target.user.as_deref());
+        Ok(Self { client: client.context("cannot make requests")?, url, token, by })
     }
 
     fn path(&self, more: &[&str]) -> Result<Url, Exit> {
@@ -90,7 +99,13 @@ impl Remote {
 
     pub(super) async fn order(&self, what: &str, filter: &Filter, dry_run: bool) -> Result<Done, Exit> {
         let order = Order { filter: filter.clone(), dry_run, all: true };
-        self.ask(self.client.post(self.path(&[what])?).json(&order)).await
+        let request = self.client.post(self.path(&[what])?).json(&order);
+        // A name that no header can hold is left out: the gateway logs the address in any case.
+        let request = match HeaderValue::from_str(&self.by) {
+            Ok(by) => request.header(BY, by),
+            Err(_) => request,
+        };
+        self.ask(request).await
     }
 
     async fn ask<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, Exit> {

@@ -8,7 +8,7 @@ use postern_shared::terminal::plain;
 use serde_json::Value;
 use std::fmt::Write as _;
 
-const COLUMNS: [&str; 7] = ["ID", "BACKEND", "CLASS", "CODE", "ATTEMPTS", "AT", "RECIPIENTS"];
+const COLUMNS: [&str; 8] = ["ID", "BACKEND", "CLASS", "CODE", "ATTEMPTS", "AT", "RECIPIENTS", "REASON"];
 
 /// A table.
 pub(super) fn list(listing: &Listing<Summary>) -> String {
@@ -32,18 +32,27 @@ pub(super) fn list(listing: &Listing<Summary>) -> String {
     text
 }
 
-fn row(letter: &Summary) -> [String; 7] {
+fn row(letter: &Summary) -> [String; 8] {
     let text = |value: &Option<String>| value.as_ref().map_or_else(|| "-".to_owned(), |text| plain(text));
     let number = |value: Option<i64>| value.map_or_else(|| "-".to_owned(), |number| number.to_string());
     [
-        text(&letter.id),
+        letter.id.as_deref().map_or_else(|| letter.handle.clone(), plain),
         text(&letter.backend),
         text(&letter.class),
         text(&letter.code),
         number(letter.attempts),
         text(&letter.at),
         number(letter.recipients.and_then(|number| i64::try_from(number).ok())),
+        reason(letter),
     ]
+}
+
+/// The reason without the code, which has a column of its own.
+fn reason(letter: &Summary) -> String {
+    let reason = letter.reason.as_deref().unwrap_or_default();
+    let code = letter.code.as_deref().unwrap_or_default();
+    let rest = reason.strip_prefix(code).map_or(reason, |rest| rest.trim_start_matches(": "));
+    if rest.is_empty() { "-".to_owned() } else { plain(rest) }
 }
 
 /// Each message whole, as JSON.

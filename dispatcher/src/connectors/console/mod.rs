@@ -1,21 +1,41 @@
 //! The connector `console`: sends by writing a log line.
 
+mod show;
+
 use super::connector::Backend;
 use crate::outcome::{Outcomes, Sent};
 use async_trait::async_trait;
+use postern_config::{KeyProblem, backend::BackendConfig};
 use postern_shared::message::{BackendName, Context, Identity, MessageId};
+use serde_json::Value;
+use show::shown;
+use std::io::{self, Write};
+
+/// The setting that has messages shown.
+const SHOW: &str = "show";
 
 /// Writes one log line for each message, and takes every one of them. The line holds sizes, never a
-/// number or a text.
+/// number or a text. With `settings.show`, the message itself is written to standard output too.
 #[derive(Debug)]
 pub struct Console {
     name: BackendName,
+    shows: bool,
 }
 
 impl Console {
-    /// For the backend `name`.
-    pub fn new(name: BackendName) -> Self {
-        Self { name }
+    /// For `backend`.
+    ///
+    /// # Errors
+    /// `settings.show` is neither true nor false.
+    pub fn new(backend: &BackendConfig) -> Result<Self, Vec<KeyProblem>> {
+        let shows = match backend.definition.settings.expose().get(SHOW) {
+            None => false,
+            Some(Value::Bool(shows)) => *shows,
+            Some(_) => {
+                return Err(vec![(format!("settings.{SHOW}"), "must be true or false".to_owned())]);
+            }
+        };
+        Ok(Self { name: backend.name.clone(), shows })
     }
 }
 
@@ -30,6 +50,12 @@ impl Backend for Console {
             characters = text.chars().count(),
             "a message"
         );
+        if self.shows {
+            let lines = shown(&self.name, text, identities);
+            // A terminal that nobody reads from holds up no other backend. Where it is gone there is nobody
+            // to show anything to.
+            let _ = tokio::task::spawn_blocking(move || io::stdout().write_all(lines.as_bytes())).await;
+        }
         Outcomes::every(Ok(Sent::without_id()))
     }
 }
@@ -37,12 +63,37 @@ impl Backend for Console {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use postern_config::{Config, ProviderRegistry};
+
+    fn console(text: Option<&str>) -> Result<Console, Vec<KeyProblem>> {
+        let config = Config::parse("test", text, [], &ProviderRegistry::builtin()).unwrap();
+        Console::new(config.backends.values().next().unwrap())
+    }
 
     #[tokio::test]
     async fn it_takes_every_message_for_every_recipient() {
-        let console = Console::new("demo".parse().unwrap());
+        let console = console(Some("[backends.demo]\ntype = \"console\"\n")).unwrap();
         let identities = ["+1", "+2"].map(|identity| identity.parse().unwrap());
         let outcomes = console.send(MessageId::new(), "hi", &identities, &Context::new()).await;
         assert_eq!(outcomes.into_each(2), [Ok(Sent::without_id()), Ok(Sent::without_id())]);
+    }
+
+    #[test]
+    fn only_the_built_in_demo_shows_messages_unless_it_is_told_to() {
+        assert!(console(None).unwrap().shows, "the built-in configuration");
+        for (settings, shows) in [
+            ("", Some(false)),
+            ("show = true", Some(true)),
+            ("show = false", Some(false)),
+            ("show = 1", None),
+            ("show = \"true\"", None),
+        ] {
+            let text = format!("[backends.demo]\ntype = \"console\"\n[backends.demo.settings]\n{settings}\n");
+            match (console(Some(&text)), shows) {
+                (Ok(console), Some(shows)) => assert_eq!(console.shows, shows, "{settings}"),
+                (Err(problems), None) => assert_eq!(problems[0].0, "settings.show", "{settings}"),
+                (other, _) => panic!("{settings}: {other:?}"),
+            }
+        }
     }
 }

@@ -1,7 +1,10 @@
 //! A message and a `send` table make a request.
 
+mod content;
+
 use super::scope::Joined;
 use crate::outgoing::authorization::authorization;
+use content::Content;
 use indexmap::IndexMap;
 use minijinja::{Value, value::ValueKind};
 use postern_config::{
@@ -32,6 +35,8 @@ pub(super) struct Plan {
     /// What every request has.
     fixed_headers: HeaderMap,
     headers: Vec<(HeaderName, Template)>,
+    /// What must not be empty. Absent where it cannot be.
+    content: Option<Content>,
     timeout: Duration,
 }
 
@@ -77,6 +82,7 @@ impl Plan {
             fixed_url,
             fixed_headers,
             headers,
+            content: Content::of(table),
             timeout: table.timeout.0,
             table: table.clone(),
         })
@@ -95,8 +101,10 @@ impl Plan {
     /// The request for what `scope` holds.
     ///
     /// # Errors
-    /// A failure of class `config`: a template that fails, a URL that is none.
+    /// A failure of class `config`: a template that fails, a URL that is none, a message of which
+    /// nothing would be sent.
     pub(super) fn request(&self, scope: &Value) -> Result<Request, Failure> {
+        self.content.as_ref().map_or(Ok(()), |content| content.check(scope))?;
         let mut request = Request::new(self.method.clone(), self.url(scope)?);
         *request.timeout_mut() = Some(self.timeout);
         *request.headers_mut() = self.fixed_headers.clone();

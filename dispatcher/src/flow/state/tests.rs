@@ -48,6 +48,50 @@ fn throttled(seconds: u64) -> Outcome {
 }
 
 #[test]
+fn a_run_that_nobody_accepts_opens_the_breaker_and_one_success_or_refusal_ends_the_run() {
+    let not_accepted = || Err(Failure::transient("not_accepted", ""));
+    let wrong_status = || Err(Failure::transient("http_202", ""));
+    let refused = || Err(Failure::permanent("http_400", ""));
+    type Run = Vec<Vec<Outcome>>;
+    let runs: [(Run, bool); 6] = [
+        (vec![vec![not_accepted()], vec![not_accepted()], vec![not_accepted()]], true),
+        (vec![vec![not_accepted()], vec![wrong_status()], vec![down()]], true),
+        (vec![vec![not_accepted()], vec![sent()], vec![not_accepted()], vec![not_accepted()]], false),
+        (vec![vec![not_accepted()], vec![refused()], vec![not_accepted()], vec![not_accepted()]], false),
+        // One recipient of several is refused each time.
+        (
+            vec![vec![not_accepted(), sent()], vec![not_accepted(), sent()], vec![sent(), not_accepted()]],
+            false,
+        ),
+        (vec![vec![not_accepted()], vec![not_accepted()]], false),
+    ];
+    for (run, opens) in runs {
+        let (now, said) = (Instant::now(), format!("{run:?}"));
+        let mut state = state(3, None, now);
+        let changes: Vec<_> = run
+            .into_iter()
+            .filter_map(|mut outcomes| state.note(&mut outcomes, false, now).breaker)
+            .collect();
+        assert_eq!(!changes.is_empty(), opens, "{said}");
+    }
+}
+
+#[test]
+fn a_message_that_shows_that_nothing_is_accepted_uses_up_its_attempt() {
+    let now = Instant::now();
+    let mut state = state(1, None, now);
+    state.note(&mut [down()], false, now);
+    let mut then = now;
+    for (code, counts) in [("http_503", false), ("not_accepted", true)] {
+        let Intake::Closed(until) = state.intake(then) else { panic!() };
+        then = until;
+        let mut tried = [Err(Failure::transient(code, ""))];
+        assert!(matches!(state.note(&mut tried, true, then).breaker, Some(BreakerChange::StaysOpen(_))));
+        assert_eq!(tried[0].as_ref().unwrap_err().retry_after.is_none(), counts, "{code}");
+    }
+}
+
+#[test]
 fn the_turn_goes_to_the_normal_lane_first_and_bulk_has_one_in_nine() {
     let now = Instant::now();
     let mut state = state(0, Some(50), now);

@@ -77,6 +77,10 @@ fn an_id_is_taken_where_it_is_and_missed_where_it_is_not() {
     for (place, body, expected) in [
         ("/id", r#"{"id":"SM1"}"#, "sent SM1"),
         ("/messages/0/id", r#"{"messages":[{"id":17}]}"#, "sent 17"),
+        ("/id", r#"{"id":4831666765594842123456}"#, "sent 4831666765594842123456"),
+        ("/id", r#"{"id":1.1e10,"rest":1e999}"#, "sent 11000000000"),
+        ("/id", r#"{"id":15550100.0}"#, "sent 15550100"),
+        ("/id", r#"{"id":"SM1","text":"hi \ud83d"}"#, "sent SM1"),
         ("/id", r#"{"id":null}"#, "sent -"),
         ("/id", "OK", "sent -"),
         ("Success \\\"(.*)\\\"", r#"Success "07033084""#, "sent 07033084"),

@@ -3,7 +3,6 @@
 use super::*;
 use actix_web::http::{Method, header::HeaderValue};
 use bytes::Bytes;
-use encoding_rs::UTF_8;
 use serde_json::{Value, json};
 
 const LIMITS: crate::forms::ParameterLimits =
@@ -15,8 +14,9 @@ fn now() -> Timestamp {
 
 fn got(query: &str) -> Result<Sendsms, String> {
     let (headers, body) = (HeaderMap::new(), Bytes::new());
-    let request = Request::parse(&Method::GET, &headers, query, &body, UTF_8, &LIMITS).unwrap();
-    read(&SendsmsParameters::parameters(&request), &EgressPolicy::default(), now())
+    let request = Request::parse(&Method::GET, &headers, query, &body, None, &LIMITS).unwrap();
+    let read = read(&SendsmsParameters::parameters(&request), &EgressPolicy::default(), now());
+    read.map_err(|wrong| wrong.words)
 }
 
 fn numbers(sms: &Sendsms) -> Vec<&str> {
@@ -214,5 +214,5 @@ fn headers_say_the_same_beside_a_body_that_is_the_text() {
     headers.insert("content-type".parse().unwrap(), HeaderValue::from_static("application/octet-stream"));
     let octets =
         read(&SendsmsParameters::headers(&headers, b"\xff\xfe", true), &EgressPolicy::default(), now());
-    assert_eq!(octets, Err("Charset or body misformed, rejected".to_owned()));
+    assert_eq!(octets.unwrap_err().words, "Charset or body misformed, rejected");
 }

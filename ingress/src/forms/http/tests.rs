@@ -20,7 +20,8 @@ fn clean(receive: Value, content_type: &'static str, body: &str) -> Result<Value
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     let body = Bytes::copy_from_slice(body.as_bytes());
     let request =
-        Request::parse(&Method::POST, &headers, "", &body, receive.charset.0, &LIMITS).map_err(|_| vec![])?;
+        Request::parse(&Method::POST, &headers, "", &body, receive.charset.map(|charset| charset.0), &LIMITS)
+            .map_err(|_| vec![])?;
     match form.clean(&request) {
         Ok(cleaned) => Ok(json!([
             cleaned.identity.as_str(),

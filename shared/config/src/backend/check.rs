@@ -1,9 +1,13 @@
 //! Custom validation in the Common Expression Language.
 
-use cel::{Context, Program, Value};
+use super::expression::{Expression, cel_members};
+use cel::Context;
 use serde::{Deserialize, Deserializer, de};
 use serde_json::{Map, Value as Json};
-use std::{fmt, sync::Arc};
+use std::fmt;
+
+/// What a check may name.
+const NAMES: [&str; 3] = ["identity", "text", "fields"];
 
 /// One check: `expr` must be true, else the request is refused with `error`.
 ///
@@ -11,49 +15,42 @@ use std::{fmt, sync::Arc};
 #[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Check {
+    #[serde(deserialize_with = "compile")]
     expr: Expression,
     /// The text for whoever sent the request.
     pub error: String,
 }
 
-#[derive(Clone)]
-struct Expression(Arc<Program>);
-
-impl<'de> Deserialize<'de> for Expression {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let program = Program::compile(&text).map_err(|error| {
-            let why = error.to_string().replace('\n', " ");
-            de::Error::custom(format!("not a CEL expression: {why}"))
-        })?;
-        let known = ["identity", "text", "fields"];
-        let unknown: Vec<_> = program
-            .references()
-            .variables()
-            .into_iter()
-            .filter(|name| !known.contains(name))
-            .map(str::to_owned)
-            .collect();
-        if !unknown.is_empty() {
-            let why =
-                format!("unknown name {}; an expression sees identity, text and fields", unknown.join(", "));
-            return Err(de::Error::custom(why));
-        }
-        Ok(Self(Arc::new(program)))
+fn compile<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Expression, D::Error> {
+    let compiled = Expression::compile(&String::deserialize(deserializer)?, &NAMES);
+    let expression = compiled.map_err(de::Error::custom)?;
+    if expression.is_no_condition(&context("+15550100", "text", &Map::new())) {
+        return Err(de::Error::custom(
+            "must be true or false, as text == \"ping\" is: it refuses every message",
+        ));
     }
+    Ok(expression)
+}
+
+/// A message as an expression sees it.
+fn context(identity: &str, text: &str, fields: &Map<String, Json>) -> Context<'static, 'static> {
+    let mut context = Context::default();
+    context.add_variable_from_value("identity", identity.to_owned());
+    context.add_variable_from_value("text", text.to_owned());
+    context.add_variable_from_value("fields", cel_members(fields));
+    context
 }
 
 impl Check {
+    /// The keys of `fields` that it looks at.
+    pub fn fields(&self) -> Vec<String> {
+        self.expr.keys_of("fields")
+    }
+
     /// Whether the message passes. An expression that fails (a field that is not there) or is not
     /// a boolean refuses the message.
     pub fn passes(&self, identity: &str, text: &str, fields: &Map<String, Json>) -> bool {
-        let mut context = Context::default();
-        context.add_variable_from_value("identity", identity.to_owned());
-        context.add_variable_from_value("text", text.to_owned());
-        if context.add_variable("fields", fields).is_err() {
-            return false;
-        }
-        matches!(self.expr.0.execute(&context), Ok(Value::Bool(true)))
+        self.expr.holds(&context(identity, text, fields)) == Ok(true)
     }
 }
 
@@ -85,7 +82,7 @@ mod tests {
             (r#"fields.name.matches("^A")"#, true),
             ("fields.absent == 1", false),
             ("!has(fields.absent)", true),
-            ("text", false),
+            ("[\"1\", \"12\"].exists(start, identity.startsWith(start))", true),
         ] {
             assert_eq!(check(expr).unwrap().passes("123", "ping", fields), passes, "{expr}");
         }
@@ -95,7 +92,16 @@ mod tests {
     fn a_wrong_expression_is_refused_with_its_reason() {
         let why = check("identity ==").unwrap_err().to_string();
         assert!(why.contains("not a CEL expression"), "{why}");
-        let why = check("sender == \"1\"").unwrap_err().to_string();
-        assert!(why.contains("unknown name sender"), "{why}");
+        for (expr, says) in [
+            ("sender == \"1\"", "unknown name sender"),
+            ("txt == \"1\"", "did you mean text?"),
+            ("text.startWith(\"1\")", "did you mean startsWith?"),
+            ("length(text) < 3", "unknown function length"),
+            ("size(text)", "must be true or false"),
+            ("text", "must be true or false"),
+        ] {
+            let why = check(expr).unwrap_err().to_string();
+            assert!(why.contains(says), "{expr}: {why}");
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{
     identity::NotARecipient,
-    send::{Recipients, Send, Unanswered, hundred},
+    send::{Recipients, Send, WhenUncertain, hundred},
 };
 use postern_shared::message::Identity;
 use serde::Deserialize;
@@ -58,7 +58,10 @@ pub struct CallTable {
     pub batch: usize,
     /// What an outcome of class `unknown` leads to.
     #[serde(default)]
-    pub unanswered: Unanswered,
+    pub unanswered: WhenUncertain,
+    /// What an outcome with the code `not_accepted` leads to.
+    #[serde(default)]
+    pub not_accepted: WhenUncertain,
 }
 
 impl CallTable {
@@ -73,7 +76,12 @@ impl CallTable {
 
 impl Default for CallTable {
     fn default() -> Self {
-        Self { recipients: Recipients::default(), batch: hundred(), unanswered: Unanswered::default() }
+        Self {
+            recipients: Recipients::default(),
+            batch: hundred(),
+            unanswered: WhenUncertain::default(),
+            not_accepted: WhenUncertain::default(),
+        }
     }
 }
 
@@ -116,8 +124,8 @@ impl ConnectorConfig {
     pub fn calls(&self) -> CallTable {
         match self {
             Self::Http(Some(send)) => {
-                let Send { recipients, batch, unanswered, .. } = **send;
-                CallTable { recipients, batch, unanswered }
+                let Send { recipients, batch, unanswered, not_accepted, .. } = **send;
+                CallTable { recipients, batch, unanswered, not_accepted }
             }
             Self::Http(None) | Self::Console => CallTable::default(),
             Self::Registered(registered) => registered.calls,

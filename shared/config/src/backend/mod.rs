@@ -4,9 +4,13 @@
 //! same, with a `[backends.NAME]` table laid over it.
 
 pub mod auth;
+pub mod batch;
+pub mod challenge;
 pub mod check;
 pub mod codec;
 pub mod connector;
+pub mod each;
+pub mod expression;
 pub mod field;
 pub mod flow;
 pub mod identity;
@@ -15,6 +19,7 @@ pub mod send;
 pub mod status;
 pub mod template;
 pub mod text;
+pub(crate) mod userinfo;
 
 use connector::ConnectorConfig;
 use flow::{BreakerSection, BreakerTable, RateLimit, RetrySection};
@@ -36,6 +41,8 @@ pub struct Definition {
     pub connector: ConnectorConfig,
     /// How its requests are received.
     pub receive: Receive,
+    /// Whether its `receive` table is there. Without one it receives all the same.
+    pub says_receive: bool,
     /// How its delivery reports are read. `None` if it has none.
     pub status: Option<Status>,
     /// How its texts are made ready for its provider.
@@ -69,8 +76,7 @@ pub(crate) struct DefinitionTable {
     /// Read by `crate::connector`.
     #[serde(default, rename = "send")]
     _send: IgnoredAny,
-    #[serde(default)]
-    receive: Receive,
+    receive: Option<Receive>,
     status: Option<Status>,
     #[serde(default)]
     text: Text,
@@ -91,7 +97,8 @@ impl DefinitionTable {
         Definition {
             kind: self.kind,
             connector,
-            receive: self.receive,
+            says_receive: self.receive.is_some(),
+            receive: self.receive.unwrap_or_default(),
             status: self.status,
             text: self.text,
             settings: self.settings,

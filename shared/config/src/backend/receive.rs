@@ -1,9 +1,13 @@
 //! How a backend's requests are received: `[backends.NAME.receive]`.
 
-use super::{auth::ReceiveAuth, check::Check, codec::Codec, field::FieldSpec};
+use super::{
+    auth::ReceiveAuth, batch::Batch, challenge::Challenge, check::Check, codec::Codec, each::Each,
+    expression::When, field::FieldSpec,
+};
 use indexmap::IndexMap;
 use postern_shared::{
     message::{Identity, MAX_TEXT_CHARS},
+    suggest,
     value::{Networks, OneOrMany},
 };
 use serde::Deserialize;
@@ -20,8 +24,24 @@ pub struct Receive {
     /// The HTTP methods taken; any other is answered 405.
     pub methods: Vec<Method>,
     /// Our name of a parameter → the request's, or several of which the first that is there
-    /// counts. One that begins with `/` is a JSON pointer (RFC 6901). Absent: the same name.
+    /// counts. One that begins with `/` is a JSON pointer (RFC 6901). Absent: the same name. With `each`,
+    /// pointers are relative to the item, those that begin with `^/` to the whole body, and a name that
+    /// is no pointer is a member of the item or, if it has none of that name, a parameter of the query.
     pub params: IndexMap<String, OneOrMany>,
+    /// The lists in a JSON body of which every item is one message. All messages of one body are
+    /// stored, or none. `None`: a request is one message.
+    pub each: Option<Each>,
+    /// Which requests to `/backends/NAME` bring messages. `None`: all; if `status.when` is true of a
+    /// request, only those that have what `each` names.
+    pub when: Option<When>,
+    /// Whether a request that brings neither messages nor delivery reports, as `when` and `each` of this
+    /// table and of `status` say, gets the answer `reply`, and not 400.
+    pub ignore: bool,
+    /// The handshake that the provider makes first; any of its requests is answered so, whatever else is
+    /// said here. `None`: it makes none.
+    pub challenge: Option<Challenge>,
+    /// What the body is, whatever its `Content-Type` says. `None`: what that says.
+    pub format: Option<BodyFormat>,
     /// The answer to a valid request.
     pub reply: Reply,
     /// Extra parameters, and changes to those that Postern knows itself.
@@ -30,9 +50,9 @@ pub struct Receive {
     pub checks: Vec<Check>,
     /// The form that cleans a request: `http`, or a name registered by a program of one's own.
     pub form: String,
-    /// The charset of urlencoded, query and multipart values: a WHATWG label. Bytes that it cannot
-    /// decode become U+FFFD.
-    pub charset: Charset,
+    /// The charset of urlencoded, query and multipart values, whatever their headers declare: a WHATWG
+    /// label. Absent: the declared one, else UTF-8. Bytes that it cannot decode become U+FFFD.
+    pub charset: Option<Charset>,
     /// What decodes the text, where its bytes depend on other parameters. Absent: `charset` does.
     pub codec: Option<Codec>,
     /// What a request must prove, a message as well as a delivery report.
@@ -46,11 +66,16 @@ impl Default for Receive {
         Self {
             methods: vec![Method::Get, Method::Post],
             params: IndexMap::new(),
+            each: None,
+            when: None,
+            ignore: false,
+            challenge: None,
+            format: None,
             reply: Reply::default(),
             fields: IndexMap::new(),
             checks: Vec::new(),
             form: "http".to_owned(),
-            charset: Charset(encoding_rs::UTF_8),
+            charset: None,
             codec: None,
             auth: ReceiveAuth::None,
             allow: Networks::default(),
@@ -64,11 +89,12 @@ impl Receive {
         renamed(&self.params, name)
     }
 
-    /// The declaration of `name`; the standard fields have one of their own.
+    /// The declaration of `name`; the standard fields have one of their own. With `each`, a text need not be
+    /// there: one person's picture must not keep the messages of the others in the same body out.
     pub fn field(&self, name: &str) -> Option<FieldSpec> {
         self.fields.get(name).cloned().or_else(|| match name {
             "identity" => Some(FieldSpec::text(true, Identity::MAX_CHARS)),
-            "text" => Some(FieldSpec::text(true, MAX_TEXT_CHARS)),
+            "text" => Some(FieldSpec::text(self.each.is_none(), MAX_TEXT_CHARS)),
             "external_id" => Some(FieldSpec::text(false, MAX_EXTERNAL_ID_CHARS)),
             "received_at" => Some(FieldSpec {
                 kind: super::field::FieldType::Datetime,
@@ -89,15 +115,58 @@ impl Receive {
                 let why = format!("is no field of ours: use one of {known}, or declare it in receive.fields");
                 wrong.push((format!("params.{name}"), why));
             }
-            if theirs.0.is_empty() || theirs.0.iter().any(String::is_empty) {
-                wrong.push((format!("params.{name}"), "must name a parameter".to_owned()));
-            }
+            wrong.extend(name_problem(theirs).map(|why| (format!("params.{name}"), why.to_owned())));
         }
         for (name, spec) in &self.fields {
             let keys = spec.problems().into_iter();
             wrong.extend(keys.map(|(key, why)| (format!("fields.{name}.{key}"), why)));
         }
+        wrong.extend(self.batch().problems());
+        if self.each.is_some() && self.codec.is_some() {
+            let why = "decodes the parameters of a form, and each reads a JSON body: leave one of them out";
+            wrong.push(("codec".to_owned(), why.to_owned()));
+        }
+        // A form of one's own may make fields that nothing declares.
+        if self.form == "http" {
+            wrong.extend(self.undeclared());
+        }
         wrong
+    }
+
+    /// How several messages stand in one body.
+    pub fn batch(&self) -> Batch<'_> {
+        let Self { methods, params, each, format, .. } = self;
+        Batch {
+            each: each.as_ref(),
+            methods,
+            params,
+            format: *format,
+            example: "{ identity = \"/from\", text = \"/text\" }",
+        }
+    }
+
+    /// The checks of fields that no message has: each would refuse every message.
+    fn undeclared(&self) -> Vec<(String, String)> {
+        let declared: Vec<_> =
+            self.fields.keys().map(String::as_str).filter(|name| !STANDARD_FIELDS.contains(name)).collect();
+        let used = self
+            .checks
+            .iter()
+            .enumerate()
+            .flat_map(|(at, check)| check.fields().into_iter().map(move |it| (at, it)));
+        used.filter(|(_, name)| !declared.contains(&name.as_str()))
+            .map(|(at, name)| {
+                let what = match name.as_str() {
+                    "identity" | "text" => format!("{name} is not in fields: write {name}"),
+                    "external_id" | "received_at" => format!("an expression does not see {name}"),
+                    _ => {
+                        let hint = suggest::hint(&name, declared.iter().copied());
+                        format!("no message has fields.{name}: declare {name} in receive.fields{hint}")
+                    }
+                };
+                (format!("checks[{at}].expr"), what)
+            })
+            .collect()
     }
 }
 
@@ -111,6 +180,22 @@ pub(super) fn renamed<'a>(
     renamed.into_iter().flatten().chain(own)
 }
 
+/// What is wrong with `theirs` as the names of a request's parameter.
+pub(super) fn name_problem(theirs: &OneOrMany) -> Option<&'static str> {
+    let any = |is_wrong: fn(&str) -> bool| theirs.0.iter().any(|name| is_wrong(name));
+    if theirs.0.is_empty() || any(str::is_empty) {
+        Some("must name a parameter")
+    } else if any(|name| name.contains("{{")) {
+        Some("is the name of a parameter and no template: write \"phone\" instead of \"{{ phone }}\"")
+    } else if any(|name| name.starts_with("$.") || name.starts_with("$[")) {
+        Some(
+            "is no JSONPath: write a JSON pointer, such as \"/results/0/from\" instead of \"$.results[0].from\"",
+        )
+    } else {
+        None
+    }
+}
+
 pub(super) fn method_problem(methods: &[Method]) -> Option<(String, String)> {
     let why = "at least one of \"GET\", \"POST\", \"PUT\"";
     methods.is_empty().then(|| ("methods".to_owned(), why.to_owned()))
@@ -119,6 +204,16 @@ pub(super) fn method_problem(methods: &[Method]) -> Option<(String, String)> {
 pub(super) fn reply_problem(reply: &Reply) -> Option<(String, String)> {
     let why = "must be 200 to 299: the message was taken over";
     (!(200..=299).contains(&reply.status)).then(|| ("reply.status".to_owned(), why.to_owned()))
+}
+
+/// What a body is, whatever its `Content-Type` says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BodyFormat {
+    /// JSON.
+    Json,
+    /// A form: multipart if it is declared so, else urlencoded.
+    Form,
 }
 
 /// A method that a backend may take.

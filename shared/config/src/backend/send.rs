@@ -8,6 +8,7 @@ use super::{
 use indexmap::IndexMap;
 use postern_shared::{
     error::FailureClass,
+    read::{with_exact_numbers, without_lone_surrogates},
     value::{HeaderName, OneOrMany, Secret, Settings, Span},
 };
 use serde::{Deserialize, Deserializer, de};
@@ -62,13 +63,20 @@ pub struct Send {
     /// is judged by its status.
     #[serde(default)]
     pub failures: Vec<KnownFailure>,
-    /// How long connecting, sending and the whole answer may take.
+    /// How long connecting, sending and the whole answer may take; at most 10 minutes.
     #[serde(default = "ten_seconds")]
     pub timeout: Span,
     /// What a request that was written and never answered leads to.
     #[serde(default)]
-    pub unanswered: Unanswered,
+    pub unanswered: WhenUncertain,
+    /// What an answer leads to that is neither the `success` nor an error: a 2xx whose body, or whose status,
+    /// is another.
+    #[serde(default)]
+    pub not_accepted: WhenUncertain,
 }
+
+/// The longest time-out of a request: RabbitMQ takes back after 30 minutes what was not settled.
+const MAX_TIMEOUT: Duration = Duration::from_secs(10 * 60);
 
 /// The default of `batch`.
 pub(super) fn hundred() -> usize {
@@ -83,6 +91,24 @@ impl Send {
     /// What stands between the identities of a joined request.
     pub fn separator(&self) -> &str {
         self.separator.as_deref().unwrap_or(",")
+    }
+
+    /// Every template, as it was written, with its key below `send`.
+    pub fn sources(&self) -> Vec<(String, &str)> {
+        let mut all = vec![("url".to_owned(), self.url.source())];
+        let defaults = self.defaults.iter().map(|template| ("defaults".to_owned(), template.source()));
+        all.extend(defaults);
+        for (table, templates) in [("query", &self.query), ("form", &self.form)] {
+            let named = templates.iter().map(|(name, value)| (format!("{table}.{name}"), value.source()));
+            all.extend(named);
+        }
+        for (name, value) in &self.json {
+            value.sources(format!("json.{name}"), &mut all);
+        }
+        let headers =
+            self.headers.iter().map(|(name, value)| (format!("headers.{}", name.0), value.source()));
+        all.extend(headers);
+        all
     }
 
     /// What is wrong beyond the types: a key below `send`, and why.
@@ -107,6 +133,7 @@ impl Send {
             "must not be empty: recipients would run together",
         );
         check("timeout", self.timeout.0.is_zero(), "must be longer than 0");
+        check("timeout", self.timeout.0 > MAX_TIMEOUT, "must be at most 10m");
         check("success.status", self.success.status.is_empty(), "must name at least one status");
         let own = |name: &HeaderName| self.auth.is_some() && name.0 == "authorization";
         check("headers", self.headers.keys().any(own), "Authorization is what auth sets: use one of them");
@@ -155,11 +182,11 @@ pub enum Recipients {
     List,
 }
 
-/// What a request that was written and never answered leads to. Submitting an SMS is not
-/// idempotent: trying again may send it twice, not trying again may not send it at all.
+/// What a request leads to that the provider may have taken over. Submitting an SMS is not idempotent:
+/// trying again may send it twice, not trying again may not send it at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Unanswered {
+pub enum WhenUncertain {
     /// Another attempt: at least once.
     #[default]
     Retry,
@@ -274,11 +301,14 @@ impl AnswerPart {
     /// The value in `answer`; `None` where there is none.
     pub fn find(&self, answer: &str) -> Option<String> {
         match self {
-            Self::Pointer(pointer) => match serde_json::from_str::<Value>(answer).ok()?.pointer(pointer)? {
-                Value::String(id) if !id.is_empty() => Some(id.clone()),
-                Value::Number(id) => Some(id.to_string()),
-                _ => None,
-            },
+            Self::Pointer(pointer) => {
+                let answer = without_lone_surrogates(answer);
+                match serde_json::from_str::<Value>(&with_exact_numbers(&answer)).ok()?.pointer(pointer)? {
+                    Value::String(id) if !id.is_empty() => Some(id.clone()),
+                    Value::Number(id) => Some(id.to_string()),
+                    _ => None,
+                }
+            }
             Self::Regex(regex) => Some(regex.captures(answer)?.get(1)?.as_str().to_owned()),
         }
     }
@@ -319,6 +349,21 @@ impl<'de> Deserialize<'de> for JsonTemplate {
 }
 
 impl JsonTemplate {
+    /// Adds each template of it, which stands at `key`.
+    fn sources<'s>(&'s self, key: String, all: &mut Vec<(String, &'s str)>) {
+        match self {
+            Self::Text(template) => all.push((key, template.source())),
+            Self::Plain(_) => {}
+            Self::List(items) => {
+                let items = items.iter().enumerate();
+                items.for_each(|(index, item)| item.sources(format!("{key}[{index}]"), all));
+            }
+            Self::Object(table) => {
+                table.iter().for_each(|(name, value)| value.sources(format!("{key}.{name}"), all));
+            }
+        }
+    }
+
     fn parse(value: Value) -> Result<Self, String> {
         Ok(match value {
             Value::String(source) => Self::Text(Template::parse(&source)?),

@@ -1,6 +1,11 @@
 //! How a backend's delivery reports are read: `[backends.NAME.status]`.
 
-use super::receive::{Method, Reply, method_problem, reply_problem};
+use super::{
+    batch::Batch,
+    each::Each,
+    expression::When,
+    receive::{BodyFormat, Method, Reply, method_problem, name_problem, reply_problem},
+};
 use indexmap::IndexMap;
 use postern_shared::{message::State, value::OneOrMany};
 use serde::Deserialize;
@@ -9,7 +14,8 @@ use serde::Deserialize;
 pub const STATUS_FIELDS: [&str; 7] =
     ["message_id", "external_id", "identity", "state", "code", "detail", "at"];
 
-/// How a backend's delivery reports are read. They come to `/backends/NAME/status`.
+/// How a backend's delivery reports are read. They come to `/backends/NAME/status` and, with `when`, to
+/// `/backends/NAME` too.
 ///
 /// | our name | what it is |
 /// | --- | --- |
@@ -26,12 +32,20 @@ pub struct Status {
     pub methods: Vec<Method>,
     /// Our name of a parameter → the request's, or several of which the first that is there and
     /// not blank counts. One that begins with `/` is a JSON pointer (RFC 6901). Absent: the same
-    /// name. What the body does not have is looked for in the query.
+    /// name. What the body, or with `each` the item, does not have is looked for in the query.
     pub params: IndexMap<String, OneOrMany>,
+    /// The lists in a JSON body of which every item is one report, as in `receive`.
+    pub each: Option<Each>,
+    /// Which requests bring reports, to `/backends/NAME` as well as to `/backends/NAME/status`. `None`:
+    /// all those to `/backends/NAME/status`.
+    pub when: Option<When>,
     /// The provider's word → our state. Upper and lower case are the same.
     pub states: IndexMap<String, State>,
     /// What becomes of a report with any other word.
     pub other_states: OtherStates,
+    /// What the body of a request to `/backends/NAME/status` is, whatever its `Content-Type` says. `None`:
+    /// what that says.
+    pub format: Option<BodyFormat>,
     /// The answer to a report that was stored.
     pub reply: Reply,
 }
@@ -51,6 +65,9 @@ impl Default for Status {
         Self {
             methods: vec![Method::Get, Method::Post],
             params: IndexMap::new(),
+            each: None,
+            when: None,
+            format: None,
             states: IndexMap::new(),
             other_states: OtherStates::Report,
             reply: Reply::default(),
@@ -81,14 +98,25 @@ impl Status {
                     format!("is no field of a delivery report: use one of {}", STATUS_FIELDS.join(", "));
                 wrong.push((format!("params.{name}"), why));
             }
-            if theirs.0.is_empty() || theirs.0.iter().any(String::is_empty) {
-                wrong.push((format!("params.{name}"), "must name a parameter".to_owned()));
-            }
+            wrong.extend(name_problem(theirs).map(|why| (format!("params.{name}"), why.to_owned())));
         }
         if self.states.is_empty() {
             let why = "must say what the provider's words mean, such as { DELIVRD = \"delivered\" }";
             wrong.push(("states".to_owned(), why.to_owned()));
         }
+        wrong.extend(self.batch().problems());
         wrong
+    }
+
+    /// How several reports stand in one body.
+    pub fn batch(&self) -> Batch<'_> {
+        let Self { methods, params, each, format, .. } = self;
+        Batch {
+            each: each.as_ref(),
+            format: *format,
+            methods,
+            params,
+            example: "{ external_id = \"/id\", state = \"/status\" }",
+        }
     }
 }

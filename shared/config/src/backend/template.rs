@@ -3,10 +3,15 @@
 //! The language is Jinja's (minijinja). Most templates are nothing but text and names; those are
 //! put together without the engine.
 
+mod usage;
+
+use super::userinfo;
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value, value::ValueKind};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use postern_shared::suggest;
 use serde::{Deserialize, Deserializer, de};
 use std::{fmt, sync::Arc};
+pub use usage::{Use, uses};
 
 /// What a template sees.
 pub const NAMES: [&str; 10] = [
@@ -90,6 +95,14 @@ impl Template {
         Self::compile(source, &NAMES, Escape::None)
     }
 
+    /// As [`parse`](Self::parse), of a template that sees nothing but `names`.
+    ///
+    /// # Errors
+    /// A text for the user.
+    pub(super) fn seeing(source: &str, names: &[&str]) -> Result<Self, String> {
+        Self::compile(source, names, Escape::None)
+    }
+
     fn compile(source: &str, names: &[&str], escape: Escape) -> Result<Self, String> {
         let mut jinja = Environment::new();
         jinja.set_undefined_behavior(UndefinedBehavior::Chainable);
@@ -108,7 +121,16 @@ impl Template {
             used.unwrap_or_default().into_iter().filter(|name| !names.contains(&name.as_str())).collect();
         if !unknown.is_empty() {
             unknown.sort();
-            return Err(format!("unknown name {}; a template sees {}", unknown.join(", "), names.join(", ")));
+            let hint = unknown.first().map(|name| suggest::hint(name, names.iter().copied()));
+            return Err(format!(
+                "unknown name {}; a template sees {}{}",
+                unknown.join(", "),
+                names.join(", "),
+                hint.unwrap_or_default()
+            ));
+        }
+        if let Some(why) = usage::problem(source, &jinja, names) {
+            return Err(why);
         }
         let program = match pieces(source) {
             Some(pieces) => Program::Pieces(pieces.into(), escape),
@@ -219,6 +241,9 @@ impl UrlTemplate {
         let settings_only = |names: Vec<String>| names.iter().all(|name| name == "settings");
         if authority.contains("{%") || !Template::names(&authority).is_ok_and(settings_only) {
             return Err("its host may hold {{ settings.… }}, but nothing of the message".to_owned());
+        }
+        if userinfo::has_user(&authority) {
+            return Err(userinfo::belongs_into("auth"));
         }
         let base = (!base.is_empty()).then(|| Template::compile(base, names, Escape::None)).transpose()?;
         Ok(Self { source: source.into(), base, rest: Template::compile(rest, names, Escape::Url)? })

@@ -219,10 +219,14 @@ fn a_secret_that_could_be_guessed_is_warned_of_and_taken() {
         username = "u"
         password = "p"
         backend = "a"
+        allow = ["127.0.0.1"]
         [[compat.vumi.users]]
         username = "u"
         password = "p"
         backend = "a"
+        allow = ["127.0.0.1"]
+        [application]
+        type = "echo"
         [backends.a]
         type = "console"
         receive = { auth = { token = { secret = ["t", "a token that is long"], query = "t" } } }
@@ -236,7 +240,7 @@ fn a_secret_that_could_be_guessed_is_warned_of_and_taken() {
         [backends.d]
         type = "http"
         receive = { auth = { token = { secret = "a token that is long", query = "t" } } }
-        send = { url = "http://h/", auth = { bearer = "t" } }
+        send = { url = "http://h/{{ identity }}?t={{ text }}", auth = { bearer = "t" } }
         "#;
     let warnings = parse(text).unwrap().warnings;
     let keys: Vec<_> = warnings.iter().map(|it| (it.key.as_str(), it.line.unwrap())).collect();
@@ -246,10 +250,10 @@ fn a_secret_that_could_be_guessed_is_warned_of_and_taken() {
             ("admin.token", 3),
             ("api.keys[0].key", 6),
             ("compat.kannel.users[0].password", 18),
-            ("compat.vumi.users[0].password", 22),
-            ("backends.a.receive.auth.token.secret", 26),
-            ("backends.b.receive.auth.basic.password", 29),
-            ("backends.c.receive.auth.hmac.secret", 33),
+            ("compat.vumi.users[0].password", 23),
+            ("backends.a.receive.auth.token.secret", 30),
+            ("backends.b.receive.auth.basic.password", 33),
+            ("backends.c.receive.auth.hmac.secret", 37),
         ]
     );
     assert!(warnings.iter().all(|it| it.what.contains("postern key")), "{warnings:?}");

@@ -2,16 +2,21 @@
 //! `admin.token` is set, since it shows what people wrote.
 
 use super::problem;
-use crate::dead::{DeadLetter, DeadLetters, Filter};
+use crate::dead::{DeadLetter, DeadLetterError, DeadLetters, Done, Filter};
 use actix_web::{HttpRequest, HttpResponse, middleware::from_fn, web};
-use postern_broker::BrokerError;
-use postern_shared::{read, terminal};
+use postern_shared::{read, terminal, text::shortened};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use url::form_urlencoded;
 
 /// How many letters are listed where nobody says it.
 pub const LISTED: u64 = 100;
+
+/// The header in which `postern dead` says who asks: `user@host`. It is for the log, and proves nothing.
+pub const BY: &str = "x-postern-by";
+
+/// The most characters of [`BY`] that are logged.
+const MAX_BY: usize = 100;
 
 /// What `POST /v1/dead/redrive` and `POST /v1/dead/drop` take.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -55,20 +60,19 @@ async fn show(dead: web::Data<DeadLetters>, request: HttpRequest, id: web::Path<
     }
 }
 
-async fn redrive(dead: web::Data<DeadLetters>, body: web::Bytes) -> HttpResponse {
+async fn redrive(dead: web::Data<DeadLetters>, request: HttpRequest, body: web::Bytes) -> HttpResponse {
     let order = match read_order(&body) {
         Ok(order) => order,
         Err(why) => return problem(400, &why),
     };
     let done = dead.redrive(&order.filter, order.dry_run).await;
     if let Ok(done) = &done {
-        let (done, stay, dry_run) = (done.done, done.stay.len(), done.dry_run);
-        tracing::info!(done, stay, dry_run, queue = order.filter.queue.queue().as_str(), "letters put back");
+        log("dead letters put back", &request, &order, done);
     }
     answer(done)
 }
 
-async fn drop_letters(dead: web::Data<DeadLetters>, body: web::Bytes) -> HttpResponse {
+async fn drop_letters(dead: web::Data<DeadLetters>, request: HttpRequest, body: web::Bytes) -> HttpResponse {
     let order = match read_order(&body) {
         Ok(order) => order,
         Err(why) => return problem(400, &why),
@@ -78,10 +82,19 @@ async fn drop_letters(dead: web::Data<DeadLetters>, body: web::Bytes) -> HttpRes
     }
     let done = dead.discard(&order.filter, order.dry_run).await;
     if let Ok(done) = &done {
-        let (done, dry_run) = (done.done, done.dry_run);
-        tracing::info!(done, dry_run, queue = order.filter.queue.queue().as_str(), "letters dropped");
+        log("dead letters dropped", &request, &order, done);
     }
     answer(done)
+}
+
+/// Writes down what was done, and who asked for it.
+fn log(what: &str, request: &HttpRequest, order: &Order, done: &Done) {
+    let client = request.peer_addr().map(|peer| tracing::field::display(peer.ip()));
+    let by = request.headers().get(BY).and_then(|value| value.to_str().ok());
+    let by = by.map(|by| shortened(by, MAX_BY));
+    let (done, stay, dry_run) = (done.done, done.stay.len(), done.dry_run);
+    let queue = order.filter.queue.queue();
+    tracing::info!(client, by, done, stay, dry_run, queue = queue.as_str(), "{what}");
 }
 
 /// A body, which may be absent.
@@ -112,14 +125,15 @@ fn from_query(query: &str) -> Result<Filter, String> {
     read::from_value(&Value::Object(fields)).map_err(|mistake| mistake.to_string())
 }
 
-fn answer<T: Serialize>(outcome: Result<T, BrokerError>) -> HttpResponse {
+fn answer<T: Serialize>(outcome: Result<T, DeadLetterError>) -> HttpResponse {
     match outcome {
         // Whoever asks with curl has people's texts on a terminal.
         Ok(done) => match serde_json::to_string(&done) {
             Ok(json) => HttpResponse::Ok().content_type("application/json").body(terminal::json(&json)),
             Err(error) => problem(500, &error.to_string()),
         },
-        Err(error) => problem(503, &error.to_string()),
+        Err(DeadLetterError::Ambiguous(why)) => problem(400, &why.to_string()),
+        Err(DeadLetterError::Broker(error)) => problem(503, &error.to_string()),
     }
 }
 

@@ -15,6 +15,8 @@ pub(super) struct AdminMetrics {
     blocked: IntGauge,
     dead_waiting: IntGauge,
     ready: IntGaugeVec,
+    /// Without labels; not shown until it is set.
+    application_ready: IntGaugeVec,
     paused: IntGaugeVec,
     unconfigured: IntGaugeVec,
     /// Requests without the token.
@@ -38,6 +40,11 @@ impl AdminMetrics {
                 "backend_ready",
                 "1 while the backend sends, 0 while it pauses or is not bound",
                 &["backend"],
+            )?,
+            application_ready: metrics.gauge(
+                "application_ready",
+                "1 while the application's webhook takes messages, 0 while it is down and they wait",
+                &[],
             )?,
             paused: metrics.gauge(
                 "backend_paused",
@@ -65,6 +72,15 @@ impl AdminMetrics {
         for (backend, health) in backends {
             let ready = *health == BackendHealth::Ready;
             self.ready.with_label_values(&[backend.as_str()]).set(i64::from(ready));
+        }
+    }
+
+    /// Shows the health of the application's webhook, if this process calls it.
+    pub(super) fn application(&self, health: Option<BackendHealth>) {
+        if let Some(health) = health {
+            self.application_ready
+                .with_label_values::<&str>(&[])
+                .set(i64::from(health == BackendHealth::Ready));
         }
     }
 
@@ -153,6 +169,9 @@ mod tests {
         let admin = AdminMetrics::declare(&metrics).unwrap();
         admin.broker(&BrokerStatus::Blocked(String::new()));
         admin.backends(&[("demo".parse().unwrap(), BackendHealth::Ready)]);
+        admin.application(None);
+        assert!(!metrics.text().contains("application_ready"), "no webhook is called here");
+        admin.application(Some(BackendHealth::NotBound { why: String::new() }));
         let usage = SpoolUsage { messages: 3, bytes: 700, full: false };
         let oldest = Some(std::time::Duration::from_millis(1500));
         for forwarded in [1, 4] {
@@ -161,6 +180,7 @@ mod tests {
         let text = metrics.text();
         for line in [
             "postern_admin_refused_total 0",
+            "postern_application_ready 0",
             "postern_backend_ready{backend=\"demo\"} 1",
             "postern_dead_letters_waiting 0",
             "postern_broker_connected 1",

@@ -1,6 +1,6 @@
 //! A dead letter, read as far as it says something.
 
-use super::{DeadQueue, fields::Fields};
+use super::{DeadQueue, fields::Fields, handle, reason};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use jiff::Timestamp;
 use postern_broker::{Envelope, QueueName, header};
@@ -27,6 +27,9 @@ pub struct DeadLetter {
 pub struct Summary {
     /// The message's id.
     pub id: Option<String>,
+    /// What it is called without an id: a short digest, the same as long as it waits.
+    #[serde(default)]
+    pub handle: String,
     /// The backend.
     pub backend: Option<String>,
     /// Where it died.
@@ -35,6 +38,9 @@ pub struct Summary {
     pub class: Option<String>,
     /// The failure's name.
     pub code: Option<String>,
+    /// Why it died, shortened, with numbers and the message's own text left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// How many attempts it had.
     pub attempts: Option<i64>,
     /// When it died, else when it was made: RFC 3339, UTC.
@@ -61,6 +67,16 @@ impl DeadLetter {
     /// The message's id: AMQP's, else the body's.
     pub fn id(&self) -> Option<&str> {
         self.envelope.message_id.as_deref().or_else(|| self.field("id")).or_else(|| self.field("message_id"))
+    }
+
+    /// What it is called without an id: a short digest, the same as long as it waits.
+    pub fn handle(&self) -> String {
+        handle::handle(&self.envelope)
+    }
+
+    /// Its id, else its handle.
+    pub fn name(&self) -> String {
+        self.id().map_or_else(|| self.handle(), str::to_owned)
     }
 
     /// The backend, if it is one's name.
@@ -149,10 +165,12 @@ impl DeadLetter {
         let text = |name: &str| self.envelope.text_header(name).map(str::to_owned);
         Summary {
             id: self.id().map(str::to_owned),
+            handle: self.handle(),
             backend: self.backend().map(String::from),
             queue: text(header::QUEUE),
             class: self.class().map(str::to_owned),
             code: self.code().map(str::to_owned),
+            reason: text(header::REASON).map(|why| reason::told(&why, &self.envelope.body)),
             attempts: self.envelope.integer_header(header::ATTEMPTS),
             at: self.at().map(|at| Written(at).to_string()),
             recipients: self.recipients(),

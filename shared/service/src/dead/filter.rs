@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Filter {
-    /// By the message's id.
+    /// By the message's id, the beginning of one, or the letter's handle.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub id: Vec<String>,
     /// By its backend.
@@ -55,12 +55,18 @@ impl Filter {
             of.is_empty() || value.is_some_and(|value| of.iter().any(|item| item == value))
         };
         let classes: Vec<&str> = self.class.iter().map(|class| class.as_str()).collect();
-        text(&self.id, letter.id())
+        self.passes_id(letter)
             && one(&self.backend, letter.backend())
             && one(&classes, letter.class())
             && text(&self.code, letter.code())
             && self.older_than.is_none_or(|span| age.is_some_and(|age| age > span.0))
             && self.newer_than.is_none_or(|span| age.is_some_and(|age| age < span.0))
+    }
+
+    /// Beginnings of ids are made whole before.
+    fn passes_id(&self, letter: &DeadLetter) -> bool {
+        let one_is = |name: &str| self.id.iter().any(|id| id == name);
+        self.id.is_empty() || letter.id().is_some_and(one_is) || one_is(&letter.handle())
     }
 
     /// Whether `found` letters are as many as are wanted.
@@ -148,6 +154,18 @@ mod tests {
         for filter in [serde_json::json!({"older_than": "1s"}), serde_json::json!({"newer_than": "9w"})] {
             assert!(!passes(filter.clone(), ""), "{filter}: nobody knows when");
         }
+    }
+
+    #[test]
+    fn a_letter_without_an_id_is_meant_by_its_handle() {
+        let letter = |body: &'static str| {
+            DeadLetter::new(&Envelope { body: body.into(), ..Envelope::default() }, DeadQueue::Dead)
+        };
+        let (meant, other) = (letter("no message"), letter("nor this"));
+        let filter = Filter { id: vec![meant.handle()], ..Filter::default() };
+        assert!(filter.passes(&meant) && !filter.passes(&other));
+        let summary = meant.summary();
+        assert_eq!((summary.id, summary.handle), (None, meant.name()));
     }
 
     #[test]

@@ -10,11 +10,16 @@
 mod dead_letter;
 mod fields;
 mod filter;
+mod handle;
+mod ids;
+mod reason;
 
 pub use dead_letter::{DeadLetter, Summary};
 pub use filter::{Age, Filter, InvalidFilter};
+pub use ids::AmbiguousId;
 
 use crate::scan::Scan;
+use ids::GivenIds;
 use postern_broker::{Address, Broker, BrokerError, Delivery, Envelope, QueueName};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -79,10 +84,21 @@ pub struct Done {
 /// A dead letter, and the message as it goes back.
 type GoesBack = (Delivery, (Address, Envelope));
 
+/// Why nothing was done, or not all of it.
+#[derive(Debug, thiserror::Error)]
+pub enum DeadLetterError {
+    /// The broker's.
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
+    /// An id of the filter is the beginning of several. Nothing was done.
+    #[error(transparent)]
+    Ambiguous(#[from] AmbiguousId),
+}
+
 /// A message that cannot be put back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stays {
-    /// Its id, if it has one.
+    /// Its id, else its handle.
     pub id: Option<String>,
     /// Why.
     pub why: String,
@@ -114,13 +130,14 @@ impl DeadLetters {
     /// afterwards as it was.
     ///
     /// # Errors
-    /// The broker's.
+    /// [`DeadLetterError`].
     pub async fn list<T>(
         &self,
         filter: &Filter,
         of: impl Fn(&DeadLetter) -> T,
-    ) -> Result<Listing<T>, BrokerError> {
+    ) -> Result<Listing<T>, DeadLetterError> {
         let _turn = self.turn.lock().await;
+        let filter = &self.with_whole_ids(filter).await?;
         let mut scan = Scan::begin(&*self.broker, filter.queue.queue(), PATIENCE).await?;
         let mut listing = Listing { waiting: scan.left(), more: false, letters: Vec::new() };
         while let Some(delivery) = scan.next().await? {
@@ -143,9 +160,10 @@ impl DeadLetters {
     /// message with the same id, its attempts counted from the first.
     ///
     /// # Errors
-    /// The broker's; what was put back until then is.
-    pub async fn redrive(&self, filter: &Filter, dry_run: bool) -> Result<Done, BrokerError> {
+    /// [`DeadLetterError`]; what was put back until then is.
+    pub async fn redrive(&self, filter: &Filter, dry_run: bool) -> Result<Done, DeadLetterError> {
         let _turn = self.turn.lock().await;
+        let filter = &self.with_whole_ids(filter).await?;
         let mut scan = Scan::begin(&*self.broker, filter.queue.queue(), PATIENCE).await?;
         let mut done = Done { waiting: scan.left(), dry_run, ..Done::default() };
         let mut batch = VecDeque::new();
@@ -172,7 +190,7 @@ impl DeadLetters {
                 }
                 Ok(back) => batch.push_back((delivery, back)),
                 Err(why) => {
-                    done.stay.push(Stays { id: letter.id().map(str::to_owned), why });
+                    done.stay.push(Stays { id: Some(letter.name()), why });
                     scan.hold(delivery);
                 }
             }
@@ -182,15 +200,17 @@ impl DeadLetters {
         }
         batch.into_iter().for_each(|(delivery, _)| scan.hold(delivery));
         scan.end().await;
-        outcome.map(|()| done)
+        outcome?;
+        Ok(done)
     }
 
     /// Drops those that `filter` lets pass, for good.
     ///
     /// # Errors
-    /// The broker's; what was dropped until then is.
-    pub async fn discard(&self, filter: &Filter, dry_run: bool) -> Result<Done, BrokerError> {
+    /// [`DeadLetterError`]; what was dropped until then is.
+    pub async fn discard(&self, filter: &Filter, dry_run: bool) -> Result<Done, DeadLetterError> {
         let _turn = self.turn.lock().await;
+        let filter = &self.with_whole_ids(filter).await?;
         let mut scan = Scan::begin(&*self.broker, filter.queue.queue(), PATIENCE).await?;
         let mut done = Done { waiting: scan.left(), dry_run, ..Done::default() };
         while !filter.is_full(done.matched) {
@@ -206,6 +226,18 @@ impl DeadLetters {
         done.done = done.matched;
         scan.end().await;
         Ok(done)
+    }
+
+    /// `filter` with whole ids in place of their beginnings, which takes a scan of its own.
+    async fn with_whole_ids(&self, filter: &Filter) -> Result<Filter, DeadLetterError> {
+        let Some(mut given) = GivenIds::with_beginnings(&filter.id) else { return Ok(filter.clone()) };
+        let mut scan = Scan::begin(&*self.broker, filter.queue.queue(), PATIENCE).await?;
+        while let Some(delivery) = scan.next().await? {
+            given.look_at(&DeadLetter::new(&delivery.envelope, filter.queue));
+            scan.hold(delivery);
+        }
+        scan.end().await;
+        Ok(Filter { id: given.whole()?, ..filter.clone() })
     }
 
     /// The message as it goes back, or why it cannot.
@@ -264,14 +296,15 @@ impl DeadLetters {
                 Err(BrokerError::Refused(why)) => Some(format!("the broker will never accept it: {why}")),
                 Err(error) => return Err(error),
             };
-            let Some((delivery, (_, envelope))) = batch.pop_front() else { break };
+            let Some((delivery, _)) = batch.pop_front() else { break };
             match why {
                 None => {
                     done.done += 1;
                     scan.ack(delivery);
                 }
                 Some(why) => {
-                    done.stay.push(Stays { id: envelope.message_id, why });
+                    let letter = DeadLetter::new(&delivery.envelope, DeadQueue::Dead);
+                    done.stay.push(Stays { id: Some(letter.name()), why });
                     scan.hold(delivery);
                 }
             }

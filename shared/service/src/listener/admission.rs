@@ -46,13 +46,16 @@ struct Listening {
     by_address: Mutex<HashMap<IpAddr, usize>>,
     metrics: ConnectionMetrics,
     lines: LineLimit,
+    /// Of requests that no handler saw.
+    unread_lines: LineLimit,
 }
 
 /// A place among the connections of a listener, which is free again when this is dropped.
 #[derive(Debug)]
 pub(super) struct Slot {
     listening: Arc<Listening>,
-    /// The client's, if its connections are counted.
+    client: IpAddr,
+    /// What the client's connections are counted by, if they are.
     address: Option<IpAddr>,
 }
 
@@ -67,6 +70,7 @@ impl Admission {
             by_address: Mutex::default(),
             metrics,
             lines: LineLimit::new("connections refused", Level::WARN),
+            unread_lines: LineLimit::new("requests that could not be read", Level::INFO),
         }))
     }
 
@@ -87,7 +91,7 @@ impl Admission {
         // From here on the slot's drop takes back what was counted.
         let before = open.fetch_add(1, Ordering::Relaxed);
         metrics.opened(name);
-        let slot = Slot { listening: Arc::clone(&self.0), address };
+        let slot = Slot { listening: Arc::clone(&self.0), client, address };
         if before < descriptors::most(limits.max, limits.share) {
             Ok(slot)
         } else {
@@ -126,6 +130,19 @@ impl Admission {
         };
         let why = why.as_str();
         tracing::warn!(listener = name, %client, limit = why, most, "connection refused: too many are open");
+    }
+}
+
+impl Slot {
+    /// Counts and logs a request of this connection that was answered with `status` before any handler saw
+    /// it; `path` is empty if it is not known.
+    pub(super) fn note_unread(&self, status: u16, path: &str) {
+        let Listening { name, metrics, unread_lines, .. } = &*self.listening;
+        metrics.unread(name, status);
+        if unread_lines.admits(status) {
+            let path = Some(path).filter(|path| !path.is_empty());
+            tracing::info!(listener = name, client = %self.client, status, path, "request refused unread");
+        }
     }
 }
 

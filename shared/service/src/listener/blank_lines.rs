@@ -22,6 +22,11 @@ impl Default for BlankLines {
 }
 
 impl BlankLines {
+    /// For bytes that begin behind the end of a line.
+    pub(super) fn behind_a_line() -> Self {
+        Self(Line::Nothing)
+    }
+
     /// How many of `bytes` there are up to the end of the blank line that brings `left` to 0; all of
     /// them if there are fewer blank lines. Takes each blank line within them off `left`, which must be
     /// at least 1. The next call goes on behind them.

@@ -38,6 +38,12 @@ impl Exchange {
         self.in_flight.get()
     }
 
+    /// Whether what is written now is no answer of a handler: no request is in flight, and none has been
+    /// answered since [`take_answered`](Self::take_answered) was asked last.
+    pub(super) fn is_idle(&self) -> bool {
+        !self.in_flight.get() && !self.answered.get()
+    }
+
     /// Whether more may be read from the client now.
     pub(super) fn may_read(&self) -> bool {
         !self.in_flight.get() || self.ahead.get() > 0

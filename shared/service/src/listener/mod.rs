@@ -2,13 +2,14 @@
 //!
 //! `admission` decides who may connect, `socket` ends connections that take no answers, `paced` hands
 //! requests over to actix-http at the pace at which they are answered and ends heads that do not end,
-//! `exchange` tells it which request is in flight.
+//! `exchange` tells it which request is in flight, `request_line` encodes targets that actix-http would refuse.
 
 mod admission;
 mod blank_lines;
 mod descriptors;
 mod exchange;
 mod paced;
+mod request_line;
 mod socket;
 #[cfg(test)]
 mod tests;
@@ -65,12 +66,31 @@ const STALL: Duration = Duration::from_secs(20);
 /// Connections that each worker may have beyond its part of the listener's: they are being closed.
 const BEING_CLOSED: usize = 16;
 
-/// Listens on `address`. Within a Tokio runtime.
+/// Listens on `address`, alone. Within a Tokio runtime.
 ///
 /// # Errors
 /// The address cannot be used.
 pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    listen(socket_for(address)?, address)
+}
+
+/// Listens on `address` beside other processes of the same user that do this, too (`SO_REUSEPORT`): the
+/// kernel divides new connections between them. So a process can be replaced without a moment in which
+/// nobody listens. Within a Tokio runtime.
+///
+/// # Errors
+/// The address cannot be used.
+pub fn bind_shared(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = socket_for(address)?;
+    socket.set_reuseport(true)?;
+    listen(socket, address)
+}
+
+fn socket_for(address: SocketAddr) -> io::Result<TcpSocket> {
+    if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }
+}
+
+fn listen(socket: TcpSocket, address: SocketAddr) -> io::Result<TcpListener> {
     socket.set_reuseaddr(true)?;
     // The connections have both from the port.
     socket.set_nodelay(true)?;

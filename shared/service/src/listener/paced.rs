@@ -7,6 +7,7 @@
 use super::{
     blank_lines::BlankLines,
     exchange::{Answered, Exchange},
+    request_line::{Read, RequestLines},
     socket::Transport,
 };
 use bytes::{Buf, BytesMut};
@@ -67,10 +68,12 @@ impl Wait {
 pub(super) struct PacedStream {
     transport: Transport,
     exchange: Rc<Exchange>,
+    request_lines: RequestLines,
     blank_lines: BlankLines,
     /// How many blank lines may still be handed over before the next write.
     blank_lines_left: u8,
-    /// What was read behind the last of them.
+    /// What was read and is not handed over yet: what stands behind the last of them, and an encoded
+    /// request line.
     held: BytesMut,
     /// The client has not taken what was written.
     write_blocked: bool,
@@ -89,6 +92,7 @@ impl PacedStream {
         Self {
             transport,
             exchange: Rc::default(),
+            request_lines: RequestLines::default(),
             blank_lines: BlankLines::default(),
             blank_lines_left: BLANK_LINES,
             held: BytesMut::new(),
@@ -134,6 +138,7 @@ impl PacedStream {
     fn end(&mut self, context: &mut Context<'_>) {
         self.ended = true;
         if matches!(self.wait, Wait::Head(_)) {
+            self.transport.slot().note_unread(408, &self.request_lines.path());
             // A client that cannot be told is let go all the same.
             let _ = Pin::new(&mut self.transport).poll_write(context, TOO_SLOW);
         }
@@ -146,6 +151,12 @@ impl PacedStream {
             self.wait = Wait::Head(Instant::now() + self.pace.head);
         }
     }
+}
+
+/// The status of the refusal that `bytes` begin with, if they begin with one.
+fn refusal(bytes: &[u8]) -> Option<u16> {
+    let digits = bytes.strip_prefix(b"HTTP/1.1 ")?.get(..3)?;
+    str::from_utf8(digits).ok()?.parse().ok().filter(|status| *status >= 400)
 }
 
 impl AsyncRead for PacedStream {
@@ -166,7 +177,7 @@ impl AsyncRead for PacedStream {
             }
             return Poll::Pending;
         }
-        if this.held.is_empty() {
+        while this.held.is_empty() {
             let start = buffer.filled().len();
             if Pin::new(&mut this.transport).poll_read(context, buffer)?.is_pending() {
                 ready!(this.poll_overdue(context));
@@ -175,7 +186,17 @@ impl AsyncRead for PacedStream {
             }
             let read = &buffer.filled()[start..];
             if read.is_empty() {
-                return Poll::Ready(Ok(()));
+                this.held.extend_from_slice(&this.request_lines.take_rest());
+                if this.held.is_empty() {
+                    return Poll::Ready(Ok(()));
+                }
+                break;
+            }
+            if let Read::Instead(bytes) = this.request_lines.read(read) {
+                this.held.extend_from_slice(&bytes);
+                buffer.set_filled(start);
+                this.hand_over(0);
+                continue;
             }
             let count = this.blank_lines.cut(read, &mut this.blank_lines_left);
             this.held.extend_from_slice(&read[count..]);
@@ -185,16 +206,16 @@ impl AsyncRead for PacedStream {
                 this.blank_lines_left = 0;
             }
             this.hand_over(count);
-        } else {
-            let held = &this.held[..this.held.len().min(buffer.remaining())];
-            let count = this.blank_lines.cut(held, &mut this.blank_lines_left);
-            buffer.put_slice(&held[..count]);
-            this.held.advance(count);
-            if this.held.is_empty() {
-                this.held = BytesMut::new();
-            }
-            this.hand_over(count);
+            return Poll::Ready(Ok(()));
         }
+        let held = &this.held[..this.held.len().min(buffer.remaining())];
+        let count = this.blank_lines.cut(held, &mut this.blank_lines_left);
+        buffer.put_slice(&held[..count]);
+        this.held.advance(count);
+        if this.held.is_empty() {
+            this.held = BytesMut::new();
+        }
+        this.hand_over(count);
         Poll::Ready(Ok(()))
     }
 }
@@ -204,6 +225,12 @@ impl AsyncWrite for PacedStream {
         let this = self.get_mut();
         let written = Pin::new(&mut this.transport).poll_write(context, bytes);
         this.write_blocked = written.is_pending();
+        if this.exchange.is_idle()
+            && matches!(written, Poll::Ready(Ok(_)))
+            && let Some(status) = refusal(bytes)
+        {
+            this.transport.slot().note_unread(status, &this.request_lines.path());
+        }
         written
     }
 
@@ -214,6 +241,7 @@ impl AsyncWrite for PacedStream {
         ready!(flushed)?;
         this.blank_lines_left = BLANK_LINES;
         if let Some(answered) = this.exchange.take_answered() {
+            this.request_lines.answered(answered == Answered::Whole);
             let deadline = Instant::now() + this.pace.keep_alive;
             this.wait = match answered {
                 Answered::Whole => Wait::NextRequest(deadline),

@@ -20,7 +20,7 @@ use tokio_rustls::server::TlsStream;
 pub(super) struct ClientSocket {
     // Closed before its slot is free for another.
     stream: TcpStream,
-    _slot: Slot,
+    slot: Slot,
     stall_time: Duration,
     /// Runs while the client takes nothing of what is written.
     stall: Option<Pin<Box<Sleep>>>,
@@ -29,7 +29,7 @@ pub(super) struct ClientSocket {
 impl ClientSocket {
     /// The client may take nothing of what is written to it for `stall_time`.
     pub(super) fn new(stream: TcpStream, slot: Slot, stall_time: Duration) -> Self {
-        Self { stream, _slot: slot, stall_time, stall: None }
+        Self { stream, slot, stall_time, stall: None }
     }
 
     /// What a write that came to `written` comes to.
@@ -91,6 +91,16 @@ impl AsyncWrite for ClientSocket {
 pub(super) enum Transport {
     Plain(ClientSocket),
     Tls(Box<TlsStream<ClientSocket>>),
+}
+
+impl Transport {
+    /// The connection's place among those of its listener.
+    pub(super) fn slot(&self) -> &Slot {
+        match self {
+            Self::Plain(socket) => &socket.slot,
+            Self::Tls(stream) => &stream.get_ref().0.slot,
+        }
+    }
 }
 
 /// Calls a method of whichever stream it is.

@@ -124,6 +124,24 @@ async fn what_comes_behind_a_request_waits_for_its_answer() {
     assert_eq!(read(&mut stream).await, "bc HTTP");
 }
 
+#[tokio::test]
+async fn a_target_is_encoded_in_each_request_that_waits_for_its_turn() {
+    let (mut client, server) = pair().await;
+    let mut stream = PacedStream::new(server, PACE);
+    for _ in 0..2 {
+        client.write_all("GET /?a=é".as_bytes()).await.unwrap();
+        assert!(waits(&mut stream).await);
+        client.write_all(b" b HTTP/1.1\r\nHost: t\r\n\r\n").await.unwrap();
+        assert_eq!(read(&mut stream).await, "GET /?a=%C3%A9%20b HTTP/1.1\r\nHost: t\r\n\r\n");
+        drop(begin(&stream));
+        stream.flush().await.unwrap();
+    }
+    client.write_all("GET /é".as_bytes()).await.unwrap();
+    client.shutdown().await.unwrap();
+    assert_eq!(read(&mut stream).await, "GET /é");
+    assert_eq!(read(&mut stream).await, "");
+}
+
 /// How a client goes on after a request that was answered, and what it is told at the end.
 #[derive(Debug, Clone, Copy)]
 enum After {
@@ -148,7 +166,7 @@ async fn end(after: After) -> (String, Duration) {
         After::Drip => {
             for _ in 0..4 {
                 client.write_all(b"G").await.unwrap();
-                assert_eq!(read(&mut stream).await, "G");
+                assert!(waits(&mut stream).await, "a request line is handed over whole");
                 sleep(PACE.head / 5).await;
             }
         }

@@ -1,4 +1,5 @@
-//! The metrics of connections. Labels: the name of the listener, and the limit that was reached.
+//! The metrics of connections. Labels: the name of the listener, the limit that was reached, and the status
+//! of an answer.
 
 use prometheus::{Error, IntCounterVec, IntGaugeVec, Opts, Registry};
 
@@ -26,6 +27,7 @@ impl RefusedConnection {
 pub struct ConnectionMetrics {
     open: IntGaugeVec,
     refused: IntCounterVec,
+    unread: IntCounterVec,
 }
 
 impl ConnectionMetrics {
@@ -35,9 +37,14 @@ impl ConnectionMetrics {
             "connections_refused_total",
             "Connections that were closed at once: too many were open",
         );
+        let unread = Opts::new(
+            "requests_unread_total",
+            "Requests that are no valid HTTP, or whose head did not come in time: no handler saw them",
+        );
         Ok(Self {
             open: super::declare(registry, IntGaugeVec::new(open, &["listener"])?)?,
             refused: super::declare(registry, IntCounterVec::new(refused, &["listener", "limit"])?)?,
+            unread: super::declare(registry, IntCounterVec::new(unread, &["listener", "status"])?)?,
         })
     }
 
@@ -46,6 +53,9 @@ impl ConnectionMetrics {
         self.open.with_label_values(&[listener]);
         for limit in [RefusedConnection::Total, RefusedConnection::Address] {
             self.refused.with_label_values(&[listener, limit.as_str()]);
+        }
+        for status in ["400", "408", "431"] {
+            self.unread.with_label_values(&[listener, status]);
         }
     }
 
@@ -57,6 +67,11 @@ impl ConnectionMetrics {
     /// Counts a connection as open no longer.
     pub fn closed(&self, listener: &str) {
         self.open.with_label_values(&[listener]).dec();
+    }
+
+    /// Counts a request that was answered with `status` before any handler saw it.
+    pub fn unread(&self, listener: &str, status: u16) {
+        self.unread.with_label_values(&[listener, &status.to_string()]).inc();
     }
 
     /// Counts a connection that was refused.

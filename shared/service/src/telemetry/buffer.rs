@@ -14,6 +14,9 @@ use std::{
 const CAPACITY: usize = 8 << 20;
 /// The bytes whose memory is kept when they are written.
 const KEPT: usize = 256 << 10;
+/// How long lines are collected before they are written: at full speed they are written together, by one
+/// call, and the thread is woken as often as that and not for each line.
+const COLLECT: Duration = Duration::from_millis(5);
 /// How long the end of the process waits until the lines are written.
 const FLUSH_WITHIN: Duration = Duration::from_secs(2);
 
@@ -38,6 +41,8 @@ struct Lines {
     waiting: Vec<u8>,
     /// Whether the thread writes lines that do not wait any more.
     writing: bool,
+    /// Whether the thread waits to be woken.
+    idle: bool,
 }
 
 /// Waits, when it is dropped, until the lines are written, but at most for two seconds.
@@ -80,17 +85,21 @@ impl LogBuffer {
             return self.0.dropped.inc();
         }
         lines.waiting.extend_from_slice(line);
+        // To wake a thread is a system call, even if it does not sleep.
+        let wakes = mem::take(&mut lines.idle);
         drop(lines);
-        self.0.added.notify_one();
+        if wakes {
+            self.0.added.notify_one();
+        }
     }
 
     /// Writes what is added, for as long as the process lives.
     fn write_to(&self, mut out: impl Write) {
         let (mut chunk, mut told) = (Vec::new(), 0);
         loop {
+            self.wait_for_lines();
             {
-                let lines = self.0.added.wait_while(self.lines(), |lines| lines.waiting.is_empty());
-                let mut lines = lines.unwrap_or_else(PoisonError::into_inner);
+                let mut lines = self.lines();
                 mem::swap(&mut lines.waiting, &mut chunk);
                 lines.writing = true;
             }
@@ -109,6 +118,17 @@ impl LogBuffer {
             self.lines().writing = false;
             self.0.written.notify_all();
         }
+    }
+
+    /// Waits until there are lines, and a moment for further ones.
+    fn wait_for_lines(&self) {
+        let nothing = |lines: &mut Lines| {
+            lines.idle = lines.waiting.is_empty();
+            lines.idle
+        };
+        drop(self.0.added.wait_while(self.lines(), nothing));
+        #[expect(clippy::disallowed_methods, reason = "a thread of its own, which has nothing else to do")]
+        thread::sleep(COLLECT);
     }
 
     fn lines(&self) -> MutexGuard<'_, Lines> {

@@ -28,6 +28,18 @@ type = "http"
 [backends.json.send]
 url = "http://example.org/send"
 json = { t = "{{ text }}", deep = { list = ["{{ context.more }}", "<{{ text }}>"] } }
+
+[backends.either]
+type = "http"
+[backends.either.send]
+url = "http://example.org/send"
+form = { to = "{{ identity }}", t = "{{ text if context.more == 'text' }}", u = "{{ text if context.more == 'other' }}" }
+
+[backends.context]
+type = "http"
+[backends.context.send]
+url = "http://example.org/send"
+json = { to = "{{ identity }}", body = "{{ context.more }}" }
 "#;
 
 static CONFIGURED: LazyLock<Config> =
@@ -106,6 +118,24 @@ fn a_value_that_leads_elsewhere_in_a_path_is_refused() {
     {
         let request = request("form", text, "").unwrap();
         assert_eq!(request.url().path(), format!("/a/{segment}/b"), "{text}");
+    }
+}
+
+#[test]
+fn a_request_in_which_nothing_of_the_message_is_left_is_not_made() {
+    for (backend, text, more, made) in [
+        ("either", "hello", "text", true),
+        ("either", "hello", "other", true),
+        ("either", "hello", "neither", false),
+        ("either", "", "neither", true),
+        ("context", "hello", "hi", true),
+        ("context", "hello", "", false),
+        ("form", "hello", "", true),
+    ] {
+        let request = request(backend, text, more);
+        assert_eq!(request.is_ok(), made, "{backend}, {text}, {more}");
+        let failure = request.err().map(|failure| (failure.class, failure.code.to_string()));
+        assert_eq!(failure, (!made).then(|| (FailureClass::Config, "template".to_owned())));
     }
 }
 

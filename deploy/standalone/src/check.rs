@@ -1,0 +1,64 @@
+//! `postern check`: is this configuration one that can be run?
+
+use crate::{Gateway, greeting};
+use clap::Args;
+use postern_config::{Config, Loader, NeededSecrets, Problem};
+use postern_service::{
+    folders,
+    program::{self, Arguments, Exit},
+};
+use std::{io::Write as _, sync::Arc};
+
+/// What `postern check` can be told.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct CheckArguments {
+    /// Take warnings as errors: exit 2 if there is any
+    #[arg(long)]
+    strict: bool,
+    /// Do without secrets, certificates and folders that are not on this machine, and say how many
+    /// secrets were not read: for a check elsewhere than where the gateway runs
+    #[arg(long)]
+    without_secrets: bool,
+}
+
+impl CheckArguments {
+    /// Checks the configuration of `gateway`, and says on stdout that it is valid and on stderr what to
+    /// do better.
+    ///
+    /// # Errors
+    /// [`Exit::Config`] with every problem; with `--strict` also for warnings.
+    pub(crate) fn run(self, gateway: &Gateway, arguments: &Arguments) -> Result<(), Exit> {
+        let secrets = if self.without_secrets { NeededSecrets::Of(&[]) } else { NeededSecrets::All };
+        let providers = gateway.providers()?;
+        let config = program::configuration_by(Loader::new(&providers).needing(secrets), arguments)?;
+        let config = Arc::new(config);
+        let mut problems = gateway.problems(&config);
+        let mut warnings = config.warnings.clone();
+        if !self.without_secrets {
+            let folders = folders::check(&config);
+            problems.extend(folders.unusable);
+            warnings.extend(folders.done_without);
+        }
+        problems.retain(|problem| !config.lacks_secret(&problem.key));
+        if !problems.is_empty() {
+            return Err(Exit::problems(&problems));
+        }
+        self.tell(arguments, &config, &warnings)
+    }
+
+    fn tell(self, arguments: &Arguments, config: &Config, warnings: &[Problem]) -> Result<(), Exit> {
+        let mut said: String = warnings.iter().map(|warning| format!("warning: {warning}\n")).collect();
+        if self.strict && !warnings.is_empty() {
+            let source = greeting::source(arguments);
+            said += &format!(
+                "{source}: {}, which --strict takes as errors",
+                greeting::count(warnings.len(), "warning")
+            );
+            return Err(Exit::Config(said));
+        }
+        greeting::print(&greeting::valid(arguments, config, warnings.len()))?;
+        // Where stderr is gone there is nobody to tell.
+        let _ = std::io::stderr().write_all(said.as_bytes());
+        Ok(())
+    }
+}

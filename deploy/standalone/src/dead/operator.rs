@@ -1,0 +1,28 @@
+//! Who gives the command, for the log.
+
+use std::{fs, os::unix::fs::MetadataExt};
+
+/// `user@host`. A user whose name the environment does not say is `uid N`. It proves nothing.
+pub(super) fn name(user: Option<&str>) -> String {
+    let named = user.filter(|user| !user.is_empty()).map(str::to_owned);
+    let user = named.unwrap_or_else(|| match fs::metadata("/proc/self") {
+        Ok(process) => format!("uid {}", process.uid()),
+        Err(_) => "somebody".to_owned(),
+    });
+    let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    match host.trim() {
+        "" => user,
+        host => format!("{user}@{host}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn somebody_is_named_in_any_case() {
+        assert!(name(Some("ann")).starts_with("ann"));
+        assert!(name(None).starts_with("uid ") && name(Some("")) == name(None));
+    }
+}

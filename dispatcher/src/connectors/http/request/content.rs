@@ -1,0 +1,53 @@
+//! Whether a request holds anything of what its message says.
+
+use minijinja::Value;
+use postern_config::backend::{
+    send::Send as SendTable,
+    template::{Template, uses},
+};
+use postern_shared::error::Failure;
+
+/// The templates that put into a request what its message says, where none of them always does: the
+/// others' requests hold the text anyway.
+#[derive(Debug)]
+pub(super) struct Content(Vec<Template>);
+
+impl Content {
+    /// Those of `table` that look at the text, or, where none does, at the context. `None` if no request
+    /// can be without.
+    pub(super) fn of(table: &SendTable) -> Option<Self> {
+        let sources = table.sources();
+        let looking_at = |wanted: &[&str]| {
+            let used =
+                |source: &&str| uses(source).into_iter().find(|used| wanted.contains(&used.path[0].as_str()));
+            let found =
+                sources.iter().filter_map(|(key, source)| Some((key.as_str(), *source, used(source)?)));
+            found.collect::<Vec<_>>()
+        };
+        let of_text = looking_at(&["text", "encoded"]);
+        let is_certain = of_text.iter().any(|(key, _, used)| *key == "url" || !used.guarded);
+        let chosen = if of_text.is_empty() { looking_at(&["context"]) } else { of_text };
+        if is_certain || chosen.is_empty() || chosen.iter().any(|(key, ..)| *key == "url") {
+            return None;
+        }
+        Some(Self(chosen.into_iter().filter_map(|(_, source, _)| Template::parse(source).ok()).collect()))
+    }
+
+    /// Refuses the request for what `scope` holds if nothing of a message that has a text would be in it:
+    /// a provider would send an empty one, and it would count as sent.
+    ///
+    /// # Errors
+    /// A failure of class `config`.
+    pub(super) fn check(&self, scope: &Value) -> Result<(), Failure> {
+        let is_empty = |value: Option<Value>| value.is_none_or(|value| value.as_str() == Some(""));
+        let text = scope.get_attr("text").ok();
+        let nothing = |template: &Template| template.evaluate(scope).is_ok_and(is_empty);
+        if is_empty(text) || !self.0.iter().all(nothing) {
+            return Ok(());
+        }
+        Err(Failure::config(
+            "template",
+            "send: the templates make nothing of the message, and an empty one is not sent",
+        ))
+    }
+}

@@ -1,0 +1,177 @@
+//! Which part of a request is messages, and which is delivery reports.
+
+use super::refusal::Refusal;
+use crate::forms::{Errors, Found, Request};
+use actix_web::http::{Method, header::HeaderValue};
+use postern_config::backend::{
+    challenge::Challenge,
+    each::{Each, Item, NoItems},
+    expression::{RequestScope, RequestValues, When},
+};
+use postern_service::telemetry::LineLimit;
+use postern_shared::message::BackendName;
+use serde_json::{Map, Value};
+use std::{
+    borrow::Cow,
+    cell::OnceCell,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
+
+/// After how many errors no further items of a batch are looked at.
+const MAX_ERRORS: usize = 20;
+
+/// A request that was read, on its way to messages and reports.
+pub(super) struct Incoming<'r> {
+    pub(super) backend: &'r BackendName,
+    /// The request as a whole.
+    pub(super) whole: &'r Request<'r>,
+    /// The parameters of its query.
+    pub(super) query: &'r Request<'r>,
+    /// The most messages and reports that it may bring.
+    pub(super) max_items: usize,
+    /// Of expressions that cannot be evaluated.
+    pub(super) lines: &'r LineLimit,
+    /// What `when` sees of it, made when the first one looks.
+    pub(super) scope: OnceCell<RequestScope>,
+}
+
+impl<'r> Incoming<'r> {
+    /// Whether `when`, the value of `key`, is true of it; without one, it is.
+    pub(super) fn holds(&self, when: Option<&When>, key: &str) -> bool {
+        let Some(when) = when else { return true };
+        let scope = self.scope.get_or_init(|| RequestScope::from(&self.values()));
+        let held = catch_unwind(AssertUnwindSafe(|| when.holds(scope)));
+        match held.map(|held| held.map_err(|why| why.to_string())) {
+            Ok(Ok(yes)) => yes,
+            Ok(Err(why)) => self.not_evaluated(key, &why),
+            Err(_) => self.not_evaluated(key, "the evaluation panicked"),
+        }
+    }
+
+    fn not_evaluated(&self, key: &str, why: &str) -> bool {
+        if self.lines.admits(None) {
+            let backend = self.backend;
+            tracing::warn!(%backend, key, why, "an expression cannot be evaluated and counts as false");
+        }
+        false
+    }
+
+    /// The body of the answer, if it is `challenge`.
+    pub(super) fn challenged(&self, challenge: &Challenge) -> Option<String> {
+        if !self.holds(Some(challenge.when()), "receive.challenge.when") {
+            return None;
+        }
+        let reply = challenge.reply(&self.values());
+        reply.map_err(|why| self.not_evaluated("receive.challenge.reply", &why.to_string())).ok()
+    }
+
+    fn values(&self) -> RequestValues<'_> {
+        let Self { whole, query, .. } = self;
+        let body = match (&whole.json, whole.method) {
+            (Some(json), _) => Cow::Borrowed(json.as_ref()),
+            // Its parameters are the query's.
+            (None, &Method::GET) => Cow::Owned(Value::Object(Map::new())),
+            (None, _) => Cow::Owned(Value::Object(parameters(whole))),
+        };
+        let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+        let headers =
+            whole.headers.iter().map(|(name, value)| (name.as_str().to_owned(), text(value).into()));
+        RequestValues { body, query: parameters(query), headers: headers.collect() }
+    }
+
+    /// The part of it that `each`, the value of `key`, names; without one, all of it.
+    ///
+    /// # Errors
+    /// Why the items are not taken.
+    pub(super) fn part(&self, each: Option<&Each>, key: &'static str) -> Result<Part<'r>, Refusal> {
+        let Some(each) = each else { return Ok(Part::Whole) };
+        let whole = self.whole;
+        let Some(json) = &whole.json else { return Ok(Part::Missing(format!("is not JSON ({key})"))) };
+        match (each.items(json, self.max_items), each.path()) {
+            (Ok(Some(items)), _) => Ok(Part::Items(items)),
+            (Ok(None), "") => Ok(Part::Missing(format!("is empty ({key})"))),
+            (Ok(None), path) => Ok(Part::Missing(format!("has no {path} ({key})"))),
+            (Err(why), _) => Err(Refusal::no_items(why, key)),
+        }
+    }
+
+    /// The refusal of more items than are taken.
+    pub(super) fn too_many(&self) -> Refusal {
+        Refusal::TooMuch(NoItems::TooMany(self.max_items).to_string())
+    }
+}
+
+/// The parameters of a query or a form; of several with one name, the last.
+fn parameters(request: &Request<'_>) -> Map<String, Value> {
+    let parameters = request.parameters.iter().filter_map(|parameter| match request.find(&parameter.name) {
+        Found::Text(text) => Some((parameter.name.clone().into_owned(), text.into_owned().into())),
+        Found::Absent | Found::NoText => None,
+    });
+    parameters.collect()
+}
+
+/// The part of a request that is messages, or the one that is reports.
+#[derive(Debug)]
+pub(super) enum Part<'r> {
+    /// `when` is not true.
+    None,
+    /// `each` leads to nothing: what the body lacks.
+    Missing(String),
+    /// The request as a whole is one.
+    Whole,
+    /// These items of the body are one each; there may be none.
+    Items(Vec<Item<'r>>),
+}
+
+impl Part<'_> {
+    /// Whether the request has no such part; an empty list is one.
+    pub(super) fn is_nothing(&self) -> bool {
+        matches!(self, Self::None | Self::Missing(_))
+    }
+
+    /// What the body lacks.
+    pub(super) fn missing(&self) -> Option<&str> {
+        match self {
+            Self::Missing(what) => Some(what),
+            _ => None,
+        }
+    }
+
+    /// How many messages or reports it is.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::None | Self::Missing(_) => 0,
+            Self::Whole => 1,
+            Self::Items(items) => items.len(),
+        }
+    }
+
+    /// What `work` makes of each, given the place of an item and the request that it would be alone.
+    ///
+    /// # Errors
+    /// Why one cannot be taken; of several that say something wrong, what is wrong with each of the first.
+    pub(super) fn convert<T>(
+        self,
+        incoming: &Incoming<'_>,
+        mut work: impl FnMut(Option<&str>, &Request<'_>) -> Result<T, Refusal>,
+    ) -> Result<Vec<T>, Refusal> {
+        let items = match self {
+            Self::None | Self::Missing(_) => return Ok(Vec::new()),
+            Self::Whole => return work(None, incoming.whole).map(|one| vec![one]),
+            Self::Items(items) => items,
+        };
+        let (mut taken, mut errors) = (Vec::with_capacity(items.len()), Errors::default());
+        for Item { place, value } in items {
+            let Some(request) = incoming.whole.item(value, incoming.query) else { continue };
+            match work(Some(&place), &request) {
+                Ok(one) => taken.push(one),
+                Err(Refusal::Invalid(wrong)) => errors.extend(wrong.within(&place)),
+                Err(refusal) => return Err(refusal),
+            }
+            if errors.len() >= MAX_ERRORS {
+                break;
+            }
+        }
+        if errors.is_empty() { Ok(taken) } else { Err(Refusal::Invalid(errors)) }
+    }
+}

@@ -1,0 +1,259 @@
+//! What a request to one of a backend's two addresses brings: messages, delivery reports, both, or nothing.
+
+use super::{
+    endpoint::ProviderEndpoint,
+    parts::{Incoming, Part},
+    receiver::Receiver,
+    refusal::Refusal,
+    reporter::{Reported, Reporter},
+};
+use crate::{
+    answer::Charge,
+    forms::{Errors, Forms, KeyProblem, Request},
+    limits::RequestLimits,
+    metrics::IngressMetrics,
+};
+use actix_web::{
+    HttpRequest,
+    dev::Payload,
+    http::{Method, StatusCode},
+};
+use bytes::Bytes;
+use postern_config::backend::{BackendConfig, challenge::Challenge, receive::Receive};
+use postern_service::telemetry::LineLimit;
+use postern_shared::message::{Inbound, MessageId};
+use std::cell::OnceCell;
+use tracing::Level;
+
+/// The most bytes of the messages of one request: each may repeat what the whole body says.
+const MAX_BYTES: usize = 32 * 1024 * 1024;
+
+/// A backend's two addresses, made ready.
+#[derive(Debug)]
+pub(crate) struct Provider {
+    pub(crate) receiver: Receiver,
+    /// `None` for a backend without a `status` table.
+    pub(crate) reporter: Option<Reporter>,
+    /// Whether what is neither a message nor a report is answered all the same: `receive.ignore`.
+    ignores: bool,
+    challenge: Option<Challenge>,
+    /// Of bodies with more items than the configuration reads.
+    unread_lines: LineLimit,
+    /// Of expressions that cannot be evaluated.
+    when_lines: LineLimit,
+}
+
+/// One of a backend's two addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ProviderPath {
+    /// `/backends/NAME`
+    Messages,
+    /// `/backends/NAME/status`
+    Reports,
+}
+
+/// What a request comes to.
+#[derive(Debug)]
+pub(crate) enum Taken {
+    /// It brought messages and reports, or nothing.
+    Brought(Brought),
+    /// It is the provider's handshake, and this is the body of the answer. What it costs depends on whether
+    /// it proved whose it is.
+    Challenge(String, Charge),
+}
+
+/// What a request brought: nothing if it is one to ignore, or if its lists are empty.
+#[derive(Debug)]
+pub(crate) struct Brought {
+    /// In the order of the body.
+    pub(crate) messages: Vec<Inbound>,
+    /// In the order of the body.
+    pub(crate) reports: Vec<Reported>,
+}
+
+impl Brought {
+    /// How many messages and reports there are.
+    pub(crate) fn len(&self) -> usize {
+        self.messages.len() + self.reports.len()
+    }
+
+    /// The id of the message that the request is, or that its report is about; `None` if it brought more
+    /// or less than one.
+    pub(crate) fn only_id(&self) -> Option<MessageId> {
+        match (&self.messages[..], &self.reports[..]) {
+            ([message], []) => Some(message.id),
+            ([], [reported]) => Some(reported.report.message_id),
+            _ => None,
+        }
+    }
+}
+
+impl Provider {
+    /// # Errors
+    /// Every key below `backends.NAME` that is wrong.
+    pub(crate) fn new(
+        backend: &BackendConfig,
+        public_url: Option<&str>,
+        forms: &Forms,
+    ) -> Result<Self, Vec<KeyProblem>> {
+        let Receive { ignore, challenge, .. } = &backend.definition.receive;
+        match (Receiver::new(backend, public_url, forms), Reporter::new(backend, public_url)) {
+            (Ok(receiver), Ok(reporter)) => Ok(Self {
+                receiver,
+                reporter,
+                ignores: *ignore,
+                challenge: challenge.clone(),
+                unread_lines: LineLimit::new("bodies with items that are not read", Level::WARN),
+                when_lines: LineLimit::new("expressions that cannot be evaluated", Level::WARN),
+            }),
+            (receiver, reporter) => {
+                let wrong = receiver.err().into_iter().flatten();
+                Err(wrong.chain(reporter.err()).collect())
+            }
+        }
+    }
+
+    /// What requests to `path` have to pass; `None` if the backend has no such address.
+    pub(crate) fn endpoint(&self, path: ProviderPath) -> Option<&ProviderEndpoint> {
+        match path {
+            ProviderPath::Messages => Some(&self.receiver.endpoint),
+            ProviderPath::Reports => self.reporter.as_ref().map(|reporter| &reporter.endpoint),
+        }
+    }
+
+    /// What it may refuse a request for, there in the metrics from the start.
+    pub(crate) fn declare(&self, metrics: &IngressMetrics) {
+        self.receiver.declare(metrics);
+        if let Some(reporter) = &self.reporter {
+            reporter.declare(metrics);
+        }
+    }
+
+    /// What a request to `path` comes to. Of what it brings all is taken, or nothing.
+    ///
+    /// # Errors
+    /// Why it is not taken.
+    pub(crate) async fn take(
+        &self,
+        path: ProviderPath,
+        request: &HttpRequest,
+        payload: &mut Payload,
+        limits: &RequestLimits,
+    ) -> Result<Taken, Refusal> {
+        let endpoint = self.endpoint(path).unwrap_or(&self.receiver.endpoint);
+        let challenge = self.challenge.as_ref().filter(|_| path == ProviderPath::Messages);
+        if let Some(challenge) = challenge.filter(|_| request.method() == Method::GET) {
+            let nothing = Bytes::new();
+            // One that cannot be read is none, and is refused below.
+            if let Ok(query) = endpoint.parse_query(request, request.query_string(), &nothing, limits)
+                && let Some(reply) = self.incoming(endpoint, (&query, &query), limits).challenged(challenge)
+            {
+                endpoint.admit(request, limits)?;
+                return Ok(Taken::Challenge(reply, Charge::Address));
+            }
+        }
+        let body = endpoint.body(request, payload, limits).await?;
+        let mut whole = endpoint.parse(request, &body, limits)?;
+        if path == ProviderPath::Messages {
+            self.receiver.decode_text(&mut whole)?;
+        }
+        let nothing = Bytes::new();
+        let query = if self.reads_query(path) { request.query_string() } else { "" };
+        let query = endpoint.parse_query(request, query, &nothing, limits)?;
+        let incoming = self.incoming(endpoint, (&whole, &query), limits);
+        if let Some(reply) = challenge.and_then(|challenge| incoming.challenged(challenge)) {
+            return Ok(Taken::Challenge(reply, Charge::Nothing));
+        }
+        let brought = self.brought(path, &incoming);
+        if let Err(Refusal::Unread(unread, key)) = &brought
+            && self.unread_lines.admits(StatusCode::BAD_REQUEST.as_u16())
+        {
+            tracing::warn!(
+                backend = %endpoint.name,
+                list = unread.list,
+                items = unread.items,
+                read = ?unread.read,
+                "refused: a list of the body has items that the configuration does not read; set {key}"
+            );
+        }
+        brought.map(Taken::Brought)
+    }
+
+    fn incoming<'r>(
+        &'r self,
+        endpoint: &'r ProviderEndpoint,
+        (whole, query): (&'r Request<'r>, &'r Request<'r>),
+        limits: &RequestLimits,
+    ) -> Incoming<'r> {
+        Incoming {
+            backend: &endpoint.name,
+            whole,
+            query,
+            max_items: limits.max_items,
+            lines: &self.when_lines,
+            scope: OnceCell::new(),
+        }
+    }
+
+    /// Whether the query may say something beside the body.
+    fn reads_query(&self, path: ProviderPath) -> bool {
+        let reports = self.reporter.as_ref().is_some_and(|reporter| reporter.when.is_some());
+        let messages = self.receiver.when.is_some() || self.receiver.each.is_some();
+        path == ProviderPath::Reports || reports || messages || self.challenge.is_some()
+    }
+
+    fn brought(&self, path: ProviderPath, incoming: &Incoming<'_>) -> Result<Brought, Refusal> {
+        let (receiver, reporter) = (&self.receiver, self.reporter.as_ref());
+        let here = reporter.filter(|it| path == ProviderPath::Reports || it.when.is_some());
+        let has_reports = here.is_some_and(|it| incoming.holds(it.when.as_ref(), "status.when"));
+        let has_messages = path == ProviderPath::Messages
+            && match &receiver.when {
+                Some(when) => incoming.holds(Some(when), "receive.when"),
+                // What is a report is a message, too, only if it has both lists.
+                None => !has_reports || receiver.each.is_some(),
+            };
+        let part = |has, each, key| if has { incoming.part(each, key) } else { Ok(Part::None) };
+        let messages = part(has_messages, receiver.each.as_ref(), "receive.each")?;
+        let reports = part(has_reports, here.and_then(|it| it.each.as_ref()), "status.each")?;
+        if messages.is_nothing() && reports.is_nothing() && !self.ignores {
+            return Err(Refusal::Invalid(Errors::whole(nothing_taken(&messages, &reports))));
+        }
+        if messages.len() + reports.len() > incoming.max_items {
+            return Err(incoming.too_many());
+        }
+        let mut room = MAX_BYTES;
+        let messages = messages.convert(incoming, |place, request| {
+            let message = receiver.message(place, request)?;
+            room = room.checked_sub(bytes_of(&message)).ok_or_else(too_large)?;
+            Ok(message)
+        })?;
+        let reports = match reporter {
+            Some(reporter) => {
+                reports.convert(incoming, |place, request| reporter.report(place, request, incoming.query))?
+            }
+            None => Vec::new(),
+        };
+        Ok(Brought { messages, reports })
+    }
+}
+
+/// Why nothing of a request is taken.
+fn nothing_taken(messages: &Part<'_>, reports: &Part<'_>) -> String {
+    let missing: Vec<_> = [messages.missing(), reports.missing()].into_iter().flatten().collect();
+    if missing.is_empty() {
+        return "this is neither a message nor a delivery report, as receive.when and status.when say; to have \
+                others answered, set receive.ignore"
+            .to_owned();
+    }
+    format!("the body {}; to have others answered, set receive.ignore", missing.join(" and "))
+}
+
+/// About as many bytes as `message` takes in a queue.
+fn bytes_of(message: &Inbound) -> usize {
+    let fields = message.fields.values().map(|value| value.as_str().map_or(8, str::len));
+    message.text.len() + fields.sum::<usize>()
+}
+
+fn too_large() -> Refusal {
+    Refusal::TooMuch(format!("the messages of one request take at most {MAX_BYTES} bytes together"))
+}

@@ -1,0 +1,174 @@
+//! `/backends/<name>` and `/backends/<name>/status`: a provider brings messages and delivery reports.
+
+use crate::{
+    answer::{Answer, Charge, text, unavailable},
+    dedup::{Claim, PublishClaim},
+    provider::{Brought, ProviderPath, Reported, Taken},
+    state::IngressState,
+};
+use actix_web::{
+    HttpRequest, HttpResponse,
+    dev::Payload,
+    http::{StatusCode, header},
+};
+use postern_broker::{Address, Envelope, header::TRACEPARENT};
+use postern_shared::{
+    callback::KannelEvent,
+    message::{BackendName, CallbackEvent, Inbound, MessageId},
+    trace_context::TraceContext,
+};
+
+/// Stores what a request to `/backends/<name>` brings.
+pub(crate) async fn messages(request: &HttpRequest, payload: &mut Payload, state: &IngressState) -> Answer {
+    answer(ProviderPath::Messages, request, payload, state).await
+}
+
+/// Stores what a request to `/backends/<name>/status` brings.
+pub(crate) async fn status(request: &HttpRequest, payload: &mut Payload, state: &IngressState) -> Answer {
+    answer(ProviderPath::Reports, request, payload, state).await
+}
+
+async fn answer(
+    path: ProviderPath,
+    request: &HttpRequest,
+    payload: &mut Payload,
+    state: &IngressState,
+) -> Answer {
+    let provider = request.match_info().get("name").and_then(|name| state.providers.get(name));
+    let Some(provider) = provider else {
+        return text(StatusCode::NOT_FOUND, "unknown backend").into();
+    };
+    let Some(endpoint) = provider.endpoint(path) else {
+        return text(StatusCode::NOT_FOUND, "this backend has no delivery reports").into();
+    };
+    if !endpoint.has_path(request) {
+        return text(StatusCode::NOT_FOUND, "not found").into();
+    }
+    let mut trace = TraceContext::begin();
+    let mut answer = match provider.take(path, request, payload, &state.limits).await {
+        Ok(Taken::Challenge(reply, charge)) => {
+            let mut answer = Answer::from(handshake(reply)).charged(charge);
+            answer.log.items = Some(0);
+            answer
+        }
+        Ok(Taken::Brought(brought)) => {
+            trace = endpoint.trace(request);
+            let (count, only_id) = (brought.len(), brought.only_id());
+            let stored = if count == 0 {
+                state.metrics.ignored(&endpoint.name);
+                Ok(())
+            } else {
+                let callback = request.match_info().get("callback");
+                store(&endpoint.name, brought, (callback, &trace), state).await
+            };
+            let response = stored.map_or_else(|NotStored| unavailable(), |()| endpoint.reply());
+            let mut answer = Answer::from(response).charged(Charge::Nothing);
+            (answer.log.message, answer.log.items) = (only_id, Some(count));
+            answer
+        }
+        Err(refusal) => refusal.answer(&state.limits.body),
+    };
+    answer.log.backend = Some(endpoint.name.clone());
+    answer.log.trace = Some(trace);
+    answer
+}
+
+/// The answer to a handshake: its body to the letter, and never taken for a page, since anybody may have
+/// written it.
+fn handshake(reply: String) -> HttpResponse {
+    HttpResponse::Ok()
+        .content_type("text/plain; charset=utf-8")
+        .insert_header((header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
+        .body(reply)
+}
+
+/// The broker did not confirm: nothing is stored as far as is known.
+struct NotStored;
+
+/// Publishes all that a request brought in one step, but for the messages that were stored before. `Ok` once
+/// the broker has confirmed it, and no sooner.
+async fn store(
+    backend: &BackendName,
+    Brought { messages, reports }: Brought,
+    (callback, trace): (Option<&str>, &TraceContext),
+    state: &IngressState,
+) -> Result<(), NotStored> {
+    let (messages, claims) = unknown(backend, messages, state).await;
+    let messages = messages.iter().map(|message| (Address::Inbound(backend.clone()), message.into()));
+    let reports = reports.iter().flat_map(|reported| report(reported, callback, state));
+    let envelopes: Vec<_> = messages
+        .chain(reports)
+        .map(|(address, envelope): (_, Envelope)| (address, envelope.with(TRACEPARENT, trace.as_str())))
+        .collect();
+    if !envelopes.is_empty() {
+        state.publisher.publish(envelopes).await.map_err(|_| NotStored)?;
+    }
+    claims.into_iter().for_each(|claim| claim.stored(()));
+    Ok(())
+}
+
+/// Those of `messages` that were not stored before, and the right to publish them.
+async fn unknown(
+    backend: &BackendName,
+    messages: Vec<Inbound>,
+    state: &IngressState,
+) -> (Vec<Inbound>, Vec<PublishClaim>) {
+    // A message without an external id has an id of its own: it cannot be a duplicate.
+    let can_be_known = |message: &Inbound| message.external_id.is_some();
+    let ids: Vec<MessageId> =
+        messages.iter().filter(|message| can_be_known(message)).map(|message| message.id).collect();
+    let mut claims = state.dedup.claim(&ids).await.into_iter();
+    let mut claimed = Vec::new();
+    let is_new = |message: &Inbound| match can_be_known(message).then(|| claims.next()).flatten() {
+        None => true,
+        Some(Claim::New(claim)) => {
+            claimed.push(claim);
+            true
+        }
+        Some(Claim::Duplicate(())) => {
+            state.metrics.duplicate(backend);
+            false
+        }
+    };
+    let new = messages.into_iter().filter(is_new).collect();
+    (new, claimed)
+}
+
+/// What is published of a report: itself, and the callback that its address asks for.
+fn report(
+    reported: &Reported,
+    callback: Option<&str>,
+    state: &IngressState,
+) -> impl Iterator<Item = (Address, Envelope)> {
+    let backend = &reported.report.backend;
+    let notice = notice(callback, state, reported);
+    let notice = notice.map(|notice| (Address::Callbacks(backend.clone()), Envelope::from(&notice)));
+    std::iter::once((Address::Reports(backend.clone()), Envelope::from(&reported.report))).chain(notice)
+}
+
+/// What the message's client is to be told of a report, if `token`, which the report's address ends
+/// with, holds a callback.
+fn notice(token: Option<&str>, state: &IngressState, reported: &Reported) -> Option<CallbackEvent> {
+    let (token, report) = (token?, &reported.report);
+    let Some(callback) = state.callback_keys.open(token) else {
+        if state.report_lines.admits(StatusCode::OK.as_u16()) {
+            tracing::warn!(
+                message_id = %report.message_id,
+                "the report's address carries a callback that was not requested by a currently configured user: not called"
+            );
+        }
+        return None;
+    };
+    let recipient = report.recipients.first()?;
+    let event = KannelEvent::of_report(recipient.state).filter(|event| callback.wants(*event))?;
+    Some(CallbackEvent {
+        message_id: callback.message_id,
+        backend: report.backend.clone(),
+        callback: token.to_owned(),
+        event: event.bit(),
+        identity: recipient.identity.clone(),
+        external_id: recipient.external_id.clone(),
+        reply: reported.provider_word.clone(),
+        at: report.at,
+    })
+}

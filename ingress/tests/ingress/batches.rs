@@ -1,0 +1,339 @@
+//! Several messages and delivery reports in one request: all of them in one publish before the 2xx, or none.
+
+use crate::server::Running;
+use postern_broker::{Address, BrokerError, Envelope};
+use postern_shared::message::{Inbound, MessageId, Report};
+use serde_json::{Value, json};
+
+/// Messages with `each`, and reports at an address of their own.
+const EACH: &str = r#"
+    [ingress]
+    max_items = 5
+    [backends.demo]
+    type = "http"
+    [backends.demo.receive]
+    each = "/results"
+    params = { identity = "/from", text = "/message/text", external_id = "/id", received_at = "/at", batch = "^/bulkId", account = "account" }
+    [backends.demo.receive.fields]
+    batch = {}
+    account = {}
+    age = { type = "integer", min = 1 }
+    [[backends.demo.receive.checks]]
+    expr = 'text != "spam"'
+    error = "no spam"
+    [backends.demo.status]
+    each = "/results"
+    params = { external_id = "/id", identity = "/to", state = "/status/name", code = "/error/0/code" }
+    states = { DELIVERED = "delivered", REJECTED = "failed" }
+"#;
+
+/// WhatsApp's shape: messages and reports at one address, in one body.
+const BOTH: &str = r#"
+    [backends.chat]
+    type = "http"
+    [backends.chat.receive]
+    each = "/entry/*/changes/*/value/messages"
+    when = 'body.object == "business_account"'
+    ignore = true
+    params = { identity = "/from", text = "/text/body", external_id = "/id", kind = "/type" }
+    fields = { kind = {} }
+    reply = { body = "EVENT_RECEIVED" }
+    [backends.chat.status]
+    each = "/entry/*/changes/*/value/statuses"
+    when = 'body.object == "business_account"'
+    params = { external_id = "/id", identity = "/recipient_id", state = "/status" }
+    states = { delivered = "delivered", read = "delivered" }
+"#;
+
+const OK: (u16, &str) = (200, "OK");
+
+/// What the broker got in one publish, `texts` of messages and `ids` of reports, in order.
+fn told(call: &[(Address, Envelope)]) -> Vec<String> {
+    let told = |(address, envelope): &(Address, Envelope)| match address {
+        Address::Inbound(_) => Inbound::from_json(&envelope.body).unwrap().text,
+        Address::Reports(_) => {
+            let report = Report::from_json(&envelope.body).unwrap();
+            let recipient = &report.recipients[0];
+            let state = format!("{:?}", recipient.state).to_lowercase();
+            format!("{} {state}", recipient.external_id.as_deref().unwrap())
+        }
+        other => panic!("{other:?}"),
+    };
+    call.iter().map(told).collect()
+}
+
+fn message(id: &str, text: &str) -> Value {
+    json!({"from": "+15550100", "id": id, "message": {"text": text}})
+}
+
+fn results(items: &[Value]) -> Value {
+    json!({"bulkId": "B1", "results": items})
+}
+
+async fn posted(server: &Running, path: &str, body: &Value) -> (u16, String, Vec<Vec<String>>) {
+    let answer = server.json(path, body).await;
+    let calls = server.broker.take_calls();
+    (answer.status, answer.body, calls.iter().map(|call| told(call)).collect())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_item_is_a_message_and_all_are_one_publish() {
+    let server = Running::start(EACH).await;
+    let items = [
+        json!({"from": "+15550100", "id": "m1", "message": {"text": "one"}, "at": "2026-11-26T10:00:00Z", "age": 17}),
+        json!({"from": "+15550177", "message": {"text": "two"}, "account": "own"}),
+        json!({"from": "+15550178", "id": "m3", "kind": "picture"}),
+    ];
+    let answer = server.json("/backends/demo?account=A7", &results(&items)).await;
+    assert_eq!((answer.status, answer.body.as_str()), OK);
+    let calls = server.broker.take_calls();
+    assert_eq!(calls.len(), 1, "one publish");
+    let messages: Vec<_> =
+        calls[0].iter().map(|(_, envelope)| Inbound::from_json(&envelope.body).unwrap()).collect();
+    let texts: Vec<_> = messages.iter().map(|it| (it.identity.as_str(), it.text.as_str())).collect();
+    assert_eq!(texts, [("+15550100", "one"), ("+15550177", "two"), ("+15550178", "")]);
+    let fields: Vec<_> = messages.iter().map(|it| json!(it.fields)).collect();
+    assert_eq!(
+        fields,
+        [
+            json!({"batch": "B1", "account": "A7", "age": 17}),
+            json!({"batch": "B1", "account": "own"}),
+            json!({"batch": "B1", "account": "A7"}),
+        ]
+    );
+    let backend = "demo".parse().unwrap();
+    assert_eq!(messages[0].id, MessageId::inbound(&backend, "m1", &messages[0].identity, "one"));
+    assert_eq!(messages[0].received_at.to_string(), "2026-11-26T10:00:00Z");
+    assert_ne!(messages[1].id, messages[2].id);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_is_taken_whole_or_refused_whole() {
+    let server = Running::start(EACH).await;
+    let good = message("m1", "one");
+    let invalid =
+        |lines: &str| (400, format!("form failed to validate\n{lines}\n"), Vec::<Vec<String>>::new());
+    for (body, wanted) in [
+        (
+            results(&[good.clone(), json!({"id": "m2", "message": {"text": "two"}})]),
+            invalid("results[1].from: This field is required."),
+        ),
+        (
+            results(&[
+                json!({"from": "1", "age": 0}),
+                good.clone(),
+                json!({"from": "2", "message": {"text": "spam"}}),
+                json!({"from": {"n": 1}}),
+            ]),
+            invalid(
+                "results[0]: age: Ensure this value is greater than or equal to 1.\nresults[2]: no spam\n\
+                 results[3].from: Enter a valid value.",
+            ),
+        ),
+        (results(&[json!("x")]), invalid("results[0].from: This field is required.")),
+        (json!({"results": "x"}), invalid("results must be a list")),
+        (
+            json!({"other": []}),
+            invalid("the body has no /results (receive.each); to have others answered, set receive.ignore"),
+        ),
+        (
+            json!({"results": null}),
+            invalid("the body has no /results (receive.each); to have others answered, set receive.ignore"),
+        ),
+        (results(&[]), (200, "OK".to_owned(), vec![])),
+        (
+            results(&vec![good.clone(); 6]),
+            (413, "at most 5 items are taken in one request (ingress.max_items)\n".to_owned(), vec![]),
+        ),
+        (results(&[good]), (200, "OK".to_owned(), vec![vec!["one".to_owned()]])),
+    ] {
+        assert_eq!(posted(&server, "/backends/demo", &body).await, wanted, "{body}");
+    }
+    let form = server.form("/backends/demo", "identity=1&text=a").await;
+    assert_eq!(form.status, 400);
+    assert!(form.body.contains("the body is not JSON (receive.each)"), "{}", form.body);
+    assert_eq!(server.metric("postern_ingress_ignored_total{backend=\"demo\"}"), Some(1.0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_that_is_not_stored_is_repeated_and_only_what_is_known_is_left_out() {
+    let server = Running::start(EACH).await;
+    let (one, two, three) = (message("m1", "one"), message("m2", "two"), message("m3", "three"));
+    let without_id = json!({"from": "+15550100", "message": {"text": "no id"}});
+    server.broker.fail(Some(|| BrokerError::Full("postern.inbound".to_owned())));
+    let answer = server.json("/backends/demo", &results(&[one.clone(), two.clone()])).await;
+    assert_eq!((answer.status, answer.header("retry-after")), (503, Some("5")));
+    server.broker.fail(None);
+    for (items, stored) in [
+        (vec![one.clone(), two.clone()], vec![vec!["one", "two"]]),
+        (vec![one.clone(), two.clone()], vec![]),
+        (vec![two.clone(), three.clone(), without_id.clone()], vec![vec!["three", "no id"]]),
+        (vec![three, without_id], vec![vec!["no id"]]),
+        // Another text under a known id is another message, and the same one twice in one body is one.
+        (vec![message("m1", "new"), message("m1", "new")], vec![vec!["new"]]),
+    ] {
+        let (status, body, calls) = posted(&server, "/backends/demo", &results(&items)).await;
+        assert_eq!((status, body.as_str()), OK);
+        assert_eq!(calls, stored, "{items:?}");
+    }
+    assert_eq!(server.metric("postern_ingress_duplicates_total{backend=\"demo\"}"), Some(5.0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_item_is_a_report_too() {
+    let server = Running::start(EACH).await;
+    let report = |id: &str, state: &str| json!({"id": id, "to": "+15550100", "status": {"name": state}});
+    let path = "/backends/demo/status";
+    let both = results(&[report("r1", "DELIVERED"), report("r2", "REJECTED")]);
+    let stored = vec![vec!["r1 delivered".to_owned(), "r2 failed".to_owned()]];
+    assert_eq!(posted(&server, path, &both).await, (200, "OK".to_owned(), stored));
+    let (status, body, calls) =
+        posted(&server, path, &results(&[report("r1", "DELIVERED"), json!({"id": "r2"})])).await;
+    assert_eq!((status, calls.len()), (400, 0));
+    assert_eq!(body, "form failed to validate\nresults[1].status.name: This field is required.\n");
+    server.broker.fail(Some(|| BrokerError::Closed));
+    assert_eq!(posted(&server, path, &both).await.0, 503);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_and_reports_of_one_body_are_one_publish() {
+    let server = Running::start(BOTH).await;
+    let value = |value: Value| json!({"changes": [{"value": value}]});
+    let body = |entry: &[Value]| json!({"object": "business_account", "entry": entry});
+    let text =
+        |id: &str, text: &str| json!({"from": "+15550100", "id": id, "type": "text", "text": {"body": text}});
+    let status = |id: &str| json!({"id": id, "recipient_id": "+15550100", "status": "read"});
+    let taken = |calls: &[&[&str]]| {
+        let calls = calls.iter().map(|call| call.iter().map(|one| (*one).to_owned()).collect()).collect();
+        (200, "EVENT_RECEIVED".to_owned(), calls)
+    };
+    for (body, wanted) in [
+        (
+            body(&[
+                value(json!({"messages": [text("a", "one"), text("b", "two")]})),
+                value(json!({"statuses": [status("s1")]})),
+                value(json!({"messages": [text("c", "three")], "statuses": [status("s2")]})),
+            ]),
+            taken(&[&["one", "two", "three", "s1 delivered", "s2 delivered"]]),
+        ),
+        (body(&[value(json!({"statuses": [status("s3")]}))]), taken(&[&["s3 delivered"]])),
+        (body(&[value(json!({"messages": [text("d", "four")]}))]), taken(&[&["four"]])),
+        (body(&[value(json!({"messages": [], "statuses": []}))]), taken(&[])),
+        (body(&[value(json!({"account_update": {}}))]), taken(&[])),
+        (json!({"object": "page", "entry": [value(json!({"messages": [text("e", "five")]}))]}), taken(&[])),
+        (json!({}), taken(&[])),
+        (json!([]), taken(&[])),
+    ] {
+        assert_eq!(posted(&server, "/backends/chat", &body).await, wanted, "{body}");
+    }
+    // What is wrong with a report keeps the messages of the same body out, and the other way round.
+    let broken = body(&[value(json!({"messages": [text("f", "six")], "statuses": [{"id": "s4"}]}))]);
+    let (refused, why, calls) = posted(&server, "/backends/chat", &broken).await;
+    assert_eq!((refused, calls.len()), (400, 0));
+    let place = "entry[0].changes[0].value.statuses[0].status: This field is required.";
+    assert_eq!(why, format!("form failed to validate\n{place}\n"));
+    assert_eq!(server.metric("postern_ingress_ignored_total{backend=\"chat\"}"), Some(5.0));
+    assert_eq!(posted(&server, "/backends/chat/status", &json!({"object": "page"})).await.0, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_tells_messages_from_reports() {
+    let server = Running::start(
+        r#"
+        [backends.a]
+        type = "http"
+        [backends.a.status]
+        when = 'has(body.state)'
+        states = { ok = "delivered" }
+        [backends.b]
+        type = "http"
+        [backends.b.receive]
+        when = 'query.event == "message" || headers["x-event"] == "message"'
+        params = { identity = "/from", text = "/text" }
+        [backends.b.status]
+        when = 'query.event == "report"'
+        params = { external_id = "/id", state = "/state" }
+        states = { ok = "delivered" }
+        "#,
+    )
+    .await;
+    let (message, report) = (json!({"from": "1", "text": "hi"}), json!({"id": "r", "state": "ok"}));
+    for (path, body, status, stored) in [
+        ("/backends/b?event=message", &message, 200, Some("hi")),
+        ("/backends/b?event=report", &report, 200, Some("r delivered")),
+        ("/backends/b/status?event=report", &report, 200, Some("r delivered")),
+        ("/backends/b?event=other", &message, 400, None),
+        ("/backends/b", &message, 400, None),
+        ("/backends/b/status", &report, 400, None),
+        ("/backends/a", &json!({"identity": "1", "text": "hi"}), 200, Some("hi")),
+        ("/backends/a", &json!({"external_id": "r", "state": "ok"}), 200, Some("r delivered")),
+        ("/backends/a/status", &json!({"external_id": "r", "state": "ok"}), 200, Some("r delivered")),
+    ] {
+        let (answered, body_of_answer, calls) = posted(&server, path, body).await;
+        assert_eq!(answered, status, "{path} {body}: {body_of_answer}");
+        assert_eq!(calls, stored.into_iter().map(|one| vec![one.to_owned()]).collect::<Vec<_>>(), "{path}");
+        if status == 400 {
+            assert!(body_of_answer.contains("neither a message nor a delivery report"), "{body_of_answer}");
+        }
+    }
+    // Forms and queries are told apart alike.
+    let form = server.form("/backends/a", "external_id=r&state=ok").await;
+    assert_eq!((form.status, told(&server.broker.take())), (200, vec!["r delivered".to_owned()]));
+    let get = server.get("/backends/a?identity=1&text=hi").await;
+    assert_eq!((get.status, told(&server.broker.take())), (200, vec!["hi".to_owned()]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fixed_index_into_a_longer_list_is_refused_and_counted() {
+    let server = Running::start(
+        r#"
+        [backends.fixed]
+        type = "http"
+        [backends.fixed.receive]
+        params = { identity = "/results/0/from", text = "/results/0/text", picture = "/results/0/media/0/url" }
+        fields = { picture = {} }
+        [backends.fixed.status]
+        params = { external_id = "/results/0/id", state = "/results/0/state" }
+        states = { ok = "delivered" }
+        "#,
+    )
+    .await;
+    let refused = "postern_ingress_refused_total{backend=\"fixed\",reason=\"items\"}";
+    assert_eq!(server.metric(refused), Some(0.0));
+    let message = json!({"from": "1", "text": "hi", "media": [{"url": "p"}, {"url": "q"}]});
+    let report = json!({"id": "r", "state": "ok"});
+    for (path, one, key, stored) in [
+        ("/backends/fixed", &message, "receive.each", "hi"),
+        ("/backends/fixed/status", &report, "status.each", "r delivered"),
+    ] {
+        let taken = (200, "OK".to_owned(), vec![vec![stored.to_owned()]]);
+        assert_eq!(posted(&server, path, &results(std::slice::from_ref(one))).await, taken);
+        let why =
+            format!("form failed to validate\nresults has 2 items, and only item 0 is read: set {key}\n");
+        let two = results(&[one.clone(), one.clone()]);
+        assert_eq!(posted(&server, path, &two).await, (400, why, vec![]));
+    }
+    assert_eq!(server.metric(refused), Some(2.0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_may_have_more_parameters_than_one_message_and_not_any_number_of_bytes() {
+    let server = Running::start(
+        r#"
+        [backends.demo]
+        type = "http"
+        [backends.demo.receive]
+        each = "/results"
+        params = { identity = "/from", text = "/text", more = "^/more" }
+        fields = { more = {} }
+        "#,
+    )
+    .await;
+    let items = vec![json!({"from": "+15550100", "text": "hi", "a": [1, 2, 3]}); 1000];
+    let (status, _, calls) = posted(&server, "/backends/demo", &json!({"results": items})).await;
+    assert_eq!((status, calls.len(), calls[0].len()), (200, 1, 1000));
+    // What the whole body says is stored with each message.
+    let body = json!({"more": "x".repeat(60_000), "results": items});
+    let (status, why, calls) = posted(&server, "/backends/demo", &body).await;
+    assert_eq!((status, calls.len()), (413, 0), "{why}");
+}

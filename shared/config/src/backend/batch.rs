@@ -1,0 +1,104 @@
+//! What `receive` and `status` say of several messages or reports in one body, checked alike.
+
+use super::{
+    each::{Each, index},
+    receive::{BodyFormat, Method},
+};
+use indexmap::IndexMap;
+use postern_shared::value::OneOrMany;
+
+/// What makes a message or a report, as opposed to what only goes with it: if a list is read for one of these,
+/// all of the list must be read.
+const ESSENTIAL: [&str; 5] = ["identity", "text", "external_id", "message_id", "state"];
+
+/// Whether our `name` is part of what makes a message or a report, and not only goes with it.
+pub fn is_essential(name: &str) -> bool {
+    ESSENTIAL.contains(&name)
+}
+
+/// The JSON pointer that a request's name of a parameter is, relative to the item, or with `^` to the whole body.
+pub fn pointer(name: &str) -> Option<&str> {
+    let pointer = name.strip_prefix('^').unwrap_or(name);
+    pointer.starts_with('/').then_some(pointer)
+}
+
+/// How several messages or reports stand in one body.
+#[derive(Debug, Clone, Copy)]
+pub struct Batch<'c> {
+    pub(super) each: Option<&'c Each>,
+    pub(super) methods: &'c [Method],
+    pub(super) params: &'c IndexMap<String, OneOrMany>,
+    pub(super) format: Option<BodyFormat>,
+    /// What `params` may be.
+    pub(super) example: &'static str,
+}
+
+impl Batch<'_> {
+    /// Whether one body may hold several.
+    pub fn has_items(&self) -> bool {
+        self.each.is_some()
+    }
+
+    /// Whether a request's name of a parameter is a JSON pointer.
+    pub fn has_pointers(&self) -> bool {
+        self.names().any(|(_, name)| pointer(name).is_some())
+    }
+
+    fn names(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.params.iter().flat_map(|(ours, theirs)| theirs.0.iter().map(move |name| (&**ours, &**name)))
+    }
+
+    /// What is wrong: a key below the table, and why.
+    pub(super) fn problems(&self) -> Vec<(String, String)> {
+        let mut wrong = Vec::new();
+        for (ours, theirs) in self.names() {
+            if pointer(theirs).is_some_and(|pointer| pointer.split('/').any(|token| token == "*")) {
+                let why = "is a pointer to one place, and * is every item of a list: set each to the list, and a \
+                           pointer into its items here";
+                wrong.push((format!("params.{ours}"), why.to_owned()));
+            }
+            if self.each.is_some() && theirs.starts_with('^') && pointer(theirs).is_none() {
+                let why =
+                    "begins with ^, which stands before a pointer into the whole body, such as \"^/id\"";
+                wrong.push((format!("params.{ours}"), why.to_owned()));
+            }
+        }
+        if self.each.is_none() {
+            return wrong;
+        }
+        if !self.has_pointers() {
+            let why = format!(
+                "reads a JSON body, and params has no pointer into its items: say where in an item they are, \
+                 such as params = {}",
+                self.example
+            );
+            wrong.push(("each".to_owned(), why));
+        }
+        if self.format == Some(BodyFormat::Form) {
+            let why =
+                "says that the body is a form, and each reads JSON: leave one of them out, or set \"json\"";
+            wrong.push(("format".to_owned(), why.to_owned()));
+        }
+        if !self.methods.is_empty() && self.methods.iter().all(|method| *method == Method::Get) {
+            let why = "reads a JSON body, and a GET has none: methods must have \"POST\" or \"PUT\"";
+            wrong.push(("each".to_owned(), why.to_owned()));
+        }
+        wrong
+    }
+
+    /// The parameters that read one item of a list although a body may have more, and what to write instead.
+    pub(crate) fn fixed_indexes(&self) -> Vec<(String, String)> {
+        let fixed = |(ours, theirs): (&str, &str)| {
+            let pointer = pointer(theirs).filter(|_| self.each.is_none() && is_essential(ours))?;
+            let number = pointer.split('/').position(|token| index(token).is_some())?;
+            let list: Vec<_> = pointer.split('/').take(number).collect();
+            let what = format!(
+                "reads one item of a list: a body whose list has more is refused. To take every item, set \
+                 each = \"{}\"",
+                list.join("/")
+            );
+            Some((format!("params.{ours}"), what))
+        };
+        self.names().filter_map(fixed).collect()
+    }
+}

@@ -1,0 +1,93 @@
+//! The one rule for every URL that requests go to: it holds no user and no password, which have a key of
+//! their own. The HTTP client would leave them out without a word.
+
+use super::template::UrlTemplate;
+use postern_shared::value::Settings;
+use serde_json::Value;
+use url::Url;
+
+/// What is wrong with a URL that holds a user or a password; `auth` is the key where they belong.
+pub(crate) fn belongs_into(auth: &str) -> String {
+    format!("must hold no user and password: set {auth}")
+}
+
+/// Whether `url`, or the beginning of one, holds a user or a password.
+pub(crate) fn has_user(url: &str) -> bool {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let parsed = || Url::parse(url).is_ok_and(|url| !url.username().is_empty() || url.password().is_some());
+    authority.contains('@') || parsed()
+}
+
+/// The settings that scheme, host and port of `url` are made of, and that hold a user or a password, as
+/// paths below `settings`.
+pub(crate) fn settings_with_user(url: &UrlTemplate, settings: &Settings) -> Vec<String> {
+    let named = settings_in_host(url.source());
+    named.into_iter().filter(|path| value_at(settings, path).is_some_and(has_user)).collect()
+}
+
+fn value_at<'s>(settings: &'s Settings, path: &str) -> Option<&'s str> {
+    let mut parts = path.split('.');
+    let first = settings.expose().get(parts.next()?)?;
+    parts.try_fold(first, |value: &Value, part| value.get(part))?.as_str()
+}
+
+/// The settings in the part of the template `source` before the path, in which no template may stand that
+/// sees anything else.
+fn settings_in_host(source: &str) -> Vec<String> {
+    let after_scheme = source.split_once("://").filter(|(scheme, _)| !scheme.contains("{{"));
+    let mut rest = after_scheme.map_or(source, |(_, rest)| rest);
+    let mut named = Vec::new();
+    // A `/` within braces is an operator, one after them begins the path.
+    while let Some((before, tail)) = rest.split_once("{{") {
+        let Some((expression, tail)) = tail.split_once("}}").filter(|_| !before.contains(['/', '?', '#']))
+        else {
+            break;
+        };
+        named.extend(expression.split("settings.").skip(1).map(|name| {
+            let end = name.find(|c: char| !c.is_ascii_alphanumeric() && c != '_' && c != '.');
+            name[..end.unwrap_or(name.len())].to_owned()
+        }));
+        rest = tail;
+    }
+    named
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_is_found_wherever_a_url_can_hold_one() {
+        for (url, expected) in [
+            ("http://h/send", false),
+            ("http://h/a@b?c=d@e#f@g", false),
+            ("http://h?user@x", false),
+            ("http://u:p@h/", true),
+            ("http://u@h", true),
+            ("https://:p@h:8080/", true),
+            ("http:u:p@h/", true),
+            ("http:///u:p@h/", true),
+            // A piece of one, as a setting may be.
+            ("u:p@h", true),
+            ("h:8080", false),
+        ] {
+            assert_eq!(has_user(url), expected, "{url}");
+        }
+    }
+
+    #[test]
+    fn the_settings_that_make_the_host_are_found() {
+        for (source, expected) in [
+            ("{{ settings.sendsms_url }}", &["sendsms_url"][..]),
+            ("{{ settings.api_url }}/v1/{{ settings.account }}", &["api_url"]),
+            ("{{ settings.api_url or settings.other }}/v1", &["api_url", "other"]),
+            ("https://{{ settings.zone }}.{{ settings.domain }}/{{ settings.path }}", &["zone", "domain"]),
+            ("{{ settings.server.url | trim }}/x", &["server.url"]),
+            ("https://h/?to={{ settings.path }}", &[]),
+            ("http://h/", &[]),
+        ] {
+            assert_eq!(settings_in_host(source), expected, "{source}");
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! The names of the sections.
+
+/// The sections that there are.
+pub(super) const SECTIONS: [&str; 12] = [
+    "broker",
+    "ingress",
+    "admin",
+    "api",
+    "application",
+    "compat",
+    "dispatcher",
+    "retry",
+    "breaker",
+    "backends",
+    "log",
+    "shutdown",
+];

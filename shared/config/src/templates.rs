@@ -1,0 +1,229 @@
+//! What a backend's templates look at, and what there is: a setting that is not there, an address that
+//! nobody knows, a request that holds nothing of its message.
+
+use crate::{
+    backend::{
+        BackendConfig,
+        auth::ReceiveAuth,
+        send::{Auth, Recipients, Send},
+        template::{Use, uses},
+    },
+    config::Config,
+    lines::join,
+    provider_registry::ProviderRegistry,
+    reader::Reader,
+};
+use postern_shared::{suggest, value::Secret};
+use serde_json::Value;
+use std::collections::BTreeSet;
+
+/// What is said of a template where none is rendered.
+const NO_TEMPLATE: &str = "is no template, and {{ … }} in it is taken as it is";
+
+/// Notes what is wrong with the templates of each backend that sends over HTTP.
+pub(super) fn check(config: &Config, providers: &ProviderRegistry, reader: &mut Reader<'_>) {
+    for (name, backend) in &config.backends {
+        let path = join("backends", name.as_str());
+        auth(backend, &path, reader);
+        if let Some(send) = backend.definition.connector.http() {
+            let known = providers.settings_of(&backend.definition.kind);
+            Templates { send, backend, path: &path, of_type: &known }.check(reader);
+        }
+    }
+}
+
+/// The templates of one backend's `send` table.
+struct Templates<'a> {
+    send: &'a Send,
+    backend: &'a BackendConfig,
+    /// `backends.NAME`
+    path: &'a str,
+    /// The settings that its type can do without.
+    of_type: &'a BTreeSet<String>,
+}
+
+impl Templates<'_> {
+    fn check(&self, reader: &mut Reader<'_>) {
+        let mut all = Vec::new();
+        for (key, source) in self.send.sources() {
+            let key = format!("{}.send.{key}", self.path);
+            for used in uses(source) {
+                self.setting(&key, &used, reader);
+                self.address(&key, source, &used, reader);
+                if used.path == ["encoded"] || used.path.starts_with(&["encoded".to_owned()]) {
+                    self.encoded(&key, &used, reader);
+                }
+                all.push(used);
+            }
+        }
+        for (key, secret) in self.secrets() {
+            self.secret(&format!("{}.send.auth.{key}", self.path), secret, &mut all, reader);
+        }
+        self.message(&all, reader);
+        self.settings(&all, reader);
+    }
+
+    /// A setting that neither the backend nor its type has.
+    fn setting(&self, key: &str, used: &Use, reader: &mut Reader<'_>) {
+        let [settings, name, rest @ ..] = &used.path[..] else { return };
+        let table = join(self.path, "settings");
+        if settings != "settings" || !reader.has_read(&table) {
+            return;
+        }
+        let here = self.backend.definition.settings.expose();
+        let is_there = match here.get(name) {
+            Some(Value::Object(inner)) => rest.first().is_none_or(|part| inner.contains_key(part)),
+            Some(_) => rest.is_empty(),
+            None => self.of_type.contains(name),
+        };
+        if is_there {
+            return;
+        }
+        let known = here.keys().map(String::as_str).chain(self.of_type.iter().map(String::as_str));
+        let named =
+            [name.as_str()].into_iter().chain(rest.iter().map(String::as_str)).collect::<Vec<_>>().join(".");
+        let hint = suggest::hint(name, known);
+        let what = format!("the backend has no setting {named}: set it in [{table}]{hint}");
+        if used.guarded { reader.warning(key, &what) } else { reader.problem(key, what) }
+    }
+
+    /// The address for delivery reports, where there is none.
+    fn address(&self, key: &str, source: &str, used: &Use, reader: &mut Reader<'_>) {
+        let [name, ..] = &used.path[..] else { return };
+        let no_status = self.backend.definition.status.is_none();
+        let is_missing = match name.as_str() {
+            "status_url" => self.backend.status_url.is_none(),
+            "status_path" => no_status,
+            _ => false,
+        };
+        let sections = [join(self.path, "status"), "ingress".to_owned()];
+        if !is_missing || used.guarded || !sections.iter().all(|section| reader.has_read(section)) {
+            return;
+        }
+        let missing = if no_status {
+            format!("without [{}.status], delivery reports are answered 404", self.path)
+        } else {
+            "there is no status_url without ingress.public_url".to_owned()
+        };
+        let is_alone = source.trim().starts_with("{{")
+            && source.matches("{{").count() == 1
+            && source.trim().ends_with("}}");
+        if name == "status_path" || no_status && self.backend.status_url.is_some() {
+            reader.warning(key, &missing);
+        } else if is_alone && !source.contains(['~', '|']) {
+            reader.warning(key, &format!("is left out: {missing}, and no delivery report comes"));
+        } else {
+            reader.problem(key, format!("is only half an address: {missing}"));
+        }
+    }
+
+    fn encoded(&self, key: &str, used: &Use, reader: &mut Reader<'_>) {
+        if self.send.codec.is_none() && !used.guarded && reader.has_read(&format!("{}.send.codec", self.path))
+        {
+            let why =
+                format!("there is no encoded text without {}.send.codec: use {{{{ text }}}}", self.path);
+            reader.problem(key, why);
+        }
+    }
+
+    fn secrets(&self) -> Vec<(&'static str, &Secret)> {
+        match &self.send.auth {
+            Some(Auth::Basic { username, password }) => {
+                vec![("basic.username", username), ("basic.password", password)]
+            }
+            Some(Auth::Bearer(token)) => vec![("bearer", token)],
+            None => Vec::new(),
+        }
+    }
+
+    fn secret(&self, key: &str, secret: &Secret, all: &mut Vec<Use>, reader: &mut Reader<'_>) {
+        match secret.setting() {
+            Some(name) => {
+                let used = Use { path: vec!["settings".to_owned(), name.to_owned()], guarded: false };
+                self.setting(key, &used, reader);
+                all.push(used);
+            }
+            None if secret.expose().contains("{{") => {
+                reader.problem(key, format!("{NO_TEMPLATE}, but for \"{{{{ settings.NAME }}}}\" alone"));
+            }
+            None => {}
+        }
+    }
+
+    /// Whether a request holds the text and the recipient, or what the application says in their place.
+    fn message(&self, all: &[Use], reader: &mut Reader<'_>) {
+        let send = join(self.path, "send");
+        if !reader.has_read(&send) {
+            return;
+        }
+        let names = |wanted: &[&str]| all.iter().any(|used| wanted.contains(&used.path[0].as_str()));
+        let (text, identity) = (names(&["text", "encoded"]), names(&["identity", "identities"]));
+        let several = self.send.recipients == Recipients::List && self.send.batch > 1;
+        if several && identity && !names(&["identities"]) {
+            let why = "with recipients = \"list\" a request may have several recipients, and {{ identity }} is \
+                       there for a single one only: use {{ identities }}";
+            reader.problem(send, why);
+        } else if !names(&["context"]) {
+            let what = match (text, identity) {
+                (true, true) => return,
+                (false, false) => "{{ text }} nor {{ identity }}: every request is the same",
+                (false, true) => "{{ text }}: what people get does not hold the message",
+                (true, false) => "{{ identity }}: the provider is not told for whom the message is",
+            };
+            let neither =
+                if text || identity { "no template of it names" } else { "its templates name neither" };
+            reader.warning(&send, &format!("{neither} {what}"));
+        }
+    }
+
+    /// Settings that nothing looks at, and those that look like templates.
+    fn settings(&self, all: &[Use], reader: &mut Reader<'_>) {
+        let table = join(self.path, "settings");
+        let settings = self.backend.definition.settings.expose();
+        let receive = self.backend.definition.receive.auth.secrets();
+        let mut used: BTreeSet<&str> = receive.into_iter().filter_map(Secret::setting).collect();
+        let mut whole =
+            !reader.has_read(&join(self.path, "send")) || !reader.has_read(&join(self.path, "receive"));
+        for used_here in all.iter().filter(|used| used.path[0] == "settings") {
+            match used_here.path.get(1) {
+                Some(name) => drop(used.insert(name)),
+                None => whole = true,
+            }
+        }
+        for (name, value) in settings {
+            let key = join(&table, name);
+            let of_codec = self.send.codec.is_some() && ["charset", "coding"].contains(&name.as_str());
+            if !(whole || of_codec || used.contains(name.as_str()) || self.of_type.contains(name)) {
+                let hint =
+                    suggest::hint(name, self.of_type.iter().map(String::as_str).chain(used.iter().copied()));
+                reader.warning(&key, &format!("nothing looks at this setting{hint}"));
+            }
+            if holds_template(value) {
+                reader.warning(&key, NO_TEMPLATE);
+            }
+        }
+    }
+}
+
+fn holds_template(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains("{{") && text.contains("}}"),
+        Value::Array(items) => items.iter().any(holds_template),
+        Value::Object(table) => table.values().any(holds_template),
+        _ => false,
+    }
+}
+
+/// Templates in what a request must prove.
+fn auth(backend: &BackendConfig, path: &str, reader: &mut Reader<'_>) {
+    let auth = &backend.definition.receive.auth;
+    if !matches!(auth, ReceiveAuth::None)
+        && auth
+            .secrets()
+            .into_iter()
+            .any(|secret| secret.setting().is_none() && secret.expose().contains("{{"))
+    {
+        let why = format!("{NO_TEMPLATE}, but for \"{{{{ settings.NAME }}}}\" alone");
+        reader.problem(format!("{path}.receive.auth"), why);
+    }
+}

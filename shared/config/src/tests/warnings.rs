@@ -1,0 +1,165 @@
+//! What runs and is probably not what was meant; and what can be checked where secrets are not.
+
+use super::{Mistake, assert_warned, parse, parse_with};
+use crate::{Config, InvalidConfig, Loader, NeededSecrets, ProviderRegistry};
+
+const WARNINGS: &[Mistake] = &[
+    ("", "", None, "the configuration is empty: no backend is configured"),
+    ("# only words\n", "", None, "the configuration is empty"),
+    ("[log]\nlevel = \"info\"", "", None, "no backend is configured"),
+    ("[backends.a]\ntype = \"http\"\n[backends.a.receive]", "application.type", None, "nobody can read it"),
+    (
+        "[application]\ntype = \"none\"\n[backends.a]\ntype = \"console\"",
+        "application.type",
+        Some(2),
+        "webhook",
+    ),
+    (
+        "[[api.keys]]\nname = \"a\"\nkey = \"0123456789abcdef\"\nbackends = []\n[backends.a]\ntype = \"console\"",
+        "api.keys[0].backends",
+        Some(4),
+        "may send nothing",
+    ),
+    (
+        "[[api.keys]]\nname = \"a\"\nkey = \"0123456789abcdef\"\nbackends = [\"a\"]\n[backends.a]\ntype = \"http\"",
+        "api.keys[0].backends",
+        Some(4),
+        "without a send table",
+    ),
+    (
+        "[[api.keys]]\nname = \"a\"\nkey = \"0123456789abcdef\"\nbackends = [\"*\"]\nexpires = \"2020-01-01T00:00:00Z\"\n[backends.a]\ntype = \"console\"",
+        "api.keys[0].expires",
+        Some(5),
+        "is over",
+    ),
+    (
+        "[backends.a]\ntype = \"console\"\n[compat.kannel]\nusers = [{ username = \"u\", password = \"0123456789abcdef\", backend = \"a\" }]",
+        "compat.kannel",
+        Some(3),
+        "\"0.0.0.0:8080\"",
+    ),
+    (
+        "[dispatcher]\nbackends = [\"a\"]\n[backends.a]\ntype = \"console\"\n[backends.b]\ntype = \"console\"",
+        "dispatcher.backends",
+        Some(2),
+        "leaves out b",
+    ),
+    (
+        "[dispatcher]\nbackends = []\n[backends.a]\ntype = \"console\"",
+        "dispatcher.backends",
+        Some(2),
+        "no message is sent",
+    ),
+    (
+        "[backends.a]\ntype = \"http\"\n[backends.a.receive]\nreply = { body = \"got {{ text }}\" }",
+        "backends.a.receive.reply.body",
+        Some(4),
+        "is no template",
+    ),
+    (
+        "[ingress]\npublic_url = \"https://h/backends/a\"\n[api]\nlisten = \"127.0.0.1:0\"",
+        "ingress.public_url",
+        Some(2),
+        "in front of /backends/NAME",
+    ),
+];
+
+#[test]
+fn what_is_probably_not_meant_is_warned_of() {
+    assert_warned(WARNINGS);
+}
+
+#[test]
+fn what_is_meant_is_not_warned_of() {
+    let backends =
+        "[backends.a]\ntype = \"http\"\n[backends.a.send]\nurl = \"http://h/{{ identity }}/{{ text }}\"\n";
+    let console = "[backends.a]\ntype = \"console\"\n";
+    let user = "username = \"u\", password = \"0123456789abcdef\", backend = \"a\"";
+    for text in [
+        backends.to_owned(),
+        format!("[application]\ntype = \"echo\"\n{console}"),
+        format!("[broker]\nurl = \"amqp://h/\"\n{console}"),
+        format!(
+            "[application]\ntype = \"echo\"\n[compat.vumi]\nusers = [{{ {user}, allow = [\"127.0.0.1\"] }}]\n{console}"
+        ),
+    ] {
+        assert_eq!(parse(&text).unwrap().warnings, [], "{text}");
+    }
+}
+
+#[test]
+fn a_variable_that_sets_nothing_is_named_with_the_one_that_does() {
+    let text = "[broker]\nurl = \"amqp://h/\"\n[backends.a]\ntype = \"console\"\n";
+    let config = parse_with(text, &[("POSTERN_DISPATCHER_CONCURRENCY", "8")]).unwrap();
+    assert!(config.warnings[0].what.contains("POSTERN__DISPATCHER__CONCURRENCY"), "{:?}", config.warnings);
+    for (name, says) in [
+        ("POSTERN_BROKER__URL", "did you mean POSTERN__BROKER__URL?"),
+        ("POSTERN__BROKER_URL", "did you mean POSTERN__BROKER__URL?"),
+        (
+            "POSTERN__BROKER__URLL",
+            "did you mean url? (set by the environment variable POSTERN__BROKER__URLL)",
+        ),
+        ("POSTERN__DISPATCHR__CONCURRENCY", "did you mean dispatcher?"),
+        ("POSTERN__INGRESS__MAX_FIELDS", "(set by the environment variable POSTERN__INGRESS__MAX_FIELDS)"),
+    ] {
+        let error = parse_with(text, &[(name, "amqp-hush")]).unwrap_err();
+        let [problem] = &error.problems[..] else { panic!("{name}: {error}") };
+        assert!(problem.what.contains(says) && !problem.what.contains("hush"), "{name}: {problem}");
+    }
+}
+
+fn without_secrets(text: &str, needed: &'static [&'static str]) -> Result<Config, InvalidConfig> {
+    let providers = ProviderRegistry::builtin();
+    Loader::new(&providers).needing(NeededSecrets::Of(needed)).parse("test.toml", Some(text), [])
+}
+
+const SECRETS: &str = r#"
+    [broker]
+    url = { env = "POSTERN_NO_SUCH" }
+    [admin]
+    token = { file = "/no/such" }
+    tls = { cert = "/no/such", key = "/no/such" }
+    [[api.keys]]
+    name = "a"
+    key = { env = "POSTERN_NO_SUCH" }
+    backends = ["*"]
+    [application]
+    type = "webhook"
+    url = "http://h/"
+    secret = { env = "POSTERN_NO_SUCH" }
+    [backends.a]
+    type = "twilio"
+    receive = { auth = { token = { secret = [{ env = "POSTERN_NO_SUCH" }], query = "t" } } }
+    settings = { account_sid = "a", auth_token = { env = "POSTERN_NO_SUCH" }, from = "c" }
+    [backends.b]
+    type = "http"
+    send = { url = "http://h/{{ identity }}/{{ text }}", auth = { bearer = { env = "POSTERN_NO_SUCH" } } }
+"#;
+
+#[test]
+fn secrets_that_are_not_needed_may_be_absent_and_nothing_else() {
+    let config = without_secrets(SECRETS, &[]).unwrap();
+    let absent: Vec<_> = config.absent_secrets.iter().map(String::as_str).collect();
+    assert_eq!(
+        absent,
+        [
+            "admin.tls.cert",
+            "admin.tls.key",
+            "admin.token",
+            "api.keys[0].key",
+            "application.secret",
+            "backends.a.receive.auth.token.secret[0]",
+            "backends.a.settings.auth_token",
+            "backends.b.send.auth.bearer",
+            "broker.url",
+        ]
+    );
+    assert!(config.lacks_secret("backends.b.send.auth") && !config.lacks_secret("backends.b.send.url"));
+    let error = without_secrets(SECRETS, &["broker.url", "admin.token"]).unwrap_err();
+    let keys: Vec<_> = error.problems.iter().map(|problem| problem.key.as_str()).collect();
+    assert_eq!(keys, ["broker.url", "admin.token"], "{error}");
+    // A secret that is there is right or wrong as ever, and so is what is no secret.
+    for wrong in ["[broker]\nurl = \"redis://h\"", "[ingress]\nlisten = { env = \"POSTERN_NO_SUCH\" }"] {
+        assert_eq!(without_secrets(wrong, &[]).unwrap_err().problems.len(), 1, "{wrong}");
+    }
+}

@@ -1,0 +1,32 @@
+//! The settings that the backends of a type may have.
+
+use crate::backend::template::uses;
+use serde_json::{Map, Value};
+use std::collections::BTreeSet;
+
+/// The settings that a provider's file has, needs or looks at.
+pub(super) fn settings_in(file: &Map<String, Value>) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    if let Some(Value::Object(own)) = file.get("settings") {
+        found.extend(own.keys().cloned());
+    }
+    let needed = file.get("required_settings").and_then(Value::as_array).into_iter().flatten();
+    for needed in needed {
+        let several = needed.as_array().map_or(std::slice::from_ref(needed), Vec::as_slice);
+        found.extend(several.iter().filter_map(Value::as_str).map(str::to_owned));
+    }
+    file.values().for_each(|value| collect(value, &mut found));
+    found
+}
+
+fn collect(value: &Value, found: &mut BTreeSet<String>) {
+    match value {
+        Value::String(text) if text.contains("settings") => {
+            let names = uses(text).into_iter().filter(|used| used.path[0] == "settings");
+            found.extend(names.filter_map(|used| used.path.get(1).cloned()));
+        }
+        Value::Array(items) => items.iter().for_each(|item| collect(item, found)),
+        Value::Object(table) => table.values().for_each(|value| collect(value, found)),
+        _ => {}
+    }
+}

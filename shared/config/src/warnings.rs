@@ -1,0 +1,134 @@
+//! What can be run and is probably not what was meant: a warning each.
+
+use crate::{
+    application::ApplicationSection, backend::connector::ConnectorConfig, config::Config, reader::Reader,
+};
+use jiff::Timestamp;
+use postern_shared::message::BackendName;
+use std::net::IpAddr;
+
+/// Warns of what `config` leaves out; `is_empty` says that neither the file nor the environment sets any
+/// key.
+pub(super) fn warn(config: &Config, is_empty: bool, reader: &mut Reader<'_>) {
+    if config.backends.is_empty() {
+        let file = if is_empty { "the configuration is empty: " } else { "" };
+        let what = "no backend is configured, so that nothing is received and nothing is sent: add a \
+                    [backends.NAME] table, such as [backends.demo] with type = \"console\"";
+        reader.warning("", &format!("{file}{what}"));
+    }
+    unread_messages(config, reader);
+    unserved(config, reader);
+    keys(config, reader);
+    compat(config, reader);
+    literal(config, reader);
+}
+
+/// Backends whose messages nobody sends.
+fn unserved(config: &Config, reader: &mut Reader<'_>) {
+    let chosen = &config.dispatcher.backends;
+    let embedded = config.broker.url.expose().starts_with("embedded:") && reader.has_read("broker.url");
+    let left: Vec<_> =
+        config.backends.keys().filter(|name| !chosen.contains(name)).map(BackendName::as_str).collect();
+    if left.len() == config.backends.len() && !left.is_empty() {
+        reader.warning(
+            "dispatcher.backends",
+            "names no backend, so that no message is sent: [\"*\"] is all of them",
+        );
+    } else if embedded && !left.is_empty() {
+        let what = format!(
+            "leaves out {}, whose messages wait for ever: on the embedded broker there is no other process",
+            left.join(", ")
+        );
+        reader.warning("dispatcher.backends", &what);
+    }
+}
+
+/// Values that look like templates, or like a part of another one, and are taken as they are.
+fn literal(config: &Config, reader: &mut Reader<'_>) {
+    if config.ingress.public_url.as_ref().is_some_and(|url| url.contains("/backends")) {
+        let what = "has /backends in it: it is what stands in front of /backends/NAME, such as https://sms.example.org";
+        reader.warning("ingress.public_url", what);
+    }
+    for (name, backend) in &config.backends {
+        let status = backend.definition.status.as_ref().map(|status| ("status", &status.reply));
+        for (table, reply) in [("receive", &backend.definition.receive.reply)].into_iter().chain(status) {
+            if reply.body.contains("{{") {
+                let what = "is no template: this is what the provider gets, as it is";
+                reader.warning(&format!("backends.{name}.{table}.reply.body"), what);
+            }
+        }
+    }
+}
+
+/// What people send, where nobody can read it.
+fn unread_messages(config: &Config, reader: &mut Reader<'_>) {
+    let embedded = config.broker.url.expose().starts_with("embedded:") && reader.has_read("broker.url");
+    let nobody = matches!(config.application, ApplicationSection::None) && reader.has_read("application");
+    if !(embedded && nobody) {
+        return;
+    }
+    // Whoever sends over HTTP and says nothing of receiving has no use for it.
+    let receives = |connector: &ConnectorConfig, says: bool| {
+        says || !matches!(connector, ConnectorConfig::Http(Some(_)))
+    };
+    let backends = config
+        .backends
+        .iter()
+        .filter(|(_, backend)| receives(&backend.definition.connector, backend.definition.says_receive));
+    let names: Vec<_> = backends.map(|(name, _)| name.as_str()).collect();
+    if let [first, ..] = names[..] {
+        let which = if names.len() > 3 {
+            format!("{first} and {} others", names.len() - 1)
+        } else {
+            names.join(", ")
+        };
+        let what = format!(
+            "what people send to {which} is stored, and nobody can read it: on the embedded broker only \
+             [application] does. Set type = \"webhook\" or \"echo\", or broker.url to a RabbitMQ"
+        );
+        reader.warning("application.type", &what);
+    }
+}
+
+/// API keys that are good for nothing.
+fn keys(config: &Config, reader: &mut Reader<'_>) {
+    for (index, key) in config.api.keys.iter().enumerate() {
+        let mut chosen = config.backends.iter().filter(|(name, _)| key.backends.contains(name)).peekable();
+        let path = format!("api.keys[{index}]");
+        if chosen.peek().is_none() && !config.backends.is_empty() {
+            reader
+                .warning(&format!("{path}.backends"), "names no backend, so that this key may send nothing");
+        } else if chosen.peek().is_some() && chosen.all(|(_, backend)| !backend.definition.connector.sends())
+        {
+            let what = "names only backends without a send table, so that this key can send nothing";
+            reader.warning(&format!("{path}.backends"), what);
+        }
+        if key.has_expired(Timestamp::now()) {
+            reader.warning(&format!("{path}.expires"), "is over: this key is not taken any more");
+        }
+    }
+}
+
+/// Listeners for other gateways' clients that no client reaches.
+fn compat(config: &Config, reader: &mut Reader<'_>) {
+    let listen = config.ingress.listen;
+    let behind = config.ingress.public_url.is_some() || !config.ingress.trusted_proxies.is_empty();
+    if !listen.ip().to_canonical().is_loopback() || behind || !reader.has_read("ingress") {
+        return;
+    }
+    let kannel = config.compat.kannel.iter().map(|section| ("compat.kannel", &section.users));
+    let vumi = config.compat.vumi.iter().map(|section| ("compat.vumi", &section.users));
+    let loopback = [IpAddr::from([127, 0, 0, 1]), IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1])];
+    for (table, users) in kannel.chain(vumi) {
+        let is_here =
+            |allow: &postern_shared::value::Networks| loopback.iter().any(|address| allow.contains(*address));
+        if !users.iter().any(|user| user.allow.as_ref().is_some_and(is_here)) {
+            let what = format!(
+                "is on ingress.listen, {listen}, which only programs on this machine reach: set ingress.listen to \
+                 \"0.0.0.0:{}\", or, if its clients are on this machine, their allow = [\"127.0.0.1\"]",
+                listen.port()
+            );
+            reader.warning(table, &what);
+        }
+    }
+}

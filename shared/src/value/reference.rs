@@ -1,0 +1,105 @@
+//! Texts that were meant to stand for an environment variable or a file, and are taken as they are.
+
+/// Why `text` is probably not the secret itself, but meant as a reference to one: `$TOKEN`,
+/// `${TOKEN}`, `%TOKEN%` and the like. `None` if it does not look so.
+pub(super) fn problem(text: &str) -> Option<String> {
+    let text = text.trim();
+    if let Some(path) = text.strip_prefix("file:").filter(|path| path.contains('/')) {
+        return Some(format!("is taken as it is, and no file is read: write {{ file = \"{path}\" }}"));
+    }
+    let otherwise = "a secret that does look so goes into a file: { file = \"PATH\" }";
+    let whole = whole(text);
+    if let Some(name) = whole {
+        return Some(format!(
+            "is taken as it is, and no environment variable is looked up: write {{ env = \"{name}\" }}; {otherwise}"
+        ));
+    }
+    within(text).then(|| {
+        format!(
+            "has ${{…}} in it, which is taken as it is: put the whole value into an environment variable and \
+             write {{ env = \"NAME\" }}; {otherwise}"
+        )
+    })
+}
+
+/// The variable that all of `text` stands for, or `NAME` for one that could be the secret itself.
+fn whole(text: &str) -> Option<&str> {
+    let between = |start: &str, end: &str| text.strip_prefix(start)?.strip_suffix(end).map(str::trim);
+    let bare = [
+        ("${{", "}}"),
+        ("${", "}"),
+        ("$(", ")"),
+        ("%", "%"),
+        ("{{", "}}"),
+        ("$env:", ""),
+        ("env:", ""),
+        ("env(", ")"),
+    ];
+    let named = bare.into_iter().find_map(|(start, end)| {
+        let inner = between(start, end)?;
+        let name =
+            ["env.", "env:", "ENV."].into_iter().find_map(|it| inner.strip_prefix(it)).unwrap_or(inner);
+        // ${NAME:-default} and the like.
+        let name = name.split_once(':').map_or(name, |(name, _)| name);
+        is_name(name).then_some(name)
+    });
+    let dollar = || {
+        let name = text.strip_prefix('$').filter(|name| is_name(name))?;
+        // A password may begin with a dollar sign, and is not to be printed.
+        let is_upper = name.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_');
+        Some(if is_upper { name } else { "NAME" })
+    };
+    named.or_else(dollar)
+}
+
+/// Whether `text` has `${NAME}` somewhere.
+fn within(text: &str) -> bool {
+    text.split("${").skip(1).any(|rest| rest.split_once('}').is_some_and(|(name, _)| is_name(name)))
+}
+
+fn is_name(text: &str) -> bool {
+    let mut bytes = text.bytes();
+    bytes.next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_')
+        && bytes.all(|b| b.is_ascii_alphanumeric() || b == b'_')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reference_is_told_from_a_secret() {
+        for (text, says) in [
+            ("$TOKEN", "{ env = \"TOKEN\" }"),
+            ("${TOKEN}", "{ env = \"TOKEN\" }"),
+            ("${token_2:-none}", "{ env = \"token_2\" }"),
+            ("$(TOKEN)", "{ env = \"TOKEN\" }"),
+            ("%TOKEN%", "{ env = \"TOKEN\" }"),
+            ("$env:TOKEN", "{ env = \"TOKEN\" }"),
+            ("env:TOKEN", "{ env = \"TOKEN\" }"),
+            ("{{ env.TOKEN }}", "{ env = \"TOKEN\" }"),
+            ("${{ TOKEN }}", "{ env = \"TOKEN\" }"),
+            ("$ecret", "{ env = \"NAME\" }"),
+            ("amqp://postern:${PASSWORD}@host/", "{ env = \"NAME\" }"),
+            ("file:/run/secrets/token", "{ file = \"/run/secrets/token\" }"),
+        ] {
+            let why = problem(text).unwrap_or_default();
+            assert!(why.contains(says) && !why.contains("ecret\""), "{text}: {why}");
+        }
+        for secret in [
+            "",
+            "hush",
+            "$",
+            "$2y$10$abc",
+            "50%",
+            "a%b%",
+            "p$word",
+            "{{ settings.token }}",
+            "$9",
+            "${",
+            "x:y",
+        ] {
+            assert_eq!(problem(secret), None, "{secret}");
+        }
+    }
+}
