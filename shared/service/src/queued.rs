@@ -51,7 +51,9 @@ pub fn with_backend(body: &Bytes, backend: &BackendName) -> Option<Bytes> {
         #[serde(borrow)]
         backend: &'a RawValue,
     }
-    let named = serde_json::from_slice::<Addressed<'_>>(body).ok()?.backend.get();
+    // Serde would take an array for the same in another form.
+    let object = body.trim_ascii_start().starts_with(b"{");
+    let named = object.then(|| serde_json::from_slice::<Addressed<'_>>(body).ok())??.backend.get();
     let start = named.as_ptr() as usize - body.as_ptr() as usize;
     let end = start + named.len();
     Some([&body[..start], b"\"", backend.as_str().as_bytes(), b"\"", &body[end..]].concat().into())
