@@ -4,10 +4,7 @@
 use bytes::Bytes;
 use postern_config::{
     Config,
-    backend::{
-        auth::ReceiveAuth,
-        receive::{Method, Receive},
-    },
+    backend::{auth::ReceiveAuth, http::Method, receive::Receive},
 };
 use serde_json::{Map, Value};
 

@@ -2,7 +2,7 @@
 
 use postern_config::{
     Config,
-    backend::{BackendConfig, auth::ReceiveAuth, receive::Method},
+    backend::{BackendConfig, auth::ReceiveAuth, http::Method},
 };
 use postern_service::program::Arguments;
 use std::{

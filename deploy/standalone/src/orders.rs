@@ -7,6 +7,7 @@
 
 mod client;
 mod remote;
+mod target;
 mod text;
 
 use crate::greeting::print;
@@ -19,19 +20,13 @@ use postern_service::{
     dead::Age,
     program::Exit,
 };
-use postern_shared::{
-    message::{BackendName, Priority},
-    terminal,
-};
+use postern_shared::{message::Priority, terminal};
 use serde::Serialize;
 use std::{
     io::{IsTerminal, Write, stderr, stdin},
     net::SocketAddr,
-    path::PathBuf,
 };
-
-/// The environment variable that holds the gateway's `admin.token`.
-const TOKEN: &str = "POSTERN_ADMIN_TOKEN";
+use target::Target;
 
 /// An order about one backend.
 #[derive(Debug, Clone, Args)]
@@ -106,26 +101,6 @@ pub(crate) enum QueueAction {
         #[command(flatten)]
         target: Target,
     },
-}
-
-/// Who carries the order out, and how to tell of it.
-#[derive(Debug, Clone, Args)]
-pub(crate) struct Target {
-    /// One JSON object
-    #[arg(long)]
-    json: bool,
-    /// The admin port of the gateway to ask, http://HOST:PORT, in place of the broker
-    #[arg(long, value_name = "URL")]
-    admin: Option<String>,
-    /// A file with its admin.token
-    #[arg(long, value_name = "FILE")]
-    token_file: Option<PathBuf>,
-    /// Its admin.token
-    #[arg(long, env = TOKEN, hide = true, hide_env_values = true)]
-    token: Option<String>,
-    /// Who gives the order, for the logs
-    #[arg(long, value_name = "NAME", env = "USER", default_value = "somebody")]
-    by: String,
 }
 
 /// An order.
@@ -244,14 +219,5 @@ fn lane(name: &str) -> Result<Priority, String> {
         "normal" => Ok(Priority::Normal),
         "bulk" => Ok(Priority::Bulk),
         _ => Err("must be normal or bulk".to_owned()),
-    }
-}
-
-/// `name` as a path segment may hold it: whatever is neither a backend's name nor a queue's names none.
-fn segment(name: &str) -> Result<&str, Exit> {
-    let is_queue = name.starts_with("postern.") && !name.contains('/');
-    match name.parse::<BackendName>() {
-        Err(rule) if !is_queue => Err(Exit::Config(format!("{}: {rule}", terminal::plain(name)))),
-        _ => Ok(name),
     }
 }

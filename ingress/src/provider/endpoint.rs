@@ -25,7 +25,8 @@ use jiff::Timestamp;
 use postern_config::backend::{
     BackendConfig,
     batch::Batch,
-    receive::{BodyFormat, Method as Allowed, Reply},
+    http::{BodyFormat, Method as Allowed},
+    receive::Reply,
 };
 use postern_shared::{message::BackendName, trace_context::TraceContext, value::Networks};
 use std::time::Duration;

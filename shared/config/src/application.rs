@@ -6,7 +6,7 @@ use crate::backend::{
     template::UrlTemplate,
     userinfo,
 };
-use crate::{cross_check, lines::join, reader::Reader};
+use crate::{flow_check, lines::join, reader::Reader};
 use indexmap::IndexMap;
 use postern_shared::{
     message::BackendName,
@@ -204,10 +204,10 @@ pub(super) fn read(
                 reader.problem(join(PATH, &key), why);
             }
             if let Some(retry) = &webhook.retry {
-                cross_check::retry(retry, &join(PATH, "retry"), reader);
+                flow_check::retry(retry, &join(PATH, "retry"), reader);
             }
             if let (Some(own), Some(general)) = (webhook.breaker, breaker) {
-                cross_check::breaker(own.over(general), &join(PATH, "breaker"), reader);
+                flow_check::breaker(own.over(general), &join(PATH, "breaker"), reader);
             }
             return Some(ApplicationSection::Webhook(Box::new(webhook)));
         }

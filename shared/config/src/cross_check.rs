@@ -1,14 +1,10 @@
 //! What one section's types cannot say: bounds, and what two sections say together.
 
 use crate::{
-    backend::{
-        Definition,
-        auth::ReceiveAuth,
-        flow::{BreakerSection, RetrySection},
-        userinfo,
-    },
+    backend::{Definition, auth::ReceiveAuth, userinfo},
     broker_url,
     config::Config,
+    flow_check,
     provider_registry::ProviderRegistry,
     reader::Reader,
     sections::{
@@ -26,8 +22,6 @@ use tracing_subscriber::EnvFilter;
 
 /// The largest `rate.burst`.
 const MAX_BURST: u32 = 10_000;
-/// The most failures in a row that a circuit breaker can be told to wait for.
-const MAX_FAILURES: u32 = 100_000;
 /// The largest `ingress.max_items`.
 const MAX_ITEMS: usize = 10_000;
 
@@ -155,17 +149,6 @@ pub(super) fn log(log: &LogSection, reader: &mut Reader<'_>) {
     }
 }
 
-pub(super) fn retry(retry: &RetrySection, key: &str, reader: &mut Reader<'_>) {
-    for (index, delay) in retry.delays.iter().enumerate() {
-        if delay.0.as_millis() < 100 {
-            reader.problem(format!("{key}.delays[{index}]"), "must be at least 100ms");
-        }
-    }
-    if retry.delays.len() > 100 {
-        reader.problem(format!("{key}.delays"), "at most 100 delays are taken");
-    }
-}
-
 pub(super) fn backend(
     definition: &Definition,
     path: &str,
@@ -190,7 +173,7 @@ pub(super) fn backend(
     batches(definition, path, reader);
     settings(definition, path, reader);
     if let Some(own) = &definition.retry {
-        retry(own, &format!("{path}.retry"), reader);
+        flow_check::retry(own, &format!("{path}.retry"), reader);
     }
     if let Some(own) = definition.concurrency {
         concurrency(own, &format!("{path}.concurrency"), reader);
@@ -216,18 +199,6 @@ pub(super) fn concurrency_max(most: u16, concurrency: u16, path: &str, reader: &
     if known && most / 2 < concurrency {
         let why = format!("must be at least twice concurrency, which is {concurrency}");
         reader.problem(format!("{path}.concurrency_max"), why);
-    }
-}
-
-/// A circuit breaker at `key`.
-pub(super) fn breaker(breaker: BreakerSection, key: &str, reader: &mut Reader<'_>) {
-    if breaker.failures > MAX_FAILURES {
-        reader.problem(format!("{key}.failures"), format!("must be 0 (never pause) to {MAX_FAILURES}"));
-    }
-    if breaker.pause.0.as_millis() < 100 {
-        reader.problem(format!("{key}.pause"), "must be at least 100ms");
-    } else if breaker.max_pause < breaker.pause && reader.has_read(key) {
-        reader.problem(format!("{key}.max_pause"), "must be at least as long as pause");
     }
 }
 
@@ -270,7 +241,7 @@ fn settings(definition: &Definition, path: &str, reader: &mut Reader<'_>) {
         reader.problem(key, format!("is missing: backends of type {} need it{or}", definition.kind));
     }
     if let Some(send) = definition.connector.http() {
-        for name in userinfo::settings_with_user(&send.url, &definition.settings) {
+        for name in userinfo::settings_with_user(send.url.source(), &definition.settings) {
             reader.problem(format!("{path}.settings.{name}"), userinfo::belongs_into("send.auth"));
         }
     }

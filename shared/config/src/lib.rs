@@ -13,6 +13,7 @@ mod connector;
 mod cross_check;
 mod document;
 mod environment;
+mod flow_check;
 mod lines;
 mod listen;
 mod load;

@@ -10,7 +10,7 @@ use crate::{
     config::Config,
     connector, cross_check,
     document::{Document, overlay},
-    environment,
+    environment, flow_check,
     lines::join,
     loader::Loader,
     problem::InvalidConfig,
@@ -98,9 +98,9 @@ fn read_sections(
     let compat = section(reader, &mut tree, "compat", compat::check);
     let dispatcher = section(reader, &mut tree, "dispatcher", cross_check::dispatcher);
     let retry =
-        section(reader, &mut tree, "retry", |retry, reader| cross_check::retry(retry, "retry", reader));
+        section(reader, &mut tree, "retry", |retry, reader| flow_check::retry(retry, "retry", reader));
     let breaker =
-        section(reader, &mut tree, "breaker", |own, reader| cross_check::breaker(*own, "breaker", reader));
+        section(reader, &mut tree, "breaker", |own, reader| flow_check::breaker(*own, "breaker", reader));
     let application = application::read(reader, take(&mut tree, "application"), breaker);
     let log = section(reader, &mut tree, "log", cross_check::log);
     let shutdown = section(reader, &mut tree, "shutdown", |_, _| {});
@@ -182,7 +182,7 @@ fn read_backends(
         }
         let breaker = definition.breaker.map_or(breaker, |own| own.over(breaker));
         if definition.breaker.is_some() {
-            cross_check::breaker(breaker, &join(&path, "breaker"), reader);
+            flow_check::breaker(breaker, &join(&path, "breaker"), reader);
         }
         let public = ingress.public_url.as_ref().filter(|_| definition.status.is_some());
         let public = public.cloned();

@@ -1,6 +1,9 @@
 //! Who carries an order out: this program on the broker, or a running gateway.
 
-use super::{Target, remote::Remote, segment};
+use super::{
+    remote::Remote,
+    target::{Target, segment},
+};
 use postern_broker::{Broker, BrokerError, BrokerOptions, BrokerStatus};
 use postern_config::Config;
 use postern_service::{

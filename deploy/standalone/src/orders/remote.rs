@@ -1,6 +1,6 @@
 //! A running gateway, through its admin port.
 
-use super::{TOKEN, Target};
+use super::target::{TOKEN, Target};
 use anyhow::{Context, anyhow};
 use postern_service::{admin::orders::Plain, program::Exit};
 use reqwest::{Client, RequestBuilder, StatusCode, Url, redirect::Policy};

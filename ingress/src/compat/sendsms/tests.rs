@@ -61,16 +61,16 @@ fn what_is_no_number_is_left_out_and_told() {
 
 #[test]
 fn the_time_for_recipients_grows_with_their_number_alone() {
-    let fastest = |number: usize| {
+    let time = |number: usize| {
         let query = format!("text=x&to={}", (0..number).map(|n| format!("+{n}")).collect::<String>());
-        let time = |_| {
-            let begun = std::time::Instant::now();
-            assert_eq!(got(&query).unwrap().identities.len(), number);
-            begun.elapsed()
-        };
-        (0..3).map(time).min().unwrap()
+        let begun = std::time::Instant::now();
+        assert_eq!(got(&query).unwrap().identities.len(), number);
+        begun.elapsed()
     };
-    let [few, many] = [1_000, 10_000].map(fastest);
+    // By turns, so that what else the machine does befalls both; the fastest had it to themselves.
+    let times: Vec<_> = (0..20).map(|_| (time(1_000), time(10_000))).collect();
+    let few = times.iter().map(|(few, _)| *few).min().unwrap();
+    let many = times.iter().map(|(_, many)| *many).min().unwrap();
     // Ten times as many; with a time that grows with the square, about a hundred times.
     assert!(many < few * 30, "1,000 take {few:?}, 10,000 take {many:?}");
 }

@@ -2,7 +2,7 @@
 
 use super::{
     each::{Each, index},
-    receive::{BodyFormat, Method},
+    http::{BodyFormat, Method},
 };
 use indexmap::IndexMap;
 use postern_shared::value::OneOrMany;

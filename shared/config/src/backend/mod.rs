@@ -13,6 +13,7 @@ pub mod each;
 pub mod expression;
 pub mod field;
 pub mod flow;
+pub mod http;
 pub mod identity;
 pub mod receive;
 pub mod send;

@@ -1,8 +1,15 @@
 //! How a backend's requests are received: `[backends.NAME.receive]`.
 
 use super::{
-    auth::ReceiveAuth, batch::Batch, challenge::Challenge, check::Check, codec::Codec, each::Each,
-    expression::When, field::FieldSpec,
+    auth::ReceiveAuth,
+    batch::Batch,
+    challenge::Challenge,
+    check::Check,
+    codec::Codec,
+    each::Each,
+    expression::When,
+    field::FieldSpec,
+    http::{BodyFormat, Method, method_problem},
 };
 use indexmap::IndexMap;
 use postern_shared::{
@@ -196,47 +203,9 @@ pub(super) fn name_problem(theirs: &OneOrMany) -> Option<&'static str> {
     }
 }
 
-pub(super) fn method_problem(methods: &[Method]) -> Option<(String, String)> {
-    let why = "at least one of \"GET\", \"POST\", \"PUT\"";
-    methods.is_empty().then(|| ("methods".to_owned(), why.to_owned()))
-}
-
 pub(super) fn reply_problem(reply: &Reply) -> Option<(String, String)> {
     let why = "must be 200 to 299: the message was taken over";
     (!(200..=299).contains(&reply.status)).then(|| ("reply.status".to_owned(), why.to_owned()))
-}
-
-/// What a body is, whatever its `Content-Type` says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum BodyFormat {
-    /// JSON.
-    Json,
-    /// A form: multipart if it is declared so, else urlencoded.
-    Form,
-}
-
-/// A method that a backend may take.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "UPPERCASE")]
-pub enum Method {
-    /// Parameters in the query.
-    Get,
-    /// Parameters in the body.
-    Post,
-    /// Parameters in the body.
-    Put,
-}
-
-impl Method {
-    /// The name on the wire.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Get => "GET",
-            Self::Post => "POST",
-            Self::Put => "PUT",
-        }
-    }
 }
 
 /// The answer to a valid request, in the provider's own dialect.

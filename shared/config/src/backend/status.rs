@@ -4,7 +4,8 @@ use super::{
     batch::Batch,
     each::Each,
     expression::When,
-    receive::{BodyFormat, Method, Reply, method_problem, name_problem, reply_problem},
+    http::{BodyFormat, Method, method_problem},
+    receive::{Reply, name_problem, reply_problem},
 };
 use indexmap::IndexMap;
 use postern_shared::{message::State, value::OneOrMany};

@@ -1,7 +1,6 @@
 //! The one rule for every URL that requests go to: it holds no user and no password, which have a key of
 //! their own. The HTTP client would leave them out without a word.
 
-use super::template::UrlTemplate;
 use postern_shared::value::Settings;
 use serde_json::Value;
 use url::Url;
@@ -19,10 +18,10 @@ pub(crate) fn has_user(url: &str) -> bool {
     authority.contains('@') || parsed()
 }
 
-/// The settings that scheme, host and port of `url` are made of, and that hold a user or a password, as
+/// The settings that scheme, host and port of the URL's template `source` are made of, and that hold a user or a password, as
 /// paths below `settings`.
-pub(crate) fn settings_with_user(url: &UrlTemplate, settings: &Settings) -> Vec<String> {
-    let named = settings_in_host(url.source());
+pub(crate) fn settings_with_user(source: &str, settings: &Settings) -> Vec<String> {
+    let named = settings_in_host(source);
     named.into_iter().filter(|path| value_at(settings, path).is_some_and(has_user)).collect()
 }
 

@@ -1,6 +1,6 @@
 //! Ids as people give them: whole, or only their beginning.
 
-use super::{DeadLetter, handle::is_handle};
+use super::{dead_letter::DeadLetter, handle::is_handle};
 use postern_shared::{message::MessageId, terminal::plain};
 use std::collections::BTreeSet;
 

@@ -1,0 +1,42 @@
+//! The HTTP requests that a backend takes: their methods, and what their bodies are.
+
+use serde::Deserialize;
+
+/// What a body is, whatever its `Content-Type` says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BodyFormat {
+    /// JSON.
+    Json,
+    /// A form: multipart if it is declared so, else urlencoded.
+    Form,
+}
+
+/// A method that a backend may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Method {
+    /// Parameters in the query.
+    Get,
+    /// Parameters in the body.
+    Post,
+    /// Parameters in the body.
+    Put,
+}
+
+impl Method {
+    /// The name on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Post => "POST",
+            Self::Put => "PUT",
+        }
+    }
+}
+
+/// What is wrong with the key `methods`.
+pub(super) fn method_problem(methods: &[Method]) -> Option<(String, String)> {
+    let why = "at least one of \"GET\", \"POST\", \"PUT\"";
+    methods.is_empty().then(|| ("methods".to_owned(), why.to_owned()))
+}

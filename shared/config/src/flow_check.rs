@@ -1,0 +1,33 @@
+//! Delays and circuit breakers, which backends and the application have alike.
+
+use crate::{
+    backend::flow::{BreakerSection, RetrySection},
+    reader::Reader,
+};
+
+/// The most failures in a row that a circuit breaker can be told to wait for.
+const MAX_FAILURES: u32 = 100_000;
+
+/// The delays at `key`.
+pub(super) fn retry(retry: &RetrySection, key: &str, reader: &mut Reader<'_>) {
+    for (index, delay) in retry.delays.iter().enumerate() {
+        if delay.0.as_millis() < 100 {
+            reader.problem(format!("{key}.delays[{index}]"), "must be at least 100ms");
+        }
+    }
+    if retry.delays.len() > 100 {
+        reader.problem(format!("{key}.delays"), "at most 100 delays are taken");
+    }
+}
+
+/// A circuit breaker at `key`.
+pub(super) fn breaker(breaker: BreakerSection, key: &str, reader: &mut Reader<'_>) {
+    if breaker.failures > MAX_FAILURES {
+        reader.problem(format!("{key}.failures"), format!("must be 0 (never pause) to {MAX_FAILURES}"));
+    }
+    if breaker.pause.0.as_millis() < 100 {
+        reader.problem(format!("{key}.pause"), "must be at least 100ms");
+    } else if breaker.max_pause < breaker.pause && reader.has_read(key) {
+        reader.problem(format!("{key}.max_pause"), "must be at least as long as pause");
+    }
+}
