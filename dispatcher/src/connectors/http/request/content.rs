@@ -13,21 +13,15 @@ use postern_shared::error::Failure;
 pub(super) struct Content(Vec<Template>);
 
 impl Content {
-    /// Those of `table` that look at the text, or, where none does, at the context. `None` if no request
-    /// can be without.
+    /// Those of `table` that look at the text. `None` if there are none, or if no request can be without.
     pub(super) fn of(table: &SendTable) -> Option<Self> {
         let sources = table.sources();
-        let looking_at = |wanted: &[&str]| {
-            let used =
-                |source: &&str| uses(source).into_iter().find(|used| wanted.contains(&used.path[0].as_str()));
-            let found =
-                sources.iter().filter_map(|(key, source)| Some((key.as_str(), *source, used(source)?)));
-            found.collect::<Vec<_>>()
+        let used = |source: &str| {
+            uses(source).into_iter().find(|used| ["text", "encoded"].contains(&&*used.path[0]))
         };
-        let of_text = looking_at(&["text", "encoded"]);
-        let is_certain = of_text.iter().any(|(key, _, used)| *key == "url" || !used.guarded);
-        let chosen = if of_text.is_empty() { looking_at(&["context"]) } else { of_text };
-        if is_certain || chosen.is_empty() || chosen.iter().any(|(key, ..)| *key == "url") {
+        let found = sources.iter().filter_map(|(key, source)| Some((key.as_str(), *source, used(source)?)));
+        let chosen: Vec<_> = found.collect();
+        if chosen.is_empty() || chosen.iter().any(|(key, _, used)| *key == "url" || !used.guarded) {
             return None;
         }
         Some(Self(chosen.into_iter().filter_map(|(_, source, _)| Template::parse(source).ok()).collect()))

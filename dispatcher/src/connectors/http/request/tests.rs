@@ -129,7 +129,7 @@ fn a_request_in_which_nothing_of_the_message_is_left_is_not_made() {
         ("either", "hello", "neither", false),
         ("either", "", "neither", true),
         ("context", "hello", "hi", true),
-        ("context", "hello", "", false),
+        ("context", "hello", "", true),
         ("form", "hello", "", true),
     ] {
         let request = request(backend, text, more);
