@@ -145,7 +145,7 @@ async fn poison_dies_and_nothing_else_is_lost(broker: &str) {
         let dropped = launch.clone().arg("dead").arg("drop").arg(id).run().await;
         assert_eq!(dropped.code, Some(0), "{}", dropped.log);
     }
-    let redriven = launch.clone().arg("dead").arg("redrive").run().await;
+    let redriven = launch.clone().arg("dead").arg("redrive").arg("--yes").run().await;
     assert_eq!(redriven.code, Some(0), "{}", redriven.log);
     let (postern, more) = supervise(&launch, &folder, &[], &[]).await;
     eventually("all the others to be sent", async || {

@@ -1,7 +1,8 @@
 //! What can be run and is probably not what was meant: a warning each.
 
 use crate::{
-    application::ApplicationSection, backend::connector::ConnectorConfig, config::Config, reader::Reader,
+    application::ApplicationSection, backend::connector::ConnectorConfig, config::Config, problem::Problem,
+    reader::Reader,
 };
 use jiff::Timestamp;
 use postern_shared::message::BackendName;
@@ -16,7 +17,6 @@ pub(super) fn warn(config: &Config, is_empty: bool, reader: &mut Reader<'_>) {
                     [backends.NAME] table, such as [backends.demo] with type = \"console\"";
         reader.warning("", &format!("{file}{what}"));
     }
-    unread_messages(config, reader);
     unserved(config, reader);
     keys(config, reader);
     compat(config, reader);
@@ -60,33 +60,32 @@ fn literal(config: &Config, reader: &mut Reader<'_>) {
     }
 }
 
-/// What people send, where nobody can read it.
-fn unread_messages(config: &Config, reader: &mut Reader<'_>) {
-    let embedded = config.broker.url.expose().starts_with("embedded:") && reader.has_read("broker.url");
-    let nobody = matches!(config.application, ApplicationSection::None) && reader.has_read("application");
-    if !(embedded && nobody) {
-        return;
-    }
-    // Whoever sends over HTTP and says nothing of receiving has no use for it.
-    let receives = |connector: &ConnectorConfig, says: bool| {
-        says || !matches!(connector, ConnectorConfig::Http(Some(_)))
-    };
-    let backends = config
-        .backends
-        .iter()
-        .filter(|(_, backend)| receives(&backend.definition.connector, backend.definition.says_receive));
-    let names: Vec<_> = backends.map(|(name, _)| name.as_str()).collect();
-    if let [first, ..] = names[..] {
-        let which = if names.len() > 3 {
-            format!("{first} and {} others", names.len() - 1)
-        } else {
-            names.join(", ")
+impl Config {
+    /// What to tell an operator at the start if people's messages are stored where nobody can read them: on
+    /// the embedded broker, which only `[application]` reads.
+    pub fn unread_messages(&self) -> Option<Problem> {
+        if !self.broker.is_embedded() || !matches!(self.application, ApplicationSection::None) {
+            return None;
+        }
+        // Whoever sends over HTTP and says nothing of receiving has no use for it.
+        let receives = |connector: &ConnectorConfig, says: bool| {
+            says || !matches!(connector, ConnectorConfig::Http(Some(_)))
+        };
+        let backends = self
+            .backends
+            .iter()
+            .filter(|(_, backend)| receives(&backend.definition.connector, backend.definition.says_receive));
+        let names: Vec<_> = backends.map(|(name, _)| name.as_str()).collect();
+        let which = match names[..] {
+            [] => return None,
+            [first, _, _, _, ..] => format!("{first} and {} others", names.len() - 1),
+            _ => names.join(", "),
         };
         let what = format!(
-            "what people send to {which} is stored, and nobody can read it: on the embedded broker only \
-             [application] does. Set type = \"webhook\" or \"echo\", or broker.url to a RabbitMQ"
+            "is none, so that what people send to {which} is stored and nobody can read it: on the embedded \
+             broker only [application] does. Set type = \"webhook\" or \"echo\", or broker.url to a RabbitMQ"
         );
-        reader.warning("application.type", &what);
+        Some(self.problem("application.type", what))
     }
 }
 

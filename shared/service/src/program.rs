@@ -143,7 +143,8 @@ impl Runtime {
             TelemetryError::Level => Exit::Config(error.to_string()),
             other => Exit::Failed(other.into()),
         })?;
-        for Problem { key, line, what } in &config.warnings {
+        let unread = config.unread_messages();
+        for Problem { key, line, what } in config.warnings.iter().chain(&unread) {
             if key.is_empty() {
                 tracing::warn!("configuration: {what}");
             } else {

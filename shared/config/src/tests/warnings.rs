@@ -7,13 +7,6 @@ const WARNINGS: &[Mistake] = &[
     ("", "", None, "the configuration is empty: no backend is configured"),
     ("# only words\n", "", None, "the configuration is empty"),
     ("[log]\nlevel = \"info\"", "", None, "no backend is configured"),
-    ("[backends.a]\ntype = \"http\"\n[backends.a.receive]", "application.type", None, "nobody can read it"),
-    (
-        "[application]\ntype = \"none\"\n[backends.a]\ntype = \"console\"",
-        "application.type",
-        Some(2),
-        "webhook",
-    ),
     (
         "[[api.keys]]\nname = \"a\"\nkey = \"0123456789abcdef\"\nbackends = []\n[backends.a]\ntype = \"console\"",
         "api.keys[0].backends",
@@ -161,5 +154,30 @@ fn secrets_that_are_not_needed_may_be_absent_and_nothing_else() {
     // A secret that is there is right or wrong as ever, and so is what is no secret.
     for wrong in ["[broker]\nurl = \"redis://h\"", "[ingress]\nlisten = { env = \"POSTERN_NO_SUCH\" }"] {
         assert_eq!(without_secrets(wrong, &[]).unwrap_err().problems.len(), 1, "{wrong}");
+    }
+}
+
+#[test]
+fn at_the_start_an_embedded_gateway_says_whose_messages_nobody_can_read() {
+    let http = "[backends.a]\ntype = \"http\"\n";
+    let send = "[backends.a.send]\nurl = \"http://h/{{ identity }}/{{ text }}\"\n";
+    for (text, names) in [
+        (http.to_owned(), Some("to a is")),
+        (format!("{http}{send}[backends.a.receive]\n"), Some("to a is")),
+        ("[application]\ntype = \"none\"\n[backends.b]\ntype = \"console\"\n".to_owned(), Some("to b is")),
+        (
+            ["a", "b", "c", "d"].map(|name| format!("[backends.{name}]\ntype = \"console\"\n")).concat(),
+            Some("to a and 3 others is"),
+        ),
+        // It only sends.
+        (format!("{http}{send}"), None),
+        (format!("{http}[application]\ntype = \"echo\"\n"), None),
+        (format!("{http}[broker]\nurl = \"amqp://127.0.0.1/\"\n"), None),
+    ] {
+        let config = parse(&text).unwrap();
+        assert!(config.warnings.is_empty(), "{text}: {:?}", config.warnings);
+        let said = config.unread_messages().map(|problem| problem.what);
+        assert_eq!(said.is_some(), names.is_some(), "{text}: {said:?}");
+        assert!(said.is_none_or(|said| said.contains(names.unwrap_or_default())), "{text}");
     }
 }

@@ -1,6 +1,6 @@
 //! A dead letter, read as far as it says something.
 
-use super::{DeadQueue, fields::Fields, handle, reason};
+use super::{fields::Fields, handle, queue::DeadQueue, reason};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use jiff::Timestamp;
 use postern_broker::{Envelope, QueueName, header};

@@ -1,6 +1,6 @@
 //! Which letters are meant.
 
-use super::{DeadLetter, DeadQueue};
+use super::{dead_letter::DeadLetter, queue::DeadQueue};
 use jiff::{SignedDuration, Timestamp};
 use postern_shared::{error::FailureClass, message::BackendName};
 use serde::{Deserialize, Serialize};

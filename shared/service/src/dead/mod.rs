@@ -12,11 +12,13 @@ mod fields;
 mod filter;
 mod handle;
 mod ids;
+mod queue;
 mod reason;
 
 pub use dead_letter::{DeadLetter, Summary};
 pub use filter::{Age, Filter, InvalidFilter};
 pub use ids::AmbiguousId;
+pub use queue::DeadQueue;
 
 use crate::scan::Scan;
 use ids::GivenIds;
@@ -33,27 +35,6 @@ use tokio::sync::Mutex;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How many are put back in one publish: so many may be doubled by a crash.
 const AT_ONCE: usize = 256;
-
-/// A queue that is nobody's to work on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum DeadQueue {
-    /// `postern.dead`
-    #[default]
-    Dead,
-    /// `postern.unrouted`
-    Unrouted,
-}
-
-impl DeadQueue {
-    /// The queue.
-    pub fn queue(self) -> QueueName {
-        match self {
-            Self::Dead => QueueName::dead(),
-            Self::Unrouted => QueueName::unrouted(),
-        }
-    }
-}
 
 /// What was found.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]

@@ -1,0 +1,25 @@
+//! The queues of dead letters.
+
+use postern_broker::QueueName;
+use serde::{Deserialize, Serialize};
+
+/// A queue that is nobody's to work on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DeadQueue {
+    /// `postern.dead`
+    #[default]
+    Dead,
+    /// `postern.unrouted`
+    Unrouted,
+}
+
+impl DeadQueue {
+    /// The queue.
+    pub fn queue(self) -> QueueName {
+        match self {
+            Self::Dead => QueueName::dead(),
+            Self::Unrouted => QueueName::unrouted(),
+        }
+    }
+}
