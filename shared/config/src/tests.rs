@@ -5,6 +5,7 @@ use postern_shared::message::BackendName;
 use std::time::Duration;
 
 mod access;
+mod backend_mistakes;
 mod batches;
 mod files;
 mod mistakes;
