@@ -126,8 +126,11 @@ async fn every_command_and_filter(broker: &str) {
     assert!(shown.code == Some(1) && shown.log.contains(&a[1]) && shown.log.contains(&a[2]), "{}", shown.log);
     let most = &a[1][..35];
     assert_eq!(told(&launch, &["show", most]).await["letters"][0]["id"], a[1]);
-    let nobody = cli(&launch, &["show", "no-such-id"]).await;
-    assert_eq!(nobody.code, Some(1), "{}", nobody.log);
+    for command in ["show", "redrive", "drop"] {
+        let nobody = cli(&launch, &[command, "no-such-id"]).await;
+        assert_eq!(nobody.code, Some(1), "{command}: {}", nobody.log);
+        assert!(nobody.log.contains("has the id no-such-id"), "{command}: {}", nobody.log);
+    }
 
     // What only says what it would do, and what is refused, changes nothing.
     assert_eq!(told(&launch, &["redrive", "--dry-run"]).await["done"], 5);

@@ -252,6 +252,9 @@ async fn the_log_is_for_people_if_the_configuration_says_so() {
     let log = postern.terminate().await.log;
     assert!(!log.is_empty());
     assert!(log.lines().all(|line| serde_json::from_str::<Value>(line).is_err()), "{log}");
+    let time = log.split_whitespace().next().unwrap();
+    let [date, digits] = time.split('.').collect::<Vec<_>>()[..] else { panic!("{log}") };
+    assert!(date.len() == "2026-11-27T09:45:25".len() && digits.len() == "212Z".len(), "{time}");
 }
 
 /// A queue that somebody declared otherwise is used, and an operator learns of it.

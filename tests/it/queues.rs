@@ -73,6 +73,7 @@ async fn a_renamed_backend(with: impl Fn(&str) -> String) {
     assert_eq!(order(&gateway, "/v1/queues/nobody/move", &json!({"to": "klinik"})).await.0, 404);
     let (status, done) = order(&gateway, url, &json!({"to": "klinik", "dry_run": true})).await;
     assert_eq!((status, &done["messages"], &done["waiting"]), (200, &json!(40), &json!(40)), "{done}");
+    assert_eq!(done["leaves_pause"], true, "they waited for an operator, and will be sent: {done}");
     assert_eq!(provider.requests().len(), 0);
 
     let (status, done) = order(&gateway, url, &json!({"to": "klinik", "by": "ops"})).await;
@@ -85,6 +86,13 @@ async fn a_renamed_backend(with: impl Fn(&str) -> String) {
     assert_eq!(to.len(), 40, "each once");
     gateway.log().wait_for("messages moved by an operator").await;
     gateway.metric_becomes("postern_unconfigured_messages", &[("backend", "clinic")], 0.0).await;
+
+    // The pause is still there, and can be ended.
+    readyz_says(&gateway, "backend clinic is paused by an operator").await;
+    let (status, done) = order(&gateway, "/v1/backends/clinic/resume", &json!({})).await;
+    assert_eq!((status, &done["paused"], &done["queued"]), (200, &json!(false), &json!(0)), "{done}");
+    assert!(!gateway.ready().await.unwrap().text.contains("clinic is paused"));
+    assert_eq!(order(&gateway, "/v1/backends/clinic/resume", &json!({})).await.0, 404);
     assert_eq!(gateway.terminate().await.code, Some(0));
 }
 

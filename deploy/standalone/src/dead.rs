@@ -209,16 +209,32 @@ async fn answer(client: &DeadLetterClient, action: Action, target: &Target) -> R
             if target.json { json(&whole)? } else { table::show(&whole)? }
         }
         Action::Redrive { ids, which, dry_run, .. } => {
-            let done = client.redrive(&which.filter(ids, target.queue), dry_run).await?;
+            let filter = which.filter(ids, target.queue);
+            let done = client.redrive(&filter, dry_run).await?;
+            found(&filter, &done)?;
             trace(client, REDRIVE, &done, target);
             if target.json { json(&done)? } else { table::done(&done, REDRIVE.done) }
         }
         Action::Drop { ids, which, dry_run, .. } => {
-            let done = client.discard(&which.filter(ids, target.queue), dry_run).await?;
+            let filter = which.filter(ids, target.queue);
+            let done = client.discard(&filter, dry_run).await?;
+            found(&filter, &done)?;
             trace(client, DROP, &done, target);
             if target.json { json(&done)? } else { table::done(&done, DROP.done) }
         }
     })
+}
+
+/// Ids that are none of the messages' are a mistake of whoever gives them.
+///
+/// # Errors
+/// Nothing has one of the ids of `filter`.
+fn found(filter: &Filter, done: &Done) -> Result<(), Exit> {
+    if filter.id.is_empty() || done.matched > 0 {
+        return Ok(());
+    }
+    let (queue, ids) = (filter.queue.queue(), filter.id.join(", "));
+    Err(Exit::Failed(anyhow::anyhow!("no message in {queue} has the id {}", terminal::plain(&ids))))
 }
 
 /// People's texts in it move no cursor, and are the same to whoever reads JSON.

@@ -12,13 +12,23 @@ mod line_limit;
 
 use crate::metrics::Metrics;
 pub use buffer::{LogBuffer, LogGuard};
+use jiff::Timestamp;
 use json_lines::JsonLines;
 pub use line_limit::LineLimit;
 use postern_config::{LogFormat, LogSection};
-use std::io::{IsTerminal, stderr};
+use postern_shared::clock::Written;
+use std::{
+    fmt,
+    io::{IsTerminal, stderr},
+};
 use tracing::{Level, Metadata};
 use tracing_subscriber::{
-    EnvFilter, Layer, filter::filter_fn, layer::SubscriberExt, registry, util::SubscriberInitExt,
+    EnvFilter, Layer,
+    filter::filter_fn,
+    fmt::{format::Writer, time::FormatTime},
+    layer::SubscriberExt,
+    registry,
+    util::SubscriberInitExt,
 };
 
 /// Why log lines cannot be written.
@@ -54,7 +64,7 @@ pub fn init(log: &LogSection, metrics: &Metrics) -> Result<LogGuard, TelemetryEr
     let guard = buffer.guard();
     let lines = tracing_subscriber::fmt::layer().with_writer(move || buffer.clone());
     let lines = if human {
-        lines.with_ansi(stderr().is_terminal()).boxed()
+        lines.with_ansi(stderr().is_terminal()).with_timer(Clock).boxed()
     } else {
         lines.event_format(JsonLines).boxed()
     };
@@ -62,6 +72,15 @@ pub fn init(log: &LogSection, metrics: &Metrics) -> Result<LogGuard, TelemetryEr
     let subscriber = registry().with(lines.with_filter(ours)).with(level);
     subscriber.try_init().map_err(|_| TelemetryError::Twice)?;
     Ok(guard)
+}
+
+/// The time of a line for people, as everywhere with three digits after the point.
+struct Clock;
+
+impl FormatTime for Clock {
+    fn format_time(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        write!(writer, "{}", Written(Timestamp::now()))
+    }
 }
 
 fn may_be_written(metadata: &Metadata<'_>) -> bool {

@@ -71,6 +71,11 @@ pub(super) fn moved(done: &Moved) -> String {
         "{} of {} messages that wait for {} {would}moved to {}\n",
         done.messages, done.waiting, done.from, done.to
     );
+    if done.leaves_pause && done.messages > 0 {
+        let (from, to) = (&done.from, &done.to);
+        let sent = if done.dry_run { "would be sent: to have them wait, pause it first" } else { "are sent" };
+        let _ = writeln!(text, "{from} is paused and {to} is not, so that they {sent}");
+    }
     if done.cancelled > 0 {
         let _ = writeln!(text, "{} were cancelled before, and {would}reported so", done.cancelled);
     }

@@ -2,7 +2,7 @@
 
 use super::Control;
 use jiff::Timestamp;
-use postern_broker::{Address, Broker, BrokerError, Envelope, QueueName};
+use postern_broker::{Address, Broker, BrokerError, Depth, Envelope, QueueName};
 use postern_config::Config;
 use postern_shared::{
     callback::CallbackKeys,
@@ -111,15 +111,17 @@ impl Operator {
         }
     }
 
-    /// Resumes `backend`, for all processes.
+    /// Resumes `backend`, for all processes. A pause outlives its backend's configuration: one that is no
+    /// longer configured is resumed, too.
     ///
     /// # Errors
     /// [`OrderError`]
     pub async fn resume(&self, backend: &str, by: &str) -> Result<Paused, OrderError> {
         let _turn = self.turn.lock().await;
-        let backend = self.configured(backend)?;
-        self.order(ControlOrder::Resume { backend: backend.clone() }, by).await?;
         let state = self.control.state();
+        let paused_one = || state.pauses().keys().find(|paused| paused.as_str() == backend).cloned();
+        let backend = self.configured(backend).or_else(|unknown| paused_one().ok_or(unknown))?;
+        self.order(ControlOrder::Resume { backend: backend.clone() }, by).await?;
         if let Some(pause) = state.pauses().get(&backend) {
             let _ = timeout(HEARD, self.control.pause_changes(&backend, Some(pause))).await;
         }
@@ -156,11 +158,14 @@ impl Operator {
         Ok(self.broker.publish(vec![(Address::Queue(log), envelope)]).await?)
     }
 
-    /// What waits in the two queues of `backend`, and how many take from the first.
+    /// What waits in the two queues of `backend`, and how many take from the first. Queues that are not there
+    /// are empty: the backend was removed.
     async fn waiting(&self, backend: &BackendName) -> Result<(u64, u32), BrokerError> {
-        let queue = |lane| QueueName::outbound(backend, lane);
-        let normal = self.broker.depth(&queue(Priority::Normal)).await?;
-        let bulk = self.broker.depth(&queue(Priority::Bulk)).await?;
+        let depth = async |lane| match self.broker.depth(&QueueName::outbound(backend, lane)).await {
+            Err(BrokerError::Refused(_)) => Ok(Depth::default()),
+            depth => depth,
+        };
+        let (normal, bulk) = (depth(Priority::Normal).await?, depth(Priority::Bulk).await?);
         Ok((normal.ready + bulk.ready, normal.consumers.max(bulk.consumers)))
     }
 }

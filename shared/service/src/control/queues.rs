@@ -75,6 +75,9 @@ pub struct Moved {
     pub cancelled: u64,
     /// Those that stay, and why.
     pub stay: Vec<Stays>,
+    /// Whether an operator paused `from` and nobody paused `to`, so that they do not wait any longer.
+    #[serde(default)]
+    pub leaves_pause: bool,
 }
 
 /// What is to be purged.
@@ -172,7 +175,10 @@ impl Operator {
             return Err(OrderError::Invalid("to: must be another backend".to_owned()));
         }
         let (dry_run, stay) = (order.dry_run, Vec::new());
-        let mut moved = Moved { from, to, dry_run, waiting: 0, messages: 0, cancelled: 0, stay };
+        let state = self.control.state();
+        let leaves_pause = state.pauses().contains_key(&from) && !state.pauses().contains_key(&to);
+        let mut moved =
+            Moved { from, to, dry_run, waiting: 0, messages: 0, cancelled: 0, stay, leaves_pause };
         let mut outcome = Ok(());
         for lane in LANES {
             if outcome.is_ok() {
