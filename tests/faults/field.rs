@@ -65,6 +65,11 @@ pub(crate) struct Field {
 }
 
 impl Field {
+    /// Whether its broker is the embedded one, in front of which there is no spool.
+    pub(crate) fn is_embedded(&self) -> bool {
+        self.url.starts_with("embedded:")
+    }
+
     /// Both services around the broker at `url`, with a webhook; `more` of `[ingress]`.
     pub(crate) async fn pair(url: &str, more: &str) -> Self {
         let (ledger, target) = (Arc::new(Ledger::default()), Target::default());

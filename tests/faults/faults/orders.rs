@@ -1,7 +1,7 @@
 //! Operators' orders under load, and a `kill -9` of the process that carries them out.
 
 use crate::{
-    field::{Field, IN_HAND, PATIENCE, TOKEN},
+    field::{FORWARDED, Field, IN_HAND, PATIENCE, TOKEN},
     load::UNDER_WAY,
     services::Service,
     table::{Allowance, Row},
@@ -85,6 +85,9 @@ async fn orders(name: &'static str, mut field: Field, times: usize, order: Order
     }
     let ledger = Arc::clone(&field.ledger);
     let allowed = if matches!(order, Order::Pause) { IN_FLIGHT } else { INTERRUPTED };
+    // While RabbitMQ is slow to confirm, what is accepted goes through the spool.
+    let spooled = if field.is_embedded() { 0 } else { FORWARDED };
+    let allowed = Allowance { doubled: allowed.doubled + spooled, ..allowed };
     let mut row = field.settle(name, allowed).await;
     let cancelled = ledger.cancellations();
     if matches!(order, Order::Cancel) && cancelled < times * WAITING {
