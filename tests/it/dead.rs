@@ -212,13 +212,11 @@ async fn interrupted(broker: &str, count: usize) {
 
     let redrive = launch.clone().arg("dead").arg("redrive").arg("--all");
     let (mut kills, mut halfway) = (0, 0);
-    // To put back takes about as long as only to look: the kills are some moments of that apart. With the
-    // embedded store it is the last part, a short one, and the kills are closer to one another there.
+    // Putting back takes about as long as only looking does: the kills are some moments of that apart.
     let begun = Instant::now();
     assert_eq!(told(&launch, &["redrive", "--dry-run"]).await["done"], count);
-    let (parts, first) = if broker.is_empty() { (25, 12) } else { (10, 1) };
-    let step = begun.elapsed() / parts;
-    let mut pause = step * first;
+    let step = begun.elapsed() / 10;
+    let mut pause = step;
     loop {
         let mut running = redrive.spawn();
         tokio::time::sleep(pause).await;
