@@ -119,6 +119,15 @@ async fn what_cannot_be_ordered_is_refused_and_says_why() {
     let request = postern_tests::http_client().post(url).header("Origin", "https://example.org");
     assert_eq!(fetch(request).await.unwrap().status, 403);
     assert_eq!(backend(&gateway).await["state"], "ready");
+    // A user in the URL would not be sent, whichever command it is.
+    for command in [&["pause", "clinic"][..], &["dead", "list"]] {
+        let launch = Launch::gateway().arg("--config").arg("/dev/null");
+        let launch = command.iter().fold(launch, |launch, argument| launch.arg(argument));
+        let ended = launch.arg("--admin").arg("http://u:hush@127.0.0.1:9").run().await;
+        assert_eq!(ended.code, Some(2), "{command:?}: {}", ended.log);
+        assert!(ended.log.contains("--admin: must hold no user and password"), "{}", ended.log);
+        assert!(!ended.log.contains("hush"), "{}", ended.log);
+    }
 }
 
 /// The embedded gateway: its commands go by its admin port while it runs, and to the store while it does

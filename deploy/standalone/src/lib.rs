@@ -10,9 +10,12 @@
 //! }
 //! ```
 
+mod admin_client;
+mod admin_target;
 mod check;
 mod dead;
 mod greeting;
+mod holder;
 mod key;
 mod orders;
 

@@ -2,11 +2,10 @@
 //! `postern queue`.
 //!
 //! With RabbitMQ they are written to the log of orders from here, whatever else runs. The embedded store
-//! belongs to one process: where a gateway has it, its admin port is asked (`remote`), else the store is
+//! belongs to one process: where a gateway has it, its admin port is asked, else the store is
 //! opened here.
 
 mod client;
-mod remote;
 mod target;
 mod text;
 

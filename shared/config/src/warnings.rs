@@ -26,7 +26,7 @@ pub(super) fn warn(config: &Config, is_empty: bool, reader: &mut Reader<'_>) {
 /// Backends whose messages nobody sends.
 fn unserved(config: &Config, reader: &mut Reader<'_>) {
     let chosen = &config.dispatcher.backends;
-    let embedded = config.broker.url.expose().starts_with("embedded:") && reader.has_read("broker.url");
+    let embedded = config.broker.is_embedded() && reader.has_read("broker.url");
     let left: Vec<_> =
         config.backends.keys().filter(|name| !chosen.contains(name)).map(BackendName::as_str).collect();
     if left.len() == config.backends.len() && !left.is_empty() {

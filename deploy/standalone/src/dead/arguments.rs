@@ -1,14 +1,11 @@
 //! The arguments that the commands on dead letters have in common.
 
+use crate::admin_target::AdminTarget;
 use clap::Args;
 use postern_service::dead::{Age, DeadQueue, Filter};
 use postern_shared::{error::FailureClass, message::BackendName};
-use std::path::PathBuf;
 
-/// The environment variable that holds the gateway's `admin.token`.
-pub(super) const TOKEN: &str = "POSTERN_ADMIN_TOKEN";
-
-/// FilterArguments messages. Several values of one condition are separated by commas.
+/// The conditions that messages must meet. Several values of one condition are separated by commas.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct FilterArguments {
     /// With this id, or the beginning of it, or the handle that `list` shows where there is no id
@@ -43,15 +40,8 @@ pub(crate) struct Target {
     /// One JSON object
     #[arg(long)]
     pub(super) json: bool,
-    /// The admin port of the gateway to ask, http://HOST:PORT, in place of the broker
-    #[arg(long, value_name = "URL")]
-    pub(super) admin: Option<String>,
-    /// A file with its admin.token
-    #[arg(long, value_name = "FILE")]
-    pub(super) token_file: Option<PathBuf>,
-    /// Its admin.token
-    #[arg(long, env = TOKEN, hide = true, hide_env_values = true)]
-    pub(super) token: Option<String>,
+    #[command(flatten)]
+    pub(super) admin: AdminTarget,
     /// Who does it, for the log
     #[arg(long, env = "USER", hide = true, hide_env_values = true)]
     pub(super) user: Option<String>,

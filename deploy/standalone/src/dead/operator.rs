@@ -1,5 +1,6 @@
 //! Who gives the command, for the log.
 
+use postern_service::control::this_machine;
 use std::{fs, os::unix::fs::MetadataExt};
 
 /// `user@host`. A user whose name the environment does not say is `uid N`. It proves nothing.
@@ -9,11 +10,7 @@ pub(super) fn name(user: Option<&str>) -> String {
         Ok(process) => format!("uid {}", process.uid()),
         Err(_) => "somebody".to_owned(),
     });
-    let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    match host.trim() {
-        "" => user,
-        host => format!("{user}@{host}"),
-    }
+    format!("{user}@{}", this_machine())
 }
 
 #[cfg(test)]

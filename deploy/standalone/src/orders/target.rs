@@ -1,12 +1,9 @@
 //! Whom an order is given to, as the command line says it.
 
+use crate::admin_target::AdminTarget;
 use clap::Args;
 use postern_service::program::Exit;
 use postern_shared::{message::BackendName, terminal};
-use std::path::PathBuf;
-
-/// The environment variable that holds the gateway's `admin.token`.
-pub(super) const TOKEN: &str = "POSTERN_ADMIN_TOKEN";
 
 /// Who carries the order out, and how to tell of it.
 #[derive(Debug, Clone, Args)]
@@ -14,15 +11,8 @@ pub(crate) struct Target {
     /// One JSON object
     #[arg(long)]
     pub(super) json: bool,
-    /// The admin port of the gateway to ask, http://HOST:PORT, in place of the broker
-    #[arg(long, value_name = "URL")]
-    pub(super) admin: Option<String>,
-    /// A file with its admin.token
-    #[arg(long, value_name = "FILE")]
-    pub(super) token_file: Option<PathBuf>,
-    /// Its admin.token
-    #[arg(long, env = TOKEN, hide = true, hide_env_values = true)]
-    pub(super) token: Option<String>,
+    #[command(flatten)]
+    pub(super) admin: AdminTarget,
     /// Who gives the order, for the logs
     #[arg(long, value_name = "NAME", env = "USER", default_value = "somebody")]
     pub(super) by: String,

@@ -1,39 +1,35 @@
 //! A running gateway, through its admin port.
 
-use super::target::{TOKEN, Target};
+use crate::admin_target::{AdminTarget, TOKEN};
 use anyhow::{Context, anyhow};
-use postern_service::{admin::orders::Plain, program::Exit};
+use postern_service::program::Exit;
 use reqwest::{Client, RequestBuilder, StatusCode, Url, redirect::Policy};
-use serde::{Serialize, de::DeserializeOwned};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 /// A gateway's admin port.
-pub(super) struct Remote {
+pub(crate) struct AdminClient {
     client: Client,
     url: Url,
     /// A port on a loopback address may ask for none.
     token: Option<String>,
 }
 
-impl Remote {
-    /// The one at `url`.
+impl AdminClient {
+    /// The one at `url`, with the token of `target`.
     ///
     /// # Errors
     /// [`Exit::Config`] for a URL or a token that cannot be used.
-    pub(super) fn new(url: &str, target: &Target) -> Result<Self, Exit> {
+    pub(crate) fn new(url: &str, target: &AdminTarget) -> Result<Self, Exit> {
         let wrong = |why: String| Exit::Config(format!("--admin: {why}"));
         let url: Url = url.parse().map_err(|error| wrong(format!("{error}; allowed is http://HOST:PORT")))?;
         if !matches!(url.scheme(), "http" | "https") {
             return Err(wrong("allowed is http://HOST:PORT or https://HOST:PORT".to_owned()));
         }
-        let token = match (&target.token_file, &target.token) {
-            (Some(path), _) => {
-                let token = std::fs::read_to_string(path)
-                    .map_err(|error| Exit::Config(format!("--token-file: {}: {error}", path.display())))?;
-                Some(token.trim().to_owned())
-            }
-            (None, token) => token.clone(),
-        };
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(wrong(format!("must hold no user and password: set {TOKEN}, or --token-file")));
+        }
+        let token = target.token()?;
         // Where another part of the program was first, that one stands.
         let _ = rustls::crypto::ring::default_provider().install_default();
         // No time-out: going through many messages takes as long as it takes.
@@ -42,7 +38,16 @@ impl Remote {
         Ok(Self { client: client.context("cannot make requests")?, url, token })
     }
 
-    fn path(&self, segments: &[&str]) -> Result<Url, Exit> {
+    /// Whether it has a token to show.
+    pub(crate) fn has_token(&self) -> bool {
+        self.token.is_some()
+    }
+
+    /// The address of what lies at `segments` below `/v1`.
+    ///
+    /// # Errors
+    /// [`Exit::Config`]: the URL has no path.
+    pub(crate) fn path(&self, segments: &[&str]) -> Result<Url, Exit> {
         let mut url = self.url.clone();
         url.path_segments_mut()
             .map_err(|()| Exit::Config("--admin: allowed is http://HOST:PORT".to_owned()))?
@@ -52,30 +57,34 @@ impl Remote {
         Ok(url)
     }
 
-    /// Gives an order that says nothing but who gives it.
-    pub(super) async fn order<T: DeserializeOwned>(&self, segments: &[&str], by: &str) -> Result<T, Exit> {
-        self.post(segments, &Plain { by: Some(by.to_owned()) }).await
+    /// A request for what is at `url`.
+    pub(crate) fn get(&self, url: Url) -> RequestBuilder {
+        self.client.get(url)
     }
 
-    /// Asks for what is there.
-    pub(super) async fn get<T: DeserializeOwned>(&self, segments: &[&str]) -> Result<T, Exit> {
-        self.ask(self.client.get(self.path(segments)?)).await
+    /// A request that orders something at `url`.
+    pub(crate) fn post(&self, url: Url) -> RequestBuilder {
+        self.client.post(url)
     }
 
-    /// Gives an order.
-    pub(super) async fn post<T: DeserializeOwned>(
-        &self,
-        segments: &[&str],
-        order: &impl Serialize,
-    ) -> Result<T, Exit> {
-        self.ask(self.client.post(self.path(segments)?).json(order)).await
+    /// Sends `request`, and reads the answer.
+    ///
+    /// # Errors
+    /// [`Exit::Failed`]: no answer, or one that says why not.
+    pub(crate) async fn ask<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, Exit> {
+        let (status, body) = self.send(request).await?;
+        self.read(status, &body)
     }
 
+    /// Sends `request`.
+    ///
+    /// # Errors
+    /// [`Exit::Failed`]: there is no answer.
     #[expect(
         clippy::disallowed_methods,
         reason = "the operator's own gateway, and all of its answer is wanted"
     )]
-    async fn ask<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, Exit> {
+    pub(crate) async fn send(&self, request: RequestBuilder) -> Result<(StatusCode, Vec<u8>), Exit> {
         let request = match &self.token {
             Some(token) => request.bearer_auth(token),
             None => request,
@@ -83,9 +92,16 @@ impl Remote {
         let answer = request.send().await.map_err(reqwest::Error::without_url);
         let answer = answer.with_context(|| format!("the admin port at {} does not answer", self.url))?;
         let status = answer.status();
-        let body = answer.bytes().await.map_err(reqwest::Error::without_url)?;
+        Ok((status, answer.bytes().await.map_err(reqwest::Error::without_url)?.to_vec()))
+    }
+
+    /// What an answer holds.
+    ///
+    /// # Errors
+    /// [`Exit::Failed`]: it refuses the request, or is no admin port's.
+    pub(crate) fn read<T: DeserializeOwned>(&self, status: StatusCode, body: &[u8]) -> Result<T, Exit> {
         if status.is_success() {
-            let read = serde_json::from_slice(&body);
+            let read = serde_json::from_slice(body);
             return Ok(read.with_context(|| format!("{} does not answer as an admin port", self.url))?);
         }
         let why = match (status, &self.token) {
@@ -94,10 +110,15 @@ impl Remote {
             }
             (StatusCode::UNAUTHORIZED, Some(_)) => "it refuses the token: is it its admin.token?".to_owned(),
             _ => {
-                let problem: Value = serde_json::from_slice(&body).unwrap_or_default();
+                let problem: Value = serde_json::from_slice(body).unwrap_or_default();
                 problem["detail"].as_str().map_or_else(|| status.to_string(), str::to_owned)
             }
         };
-        Err(Exit::Failed(anyhow!("the admin port at {}: {why}", self.url)))
+        Err(self.refused(&why))
+    }
+
+    /// The end of a command that this port does not carry out.
+    pub(crate) fn refused(&self, why: &str) -> Exit {
+        Exit::Failed(anyhow!("the admin port at {}: {why}", self.url))
     }
 }

@@ -1,0 +1,40 @@
+//! The admin port of a running gateway, as the command line says it.
+
+use clap::Args;
+use postern_service::program::Exit;
+use std::path::PathBuf;
+
+/// The environment variable that holds the gateway's `admin.token`.
+pub(crate) const TOKEN: &str = "POSTERN_ADMIN_TOKEN";
+
+/// The admin port of a running gateway.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct AdminTarget {
+    /// The admin port of the gateway to ask, http://HOST:PORT, in place of the broker
+    #[arg(long, value_name = "URL")]
+    pub(crate) admin: Option<String>,
+    /// A file with its admin.token
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// Its admin.token
+    #[arg(long, env = TOKEN, hide = true, hide_env_values = true)]
+    token: Option<String>,
+}
+
+impl AdminTarget {
+    /// Whether a token is given.
+    pub(crate) fn has_token(&self) -> bool {
+        self.token.is_some() || self.token_file.is_some()
+    }
+
+    /// The token, if one is given.
+    ///
+    /// # Errors
+    /// [`Exit::Config`]: its file cannot be read.
+    pub(crate) fn token(&self) -> Result<Option<String>, Exit> {
+        let Some(path) = &self.token_file else { return Ok(self.token.clone()) };
+        let token = std::fs::read_to_string(path)
+            .map_err(|error| Exit::Config(format!("--token-file: {}: {error}", path.display())))?;
+        Ok(Some(token.trim().to_owned()))
+    }
+}

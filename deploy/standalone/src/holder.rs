@@ -1,0 +1,60 @@
+//! Who has the messages that a command is about: the broker, or a running gateway with the store.
+
+use postern_broker::{Broker, BrokerError, BrokerOptions, BrokerStatus};
+use postern_config::Config;
+use postern_service::{broker, program::Exit};
+use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
+
+/// How long connecting to RabbitMQ may take.
+const CONNECTING: Duration = Duration::from_secs(15);
+
+/// Who has the messages.
+pub(crate) enum Holder {
+    /// The broker, connected.
+    Broker(Arc<dyn Broker>),
+    /// A running gateway has the store in this folder; its admin port is at the URL.
+    Gateway { folder: String, url: String },
+}
+
+/// Connects to the broker of `config`, to which this process calls itself `client_name`, unless a running
+/// gateway has its store. `admin` is where a gateway's admin port is if the configuration does not say it.
+///
+/// # Errors
+/// [`Exit`] with what to do.
+pub(crate) async fn holder(config: &Config, client_name: &str, admin: SocketAddr) -> Result<Holder, Exit> {
+    let url = config.broker.url.expose();
+    if let Some(folder) = url.strip_prefix("embedded:")
+        && !Path::new(folder).join("store").exists()
+    {
+        return Err(Exit::Failed(anyhow::anyhow!(
+            "there is no store in {folder}: run this where the gateway runs, with its --config, or name its \
+             admin port with --admin"
+        )));
+    }
+    let options = BrokerOptions {
+        topology: postern_service::topology(config),
+        publish_timeout: config.broker.publish_timeout.0,
+        client_name: client_name.to_owned(),
+        min_free_disk: config.broker.min_free_disk,
+        max_deliveries: config.dispatcher.max_deliveries,
+    };
+    match broker::connect(url, options).await {
+        Ok(broker) => usable(broker).await.map(Holder::Broker),
+        Err(BrokerError::Locked { path: folder }) => {
+            let address = config.admin.listen.unwrap_or(admin);
+            let scheme = if config.admin.tls.is_some() { "https" } else { "http" };
+            Ok(Holder::Gateway { folder, url: format!("{scheme}://{address}") })
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn usable(broker: Arc<dyn Broker>) -> Result<Arc<dyn Broker>, Exit> {
+    let mut status = broker.status();
+    let usable = status.wait_for(|now| matches!(now, BrokerStatus::Ready | BrokerStatus::Blocked(_)));
+    if tokio::time::timeout(CONNECTING, usable).await.is_err() {
+        let problem = broker.status().borrow().problem().unwrap_or_default();
+        return Err(Exit::Failed(anyhow::anyhow!("the broker is {problem}")));
+    }
+    Ok(broker)
+}
