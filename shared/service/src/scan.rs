@@ -1,7 +1,7 @@
 //! Going through the messages of a queue. A queue cannot be searched: a scan takes its messages one after
 //! the other and holds them, unsettled, until it has seen all that were there when it began.
 
-use postern_broker::{Broker, BrokerError, Consumer, Delivery, QueueName};
+use postern_broker::{Address, Broker, BrokerError, Consumer, Delivery, Envelope, QueueName};
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
@@ -13,6 +13,12 @@ const HAND_BACK: Duration = Duration::from_secs(30);
 /// somebody else has taken of it.
 const COUNTED: Duration = Duration::from_secs(2);
 const ASK_AGAIN: Duration = Duration::from_millis(10);
+
+/// How many messages are replaced in one publish: so many may be doubled by a crash.
+pub(crate) const AT_ONCE: usize = 256;
+
+/// What is published in place of a message.
+pub(crate) type Replacement = Vec<(Address, Envelope)>;
 
 /// One scan over a queue: what has been seen of it and is held.
 pub(crate) struct Scan<'a> {
@@ -94,6 +100,44 @@ impl<'a> Scan<'a> {
             // Somebody else has it.
             Err(_) => Ok(None),
         }
+    }
+
+    /// Goes through all messages and puts in the place of each what `becomes` says: that is published and
+    /// confirmed before the message is acknowledged. A message of which it says nothing stays.
+    ///
+    /// The number is that of the messages of which it said something and that are not replaced: none,
+    /// unless there is an error.
+    pub(crate) async fn replace(
+        mut self,
+        mut becomes: impl FnMut(&Delivery) -> Option<Replacement>,
+    ) -> (u64, Result<(), BrokerError>) {
+        let mut batch = Vec::new();
+        let outcome = loop {
+            match self.next().await {
+                Ok(Some(delivery)) => match becomes(&delivery) {
+                    Some(replacement) => batch.push((delivery, replacement)),
+                    None => self.hold(delivery),
+                },
+                Ok(None) => break self.publish(&mut batch).await,
+                Err(error) => break Err(error),
+            }
+            if (batch.len() >= AT_ONCE || self.is_full())
+                && let Err(error) = self.publish(&mut batch).await
+            {
+                break Err(error);
+            }
+        };
+        let unreplaced = batch.len() as u64;
+        batch.into_iter().for_each(|(delivery, _)| self.hold(delivery));
+        self.end().await;
+        (unreplaced, outcome)
+    }
+
+    async fn publish(&mut self, batch: &mut Vec<(Delivery, Replacement)>) -> Result<(), BrokerError> {
+        let messages = batch.iter().flat_map(|(_, replacement)| replacement.clone()).collect();
+        self.broker.publish(messages).await?;
+        batch.drain(..).for_each(|(delivery, _)| self.ack(delivery));
+        Ok(())
     }
 
     /// Removes a message from the queue, and makes room for another one.

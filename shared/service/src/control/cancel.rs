@@ -5,25 +5,22 @@
 //! are covered, and no crash brings one back. What waits in the backend's queues is settled at once by
 //! who gives the order, also while the backend is paused.
 
-use super::{Operator, OrderError, cancelled};
+use super::{
+    Operator, OrderError, cancelled,
+    operator::{LANES, PATIENCE},
+};
 use crate::{
     queued::{Queued, read},
-    scan::Scan,
+    scan::{Replacement, Scan},
 };
 use jiff::Timestamp;
-use postern_broker::{Address, BrokerError, Delivery, Envelope, QueueName};
+use postern_broker::{BrokerError, Delivery, QueueName};
 use postern_shared::{
     clock,
     control::{CancelRule, ControlOrder, QueueAction},
     message::Priority,
 };
 use serde::{Deserialize, Serialize};
-use std::time::Duration;
-
-/// How long a message that was counted may take to come. Beyond, a dispatcher has it.
-const PATIENCE: Duration = Duration::from_secs(2);
-/// How many are settled in one publish: so many reports may be doubled by a crash.
-const AT_ONCE: usize = 256;
 
 /// Which of a backend's messages are to be cancelled.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,9 +59,6 @@ pub struct Cancellation {
     pub recipients: u64,
 }
 
-/// A message that is cancelled, and what is published of it.
-type Settled = (Delivery, Vec<(Address, Envelope)>);
-
 impl Operator {
     /// Cancels the messages of `backend` that `order` means: they are not sent any more, and each of
     /// their recipients is reported as failed with the code [`CANCELLED`](super::CANCELLED).
@@ -89,7 +83,7 @@ impl Operator {
             self.order(ControlOrder::Cancel(rule.clone()), by).await?;
         }
         let mut done = Cancellation { rule, dry_run: order.dry_run, waiting: 0, messages: 0, recipients: 0 };
-        for lane in [Priority::Normal, Priority::Bulk] {
+        for lane in LANES {
             if order.priority.is_none_or(|priority| priority == lane) {
                 self.sweep(&mut done, lane).await?;
             }
@@ -106,36 +100,15 @@ impl Operator {
     /// Settles what `done`'s rule means of what waits in `lane`.
     async fn sweep(&self, done: &mut Cancellation, lane: Priority) -> Result<(), BrokerError> {
         let queue = QueueName::outbound(&done.rule.backend, lane);
-        let mut scan = Scan::begin(&*self.broker, queue, PATIENCE).await?;
+        let scan = Scan::begin(&*self.broker, queue, PATIENCE).await?;
         done.waiting += scan.left();
-        let mut batch = Vec::new();
-        let outcome = loop {
-            match scan.next().await {
-                Ok(Some(delivery)) => match self.cancelled(done, &delivery, lane) {
-                    Some(settlement) if !done.dry_run => batch.push((delivery, settlement)),
-                    _ => scan.hold(delivery),
-                },
-                Ok(None) => break self.settle(&mut batch, &mut scan).await,
-                Err(error) => break Err(error),
-            }
-            if (batch.len() >= AT_ONCE || scan.is_full())
-                && let Err(error) = self.settle(&mut batch, &mut scan).await
-            {
-                break Err(error);
-            }
-        };
-        batch.into_iter().for_each(|(delivery, _)| scan.hold(delivery));
-        scan.end().await;
-        outcome
+        let dry_run = done.dry_run;
+        let becomes = |delivery: &Delivery| self.cancelled(done, delivery, lane).filter(|_| !dry_run);
+        scan.replace(becomes).await.1
     }
 
     /// What is published of a message if it is meant, which is then counted.
-    fn cancelled(
-        &self,
-        done: &mut Cancellation,
-        delivery: &Delivery,
-        lane: Priority,
-    ) -> Option<Vec<(Address, Envelope)>> {
+    fn cancelled(&self, done: &mut Cancellation, delivery: &Delivery, lane: Priority) -> Option<Replacement> {
         let message = read(&delivery.envelope).ok().filter(|message| message.backend == done.rule.backend)?;
         let queued = Queued { envelope: &delivery.envelope, message: &message, lane };
         // One that does not say when it was created was there when the order was given.
@@ -145,13 +118,5 @@ impl Operator {
         done.messages += 1;
         done.recipients += message.identities.len() as u64;
         Some(cancelled(queued, &self.keys, clock::now()))
-    }
-
-    /// Publishes what follows for all of `batch`, confirmed, and then acknowledges it.
-    async fn settle(&self, batch: &mut Vec<Settled>, scan: &mut Scan<'_>) -> Result<(), BrokerError> {
-        let messages = batch.iter().flat_map(|(_, settlement)| settlement.clone()).collect();
-        self.broker.publish(messages).await?;
-        batch.drain(..).for_each(|(delivery, _)| scan.ack(delivery));
-        Ok(())
     }
 }

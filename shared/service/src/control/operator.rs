@@ -20,6 +20,11 @@ const HEARD: Duration = Duration::from_secs(5);
 const LET_GO: Duration = Duration::from_secs(5);
 const ASK_AGAIN: Duration = Duration::from_millis(50);
 
+/// How long a message that was counted may take to come. Beyond, a dispatcher has it.
+pub(super) const PATIENCE: Duration = Duration::from_secs(2);
+/// The two queues of each backend.
+pub(super) const LANES: [Priority; 2] = [Priority::Normal, Priority::Bulk];
+
 /// Why an order was not carried out.
 #[derive(Debug, thiserror::Error)]
 pub enum OrderError {

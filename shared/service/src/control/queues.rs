@@ -1,25 +1,22 @@
 //! The queues: listed, and what waits in them moved or purged.
 
-use super::{Operator, OrderError, cancelled};
+use super::{
+    Operator, OrderError, cancelled,
+    operator::{LANES, PATIENCE},
+};
 use crate::{
     dead::Stays,
     queued::{Queued, read, with_backend},
-    scan::Scan,
+    scan::{Replacement, Scan},
 };
-use postern_broker::{Address, Broker, BrokerError, Delivery, Envelope, QueueName, topology::CONTROL};
+use postern_broker::{Address, BrokerError, Delivery, Envelope, QueueName, topology::CONTROL};
 use postern_shared::{
     clock,
     control::{ControlOrder, QueueAction},
     message::{BackendName, Priority},
 };
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, time::Duration};
-
-/// How long a message that was counted may take to come. Beyond, somebody else has it.
-const PATIENCE: Duration = Duration::from_secs(2);
-/// How many are moved in one publish: so many may be doubled by a crash.
-const AT_ONCE: usize = 256;
-const LANES: [Priority; 2] = [Priority::Normal, Priority::Bulk];
+use std::collections::BTreeMap;
 
 /// One queue.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -101,9 +98,6 @@ pub struct Purged {
     /// How many messages are dropped for good; in a dry run, would be.
     pub messages: u64,
 }
-
-/// A message that leaves its queue, and what is published in its place.
-type Leaves = (Delivery, Vec<(Address, Envelope)>);
 
 impl Operator {
     /// All queues with what waits in them.
@@ -195,40 +189,17 @@ impl Operator {
 
     async fn move_lane(&self, moved: &mut Moved, lane: Priority) -> Result<(), OrderError> {
         let queue = QueueName::outbound(&moved.from, lane);
-        let mut scan = self.scan(queue).await?;
+        let scan = self.scan(queue).await?;
         moved.waiting += scan.left();
-        let mut batch = Vec::new();
-        let outcome = loop {
-            let delivery = match scan.next().await {
-                Ok(Some(delivery)) => delivery,
-                Ok(None) => break leave(&*self.broker, &mut batch, &mut scan).await,
-                Err(error) => break Err(error),
-            };
-            match self.way(moved, &delivery, lane) {
-                Some(published) if !moved.dry_run => batch.push((delivery, published)),
-                _ => scan.hold(delivery),
-            }
-            if (batch.len() >= AT_ONCE || scan.is_full())
-                && let Err(error) = leave(&*self.broker, &mut batch, &mut scan).await
-            {
-                break Err(error);
-            }
-        };
-        if outcome.is_err() {
-            moved.messages = moved.messages.saturating_sub(batch.len() as u64);
-        }
-        batch.into_iter().for_each(|(delivery, _)| scan.hold(delivery));
-        scan.end().await;
+        let dry_run = moved.dry_run;
+        let becomes = |delivery: &Delivery| self.way(moved, delivery, lane).filter(|_| !dry_run);
+        let (unreplaced, outcome) = scan.replace(becomes).await;
+        moved.messages = moved.messages.saturating_sub(unreplaced);
         Ok(outcome?)
     }
 
     /// What is published in place of a message of `moved`'s, which is then counted. `None` if it stays.
-    fn way(
-        &self,
-        moved: &mut Moved,
-        delivery: &Delivery,
-        lane: Priority,
-    ) -> Option<Vec<(Address, Envelope)>> {
+    fn way(&self, moved: &mut Moved, delivery: &Delivery, lane: Priority) -> Option<Replacement> {
         let envelope = &delivery.envelope;
         let message = read(envelope).map_err(|malformed| malformed.to_string());
         let message = message.and_then(|message| match message.backend == moved.from {
@@ -312,14 +283,6 @@ impl Operator {
             tracing::warn!(queue, to, messages, by, %error, "messages {done} by an operator, and the other processes cannot be told");
         }
     }
-}
-
-/// Publishes what takes the place of all of `batch`, confirmed, and then acknowledges it.
-async fn leave(broker: &dyn Broker, batch: &mut Vec<Leaves>, scan: &mut Scan<'_>) -> Result<(), BrokerError> {
-    let messages = batch.iter().flat_map(|(_, published)| published.clone()).collect();
-    broker.publish(messages).await?;
-    batch.drain(..).for_each(|(delivery, _)| scan.ack(delivery));
-    Ok(())
 }
 
 /// The queues that `name` means: the two of a backend, or the one of this name.

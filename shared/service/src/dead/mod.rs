@@ -20,7 +20,7 @@ pub use filter::{Age, Filter, InvalidFilter};
 pub use ids::AmbiguousId;
 pub use queue::DeadQueue;
 
-use crate::scan::Scan;
+use crate::scan::{AT_ONCE, Scan};
 use ids::GivenIds;
 use postern_broker::{Address, Broker, BrokerError, Delivery, Envelope, QueueName};
 use serde::{Deserialize, Serialize};
@@ -33,8 +33,6 @@ use tokio::sync::Mutex;
 
 /// How long a message that was counted may take to come. Beyond, somebody else has it.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How many are put back in one publish: so many may be doubled by a crash.
-const AT_ONCE: usize = 256;
 
 /// What was found.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
