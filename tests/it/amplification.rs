@@ -130,9 +130,9 @@ async fn while_nothing_can_be_stored_a_request_does_not_write_two_lines() {
     let refused = flood(500, async |_| ingress.get("/backends/open?identity=1&text=a").await).await;
     assert!(refused.iter().all(|status| *status == 503));
     let most = 20 * (begun.elapsed().as_secs() as usize + 2);
-    let log = ingress.log().lines();
+    let log = ingress.terminate().await.log;
     for line in ["not stored; answered with 503", "\"message\":\"request\""] {
-        let written = log.iter().filter(|written| written.contains(line)).count();
+        let written = log.lines().filter(|written| written.contains(line)).count();
         assert!((20..=most).contains(&written), "{written} times {line}");
     }
 }

@@ -1,6 +1,6 @@
 //! `/v1` and `/openapi.json`: the application's side over HTTP.
 
-use postern_tests::{Launch, Program, Rabbit, Reply, Tap, assert_silent, fetch};
+use postern_tests::{Launch, Program, Rabbit, Reply, Tap, fetch};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -111,7 +111,7 @@ async fn what_is_wrong_is_a_problem_document_that_names_it() {
     for queue in ["postern.outbound.one", "postern.outbound.two", "postern.unrouted"] {
         tap.depth_becomes(queue, 0).await;
     }
-    assert_silent(&ingress.log().lines(), &["+1555", "key-of", "secret-of-the-provider"]);
+    ingress.ends_silent(&["+1555", "key-of", "secret-of-the-provider"]).await;
 }
 
 #[tokio::test]

@@ -93,7 +93,7 @@ async fn a_client_learns_it_over_rabbitmq_too() {
     let pair = Pair::start(&(kannel("") + &both(&provider))).await;
     calls_back(&pair.ingress, &pair.dispatcher, &provider, &client).await;
     pair.tap.depth_becomes("postern.callbacks", 0).await;
-    pair.assert_silent(&[NUMBER, "ping é", PASSWORD, "/dlr"]);
+    pair.ends_silent(&[NUMBER, "ping é", PASSWORD, "/dlr"]).await;
 }
 
 #[tokio::test]

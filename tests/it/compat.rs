@@ -1,8 +1,6 @@
 //! Ways in for the clients of other gateways.
 
-use postern_tests::{
-    Answer, Launch, Message, Pair, Program, Provider, Rabbit, Reply, assert_silent, eventually, free_port,
-};
+use postern_tests::{Answer, Launch, Message, Pair, Program, Provider, Rabbit, Reply, eventually, free_port};
 use serde_json::{Value, json};
 
 pub(crate) const NUMBER: &str = "+15557654321";
@@ -132,8 +130,8 @@ async fn sendsms_answers_as_kannel_does() {
         if reply.text == "0: Accepted for delivery" { Ok(()) } else { Err(reply.text) }
     })
     .await;
-    for program in [&ingress, &dispatcher] {
-        assert_silent(&program.log().lines(), &[NUMBER, PASSWORD, "a form & é"]);
+    for program in [ingress, dispatcher] {
+        program.ends_silent(&[NUMBER, PASSWORD, "a form & é"]).await;
     }
 }
 
@@ -190,7 +188,7 @@ async fn bad_numbers_of_a_broadcast_are_reported_and_the_others_are_sent() {
     let words = "Number(s) has/have been denied by white- and/or black-lists.";
     assert_eq!((none.status, none.text.as_str()), (400, words));
     pair.tap.depth_becomes("postern.reports", 0).await;
-    pair.assert_silent(&["+15550001", "alice", "07o0", PASSWORD]);
+    pair.ends_silent(&["+15550001", "alice", "07o0", PASSWORD]).await;
 }
 
 #[tokio::test]
@@ -296,7 +294,7 @@ async fn vumi_go_and_rapidsms_clients_are_answered_as_by_vumi() {
     assert_eq!(nobody.status, 401);
     let labels = [("compat", "vumi"), ("status", "200")];
     postern.metric_becomes("postern_ingress_requests_total", &labels, 2.0).await;
-    assert_silent(&postern.log().lines(), &[NUMBER, "hi é", "token\""]);
+    postern.ends_silent(&[NUMBER, "hi é", "token\""]).await;
 }
 
 #[tokio::test]

@@ -385,7 +385,7 @@ async fn the_admin_port_does_the_same_for_who_has_the_token() {
     assert!(line.contains("\"done\":1"), "{line}");
     let wrong = cli(&beside.env("POSTERN_ADMIN_TOKEN", "wrong"), &["list"]).await;
     assert!(wrong.code == Some(1) && wrong.log.contains("token"), "{}", wrong.log);
-    postern_tests::assert_silent(&postern.log().lines(), &[NUMBER, TEXT, TOKEN]);
+    postern.ends_silent(&[NUMBER, TEXT, TOKEN]).await;
 }
 
 #[tokio::test]

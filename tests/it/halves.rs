@@ -31,7 +31,7 @@ async fn they_carry_a_message_each_way_and_drain() {
     let (ingress, dispatcher) = tokio::join!(ingress.start(), dispatcher.start());
     let tap = vhost.tap().await;
     for (half, name) in [(&ingress, "postern-ingress"), (&dispatcher, "postern-dispatcher")] {
-        let starting: Value = serde_json::from_str(line(&half.log().lines(), "starting")).unwrap();
+        let starting: Value = serde_json::from_str(&half.log().wait_for("\"starting\"").await).unwrap();
         assert_eq!(starting["program"], name, "{starting}");
         let labels = [("program", name), ("version", env!("CARGO_PKG_VERSION"))];
         assert!((half.metrics().await.value("postern_build_info", &labels) - 1.0).abs() < f64::EPSILON);

@@ -42,7 +42,7 @@ async fn a_received_form_is_the_contracts_message_on_the_queue() {
         "fields": {}, "received_at": body["received_at"],
     });
     assert_eq!(body, rest);
-    pair.assert_silent(&["+15550001111", "ping\u{1f600}"]);
+    pair.ends_silent(&["+15550001111", "ping\u{1f600}"]).await;
 }
 
 #[tokio::test]
@@ -70,7 +70,7 @@ async fn a_posted_message_is_sent_and_reported() {
     let wanted =
         json!({"message_id": id, "backend": "clinic", "attempt": 1, "at": at, "recipients": recipients});
     assert_eq!(report, wanted);
-    pair.assert_silent(&["+15550002222", "pong & more"]);
+    pair.ends_silent(&["+15550002222", "pong & more"]).await;
 }
 
 #[tokio::test]

@@ -46,7 +46,7 @@ impl Fixture {
             }
         }
         let said: Vec<&str> = said.iter().map(String::as_str).collect();
-        fixture.pair.assert_silent(&said);
+        fixture.pair.ends_silent(&said).await;
     }
 
     /// A request of the provider's.

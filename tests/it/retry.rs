@@ -74,7 +74,7 @@ async fn a_permanent_failure_is_dead_at_once() {
     assert_eq!((&told["class"], &told["code"]), (&json!("permanent"), &json!("http_400")));
     let class = [("backend", "x"), ("class", "permanent")];
     s.dispatcher.metric_becomes("postern_dead_letters_total", &class, 1.0).await;
-    postern_tests::assert_silent(&s.dispatcher.log().lines(), &["+1555", "hi there", "no such number"]);
+    s.dispatcher.ends_silent(&["+1555", "hi there", "no such number"]).await;
 }
 
 #[tokio::test]
@@ -169,7 +169,7 @@ async fn what_is_no_message_is_put_aside_and_the_queue_goes_on() {
     bodies.sort();
     assert_eq!(dead, bodies);
     assert_eq!(states(&outcome(&s.tap).await), [("+1555", "sent")]);
-    postern_tests::assert_silent(&s.dispatcher.log().lines(), &["+1555", "hi there", "not json"]);
+    s.dispatcher.ends_silent(&["+1555", "hi there", "not json"]).await;
 }
 
 #[tokio::test]

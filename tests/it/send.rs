@@ -247,7 +247,7 @@ async fn each_message_becomes_the_exact_request() {
         assert_eq!(reports[row.name], row.report, "{}", row.name);
     }
     assert!(!requests.iter().any(|request| request.path == "/elsewhere"), "a redirect was followed");
-    postern_tests::assert_silent(&dispatcher.log().lines(), &["+1555", "hi é", "p:w", "dTpwOnc=", "tok\""]);
+    dispatcher.ends_silent(&["+1555", "hi é", "p:w", "dTpwOnc=", "tok\""]).await;
 }
 
 #[tokio::test]

@@ -185,7 +185,7 @@ async fn a_full_spool_is_answered_with_503_and_takes_again_when_it_is_empty() {
     let metrics = ingress.metrics().await;
     assert_eq!(metrics.value("postern_spool_refused_total", &[]), 2.0);
     assert_eq!(metrics.value("postern_spool_messages", &[]), 3.0);
-    assert!(ingress.log().text().contains("ingress.spool.max_messages"));
+    ingress.log().wait_for("ingress.spool.max_messages").await;
     rabbit.start().await;
     spool_becomes(&ingress, 0.0).await;
     ready(&ingress, 200, "ready").await;
@@ -296,5 +296,5 @@ async fn a_message_that_the_broker_never_takes_holds_up_nobody() {
     let kept: Vec<_> = kept.map(|entry| std::fs::read(entry.unwrap().path()).unwrap()).collect();
     let kept: Value = serde_json::from_slice(&kept[0]).unwrap();
     assert_eq!(kept["text"], large);
-    assert_silent(&ingress.log().lines(), &["+15557654321", "xxxxxxxx"]);
+    ingress.ends_silent(&["+15557654321", "xxxxxxxx"]).await;
 }

@@ -60,7 +60,7 @@ async fn what_was_accepted_is_sent_after_a_power_cut() {
     postern
         .metric_becomes("postern_dispatch_messages_total", &[("backend", "x"), ("outcome", "sent")], 5.0)
         .await;
-    assert_silent(&postern.log().lines(), &[NUMBER]);
+    postern.ends_silent(&[NUMBER]).await;
 }
 
 #[tokio::test]

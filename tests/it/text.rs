@@ -1,7 +1,7 @@
 //! What texts cost, and those that are too long for their provider.
 
 use crate::reports::outcome;
-use postern_tests::{Answer, Gate, Launch, Pair, Program, Provider, Request, assert_silent};
+use postern_tests::{Answer, Gate, Launch, Pair, Program, Provider, Request};
 use serde_json::{Value, json};
 
 const NUMBERS: [&str; 2] = ["+15550000001", "+15550000002"];
@@ -95,7 +95,7 @@ async fn the_answer_the_report_and_the_metrics_say_what_a_text_costs() {
             metrics.value("postern_dispatch_segments_total", &[("backend", "chat")]) == 0.0
         }
     );
-    assert_silent(&postern.log().lines(), &[NUMBERS[0], "wörter"]);
+    postern.ends_silent(&[NUMBERS[0], "wörter"]).await;
 }
 
 #[tokio::test]
@@ -151,7 +151,7 @@ async fn a_retry_goes_on_behind_the_parts_that_were_sent_each_recipient_for_them
     let of = |number: &str| all.iter().filter(|(to, _)| to == number).cloned().collect::<Vec<_>>();
     assert_eq!(of(NUMBERS[0]), to(NUMBERS[0], &[PARTS[0], PARTS[1], PARTS[1], PARTS[2]]));
     assert_eq!(of(NUMBERS[1]), to(NUMBERS[1], &PARTS));
-    assert_silent(&postern.log().lines(), &[NUMBERS[0], NUMBERS[1], "second part", "this is it"]);
+    postern.ends_silent(&[NUMBERS[0], NUMBERS[1], "second part", "this is it"]).await;
 }
 
 /// A crash in the middle begins again at the start of the attempt: at the first part, or, where an
@@ -222,7 +222,7 @@ async fn a_text_that_is_refused_is_named_with_its_limit_wherever_it_comes_in() {
     let dead = pair.tap.take("postern.dead").await;
     assert_eq!(dead.json(), message, "as it was");
     assert!(dead.headers["x-postern-reason"].as_str().unwrap().starts_with("text_too_long: "));
-    pair.assert_silent(&[NUMBERS[0], "secret"]);
+    pair.ends_silent(&[NUMBERS[0], "secret"]).await;
 }
 
 #[tokio::test]

@@ -170,7 +170,7 @@ async fn what_the_application_refuses_is_dead_and_stays_dead() {
     pair.tap.depth_becomes("postern.inbound", 0).await;
     pair.tap.depth_becomes("postern.dead", 0).await;
     assert_eq!(application.requests().len(), 2);
-    pair.assert_silent(&[NUMBER, "refused", "not for me"]);
+    pair.ends_silent(&[NUMBER, "refused", "not for me"]).await;
 }
 
 #[tokio::test]
@@ -216,7 +216,7 @@ async fn what_was_accepted_is_delivered_after_a_power_cut() {
     assert_eq!((again.header("webhook-id"), &again.body), (first.header("webhook-id"), &first.body));
     assert!(is_signed(&again, &NEW));
     deliveries(&postern, "postern.inbound", "sent", 1).await;
-    assert_silent(&postern.log().lines(), &[NUMBER, "while it is down"]);
+    postern.ends_silent(&[NUMBER, "while it is down"]).await;
 }
 
 const REPEATING: &str = "[backends.x]\ntype = \"console\"\n[backends.x.receive]\nparams = { external_id = \"mid\" }\n\

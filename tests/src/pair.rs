@@ -1,7 +1,6 @@
 //! The two services around one virtual host.
 
 use crate::{
-    leaks::assert_silent,
     program::{Launch, Program},
     rabbit::Rabbit,
     tap::Tap,
@@ -36,10 +35,8 @@ impl Pair {
         tokio::join!(ingress.start(), dispatcher.start())
     }
 
-    /// Checks that neither has logged any of `secrets`.
-    #[track_caller]
-    pub fn assert_silent(&self, secrets: &[&str]) {
-        assert_silent(&self.ingress.log().lines(), secrets);
-        assert_silent(&self.dispatcher.log().lines(), secrets);
+    /// Ends both and checks that neither has logged any of `secrets`.
+    pub async fn ends_silent(self, secrets: &[&str]) {
+        tokio::join!(self.ingress.ends_silent(secrets), self.dispatcher.ends_silent(secrets));
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::{
     guard::{self, Folder, free_ports},
+    leaks::assert_silent,
     log::Log,
     metrics::Metrics,
     wait::{LIMIT, eventually},
@@ -366,6 +367,12 @@ impl Program {
     pub async fn terminate(self) -> Ended {
         self.signal("TERM");
         self.wait().await
+    }
+
+    /// Sends it SIGTERM and checks that it has logged none of `secrets`, to its last line.
+    pub async fn ends_silent(self, secrets: &[&str]) {
+        let ended = self.terminate().await;
+        assert_silent(&ended.log.lines().map(str::to_owned).collect::<Vec<_>>(), secrets);
     }
 
     /// Its exit code if it has ended.

@@ -35,7 +35,7 @@ async fn what_is_typed_at_a_telephone_arrives_in_the_queue_exactly() {
     // Of what Postern answered, nothing went back to the telephone.
     kannel.delivered_no_more().await;
     pair.tap.depth_becomes("postern.inbound", 0).await;
-    pair.assert_silent(&["+15551234567", "hello there", "Привет"]);
+    pair.ends_silent(&["+15551234567", "hello there", "Привет"]).await;
 }
 
 #[tokio::test]

@@ -40,7 +40,7 @@ async fn what_the_api_sends_is_delivered_exactly_and_its_report_comes_back() {
         assert_eq!(reports.states(number), BTreeSet::from(["delivered", "sent"]), "{number}");
     }
     kannel.delivered_no_more().await;
-    pair.assert_silent(&["+15550000", "Привет", "price: 5 €", "hush"]);
+    pair.ends_silent(&["+15550000", "Привет", "price: 5 €", "hush"]).await;
 }
 
 #[tokio::test]

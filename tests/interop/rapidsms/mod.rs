@@ -151,7 +151,7 @@ impl Around {
         self.kannel.delivered_no_more().await;
         self.pair.tap.depth_becomes("postern.dead", 0).await;
         assert_eq!(self.vumi.requests().len(), 0);
-        self.pair.assert_silent(&[NUMBER, "café", "all well", "hush"]);
+        self.pair.ends_silent(&[NUMBER, "café", "all well", "hush"]).await;
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{Job, TOKEN, sign};
 use crate::{python, reports::Reports};
-use postern_tests::{Answer, Launch, Pair, Provider, Rabbit, Request, assert_silent};
+use postern_tests::{Answer, Launch, Pair, Provider, Rabbit, Request};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -62,7 +62,7 @@ async fn postern_and_the_library_send_the_same_request() {
         assert_eq!(essence(&ours), essence(&twilio.take().await));
         reported(&pair, &callback, &id).await;
     }
-    assert_silent(&pair.dispatcher.log().lines(), &["+15550001", "café", TOKEN]);
+    pair.dispatcher.ends_silent(&["+15550001", "café", TOKEN]).await;
 }
 
 /// Twilio calls back, and the report is about our message.
