@@ -1,0 +1,234 @@
+//! What happens to a message, as the message log holds it.
+
+use crate::{
+    clock,
+    error::FailureClass,
+    message::{BackendName, Identity, MessageId},
+};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// One thing that happened to a message, for one recipient or for the whole message
+/// (`postern.event.v1`).
+///
+/// ```
+/// use postern_shared::event::{Event, EventKind};
+/// use postern_shared::message::MessageId;
+///
+/// let identity = "+15551234567".parse()?;
+/// let sent = Event {
+///     attempt: Some(1),
+///     external_id: Some("SM1".to_owned()),
+///     http_status: Some(201),
+///     duration_ms: Some(84),
+///     ..Event::new(EventKind::Sent, MessageId::new(), "clinic".parse()?).about(identity)
+/// };
+/// let json = serde_json::to_value(&sent).unwrap();
+/// assert_eq!((&json["event"], &json["http_status"]), (&"sent".into(), &201.into()));
+/// # Ok::<(), postern_shared::message::InvalidName>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// The message that it happened to.
+    pub message_id: MessageId,
+    /// The backend that the message came through or goes through.
+    pub backend: BackendName,
+    /// When it happened. UTC, milliseconds.
+    #[serde(serialize_with = "clock::serialize")]
+    pub at: Timestamp,
+    /// What happened.
+    pub event: EventKind,
+    /// The recipient; of a received message, the sender. `None` if it happened to the whole message, or
+    /// if a delivery report does not name the recipient.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<Identity>,
+    /// Which attempt to send, from 1. `None` for what is no attempt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<u32>,
+    /// Whether trying again can help. `None` for what is no failure.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class: Option<FailureClass>,
+    /// The failure's short, stable name: `http_400`, `timeout`; of a delivery report, the provider's word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// For a person to read: the redacted beginning of what the provider answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+    /// The provider's own id of the message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external_id: Option<String>,
+    /// The status code of the provider's answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http_status: Option<u16>,
+    /// How long the provider took to answer, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration_ms: Option<u64>,
+    /// Who did it: the name of an API key, of a client of a compatibility listener, or of an operator.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    /// The message itself, in [`EventKind::Received`] and [`EventKind::Accepted`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content: Option<Content>,
+}
+
+/// What happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EventKind {
+    /// A person's message was stored.
+    Received,
+    /// An application's message was stored, to be sent.
+    Accepted,
+    /// The provider took it over.
+    Sent,
+    /// An attempt failed, or was put off; another follows.
+    Deferred,
+    /// The provider holds it for a recipient that it cannot reach now.
+    Buffered,
+    /// The recipient has it.
+    Delivered,
+    /// The provider took it and could not deliver it.
+    Undelivered,
+    /// It is not sent: the last attempt failed, or another is pointless.
+    Failed,
+    /// `expires_at` passed before it was sent.
+    Expired,
+    /// Nobody knows whether the provider has it, or what its report means.
+    Unknown,
+    /// It was dead-lettered.
+    Dead,
+    /// An operator put the dead letter back into its queue.
+    Redriven,
+    /// The application's webhook took it.
+    Forwarded,
+    /// The client of a compatibility listener was told of it.
+    CalledBack,
+}
+
+/// Which way a message goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Direction {
+    /// From a person to the applications.
+    Inbound,
+    /// From an application to people.
+    Outbound,
+}
+
+/// The part of a message that the message log holds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Content {
+    /// Which way it goes.
+    pub direction: Direction,
+    /// The recipients; of a received message, its sender alone.
+    pub identities: Vec<Identity>,
+    /// What was written. `None` where the log keeps states only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+    /// How many short messages the text takes for each recipient. `None` where nobody counts in them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub segments: Option<usize>,
+    /// When it was accepted, or received. UTC, milliseconds.
+    #[serde(serialize_with = "clock::serialize")]
+    pub created_at: Timestamp,
+    /// The provider's parameters beyond identity and text, or the application's `context`.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub fields: Map<String, Value>,
+}
+
+impl EventKind {
+    /// Every kind, in the order of a message's life.
+    pub const ALL: [Self; 14] = [
+        Self::Received,
+        Self::Accepted,
+        Self::Sent,
+        Self::Deferred,
+        Self::Buffered,
+        Self::Delivered,
+        Self::Undelivered,
+        Self::Failed,
+        Self::Expired,
+        Self::Unknown,
+        Self::Dead,
+        Self::Redriven,
+        Self::Forwarded,
+        Self::CalledBack,
+    ];
+
+    /// The name in messages, in the log's tables and in the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Received => "received",
+            Self::Accepted => "accepted",
+            Self::Sent => "sent",
+            Self::Deferred => "deferred",
+            Self::Buffered => "buffered",
+            Self::Delivered => "delivered",
+            Self::Undelivered => "undelivered",
+            Self::Failed => "failed",
+            Self::Expired => "expired",
+            Self::Unknown => "unknown",
+            Self::Dead => "dead",
+            Self::Redriven => "redriven",
+            Self::Forwarded => "forwarded",
+            Self::CalledBack => "called_back",
+        }
+    }
+}
+
+impl Event {
+    /// An event of now that is about the whole message.
+    pub fn new(event: EventKind, message_id: MessageId, backend: BackendName) -> Self {
+        Self {
+            message_id,
+            backend,
+            at: clock::now(),
+            event,
+            identity: None,
+            attempt: None,
+            class: None,
+            code: None,
+            detail: None,
+            external_id: None,
+            http_status: None,
+            duration_ms: None,
+            by: None,
+            content: None,
+        }
+    }
+
+    /// The same about one recipient.
+    #[must_use]
+    pub fn about(self, identity: Identity) -> Self {
+        Self { identity: Some(identity), ..self }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kind_is_written_as_it_is_called() {
+        for kind in EventKind::ALL {
+            assert_eq!(serde_json::to_value(kind).unwrap(), kind.as_str());
+        }
+    }
+
+    #[test]
+    fn an_event_comes_back_as_it_was() {
+        let content = Content {
+            direction: Direction::Outbound,
+            identities: vec!["+1".parse().unwrap()],
+            text: Some("pong".to_owned()),
+            segments: Some(1),
+            created_at: clock::now(),
+            fields: Map::new(),
+        };
+        let by = Some("clinic-app".to_owned());
+        let bare = Event::new(EventKind::Accepted, MessageId::new(), "clinic".parse().unwrap());
+        let event = Event { content: Some(content), by, ..bare };
+        assert_eq!(serde_json::from_slice::<Event>(&serde_json::to_vec(&event).unwrap()).unwrap(), event);
+    }
+}
