@@ -1,14 +1,14 @@
 //! The embedded broker's store after something happened to its files.
 
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 use postern_broker::{Address, Broker, BrokerError, BrokerOptions, Delivery, Envelope, QueueName, Topology};
 use postern_shared::message::{BackendName, Priority};
-use postern_store::embedded::EmbeddedBroker;
+use postern_store::{FILE, embedded::EmbeddedBroker};
+use rusqlite::{Connection, types::Value};
 use std::{
     fs,
     future::Future,
     panic,
-    path::{Path, PathBuf},
+    path::Path,
     sync::{LazyLock, Mutex, Once},
     time::Duration,
 };
@@ -16,42 +16,65 @@ use tokio::{runtime::Runtime, time::timeout};
 
 /// Far more than anything here takes: what takes longer hangs.
 const PATIENCE: Duration = Duration::from_secs(10);
-const KEYSPACES: [&str; 3] = ["messages", "delayed", "meta"];
+/// Where a record may be changed: a table, its key and a column.
+const COLUMNS: [(&str, &str, &str); 20] = [
+    ("message", "id", "id"),
+    ("message", "id", "message_id"),
+    ("message", "id", "type"),
+    ("message", "id", "headers"),
+    ("message", "id", "body"),
+    ("message", "id", "checksum"),
+    ("delayed", "id", "id"),
+    ("delayed", "id", "queue"),
+    ("delayed", "id", "due"),
+    ("delayed", "id", "body"),
+    ("delayed", "id", "checksum"),
+    ("delayed_count", "queue", "messages"),
+    ("lease", "message", "message"),
+    ("lease", "message", "begun"),
+    ("queue", "id", "id"),
+    ("queue", "id", "name"),
+    ("queue", "id", "next"),
+    ("queue", "id", "messages"),
+    ("queue", "id", "bytes"),
+    ("store", "opened", "opened"),
+];
 
-/// The files of a store with messages in tables and in a journal, delayed ones and acked ones.
-static PRISTINE: LazyLock<Vec<(PathBuf, Vec<u8>)>> = LazyLock::new(|| {
+/// A store with messages that wait and that wait for their time, from which some were taken; in its file,
+/// and after a crash, with its log.
+static PRISTINE: LazyLock<[Files; 2]> = LazyLock::new(|| {
     let folder = tempfile::tempdir().unwrap();
-    RUNTIME.block_on(make(folder.path()));
-    let mut files = Vec::new();
-    collect(folder.path(), folder.path(), &mut files);
-    files.sort();
-    files
+    let crashed = RUNTIME.block_on(make(folder.path()));
+    [collect(folder.path()), crashed]
 });
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
+/// Names and what is in them.
+type Files = Vec<(String, Vec<u8>)>;
 /// Where our own code panicked, in whatever thread.
 static OURS: Mutex<Option<String>> = Mutex::new(None);
 
-/// Edits of a store. First how many of its records are replaced or added, in sound files: for each
-/// a keyspace, the lengths of key and value, and both; then edits of the files themselves: which, a
-/// kind, a place, how much. The store is opened or refused, and one that is opened takes a message,
-/// hands it out, is closed, and has it still when it is opened again. Nothing of ours panics.
+/// Edits of a store: of which of the two, and how many of its rows are changed or removed, by SQL; for each
+/// a column and a row, a kind and a value. Then edits of the files themselves: which, a kind, a place, how
+/// much. The store is opened or refused, and one that is opened takes a message, hands it out, is closed,
+/// and has it still when it is opened again. Nothing of ours panics.
 pub fn store(input: &[u8]) {
     watch_panics();
     let mut input = Input(input);
     let folder = tempfile::tempdir().unwrap();
-    for (path, bytes) in &*PRISTINE {
-        let path = folder.path().join(path);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, bytes).unwrap();
+    let first = input.byte();
+    let pristine = &PRISTINE[usize::from(first >> 7)];
+    for (name, bytes) in pristine {
+        fs::write(folder.path().join(name), bytes).unwrap();
     }
-    let records = input.byte() % 16;
-    if records > 0 {
-        tamper(folder.path(), |db| (0..records).for_each(|_| edit_record(&mut input, db)));
+    let rows = first % 16;
+    if rows > 0 {
+        let database = Connection::open(folder.path().join(FILE)).unwrap();
+        (0..rows).for_each(|_| edit_row(&mut input, &database));
     }
     let mut edits = 0;
     while !input.0.is_empty() && edits < 8 {
         edits += 1;
-        edit_file(&mut input, folder.path());
+        edit_file(&mut input, folder.path(), pristine);
     }
     RUNTIME.block_on(open_and_use(folder.path()));
     // Not held any more when it panics: the hook takes it, too.
@@ -124,7 +147,8 @@ async fn within<T>(doing: impl Future<Output = T>) -> T {
     timeout(PATIENCE, doing).await.expect("it hangs")
 }
 
-async fn make(folder: &Path) {
+/// Makes a store and closes it; what its files were shortly before that.
+async fn make(folder: &Path) -> Files {
     let letters = |range: std::ops::Range<usize>| {
         range.map(|n| (address(), letter(n))).collect::<Vec<(Address, Envelope)>>()
     };
@@ -134,9 +158,6 @@ async fn make(folder: &Path) {
     let hour = Duration::from_secs(3600);
     broker.publish(vec![(later(hour), letter(90)), (later(Duration::ZERO), letter(91))]).await.unwrap();
     broker.close().await;
-    tamper(folder, |db| {
-        KEYSPACES.iter().for_each(|name| keyspace(db, name).rotate_memtable_and_wait().unwrap());
-    });
     let broker = EmbeddedBroker::open(folder, options()).await.unwrap();
     for n in 20..30 {
         broker.publish(letters(n..n + 1)).await.unwrap();
@@ -145,26 +166,39 @@ async fn make(folder: &Path) {
     for _ in 0..3 {
         consumer.next().await.unwrap().ack();
     }
+    let held = consumer.next().await.unwrap();
+    broker.publish(letters(30..31)).await.unwrap();
+    let crashed = collect(folder);
+    drop(held);
     consumer.close().await;
     broker.close().await;
-    // Opening cuts the journal to what is used of it.
-    EmbeddedBroker::open(folder, options()).await.unwrap().close().await;
+    crashed
 }
 
-fn edit_record(input: &mut Input<'_>, db: &Database) {
-    let keyspace = keyspace(db, KEYSPACES[usize::from(input.byte()) % KEYSPACES.len()]);
-    let (key, value) = (input.byte(), input.byte());
-    let key = input.take(usize::from(key));
-    let value = input.take(usize::from(value));
-    // fjall takes no empty key.
-    if !key.is_empty() {
-        keyspace.insert(key, value).unwrap();
-    }
+fn edit_row(input: &mut Input<'_>, database: &Connection) {
+    let (table, key, column) = COLUMNS[usize::from(input.byte()) % COLUMNS.len()];
+    let (row, kind, length) = (input.byte(), input.byte(), input.byte());
+    let value = input.take(usize::from(length));
+    let number = value.iter().fold(0_i64, |number, byte| (number << 8) | i64::from(*byte));
+    let value = match kind % 4 {
+        0 => Value::Integer(number),
+        1 => Value::Text(String::from_utf8_lossy(value).into_owned()),
+        2 => Value::Blob(value.to_owned()),
+        _ => Value::Null,
+    };
+    let which = format!(
+        "{key} = (SELECT {key} FROM {table} LIMIT 1 OFFSET {row} % (SELECT max(1, count(*)) FROM {table}))"
+    );
+    // What the table does not allow is not done.
+    let _ = match kind >> 4 {
+        15 => database.execute(&format!("DELETE FROM {table} WHERE {which}"), []),
+        _ => database.execute(&format!("UPDATE {table} SET {column} = ?1 WHERE {which}"), [value]),
+    };
 }
 
-fn edit_file(input: &mut Input<'_>, folder: &Path) {
-    let (path, _) = &PRISTINE[usize::from(input.byte()) % PRISTINE.len()];
-    let path = folder.join(path);
+fn edit_file(input: &mut Input<'_>, folder: &Path, pristine: &Files) {
+    let (name, _) = &pristine[usize::from(input.byte()) % pristine.len()];
+    let path = folder.join(name);
     let (kind, place, much) = (input.byte(), input.pair(), input.byte());
     let Ok(mut bytes) = fs::read(&path) else { return };
     let at = usize::from(place) * bytes.len() / (usize::from(u16::MAX) + 1);
@@ -200,40 +234,26 @@ impl<'i> Input<'i> {
     }
 }
 
-/// Passes over fjall's own panics, which are caught where a store is opened; libFuzzer's hook would
-/// end the process.
+/// Notes a panic in whatever thread; the writer's would else only stop that.
 fn watch_panics() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         let before = panic::take_hook();
         panic::set_hook(Box::new(move |panic| {
-            let place = panic.location().map(ToString::to_string).unwrap_or_default();
-            if !place.contains("/fjall-") && !place.contains("/lsm-tree-") {
-                *OURS.lock().unwrap() = Some(panic.to_string());
-                before(panic);
-            }
+            *OURS.lock().unwrap() = Some(panic.to_string());
+            before(panic);
         }));
     });
 }
 
-fn tamper(folder: &Path, change: impl FnOnce(&Database)) {
-    let db = Database::builder(folder.join("store")).open().unwrap();
-    change(&db);
-    db.persist(PersistMode::SyncAll).unwrap();
-}
-
-fn keyspace(db: &Database, name: &str) -> Keyspace {
-    db.keyspace(name, KeyspaceCreateOptions::default).unwrap()
-}
-
-fn collect(top: &Path, folder: &Path, files: &mut Vec<(PathBuf, Vec<u8>)>) {
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        match path.is_dir() {
-            true => collect(top, &path, files),
-            false => files.push((path.strip_prefix(top).unwrap().to_owned(), fs::read(&path).unwrap())),
-        }
-    }
+fn collect(folder: &Path) -> Files {
+    let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
+    // Its index of the log is made anew.
+    let files = files.filter(|file| !file.file_name().to_string_lossy().ends_with("-shm"));
+    let mut files: Files =
+        files.map(|file| (file.file_name().into_string().unwrap(), fs::read(file.path()).unwrap())).collect();
+    files.sort();
+    files
 }
 
 fn alpha() -> BackendName {

@@ -36,7 +36,7 @@ const ARROWS: [(&str, &[&str]); 9] = [
 ];
 
 /// Servers, clients, AMQP and databases: none may be below the vocabulary.
-const FOREIGN: [&str; 16] = [
+const FOREIGN: [&str; 15] = [
     "actix-web",
     "actix-http",
     "axum",
@@ -46,7 +46,6 @@ const FOREIGN: [&str; 16] = [
     "lapin",
     "amq-protocol",
     "amq-protocol-uri",
-    "fjall",
     "rusqlite",
     "libsqlite3-sys",
     "sqlx-core",

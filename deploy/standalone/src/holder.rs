@@ -24,7 +24,7 @@ pub(crate) enum Holder {
 pub(crate) async fn holder(config: &Config, client_name: &str, admin: SocketAddr) -> Result<Holder, Exit> {
     let url = config.broker.url.expose();
     if let Some(folder) = url.strip_prefix("embedded:")
-        && !Path::new(folder).join("store").exists()
+        && !postern_store::is_used(Path::new(folder))
     {
         return Err(Exit::Failed(anyhow::anyhow!(
             "there is no store in {folder}: run this where the gateway runs, with its --config, or name its \

@@ -9,6 +9,7 @@ use postern_shared::{
     },
     trace_context::{self, TraceContext},
 };
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// The bytes that are left of a body that is cut because it is too large.
@@ -49,8 +50,10 @@ pub mod header {
         [OWN, "x-death", "x-delivery-count", "x-first-death-", "x-last-death-"];
 }
 
-/// A header's value. AMQP knows more kinds; those are dropped on reading.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A header's value; in JSON, a string or an integer. AMQP knows more kinds; those are dropped on
+/// reading.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
 pub enum HeaderValue {
     /// UTF-8.
     Text(String),

@@ -60,10 +60,16 @@ fn unwritable(dir: &Path) -> Option<String> {
             Err(error) => return Some(cannot(dir, &existing, &error)),
         }
     }
+    if let Err(error) = write_to(&existing) {
+        return Some(cannot(dir, &existing, &error));
+    }
     // What ran as another user once has left files of that user's.
-    let store = existing.join("store");
-    let folders = [&existing, &store].into_iter().take(if existing == dir && store.is_dir() { 2 } else { 1 });
-    folders.into_iter().find_map(|folder| write_to(folder).err().map(|error| cannot(dir, folder, &error)))
+    let file = existing.join(postern_store::FILE);
+    if existing != dir || !file.exists() {
+        return None;
+    }
+    let written = File::options().write(true).open(&file);
+    written.err().map(|error| cannot(dir, &file, &error))
 }
 
 fn cannot(dir: &Path, existing: &Path, error: &io::Error) -> String {

@@ -235,7 +235,7 @@ impl Runtime {
             publish_timeout: config.broker.publish_timeout.0,
             min_free_disk: config.broker.min_free_disk,
         };
-        let used_before = options.dir.join("store").exists();
+        let used_before = postern_store::is_used(&options.dir);
         match Spool::open(options, broker.clone()).await {
             Ok(spool) => {
                 let spool = Arc::new(spool);

@@ -3,17 +3,16 @@
 
 use super::{
     queue::{Known, Queue},
-    record::{self, Position, Waiting},
+    record::{Position, Record, Spoiled},
     store::Store,
-    store_error::StoreError,
 };
-use bytes::Bytes;
+use crate::sqlite::StoreError;
 use postern_broker::{
     BrokerError, Envelope, HeaderValue, header,
     topology::{DEAD, Overflow, UNROUTED},
 };
 use postern_shared::clock;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 /// How many delayed messages are moved in one write.
 const MOVED_AT_ONCE: usize = 256;
@@ -25,16 +24,16 @@ const UNREADABLE_MS: u64 = 60_000;
 #[derive(Debug)]
 pub(super) enum QueueEntry {
     /// Into the queue of this index.
-    Now(usize, Vec<u8>),
-    /// Into the delayed messages, due at this time (ms since 1970).
-    Later(u64, Vec<u8>),
+    Now(usize, Record),
+    /// Into the delayed messages: due at this time (ms since 1970), and then into this queue.
+    Later(u64, String, Record),
 }
 
 impl QueueEntry {
-    /// The bytes of its record.
-    pub(super) fn size(&self) -> usize {
-        let (Self::Now(_, record) | Self::Later(_, record)) = self;
-        record.len()
+    /// The bytes of its columns.
+    pub(super) fn size(&self) -> u64 {
+        let (Self::Now(_, record) | Self::Later(_, _, record)) = self;
+        record.size()
     }
 }
 
@@ -46,29 +45,52 @@ pub(super) struct StoredQueues {
     /// The index of each name.
     pub(super) by_name: HashMap<String, usize>,
     /// The delayed messages.
-    pub(super) waiting: Waiting,
+    pub(super) delayed: DelayedMessages,
+}
+
+/// What is known of the delayed messages.
+#[derive(Debug, Default)]
+pub(super) struct DelayedMessages {
     /// How many of them return to the queue of each name.
-    pub(super) delayed: HashMap<String, u64>,
-    /// The key of the first delayed message, as far as known.
-    pub(super) next_due: Option<(u64, u64)>,
+    pub(super) counts: HashMap<String, u64>,
+    /// The id of the next one.
+    next_id: i64,
+    /// When the first of them is due (ms since 1970), as far as known.
+    pub(super) next_due: Option<u64>,
+    /// Those that the disk does not give.
+    unreadable: BTreeSet<i64>,
+}
+
+impl DelayedMessages {
+    /// What the store says of them.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub(super) fn read(store: &Store) -> Result<Self, StoreError> {
+        let (counts, next_id) = store.delayed()?;
+        let mut unreadable = BTreeSet::new();
+        let next_due = store.due(0, 0, &mut unreadable)?.next;
+        Ok(Self { counts, next_id, next_due, unreadable })
+    }
 }
 
 /// What becomes of one queue.
 struct Change {
     position: Position,
-    added: VecDeque<(u64, Vec<u8>)>,
+    added: VecDeque<(u64, Record)>,
     evicted: Vec<(u64, Known)>,
 }
 
 /// Changes on their way into the store.
 pub(super) struct Staged {
     changes: BTreeMap<usize, Change>,
-    waiting: Waiting,
-    delayed: Vec<((u64, u64), Vec<u8>)>,
-    returned: Vec<(u64, u64)>,
+    /// By id: when each is due, and its queue.
+    delayed: BTreeMap<i64, (u64, String, Record)>,
+    returned: Vec<i64>,
     /// How many more delayed messages return to the queue of each name, and how many have.
     counts: BTreeMap<String, (u64, u64)>,
-    next_due: Option<(u64, u64)>,
+    next_id: i64,
+    next_due: Option<u64>,
 }
 
 /// What a successful write changed.
@@ -85,11 +107,11 @@ impl Staged {
     pub(super) fn new(queues: &StoredQueues) -> Self {
         Self {
             changes: BTreeMap::new(),
-            waiting: queues.waiting,
-            delayed: Vec::new(),
+            delayed: BTreeMap::new(),
             returned: Vec::new(),
             counts: BTreeMap::new(),
-            next_due: queues.next_due,
+            next_id: queues.delayed.next_id,
+            next_due: queues.delayed.next_due,
         }
     }
 
@@ -101,7 +123,7 @@ impl Staged {
         })
     }
 
-    fn add(&mut self, queues: &StoredQueues, index: usize, record: Vec<u8>) {
+    fn add(&mut self, queues: &StoredQueues, index: usize, record: Record) {
         let Change { position, added, .. } = self.change(queues, index);
         added.push_back((position.tail, record));
         position.tail += 1;
@@ -135,68 +157,58 @@ impl Staged {
         for entry in entries {
             match entry {
                 QueueEntry::Now(index, record) => self.add(queues, index, record),
-                QueueEntry::Later(due, record) => self.delay(due, record),
+                QueueEntry::Later(due, queue, record) => self.delay(due, queue, record),
             }
         }
         Ok(())
     }
 
-    fn delay(&mut self, due: u64, record: Vec<u8>) {
-        let key = (due, self.waiting.tail);
-        self.waiting.tail += 1;
-        self.waiting.count += 1;
-        self.waiting.from = self.waiting.from.min(key);
-        self.next_due = Some(self.next_due.map_or(key, |next| next.min(key)));
-        if let Some(queue) = record::delayed_queue(&record) {
-            self.counts.entry(queue).or_default().0 += 1;
-        }
-        self.delayed.push((key, record));
+    fn delay(&mut self, due: u64, queue: String, record: Record) {
+        self.next_due = Some(self.next_due.map_or(due, |next| next.min(due)));
+        self.counts.entry(queue.clone()).or_default().0 += 1;
+        self.delayed.insert(self.next_id, (due, queue, record));
+        self.next_id += 1;
     }
 
     /// Moves delayed messages that are due into their queues, whatever limit those have. To be called
     /// before [`admit`](Self::admit), which may add earlier ones.
-    pub(super) fn move_due(&mut self, queues: &StoredQueues, store: &Store, now: u64) {
-        if queues.next_due.is_none_or(|(due, _)| due > now) {
+    pub(super) fn move_due(&mut self, queues: &mut StoredQueues, store: &Store, now: u64) {
+        if queues.delayed.next_due.is_none_or(|due| due > now) {
             return;
         }
-        let due = match store.due(queues.waiting.from, now, MOVED_AT_ONCE) {
+        let due = match store.due(now, MOVED_AT_ONCE, &mut queues.delayed.unreadable) {
             Ok(due) => due,
             Err(error) => {
                 tracing::error!(
                     ?error,
                     "the delayed messages cannot be read from the disk; they stay, and it is tried again: check the disk"
                 );
-                self.next_due = Some((now + UNREADABLE_MS, 0));
+                self.next_due = Some(now + UNREADABLE_MS);
                 return;
             }
         };
         self.next_due = due.next;
-        for (key, record) in due.records {
-            let (index, record) = match record::decode_delayed(record.clone()) {
-                Ok((name, message)) => {
-                    let index = queues.returns_to(&name);
-                    self.counts.entry(name).or_default().1 += 1;
-                    (index, message.into())
-                }
-                Err(error) => {
+        for message in due.messages {
+            let (index, record) = match message.envelope {
+                Ok(envelope) => (queues.returns_to(&message.queue), Record::of(envelope)),
+                Err(found) => {
+                    let error = found.why;
                     tracing::error!(%error, "a delayed message cannot be decoded; it becomes a dead letter");
-                    (queues.by_name[DEAD], spoiled("the delayed messages", record))
+                    (queues.by_name[DEAD], spoiled("the delayed messages", found))
                 }
             };
             self.add(queues, index, record);
-            self.returned.push(key);
-            self.waiting.count = self.waiting.count.saturating_sub(1);
+            self.returned.push(message.id);
+            self.counts.entry(message.queue).or_default().1 += 1;
         }
-        // Below the next one nothing is left; without one, below the next to be added in this time.
-        self.waiting.from = self.next_due.unwrap_or((now, 0));
     }
 
     /// Turns undecodable records into dead letters, and takes note of what was acked.
     pub(super) fn settle(&mut self, queues: &StoredQueues) {
         for (index, queue) in queues.all.iter().enumerate().filter(|(_, queue)| queue.dirty()) {
             self.change(queues, index);
-            for record in queue.spoiled.values() {
-                self.add(queues, queues.by_name[DEAD], spoiled(&queue.name, record.clone()));
+            for found in queue.spoiled.values() {
+                self.add(queues, queues.by_name[DEAD], spoiled(&queue.name, found.clone()));
             }
         }
     }
@@ -219,8 +231,8 @@ impl Staged {
         }
     }
 
-    /// The key of the first delayed message when this is written.
-    pub(super) fn next_due(&self) -> Option<(u64, u64)> {
+    /// When the first delayed message is due once this is written.
+    pub(super) fn next_due(&self) -> Option<u64> {
         self.next_due
     }
 
@@ -242,41 +254,53 @@ impl Staged {
     }
 
     fn commit(&mut self, queues: &StoredQueues, store: &Store) -> Result<(), StoreError> {
-        let mut batch = store.batch();
+        let mut batch = store.batch()?;
         for (index, change) in &mut self.changes {
             let (queue, position) = (&queues.all[*index], &mut change.position);
             (position.count, position.bytes) = (queue.position.count, queue.position.bytes);
             for (sequence, record) in std::mem::take(&mut change.added) {
                 position.count += 1;
-                position.bytes += record.len() as u64;
-                store.put(&mut batch, position.id, sequence, record);
+                position.bytes += record.size();
+                batch.put(position.id, sequence, &record)?;
             }
             let settled = queue.settled.iter().map(|(sequence, known)| (*sequence, known.size));
-            let spoiled = queue.spoiled.iter().map(|(sequence, record)| (*sequence, record.len() as u64));
+            let spoiled = queue.spoiled.iter().map(|(sequence, found)| (*sequence, found.size));
             let evicted = change.evicted.iter().map(|(sequence, known)| (*sequence, known.size));
             for (sequence, size) in settled.chain(spoiled).chain(evicted) {
                 if queue.is_noted(sequence) {
-                    store.note_lease(&mut batch, (position.id, sequence, 0));
+                    batch.note_lease((position.id, sequence, 0))?;
                 }
                 position.count = position.count.saturating_sub(1);
                 position.bytes = position.bytes.saturating_sub(size);
-                store.remove(&mut batch, position.id, sequence);
+                batch.remove(position.id, sequence)?;
             }
-            position.head = queue.lowest();
             position.handed = queue.handed();
-            store.set_position(&mut batch, &queue.name, position);
+            batch.set_position(&queue.name, position)?;
         }
-        if !self.delayed.is_empty() || !self.returned.is_empty() {
-            self.returned.iter().for_each(|key| store.remove_delayed(&mut batch, *key));
-            std::mem::take(&mut self.delayed)
-                .into_iter()
-                .for_each(|(key, record)| store.put_delayed(&mut batch, key, record));
-            store.set_waiting(&mut batch, &self.waiting);
+        self.returned.iter().try_for_each(|id| batch.remove_delayed(*id))?;
+        for (id, (due, queue, record)) in std::mem::take(&mut self.delayed) {
+            batch.put_delayed(id, due, &queue, &record)?;
         }
-        store.commit(batch)
+        for queue in self.counts.keys() {
+            batch.set_delayed_count(queue, self.delayed_count(queues, queue))?;
+        }
+        batch.commit()
+    }
+
+    /// How many delayed messages return to `queue` once this is written.
+    fn delayed_count(&self, queues: &StoredQueues, queue: &str) -> u64 {
+        let before = queues.delayed.counts.get(queue).copied().unwrap_or_default();
+        let (more, returned) = self.counts.get(queue).copied().unwrap_or_default();
+        (before + more).saturating_sub(returned)
     }
 
     fn take_over(self, queues: &mut StoredQueues, written: &mut Written) {
+        for queue in self.counts.keys() {
+            let count = self.delayed_count(queues, queue);
+            queues.delayed.counts.insert(queue.clone(), count);
+        }
+        queues.delayed.next_id = self.next_id;
+        queues.delayed.next_due = self.next_due;
         for (index, change) in self.changes {
             let queue = &mut queues.all[index];
             let before = queue.position;
@@ -286,17 +310,11 @@ impl Staged {
             }
             let sizes = queue.settled.values().chain(change.evicted.iter().map(|(_, known)| known));
             written.removed += sizes.map(|known| known.size).sum::<u64>();
-            written.removed += queue.spoiled.values().map(|record| record.len() as u64).sum::<u64>();
+            written.removed += queue.spoiled.values().map(|found| found.size).sum::<u64>();
             let gone = change.evicted.iter().map(|(sequence, _)| *sequence);
             let gone = gone.chain(std::mem::take(&mut queue.settled).into_keys());
             gone.chain(std::mem::take(&mut queue.spoiled).into_keys())
                 .for_each(|sequence| queue.forget(sequence));
-        }
-        queues.waiting = self.waiting;
-        queues.next_due = self.next_due;
-        for (queue, (more, returned)) in self.counts {
-            let count = queues.delayed.entry(queue).or_default();
-            *count = (*count + more).saturating_sub(returned);
         }
     }
 
@@ -307,22 +325,6 @@ impl Staged {
             }
         }
     }
-}
-
-/// How many delayed messages, from the key `from` on, return to the queue of each name.
-///
-/// # Errors
-/// The disk does not give them.
-pub(super) fn count_delayed(store: &Store, from: (u64, u64)) -> Result<HashMap<String, u64>, StoreError> {
-    let (mut counts, mut next) = (HashMap::new(), Some(from));
-    while let Some(from) = next {
-        let due = store.due(from, u64::MAX, MOVED_AT_ONCE)?;
-        for queue in due.records.iter().filter_map(|(_, record)| record::delayed_queue(record)) {
-            *counts.entry(queue).or_default() += 1;
-        }
-        next = due.next;
-    }
-    Ok(counts)
 }
 
 impl StoredQueues {
@@ -336,11 +338,11 @@ impl StoredQueues {
     }
 }
 
-/// A dead letter around a record that cannot be decoded.
-fn spoiled(queue: &str, record: Bytes) -> Vec<u8> {
+/// A dead letter around a message that cannot be decoded.
+fn spoiled(queue: &str, found: Spoiled) -> Record {
     let now = clock::Written(clock::now()).to_string();
-    let reason = "its stored record cannot be decoded; the body is the record as it was found";
-    let mut envelope = Envelope { body: record, ..Envelope::default() };
+    let reason = "its stored record cannot be decoded; the body is the one that was found";
+    let mut envelope = Envelope { body: found.body, ..Envelope::default() };
     for (name, value) in [
         (header::REASON, reason),
         (header::CLASS, "permanent"),
@@ -350,5 +352,5 @@ fn spoiled(queue: &str, record: Bytes) -> Vec<u8> {
     ] {
         envelope.headers.insert(name.to_owned(), HeaderValue::from(value));
     }
-    record::encode(&envelope)
+    Record::of(envelope)
 }

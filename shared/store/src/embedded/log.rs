@@ -1,9 +1,15 @@
 //! The log of orders: a queue of the store from which nothing is taken. All of it is in memory.
 
-use super::{queue::Queue, record, store::Store, store_error::StoreError};
+use super::{queue::Queue, store::Store};
+use crate::sqlite::StoreError;
 use postern_broker::{Address, BrokerError, BrokerStatus, Envelope, Feed, QueueName};
 use std::{collections::HashSet, future::Future, sync::Arc};
 use tokio::sync::{Mutex, watch};
+
+/// Whether messages to `address` are for the log.
+pub(super) fn is_for_the_log(address: &Address) -> bool {
+    matches!(address, Address::Queue(queue) if *queue == QueueName::control())
+}
 
 /// The records, oldest first.
 #[derive(Debug, Default)]
@@ -21,36 +27,33 @@ impl Log {
     pub(super) fn read(store: &Store, queue: &Queue) -> Result<Self, StoreError> {
         let position = queue.position;
         let chunk = store
-            .read(position.id, position.head, position.tail, usize::MAX, usize::MAX)
-            .map_err(|error| StoreError::fjall("cannot be read", error))?;
-        let records = chunk.messages.into_iter().filter_map(|(sequence, stored)| {
-            record::decode(stored)
-                .inspect_err(|error| tracing::error!(sequence, %error, "an order in the log cannot be decoded and is ignored"))
+            .read(position.id, 0, position.tail, usize::MAX, u64::MAX)
+            .map_err(|error| StoreError::sqlite("cannot be read", &error))?;
+        let records = chunk.messages.into_iter().filter_map(|stored| {
+            let number = stored.number;
+            stored.envelope
+                .inspect_err(|found| tracing::error!(number, error = %found.why, "an order in the log cannot be decoded and is ignored"))
                 .ok()
         });
         Ok(Self { records: watch::Sender::new(Arc::new(records.collect())), order: Mutex::default() })
     }
 
-    /// Has `messages` stored by `store`, and shows those that are for the log to its consumers.
+    /// Has `store` store a publish, and then shows `orders`, those of its messages that are for the log, to
+    /// the log's consumers.
     ///
     /// # Errors
     /// Those of `store`.
     pub(super) async fn append(
         &self,
-        messages: Vec<(Address, Envelope)>,
+        orders: Vec<Envelope>,
         store: impl Future<Output = Result<(), BrokerError>>,
     ) -> Result<(), BrokerError> {
-        let for_the_log =
-            |address: &Address| matches!(address, Address::Queue(queue) if *queue == QueueName::control());
-        if !messages.iter().any(|(address, _)| for_the_log(address)) {
+        if orders.is_empty() {
             return store.await;
         }
         let _order = self.order.lock().await;
         store.await?;
-        self.records.send_modify(|records| {
-            let new = messages.into_iter().filter(|(address, _)| for_the_log(address));
-            Arc::make_mut(records).extend(new.map(|(_, record)| record));
-        });
+        self.records.send_modify(|records| Arc::make_mut(records).extend(orders));
         Ok(())
     }
 

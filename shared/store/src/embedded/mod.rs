@@ -11,25 +11,22 @@
 //! a word while they had the message, but for the one that it came with: notes are kept only of what
 //! was there when the store was opened, so that a message that is sent at once costs nothing.
 
+mod check;
 mod commit;
 mod consumer_task;
 mod disk;
-mod folder;
-mod journal;
 mod log;
-mod manifest;
 mod op;
 mod queue;
 mod record;
 mod store;
-mod store_error;
 mod writer;
 
+use crate::sqlite::{Folder, StoreError};
 use async_trait::async_trait;
-use commit::{QueueEntry, StoredQueues, count_delayed};
-use folder::Folder;
-pub(crate) use folder::private;
-use log::Log;
+pub(crate) use check::problems;
+use commit::{DelayedMessages, QueueEntry, StoredQueues};
+use log::{Log, is_for_the_log};
 use op::{NewConsumer, Op, Ops};
 use postern_broker::{
     Address, Broker, BrokerError, BrokerOptions, BrokerStatus, Consumer, Depth, Envelope, QueueName,
@@ -38,9 +35,9 @@ use postern_broker::{
 };
 use postern_shared::clock;
 use queue::Queue;
-use record::{MalformedRecord, Position};
+use record::{Position, Record};
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap},
     future::Future,
     path::Path,
     sync::{
@@ -50,7 +47,6 @@ use std::{
     time::Duration,
 };
 use store::Store;
-use store_error::StoreError;
 use tokio::sync::{oneshot, watch};
 use writer::Writer;
 
@@ -69,11 +65,11 @@ pub struct FoundQueue {
     pub queue: QueueName,
     /// Its messages.
     pub messages: u64,
-    /// The bytes of their records: each message's [`stored_bytes`].
+    /// Their bytes: each message's [`stored_bytes`].
     pub bytes: u64,
 }
 
-/// How long [`Broker::close`] waits for the writer: its last write, and a compaction under way.
+/// How long [`Broker::close`] waits for the writer's last write.
 const CLOSING: Duration = Duration::from_secs(60);
 
 /// A [`Broker`] on a folder of this machine, for this process alone.
@@ -143,20 +139,20 @@ impl EmbeddedBroker {
         })
     }
 
-    fn entry(&self, address: &Address, envelope: &Envelope) -> Result<QueueEntry, BrokerError> {
+    fn entry(&self, address: Address, envelope: Envelope) -> Result<QueueEntry, BrokerError> {
         let entry = match address {
             Address::Later { queue, delay } => {
                 let delay = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
                 let due = clock::now_ms().saturating_add(delay);
-                QueueEntry::Later(due, record::encode_delayed(queue.as_str(), envelope))
+                QueueEntry::Later(due, queue.as_str().to_owned(), Record::of(envelope))
             }
             _ => {
                 let index = self.declared.get(&address.queue()).copied().unwrap_or(self.unrouted);
-                QueueEntry::Now(index, record::encode(envelope))
+                QueueEntry::Now(index, Record::of(envelope))
             }
         };
-        if entry.size() > MAX_MESSAGE_BYTES {
-            let size = entry.size();
+        let size = entry.size();
+        if size > MAX_MESSAGE_BYTES as u64 {
             return Err(BrokerError::Refused(format!(
                 "a message of {size} bytes, {MAX_MESSAGE_BYTES} is the limit"
             )));
@@ -238,18 +234,12 @@ fn specs(store: &Store, options: &BrokerOptions) -> Result<Vec<QueueSpec>, Store
     Ok(specs)
 }
 
-const OTHERS: &str = "its messages are another queue's";
-
 /// The queues of the store and those of `specs`. One that is no longer declared is kept with its
 /// messages.
 fn declare(store: &Store, specs: &[QueueSpec]) -> Result<StoredQueues, StoreError> {
-    let waiting = store.waiting()?;
-    let next_due = store.due(waiting.from, 0, 0)?.next;
-    let delayed = count_delayed(store, waiting.from)?;
-    let mut queues = StoredQueues { waiting, delayed, next_due, ..StoredQueues::default() };
-    let mut ids = HashSet::new();
+    let mut queues = StoredQueues { delayed: DelayedMessages::read(store)?, ..StoredQueues::default() };
+    let mut ids = BTreeSet::new();
     for (name, mut position) in store.queues()? {
-        // fjall does not notice damage to the number by which it tells a newer value from an older one.
         if let Some(end) = store.beyond(position.id, position.tail)? {
             let behind = end - position.tail;
             tracing::error!(
@@ -259,26 +249,27 @@ fn declare(store: &Store, specs: &[QueueSpec]) -> Result<StoredQueues, StoreErro
             );
             position.tail = end;
         }
-        if !ids.insert(position.id) {
-            return Err(StoreError::malformed(&format!("queue {name}"), MalformedRecord::Damaged(OTHERS)));
-        }
+        ids.insert(position.id);
         queues.by_name.insert(name.clone(), queues.all.len());
         queues.all.push(Queue::new(name, position));
+    }
+    if let Some(stray) = store.stray(&ids)? {
+        return Err(StoreError::damaged("cannot be used", &format!("the row of queue {stray} is missing")));
     }
     for (id, sequence, lost) in store.leases()? {
         if let Some(queue) = queues.all.iter_mut().find(|queue| queue.position.id == id) {
             queue.remember(sequence, lost);
         }
     }
-    let mut batch = store.batch();
+    let batch = store.batch()?;
     for QueueSpec { name, limit } in specs {
         let name = name.as_str();
         let index = match queues.by_name.get(name) {
             Some(index) => *index,
             None => {
-                let id = queues.all.iter().map(|queue| queue.position.id + 1).max().unwrap_or_default();
+                let id = queues.all.iter().map(|queue| queue.position.id).max().unwrap_or_default() + 1;
                 let position = Position { id, ..Position::default() };
-                store.set_position(&mut batch, name, &position);
+                batch.set_position(name, &position)?;
                 queues.by_name.insert(name.to_owned(), queues.all.len());
                 queues.all.push(Queue::new(name.to_owned(), position));
                 queues.all.len() - 1
@@ -287,7 +278,7 @@ fn declare(store: &Store, specs: &[QueueSpec]) -> Result<StoredQueues, StoreErro
         queues.all[index].declared = true;
         queues.all[index].limit = *limit;
     }
-    store.commit(batch)?;
+    batch.commit()?;
     Ok(queues)
 }
 
@@ -300,11 +291,13 @@ impl Broker for EmbeddedBroker {
         if messages.is_empty() {
             return Ok(());
         }
+        let orders = messages.iter().filter(|(address, _)| is_for_the_log(address));
+        let orders = orders.map(|(_, envelope)| envelope.clone()).collect();
         let entries: Result<Vec<_>, _> =
-            messages.iter().map(|(address, envelope)| self.entry(address, envelope)).collect();
+            messages.into_iter().map(|(address, envelope)| self.entry(address, envelope)).collect();
         let entries = entries?;
         self.log
-            .append(messages, async {
+            .append(orders, async {
                 let (answer, answered) = oneshot::channel();
                 self.ask(Op::Publish(entries, answer), answered).await?
             })

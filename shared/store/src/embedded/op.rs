@@ -28,8 +28,8 @@ pub(super) enum Op {
 }
 
 impl Op {
-    /// The bytes of the records it holds.
-    pub(super) fn size(&self) -> usize {
+    /// The bytes of the messages that it holds.
+    pub(super) fn size(&self) -> u64 {
         match self {
             Self::Publish(entries, _) => entries.iter().map(QueueEntry::size).sum(),
             _ => 0,

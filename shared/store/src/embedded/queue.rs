@@ -1,14 +1,13 @@
 //! A queue in memory: who holds which of its messages, and where reading goes on. The messages
 //! themselves stay in the store, but for a few that were read ahead.
 
-use super::record::{self, MalformedRecord, Position};
+use super::record::{Position, Spoiled, StoredMessage};
 use super::store::{Chunk, Note, Store};
-use bytes::Bytes;
 use postern_broker::{Envelope, QueueName, topology::QueueLimit};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// The most that is read ahead of the consumers: messages, and bytes.
-const AHEAD: (usize, usize) = (256, 256 * 1024);
+const AHEAD: (usize, u64) = (256, 256 * 1024);
 
 /// A message that a consumer holds.
 #[derive(Debug, Clone, Copy)]
@@ -69,7 +68,7 @@ pub(super) struct Queue {
     /// Acked, and still stored.
     pub(super) settled: BTreeMap<u64, Known>,
     /// Undecodable records, to become dead letters.
-    pub(super) spoiled: BTreeMap<u64, Bytes>,
+    pub(super) spoiled: BTreeMap<u64, Spoiled>,
     /// The disk does not give them; left alone.
     unreadable: BTreeSet<u64>,
     /// Handed back, or read and not handed out: delivered before all that is ahead.
@@ -92,7 +91,6 @@ impl Queue {
     /// A queue at `position`, with nothing read.
     pub(super) fn new(name: String, position: Position) -> Self {
         Self {
-            cursor: position.head,
             handed: position.handed,
             handed_before: position.handed,
             noted_below: position.tail,
@@ -150,19 +148,6 @@ impl Queue {
     /// Whether something is to be written.
     pub(super) fn dirty(&self) -> bool {
         !self.settled.is_empty() || !self.spoiled.is_empty()
-    }
-
-    /// The lowest sequence number that is left when everything settled is gone.
-    pub(super) fn lowest(&self) -> u64 {
-        [
-            self.leased.keys().next(),
-            self.released.keys().next(),
-            self.unreadable.first(),
-            self.ahead.front().map(|(sequence, ..)| sequence),
-        ]
-        .into_iter()
-        .flatten()
-        .fold(self.cursor, |lowest, sequence| lowest.min(*sequence))
     }
 
     /// Above the highest sequence number that was handed out.
@@ -243,14 +228,14 @@ impl Queue {
     fn next_released(&mut self, store: &Store) -> Option<(u64, Envelope, Known)> {
         while let Some((sequence, known)) = self.released.pop_first() {
             match store.get(self.position.id, sequence) {
-                Ok(Some(record)) => {
-                    if let Some((envelope, _)) = self.decode(sequence, record) {
+                Ok(Some(stored)) => {
+                    if let Some((sequence, envelope, _)) = self.sound(stored) {
                         return Some((sequence, envelope, known));
                     }
                 }
                 // Dropped by a write that failed and was stored all the same.
                 Ok(None) => {}
-                Err(error) => self.set_aside(sequence, &error),
+                Err(error) => self.set_aside([sequence].into(), &error),
             }
         }
         None
@@ -270,13 +255,12 @@ impl Queue {
     }
 
     fn take(&mut self, Chunk { messages, last }: Chunk) {
-        if let Some((sequence, _)) = messages.last() {
-            self.cursor = sequence + 1;
+        if let Some(message) = messages.last() {
+            self.cursor = message.number + 1;
         }
-        for (sequence, record) in messages {
-            if let Some((envelope, size)) = self.decode(sequence, record) {
-                self.ahead.push_back((sequence, envelope, size));
-            }
+        for message in messages {
+            let sound = self.sound(message);
+            self.ahead.extend(sound);
         }
         if last {
             self.cursor = self.position.tail;
@@ -286,44 +270,50 @@ impl Queue {
     /// Past a place where the disk is damaged: what can be read is, the rest is left alone.
     fn read_one_by_one(&mut self, store: &Store) {
         let end = self.position.tail.min(self.cursor + AHEAD.0 as u64);
+        let mut unreadable = None;
         for sequence in self.cursor..end {
             match store.get(self.position.id, sequence) {
-                Ok(Some(record)) => {
-                    if let Some((envelope, size)) = self.decode(sequence, record) {
-                        self.ahead.push_back((sequence, envelope, size));
-                    }
+                Ok(Some(stored)) => {
+                    let sound = self.sound(stored);
+                    self.ahead.extend(sound);
                 }
                 Ok(None) => {}
-                Err(error) => self.set_aside(sequence, &error),
+                Err(error) => {
+                    let (numbers, _) = unreadable.get_or_insert_with(|| (BTreeSet::new(), error));
+                    numbers.insert(sequence);
+                }
             }
         }
         self.cursor = end;
+        if let Some((numbers, error)) = unreadable {
+            self.set_aside(numbers, &error);
+        }
     }
 
-    fn decode(&mut self, sequence: u64, record: Bytes) -> Option<(Envelope, u64)> {
-        let size = record.len() as u64;
-        match record::decode(record.clone()) {
-            Ok(envelope) => Some((envelope, size)),
-            Err(error) => {
-                self.spoil(sequence, record, error);
+    /// The number, the message and its size, unless it cannot be decoded.
+    fn sound(&mut self, message: StoredMessage) -> Option<(u64, Envelope, u64)> {
+        let StoredMessage { number, size, envelope } = message;
+        match envelope {
+            Ok(envelope) => Some((number, envelope, size)),
+            Err(spoiled) => {
+                let error = spoiled.why;
+                tracing::error!(queue = self.name, number, %error, "a stored message cannot be decoded; it becomes a dead letter");
+                self.spoiled.insert(number, spoiled);
                 None
             }
         }
     }
 
-    fn spoil(&mut self, sequence: u64, record: Bytes, error: MalformedRecord) {
-        tracing::error!(queue = self.name, sequence, %error, "a stored message cannot be decoded; it becomes a dead letter");
-        self.spoiled.insert(sequence, record);
-    }
-
-    fn set_aside(&mut self, sequence: u64, error: &fjall::Error) {
+    fn set_aside(&mut self, numbers: BTreeSet<u64>, error: &rusqlite::Error) {
         tracing::error!(
             queue = self.name,
-            sequence,
-            ?error,
-            "a stored message cannot be read from the disk; it is passed over until the next start: check the disk"
+            first = numbers.first(),
+            last = numbers.last(),
+            messages = numbers.len(),
+            %error,
+            "stored messages cannot be read from the disk; they are passed over until the next start: check the disk"
         );
-        self.unreadable.insert(sequence);
+        self.unreadable.extend(numbers);
     }
 
     /// Everything has been read, nothing is released: what is ahead must be what was counted.

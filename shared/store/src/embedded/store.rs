@@ -1,387 +1,410 @@
-//! The fjall database under the broker: its folder, its keyspaces, its errors.
-//!
-//! `DIR/lock` is held while the broker is open. `DIR/store` is the database; it is made as
-//! `DIR/store.new` and renamed when complete, so that one half made is never taken for a real one.
-//! `DIR/mark` is the last mark: a number, counted up on opening and on closing, that the database
-//! gets first. A database with a lower one has lost the end of its journal.
-//!
-//! | keyspace | key | value |
-//! | --- | --- | --- |
-//! | `messages` | queue's id (u32), sequence number (u64), big endian | a message |
-//! | `delayed` | due time (ms since 1970, u64), sequence number (u64), big endian | a delayed message |
-//! | `meta` | `format`; `mark`; `queue/<name>`; `delayed` | the format's version; the mark; a position each |
-//! | `meta` | `lease/`, queue's id, sequence number | how often the message was out, see `leases` |
+//! The statements that the broker runs on `postern.db`. Each is prepared once and found again by its
+//! text.
 
 mod leases;
 
 pub(super) use leases::Note;
 
-use super::{
-    folder::{Folder, private},
-    journal::Journals,
-    manifest,
-    record::{BEYOND, Position, Waiting},
-    store_error::StoreError,
-};
-use bytes::Bytes;
-use fjall::{
-    AbstractTree, Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode,
-    compaction::Leveled,
-    config::{FilterPolicy, FilterPolicyEntry},
-};
-use std::{
-    fs::File,
-    io::{self, Write},
-    panic::{AssertUnwindSafe, catch_unwind},
-    path::Path,
-    sync::Arc,
-    time::Duration,
-};
+use super::record::{self, BEYOND, Key, Position, Record, StoredMessage};
+use crate::sqlite::{self, Database, Folder, NUMBER_BITS, StoreError};
+use postern_broker::Envelope;
+use rusqlite::{CachedStatement, OptionalExtension, Transaction, TransactionBehavior, params};
+use std::collections::{BTreeSet, HashMap};
 
-/// The version of everything that is stored, as `meta` holds it.
-const FORMAT: u32 = 1;
+const READ: &str = "SELECT id, message_id, type, content_type, headers, body, checksum FROM message \
+    WHERE id >= ?1 AND id < ?2 ORDER BY id LIMIT ?3";
+const GET: &str =
+    "SELECT id, message_id, type, content_type, headers, body, checksum FROM message WHERE id = ?1";
+const PUT: &str = "INSERT INTO message (id, message_id, type, content_type, headers, body, checksum) \
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+const REMOVE: &str = "DELETE FROM message WHERE id = ?1";
+const LAST: &str = "SELECT max(id) FROM message WHERE id >= ?1 AND id < ?2";
+const FIRST: &str = "SELECT min(id) FROM message WHERE id >= ?1";
 
-const MIB: u64 = 1024 * 1024;
-/// Blocks read from disk. Messages are read once, in order: a large cache would only hold the past.
-const CACHE: u64 = 2 * MIB;
-/// What is written is held in memory until this much is there. There may be three of them at once.
-const MEMTABLE: u64 = 2 * MIB;
-/// Positions are overwritten all the time.
-const META_MEMTABLE: u64 = MIB / 2;
-const TABLE: u64 = 32 * MIB;
-const JOURNALS: u64 = 128 * MIB;
+const QUEUES: &str = "SELECT id, name, next, messages, bytes, handed, checksum FROM queue ORDER BY id";
+const SET_POSITION: &str = "INSERT INTO queue (id, name, next, messages, bytes, handed, checksum) \
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (id) DO UPDATE SET next = excluded.next, \
+    messages = excluded.messages, bytes = excluded.bytes, handed = excluded.handed, \
+    checksum = excluded.checksum";
 
-/// The open database.
+// Two steps, so that one row that the disk does not give stops no other.
+const DUE: &str =
+    "SELECT due, id FROM delayed INDEXED BY delayed_due WHERE due <= ?1 ORDER BY due, id LIMIT ?2";
+const NEXT_DUE: &str = "SELECT due FROM delayed INDEXED BY delayed_due WHERE due > ?1 ORDER BY due LIMIT 1";
+const GET_DELAYED: &str = "SELECT queue, message_id, type, content_type, headers, body, checksum \
+    FROM delayed WHERE id = ?1";
+const PUT_DELAYED: &str = "INSERT INTO delayed (id, message_id, type, content_type, headers, body, checksum, due, queue) \
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+const REMOVE_DELAYED: &str = "DELETE FROM delayed WHERE id = ?1";
+const SET_DELAYED_COUNT: &str = "INSERT INTO delayed_count (queue, messages) VALUES (?1, ?2) \
+    ON CONFLICT (queue) DO UPDATE SET messages = excluded.messages";
+
+/// The frames of the write-ahead log that are moved into the file at once: 4 MiB.
+const CHECKPOINT: i64 = 1000;
+
+/// The open store; closed when it is dropped.
 pub(super) struct Store {
-    db: Database,
-    messages: Keyspace,
-    delayed: Keyspace,
-    meta: Keyspace,
+    connection: Database,
+    /// How many frames the log may hold that are not in the file, before they are moved there.
+    checkpoint_at: i64,
 }
 
 impl Store {
-    /// Opens the database in `folder`, making it where there is none.
+    /// Opens the store in `folder`, making it where there is none.
     pub(super) fn open(folder: &Folder) -> Result<Self, StoreError> {
-        let path = folder.path().join("store");
-        let opening = || {
-            if !exists(&path)? {
-                Self::make(folder, &path)?;
-            }
-            Self::recover(folder, &path)
-        };
-        // fjall asserts what it expects of its files; damaged ones break that.
-        catch_unwind(AssertUnwindSafe(opening))
-            .unwrap_or_else(|_| Err(StoreError::damaged("cannot be opened", "see the log")))
-    }
-
-    fn make(folder: &Folder, path: &Path) -> Result<(), StoreError> {
-        let unfinished = folder.path().join("store.new");
-        let make = |error: &io::Error| StoreError::io("cannot be made", error);
-        if exists(&unfinished)? {
-            std::fs::remove_dir_all(&unfinished).map_err(|error| make(&error))?;
-        }
-        // The folder around it may be one that others made, and may read.
-        private(&unfinished).map_err(|error| make(&error))?;
-        let store =
-            Self::keyspaces(&unfinished).map_err(|error| StoreError::fjall("cannot be made", error))?;
-        let mut batch = store.batch();
-        batch.insert(&store.meta, "format", FORMAT.to_le_bytes());
-        store.commit(batch)?;
-        drop(store);
-        std::fs::rename(&unfinished, path).map_err(|error| make(&error))?;
-        File::open(folder.path()).and_then(|folder| folder.sync_all()).map_err(|error| make(&error))
-    }
-
-    fn recover(folder: &Folder, path: &Path) -> Result<Self, StoreError> {
-        if !exists(&path.join("version"))? {
-            return Err(StoreError::damaged("cannot be opened", "the file store/version is missing"));
-        }
-        if let Some(damage) = manifest::damage(path) {
-            return Err(StoreError::damaged("cannot be opened", &damage));
-        }
-        let journals = Journals::inspect(path).map_err(|error| StoreError::io("cannot be read", &error))?;
-        // fjall would begin a new one, and pass over what is written to that when it is opened next.
-        if journals.is_empty() {
-            return Err(StoreError::damaged("cannot be opened", "its journal store/*.jnl is missing"));
-        }
-        let store = Self::keyspaces(path).map_err(|error| StoreError::fjall("cannot be opened", error))?;
-        let discarded = journals.discarded();
-        let format = store.meta.get("format").map_err(|error| StoreError::fjall("cannot be read", error))?;
-        match format.as_deref().and_then(|bytes| bytes.try_into().ok()).map(u32::from_le_bytes) {
-            Some(FORMAT) => {
-                store.check_mark(folder, discarded)?;
-                Ok(store)
-            }
-            Some(other) => Err(StoreError::Broken(format!(
-                "was written in format {other}, this version knows format {FORMAT}; use the version of Postern that wrote it"
-            ))),
-            None => Err(StoreError::damaged("cannot be opened", "its format is missing")),
-        }
-    }
-
-    fn keyspaces(path: &Path) -> fjall::Result<Self> {
-        let db = Database::builder(path)
-            .cache_size(CACHE)
-            // With more, one of fjall's threads spins for as long as another compacts.
-            .worker_threads(1)
-            .max_journaling_size(JOURNALS)
-            .manual_journal_persist(true)
-            .open()?;
-        let options = |memtable| {
-            KeyspaceCreateOptions::default()
-                .manual_journal_persist(true)
-                .max_memtable_size(memtable)
-                .compaction_strategy(Arc::new(Leveled::default().with_table_target_size(TABLE)))
-                // Messages are found by walking on from a known key, so filters would only cost memory.
-                .filter_policy(FilterPolicy::new([FilterPolicyEntry::None]))
-        };
-        Ok(Self {
-            messages: db.keyspace("messages", || options(MEMTABLE))?,
-            delayed: db.keyspace("delayed", || options(MEMTABLE))?,
-            meta: db.keyspace("meta", || options(META_MEMTABLE))?,
-            db,
-        })
-    }
-
-    /// Says so where the database is not all that it was.
-    fn check_mark(&self, folder: &Folder, discarded: u64) -> Result<(), StoreError> {
-        let last = std::fs::read(folder.path().join("mark")).ok();
-        let last = last.and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_le_bytes);
-        let mark = self.mark()?;
-        if discarded > 0 || mark < last {
-            tracing::error!(
-                path = %folder.path().display(), bytes = discarded, mark, last,
-                "the end of the embedded store's journal is missing or damaged: messages that were confirmed last are lost, others may come again; check the disk"
-            );
-        }
-        self.set_mark(folder, mark.max(last).saturating_add(1))
-    }
-
-    fn mark(&self) -> Result<u64, StoreError> {
-        let mark = self.meta.get("mark").map_err(|error| StoreError::fjall("cannot be read", error))?;
-        Ok(mark.as_deref().and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_le_bytes))
-    }
-
-    fn set_mark(&self, folder: &Folder, mark: u64) -> Result<(), StoreError> {
-        let mut batch = self.batch();
-        batch.insert(&self.meta, "mark", mark.to_le_bytes());
-        self.commit(batch)?;
-        let (path, next) = (folder.path().join("mark"), folder.path().join("mark.new"));
-        let write = || {
-            let mut file = File::create(&next)?;
-            file.write_all(&mark.to_le_bytes())?;
-            file.sync_all()?;
-            std::fs::rename(&next, &path)
-        };
-        write().map_err(|error| StoreError::io("cannot be written", &error))
-    }
-
-    /// The last write before the store is closed.
-    pub(super) fn close(self, folder: &Folder) {
-        if let Err(store_error) = self.mark().and_then(|mark| self.set_mark(folder, mark.saturating_add(1))) {
-            tracing::warn!(path = %folder.path().display(), ?store_error, "the embedded store was not closed well");
-        }
+        Ok(Self { connection: sqlite::open(folder)?, checkpoint_at: CHECKPOINT })
     }
 
     /// Every queue that the store knows, with its position.
+    ///
+    /// # Errors
+    /// The disk does not give them, or they are not what was written: then nothing can be told of what
+    /// is in them.
     pub(super) fn queues(&self) -> Result<Vec<(String, Position)>, StoreError> {
-        let mut queues = Vec::new();
-        for entry in self.meta.prefix("queue/") {
-            let (key, value) =
-                entry.into_inner().map_err(|error| StoreError::fjall("cannot be read", error))?;
-            let name = String::from_utf8_lossy(&key[b"queue/".len()..]).into_owned();
-            let position = Position::decode(value.into())
-                .map_err(|error| StoreError::malformed(&format!("queue {name}"), error))?;
-            queues.push((name, position));
+        let read = || {
+            let mut statement = self.connection.prepare_cached(QUEUES)?;
+            statement.query_and_then([], Position::decode)?.collect::<rusqlite::Result<Vec<_>>>()
+        };
+        let rows = read().map_err(|error| StoreError::sqlite("cannot be read", &error))?;
+        let mut queues = Vec::with_capacity(rows.len());
+        for row in rows {
+            let why = |error: record::MalformedRecord| {
+                StoreError::damaged("cannot be used", &format!("the row of a queue: {error}"))
+            };
+            queues.push(row.map_err(why)?);
         }
         Ok(queues)
     }
 
-    /// Where the delayed messages stand.
-    pub(super) fn waiting(&self) -> Result<Waiting, StoreError> {
-        match self.meta.get("delayed").map_err(|error| StoreError::fjall("cannot be read", error))? {
-            Some(record) => Waiting::decode(record.into())
-                .map_err(|error| StoreError::malformed("the delayed messages", error)),
-            None => Ok(Waiting::default()),
+    /// The id of a queue that has messages, and is none of `known`.
+    pub(super) fn stray(&self, known: &BTreeSet<u32>) -> Result<Option<i64>, StoreError> {
+        let mut from = i64::MIN;
+        let next = |from: i64| {
+            self.connection.prepare_cached(FIRST)?.query_row([from], |row| row.get::<_, Option<i64>>(0))
+        };
+        while let Some(id) = next(from).map_err(|error| StoreError::sqlite("cannot be read", &error))? {
+            let queue = id >> NUMBER_BITS;
+            if !u32::try_from(queue).is_ok_and(|queue| known.contains(&queue)) {
+                return Ok(Some(queue));
+            }
+            from = (queue + 1) << NUMBER_BITS;
         }
+        Ok(None)
     }
 
-    /// The messages of queue `id` from sequence number `from` to below `to`, in order: at least one
-    /// where there is one, at most `count`, and no more once they have `bytes`. The flag says
-    /// whether there are none behind them.
+    /// The messages of queue `id` from the number `from` to below `to`, in order: at least one where
+    /// there is one, at most `count`, and no more once they have `bytes`. The flag says whether there
+    /// are none behind them.
     pub(super) fn read(
         &self,
         id: u32,
         from: u64,
         to: u64,
         count: usize,
-        bytes: usize,
-    ) -> fjall::Result<Chunk> {
-        let mut chunk = Chunk { messages: Vec::new(), last: true };
+        bytes: u64,
+    ) -> rusqlite::Result<Chunk> {
+        let mut chunk = Chunk { messages: Vec::new(), last: false };
         let mut size = 0;
-        for entry in self.messages.range(message_key(id, from)..message_key(id, to)) {
-            if chunk.messages.len() >= count || size >= bytes {
-                chunk.last = false;
+        let mut statement = self.connection.prepare_cached(READ)?;
+        let most = i64::try_from(count).unwrap_or(i64::MAX);
+        let mut rows = statement.query([row_id(id, from), row_id(id, to), most])?;
+        while size < bytes {
+            let Some(row) = rows.next()? else {
+                chunk.last = chunk.messages.len() < count;
                 break;
-            }
-            let (key, value) = entry.into_inner()?;
-            let Some(sequence) = key.get(4..).and_then(|bytes| bytes.try_into().ok()).map(u64::from_be_bytes)
-            else {
-                continue;
             };
-            size += value.len();
-            chunk.messages.push((sequence, value.into()));
+            let row_id: i64 = row.get(0)?;
+            let (envelope, its) = record::decode(row, 1, Key::Message(row_id))?;
+            size += its;
+            chunk.messages.push(StoredMessage { number: number(row_id), size: its, envelope });
         }
         Ok(chunk)
     }
 
-    /// The sequence number behind the last message of queue `id`, if there are messages from `tail` on.
+    /// One message.
+    pub(super) fn get(&self, id: u32, number: u64) -> rusqlite::Result<Option<StoredMessage>> {
+        let row_id = row_id(id, number);
+        let mut statement = self.connection.prepare_cached(GET)?;
+        let mut rows = statement.query([row_id])?;
+        let Some(row) = rows.next()? else { return Ok(None) };
+        let (envelope, size) = record::decode(row, 1, Key::Message(row_id))?;
+        Ok(Some(StoredMessage { number, size, envelope }))
+    }
+
+    /// The number behind the last message of queue `id`, if there are messages from `tail` on.
     pub(super) fn beyond(&self, id: u32, tail: u64) -> Result<Option<u64>, StoreError> {
-        let mut found = self.messages.range(message_key(id, tail)..message_key(id, BEYOND));
-        let Some(last) = found.next_back() else { return Ok(None) };
-        let (key, _) = last.into_inner().map_err(|error| StoreError::fjall("cannot be read", error))?;
-        let sequence = key.get(4..).and_then(|bytes| bytes.try_into().ok()).map(u64::from_be_bytes);
-        Ok(sequence.map(|sequence| sequence + 1))
+        let last = || {
+            let mut statement = self.connection.prepare_cached(LAST)?;
+            statement.query_row([row_id(id, tail), row_id(id, BEYOND)], |row| row.get::<_, Option<i64>>(0))
+        };
+        let last = last().map_err(|error| StoreError::sqlite("cannot be read", &error))?;
+        Ok(last.map(|last| number(last) + 1))
     }
 
-    /// One message's record.
-    pub(super) fn get(&self, id: u32, sequence: u64) -> fjall::Result<Option<Bytes>> {
-        Ok(self.messages.get(message_key(id, sequence))?.map(Into::into))
-    }
-
-    /// Delayed messages with keys from `from`, in order; at most `count` that are due at `now`. Then
-    /// the key of the next one, due or not.
-    pub(super) fn due(&self, from: (u64, u64), now: u64, count: usize) -> Result<Due, StoreError> {
-        let mut due = Due { records: Vec::new(), next: None };
-        for entry in self.delayed.range(delayed_key(from)..) {
-            let (key, value) =
-                entry.into_inner().map_err(|error| StoreError::fjall("cannot be read", error))?;
-            let Some((at, sequence)) = key.split_at_checked(8) else { continue };
-            let number = |bytes: &[u8]| bytes.try_into().map(u64::from_be_bytes).unwrap_or(0);
-            let key = (number(at), number(sequence));
-            if key.0 > now || due.records.len() >= count {
-                due.next = Some(key);
-                break;
+    /// How many delayed messages return to the queue of each name, and the id for the next one.
+    pub(super) fn delayed(&self) -> Result<(HashMap<String, u64>, i64), StoreError> {
+        let read = || {
+            let mut counts = self.delayed_counts("SELECT queue, messages FROM delayed_count")?;
+            let one = |sql| self.connection.query_row(sql, [], |row| row.get::<_, i64>(0));
+            let stored = one("SELECT count(*) FROM delayed")?;
+            let counted: u64 = counts.values().fold(0, |sum, count| sum.saturating_add(*count));
+            if u64::try_from(stored) != Ok(counted) {
+                tracing::error!(
+                    counted,
+                    found = stored,
+                    "the embedded store holds another number of delayed messages than it counted: it was damaged; check the disk"
+                );
+                counts = self.delayed_counts("SELECT queue, count(*) FROM delayed GROUP BY queue")?;
             }
-            due.records.push((key, value.into()));
+            Ok((counts, one("SELECT coalesce(max(id), 0) FROM delayed")?.saturating_add(1)))
+        };
+        read().map_err(|error: rusqlite::Error| StoreError::sqlite("cannot be read", &error))
+    }
+
+    fn delayed_counts(&self, sql: &str) -> rusqlite::Result<HashMap<String, u64>> {
+        let mut statement = self.connection.prepare(sql)?;
+        let count =
+            |row: &rusqlite::Row<'_>| Ok((row.get(0)?, u64::try_from(row.get::<_, i64>(1)?).unwrap_or(0)));
+        statement.query_map([], count)?.collect()
+    }
+
+    /// At most `count` delayed messages that are due at `now` (ms since 1970), the earliest first, but
+    /// for those in `passed_over`, to which the ones are added that the disk does not give. Then when the
+    /// next one is due.
+    pub(super) fn due(
+        &self,
+        now: u64,
+        count: usize,
+        passed_over: &mut BTreeSet<i64>,
+    ) -> Result<Due, StoreError> {
+        let now = i64::try_from(now).unwrap_or(i64::MAX);
+        let keys = || {
+            let most = i64::try_from(count + 1 + passed_over.len()).unwrap_or(i64::MAX);
+            let mut statement = self.connection.prepare_cached(DUE)?;
+            let keys = statement.query_map([now, most], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            let mut keys = keys.collect::<rusqlite::Result<Vec<(i64, i64)>>>()?;
+            keys.retain(|(_, id)| !passed_over.contains(id));
+            let next = match keys.get(count) {
+                Some((next, _)) => Some(*next),
+                None => {
+                    self.connection.prepare_cached(NEXT_DUE)?.query_row([now], |row| row.get(0)).optional()?
+                }
+            };
+            keys.truncate(count);
+            Ok((keys, next))
+        };
+        let (keys, next) =
+            keys().map_err(|error: rusqlite::Error| StoreError::sqlite("cannot be read", &error))?;
+        let mut due = Due { messages: Vec::new(), next: next.map(|next| u64::try_from(next).unwrap_or(0)) };
+        for (at, id) in keys {
+            match self.get_delayed(at, id) {
+                Ok(message) => due.messages.push(message),
+                Err(error) => {
+                    tracing::error!(%error, "a delayed message cannot be read from the disk; it is passed over until the next start: check the disk");
+                    passed_over.insert(id);
+                }
+            }
         }
         Ok(due)
     }
 
-    /// An empty batch.
-    pub(super) fn batch(&self) -> OwnedWriteBatch {
-        self.db.batch().durability(Some(PersistMode::SyncData))
+    fn get_delayed(&self, due: i64, id: i64) -> rusqlite::Result<DelayedMessage> {
+        let mut statement = self.connection.prepare_cached(GET_DELAYED)?;
+        statement.query_row([id], |row| {
+            let queue = String::from_utf8_lossy(row.get_ref(0)?.as_bytes().unwrap_or_default()).into_owned();
+            let (envelope, _) = record::decode(row, 1, Key::Delayed(id, due, &queue))?;
+            Ok(DelayedMessage { id, queue, envelope })
+        })
     }
 
+    /// Begins to write; nothing is stored before [`Batch::commit`].
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub(super) fn batch(&self) -> Result<Batch<'_>, StoreError> {
+        let begin = || {
+            let transaction = Transaction::new_unchecked(&self.connection, TransactionBehavior::Immediate)?;
+            let (put, remove) =
+                (self.connection.prepare_cached(PUT)?, self.connection.prepare_cached(REMOVE)?);
+            Ok(Batch { put, remove, transaction })
+        };
+        begin().map_err(|error: rusqlite::Error| StoreError::sqlite("cannot be written", &error))
+    }
+
+    /// Writes next to nothing, to see whether that is possible.
+    ///
+    /// # Errors
+    /// It is not.
+    pub(super) fn touch(&self) -> Result<(), StoreError> {
+        written(self.connection.execute("UPDATE store SET opened = opened", []))
+    }
+
+    /// Moves the log into the file, if it has grown: between two writes, so that none waits long. What
+    /// fails here has failed nobody, and is tried again.
+    pub(super) fn checkpoint(&mut self) {
+        let state = |mode: &str| {
+            let mut statement = self.connection.prepare_cached(mode)?;
+            statement.query_row([], |row| Ok(row.get::<_, i64>(1)? - row.get::<_, i64>(2)?))
+        };
+        let done = || {
+            let left = state("PRAGMA wal_checkpoint(NOOP)")?;
+            if left < self.checkpoint_at {
+                return Ok(None);
+            }
+            state("PRAGMA wal_checkpoint(PASSIVE)").map(Some)
+        };
+        match done() {
+            Ok(None) => {}
+            // What a reader beside it still needs stays where it is.
+            Ok(Some(left)) => self.checkpoint_at = left + CHECKPOINT,
+            Err(error) => {
+                let error: rusqlite::Error = error;
+                tracing::warn!(%error, "the write-ahead log of the embedded store cannot be moved into its file; it is tried again");
+                self.checkpoint_at += CHECKPOINT;
+            }
+        }
+    }
+
+    /// Makes room in the log, where that is possible without more of the disk.
+    pub(super) fn make_room(&mut self) {
+        self.checkpoint_at = 0;
+        self.checkpoint();
+    }
+
+    /// The bytes of the file that hold nothing.
+    pub(super) fn free_bytes(&self) -> u64 {
+        let pages = self.connection.pragma_query_value(None, "freelist_count", |row| row.get::<_, i64>(0));
+        let size = self.connection.pragma_query_value(None, "page_size", |row| row.get::<_, i64>(0));
+        match (pages, size) {
+            (Ok(pages), Ok(size)) => u64::try_from(pages.saturating_mul(size)).unwrap_or(0),
+            _ => 0,
+        }
+    }
+
+    /// Gives `pages` of the file that hold nothing back to the disk.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub(super) fn shrink(&self, pages: u32) -> Result<(), StoreError> {
+        let step = || {
+            let mut statement = self.connection.prepare(&format!("PRAGMA incremental_vacuum({pages})"))?;
+            let mut rows = statement.query([])?;
+            while rows.next()?.is_some() {}
+            Ok(())
+        };
+        step().map_err(|error: rusqlite::Error| StoreError::sqlite("cannot be written", &error))
+    }
+}
+
+/// What is to be written together, or not at all. Dropped, nothing of it is stored.
+pub(super) struct Batch<'s> {
+    put: CachedStatement<'s>,
+    remove: CachedStatement<'s>,
+    transaction: Transaction<'s>,
+}
+
+impl Batch<'_> {
     /// Adds a message.
-    pub(super) fn put(&self, batch: &mut OwnedWriteBatch, id: u32, sequence: u64, record: Vec<u8>) {
-        batch.insert(&self.messages, message_key(id, sequence), record);
+    pub(super) fn put(&mut self, id: u32, number: u64, record: &Record) -> Result<(), StoreError> {
+        let row_id = row_id(id, number);
+        let ([message_id, kind, content_type, headers], body) = record.columns();
+        let checksum = record.checksum(Key::Message(row_id));
+        let put = self.put.execute(params![row_id, message_id, kind, content_type, headers, body, checksum]);
+        written(put)
     }
 
     /// Removes a message.
-    pub(super) fn remove(&self, batch: &mut OwnedWriteBatch, id: u32, sequence: u64) {
-        batch.remove(&self.messages, message_key(id, sequence));
+    pub(super) fn remove(&mut self, id: u32, number: u64) -> Result<(), StoreError> {
+        written(self.remove.execute([row_id(id, number)]))
     }
 
-    /// Adds a delayed message.
-    pub(super) fn put_delayed(&self, batch: &mut OwnedWriteBatch, key: (u64, u64), record: Vec<u8>) {
-        batch.insert(&self.delayed, delayed_key(key), record);
+    /// Adds a message to `queue` that is due at `due` (ms since 1970).
+    pub(super) fn put_delayed(
+        &self,
+        id: i64,
+        due: u64,
+        queue: &str,
+        record: &Record,
+    ) -> Result<(), StoreError> {
+        let due = i64::try_from(due).unwrap_or(i64::MAX);
+        let ([message_id, kind, content_type, headers], body) = record.columns();
+        let checksum = record.checksum(Key::Delayed(id, due, queue));
+        self.execute(
+            PUT_DELAYED,
+            params![id, message_id, kind, content_type, headers, body, checksum, due, queue],
+        )
     }
 
     /// Removes a delayed message.
-    pub(super) fn remove_delayed(&self, batch: &mut OwnedWriteBatch, key: (u64, u64)) {
-        batch.remove(&self.delayed, delayed_key(key));
+    pub(super) fn remove_delayed(&self, id: i64) -> Result<(), StoreError> {
+        self.execute(REMOVE_DELAYED, [id])
     }
 
-    /// Sets a queue's position.
-    pub(super) fn set_position(&self, batch: &mut OwnedWriteBatch, name: &str, position: &Position) {
-        batch.insert(&self.meta, format!("queue/{name}").as_str(), position.encode());
+    /// Sets how many delayed messages return to `queue`.
+    pub(super) fn set_delayed_count(&self, queue: &str, messages: u64) -> Result<(), StoreError> {
+        let messages = i64::try_from(messages).unwrap_or(i64::MAX);
+        self.execute(SET_DELAYED_COUNT, params![queue, messages])
     }
 
-    /// Sets where the delayed messages stand.
-    pub(super) fn set_waiting(&self, batch: &mut OwnedWriteBatch, waiting: &Waiting) {
-        batch.insert(&self.meta, "delayed", waiting.encode());
+    /// Sets a queue's position, or adds the queue.
+    pub(super) fn set_position(&self, name: &str, position: &Position) -> Result<(), StoreError> {
+        let [next, messages, bytes, handed] = position.numbers();
+        let checksum = position.checksum(name);
+        self.execute(SET_POSITION, params![position.id, name, next, messages, bytes, handed, checksum])
     }
 
-    /// Writes `batch` and waits until it is on the disk. After an error nothing of it may be
-    /// assumed, and this store takes no more: open it again.
-    pub(super) fn commit(&self, batch: OwnedWriteBatch) -> Result<(), StoreError> {
-        self.wait_for_room()?;
-        batch.commit().map_err(|error| StoreError::fjall("cannot be written", error))
+    /// Writes everything and waits until it is on the disk.
+    ///
+    /// # Errors
+    /// Nothing of it is stored if the error [is undone](StoreError::is_undone); else it may be.
+    pub(super) fn commit(self) -> Result<(), StoreError> {
+        let Self { put, remove, transaction } = self;
+        drop((put, remove));
+        transaction.commit().map_err(|error| StoreError::sqlite("cannot be written", &error))
     }
 
-    /// Waits while fjall is behind with moving data from memory to tables. It would wait itself,
-    /// but for ever where the thread that should do it has died of a full disk.
-    #[expect(clippy::disallowed_methods, reason = "writing has a thread of its own")]
-    fn wait_for_room(&self) -> Result<(), StoreError> {
-        let behind =
-            |keyspace: &Keyspace| keyspace.sealed_memtable_count() >= 2 || keyspace.tree.l0_run_count() >= 16;
-        while [&self.messages, &self.delayed, &self.meta].into_iter().any(behind) {
-            self.db
-                .persist(PersistMode::Buffer)
-                .map_err(|error| StoreError::fjall("cannot be written", error))?;
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        Ok(())
+    fn execute(&self, sql: &str, params: impl rusqlite::Params) -> Result<(), StoreError> {
+        let execute = || self.transaction.prepare_cached(sql)?.execute(params);
+        written(execute())
     }
+}
 
-    /// The bytes of the tables that hold messages, those acked included until they are compacted.
-    pub(super) fn table_bytes(&self) -> u64 {
-        self.messages.disk_space() + self.delayed.disk_space()
-    }
-
-    /// A closure that gives back the space of removed messages, for a thread of its own: it
-    /// rewrites all that is left.
-    #[expect(clippy::disallowed_methods, reason = "a thread of its own")]
-    pub(super) fn compaction(&self) -> impl FnOnce() -> fjall::Result<()> + Send + 'static {
-        let (messages, delayed, meta) = (self.messages.clone(), self.delayed.clone(), self.meta.clone());
-        move || {
-            for keyspace in [&meta, &delayed, &messages] {
-                keyspace.rotate_memtable()?;
-            }
-            let end = std::time::Instant::now() + Duration::from_secs(10);
-            while [&meta, &delayed, &messages].iter().any(|keyspace| keyspace.sealed_memtable_count() > 0) {
-                if std::time::Instant::now() > end {
-                    return Ok(());
-                }
-                std::thread::sleep(Duration::from_millis(5));
-            }
-            messages.major_compact()?;
-            delayed.major_compact()
-        }
-    }
+fn written(outcome: rusqlite::Result<usize>) -> Result<(), StoreError> {
+    outcome.map(drop).map_err(|error| StoreError::sqlite("cannot be written", &error))
 }
 
 /// Messages read in one go.
 pub(super) struct Chunk {
-    /// Sequence number and record.
-    pub(super) messages: Vec<(u64, Bytes)>,
+    /// In order.
+    pub(super) messages: Vec<StoredMessage>,
     /// Whether the range holds no more.
     pub(super) last: bool,
 }
 
 /// Delayed messages whose time has come.
 pub(super) struct Due {
-    /// Key and record.
-    pub(super) records: Vec<((u64, u64), Bytes)>,
-    /// The key of the first one that was not read.
-    pub(super) next: Option<(u64, u64)>,
+    /// The earliest first.
+    pub(super) messages: Vec<DelayedMessage>,
+    /// When the first one is due that was not read (ms since 1970).
+    pub(super) next: Option<u64>,
 }
 
-fn exists(path: &Path) -> Result<bool, StoreError> {
-    path.try_exists().map_err(|error| StoreError::io("cannot be read", &error))
+/// A delayed message.
+pub(super) struct DelayedMessage {
+    /// Its row's id.
+    pub(super) id: i64,
+    /// The queue that it returns to.
+    pub(super) queue: String,
+    /// The message, if it can be decoded.
+    pub(super) envelope: Result<Envelope, record::Spoiled>,
 }
 
-fn message_key(id: u32, sequence: u64) -> [u8; 12] {
-    let mut key = [0; 12];
-    key[..4].copy_from_slice(&id.to_be_bytes());
-    key[4..].copy_from_slice(&sequence.to_be_bytes());
-    key
+/// The id of the row of message `number` in queue `id`.
+fn row_id(id: u32, number: u64) -> i64 {
+    (i64::from(id) << NUMBER_BITS) + i64::try_from(number).unwrap_or(i64::MAX >> 1)
 }
 
-fn delayed_key((due, sequence): (u64, u64)) -> [u8; 16] {
-    let mut key = [0; 16];
-    key[..8].copy_from_slice(&due.to_be_bytes());
-    key[8..].copy_from_slice(&sequence.to_be_bytes());
-    key
+/// The number of the message in the row `row_id`.
+fn number(row_id: i64) -> u64 {
+    u64::try_from(row_id & ((1 << NUMBER_BITS) - 1)).unwrap_or_default()
 }

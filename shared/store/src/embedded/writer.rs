@@ -6,35 +6,37 @@ mod recovery;
 use super::{
     commit::{QueueEntry, Staged, StoredQueues, Written},
     disk::Disk,
-    folder::Folder,
     op::{NewConsumer, Op},
     queue::{Leased, Queue},
     store::{Note, Store},
-    store_error::StoreError,
 };
+use crate::sqlite::{Folder, StoreError};
 use postern_broker::{BrokerError, BrokerStatus, Depth, Settle, SettleRequest};
 use postern_shared::{backoff::Backoff, clock::now_ms};
 use std::{
     collections::{BTreeSet, HashMap},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::mpsc,
-    thread::JoinHandle,
     time::{Duration, Instant},
 };
 use tokio::sync::{mpsc::UnboundedSender, oneshot, watch};
 
 /// What is taken up at most before it is written.
-const AT_ONCE: (usize, usize) = (4096, 8 * 1024 * 1024);
+const AT_ONCE: (usize, u64) = (4096, 8 * 1024 * 1024);
 /// How often a full disk is looked at again.
 const RECHECK: Duration = Duration::from_millis(250);
-/// How long after a failure the store is opened again: at first, and at most.
-fn reopen_backoff() -> Backoff {
+/// How long after a failure it is tried again: at first, and at most.
+fn retry_backoff() -> Backoff {
     Backoff::new(Duration::from_millis(250), Duration::from_secs(10))
 }
 /// How long closing waits for the consumers' last words.
 const LAST_WORDS: Duration = Duration::from_secs(5);
-/// The bytes of removed messages that are worth a compaction.
-const GARBAGE: u64 = 64 * 1024 * 1024;
+/// The bytes of removed messages after which the file's free pages are looked at.
+const REMOVED: u64 = 8 * 1024 * 1024;
+/// The free bytes that the file keeps for what comes next.
+const KEPT_FREE: u64 = 8 * 1024 * 1024;
+/// How many pages are given back to the disk at a time, and how long other work goes first.
+const SHRINK: (u32, Duration) = (256, Duration::from_millis(20));
 
 #[derive(Debug)]
 struct QueueConsumer {
@@ -56,12 +58,15 @@ pub(super) struct Writer {
     consumers: HashMap<u64, QueueConsumer>,
     disk: Disk,
     store_error: Option<StoreError>,
-    reopen: Option<(Instant, Backoff)>,
+    /// When it is tried again to write, or to open the store if there is none.
+    retry: Option<(Instant, Backoff)>,
     publishes: Publishes,
     /// StoredQueues that may have something for someone.
     ready: BTreeSet<usize>,
-    garbage: u64,
-    compaction: Option<JoinHandle<()>>,
+    /// Bytes of messages that were removed since the file's free pages were looked at.
+    removed: u64,
+    /// When the next of the file's free pages go back to the disk.
+    shrink: Option<Instant>,
     closing: Option<(Instant, Vec<oneshot::Sender<()>>)>,
     status: watch::Sender<BrokerStatus>,
     inbox: mpsc::Receiver<Op>,
@@ -77,19 +82,19 @@ impl Writer {
         status: watch::Sender<BrokerStatus>,
         inbox: mpsc::Receiver<Op>,
     ) -> Self {
-        let live: u64 = queues.all.iter().map(|queue| queue.position.bytes).fold(0, u64::saturating_add);
         Self {
             disk: Disk::new(folder.path().to_owned(), min_free_disk),
-            garbage: store.table_bytes().saturating_sub(live),
+            // What an earlier process left is looked at as well.
+            removed: REMOVED,
             folder,
             store: Some(store),
             queues,
             consumers: HashMap::new(),
             store_error: None,
-            reopen: None,
+            retry: None,
             publishes: Vec::new(),
             ready: BTreeSet::new(),
-            compaction: None,
+            shrink: None,
             closing: None,
             status,
             inbox,
@@ -112,7 +117,7 @@ impl Writer {
             self.write();
             self.deliver();
             self.finish_consumers();
-            self.compact();
+            self.tidy();
             self.tell_status();
             if self.is_closed() {
                 break;
@@ -124,9 +129,7 @@ impl Writer {
             {
                 tracing::warn!(?store_error, "leases that end in order may count as lost with their process");
             }
-            store.close(&self.folder);
         }
-        self.drop_store();
         let Self { folder, closing, status, inbox, .. } = self;
         drop(folder);
         status.send_replace(BrokerStatus::Closed);
@@ -155,12 +158,14 @@ impl Writer {
 
     /// How long nothing needs to be done unasked.
     fn patience(&self) -> Option<Duration> {
-        let due = self.queues.next_due.filter(|_| self.store.is_some());
-        let due = due.map(|(due, _)| Duration::from_millis(due.saturating_sub(now_ms())));
-        let reopen = self.reopen.as_ref().map(|(at, _)| at.saturating_duration_since(Instant::now()));
+        let due = self.queues.delayed.next_due.filter(|_| self.store_error.is_none());
+        let due = due.map(|due| Duration::from_millis(due.saturating_sub(now_ms())));
+        let until = |at: Instant| at.saturating_duration_since(Instant::now());
+        let retry = self.retry.as_ref().map(|(at, _)| until(*at));
+        let shrink = self.shrink.map(until);
         let recheck = self.disk.is_full().then_some(RECHECK);
-        let closing = self.closing.as_ref().map(|(end, _)| end.saturating_duration_since(Instant::now()));
-        [due, reopen, recheck, closing].into_iter().flatten().min()
+        let closing = self.closing.as_ref().map(|(end, _)| until(*end));
+        [due, retry, recheck, shrink, closing].into_iter().flatten().min()
     }
 
     fn take(&mut self, op: Op) {
@@ -174,7 +179,7 @@ impl Writer {
             Op::Depth(index, answer) => {
                 let queue = &self.queues.all[index];
                 let consumers = u32::try_from(queue.consumers.len()).unwrap_or(u32::MAX);
-                let delayed = self.queues.delayed.get(&queue.name).copied().unwrap_or_default();
+                let delayed = self.queues.delayed.counts.get(&queue.name).copied().unwrap_or_default();
                 let _ = answer.send(Depth { ready: queue.ready(), consumers, delayed: Some(delayed) });
             }
             Op::Close(answer) => self.close(answer),
@@ -236,14 +241,18 @@ impl Writer {
     /// Stages and writes what was asked for, and answers.
     fn write(&mut self) {
         let publishes = std::mem::take(&mut self.publishes);
+        let failing = self.store_error.is_some();
+        if failing && !self.retry_is_due() {
+            return self.refuse(publishes);
+        }
         let Some(store) = &self.store else {
             return self.refuse(publishes);
         };
         let mut staged = Staged::new(&self.queues);
-        staged.move_due(&self.queues, store, now_ms());
+        staged.move_due(&mut self.queues, store, now_ms());
         let mut accepted = Vec::with_capacity(publishes.len());
-        let bytes: usize = publishes.iter().flat_map(|(entries, _)| entries).map(|entry| entry.size()).sum();
-        let full = self.disk.problem(bytes as u64).map(str::to_owned);
+        let bytes: u64 = publishes.iter().flat_map(|(entries, _)| entries).map(QueueEntry::size).sum();
+        let full = self.disk.problem(bytes).map(str::to_owned);
         for (entries, answer) in publishes {
             let admitted = match &full {
                 Some(why) => Err(BrokerError::Blocked(why.clone())),
@@ -256,14 +265,18 @@ impl Writer {
         }
         staged.evict(&mut self.queues, store);
         staged.settle(&self.queues);
-        if staged.is_empty() {
-            self.queues.next_due = staged.next_due();
-            return;
-        }
-        match staged.write(&mut self.queues, store) {
+        let written = if !staged.is_empty() {
+            staged.write(&mut self.queues, store)
+        } else {
+            self.queues.delayed.next_due = staged.next_due();
+            // With nothing else to write, this shows whether it works again.
+            if failing { store.touch().map(|()| Written::default()) } else { return }
+        };
+        match written {
             Ok(Written { grown, removed }) => {
+                self.recovered();
                 self.ready.extend(grown);
-                self.garbage += removed;
+                self.removed += removed;
                 accepted.into_iter().for_each(|answer| drop(answer.send(Ok(()))));
             }
             Err(store_error) => self.fail(store_error, accepted),
@@ -313,24 +326,22 @@ impl Writer {
         self.consumers.retain(|_, one| !one.stopping || one.leases > 0 || queues[one.queue].dirty());
     }
 
-    /// Gives space back when more is garbage than not.
-    fn compact(&mut self) {
-        if self.compaction.as_ref().is_some_and(|thread| !thread.is_finished()) {
+    /// Keeps the store's files small, a little at a time.
+    fn tidy(&mut self) {
+        let Some(store) = self.store.as_mut().filter(|_| self.store_error.is_none()) else { return };
+        store.checkpoint();
+        if self.closing.is_some()
+            || self.removed < REMOVED && self.shrink.is_none_or(|at| Instant::now() < at)
+        {
             return;
         }
-        let live: u64 = self.queues.all.iter().map(|queue| queue.position.bytes).fold(0, u64::saturating_add);
-        if self.garbage < GARBAGE.max(live) || self.closing.is_some() {
-            return;
+        if std::mem::take(&mut self.removed) < REMOVED
+            && let Err(store_error) = store.shrink(SHRINK.0)
+        {
+            return self.fail(store_error, Vec::new());
         }
-        let Some(store) = &self.store else { return };
-        self.garbage = 0;
-        let compaction = store.compaction();
-        let work = move || {
-            if let Err(error) = compaction() {
-                tracing::warn!(?error, "compacting the embedded store failed; it is tried again later");
-            }
-        };
-        self.compaction = std::thread::Builder::new().name("postern-compact".to_owned()).spawn(work).ok();
+        let live = self.queues.all.iter().map(|queue| queue.position.bytes).fold(KEPT_FREE, u64::max);
+        self.shrink = (store.free_bytes() > live).then(|| Instant::now() + SHRINK.1);
     }
 
     fn tell_status(&self) {

@@ -2,7 +2,7 @@
 //! confirmed.
 
 use super::{Core, Counters, PARTING, queue::SpoolQueue, routing_headers};
-use crate::embedded;
+use crate::{embedded, sqlite};
 use futures_util::FutureExt as _;
 use postern_broker::{Address, Broker as _, BrokerError, Consumer, Delivery, Envelope, refused::Remainder};
 use postern_shared::{backoff::Backoff, clock, message::MessageId};
@@ -211,7 +211,7 @@ impl Forwarder {
 fn set_aside(dir: &Path, body: &[u8]) -> io::Result<String> {
     use std::io::Write as _;
     let folder = dir.join("refused");
-    embedded::private(&folder)?;
+    sqlite::private(&folder)?;
     let path = folder.join(format!("{}.json", MessageId::new()));
     let mut file = std::fs::File::create_new(&path)?;
     file.write_all(body)?;

@@ -93,15 +93,9 @@ async fn until_status(broker: &EmbeddedBroker, expected: impl FnMut(&BrokerStatu
     within(broker.status().wait_for(expected)).await.unwrap().clone()
 }
 
-/// Does `change` to the database of a closed broker.
-fn tamper(dir: &Path, change: impl FnOnce(&fjall::Database)) {
-    let db = fjall::Database::builder(dir.join("store")).open().unwrap();
-    change(&db);
-    db.persist(fjall::PersistMode::SyncAll).unwrap();
-}
-
-fn keyspace(db: &fjall::Database, name: &str) -> fjall::Keyspace {
-    db.keyspace(name, fjall::KeyspaceCreateOptions::default).unwrap()
+/// Runs `sql` on the file of a closed broker.
+fn tamper(dir: &Path, sql: &str) {
+    rusqlite::Connection::open(dir.join(postern_store::FILE)).unwrap().execute_batch(sql).unwrap();
 }
 
 /// This test binary again, to run only `test` (which does nothing without the variable), as a

@@ -49,7 +49,12 @@ async fn what_it_holds_is_for_its_user_only_whoever_made_the_folder() {
     std::fs::create_dir(&shared).unwrap();
     std::fs::set_permissions(&shared, std::fs::Permissions::from_mode(0o755)).unwrap();
     open(&shared).await.close().await;
-    assert_eq!((mode(&shared), mode(&shared.join("store"))), (0o755, 0o700));
+    let broker = open(&shared).await;
+    assert_eq!(mode(&shared), 0o755);
+    for name in ["postern.db", "postern.db-wal", "postern.db-shm"] {
+        assert_eq!(mode(&shared.join(name)), 0o600, "{name}");
+    }
+    broker.close().await;
     let own = dir.path().join("own");
     open(&own).await.close().await;
     assert_eq!(mode(&own), 0o700);
@@ -58,12 +63,15 @@ async fn what_it_holds_is_for_its_user_only_whoever_made_the_folder() {
 #[tokio::test]
 async fn a_store_half_made_is_made_again() {
     let dir = tempfile::tempdir().unwrap();
-    std::fs::create_dir(dir.path().join("store.new")).unwrap();
-    std::fs::write(dir.path().join("store.new/0.jnl"), "rubbish").unwrap();
-    let broker = open(dir.path()).await;
-    post(&broker, 0..1).await;
-    assert_eq!(drain(&broker, &queue()).await, [0]);
-    broker.close().await;
+    for half in ["", "PRAGMA journal_mode = WAL; CREATE TABLE t (n); DROP TABLE t"] {
+        std::fs::write(dir.path().join("postern.db"), "").unwrap();
+        tamper(dir.path(), half);
+        let broker = open(dir.path()).await;
+        post(&broker, 0..1).await;
+        assert_eq!(drain(&broker, &queue()).await, [0]);
+        broker.close().await;
+        std::fs::remove_file(dir.path().join("lock")).unwrap();
+    }
 }
 
 #[tokio::test]
@@ -179,11 +187,11 @@ async fn an_undecodable_record_becomes_a_dead_letter_and_stops_nobody() {
     let later = Address::Later { queue: queue(), delay: Duration::from_millis(1500) };
     broker.publish(vec![(later.clone(), letter(5)), (later, letter(6))]).await.unwrap();
     broker.close().await;
-    tamper(dir.path(), |db| {
-        let keys = |name| keyspace(db, name).iter().map(|entry| entry.key().unwrap()).collect::<Vec<_>>();
-        keyspace(db, "messages").insert(keys("messages")[2].clone(), b"rubbish").unwrap();
-        keyspace(db, "delayed").insert(keys("delayed")[0].clone(), b"more rubbish").unwrap();
-    });
+    tamper(
+        dir.path(),
+        "UPDATE message SET body = x'727562626973680a' WHERE message_id = '2';
+         UPDATE delayed SET headers = 'more rubbish' WHERE message_id = '5';",
+    );
     let broker = open(dir.path()).await;
     let mut consumer = broker.consume(&queue(), 2).await.unwrap();
     for n in [0, 1, 3, 4, 6] {
@@ -192,7 +200,7 @@ async fn an_undecodable_record_becomes_a_dead_letter_and_stops_nobody() {
         delivery.ack();
     }
     let mut dead = broker.consume(&QueueName::dead(), 5).await.unwrap();
-    for (body, from) in [("rubbish", "postern.outbound.alpha"), ("more rubbish", "the delayed messages")] {
+    for (body, from) in [("rubbish\n", "postern.outbound.alpha"), ("body 5", "the delayed messages")] {
         let delivery = next(&mut dead).await;
         assert_eq!(delivery.envelope.body, body);
         assert_eq!(delivery.envelope.text_header(header::QUEUE), Some(from));
@@ -206,19 +214,61 @@ async fn an_undecodable_record_becomes_a_dead_letter_and_stops_nobody() {
     broker.close().await;
 }
 
+/// Whatever is found in place of the store, opening says what it is and what to do, and leaves it there.
 #[tokio::test]
-async fn an_unknown_format_is_refused_with_what_to_do() {
-    let dir = tempfile::tempdir().unwrap();
-    open(dir.path()).await.close().await;
-    tamper(dir.path(), |db| keyspace(db, "meta").insert("format", 2_u32.to_le_bytes()).unwrap());
-    let error = EmbeddedBroker::open(dir.path(), options()).await.unwrap_err().to_string();
-    assert!(error.contains("format 2") && error.contains(dir.path().to_str().unwrap()), "{error}");
-    tamper(dir.path(), |db| {
-        keyspace(db, "meta").insert("format", 1_u32.to_le_bytes()).unwrap();
-        keyspace(db, "meta").insert("queue/postern.inbound", b"\x09").unwrap();
-    });
-    let error = EmbeddedBroker::open(dir.path(), options()).await.unwrap_err().to_string();
-    assert!(error.contains("postern.inbound") && error.contains("version 9"), "{error}");
+async fn what_is_no_store_of_this_version_is_refused_with_what_to_do() {
+    const FILE: &str = "postern.db";
+    type Change = fn(&Path);
+    let cases: [(&str, Change, [&str; 2]); 8] = [
+        ("newer", |dir| tamper(dir, "PRAGMA user_version = 99"), ["later version", "schema 99"]),
+        (
+            "another program's",
+            |dir| tamper(dir, "PRAGMA application_id = 7"),
+            ["another program's", "name another"],
+        ),
+        (
+            "no database",
+            |dir| std::fs::write(dir.join(FILE), "hello ".repeat(2000)).unwrap(),
+            ["not a database", "restore"],
+        ),
+        ("empty", |dir| std::fs::write(dir.join(FILE), "").unwrap(), ["is empty", "restore"]),
+        ("gone", |dir| std::fs::remove_file(dir.join(FILE)).unwrap(), ["is missing", "restore"]),
+        (
+            "a queue's row altered",
+            |dir| tamper(dir, "UPDATE queue SET next = 9 WHERE name = 'postern.inbound'"),
+            ["row of a queue", "restore"],
+        ),
+        (
+            "a queue's row gone",
+            |dir| tamper(dir, "DELETE FROM queue WHERE name = 'postern.outbound.alpha'"),
+            ["row of queue", "restore"],
+        ),
+        (
+            "an unreleased version's",
+            |dir| {
+                std::fs::remove_file(dir.join(FILE)).unwrap();
+                std::fs::remove_file(dir.join("lock")).unwrap();
+                std::fs::create_dir(dir.join("store")).unwrap();
+                std::fs::write(dir.join("store/version"), "3").unwrap();
+            },
+            ["never released", "store/"],
+        ),
+    ];
+    for (what, change, expected) in cases {
+        let dir = tempfile::tempdir().unwrap();
+        let broker = open(dir.path()).await;
+        post(&broker, 0..1).await;
+        broker.close().await;
+        change(dir.path());
+        let size = || std::fs::metadata(dir.path().join(FILE)).map(|file| file.len()).ok();
+        let before = size();
+        let error = EmbeddedBroker::open(dir.path(), options()).await.unwrap_err();
+        assert!(matches!(error, BrokerError::Store { .. }), "{what}: {error:?}");
+        let error = error.to_string();
+        assert!(error.contains(dir.path().to_str().unwrap()), "{what}: {error}");
+        expected.iter().for_each(|part| assert!(error.contains(part), "{what}: {error}"));
+        assert_eq!(size(), before, "{what}: it was changed");
+    }
 }
 
 /// What is handed back in order, or out when the broker is closed, was lost with no process.

@@ -1,63 +1,72 @@
 //! Notes of leases: which messages were out when a process ended without a word, and how often.
 //!
-//! In `meta`, under `lease/`, the queue's id (u32) and the sequence number (u64), big endian: a
-//! version, and how many leases of the message have begun (u32, little endian) and not been taken
-//! back in order. A note is written before its message is handed out, and only into the system's
-//! memory: it outlives the process, which is all that it is for, and costs no wait for the disk.
+//! A row of `lease` says how many leases of the message have begun and not been taken back in order.
+//! It is written before its message is handed out, and only into the system's memory: it outlives the
+//! process, which is all that it is for, and costs no wait for the disk.
 
-use super::{super::store_error::StoreError, Store, message_key};
-use fjall::{OwnedWriteBatch, PersistMode};
+use super::{super::record::BEYOND, Batch, Store, StoreError, number, row_id};
+use crate::sqlite::NUMBER_BITS;
+use rusqlite::params;
 
-const PREFIX: &[u8] = b"lease/";
-/// The layout written and read by this version of the program.
-const V1: u8 = 1;
+const SET: &str = "INSERT INTO lease (message, begun) VALUES (?1, ?2) \
+    ON CONFLICT (message) DO UPDATE SET begun = excluded.begun";
+const REMOVE: &str = "DELETE FROM lease WHERE message = ?1";
 
-/// A note: a queue's id, a sequence number, and how many leases began.
+/// A note: a queue's id, a message's number, and how many leases began.
 pub(in super::super) type Note = (u32, u64, u32);
 
 impl Store {
     /// Every note.
     pub(in super::super) fn leases(&self) -> Result<Vec<Note>, StoreError> {
-        let mut notes = Vec::new();
-        for entry in self.meta.prefix(PREFIX) {
-            let (key, value) =
-                entry.into_inner().map_err(|error| StoreError::fjall("cannot be read", error))?;
-            let place = key.get(PREFIX.len()..).and_then(|place| place.split_at_checked(4));
-            let Some((Ok(id), Ok(sequence))) = place.map(|(id, rest)| (id.try_into(), rest.try_into()))
-            else {
-                continue;
-            };
-            if let [V1, count @ ..] = &*value
-                && let Ok(count) = count.try_into()
-            {
-                let (id, sequence) = (u32::from_be_bytes(id), u64::from_be_bytes(sequence));
-                notes.push((id, sequence, u32::from_le_bytes(count)));
-            }
-        }
-        Ok(notes)
+        let read = || {
+            let mut statement = self.connection.prepare_cached("SELECT message, begun FROM lease")?;
+            let rows = statement.query_map([], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))?;
+            rows.collect::<rusqlite::Result<Vec<_>>>()
+        };
+        let rows = read().map_err(|error| StoreError::sqlite("cannot be read", &error))?;
+        let note = |(message, begun): (i64, i64)| {
+            let (queue, number) = (u32::try_from(message >> NUMBER_BITS).ok()?, number(message));
+            (number < BEYOND).then_some((queue, number, u32::try_from(begun).ok()?))
+        };
+        Ok(rows.into_iter().filter_map(note).collect())
     }
 
-    /// Sets a note; 0 removes it.
-    pub(in super::super) fn note_lease(&self, batch: &mut OwnedWriteBatch, (id, sequence, count): Note) {
-        let key = [PREFIX, &message_key(id, sequence)].concat();
-        match count {
-            0 => batch.remove(&self.meta, key),
-            _ => batch.insert(&self.meta, key, [&[V1][..], &count.to_le_bytes()].concat()),
-        }
-    }
-
-    /// Writes notes so that they outlive this process, if not a power cut. What [`Store::commit`] says
-    /// about errors holds.
+    /// Writes notes so that they outlive this process, if not a power cut.
+    ///
+    /// # Errors
+    /// They cannot be written.
     pub(in super::super) fn note_leases(
         &self,
         notes: impl IntoIterator<Item = Note>,
     ) -> Result<(), StoreError> {
-        let mut batch = self.db.batch().durability(Some(PersistMode::Buffer));
-        let mut any = false;
-        for note in notes {
-            any = true;
-            self.note_lease(&mut batch, note);
+        let mut notes = notes.into_iter().peekable();
+        if notes.peek().is_none() {
+            return Ok(());
         }
-        if any { self.commit(batch) } else { Ok(()) }
+        self.synchronous("NORMAL")?;
+        let mut write = || {
+            let batch = self.batch()?;
+            notes.try_for_each(|note| batch.note_lease(note))?;
+            batch.commit()
+        };
+        let written = write();
+        self.synchronous("FULL")?;
+        written
+    }
+
+    /// `NORMAL`: the next commit does not wait for the disk.
+    fn synchronous(&self, mode: &str) -> Result<(), StoreError> {
+        let set = self.connection.pragma_update(None, "synchronous", mode);
+        set.map_err(|error| StoreError::sqlite("cannot be written", &error))
+    }
+}
+
+impl Batch<'_> {
+    /// Sets a note; 0 removes it.
+    pub(in super::super) fn note_lease(&self, (id, number, begun): Note) -> Result<(), StoreError> {
+        match begun {
+            0 => self.execute(REMOVE, [row_id(id, number)]),
+            _ => self.execute(SET, params![row_id(id, number), begun]),
+        }
     }
 }

@@ -1,7 +1,8 @@
-//! When a write fails: telling, and opening the store again.
+//! When a write fails: telling, trying again, and opening the store again if that is needed.
 
-use super::super::{commit::count_delayed, store::Store, store_error::StoreError};
-use super::{Publishes, Writer, reopen_backoff};
+use super::super::{commit::DelayedMessages, store::Store};
+use super::{Publishes, Writer, retry_backoff};
+use crate::sqlite::StoreError;
 use postern_broker::BrokerError;
 use std::{collections::HashMap, time::Instant};
 use tokio::sync::oneshot;
@@ -14,35 +15,50 @@ impl Writer {
         }
     }
 
-    /// A write failed. fjall takes no more after that, rightly: what is in the file is unknown.
-    /// Opening it again reads what is.
+    /// A write failed. If it is known to be undone, the store is used on, and what waits in it is handed
+    /// out meanwhile. Else, as when the disk did not say whether it has the last write, opening the store
+    /// again reads what is there.
     pub(super) fn fail(
         &mut self,
         store_error: StoreError,
         waiting: Vec<oneshot::Sender<Result<(), BrokerError>>>,
     ) {
-        tracing::error!(path = %self.folder.path().display(), ?store_error, "the embedded store failed; it is opened again");
+        if self.store_error.as_ref() != Some(&store_error) {
+            tracing::error!(path = %self.folder.path().display(), ?store_error, "the embedded store cannot be written, retrying");
+        }
+        match &mut self.store {
+            Some(store) if store_error.is_undone() => store.make_room(),
+            store => *store = None,
+        }
         self.store_error = Some(store_error);
         for answer in waiting {
             let _ = answer.send(Err(self.error()));
         }
-        self.drop_store();
-        self.reopen.get_or_insert_with(|| {
-            let mut backoff = reopen_backoff();
-            (Instant::now() + backoff.pause(), backoff)
-        });
-    }
-
-    /// Lets go of the database.
-    pub(super) fn drop_store(&mut self) {
-        self.store = None;
-        // It holds the database open.
-        if let Some(compaction) = self.compaction.take() {
-            let _ = compaction.join();
+        // What fails in between puts off no trial.
+        if self.retry.is_none() || self.retry_is_due() {
+            self.retry_later();
         }
     }
 
-    /// What a caller learns of the store_error.
+    fn retry_later(&mut self) {
+        let (at, backoff) = self.retry.get_or_insert_with(|| (Instant::now(), retry_backoff()));
+        *at = Instant::now() + backoff.pause();
+    }
+
+    /// Whether it is time to write, or to open the store, again.
+    pub(super) fn retry_is_due(&self) -> bool {
+        self.retry.as_ref().is_some_and(|(at, _)| Instant::now() >= *at)
+    }
+
+    /// A write succeeded.
+    pub(super) fn recovered(&mut self) {
+        if self.store_error.take().is_some() {
+            self.retry = None;
+            tracing::info!(path = %self.folder.path().display(), "the embedded store works again");
+        }
+    }
+
+    /// What a caller learns of the failure.
     pub(super) fn error(&self) -> BrokerError {
         let path = self.folder.path().display().to_string();
         match &self.store_error {
@@ -54,15 +70,13 @@ impl Writer {
     /// Opens the store again after a failure, when its time has come. Opening writes, so it succeeds
     /// only where that works.
     pub(super) fn open_again(&mut self) {
-        if self.store.is_some() || self.reopen.as_ref().is_none_or(|(at, _)| Instant::now() < *at) {
+        if self.store.is_some() || !self.retry_is_due() {
             return;
         }
         let opened = Store::open(&self.folder).and_then(|store| {
             let positions: HashMap<String, _> = store.queues()?.into_iter().collect();
-            let waiting = store.waiting()?;
-            let next_due = store.due(waiting.from, 0, 0)?.next;
-            let delayed = count_delayed(&store, waiting.from)?;
-            Ok((store, positions, (waiting, next_due, delayed)))
+            let delayed = DelayedMessages::read(&store)?;
+            Ok((store, positions, delayed))
         });
         match opened {
             Ok((store, positions, delayed)) => {
@@ -70,16 +84,13 @@ impl Writer {
                     queue.reopen(&store, positions.get(&queue.name).copied());
                     self.ready.insert(index);
                 }
-                (self.queues.waiting, self.queues.next_due, self.queues.delayed) = delayed;
+                self.queues.delayed = delayed;
                 self.store = Some(store);
-                (self.store_error, self.reopen) = (None, None);
-                tracing::info!(path = %self.folder.path().display(), "the embedded store works again");
+                self.recovered();
             }
             Err(store_error) => {
                 self.store_error = Some(store_error);
-                if let Some((at, backoff)) = &mut self.reopen {
-                    *at = Instant::now() + backoff.pause();
-                }
+                self.retry_later();
             }
         }
     }

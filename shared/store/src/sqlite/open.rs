@@ -1,0 +1,187 @@
+//! Opening `postern.db`.
+
+use super::{
+    FILE, Folder, StoreError,
+    folder::{self, LastUse, OpenNote},
+    schema,
+};
+use rusqlite::{Connection, OpenFlags};
+use std::{
+    fs::{self, File, OpenOptions},
+    io,
+    ops::Deref,
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
+    time::Duration,
+};
+
+/// How long another program may have the file locked.
+const BUSY: Duration = Duration::from_secs(5);
+
+/// Up to this many bytes, a file's structure is checked whenever it is opened: some 50 ms.
+const CHECKED: u64 = 32 * 1024 * 1024;
+
+/// What every connection needs. The pages in memory are few: messages are read once, in order, and a
+/// large cache would only hold the past. Who writes moves the log's pages into the file itself.
+const PRAGMAS: &str = "
+    PRAGMA cache_size = -2048;
+    PRAGMA temp_store = MEMORY;
+    PRAGMA trusted_schema = OFF;
+    PRAGMA cell_size_check = ON;
+    PRAGMA synchronous = FULL;
+    PRAGMA wal_autocheckpoint = 0;
+    PRAGMA journal_size_limit = 16777216;
+";
+
+/// The file, open to be written by this process alone. Dropped, it is closed, and with that what is in its
+/// write-ahead log moves into it.
+#[derive(Debug)]
+pub(crate) struct Database {
+    // Before the connection: once that is closed, the log may be gone.
+    _open: OpenNote,
+    connection: Connection,
+}
+
+impl Deref for Database {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        &self.connection
+    }
+}
+
+/// Opens the file of `folder` to write it, making it where there is none, and brings it to the newest
+/// schema.
+///
+/// # Errors
+/// It cannot be read or written, is damaged, another program's or of a later version, or it is gone.
+pub(crate) fn open(folder: &Folder) -> Result<Database, StoreError> {
+    let path = folder.file();
+    let last_use = folder.last_use()?;
+    let size = find_or_make(folder, &path, last_use)?;
+    let lost = last_use == LastUse::Open && bytes(&wal(&path))? == 0;
+    let connection = connect(&path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    let new = schema::is_new(&connection)?;
+    let version = if new && last_use == LastUse::None { 0 } else { schema::version(&connection)? };
+    use_wal(&connection, new)?;
+    check(&connection, size)?;
+    schema::bring_forward(&connection, version)?;
+    // The first write: what cannot be written is not opened.
+    connection
+        .execute("UPDATE store SET opened = opened + 1", [])
+        .map_err(|error| StoreError::sqlite("cannot be written", &error))?;
+    let note = folder.note_open()?;
+    if lost {
+        tracing::error!(
+            path = %folder.path().display(),
+            "the store was not closed, and its write-ahead log postern.db-wal is missing: messages that were confirmed last are lost, others may come again; check the disk"
+        );
+    }
+    Ok(Database { _open: note, connection })
+}
+
+/// Opens the file of the folder `dir` to read it, also while another process writes it.
+///
+/// # Errors
+/// There is none, it cannot be read, or it is damaged, another program's or of a later version.
+pub(crate) fn read_beside(dir: &Path) -> Result<Connection, StoreError> {
+    let path = dir.join(FILE);
+    if !path.exists() {
+        return Err(
+            missing(dir).unwrap_or_else(|| StoreError::Broken(format!("holds no store: there is no {FILE}")))
+        );
+    }
+    let connection = connect(&path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    schema::version(&connection)?;
+    Ok(connection)
+}
+
+/// The bytes of the file at `path`, which is made where there never was one.
+fn find_or_make(folder: &Folder, path: &Path, last_use: LastUse) -> Result<u64, StoreError> {
+    let size = match fs::metadata(path) {
+        Ok(file) => Some(file.len()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(StoreError::io("cannot be read", &error)),
+    };
+    match (size, last_use) {
+        (Some(0) | None, LastUse::Open | LastUse::Closed) => {
+            let state = if size.is_none() { "missing" } else { "empty" };
+            Err(StoreError::Broken(format!(
+                "cannot be used: its file {FILE} is {state}, and held messages before; restore it from a copy, or move the folder away to start empty"
+            )))
+        }
+        (Some(size), _) => Ok(size),
+        (None, LastUse::None) => match missing(folder.path()) {
+            Some(earlier) => Err(earlier),
+            None => make(folder, path).map(|()| 0).map_err(|error| StoreError::io("cannot be made", &error)),
+        },
+    }
+}
+
+/// Why there is no file, if an unreleased version was used here.
+fn missing(dir: &Path) -> Option<StoreError> {
+    folder::has_an_unreleased_store(dir).then(|| {
+        StoreError::Broken(
+            "holds a store of a version of Postern that was never released (the folder store/), which this one cannot read; let that version send what is in it, then move store/ away"
+                .to_owned(),
+        )
+    })
+}
+
+/// An empty file, for this user only. SQLite gives its log the same mode.
+fn make(folder: &Folder, path: &Path) -> io::Result<()> {
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    File::open(folder.path())?.sync_all()
+}
+
+fn connect(path: &Path, access: OpenFlags) -> Result<Connection, StoreError> {
+    let open = || {
+        // One thread has it at a time.
+        let connection = Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+        connection.busy_timeout(BUSY)?;
+        connection.set_prepared_statement_cache_capacity(32);
+        connection.execute_batch(PRAGMAS)?;
+        Ok(connection)
+    };
+    open().map_err(|error: rusqlite::Error| StoreError::sqlite("cannot be opened", &error))
+}
+
+fn use_wal(connection: &Connection, new: bool) -> Result<(), StoreError> {
+    let switch = || {
+        if new {
+            // Has to be said before there are tables.
+            connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
+        }
+        connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get::<_, String>(0))
+    };
+    match switch().map_err(|error| StoreError::sqlite("cannot be written", &error))?.as_str() {
+        "wal" => Ok(()),
+        other => Err(StoreError::Broken(format!(
+            "cannot be used: the file system does not allow a write-ahead log beside {FILE} (journal mode {other}); use a disk of this machine"
+        ))),
+    }
+}
+
+fn check(connection: &Connection, size: u64) -> Result<(), StoreError> {
+    if size > CHECKED {
+        return Ok(());
+    }
+    let found: String = connection
+        .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
+        .map_err(|error| StoreError::sqlite("cannot be read", &error))?;
+    if found == "ok" { Ok(()) } else { Err(StoreError::damaged("cannot be used", &found)) }
+}
+
+fn wal(path: &Path) -> std::path::PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push("-wal");
+    name.into()
+}
+
+fn bytes(path: &Path) -> Result<u64, StoreError> {
+    match fs::metadata(path) {
+        Ok(file) => Ok(file.len()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+        Err(error) => Err(StoreError::io("cannot be read", &error)),
+    }
+}
