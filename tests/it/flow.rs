@@ -2,7 +2,9 @@
 #![allow(clippy::print_stderr, reason = "the figures, for whoever runs a test with --nocapture")]
 
 use crate::reports::course;
-use postern_tests::{Answer, Gate, Launch, Program, Provider, Rabbit, Request, Vhost, eventually, free_port};
+use postern_tests::{
+    Answer, Gate, Launch, Pair, Program, Provider, Rabbit, Request, Vhost, eventually, free_port,
+};
 use serde_json::{Value, json};
 use std::{
     sync::{
@@ -206,6 +208,37 @@ async fn one_process_says_of_its_backend_that_it_pauses() {
     eventually("paused", async || if state().await == "paused" { Ok(()) } else { Err(state().await) }).await;
     let backend = gateway.get("/v1/backends").await.json()["backends"][0].clone();
     assert!(backend["reason"].as_str().is_some_and(|why| why.contains("connect")), "{backend}");
+}
+
+/// What waits for a retry is known only of all backends together: of one of several it is null, not 0.
+#[tokio::test]
+async fn an_ingress_says_of_a_backend_that_its_dispatcher_in_another_process_pauses() {
+    let (vhost, url) = (Rabbit::shared().vhost(), format!("http://127.0.0.1:{}/", free_port()));
+    let own = "breaker = { failures = 1, pause = \"1m\" }";
+    let config = backend(&url, own).replace("\"1s\"", "\"1h\"") + "[backends.idle]\ntype = \"console\"\n";
+    let (ingress, dispatcher) = Pair::services(&vhost.config(&config)).await;
+    let shows = async |state: &str| {
+        eventually(state, async || {
+            let shown = ingress.get("/v1/backends").await.json()["backends"][1].clone();
+            if shown["state"] == state { Ok(shown) } else { Err(shown.to_string()) }
+        })
+        .await
+    };
+    assert_eq!(shows("ready").await["retrying"], 0);
+    post(&ingress, &json!({"backend": "x", "to": "+1", "text": "hi"})).await;
+    let shown = shows("paused").await;
+    let reason = shown["reason"].as_str().unwrap();
+    assert!(reason.starts_with("pauses: ") && reason.contains("connect"), "{shown}");
+    assert_eq!((&shown["queued"], &shown["retrying"]), (&json!(0), &Value::Null), "{shown}");
+    // An ingress that starts later learns of it, too.
+    let later = Launch::ingress(&vhost.config(&config)).start().await;
+    eventually("a later ingress", async || {
+        let shown = later.get("/v1/backends").await.json()["backends"][1].clone();
+        if shown["state"] == "paused" { Ok(()) } else { Err(shown.to_string()) }
+    })
+    .await;
+    assert_eq!(dispatcher.terminate().await.code, Some(0));
+    shows("unserved").await;
 }
 
 #[tokio::test]

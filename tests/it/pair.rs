@@ -162,8 +162,11 @@ async fn every_queue_is_a_durable_quorum_queue_but_for_the_log_and_has_the_contr
     let pair = Pair::start(CLINIC).await;
     let queues = pair.vhost.queues();
     for queue in &queues {
-        let kind =
-            if queue.name == "postern.control" { "rabbit_stream_queue" } else { "rabbit_quorum_queue" };
+        let kind = if ["postern.control", "postern.health"].contains(&queue.name.as_str()) {
+            "rabbit_stream_queue"
+        } else {
+            "rabbit_quorum_queue"
+        };
         assert_eq!((queue.kind.as_str(), queue.durable), (kind, true), "{}", queue.name);
     }
     for name in [
@@ -174,6 +177,7 @@ async fn every_queue_is_a_durable_quorum_queue_but_for_the_log_and_has_the_contr
         "postern.dead",
         "postern.unrouted",
         "postern.control",
+        "postern.health",
     ] {
         assert!(queues.iter().any(|queue| queue.name == name), "{name} is missing: {queues:?}");
     }

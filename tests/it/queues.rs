@@ -138,7 +138,7 @@ async fn purged(with: impl Fn(&str) -> String) {
     let table = launch.clone().arg("queue").arg("list").run().await;
     let line = table.out.lines().find(|line| line.starts_with("postern.outbound.clinic ")).unwrap();
     assert!(line.ends_with("not configured"), "{}", table.out);
-    for name in ["postern.control", "nothing such", "postern.wait.1000ms"] {
+    for name in ["postern.control", "postern.health", "nothing such", "postern.wait.1000ms"] {
         let refused = launch.clone().arg("queue").arg("purge").arg(name).arg("--yes").run().await;
         assert_eq!(refused.code, Some(2), "{name}: {}", refused.log);
     }

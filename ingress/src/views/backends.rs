@@ -34,12 +34,10 @@ struct Shown<'a> {
 enum BackendState {
     /// It would.
     Ready,
-    /// Messages are stored and wait: an operator paused the backend, or this process sends none, since
-    /// the provider is down or asked for time. The latter is not known of another process; where no
-    /// process consumes, it is `unserved`.
+    /// Messages are stored and wait: an operator paused the backend, or the provider is down or asked for
+    /// time.
     Paused,
-    /// Messages are stored and wait: the backend's connector, in this process, has no connection to its
-    /// provider.
+    /// Messages are stored and wait: the backend's connector has no connection to its provider.
     Unbound,
     /// Messages are stored and wait: no dispatcher serves the backend.
     Unserved,
@@ -74,20 +72,23 @@ async fn show<'a>(backend: &'a BackendConfig, state: &IngressState) -> Shown<'a>
     } else {
         None
     };
-    let health = state.health.of(&backend.name);
-    let shown = match depths {
+    let unconsumed = depths.is_some_and(|(normal, bulk)| normal.consumers + bulk.consumers == 0);
+    let health = match state.health.of(&backend.name) {
+        // A dispatcher that pauses does not consume.
+        BackendHealth::Ready if unconsumed => state.health.elsewhere(&backend.name),
+        known => Some(known),
+    };
+    let shown = match &health {
         _ if matches!(status, BrokerStatus::Spooling(_)) => BackendState::Spooling,
         _ if !usable => BackendState::Unavailable,
-        Some((normal, _)) if normal.consumers == 0 && health == BackendHealth::Ready => {
-            BackendState::Unserved
-        }
-        _ => match health {
+        None => BackendState::Unserved,
+        Some(health) => match health {
             BackendHealth::Ready => BackendState::Ready,
             BackendHealth::NotBound { .. } => BackendState::Unbound,
             BackendHealth::Paused { .. } | BackendHealth::PausedByOperator { .. } => BackendState::Paused,
         },
     };
-    let reason = (health != BackendHealth::Ready).then(|| health.to_string());
+    let reason = health.filter(|health| *health != BackendHealth::Ready).map(|health| health.to_string());
     Shown {
         name: backend.name.as_str(),
         kind: &backend.definition.kind,

@@ -11,9 +11,9 @@
 //! | `postern.return` | direct, key = queue | that queue, else `postern.unrouted` |
 //! | `postern.unrouted` | fanout | `postern.unrouted`: the alternate of all the others |
 //!
-//! [`CONTROL`] is no queue to work through but a log: each of its consumers gets every record, from the
-//! first on, whoever else takes from it, and acknowledging removes nothing. It has no exchange of its own;
-//! records come by [`Address::Queue`].
+//! [`CONTROL`] and [`HEALTH`] are no queues to work through but logs: each of their consumers gets every
+//! record, from the first on, whoever else takes from it, and acknowledging removes nothing. They have no
+//! exchange of their own; records come by [`Address::Queue`].
 
 use postern_shared::message::{BackendName, Priority};
 use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
@@ -37,6 +37,9 @@ pub const UNROUTED: &str = "postern.unrouted";
 pub const QUARANTINE: &str = "postern.quarantine";
 /// The log of what operators order: see [`postern_shared::control`].
 pub const CONTROL: &str = "postern.control";
+/// The log in which processes tell each other which of their backends do not send now. Only a broker that
+/// several processes share has it.
+pub const HEALTH: &str = "postern.health";
 /// The prefix of the exchanges and queues in which retries wait.
 pub const WAIT: &str = "postern.wait";
 
@@ -91,6 +94,16 @@ impl QueueName {
     /// `postern.control`
     pub fn control() -> Self {
         Self(CONTROL.into())
+    }
+
+    /// `postern.health`
+    pub fn health() -> Self {
+        Self(HEALTH.into())
+    }
+
+    /// Whether it is a log, which each of its consumers reads from the first record on.
+    pub fn is_log(&self) -> bool {
+        matches!(self.as_str(), CONTROL | HEALTH)
     }
 
     /// `postern.quarantine`

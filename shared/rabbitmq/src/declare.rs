@@ -9,8 +9,8 @@ use lapin::{
 use postern_broker::{
     QueueName, Topology,
     topology::{
-        BULK_CALLBACKS, CALLBACKS, CONTROL, DEAD, INBOUND, OUTBOUND, Overflow, QUARANTINE, QueueLimit,
-        REPORTS, RETURN, UNROUTED,
+        BULK_CALLBACKS, CALLBACKS, CONTROL, DEAD, HEALTH, INBOUND, OUTBOUND, Overflow, QUARANTINE,
+        QueueLimit, REPORTS, RETURN, UNROUTED,
     },
 };
 use std::{collections::BTreeMap, time::Duration};
@@ -28,10 +28,31 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// match after an upgrade. This one means the same to all of them.
 const DELIVERY_LIMIT: i64 = i32::MAX as i64;
 
-/// The most that the log of orders keeps, in bytes: some 300,000 records. The oldest go first.
-const CONTROL_BYTES: i64 = 64 * 1024 * 1024;
-/// The bytes of one of the log's files: what goes first goes by files.
-const CONTROL_SEGMENT: i64 = 8 * 1024 * 1024;
+/// A log: a stream, which each consumer reads by itself.
+struct Log {
+    name: &'static str,
+    /// The most that it keeps, in bytes. The oldest records go first, a file at a time.
+    max_bytes: i64,
+    /// The bytes of one of its files.
+    file_bytes: i64,
+    /// What does not work without it.
+    without: &'static str,
+}
+
+/// Some 300,000 orders.
+const ORDERS: Log = Log {
+    name: CONTROL,
+    max_bytes: 64 * 1024 * 1024,
+    file_bytes: 8 * 1024 * 1024,
+    without: "backends cannot be paused and messages cannot be cancelled",
+};
+/// A record counts for less than a minute: this is the least that keeps the last ones of many processes.
+const BACKENDS_HEALTH: Log = Log {
+    name: HEALTH,
+    max_bytes: 4 * 1024 * 1024,
+    file_bytes: 1024 * 1024,
+    without: "GET /v1/backends shows a backend that pauses in another process as unserved",
+};
 
 /// Declares the topology, again and again, and remembers what it found different.
 #[derive(Debug, Default)]
@@ -101,27 +122,28 @@ impl DeclarePass<'_> {
         for delay in &topology.delays {
             self.wait(*delay, &otherwise).await?;
         }
-        self.control().await
+        self.log(&ORDERS).await?;
+        self.log(&BACKENDS_HEALTH).await
     }
 
-    /// The log of orders: a stream, which each consumer reads by itself. A broker that has no streams, or
-    /// does not let this process declare one, serves all the rest.
-    async fn control(&mut self) -> lapin::Result<()> {
+    /// A broker that has no streams, or does not let this process declare one, serves all the rest.
+    async fn log(&mut self, log: &Log) -> lapin::Result<()> {
         let arguments = [
             ("x-queue-type", text("stream")),
-            ("x-max-length-bytes", AMQPValue::LongLongInt(CONTROL_BYTES)),
-            ("x-stream-max-segment-size-bytes", AMQPValue::LongLongInt(CONTROL_SEGMENT)),
+            ("x-max-length-bytes", AMQPValue::LongLongInt(log.max_bytes)),
+            ("x-stream-max-segment-size-bytes", AMQPValue::LongLongInt(log.file_bytes)),
         ];
-        let known = format!("queue {CONTROL}");
-        let declared = match self.declare_queue(CONTROL, table(&arguments), &known).await {
-            Ok(()) => self.bind(CONTROL, RETURN, CONTROL).await,
+        let known = format!("queue {}", log.name);
+        let declared = match self.declare_queue(log.name, table(&arguments), &known).await {
+            Ok(()) => self.bind(log.name, RETURN, log.name).await,
             refused => refused,
         };
         match declared {
             Err(error) if matches!(error.kind(), ErrorKind::ProtocolError(_)) && self.link.is_up() => {
                 let remark = format!(
-                    "{known} cannot be declared as a stream, so backends cannot be paused and messages cannot be \
-                     cancelled: {}; enable RabbitMQ's feature flag stream_queue, or permit it to this user",
+                    "{known} cannot be declared as a stream, so {}: {}; enable RabbitMQ's feature flag \
+                     stream_queue, or permit it to this user",
+                    log.without,
                     refusal(&error)
                 );
                 if self.foreign.insert(known, remark.clone()).as_ref() != Some(&remark) {

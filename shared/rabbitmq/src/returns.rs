@@ -19,7 +19,7 @@ use super::{
 use lapin::message::Delivery;
 use postern_broker::{
     Address, BrokerError, Envelope, QueueName, Settle,
-    topology::{CONTROL, DEAD, QUARANTINE, UNROUTED},
+    topology::{DEAD, QUARANTINE, UNROUTED},
 };
 use std::{collections::HashMap, mem::take, sync::Arc, time::Duration};
 use tokio::task::JoinSet;
@@ -85,7 +85,8 @@ impl Returns {
     pub(super) fn new(shared: Arc<Connections>, publisher: Publishing, queue: QueueName) -> Self {
         let half = shared.options.max_deliveries / 2;
         let believed = match queue.as_str() {
-            CONTROL | DEAD | UNROUTED | QUARANTINE => None,
+            DEAD | UNROUTED | QUARANTINE => None,
+            _ if queue.is_log() => None,
             _ => Some(half.max(1)),
         };
         Self {

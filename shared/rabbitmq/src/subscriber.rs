@@ -14,7 +14,7 @@ use lapin::{
     options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions},
     types::{AMQPValue, FieldTable},
 };
-use postern_broker::{Feed, QueueName, Settle, SettleRequest, topology::CONTROL};
+use postern_broker::{Feed, QueueName, Settle, SettleRequest};
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 use tokio::{sync::oneshot, time::Instant};
 use tokio_util::task::task_tracker::TaskTrackerToken;
@@ -282,7 +282,7 @@ impl Session {
 /// from the first that there is.
 fn arguments(queue: &QueueName, next_record: Option<i64>) -> FieldTable {
     let mut arguments = FieldTable::default();
-    if queue.as_str() == CONTROL {
+    if queue.is_log() {
         let first = || AMQPValue::LongString("first".into());
         arguments.insert(STREAM_OFFSET.into(), next_record.map_or_else(first, AMQPValue::LongLongInt));
     }

@@ -75,6 +75,16 @@ struct Registered {
     served: BTreeMap<Subject, NotedHealth>,
     /// Of any backend, whoever serves it.
     paused: BTreeMap<BackendName, Pause>,
+    /// What other processes told of the backends that they serve and that do not send, by process.
+    told: BTreeMap<String, ToldHealth>,
+}
+
+/// What another process told of its backends.
+#[derive(Debug)]
+struct ToldHealth {
+    /// When it does not count any more, unless the process tells it again.
+    until: Instant,
+    not_sending: BTreeMap<BackendName, BackendHealth>,
 }
 
 impl Registered {
@@ -149,6 +159,32 @@ impl HealthRegistry {
     /// The health of `backend`. `Ready` if this process does not serve it and no operator paused it.
     pub fn of(&self, backend: &BackendName) -> BackendHealth {
         self.registered().health(backend)
+    }
+
+    /// Takes note that `process`, another one, told what `not_sending` is: those of its backends that do not
+    /// send now. It counts until `until`, or until it tells something else.
+    pub fn told(&self, process: &str, not_sending: BTreeMap<BackendName, BackendHealth>, until: Instant) {
+        let told = &mut self.registered().told;
+        told.retain(|_, told| told.until > Instant::now());
+        told.insert(process.to_owned(), ToldHealth { until, not_sending });
+    }
+
+    /// Why another process, which serves `backend`, does not send its messages now. `None` if none told.
+    pub fn elsewhere(&self, backend: &BackendName) -> Option<BackendHealth> {
+        let (registered, now) = (self.registered(), Instant::now());
+        let mut told = registered.told.values().filter(|told| told.until > now);
+        told.find_map(|told| told.not_sending.get(backend).cloned())
+    }
+
+    /// Those of the backends that this process serves that do not send now for a reason of their own, and
+    /// why. An operator's pause, which all processes know, is none.
+    pub fn not_sending(&self) -> BTreeMap<BackendName, BackendHealth> {
+        let registered = self.registered();
+        let own = registered.served.iter().filter_map(|(subject, noted)| match (subject, noted.health()) {
+            (Subject::Application, _) | (_, BackendHealth::Ready) => None,
+            (Subject::Backend(name), health) => Some((name.clone(), health)),
+        });
+        own.collect()
     }
 
     /// The health of the application's webhook. `None` if this process does not call it.
@@ -278,7 +314,34 @@ mod tests {
     }
 
     #[test]
-    fn a_backend_of_another_process_counts_as_ready() {
-        assert_eq!(HealthRegistry::default().of(&"other".parse().unwrap()), BackendHealth::Ready);
+    fn a_backend_of_another_process_counts_as_ready_and_what_that_process_told_counts_for_a_while() {
+        let health = HealthRegistry::default();
+        let other: BackendName = "other".parse().unwrap();
+        let down = || BackendHealth::NotBound { why: "connection refused".to_owned() };
+        let told = |not_sending, until| health.told("a", not_sending, until);
+        assert_eq!(health.elsewhere(&other), None);
+        let later = Instant::now() + Duration::from_secs(60);
+        told([(other.clone(), down())].into(), later);
+        assert_eq!((health.of(&other), health.elsewhere(&other)), (BackendHealth::Ready, Some(down())));
+        assert!(health.not_sending().is_empty(), "that is not of this process");
+        health.told("b", BTreeMap::new(), later);
+        assert_eq!(health.elsewhere(&other), Some(down()), "another process's");
+        told(BTreeMap::new(), later);
+        assert_eq!(health.elsewhere(&other), None);
+        told([(other.clone(), down())].into(), Instant::now());
+        assert_eq!(health.elsewhere(&other), None, "too old");
+    }
+
+    #[test]
+    fn what_a_process_tells_is_of_its_own_backends_and_not_what_operators_ordered() {
+        let health = HealthRegistry::default();
+        let [demo, held]: [BackendName; 2] = ["demo", "held"].map(|name| name.parse().unwrap());
+        let (reporter, _held) = (health.reporter(&demo), health.reporter(&held));
+        health.application_reporter().paused(Instant::now(), "it is down");
+        let pause = Pause { since: "2026-11-27T08:00:00Z".parse().unwrap(), by: "ops@desk".to_owned() };
+        health.paused_by_operators(&[(held, pause)].into());
+        assert!(health.not_sending().is_empty());
+        reporter.not_bound("connection refused");
+        assert_eq!(health.not_sending().into_keys().collect::<Vec<_>>(), [demo]);
     }
 }

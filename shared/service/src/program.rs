@@ -6,6 +6,7 @@ use crate::{
     broker,
     control::{Operator, Unconfigured},
     dead::DeadLetters,
+    health_log,
     metrics::Metrics,
     shutdown::Shutdown,
     telemetry::{self, LogGuard, TelemetryError},
@@ -24,7 +25,12 @@ use std::{
         Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
+use tokio::{task::JoinHandle, time::timeout};
+
+/// How long the other processes may take to be told that this one serves no backend any more.
+const LAST_WORD: Duration = Duration::from_secs(1);
 
 /// The arguments that every program takes.
 #[derive(Debug, Clone, Args)]
@@ -127,6 +133,8 @@ pub struct Runtime {
     pub admin: SocketAddr,
     started: Arc<AtomicBool>,
     spool: Arc<OnceLock<Arc<Spool>>>,
+    /// Tells other processes which backends do not send. `None`: the broker is this process's alone.
+    telling: Option<JoinHandle<()>>,
     /// The last lines are written when this is dropped.
     _log: LogGuard,
 }
@@ -196,6 +204,8 @@ impl Runtime {
             unconfigured: unconfigured.clone(),
         };
         tokio::spawn(monitoring.control.follow(broker.clone()));
+        let telling = (!config.broker.is_embedded())
+            .then(|| health_log::exchange(monitoring.health.clone(), broker.clone(), shutdown.clone()));
         let operator = Arc::new(Operator::new(broker.clone(), monitoring.control.clone(), config));
         tokio::spawn(unconfigured.watch(operator.clone()));
         let letters = DeadLetters::new(broker.clone());
@@ -209,7 +219,7 @@ impl Runtime {
         };
         tokio::spawn(admin::serve(listener, port)?);
         tracing::info!(program = name, version, %admin, "starting");
-        Ok(Self { broker, monitoring, shutdown, admin, started, spool, _log: log })
+        Ok(Self { broker, monitoring, shutdown, admin, started, spool, telling, _log: log })
     }
 
     /// The broker as whoever takes messages from outside uses it: with the spool in front of it that
@@ -269,6 +279,9 @@ impl Runtime {
     pub async fn close(self) {
         if let Some(spool) = self.spool.get() {
             spool.close().await;
+        }
+        if let Some(telling) = self.telling {
+            let _ = timeout(LAST_WORD, telling).await;
         }
         self.broker.close().await;
         tracing::info!("drained");

@@ -9,7 +9,10 @@ use crate::{
     queued::{Queued, read, with_backend},
     scan::{Replacement, Scan},
 };
-use postern_broker::{Address, BrokerError, Delivery, Envelope, QueueName, topology::CONTROL};
+use postern_broker::{
+    Address, BrokerError, Delivery, Envelope, QueueName,
+    topology::{CONTROL, HEALTH},
+};
 use postern_shared::{
     clock,
     control::{ControlOrder, QueueAction},
@@ -303,7 +306,7 @@ fn named(name: &str) -> Result<Vec<QueueName>, OrderError> {
     let allowed = || {
         OrderError::Invalid(format!(
             "only a backend's name, or a queue that `postern queue list` shows, can be purged, and neither \
-             {CONTROL} nor a queue in which retries wait"
+             {CONTROL} nor {HEALTH} nor a queue in which retries wait"
         ))
     };
     queue.map(|queue| vec![queue]).ok_or_else(allowed)
