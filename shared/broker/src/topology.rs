@@ -11,6 +11,9 @@
 //! | `postern.return` | direct, key = queue | that queue, else `postern.unrouted` |
 //! | `postern.unrouted` | fanout | `postern.unrouted`: the alternate of all the others |
 //!
+//! [`LOG`] is a second queue for what goes to the applications, to the backends, to the reports and to the dead
+//! letters: the message log is written from it. It is there with [`LogRoute::Queue`] alone.
+//!
 //! [`CONTROL`] is no queue to work through but a log: each of its consumers gets every record, from the
 //! first on, whoever else takes from it, and acknowledging removes nothing. It has no exchange of its own;
 //! records come by [`Address::Queue`].
@@ -37,6 +40,8 @@ pub const UNROUTED: &str = "postern.unrouted";
 pub const QUARANTINE: &str = "postern.quarantine";
 /// The log of what operators order: see [`postern_shared::control`].
 pub const CONTROL: &str = "postern.control";
+/// The queue from which the message log is written: see [`crate::events`].
+pub const LOG: &str = "postern.log";
 /// The prefix of the exchanges and queues in which retries wait.
 pub const WAIT: &str = "postern.wait";
 
@@ -91,6 +96,11 @@ impl QueueName {
     /// `postern.control`
     pub fn control() -> Self {
         Self(CONTROL.into())
+    }
+
+    /// `postern.log`
+    pub fn log() -> Self {
+        Self(LOG.into())
     }
 
     /// `postern.quarantine`
@@ -159,6 +169,9 @@ pub enum Address {
     Callbacks(BackendName),
     /// To the dead letters.
     Dead(BackendName),
+    /// To the message log alone: what happened without anything else being published. Only where there is a
+    /// log: see [`LogRoute`].
+    Log,
     /// Into that queue and no other, whatever else is bound to its exchange.
     Queue(QueueName),
     /// Back to `queue`, not before `delay` has passed. The delay is one of [`Topology::delays`].
@@ -179,7 +192,7 @@ impl Address {
             Self::Reports(_) => REPORTS.to_owned(),
             Self::Callbacks(_) => CALLBACKS.to_owned(),
             Self::Dead(_) => DEAD.to_owned(),
-            Self::Queue(_) => RETURN.to_owned(),
+            Self::Queue(_) | Self::Log => RETURN.to_owned(),
             Self::Later { delay, .. } => QueueName::wait(*delay).to_string(),
         }
     }
@@ -192,6 +205,7 @@ impl Address {
             | Self::Callbacks(backend)
             | Self::Dead(backend) => backend.to_string(),
             Self::Outbound(backend, lane) => outbound_key(backend, *lane),
+            Self::Log => LOG.to_owned(),
             Self::Queue(queue) | Self::Later { queue, .. } => queue.to_string(),
         }
     }
@@ -199,6 +213,9 @@ impl Address {
     /// The address of which [`exchange`](Self::exchange) and [`routing_key`](Self::routing_key) are
     /// these; `None` for those that say when or name a queue, and for what is no address.
     pub fn parse(exchange: &str, routing_key: &str) -> Option<Self> {
+        if (exchange, routing_key) == (RETURN, LOG) {
+            return Some(Self::Log);
+        }
         let (backend, lane) = match routing_key.strip_suffix(".bulk") {
             Some(backend) if exchange == OUTBOUND => (backend, Priority::Bulk),
             _ => (routing_key, Priority::Normal),
@@ -222,6 +239,7 @@ impl Address {
             Self::Reports(_) => QueueName::reports(),
             Self::Callbacks(_) => QueueName::callbacks(),
             Self::Dead(_) => QueueName::dead(),
+            Self::Log => QueueName::log(),
             Self::Queue(queue) | Self::Later { queue, .. } => queue.clone(),
         }
     }
@@ -254,6 +272,18 @@ pub struct QueueSpec {
     pub limit: Option<QueueLimit>,
 }
 
+/// How what is published comes to the message log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogRoute {
+    /// There is no log.
+    #[default]
+    None,
+    /// By the queue `postern.log`, which holds at most this many messages; the oldest go first.
+    Queue(u64),
+    /// The broker writes it, with the messages themselves: the embedded one.
+    Store,
+}
+
 /// Everything that must exist before the first message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Topology {
@@ -269,6 +299,8 @@ pub struct Topology {
     /// The most messages in any other queue but the callbacks, the dead letters and the retries that wait:
     /// publishes beyond are refused.
     pub max_messages: Option<u64>,
+    /// How what is published comes to the message log.
+    pub log: LogRoute,
 }
 
 impl Topology {
@@ -284,6 +316,9 @@ impl Topology {
             QueueSpec { name: QueueName::dead(), limit: None },
             QueueSpec { name: QueueName::unrouted(), limit: None },
         ];
+        if let LogRoute::Queue(messages) = self.log {
+            queues.push(QueueSpec { name: QueueName::log(), limit: drop(messages) });
+        }
         for backend in &self.backends {
             for lane in [Priority::Normal, Priority::Bulk] {
                 queues.push(QueueSpec { name: QueueName::outbound(backend, lane), limit: refuse });
@@ -326,7 +361,7 @@ mod tests {
         let outbound = [Priority::Normal, Priority::Bulk].map(|lane| Address::Outbound(demo.clone(), lane));
         let others = [Address::Inbound, Address::Reports, Address::Callbacks, Address::Dead];
         let others = others.map(|of| of(demo.clone()));
-        for address in outbound.into_iter().chain(others) {
+        for address in outbound.into_iter().chain(others).chain([Address::Log]) {
             let read = Address::parse(&address.exchange(), &address.routing_key());
             assert_eq!(read, Some(address));
         }
@@ -377,6 +412,7 @@ mod tests {
             max_reports: 1,
             max_callbacks: 1,
             max_messages: None,
+            log: LogRoute::None,
         };
         for (wanted, got) in [(0, 1), (5, 5), (6, 30), (300, 30)] {
             assert_eq!(topology.delay(Duration::from_secs(wanted)), Duration::from_secs(got));

@@ -7,12 +7,13 @@ use lapin::{
     types::{AMQPValue, FieldTable},
 };
 use postern_broker::{
-    QueueName, Topology,
+    Address, QueueName, Topology,
     topology::{
-        BULK_CALLBACKS, CALLBACKS, CONTROL, DEAD, INBOUND, OUTBOUND, Overflow, QUARANTINE, QueueLimit,
+        BULK_CALLBACKS, CALLBACKS, CONTROL, DEAD, INBOUND, LOG, OUTBOUND, Overflow, QUARANTINE, QueueLimit,
         REPORTS, RETURN, UNROUTED,
     },
 };
+use postern_shared::message::Priority;
 use std::{collections::BTreeMap, time::Duration};
 use tokio::time::timeout;
 use tracing::warn;
@@ -92,6 +93,7 @@ impl DeclarePass<'_> {
                 INBOUND | REPORTS | CALLBACKS | DEAD => self.bind(name, name, "#").await?,
                 UNROUTED => self.bind(name, name, "").await?,
                 BULK_CALLBACKS => {}
+                LOG => self.bind_log(name, topology).await?,
                 _ => {
                     let key = name.strip_prefix(OUTBOUND).unwrap_or(name).trim_start_matches('.');
                     self.bind(name, OUTBOUND, key).await?;
@@ -102,6 +104,21 @@ impl DeclarePass<'_> {
             self.wait(*delay, &otherwise).await?;
         }
         self.control().await
+    }
+
+    /// The message log gets what the applications, the backends, the reports and the dead letters get, and no
+    /// retry: that comes by other exchanges.
+    async fn bind_log(&mut self, name: &str, topology: &Topology) -> lapin::Result<()> {
+        for exchange in [INBOUND, REPORTS, DEAD] {
+            self.bind(name, exchange, "#").await?;
+        }
+        for backend in &topology.backends {
+            for lane in [Priority::Normal, Priority::Bulk] {
+                let key = Address::Outbound(backend.clone(), lane).routing_key();
+                self.bind(name, OUTBOUND, &key).await?;
+            }
+        }
+        Ok(())
     }
 
     /// The log of orders: a stream, which each consumer reads by itself. A broker that has no streams, or

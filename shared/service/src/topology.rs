@@ -1,6 +1,6 @@
 //! What a configuration makes the broker declare.
 
-use postern_broker::Topology;
+use postern_broker::{LogRoute, Topology};
 use postern_config::{ApplicationSection, Config};
 use std::time::Duration;
 
@@ -23,6 +23,7 @@ pub fn topology(config: &Config) -> Topology {
         max_reports: config.broker.max_reports,
         max_callbacks: config.broker.max_callbacks,
         max_messages: config.broker.max_messages,
+        log: LogRoute::None,
     }
 }
 

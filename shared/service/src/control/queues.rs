@@ -6,10 +6,10 @@ use super::{
 };
 use crate::{
     dead::Stays,
-    queued::{Queued, read, with_backend},
+    queued::{Queued, with_backend},
     scan::{Replacement, Scan},
 };
-use postern_broker::{Address, BrokerError, Delivery, Envelope, QueueName, topology::CONTROL};
+use postern_broker::{Address, BrokerError, Delivery, Envelope, QueueName, queued::read, topology::CONTROL};
 use postern_shared::{
     clock,
     control::{ControlOrder, QueueAction},
