@@ -137,6 +137,17 @@ pub struct Content {
     pub fields: Map<String, Value>,
 }
 
+/// What the message log keeps of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Keep {
+    /// All of it.
+    #[default]
+    Full,
+    /// No text, no fields, and of a number only a keyed hash.
+    States,
+}
+
 impl EventKind {
     /// Every kind, in the order of a message's life.
     pub const ALL: [Self; 14] = [
