@@ -18,20 +18,23 @@ use postern_shared::{
     callback::CONTEXT_KEY,
     error::FailureClass,
     event::{Content, Direction, Event, EventKind},
-    message::{Identity, Inbound, Outbound, Recipient, Report, State},
+    message::{Identity, Inbound, Malformed, Outbound, Recipient, Report, State},
 };
 
-/// What happened to a message according to `envelope`, which is published to `address`. Nothing for a body
-/// that is no message, and for what only goes its way: retries, callbacks, orders.
-pub fn events(address: &Address, envelope: &Envelope) -> Vec<Event> {
-    match address {
-        Address::Inbound(_) => received(envelope),
-        Address::Outbound(..) => accepted(envelope),
-        Address::Reports(_) => reported(envelope),
+/// What happened to a message according to `envelope`, which is published to `address`. Nothing for what only
+/// goes its way: retries, callbacks, orders; and for a dead letter whose body is no message.
+///
+/// # Errors
+/// [`Malformed`]: the body is not what belongs there.
+pub fn events(address: &Address, envelope: &Envelope) -> Result<Vec<Event>, Malformed> {
+    Ok(match address {
+        Address::Inbound(_) => received(envelope)?.into_iter().collect(),
+        Address::Outbound(..) => accepted(envelope)?.into_iter().collect(),
+        Address::Reports(_) => reported(envelope)?,
         Address::Dead(_) => dead(envelope),
-        Address::Log => Event::from_json(&envelope.body).into_iter().collect(),
+        Address::Log => vec![Event::from_json(&envelope.body)?],
         Address::Callbacks(_) | Address::Queue(_) | Address::Later { .. } => Vec::new(),
-    }
+    })
 }
 
 /// The events that an operator, called `by`, put `envelope` back into `queue`, which it died in.
@@ -45,11 +48,11 @@ pub fn redriven(queue: &QueueName, envelope: &Envelope, by: Option<&str>) -> Vec
     .collect()
 }
 
-fn received(envelope: &Envelope) -> Vec<Event> {
-    let Ok(message) = Inbound::from_json(&envelope.body) else { return Vec::new() };
+fn received(envelope: &Envelope) -> Result<Option<Event>, Malformed> {
+    let message = Inbound::from_json(&envelope.body)?;
     // An operator moved it: it was received before.
     if envelope.requeued_at().is_some() {
-        return Vec::new();
+        return Ok(None);
     }
     let Inbound { id, backend, identity, text, fields, external_id, received_at } = message;
     let content = Content {
@@ -61,16 +64,16 @@ fn received(envelope: &Envelope) -> Vec<Event> {
         fields,
     };
     let event = Event::new(EventKind::Received, id, backend).about(identity);
-    vec![Event { at: received_at, external_id, content: Some(content), ..event }]
+    Ok(Some(Event { at: received_at, external_id, content: Some(content), ..event }))
 }
 
 /// A message that says no id has another one each time that it is read: the log learns of it from its
 /// reports, which say the one that it was sent under.
-fn accepted(envelope: &Envelope) -> Vec<Event> {
-    let Ok(message) = read(envelope) else { return Vec::new() };
+fn accepted(envelope: &Envelope) -> Result<Option<Event>, Malformed> {
+    let message = read(envelope)?;
     let is_first = message.attempt == 1 && message.deferred == 0 && message.parts_sent == 0;
     if !is_first || envelope.requeued_at().is_some() || !has_id(envelope, &message) {
-        return Vec::new();
+        return Ok(None);
     }
     let made_at = (!says(&envelope.body).created_at).then(|| message.id.made_at()).flatten();
     let Outbound { id, backend, identities, text, mut context, created_at, .. } = message;
@@ -86,12 +89,12 @@ fn accepted(envelope: &Envelope) -> Vec<Event> {
         fields: context,
     };
     let by = envelope.text_header(header::BY).map(str::to_owned);
-    vec![Event { at, by, content: Some(content), ..Event::new(EventKind::Accepted, id, backend) }]
+    Ok(Some(Event { at, by, content: Some(content), ..Event::new(EventKind::Accepted, id, backend) }))
 }
 
-fn reported(envelope: &Envelope) -> Vec<Event> {
-    let Ok(report) = Report::from_json(&envelope.body) else { return Vec::new() };
-    report.recipients.iter().flat_map(|recipient| of_recipient(&report, recipient)).collect()
+fn reported(envelope: &Envelope) -> Result<Vec<Event>, Malformed> {
+    let report = Report::from_json(&envelope.body)?;
+    Ok(report.recipients.iter().flat_map(|recipient| of_recipient(&report, recipient)).collect())
 }
 
 /// What `report` says of `recipient`: of a text that was sent in parts, each part with its provider's id.

@@ -27,7 +27,7 @@ pub struct MessageLogConfig {
     pub max_bytes: u64,
     /// The most messages that `postern.log` holds; the oldest go first.
     pub max_waiting: u64,
-    /// What numbers are hashed with: there with [`Keep::States`].
+    /// What numbers are hashed with. Absent: a random key beside the SQLite file.
     pub hash_key: Option<Secret>,
 }
 
@@ -77,9 +77,10 @@ pub(super) fn check(config: &Config, reader: &mut Reader<'_>) {
                 .warning("log.url", "has no effect: log.messages = false says that there is no message log");
         }
     }
-    if log.keep == Keep::States && log.hash_key.is_none() {
-        let why = "\"states\" keeps a keyed hash of each number, for which log.hash_key is missing (`postern key` \
-                   makes one)";
+    let shared = matches!(config.message_log(), Some(MessageLogConfig { place: LogPlace::Postgres(_), .. }));
+    if log.keep == Keep::States && log.hash_key.is_none() && shared {
+        let why = "\"states\" keeps a keyed hash of each number, for which a shared database needs log.hash_key \
+                   (`postern key` makes one)";
         reader.problem("log.keep", why);
     }
     if log.max_bytes < MIN_BYTES {

@@ -196,6 +196,7 @@ impl Runtime {
             control: monitoring.control.clone(),
             backends: config.backends.keys().cloned().collect(),
             unconfigured: unconfigured.clone(),
+            log: monitoring.log.clone(),
         };
         tokio::spawn(monitoring.control.follow(broker.clone()));
         let operator = Arc::new(Operator::new(broker.clone(), monitoring.control.clone(), config));

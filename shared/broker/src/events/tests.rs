@@ -1,4 +1,4 @@
-use super::*;
+use super::{events as read_events, *};
 use crate::dead_letter::{Cause, dead_letter};
 use jiff::Timestamp;
 use postern_shared::message::{BackendName, MessageId, Priority, Reason};
@@ -7,6 +7,11 @@ use std::time::Duration;
 
 const ID: &str = "019b2a4c-0000-7000-8000-000000000000";
 const AT: &str = "2026-11-27T10:00:00.123Z";
+
+/// Those of a message that can be read.
+fn events(address: &Address, envelope: &Envelope) -> Vec<Event> {
+    read_events(address, envelope).unwrap()
+}
 
 fn clinic() -> BackendName {
     "clinic".parse().unwrap()
@@ -94,7 +99,6 @@ fn only_the_first_attempt_of_a_message_with_an_id_was_accepted() {
         (Envelope::from(&Outbound { deferred: 1, ..outbound() }), false),
         (Envelope::from(&Outbound { parts_sent: 1, ..outbound() }), false),
         (Envelope::from(&outbound()).requeued(at()), false),
-        (bare("no message"), false),
     ] {
         let made = events(&to_send(), &envelope);
         assert_eq!(made.len(), usize::from(accepted), "{}", String::from_utf8_lossy(&envelope.body));
@@ -221,5 +225,11 @@ fn what_an_operator_put_back_says_when_and_by_whom() {
     // It is published by itself, and comes back as it was.
     let alone = events(&Address::Log, &Envelope::from(&made[0]));
     assert_eq!(alone, made[..1]);
-    assert_eq!(events(&Address::Log, &bare("no event")), []);
+}
+
+#[test]
+fn a_body_that_does_not_belong_there_is_told() {
+    for address in [Address::Inbound(clinic()), to_send(), Address::Reports(clinic()), Address::Log] {
+        assert!(read_events(&address, &bare("no message")).is_err(), "{address:?}");
+    }
 }

@@ -196,7 +196,12 @@ const MISTAKES: &[Mistake] = &[
         "ingress.spool = false",
     ),
     ("[log]\nkeep = \"state\"", "log.keep", Some(2), "did you mean \"states\"?"),
-    ("[log]\nkeep = \"states\"", "log.keep", Some(2), "log.hash_key is missing"),
+    (
+        "[broker]\nurl = \"amqp://h\"\n[log]\nkeep = \"states\"\nurl = \"postgres://h/d\"",
+        "log.keep",
+        Some(4),
+        "needs log.hash_key",
+    ),
     ("[log]\nretention = \"7\"", "log.retention", Some(2), "such as \"12h\", \"7d\""),
     ("[log]\nretention = \"10s\"", "log.retention", Some(2), "at least a minute"),
     ("[log]\nmax_bytes = 1000", "log.max_bytes", Some(2), "log.messages = false"),
