@@ -24,6 +24,7 @@ use postern_broker::{QueueName, Topology, header};
 use postern_config::Config;
 use postern_shared::{
     error::Failure,
+    event::EventKind,
     message::{CallbackEvent, Priority},
 };
 use std::{future::ready, sync::Arc};
@@ -83,6 +84,7 @@ pub(crate) fn workers(
             publisher: publisher.clone(),
             metrics: metrics.delivery(&[&queue]),
             receiver: Receiver::Many,
+            log: topology.log,
             most_dead: Some(MOST_DEAD),
         };
         delivery.metrics.declare_dropped(&queue);
@@ -133,8 +135,9 @@ impl Worker for CallbackWorker {
             }
         };
         let trace = original.text_header(header::TRACEPARENT).map(str::to_owned);
+        let event = Some((EventKind::CalledBack, notice.identity.clone()));
         let context =
-            DeliveryContext { message_id: notice.message_id, backend: notice.backend.clone(), trace };
+            DeliveryContext { message_id: notice.message_id, backend: notice.backend.clone(), trace, event };
         match self.next(&notice, job.poison.as_ref()) {
             Next::Move(queue) => self.delivery.move_to(&queue, job).await,
             Next::Fail(failure) => {

@@ -6,8 +6,8 @@ use crate::{
     worker::{Job, Worker},
 };
 use async_trait::async_trait;
-use postern_broker::{Envelope, QueueName};
-use postern_service::queued::{Queued, read};
+use postern_broker::{Envelope, QueueName, queued::read};
+use postern_service::queued::Queued;
 use postern_shared::message::{BackendName, Outbound, Priority};
 use std::sync::Arc;
 

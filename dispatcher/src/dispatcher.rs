@@ -8,19 +8,20 @@ use crate::{
     drain::Drain,
     echo::EchoWorker,
     flow::{FlowControl, FlowShown, Rated, count_processes, settling},
-    metrics::DispatcherMetrics,
+    metrics::{DispatcherMetrics, LogMetrics},
     part::{Shared, WorkerPart},
     poison::DeliveryLimit,
     publish::Publisher,
     quarantine::empty_quarantine,
+    recorder::{Recorder, expire},
     retry::Schedule,
     settle::Settling,
     validated::Validated,
     webhook::WebhookWorker,
 };
-use postern_broker::{Broker, BrokerError, QueueName, Topology};
+use postern_broker::{Broker, BrokerError, LogRoute, QueueName, Topology, topology::LOG};
 use postern_config::{ApplicationSection, Config, backend::BackendConfig};
-use postern_service::{Monitoring, shutdown::Shutdown};
+use postern_service::{Monitoring, message_log::OpenLog, shutdown::Shutdown};
 use postern_shared::{
     callback::CallbackKeys,
     message::{BackendName, Priority},
@@ -54,6 +55,8 @@ pub struct Dispatcher {
     backends: Vec<BackendPart>,
     /// The application that is served here, and the callbacks.
     others: Vec<WorkerPart>,
+    /// What writes the message log, and what removes from it.
+    recording: Recording,
     rates: Rates,
     shared: Shared,
     publisher: Publisher,
@@ -65,6 +68,14 @@ struct Rates {
     /// How many backends of the configuration have one, also those that are not served here.
     number: usize,
     recount: Arc<Notify>,
+}
+
+/// The work on the message log.
+#[derive(Default)]
+struct Recording {
+    /// If the log comes by a queue.
+    recorder: Option<Recorder>,
+    log: Option<OpenLog>,
 }
 
 /// What the parts are made of.
@@ -179,6 +190,14 @@ impl Dispatcher {
             connectors.remove(&backend.name).map(|connector| builder.backend(backend, connector))
         });
         let backends = backends.collect();
+        let topology = builder.topology.clone();
+        let log = monitoring.log.clone();
+        let recorder = match (&log, topology.log) {
+            (Some(open), LogRoute::Queue(_)) => {
+                Some(Recorder::new(open, LogMetrics::declare(&monitoring.metrics)?))
+            }
+            _ => None,
+        };
         let called_back =
             config.compat.call_back().then(|| [QueueName::callbacks(), QueueName::bulk_callbacks()]);
         let called_back = called_back.into_iter().flatten();
@@ -193,6 +212,7 @@ impl Dispatcher {
         Ok(Self {
             backends,
             others: application.into_iter().chain(callbacks).collect(),
+            recording: Recording { recorder, log },
             rates: builder.rates,
             shared: Shared { broker, limit },
             publisher,
@@ -233,6 +253,12 @@ impl Dispatcher {
             let (name, drain) = (part.name.clone(), drain.part(&part.name));
             parts.spawn(named(name, part.run(self.shared.clone(), drain)));
         }
+        let Recording { recorder, log } = self.recording;
+        if let Some(recorder) = recorder {
+            let (broker, drain) = (self.shared.broker.clone(), drain.part(LOG));
+            parts.spawn(named("message log".to_owned(), recorder.run(broker, drain)));
+        }
+        let expiring = log.map(|log| tokio::spawn(expire(log, drain.clone())));
         let (broker, publisher, draining) = (self.shared.broker, self.publisher, drain.clone());
         let emptying = tokio::spawn(async move { empty_quarantine(&*broker, &publisher, &draining).await });
         let ended = tokio::select! {
@@ -243,6 +269,9 @@ impl Dispatcher {
         drain.begin();
         let drained = drained(parts, &drain).await;
         let _ = timeout_at(drain.deadline(), emptying).await;
+        if let Some(expiring) = expiring {
+            let _ = timeout_at(drain.deadline(), expiring).await;
+        }
         ended.and(drained)
     }
 }

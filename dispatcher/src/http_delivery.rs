@@ -9,19 +9,20 @@ use crate::metrics::{DeliveryMetrics, OutcomeLabel};
 use crate::{
     dead_letter::{malformed, reason},
     flow::WorkPermit,
-    outcome::Outcome,
+    outcome::{Outcome, Sent, took},
     publish::Publisher,
     retry::{Disposition, Schedule},
     worker::Job,
 };
 use postern_broker::{
-    Address, Delivery, Envelope, QueueName,
+    Address, Delivery, Envelope, LogRoute, QueueName,
     dead_letter::{Cause, dead_letter},
     header,
 };
 use postern_shared::{
     error::Failure,
-    message::{BackendName, MessageId},
+    event::{Event, EventKind},
+    message::{BackendName, Identity, MessageId},
     trace_context::id_in,
 };
 use std::{future::Future, time::Instant};
@@ -36,6 +37,8 @@ pub(crate) struct HttpDelivery {
     pub(crate) metrics: DeliveryMetrics,
     /// Who receives it.
     pub(crate) receiver: Receiver,
+    /// How what happened comes to the message log.
+    pub(crate) log: LogRoute,
     /// If this many dead letters wait, what is given up is dropped instead of becoming another one.
     pub(crate) most_dead: Option<u64>,
 }
@@ -65,6 +68,9 @@ pub(crate) struct DeliveryContext {
     pub(crate) backend: BackendName,
     /// The `traceparent` of the message.
     pub(crate) trace: Option<String>,
+    /// What happened to the message once the other side has it, for the message log; the person whom it is
+    /// about. `None` if that is no event of the message.
+    pub(crate) event: Option<(EventKind, Option<Identity>)>,
 }
 
 impl HttpDelivery {
@@ -90,7 +96,8 @@ impl HttpDelivery {
         let dropped = matches!(disposition, Disposition::Dead(_)) && self.has_most_dead().await;
         let next = next(&delivery.envelope, queue, &context.backend, attempt, &disposition);
         let next = next.filter(|_| !dropped);
-        if self.publisher.settle(delivery, next.into_iter().collect()).await {
+        let event = self.event(context, attempt, &disposition);
+        if self.publisher.settle(delivery, next.into_iter().chain(event).collect()).await {
             self.note(queue, context, &Attempted { number: attempt, disposition, dropped });
         }
     }
@@ -126,6 +133,26 @@ impl HttpDelivery {
         })
     }
 
+    /// What the message log is told of attempt number `attempt`. `None` if there is nothing to tell, or no
+    /// log.
+    fn event(
+        &self,
+        context: &DeliveryContext,
+        attempt: u32,
+        disposition: &Disposition,
+    ) -> Option<(Address, Envelope)> {
+        let Disposition::Sent(Sent { http_status, duration_ms, .. }) = disposition else { return None };
+        let (kind, identity) = context.event.clone().filter(|_| self.log != LogRoute::None)?;
+        let event = Event {
+            identity,
+            attempt: Some(attempt),
+            http_status: *http_status,
+            duration_ms: duration_ms.map(u64::from),
+            ..Event::new(kind, context.message_id, context.backend.clone())
+        };
+        Some((Address::Log, Envelope::from(&event)))
+    }
+
     /// Moves the message of `job` into the queue `to`, as the same attempt.
     pub(crate) async fn move_to(&self, to: &QueueName, Job { delivery, permit, .. }: Job) {
         drop(permit);
@@ -153,8 +180,10 @@ impl HttpDelivery {
         // Also where the drain's deadline ends it.
         let _ends = self.metrics.begun(queue);
         let begun = Instant::now();
-        let outcome = call.await;
-        self.metrics.duration(queue, begun.elapsed().as_secs_f64());
+        let mut outcome = call.await;
+        let time = begun.elapsed();
+        self.metrics.duration(queue, time.as_secs_f64());
+        took(&mut outcome, time);
         outcome
     }
 

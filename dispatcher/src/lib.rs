@@ -13,7 +13,7 @@
 //! What works on another queue implements the same `worker` in its own file: `webhook` calls an
 //! application's server, `echo` answers people in this process, `callbacks` tells the clients of compatibility listeners
 //! what became of their messages. The first and the last share `http_delivery`; `outgoing` is what
-//! all HTTP requests have in common.
+//! all HTTP requests have in common. `recorder` writes the message log.
 //!
 //! [`program`] runs all of it, alone beside a shared broker.
 
@@ -50,6 +50,7 @@ mod drain;
 mod lease;
 mod outgoing;
 mod quarantine;
+mod recorder;
 
 pub mod program;
 

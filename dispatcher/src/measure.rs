@@ -7,9 +7,9 @@ use crate::{
     settle::{log, settlement},
 };
 use jiff::Timestamp;
+use postern_broker::queued::read;
 use postern_broker::{Envelope, QueueName};
 use postern_config::Config;
-use postern_service::queued::read;
 use postern_shared::message::{BackendName, Priority};
 use std::sync::Arc;
 

@@ -4,7 +4,10 @@ use postern_shared::{
     error::Failure,
     message::{Identity, MAX_IDENTITIES},
 };
-use std::collections::{HashMap, VecDeque};
+use std::{
+    collections::{HashMap, VecDeque},
+    time::Duration,
+};
 
 /// The code of a failure that means that sending did not even begin.
 pub(crate) const NOT_BEGUN: &str = "not_begun";
@@ -12,11 +15,24 @@ pub(crate) const NOT_BEGUN: &str = "not_begun";
 /// What became of a message for one identity.
 pub type Outcome = Result<Sent, Failure>;
 
+/// Notes how long the attempt took that came to `outcome`.
+pub(crate) fn took(outcome: &mut Outcome, time: Duration) {
+    let milliseconds = Some(u32::try_from(time.as_millis()).unwrap_or(u32::MAX));
+    match outcome {
+        Ok(sent) => sent.duration_ms = milliseconds,
+        Err(failure) => failure.duration_ms = milliseconds,
+    }
+}
+
 /// The provider took the message over.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Sent {
     /// The provider's own id of the message to this identity, under which its delivery report comes.
     pub external_id: Option<String>,
+    /// The status code of the provider's answer. `None` where it has none.
+    pub http_status: Option<u16>,
+    /// How long the attempt took, in milliseconds. Whoever calls a sender fills it in.
+    pub duration_ms: Option<u32>,
 }
 
 impl Sent {
@@ -27,7 +43,7 @@ impl Sent {
 
     /// Taken over under `external_id`.
     pub fn with_id(external_id: impl Into<String>) -> Self {
-        Self { external_id: Some(external_id.into()) }
+        Self { external_id: Some(external_id.into()), ..Self::default() }
     }
 }
 

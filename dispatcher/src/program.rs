@@ -2,7 +2,7 @@
 
 use crate::{connectors::ConnectorRegistry, dispatcher::Dispatcher, validated::validate};
 use clap::Args;
-use postern_config::{Config, ProviderRegistry, Selection};
+use postern_config::{ApplicationSection, Config, ProviderRegistry, Selection};
 use postern_service::program::{self, Arguments, Exit, Program, Runtime};
 use postern_shared::{message::BackendName, suggest};
 use std::{
@@ -23,6 +23,9 @@ pub struct Choice {
     /// Serve only these backends, in place of dispatcher.backends
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     backends: Vec<BackendName>,
+    /// Serve no backend, no application and no callbacks: only write the message log
+    #[arg(long, conflicts_with = "backends")]
+    only_log: bool,
 }
 
 /// Sends messages from the shared broker until a signal ends it, then drains. `providers` says which
@@ -39,6 +42,9 @@ pub async fn run(
 ) -> Result<(), Exit> {
     let mut config = program::configuration(arguments, providers)?;
     program::needs_shared_broker(&config, PROGRAM.name)?;
+    if choice.only_log {
+        only_log(&mut config)?;
+    }
     choose(&mut config, choice.backends)?;
     let validated = validate(Arc::new(config), connectors).map_err(|problems| Exit::problems(&problems))?;
     let runtime = Runtime::start(PROGRAM, arguments, validated.config()).await?;
@@ -47,6 +53,18 @@ pub async fn run(
     let ended = dispatcher.run(runtime.shutdown.clone()).await;
     runtime.close().await;
     Ok(ended?)
+}
+
+/// Leaves nothing to do but the message log.
+fn only_log(config: &mut Config) -> Result<(), Exit> {
+    if config.message_log().is_none() {
+        let why = "--only-log: there is no message log: set log.url, or log.messages = true";
+        return Err(Exit::Config(why.to_owned()));
+    }
+    config.dispatcher.backends = Selection::Some(Vec::new());
+    config.application = ApplicationSection::None;
+    (config.compat.kannel, config.compat.vumi) = (None, None);
+    Ok(())
 }
 
 fn choose(config: &mut Config, backends: Vec<BackendName>) -> Result<(), Exit> {

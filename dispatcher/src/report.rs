@@ -39,8 +39,14 @@ fn recipient(attempt: &Attempt<'_>, identity: &Identity, result: &RecipientResul
     let external_ids =
         result.sent().filter(|_| in_parts).filter_map(|sent| sent.external_id.clone()).collect();
     let segments = attempt.segments(result).map(|(sent, _)| sent).filter(|sent| *sent > 0);
-    let (identity, reason) = (Some(identity.clone()), disposition.failure().map(Reason::from));
-    Recipient { identity, state, external_id, external_ids, segments, reason }
+    let failure = disposition.failure();
+    let (http_status, duration_ms) = match disposition {
+        Disposition::Sent(sent) => (sent.http_status, sent.duration_ms),
+        _ => failure.map_or((None, None), |failure| (failure.http_status, failure.duration_ms)),
+    };
+    let (identity, reason) = (Some(identity.clone()), failure.map(Reason::from));
+    let duration_ms = duration_ms.map(u64::from);
+    Recipient { identity, state, external_id, external_ids, segments, reason, http_status, duration_ms }
 }
 
 /// What the client that asked for callbacks is to be told after `attempt`, whose message in the

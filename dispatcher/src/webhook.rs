@@ -15,6 +15,7 @@ pub(crate) use call::Caller;
 use call::WebhookRequest;
 use postern_broker::{Envelope, QueueName, Topology, header};
 use postern_config::{Config, Webhook, WebhookFormat};
+use postern_shared::event::EventKind;
 use postern_shared::message::{INBOUND_V1, Inbound, Malformed, MessageId, Priority, REPORT_V1, Report};
 use serde_json::Value;
 use std::sync::Arc;
@@ -49,6 +50,7 @@ impl WebhookWorker {
             format: webhook.format,
             delivery: HttpDelivery {
                 to: "application",
+                log: topology.log,
                 schedule: Schedule::general(&retry.delays, topology),
                 publisher,
                 metrics: metrics.delivery(&queues),
@@ -74,7 +76,8 @@ impl WebhookWorker {
             let report = Report::from_json(&body)?;
             // The bytes of an attempt are those of the first: a retry carries them on as they are.
             let id = MessageId::of_report(&String::from_utf8_lossy(&body));
-            let context = DeliveryContext { message_id: report.message_id, backend: report.backend, trace };
+            let (message_id, backend) = (report.message_id, report.backend);
+            let context = DeliveryContext { message_id, backend, trace, event: None };
             return Ok(WebhookRequest { context, id, kind: REPORT_V1, content_type, body });
         }
         let message = Inbound::from_json(&body)?;
@@ -83,7 +86,8 @@ impl WebhookWorker {
             WebhookFormat::Form => ("application/x-www-form-urlencoded", form(&message).into()),
         };
         let id = message.id;
-        let context = DeliveryContext { message_id: id, backend: message.backend, trace };
+        let event = Some((EventKind::Forwarded, Some(message.identity)));
+        let context = DeliveryContext { message_id: id, backend: message.backend, trace, event };
         Ok(WebhookRequest { context, id, kind: INBOUND_V1, content_type, body })
     }
 }

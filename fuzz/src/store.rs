@@ -280,6 +280,7 @@ fn options() -> BrokerOptions {
             max_reports: 100,
             max_callbacks: 100,
             max_messages: None,
+            log: postern_broker::LogRoute::None,
         },
         publish_timeout: PATIENCE,
         client_name: "fuzz".to_owned(),

@@ -14,7 +14,10 @@ pub(crate) use idempotency::{Fingerprint, SubmissionClaim, Taken};
 use crate::{auth::Principal, publish::MeteredPublisher};
 use idempotency::Submissions;
 use jiff::Timestamp;
-use postern_broker::{Address, BrokerError, Envelope, header::TRACEPARENT};
+use postern_broker::{
+    Address, BrokerError, Envelope,
+    header::{BY, SEGMENTS, TRACEPARENT},
+};
 use postern_config::{
     Config,
     backend::{BackendConfig, connector::CallTable, identity::NotARecipient, text::TooLong},
@@ -246,9 +249,8 @@ impl Acceptor {
             at: clock::now(),
         };
         let messages = self.messages(principal, submission, &accepted).map_err(rejected)?;
-        let traced =
-            |(address, envelope): (_, Envelope)| (address, envelope.with(TRACEPARENT, trace.as_str()));
-        let published = self.publisher.publish(messages.into_iter().map(traced).collect()).await;
+        let marked = messages.into_iter().map(|message| marked(message, principal, &accepted, trace));
+        let published = self.publisher.publish(marked.collect()).await;
         published.map_err(|error| match error {
             BrokerError::Refused(_) => rejected(Rejection::TooLarge),
             _ => rejected(Rejection::Unavailable),
@@ -339,6 +341,26 @@ impl Acceptor {
         });
         Ok(envelopes.collect())
     }
+}
+
+/// A message as it is published: in its trace, and one that is to be sent with who had it accepted, which
+/// the message log holds.
+fn marked(
+    (address, envelope): (Address, Envelope),
+    principal: Principal<'_>,
+    accepted: &Accepted,
+    trace: &TraceContext,
+) -> (Address, Envelope) {
+    let mut envelope = envelope.with(TRACEPARENT, trace.as_str());
+    if matches!(address, Address::Outbound(..)) {
+        if !matches!(principal, Principal::Anyone) {
+            envelope = envelope.with(BY, principal.name());
+        }
+        if let Some(cost) = accepted.cost {
+            envelope = envelope.with(SEGMENTS, i64::try_from(cost.segments).unwrap_or(i64::MAX));
+        }
+    }
+    (address, envelope)
 }
 
 /// Whether each of `identities` is one recipient of `backend`.

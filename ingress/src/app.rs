@@ -100,10 +100,10 @@ impl Ingress {
         monitoring: Monitoring,
         forms: &Forms,
     ) -> Result<Self, StartError> {
-        let Monitoring { metrics, health, .. } = monitoring;
+        let metrics = monitoring.metrics.clone();
         let own =
             IngressMetrics::declare(&metrics).map_err(|error| StartError::Metrics(error.to_string()))?;
-        let state = IngressState::new(config, broker, (own, health), forms).map_err(StartError::Config)?;
+        let state = IngressState::new(config, broker, own, monitoring, forms).map_err(StartError::Config)?;
         let wrong = |problem| StartError::Config(vec![problem]);
         let (ingress, api) = (&state.config.ingress, &state.config.api);
         let limits = |max: Option<usize>, share| ConnectionLimits {

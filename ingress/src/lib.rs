@@ -6,7 +6,7 @@
 //! and logs and counts the `answer` that it returns. The handlers are `views` (providers and `/v1`)
 //! and `compat` (clients of other gateways); all of them work with the `state`. What a provider
 //! brings is read by `provider`: `auth` checks that it is the provider's own, [`forms`] turn it into a message,
-//! `dedup` knows those that a provider repeats. What somebody wants sent goes through `accept`,
+//! `dedup` knows those that a provider repeats, `report_lookup` the messages of delivery reports. What somebody wants sent goes through `accept`,
 //! which alone decides whether it is taken. `publish` hands both to the broker. [`program`] runs it
 //! all, alone beside a shared broker.
 
@@ -29,6 +29,7 @@ mod auth;
 mod body;
 pub mod forms;
 mod provider;
+mod report_lookup;
 mod trace_context;
 
 mod accept;

@@ -19,7 +19,7 @@ use bytes::Bytes;
 use futures_util::{FutureExt, future::LocalBoxFuture};
 use postern_broker::Broker;
 use postern_config::Config;
-use postern_service::{health::HealthRegistry, metrics::Metrics};
+use postern_service::{Monitoring, metrics::Metrics};
 use std::{fmt, net::SocketAddr, rc::Rc, sync::Arc};
 
 /// What a form is posted as.
@@ -112,9 +112,9 @@ impl fmt::Debug for Socketless {
 fn state(mut config: Config, broker: Arc<dyn Broker>) -> Result<Data<IngressState>, String> {
     config.ingress.rate_limit = None;
     let metrics = Metrics::new("measured", "0").map_err(|error| error.to_string())?;
-    let metrics = IngressMetrics::declare(&metrics).map_err(|error| error.to_string())?;
-    let monitored = (metrics, HealthRegistry::default());
-    let state = IngressState::new(Arc::new(config), broker, monitored, &Forms::builtin());
+    let own = IngressMetrics::declare(&metrics).map_err(|error| error.to_string())?;
+    let monitoring = Monitoring::new(metrics);
+    let state = IngressState::new(Arc::new(config), broker, own, monitoring, &Forms::builtin());
     state.map(Data::new).map_err(|problems| format!("{problems:?}"))
 }
 

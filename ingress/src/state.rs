@@ -4,13 +4,13 @@ use crate::auth::RefusalReason;
 use crate::metrics::IngressMetrics;
 use crate::{
     accept::Acceptor, auth::ApiKeys, compat::Compat, dedup::Dedup, forms::Forms, limits::RequestLimits,
-    openapi, provider::Provider, publish::MeteredPublisher,
+    openapi, provider::Provider, publish::MeteredPublisher, report_lookup::ReportLookup,
 };
 use bytes::Bytes;
 use jiff::Timestamp;
 use postern_broker::{Broker, QueueName};
 use postern_config::{ApplicationSection, Config, Problem};
-use postern_service::{health::HealthRegistry, telemetry::LineLimit};
+use postern_service::{Monitoring, health::HealthRegistry, telemetry::LineLimit};
 use postern_shared::{callback::CallbackKeys, message::Priority};
 use std::{collections::HashMap, sync::Arc};
 use tracing::Level;
@@ -28,6 +28,7 @@ pub(crate) struct IngressState {
     pub(crate) callback_keys: CallbackKeys,
     pub(crate) publisher: MeteredPublisher,
     pub(crate) dedup: Dedup,
+    pub(crate) report_lookup: ReportLookup,
     pub(crate) metrics: IngressMetrics,
     pub(crate) health: HealthRegistry,
     /// The queues in which RabbitMQ keeps messages that wait for their next attempt.
@@ -49,7 +50,8 @@ impl IngressState {
     pub(crate) fn new(
         config: Arc<Config>,
         broker: Arc<dyn Broker>,
-        (metrics, health): (IngressMetrics, HealthRegistry),
+        metrics: IngressMetrics,
+        monitoring: Monitoring,
         forms: &Forms,
     ) -> Result<Self, Vec<Problem>> {
         let providers = providers(&config, forms)?;
@@ -67,8 +69,9 @@ impl IngressState {
             callback_keys,
             publisher,
             dedup: Dedup::new(config.ingress.dedupe_window.0),
+            report_lookup: ReportLookup::new(monitoring.log.map(|open| open.log)),
             metrics,
-            health,
+            health: monitoring.health,
             keys,
             limits: RequestLimits::from(&config.ingress),
             request_lines: LineLimit::new("requests", Level::INFO),

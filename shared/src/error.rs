@@ -49,6 +49,11 @@ pub struct Failure {
     pub retry_after: Option<Duration>,
     /// Where there was no answer, and why. `None` if there was one.
     pub unreached: Option<Unreached>,
+    /// The status code of the answer. `None` if there was none.
+    pub http_status: Option<u16>,
+    /// How long the attempt took, in milliseconds. `None` if none was begun. Whoever calls a sender fills it
+    /// in.
+    pub duration_ms: Option<u32>,
 }
 
 /// A host from which no answer came, in words of our own side: it may go into a log.
@@ -94,7 +99,15 @@ impl Failure {
 
     /// A failure without a provider's wish for its delay.
     pub fn new(class: FailureClass, code: impl Into<Cow<'static, str>>, detail: impl Into<String>) -> Self {
-        Self { class, code: code.into(), detail: detail.into(), retry_after: None, unreached: None }
+        Self {
+            class,
+            code: code.into(),
+            detail: detail.into(),
+            retry_after: None,
+            unreached: None,
+            http_status: None,
+            duration_ms: None,
+        }
     }
 
     /// It may work later.

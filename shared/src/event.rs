@@ -3,7 +3,7 @@
 use crate::{
     clock,
     error::FailureClass,
-    message::{BackendName, Identity, MessageId},
+    message::{BackendName, EVENT_V1, Identity, Malformed, MessageId, read_json, write_json},
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -137,6 +137,17 @@ pub struct Content {
     pub fields: Map<String, Value>,
 }
 
+/// What the message log keeps of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Keep {
+    /// All of it.
+    #[default]
+    Full,
+    /// No text, no fields, and of a number only a keyed hash.
+    States,
+}
+
 impl EventKind {
     /// Every kind, in the order of a message's life.
     pub const ALL: [Self; 14] = [
@@ -178,6 +189,19 @@ impl EventKind {
 }
 
 impl Event {
+    /// Reads the body of a queue's message.
+    ///
+    /// # Errors
+    /// [`Malformed`] with the field at fault.
+    pub fn from_json(body: &[u8]) -> Result<Self, Malformed> {
+        read_json(EVENT_V1, body)
+    }
+
+    /// The body for the queue.
+    pub fn to_json(&self) -> Vec<u8> {
+        write_json(self)
+    }
+
     /// An event of now that is about the whole message.
     pub fn new(event: EventKind, message_id: MessageId, backend: BackendName) -> Self {
         Self {
@@ -229,6 +253,6 @@ mod tests {
         let by = Some("clinic-app".to_owned());
         let bare = Event::new(EventKind::Accepted, MessageId::new(), "clinic".parse().unwrap());
         let event = Event { content: Some(content), by, ..bare };
-        assert_eq!(serde_json::from_slice::<Event>(&serde_json::to_vec(&event).unwrap()).unwrap(), event);
+        assert_eq!(Event::from_json(&event.to_json()).unwrap(), event);
     }
 }

@@ -16,6 +16,7 @@ mod report;
 pub use callback_event::CallbackEvent;
 pub use identifier::{BackendName, Identity, InvalidName, MessageId};
 pub use inbound::Inbound;
+pub(crate) use json::{read_json, write_json};
 pub use outbound::{
     Context, MAX_CONTEXT_BYTES, MAX_IDENTITIES, MAX_OUTBOUND_BYTES, MAX_TEXT_CHARS, Outbound, Priority,
 };
@@ -29,6 +30,9 @@ pub const OUTBOUND_V1: &str = "postern.outbound.v1";
 pub const REPORT_V1: &str = "postern.report.v1";
 /// The AMQP `type` property of [`CallbackEvent`].
 pub const CALLBACK_V1: &str = "postern.callback.v1";
+
+/// The AMQP `type` property of an [`Event`](crate::event::Event) that is published by itself.
+pub const EVENT_V1: &str = "postern.event.v1";
 
 /// A body from a queue that is not the message it should be.
 #[derive(Debug, thiserror::Error)]

@@ -365,6 +365,7 @@ async fn leftovers(url: &str, dead: Option<u64>) -> Vec<String> {
             max_reports: 1_000_000,
             max_callbacks: 100_000,
             max_messages: None,
+            log: postern_broker::LogRoute::None,
         },
         publish_timeout: Duration::from_secs(2),
         client_name: "campaign".to_owned(),

@@ -171,6 +171,7 @@ async fn a_folder_that_cannot_be_written_is_found_before_the_start() {
         ("[broker]\nurl = \"embedded:file/data\"\n", "broker.url"),
         ("[broker]\nurl = \"embedded:/proc/data\"\n", "broker.url"),
         ("[broker]\nurl = \"amqp://h/\"\n[ingress]\nspool = \"file\"\n", "ingress.spool"),
+        ("[broker]\nurl = \"amqp://h/\"\n[log]\nurl = \"sqlite:file\"\n", "log.url"),
     ] {
         let ended = here.clone().config(toml).run().await;
         assert_eq!(ended.code, Some(2), "{}", said(&ended));

@@ -8,7 +8,7 @@ use super::{
 use crate::metrics::SendingMetrics;
 use crate::{
     connectors::{Backend, Call, send_guarded},
-    outcome::Outcome,
+    outcome::{self, Outcome},
 };
 use futures_util::{StreamExt, stream::FuturesOrdered};
 use postern_config::backend::{
@@ -89,6 +89,7 @@ impl PacedSender {
         let took = begun.elapsed();
         self.metrics.send_duration.observe(took.as_secs_f64());
         permit.note(&mut outcomes, took);
+        outcomes.iter_mut().for_each(|outcome| outcome::took(outcome, took));
         outcomes
     }
 }

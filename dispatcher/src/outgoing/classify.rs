@@ -42,10 +42,11 @@ impl Classifier {
         match (status_matches, body_matches, answer.complete) {
             (true, true, _) => {
                 let external_id = self.external_id.as_ref().and_then(|place| place.find(&answer.body));
-                Ok(Sent { external_id })
+                Ok(Sent { external_id, http_status: Some(answer.status), duration_ms: None })
             }
             (true, false, false) => {
-                Err(Failure::unknown("answer_cut", "the answer ended before it was complete"))
+                let cut = Failure::unknown("answer_cut", "the answer ended before it was complete");
+                Err(Failure { http_status: Some(answer.status), ..cut })
             }
             (matches, ..) => {
                 let by_status = || match matches {
@@ -71,7 +72,8 @@ impl Classifier {
     }
 
     fn failure(&self, class: FailureClass, code: String, answer: &ProviderAnswer) -> Failure {
-        Failure::new(class, code, self.redactor.detail(&answer.body))
+        let failure = Failure::new(class, code, self.redactor.detail(&answer.body));
+        Failure { http_status: Some(answer.status), ..failure }
     }
 
     /// The outcome for the recipients of a request to which no answer began.

@@ -176,6 +176,8 @@ fn report(inbound: &Inbound) -> Report {
             external_ids: Vec::new(),
             segments: None,
             reason: None,
+            http_status: None,
+            duration_ms: None,
         }],
     }
 }

@@ -49,6 +49,8 @@ async fn a_message_is_sent_reported_and_gone() {
     assert_eq!(report.message_id, id);
     assert_eq!(states(&report), [("+1", State::Sent), ("+2", State::Sent)]);
     assert_eq!(report.recipients[0].external_id.as_deref(), Some("SM1"));
+    assert_eq!(report.recipients[0].http_status, Some(200));
+    assert!(report.recipients[0].duration_ms.is_some_and(|took| took < 10_000));
     running.idle().await;
     let stored = running.broker.waiting("postern.reports").remove(0);
     assert_eq!(stored.text_header(header::TRACEPARENT), Some(TRACE));

@@ -115,6 +115,8 @@ impl Reporter {
                     external_ids: Vec::new(),
                     segments: None,
                     reason: given.reason(&word, state),
+                    http_status: None,
+                    duration_ms: None,
                 }],
             }),
             _ => Err(errors),

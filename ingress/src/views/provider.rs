@@ -89,10 +89,11 @@ struct NotStored;
 /// the broker has confirmed it, and no sooner.
 async fn store(
     backend: &BackendName,
-    Brought { messages, reports }: Brought,
+    Brought { messages, mut reports }: Brought,
     (callback, trace): (Option<&str>, &TraceContext),
     state: &IngressState,
 ) -> Result<(), NotStored> {
+    state.report_lookup.resolve(&mut reports).await;
     let (messages, claims) = unknown(backend, messages, state).await;
     let messages = messages.iter().map(|message| (Address::Inbound(backend.clone()), message.into()));
     let reports = reports.iter().flat_map(|reported| report(reported, callback, state));

@@ -157,6 +157,7 @@ fn topology() -> Result<Topology> {
         max_reports: 100_000,
         max_callbacks: 100_000,
         max_messages: None,
+        log: crate::LogRoute::None,
     })
 }
 

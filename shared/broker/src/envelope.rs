@@ -4,8 +4,10 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use postern_shared::{
     clock,
+    event::Event,
     message::{
-        CALLBACK_V1, CallbackEvent, INBOUND_V1, Inbound, MessageId, OUTBOUND_V1, Outbound, REPORT_V1, Report,
+        CALLBACK_V1, CallbackEvent, EVENT_V1, INBOUND_V1, Inbound, MessageId, OUTBOUND_V1, Outbound,
+        REPORT_V1, Report,
     },
     trace_context::{self, TraceContext},
 };
@@ -18,7 +20,8 @@ pub const CUT_BODY: usize = 64 * 1024;
 /// Names of the headers that Postern sets. Those that begin with [`OWN`](header::OWN) reach a consumer
 /// only of what was published to [`Address::Queue`](crate::Address::Queue),
 /// [`Later`](crate::Address::Later) or [`Dead`](crate::Address::Dead): elsewhere an application may have
-/// written them, and they are dropped.
+/// written them, and they are dropped. [`BY`](header::BY) and [`SEGMENTS`](header::SEGMENTS) are the exceptions: they
+/// go into the message log, as what the publisher says, and decide nothing.
 pub mod header {
     /// How the names of Postern's own headers begin.
     pub const OWN: &str = "x-postern-";
@@ -43,6 +46,17 @@ pub mod header {
     pub const REQUEUED_AT: &str = "x-postern-requeued-at";
     /// The bytes that a body had before it was cut: an integer. Absent: it is whole.
     pub const CUT_FROM: &str = "x-postern-cut-from";
+
+    /// Who had the message accepted: the name of an API key or of a client of a compatibility listener. As
+    /// the one who published the message says it, which may be anyone who may publish to `postern.outbound`.
+    pub const BY: &str = "x-postern-by";
+    /// How many short messages an accepted text takes for each recipient: an integer. As the one who
+    /// published the message says it.
+    pub const SEGMENTS: &str = "x-postern-segments";
+    /// Of a message in `postern.log`, the exchange that it was published to.
+    pub const EXCHANGE: &str = "x-postern-exchange";
+    /// Of a message in `postern.log`, the routing key that it was published with.
+    pub const ROUTING_KEY: &str = "x-postern-routing-key";
 
     /// How the names of headers begin that say what happened to a message in a queue: they are not
     /// true of its next attempt.
@@ -222,5 +236,11 @@ impl From<&Report> for Envelope {
 impl From<&CallbackEvent> for Envelope {
     fn from(notice: &CallbackEvent) -> Self {
         Self::json(CALLBACK_V1, notice.message_id.to_string(), notice.to_json())
+    }
+}
+
+impl From<&Event> for Envelope {
+    fn from(event: &Event) -> Self {
+        Self::json(EVENT_V1, event.message_id.to_string(), event.to_json())
     }
 }

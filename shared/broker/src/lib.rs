@@ -1,11 +1,13 @@
 //! The queue between the two services: the trait [`Broker`], what is declared ([`Topology`]), what is
-//! published ([`Envelope`]) and consumed ([`Consumer`]). RabbitMQ is `postern-rabbitmq`, the store in
+//! published ([`Envelope`]) and consumed ([`Consumer`]), and what of it happened to a message ([`events`]). RabbitMQ is `postern-rabbitmq`, the store in
 //! the process itself `postern-store`. No caller may rely on what the suite `conformance` does not say
 //! about both.
 
 mod consumer;
 pub mod dead_letter;
 mod envelope;
+pub mod events;
+pub mod queued;
 pub mod refused;
 pub mod topology;
 
@@ -14,7 +16,7 @@ pub mod conformance;
 
 pub use consumer::{Consumer, Delivery, Feed, Settle, SettleRequest, subscription};
 pub use envelope::{CUT_BODY, Envelope, HeaderValue, Headers, header};
-pub use topology::{Address, QueueName, Topology};
+pub use topology::{Address, LogRoute, QueueName, Topology};
 
 use async_trait::async_trait;
 use std::{fmt, time::Duration};

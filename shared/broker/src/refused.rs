@@ -66,7 +66,7 @@ fn smaller((address, envelope): &(Address, Envelope), why: &str) -> Option<Vec<(
         Address::Outbound(..) | Address::Queue(_) | Address::Later { .. } | Address::Dead(_) => {
             pieces_of_outbound(envelope)
         }
-        Address::Inbound(_) | Address::Callbacks(_) => None,
+        Address::Inbound(_) | Address::Callbacks(_) | Address::Log => None,
     };
     if let Some(pieces) = pieces {
         return Some(pieces.into_iter().map(|piece| (address.clone(), piece)).collect());
@@ -146,6 +146,8 @@ fn backend(address: &Address) -> Option<BackendName> {
         | Address::Reports(backend)
         | Address::Callbacks(backend)
         | Address::Dead(backend) => Some(backend.clone()),
+        // An event that nobody can store is lost, and counts as such: nothing else says it.
+        Address::Log => None,
         Address::Queue(queue) | Address::Later { queue, .. } => {
             queue.backend().or_else(|| NO_BACKEND.parse().ok())
         }

@@ -11,7 +11,10 @@
 //! | `postern.return` | direct, key = queue | that queue, else `postern.unrouted` |
 //! | `postern.unrouted` | fanout | `postern.unrouted`: the alternate of all the others |
 //!
-//! [`CONTROL`] and [`HEALTH`] are no queues to work through but logs: each of their consumers gets every
+//! [`LOG`] is a second queue for what goes to the applications, to the backends, to the reports and to the dead
+//! letters: the message log is written from it. It is there with [`LogRoute::Queue`] alone.
+//!
+//! [`CONTROL`] and [`HEALTH`] are no queues to work through but streams: each of their consumers gets every
 //! record, from the first on, whoever else takes from it, and acknowledging removes nothing. They have no
 //! exchange of their own; records come by [`Address::Queue`].
 
@@ -40,6 +43,8 @@ pub const CONTROL: &str = "postern.control";
 /// The log in which processes tell each other which of their backends do not send now. Only a broker that
 /// several processes share has it.
 pub const HEALTH: &str = "postern.health";
+/// The queue from which the message log is written: see [`crate::events`].
+pub const LOG: &str = "postern.log";
 /// The prefix of the exchanges and queues in which retries wait.
 pub const WAIT: &str = "postern.wait";
 
@@ -101,9 +106,14 @@ impl QueueName {
         Self(HEALTH.into())
     }
 
-    /// Whether it is a log, which each of its consumers reads from the first record on.
-    pub fn is_log(&self) -> bool {
+    /// Whether it is a stream, which each of its consumers reads from the first record on.
+    pub fn is_stream(&self) -> bool {
         matches!(self.as_str(), CONTROL | HEALTH)
+    }
+
+    /// `postern.log`
+    pub fn log() -> Self {
+        Self(LOG.into())
     }
 
     /// `postern.quarantine`
@@ -172,6 +182,9 @@ pub enum Address {
     Callbacks(BackendName),
     /// To the dead letters.
     Dead(BackendName),
+    /// To the message log alone: what happened without anything else being published. Only where there is a
+    /// log: see [`LogRoute`].
+    Log,
     /// Into that queue and no other, whatever else is bound to its exchange.
     Queue(QueueName),
     /// Back to `queue`, not before `delay` has passed. The delay is one of [`Topology::delays`].
@@ -192,7 +205,7 @@ impl Address {
             Self::Reports(_) => REPORTS.to_owned(),
             Self::Callbacks(_) => CALLBACKS.to_owned(),
             Self::Dead(_) => DEAD.to_owned(),
-            Self::Queue(_) => RETURN.to_owned(),
+            Self::Queue(_) | Self::Log => RETURN.to_owned(),
             Self::Later { delay, .. } => QueueName::wait(*delay).to_string(),
         }
     }
@@ -205,6 +218,7 @@ impl Address {
             | Self::Callbacks(backend)
             | Self::Dead(backend) => backend.to_string(),
             Self::Outbound(backend, lane) => outbound_key(backend, *lane),
+            Self::Log => LOG.to_owned(),
             Self::Queue(queue) | Self::Later { queue, .. } => queue.to_string(),
         }
     }
@@ -212,6 +226,9 @@ impl Address {
     /// The address of which [`exchange`](Self::exchange) and [`routing_key`](Self::routing_key) are
     /// these; `None` for those that say when or name a queue, and for what is no address.
     pub fn parse(exchange: &str, routing_key: &str) -> Option<Self> {
+        if (exchange, routing_key) == (RETURN, LOG) {
+            return Some(Self::Log);
+        }
         let (backend, lane) = match routing_key.strip_suffix(".bulk") {
             Some(backend) if exchange == OUTBOUND => (backend, Priority::Bulk),
             _ => (routing_key, Priority::Normal),
@@ -235,6 +252,7 @@ impl Address {
             Self::Reports(_) => QueueName::reports(),
             Self::Callbacks(_) => QueueName::callbacks(),
             Self::Dead(_) => QueueName::dead(),
+            Self::Log => QueueName::log(),
             Self::Queue(queue) | Self::Later { queue, .. } => queue.clone(),
         }
     }
@@ -267,6 +285,18 @@ pub struct QueueSpec {
     pub limit: Option<QueueLimit>,
 }
 
+/// How what is published comes to the message log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogRoute {
+    /// There is no log.
+    #[default]
+    None,
+    /// By the queue `postern.log`, which holds at most this many messages; the oldest go first.
+    Queue(u64),
+    /// The broker writes it, with the messages themselves: the embedded one.
+    Store,
+}
+
 /// Everything that must exist before the first message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Topology {
@@ -282,6 +312,8 @@ pub struct Topology {
     /// The most messages in any other queue but the callbacks, the dead letters and the retries that wait:
     /// publishes beyond are refused.
     pub max_messages: Option<u64>,
+    /// How what is published comes to the message log.
+    pub log: LogRoute,
 }
 
 impl Topology {
@@ -297,6 +329,9 @@ impl Topology {
             QueueSpec { name: QueueName::dead(), limit: None },
             QueueSpec { name: QueueName::unrouted(), limit: None },
         ];
+        if let LogRoute::Queue(messages) = self.log {
+            queues.push(QueueSpec { name: QueueName::log(), limit: drop(messages) });
+        }
         for backend in &self.backends {
             for lane in [Priority::Normal, Priority::Bulk] {
                 queues.push(QueueSpec { name: QueueName::outbound(backend, lane), limit: refuse });
@@ -339,7 +374,7 @@ mod tests {
         let outbound = [Priority::Normal, Priority::Bulk].map(|lane| Address::Outbound(demo.clone(), lane));
         let others = [Address::Inbound, Address::Reports, Address::Callbacks, Address::Dead];
         let others = others.map(|of| of(demo.clone()));
-        for address in outbound.into_iter().chain(others) {
+        for address in outbound.into_iter().chain(others).chain([Address::Log]) {
             let read = Address::parse(&address.exchange(), &address.routing_key());
             assert_eq!(read, Some(address));
         }
@@ -390,6 +425,7 @@ mod tests {
             max_reports: 1,
             max_callbacks: 1,
             max_messages: None,
+            log: LogRoute::None,
         };
         for (wanted, got) in [(0, 1), (5, 5), (6, 30), (300, 30)] {
             assert_eq!(topology.delay(Duration::from_secs(wanted)), Duration::from_secs(got));

@@ -10,7 +10,7 @@ const PREFIX: &str = "POSTERN__";
 const OURS: [&str; 2] = ["POSTERN_CONFIG", "POSTERN_ADMIN_TOKEN"];
 
 /// The keys that a section may have and the built-in configuration does not set.
-const ABSENT: [(&str, &str); 14] = [
+const ABSENT: [(&str, &str); 17] = [
     ("broker", "max_messages"),
     ("ingress", "public_url"),
     ("ingress", "tls"),
@@ -25,6 +25,9 @@ const ABSENT: [(&str, &str); 14] = [
     ("api", "max_connections"),
     ("application", "url"),
     ("application", "secret"),
+    ("log", "messages"),
+    ("log", "url"),
+    ("log", "hash_key"),
 ];
 
 /// Sets the keys that `variables` name, and returns the paths of those keys.

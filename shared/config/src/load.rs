@@ -13,6 +13,7 @@ use crate::{
     environment, flow_check,
     lines::join,
     loader::Loader,
+    message_log,
     problem::InvalidConfig,
     provider_registry::ProviderRegistry,
     reader::{Reader, take},
@@ -132,6 +133,7 @@ fn read_sections(
         from_environment: reader.from_environment.clone(),
     };
     cross_check::across(&config, reader);
+    message_log::check(&config, reader);
     templates::check(&config, providers, reader);
     Some(config)
 }

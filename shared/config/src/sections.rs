@@ -3,8 +3,11 @@
 
 use crate::{listen, spool::SpoolSection, tls_files::TlsFiles};
 use jiff::Timestamp;
-use postern_shared::message::BackendName;
-use postern_shared::value::{Moment, Networks, Rate, Secret, SecretDigest, Span, Window};
+use postern_shared::{
+    event::Keep,
+    message::BackendName,
+    value::{Moment, Networks, Period, Rate, Secret, SecretDigest, Span, Window},
+};
 use serde::Deserialize;
 use std::net::SocketAddr;
 
@@ -192,7 +195,7 @@ pub struct DispatcherSection {
     pub max_deliveries: u32,
 }
 
-/// `[log]`
+/// `[log]`: log lines, and the message log.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LogSection {
@@ -200,6 +203,20 @@ pub struct LogSection {
     pub format: LogFormat,
     /// `error`, `warn`, `info`, `debug`, `trace`, or directives such as `info,lapin=warn`.
     pub level: String,
+    /// Whether there is a message log. Absent: if the broker is embedded, or `url` is there.
+    pub messages: Option<bool>,
+    /// Where the message log is: `sqlite:DIR` or `postgres://…`. A secret: it holds a password.
+    pub url: Option<Secret>,
+    /// What it keeps of a message.
+    pub keep: Keep,
+    /// How long it keeps it.
+    pub retention: Period,
+    /// The most bytes that it may take.
+    pub max_bytes: u64,
+    /// The most messages that `postern.log` holds.
+    pub max_waiting: u64,
+    /// What numbers are hashed with.
+    pub hash_key: Option<Secret>,
 }
 
 /// How log lines look.

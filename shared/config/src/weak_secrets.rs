@@ -18,6 +18,9 @@ pub(super) fn warn(config: &Config, reader: &mut Reader<'_>) {
     if config.admin.token.is_some_and(|token| token.is_short()) {
         reader.warning("admin.token", SHORT);
     }
+    if config.log.hash_key.as_ref().is_some_and(Secret::is_short) {
+        reader.warning("log.hash_key", SHORT);
+    }
     let kannel = config.compat.kannel.iter().map(|section| ("kannel", &section.users));
     let vumi = config.compat.vumi.iter().map(|section| ("vumi", &section.users));
     for (listener, users) in kannel.chain(vumi) {

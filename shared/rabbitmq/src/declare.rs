@@ -7,12 +7,13 @@ use lapin::{
     types::{AMQPValue, FieldTable},
 };
 use postern_broker::{
-    QueueName, Topology,
+    Address, QueueName, Topology,
     topology::{
-        BULK_CALLBACKS, CALLBACKS, CONTROL, DEAD, HEALTH, INBOUND, OUTBOUND, Overflow, QUARANTINE,
+        BULK_CALLBACKS, CALLBACKS, CONTROL, DEAD, HEALTH, INBOUND, LOG, OUTBOUND, Overflow, QUARANTINE,
         QueueLimit, REPORTS, RETURN, UNROUTED,
     },
 };
+use postern_shared::message::Priority;
 use std::{collections::BTreeMap, time::Duration};
 use tokio::time::timeout;
 use tracing::warn;
@@ -28,8 +29,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// match after an upgrade. This one means the same to all of them.
 const DELIVERY_LIMIT: i64 = i32::MAX as i64;
 
-/// A log: a stream, which each consumer reads by itself.
-struct Log {
+/// A stream, which each consumer reads by itself.
+struct Stream {
     name: &'static str,
     /// The most that it keeps, in bytes. The oldest records go first, a file at a time.
     max_bytes: i64,
@@ -40,14 +41,14 @@ struct Log {
 }
 
 /// Some 300,000 orders.
-const ORDERS: Log = Log {
+const ORDERS: Stream = Stream {
     name: CONTROL,
     max_bytes: 64 * 1024 * 1024,
     file_bytes: 8 * 1024 * 1024,
     without: "backends cannot be paused and messages cannot be cancelled",
 };
 /// A record counts for less than a minute: this is the least that keeps the last ones of many processes.
-const BACKENDS_HEALTH: Log = Log {
+const BACKENDS_HEALTH: Stream = Stream {
     name: HEALTH,
     max_bytes: 4 * 1024 * 1024,
     file_bytes: 1024 * 1024,
@@ -113,6 +114,7 @@ impl DeclarePass<'_> {
                 INBOUND | REPORTS | CALLBACKS | DEAD => self.bind(name, name, "#").await?,
                 UNROUTED => self.bind(name, name, "").await?,
                 BULK_CALLBACKS => {}
+                LOG => self.bind_log(name, topology).await?,
                 _ => {
                     let key = name.strip_prefix(OUTBOUND).unwrap_or(name).trim_start_matches('.');
                     self.bind(name, OUTBOUND, key).await?;
@@ -122,20 +124,35 @@ impl DeclarePass<'_> {
         for delay in &topology.delays {
             self.wait(*delay, &otherwise).await?;
         }
-        self.log(&ORDERS).await?;
-        self.log(&BACKENDS_HEALTH).await
+        self.stream(&ORDERS).await?;
+        self.stream(&BACKENDS_HEALTH).await
+    }
+
+    /// The message log gets what the applications, the backends, the reports and the dead letters get, and no
+    /// retry: that comes by other exchanges.
+    async fn bind_log(&mut self, name: &str, topology: &Topology) -> lapin::Result<()> {
+        for exchange in [INBOUND, REPORTS, DEAD] {
+            self.bind(name, exchange, "#").await?;
+        }
+        for backend in &topology.backends {
+            for lane in [Priority::Normal, Priority::Bulk] {
+                let key = Address::Outbound(backend.clone(), lane).routing_key();
+                self.bind(name, OUTBOUND, &key).await?;
+            }
+        }
+        Ok(())
     }
 
     /// A broker that has no streams, or does not let this process declare one, serves all the rest.
-    async fn log(&mut self, log: &Log) -> lapin::Result<()> {
+    async fn stream(&mut self, stream: &Stream) -> lapin::Result<()> {
         let arguments = [
             ("x-queue-type", text("stream")),
-            ("x-max-length-bytes", AMQPValue::LongLongInt(log.max_bytes)),
-            ("x-stream-max-segment-size-bytes", AMQPValue::LongLongInt(log.file_bytes)),
+            ("x-max-length-bytes", AMQPValue::LongLongInt(stream.max_bytes)),
+            ("x-stream-max-segment-size-bytes", AMQPValue::LongLongInt(stream.file_bytes)),
         ];
-        let known = format!("queue {}", log.name);
-        let declared = match self.declare_queue(log.name, table(&arguments), &known).await {
-            Ok(()) => self.bind(log.name, RETURN, log.name).await,
+        let known = format!("queue {}", stream.name);
+        let declared = match self.declare_queue(stream.name, table(&arguments), &known).await {
+            Ok(()) => self.bind(stream.name, RETURN, stream.name).await,
             refused => refused,
         };
         match declared {
@@ -143,7 +160,7 @@ impl DeclarePass<'_> {
                 let remark = format!(
                     "{known} cannot be declared as a stream, so {}: {}; enable RabbitMQ's feature flag \
                      stream_queue, or permit it to this user",
-                    log.without,
+                    stream.without,
                     refusal(&error)
                 );
                 if self.foreign.insert(known, remark.clone()).as_ref() != Some(&remark) {

@@ -8,7 +8,7 @@ use lapin::{
 };
 use postern_broker::{
     Address, BrokerError, CUT_BODY, Envelope, HeaderValue, Headers, header,
-    topology::{RETURN, UNROUTED, is_internal},
+    topology::{LOG, RETURN, UNROUTED, is_internal},
 };
 
 /// AMQP's delivery mode of a message that is written to disk.
@@ -93,16 +93,23 @@ pub(super) fn envelope(queue: &str, delivery: Delivery) -> Envelope {
     let Delivery { exchange, routing_key, properties, data, .. } = delivery;
     let text = |value: &Option<ShortString>| value.as_ref().map(|value| value.as_str().to_owned());
     let table = properties.headers().as_ref();
+    let is_trusted = is_internal(exchange.as_str());
     let mut envelope = Envelope {
         message_id: text(properties.message_id()),
         kind: text(properties.kind()),
         content_type: text(properties.content_type()),
-        headers: table.map(|table| headers(table, is_internal(exchange.as_str()))).unwrap_or_default(),
+        headers: table.map(|table| headers(table, is_trusted)).unwrap_or_default(),
         body: data.into(),
     };
     // On its way back to a queue that was gone: the key says to which.
     if queue == UNROUTED && exchange.as_str() == RETURN {
         envelope = envelope.with(header::QUEUE, routing_key.as_str());
+    }
+    // What is bound to several exchanges is told by the way that it came.
+    if queue == LOG {
+        envelope = envelope
+            .with(header::EXCHANGE, exchange.as_str())
+            .with(header::ROUTING_KEY, routing_key.as_str());
     }
     if envelope.body.len() > MAX_BODY { envelope.cut(CUT_BODY) } else { envelope }
 }
@@ -164,16 +171,19 @@ fn weight(name: &str, value: &HeaderValue) -> usize {
 /// they are `trusted`.
 fn headers(table: &FieldTable, trusted: bool) -> Headers {
     let mut room = MAX_FOREIGN;
+    let mut fits = |name: &str, value: &HeaderValue| {
+        let weight = weight(name, value);
+        let fits = weight <= room;
+        room -= if fits { weight } else { 0 };
+        fits
+    };
     let mut kept = |name: &str, value: &HeaderValue| match name {
         header::TRACEPARENT => weight("", value) <= MAX_TRACEPARENT,
+        // They decide nothing: the message log holds them as what the publisher says.
+        header::BY | header::SEGMENTS => fits(name, value),
         own if own.starts_with(header::OWN) => trusted,
         broker if OF_THE_BROKER.iter().any(|prefix| broker.starts_with(prefix)) => false,
-        foreign => {
-            let weight = weight(foreign, value);
-            let fits = weight <= room;
-            room -= if fits { weight } else { 0 };
-            fits
-        }
+        foreign => fits(foreign, value),
     };
     let known =
         table.inner().iter().filter_map(|(name, amqp)| Some((name.as_str().to_owned(), value(amqp)?)));

@@ -19,7 +19,7 @@ use super::{
 use lapin::message::Delivery;
 use postern_broker::{
     Address, BrokerError, Envelope, QueueName, Settle,
-    topology::{DEAD, QUARANTINE, UNROUTED},
+    topology::{DEAD, LOG, QUARANTINE, UNROUTED},
 };
 use std::{collections::HashMap, mem::take, sync::Arc, time::Duration};
 use tokio::task::JoinSet;
@@ -72,7 +72,7 @@ pub(super) struct Returns {
     shared: Arc<Connections>,
     publisher: Publishing,
     queue: QueueName,
-    /// RabbitMQ's count is believed below this. `None` for a queue whose messages are only looked at.
+    /// RabbitMQ's count is believed below this. `None` for a queue whose messages are only looked at, or noted.
     believed: Option<u32>,
     /// The deliveries with the header that the consumer holds, as they are published again.
     held: HashMap<u64, Envelope>,
@@ -85,8 +85,8 @@ impl Returns {
     pub(super) fn new(shared: Arc<Connections>, publisher: Publishing, queue: QueueName) -> Self {
         let half = shared.options.max_deliveries / 2;
         let believed = match queue.as_str() {
-            DEAD | UNROUTED | QUARANTINE => None,
-            _ if queue.is_log() => None,
+            DEAD | LOG | UNROUTED | QUARANTINE => None,
+            _ if queue.is_stream() => None,
             _ => Some(half.max(1)),
         };
         Self {

@@ -282,7 +282,7 @@ impl Session {
 /// from the first that there is.
 fn arguments(queue: &QueueName, next_record: Option<i64>) -> FieldTable {
     let mut arguments = FieldTable::default();
-    if queue.is_log() {
+    if queue.is_stream() {
         let first = || AMQPValue::LongString("first".into());
         arguments.insert(STREAM_OFFSET.into(), next_record.map_or_else(first, AMQPValue::LongLongInt));
     }

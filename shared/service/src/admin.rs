@@ -11,6 +11,7 @@ use crate::{
     dead::DeadLetters,
     health::{BackendHealth, HealthRegistry},
     listener::{self, ConnectionLimits, Listener, Share},
+    message_log::OpenLog,
     metrics::{Metrics, PublishMetrics},
     rates::{self, Allowance, Buckets, retry_after},
     shutdown::Shutdown,
@@ -80,6 +81,8 @@ pub struct Readiness {
     pub backends: Vec<BackendName>,
     /// What waits for backends that are not.
     pub unconfigured: Unconfigured,
+    /// The message log, if there is one.
+    pub log: Option<OpenLog>,
 }
 
 impl Readiness {
@@ -100,7 +103,9 @@ impl Readiness {
         };
         let broker = self.broker.remarks().into_iter();
         let remarks = spooling.into_iter().chain(broker).chain(self.publish.remark());
-        remarks.chain(self.control.remark()).chain(self.unconfigured.remarks()).collect()
+        let log = self.log.as_ref().and_then(OpenLog::problem);
+        let log = log.map(|why| format!("message log unavailable: {why}"));
+        remarks.chain(self.control.remark()).chain(self.unconfigured.remarks()).chain(log).collect()
     }
 
     /// The backends that do not send now, a line each, and the application's webhook if it takes nothing.

@@ -1,6 +1,6 @@
 //! Whether the folders that a configuration names can be written, found out without making them.
 
-use postern_config::{Config, Problem};
+use postern_config::{Config, LogPlace, MessageLogConfig, Problem};
 use rustix::{
     fs::{Mode, OFlags, open},
     io::Errno,
@@ -20,7 +20,7 @@ pub struct FolderProblems {
     pub done_without: Vec<Problem>,
 }
 
-/// Looks at the folder of the embedded broker, or, beside RabbitMQ, of the spool.
+/// Looks at the folder of the embedded broker, or, beside RabbitMQ, of the spool and of the message log.
 pub fn check(config: &Config) -> FolderProblems {
     let mut found = FolderProblems::default();
     if let Some(dir) = config.broker.url.expose().strip_prefix("embedded:") {
@@ -33,6 +33,11 @@ pub fn check(config: &Config) -> FolderProblems {
         } else {
             found.done_without.extend(problem);
         }
+    }
+    if let Some(MessageLogConfig { place: LogPlace::Sqlite(dir), .. }) = config.message_log() {
+        let key = if config.log.url.is_some() { "log.url" } else { "log.messages" };
+        let problem = unwritable(Path::new(&dir)).map(|why| config.problem(key, why));
+        found.unusable.extend(problem);
     }
     found
 }

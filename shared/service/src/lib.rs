@@ -1,6 +1,6 @@
 //! What every program of Postern has, in the order of its life: [`program`] reads the arguments and
-//! starts the rest, [`folders`] says whether anything can be stored, [`telemetry`] writes log lines, [`broker`]
-//! opens the broker that the configuration names, [`control`] follows what operators order, [`admin`] serves
+//! starts the rest, [`folders`] says whether anything can be stored, [`telemetry`] writes log lines, [`broker`] and
+//! [`message_log`] open what the configuration names, [`control`] follows what operators order, [`admin`] serves
 //! health, metrics, dead letters ([`dead`]) and orders, [`listener`] serves HTTP on a port, which [`tls`],
 //! [`bearer`] and [`rates`] guard, [`queued`] reads a backend's queue, [`metrics`] counts, [`health`] says which
 //! backends send, and tells other processes, [`shutdown`] ends it.
@@ -14,6 +14,7 @@ pub mod folders;
 pub mod health;
 mod health_log;
 pub mod listener;
+pub mod message_log;
 pub mod metrics;
 mod monitoring;
 pub mod program;

@@ -1,7 +1,7 @@
 //! What a process shows of itself, and what operators ordered: its metrics, the health of its backends,
-//! the orders that hold.
+//! the orders that hold, the message log.
 
-use crate::{control::Control, health::HealthRegistry, metrics::Metrics};
+use crate::{control::Control, health::HealthRegistry, message_log::OpenLog, metrics::Metrics};
 
 /// What a process shows of itself. Clones share it.
 #[derive(Debug, Clone)]
@@ -12,12 +12,14 @@ pub struct Monitoring {
     pub health: HealthRegistry,
     /// What operators ordered.
     pub control: Control,
+    /// What became of every message; `None` without a message log.
+    pub log: Option<OpenLog>,
 }
 
 impl Monitoring {
-    /// Counts into `metrics`; no backend's health is noted yet, and nothing is ordered.
+    /// Counts into `metrics`; no backend's health is noted yet, nothing is ordered, and there is no message log.
     pub fn new(metrics: Metrics) -> Self {
         let health = HealthRegistry::default();
-        Self { metrics, control: Control::new(health.clone()), health }
+        Self { metrics, control: Control::new(health.clone()), health, log: None }
     }
 }

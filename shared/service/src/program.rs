@@ -176,8 +176,10 @@ impl Runtime {
             spare => admin::bind_first(address, spare),
         };
         let listener = listener.map_err(anyhow::Error::msg)?;
+        let topology = crate::topology(config);
+        let log_route = topology.log;
         let options = postern_broker::BrokerOptions {
-            topology: crate::topology(config),
+            topology,
             publish_timeout: config.broker.publish_timeout.0,
             client_name: format!("{name} {version}"),
             min_free_disk: config.broker.min_free_disk,
@@ -202,13 +204,14 @@ impl Runtime {
             control: monitoring.control.clone(),
             backends: config.backends.keys().cloned().collect(),
             unconfigured: unconfigured.clone(),
+            log: monitoring.log.clone(),
         };
         tokio::spawn(monitoring.control.follow(broker.clone()));
         let telling = (!config.broker.is_embedded())
             .then(|| health_log::exchange(monitoring.health.clone(), broker.clone(), shutdown.clone()));
         let operator = Arc::new(Operator::new(broker.clone(), monitoring.control.clone(), config));
         tokio::spawn(unconfigured.watch(operator.clone()));
-        let letters = DeadLetters::new(broker.clone());
+        let letters = DeadLetters::new(broker.clone(), log_route);
         let port = AdminPort {
             metrics: monitoring.metrics.clone(),
             readiness,

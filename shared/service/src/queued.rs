@@ -1,10 +1,10 @@
-//! A message in a backend's queue: read, and told from when it counts.
+//! A message in a backend's queue: from when it counts, and under another backend's name.
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use postern_broker::Envelope;
-use postern_shared::message::{BackendName, Malformed, Outbound, Priority};
-use serde::{Deserialize, de::IgnoredAny};
+use postern_broker::{Envelope, queued::says};
+use postern_shared::message::{BackendName, Outbound, Priority};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
 /// A message that waits in a queue, or was taken from it.
@@ -27,22 +27,6 @@ impl Queued<'_> {
     }
 }
 
-/// The message in `envelope`. Where an application gave its body no id, AMQP's `message_id` is the
-/// id if it is a UUID, so that the message has the same id however often it is read.
-///
-/// # Errors
-/// [`Malformed`]
-pub fn read(envelope: &Envelope) -> Result<Outbound, Malformed> {
-    let mut message = Outbound::from_json(&envelope.body)?;
-    // What Postern publishes has the same id in both: no second look at the body is needed.
-    if let Some(outer) = envelope.id().filter(|outer| *outer != message.id)
-        && !says(&envelope.body).id
-    {
-        message.id = outer;
-    }
-    Ok(message)
-}
-
 /// The body of a queued message with another backend, otherwise byte for byte as it is. `None` if it is no
 /// message.
 pub fn with_backend(body: &Bytes, backend: &BackendName) -> Option<Bytes> {
@@ -59,44 +43,10 @@ pub fn with_backend(body: &Bytes, backend: &BackendName) -> Option<Bytes> {
     Some([&body[..start], b"\"", backend.as_str().as_bytes(), b"\"", &body[end..]].concat().into())
 }
 
-/// Which of what is filled in otherwise a message says itself.
-#[derive(Debug, Clone, Copy, Default)]
-struct Says {
-    id: bool,
-    created_at: bool,
-}
-
-fn says(body: &[u8]) -> Says {
-    #[derive(Deserialize)]
-    struct Fields {
-        id: Option<IgnoredAny>,
-        created_at: Option<IgnoredAny>,
-    }
-    serde_json::from_slice(body).map_or_else(
-        |_| Says::default(),
-        |Fields { id, created_at }| Says { id: id.is_some(), created_at: created_at.is_some() },
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use postern_shared::message::MessageId;
-
-    #[test]
-    fn an_id_comes_from_the_body_else_from_the_envelope_else_is_new() {
-        let (inner, outer) = (MessageId::new(), MessageId::new());
-        let without = r#"{"backend":"demo","identities":["1"],"text":"x"}"#.to_owned();
-        let with = format!(r#"{{"id":"{inner}",{}"#, &without[1..]);
-        let read = |body: &str, message_id: Option<String>| {
-            read(&Envelope { message_id, body: body.to_owned().into(), ..Envelope::default() }).unwrap().id
-        };
-        assert_eq!(read(&with, Some(outer.to_string())), inner);
-        assert_eq!(read(&without, Some(outer.to_string())), outer);
-        assert_eq!(read(&with, None), inner);
-        let new = read(&without, Some("order-17".to_owned()));
-        assert!(new != inner && new != outer);
-    }
+    use postern_broker::queued::read;
 
     #[test]
     fn another_backend_changes_nothing_else() {

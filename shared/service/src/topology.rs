@@ -1,7 +1,7 @@
 //! What a configuration makes the broker declare.
 
-use postern_broker::Topology;
-use postern_config::{ApplicationSection, Config};
+use postern_broker::{LogRoute, Topology};
+use postern_config::{ApplicationSection, Config, LogPlace, MessageLogConfig};
 use std::time::Duration;
 
 /// Waits that a provider may ask for (`Retry-After`), in seconds; each has its wait queue besides
@@ -23,6 +23,11 @@ pub fn topology(config: &Config) -> Topology {
         max_reports: config.broker.max_reports,
         max_callbacks: config.broker.max_callbacks,
         max_messages: config.broker.max_messages,
+        log: match config.message_log() {
+            None => LogRoute::None,
+            Some(MessageLogConfig { place: LogPlace::Embedded, .. }) => LogRoute::Store,
+            Some(log) => LogRoute::Queue(log.max_waiting),
+        },
     }
 }
 

@@ -1,5 +1,6 @@
 //! Names and ids: a backend's name, a person's identity, a message's id.
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr, sync::Arc};
 use uuid::Uuid;
@@ -168,6 +169,12 @@ impl MessageId {
         self.0.as_bytes()
     }
 
+    /// When the id was made, if it says so: a UUIDv7 does.
+    pub fn made_at(self) -> Option<Timestamp> {
+        let (seconds, nanoseconds) = self.0.get_timestamp()?.to_unix();
+        Timestamp::new(i64::try_from(seconds).ok()?, i32::try_from(nanoseconds).ok()?).ok()
+    }
+
     fn named(parts: &[&str]) -> Self {
         Self(Uuid::new_v5(&Self::NAMESPACE, parts.join("\0").as_bytes()))
     }
@@ -248,6 +255,8 @@ mod tests {
         }
         assert_ne!(inbound("a", "x\0y", "1", "z"), inbound("a", "x", "1", "y\0z"));
         assert_eq!(id.0.get_version_num(), 5);
-        assert_eq!(MessageId::new().0.get_version_num(), 7);
+        assert_eq!((id.made_at(), MessageId::new().0.get_version_num()), (None, 7));
+        let made = "019b2a4c-0000-7000-8000-000000000000".parse::<MessageId>().unwrap().made_at();
+        assert_eq!(made.unwrap().as_millisecond(), 0x019b_2a4c_0000);
     }
 }

@@ -7,7 +7,7 @@ use serde::{Serialize, de::DeserializeOwned};
 /// Reads `body`; the error names the field and the place, and never quotes what stood there. The
 /// fields that it names are the messages' own: whatever a sender names is in `context` or `fields`,
 /// where any JSON is right, and a text that is no JSON has no place but its line and column.
-pub(super) fn read_json<T: DeserializeOwned>(kind: &'static str, body: &[u8]) -> Result<T, Malformed> {
+pub(crate) fn read_json<T: DeserializeOwned>(kind: &'static str, body: &[u8]) -> Result<T, Malformed> {
     read::from_slice(body).map_err(|mut error| {
         if let Wrong::OwnRule(text) = &error.mistake.wrong
             && !InvalidName::RULES.iter().any(|rule| rule.0 == text)
@@ -19,7 +19,7 @@ pub(super) fn read_json<T: DeserializeOwned>(kind: &'static str, body: &[u8]) ->
 }
 
 /// These types hold nothing that JSON cannot: string keys, finite numbers.
-pub(super) fn write_json<T: Serialize>(message: &T) -> Vec<u8> {
+pub(crate) fn write_json<T: Serialize>(message: &T) -> Vec<u8> {
     serde_json::to_vec(message).unwrap_or_default()
 }
 

@@ -47,6 +47,14 @@ pub struct Recipient {
     /// Why not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Reason>,
+    /// The status code of the provider's answer to this attempt. `None` if there was no answer, and in a
+    /// delivery report.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http_status: Option<u16>,
+    /// How long the attempt took, which is mostly the wait for the provider's answer, in milliseconds. `None`
+    /// if none was begun, and in a delivery report.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration_ms: Option<u64>,
 }
 
 /// What is known of a message to one identity.
@@ -95,6 +103,8 @@ impl Recipient {
             external_ids: Vec::new(),
             segments: None,
             reason: Some(Reason::from(failure)),
+            http_status: failure.http_status,
+            duration_ms: failure.duration_ms.map(u64::from),
         }
     }
 }

@@ -16,4 +16,4 @@ pub use header_value::{NOT_A_HEADER_VALUE, fits_header};
 pub use networks::Networks;
 pub use secret::{Secret, Secrets, Settings, absent_secret, one_or_several};
 pub use signing_key::{SigningKey, SigningKeys};
-pub use values::{MAX_CONCURRENCY, Moment, OneOrMany, Rate, Span, Window};
+pub use values::{MAX_CONCURRENCY, Moment, OneOrMany, Period, Rate, Span, Window};

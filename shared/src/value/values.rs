@@ -1,6 +1,6 @@
 //! Kinds of values that several sections use.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::{SignedDuration, SpanRelativeTo, Timestamp};
 use serde::{Deserialize, Deserializer, de};
 use serde_json::Value;
 use std::time::Duration;
@@ -47,6 +47,33 @@ impl TryFrom<Value> for Window {
         let span = value.as_str().and_then(Span::parse);
         span.map(|span| Self(span.0))
             .ok_or("must be 0, or a time such as \"500ms\", \"10s\", \"2m\" or \"1h\", at most 30 days")
+    }
+}
+
+/// How long something is kept, as people write it: `12h`, `7d`, `4w`. A day has 24 hours. At least a minute, at
+/// most 10 years.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(try_from = "Value")]
+pub struct Period(pub Duration);
+
+impl Period {
+    const MIN: Duration = Duration::from_secs(60);
+    const MAX: Duration = Duration::from_secs(3653 * 24 * 3600);
+
+    fn parse(text: &str) -> Option<Self> {
+        let span = text.parse::<jiff::Span>().ok().filter(|_| !text.starts_with(['P', 'p']))?;
+        let span = span.to_duration(SpanRelativeTo::days_are_24_hours()).ok()?;
+        let span = Duration::try_from(span).ok()?;
+        (Self::MIN..=Self::MAX).contains(&span).then_some(Self(span))
+    }
+}
+
+impl TryFrom<Value> for Period {
+    type Error = &'static str;
+
+    fn try_from(value: Value) -> Result<Self, Self::Error> {
+        let period = value.as_str().and_then(Self::parse);
+        period.ok_or("must be a time such as \"12h\", \"7d\" or \"4w\", at least a minute and at most 3653d")
     }
 }
 

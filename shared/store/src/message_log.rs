@@ -16,6 +16,7 @@ pub use sqlite::SqliteLog;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+pub use postern_shared::event::Keep;
 use postern_shared::{
     clock,
     event::{Direction, Event, EventKind},
@@ -203,17 +204,6 @@ pub struct Retention {
     pub age: Option<Duration>,
     /// The most bytes that the log may take; beyond them the oldest messages are removed. `None`: no bound.
     pub max_bytes: Option<u64>,
-}
-
-/// What the log keeps of a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Keep {
-    /// All of it.
-    #[default]
-    Full,
-    /// No text, no fields, and of a number only a keyed hash.
-    States,
 }
 
 /// Why the log did not do what it was asked.

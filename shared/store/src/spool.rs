@@ -182,6 +182,7 @@ fn topology(backends: &BTreeSet<BackendName>) -> Topology {
         max_reports: u64::MAX,
         max_callbacks: u64::MAX,
         max_messages: None,
+        log: postern_broker::LogRoute::None,
     }
 }
 

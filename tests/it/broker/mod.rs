@@ -34,6 +34,7 @@ fn topology() -> Topology {
         max_reports: 100_000,
         max_callbacks: 100_000,
         max_messages: None,
+        log: postern_broker::LogRoute::None,
     }
 }
 

@@ -1,6 +1,6 @@
 //! Who answers: the broker from here, or a running gateway.
 
-use super::{arguments::Target, remote::Remote};
+use super::{arguments::Target, operator, remote::Remote};
 use crate::holder::{Holder, holder};
 use postern_broker::Broker;
 use postern_config::Config;
@@ -14,7 +14,12 @@ use std::{net::SocketAddr, sync::Arc};
 /// Who answers.
 pub(super) enum DeadLetterClient {
     /// The broker.
-    Here { letters: DeadLetters, broker: Arc<dyn Broker> },
+    Here {
+        letters: DeadLetters,
+        broker: Arc<dyn Broker>,
+        /// Who gives the command.
+        by: String,
+    },
     /// A gateway's admin port.
     There(Remote),
 }
@@ -27,7 +32,14 @@ impl DeadLetterClient {
             return Remote::new(url, target).map(Self::There);
         }
         match holder(config, "postern dead", admin).await? {
-            Holder::Broker(broker) => Ok(Self::Here { letters: DeadLetters::new(broker.clone()), broker }),
+            Holder::Broker(broker) => {
+                let log = postern_service::topology(config).log;
+                Ok(Self::Here {
+                    letters: DeadLetters::new(broker.clone(), log),
+                    by: operator::name(target.user.as_deref()),
+                    broker,
+                })
+            }
             Holder::Gateway { folder, url } => {
                 if config.admin.token.is_none() && !target.admin.has_token() {
                     let address = config.admin.listen.unwrap_or(admin);
@@ -63,7 +75,7 @@ impl DeadLetterClient {
     /// Puts those back that match.
     pub(super) async fn redrive(&self, filter: &Filter, dry_run: bool) -> Result<Done, Exit> {
         match self {
-            Self::Here { letters, .. } => Ok(letters.redrive(filter, dry_run).await?),
+            Self::Here { letters, by, .. } => Ok(letters.redrive(filter, dry_run, Some(by)).await?),
             Self::There(remote) => remote.order("redrive", filter, dry_run).await,
         }
     }

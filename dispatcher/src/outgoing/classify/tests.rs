@@ -131,7 +131,8 @@ fn a_success_cut_short_is_sent_unless_its_body_was_to_decide() {
             ProviderAnswer { status: 200, headers: HeaderMap::new(), body: body.to_owned(), complete: false };
         classifier(send).classify(&answer, Timestamp::UNIX_EPOCH).map_err(|failure| failure.code.to_string())
     };
-    assert_eq!(cut("", ""), Ok(Sent::without_id()));
-    assert_eq!(cut("success = { body = \"^OK\" }", "OK, and"), Ok(Sent::without_id()));
+    let sent = Sent { http_status: Some(200), ..Sent::without_id() };
+    assert_eq!(cut("", ""), Ok(sent.clone()));
+    assert_eq!(cut("success = { body = \"^OK\" }", "OK, and"), Ok(sent));
     assert_eq!(cut("success = { body = \"^OK\" }", "O"), Err("answer_cut".to_owned()));
 }

@@ -32,6 +32,18 @@ const WARNINGS: &[Mistake] = &[
         "\"0.0.0.0:8080\"",
     ),
     (
+        "[broker]\nurl = \"amqp://h\"\n[log]\nhash_key = \"0123456789abcdef\"\n[backends.a]\ntype = \"console\"",
+        "log.hash_key",
+        Some(4),
+        "has no effect",
+    ),
+    (
+        "[broker]\nurl = \"amqp://h\"\n[log]\nmessages = false\nurl = \"sqlite:d\"\n[backends.a]\ntype = \"console\"",
+        "log.url",
+        Some(5),
+        "there is no message log",
+    ),
+    (
         "[dispatcher]\nbackends = [\"a\"]\n[backends.a]\ntype = \"console\"\n[backends.b]\ntype = \"console\"",
         "dispatcher.backends",
         Some(2),

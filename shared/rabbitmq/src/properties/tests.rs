@@ -95,6 +95,16 @@ fn headers_of_posterns_own_count_only_where_no_application_publishes() {
     assert_eq!(names(RETURN, UNROUTED).1.as_deref(), Some(QUEUE));
 }
 
+/// The message log tells by them what was published.
+#[test]
+fn a_message_for_the_message_log_says_how_it_came_and_who_it_says_it_is_by() {
+    let headers = [("x-postern-by", long(9)), ("x-postern-attempt", AMQPValue::LongLongInt(1))];
+    let read = envelope(LOG, delivery(OUTBOUND, headers));
+    let text = |name: &str| read.text_header(name);
+    assert_eq!((text(header::EXCHANGE), text(header::ROUTING_KEY)), (Some(OUTBOUND), Some(QUEUE)));
+    assert_eq!((text(header::BY), read.integer_header("x-postern-attempt")), (Some("777777777"), None));
+}
+
 /// A message that was taken can be published again, whatever its application put around it.
 #[test]
 fn headers_beyond_their_room_are_left_out() {

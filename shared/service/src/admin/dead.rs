@@ -65,7 +65,7 @@ async fn redrive(dead: web::Data<DeadLetters>, request: HttpRequest, body: web::
         Ok(order) => order,
         Err(why) => return problem(400, &why),
     };
-    let done = dead.redrive(&order.filter, order.dry_run).await;
+    let done = dead.redrive(&order.filter, order.dry_run, by(&request).as_deref()).await;
     if let Ok(done) = &done {
         log("dead letters put back", &request, &order, done);
     }
@@ -87,11 +87,16 @@ async fn drop_letters(dead: web::Data<DeadLetters>, request: HttpRequest, body: 
     answer(done)
 }
 
+/// Who says that they ask.
+fn by(request: &HttpRequest) -> Option<String> {
+    let by = request.headers().get(BY).and_then(|value| value.to_str().ok());
+    by.map(|by| shortened(by, MAX_BY))
+}
+
 /// Writes down what was done, and who asked for it.
 fn log(what: &str, request: &HttpRequest, order: &Order, done: &Done) {
     let client = request.peer_addr().map(|peer| tracing::field::display(peer.ip()));
-    let by = request.headers().get(BY).and_then(|value| value.to_str().ok());
-    let by = by.map(|by| shortened(by, MAX_BY));
+    let by = by(request);
     let (done, stay, dry_run) = (done.done, done.stay.len(), done.dry_run);
     let queue = order.filter.queue.queue();
     tracing::info!(client, by, done, stay, dry_run, queue = queue.as_str(), "{what}");

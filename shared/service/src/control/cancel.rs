@@ -10,11 +10,11 @@ use super::{
     operator::{LANES, PATIENCE},
 };
 use crate::{
-    queued::{Queued, read},
+    queued::Queued,
     scan::{Replacement, Scan},
 };
 use jiff::Timestamp;
-use postern_broker::{BrokerError, Delivery, QueueName};
+use postern_broker::{BrokerError, Delivery, QueueName, queued::read};
 use postern_shared::{
     clock,
     control::{CancelRule, ControlOrder, QueueAction},

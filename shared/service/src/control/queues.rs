@@ -6,11 +6,12 @@ use super::{
 };
 use crate::{
     dead::Stays,
-    queued::{Queued, read, with_backend},
+    queued::{Queued, with_backend},
     scan::{Replacement, Scan},
 };
 use postern_broker::{
     Address, BrokerError, Delivery, Envelope, QueueName,
+    queued::read,
     topology::{CONTROL, HEALTH},
 };
 use postern_shared::{

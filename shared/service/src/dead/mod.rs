@@ -22,7 +22,9 @@ pub use queue::DeadQueue;
 
 use crate::scan::{AT_ONCE, Scan};
 use ids::GivenIds;
-use postern_broker::{Address, Broker, BrokerError, Delivery, Envelope, QueueName};
+use postern_broker::{
+    Address, Broker, BrokerError, Delivery, Envelope, LogRoute, QueueName, events::redriven,
+};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{HashMap, VecDeque},
@@ -88,13 +90,14 @@ pub struct Stays {
 #[derive(Debug)]
 pub struct DeadLetters {
     broker: Arc<dyn Broker>,
+    log: LogRoute,
     turn: Mutex<()>,
 }
 
 impl DeadLetters {
-    /// Those of `broker`.
-    pub fn new(broker: Arc<dyn Broker>) -> Self {
-        Self { broker, turn: Mutex::default() }
+    /// Those of `broker`. What is put back is told to the message log by way of `log`.
+    pub fn new(broker: Arc<dyn Broker>, log: LogRoute) -> Self {
+        Self { broker, log, turn: Mutex::default() }
     }
 
     /// How many dead letters wait.
@@ -136,11 +139,16 @@ impl DeadLetters {
     }
 
     /// Puts those that `filter` lets pass back into the queues that they died in, as new: the same
-    /// message with the same id, its attempts counted from the first.
+    /// message with the same id, its attempts counted from the first. The message log says that `by` did it.
     ///
     /// # Errors
     /// [`DeadLetterError`]; what was put back until then is.
-    pub async fn redrive(&self, filter: &Filter, dry_run: bool) -> Result<Done, DeadLetterError> {
+    pub async fn redrive(
+        &self,
+        filter: &Filter,
+        dry_run: bool,
+        by: Option<&str>,
+    ) -> Result<Done, DeadLetterError> {
         let _turn = self.turn.lock().await;
         let filter = &self.with_whole_ids(filter).await?;
         let mut scan = Scan::begin(&*self.broker, filter.queue.queue(), PATIENCE).await?;
@@ -150,7 +158,7 @@ impl DeadLetters {
         let mut outcome = Ok(());
         while !filter.is_full(done.matched) {
             if batch.len() >= AT_ONCE || scan.is_full() {
-                outcome = self.put_back(&mut batch, &mut scan, &mut done).await;
+                outcome = self.put_back(&mut batch, &mut scan, &mut done, by).await;
                 if outcome.is_err() {
                     break;
                 }
@@ -175,7 +183,7 @@ impl DeadLetters {
             }
         }
         if outcome.is_ok() {
-            outcome = self.put_back(&mut batch, &mut scan, &mut done).await;
+            outcome = self.put_back(&mut batch, &mut scan, &mut done, by).await;
         }
         batch.into_iter().for_each(|(delivery, _)| scan.hold(delivery));
         scan.end().await;
@@ -249,6 +257,17 @@ impl DeadLetters {
         Ok(Ok((Address::Queue(queue), letter.afresh())))
     }
 
+    /// A message as it goes back, and behind it what the message log is told of that.
+    fn with_events(&self, back: &(Address, Envelope), by: Option<&str>) -> Vec<(Address, Envelope)> {
+        let (address, envelope) = back;
+        let events = match self.log {
+            LogRoute::None => Vec::new(),
+            LogRoute::Queue(_) | LogRoute::Store => redriven(&address.queue(), envelope, by),
+        };
+        let told = events.iter().map(|event| (Address::Log, Envelope::from(event)));
+        std::iter::once(back.clone()).chain(told).collect()
+    }
+
     /// Publishes all of `batch`, confirmed, and then acknowledges it; what the broker will never accept
     /// stays. After an error, what is not put back is still in `batch`.
     async fn put_back(
@@ -256,8 +275,9 @@ impl DeadLetters {
         batch: &mut VecDeque<GoesBack>,
         scan: &mut Scan<'_>,
         done: &mut Done,
+        by: Option<&str>,
     ) -> Result<(), BrokerError> {
-        let messages = batch.iter().map(|(_, back)| back.clone()).collect();
+        let messages = batch.iter().flat_map(|(_, back)| self.with_events(back, by)).collect();
         match self.broker.publish(messages).await {
             Ok(()) => {
                 done.done += batch.len() as u64;
@@ -269,7 +289,7 @@ impl DeadLetters {
             Err(error) => return Err(error),
         }
         while let Some((_, back)) = batch.front() {
-            let published = self.broker.publish(vec![back.clone()]).await;
+            let published = self.broker.publish(self.with_events(back, by)).await;
             let why = match published {
                 Ok(()) => None,
                 Err(BrokerError::Refused(why)) => Some(format!("the broker will never accept it: {why}")),

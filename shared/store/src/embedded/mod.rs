@@ -288,6 +288,8 @@ impl Broker for EmbeddedBroker {
         if *self.status.borrow() == BrokerStatus::Closed {
             return Err(BrokerError::Closed);
         }
+        // No queue holds what is for the message log alone.
+        let messages: Vec<_> = messages.into_iter().filter(|(address, _)| *address != Address::Log).collect();
         if messages.is_empty() {
             return Ok(());
         }
@@ -363,6 +365,7 @@ mod tests {
             max_reports: 1,
             max_callbacks: 1,
             max_messages: None,
+            log: postern_broker::LogRoute::None,
         };
         let publish_timeout = Duration::from_secs(30);
         let client_name = "test".to_owned();

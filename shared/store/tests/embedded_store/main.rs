@@ -38,6 +38,7 @@ fn options() -> BrokerOptions {
             max_reports: 100,
             max_callbacks: 100,
             max_messages: None,
+            log: postern_broker::LogRoute::None,
         },
         publish_timeout: PATIENCE,
         client_name: "test".to_owned(),

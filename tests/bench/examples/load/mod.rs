@@ -29,6 +29,7 @@ pub(crate) fn options(min_free_disk: u64) -> anyhow::Result<BrokerOptions> {
         max_reports: 1000,
         max_callbacks: 1000,
         max_messages: None,
+        log: postern_broker::LogRoute::None,
     };
     let publish_timeout = Duration::from_secs(30);
     Ok(BrokerOptions {

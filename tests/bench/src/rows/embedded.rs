@@ -82,6 +82,7 @@ pub(super) async fn fill(folder: &Path, messages: u64) -> Result<()> {
         max_reports: 1_000_000,
         max_callbacks: 100_000,
         max_messages: None,
+        log: postern_broker::LogRoute::None,
     };
     let options = BrokerOptions {
         topology,

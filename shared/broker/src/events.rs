@@ -1,0 +1,174 @@
+//! What happened to a message, as far as what is published says it: [`events`], for the message log.
+//!
+//! | published to | happened |
+//! | --- | --- |
+//! | the applications | `received` |
+//! | a backend, as a first attempt | `accepted` |
+//! | the reports | for each recipient what its state says |
+//! | the dead letters | `dead`, for each recipient that it still holds |
+//! | the log alone | the event that it is |
+//!
+//! The same message makes the same events, however often it is looked at.
+
+use crate::{
+    Address, Envelope, QueueName, header,
+    queued::{has_id, read, says},
+};
+use postern_shared::{
+    callback::CONTEXT_KEY,
+    error::FailureClass,
+    event::{Content, Direction, Event, EventKind},
+    message::{Identity, Inbound, Malformed, Outbound, Recipient, Report, State},
+};
+
+/// What happened to a message according to `envelope`, which is published to `address`. Nothing for what only
+/// goes its way: retries, callbacks, orders; and for a dead letter whose body is no message.
+///
+/// # Errors
+/// [`Malformed`]: the body is not what belongs there.
+pub fn events(address: &Address, envelope: &Envelope) -> Result<Vec<Event>, Malformed> {
+    Ok(match address {
+        Address::Inbound(_) => received(envelope)?.into_iter().collect(),
+        Address::Outbound(..) => accepted(envelope)?.into_iter().collect(),
+        Address::Reports(_) => reported(envelope)?,
+        Address::Dead(_) => dead(envelope),
+        Address::Log => vec![Event::from_json(&envelope.body)?],
+        Address::Callbacks(_) | Address::Queue(_) | Address::Later { .. } => Vec::new(),
+    })
+}
+
+/// The events that an operator, called `by`, put `envelope` back into `queue`, which it died in.
+pub fn redriven(queue: &QueueName, envelope: &Envelope, by: Option<&str>) -> Vec<Event> {
+    let each = of_each(queue, envelope, EventKind::Redriven).into_iter();
+    each.map(|event| Event {
+        at: envelope.requeued_at().unwrap_or(event.at),
+        by: by.map(str::to_owned),
+        ..event
+    })
+    .collect()
+}
+
+fn received(envelope: &Envelope) -> Result<Option<Event>, Malformed> {
+    let message = Inbound::from_json(&envelope.body)?;
+    // An operator moved it: it was received before.
+    if envelope.requeued_at().is_some() {
+        return Ok(None);
+    }
+    let Inbound { id, backend, identity, text, fields, external_id, received_at } = message;
+    let content = Content {
+        direction: Direction::Inbound,
+        identities: vec![identity.clone()],
+        text: Some(text),
+        segments: None,
+        created_at: received_at,
+        fields,
+    };
+    let event = Event::new(EventKind::Received, id, backend).about(identity);
+    Ok(Some(Event { at: received_at, external_id, content: Some(content), ..event }))
+}
+
+/// A message that says no id has another one each time that it is read: the log learns of it from its
+/// reports, which say the one that it was sent under.
+fn accepted(envelope: &Envelope) -> Result<Option<Event>, Malformed> {
+    let message = read(envelope)?;
+    let is_first = message.attempt == 1 && message.deferred == 0 && message.parts_sent == 0;
+    if !is_first || envelope.requeued_at().is_some() || !has_id(envelope, &message) {
+        return Ok(None);
+    }
+    let made_at = (!says(&envelope.body).created_at).then(|| message.id.made_at()).flatten();
+    let Outbound { id, backend, identities, text, mut context, created_at, .. } = message;
+    let at = made_at.unwrap_or(created_at);
+    context.shift_remove(CONTEXT_KEY);
+    let segments = envelope.integer_header(header::SEGMENTS);
+    let content = Content {
+        direction: Direction::Outbound,
+        identities,
+        text: Some(text),
+        segments: segments.and_then(|segments| usize::try_from(segments).ok()),
+        created_at: at,
+        fields: context,
+    };
+    let by = envelope.text_header(header::BY).map(str::to_owned);
+    Ok(Some(Event { at, by, content: Some(content), ..Event::new(EventKind::Accepted, id, backend) }))
+}
+
+fn reported(envelope: &Envelope) -> Result<Vec<Event>, Malformed> {
+    let report = Report::from_json(&envelope.body)?;
+    Ok(report.recipients.iter().flat_map(|recipient| of_recipient(&report, recipient)).collect())
+}
+
+/// What `report` says of `recipient`: of a text that was sent in parts, each part with its provider's id.
+fn of_recipient(report: &Report, recipient: &Recipient) -> Vec<Event> {
+    let kind = match recipient.state {
+        State::Queued => return Vec::new(),
+        State::Sent => EventKind::Sent,
+        State::Buffered => EventKind::Buffered,
+        State::Delivered => EventKind::Delivered,
+        State::Retrying => EventKind::Deferred,
+        State::Failed => EventKind::Failed,
+        State::Undelivered => EventKind::Undelivered,
+        State::Expired => EventKind::Expired,
+        State::Unknown => EventKind::Unknown,
+    };
+    let reason = recipient.reason.as_ref();
+    let event = Event {
+        at: report.at,
+        identity: recipient.identity.clone(),
+        attempt: (report.attempt > 0).then_some(report.attempt),
+        class: reason.map(|reason| reason.class),
+        code: reason.map(|reason| reason.code.clone()),
+        detail: reason.map(|reason| reason.detail.clone()).filter(|detail| !detail.is_empty()),
+        external_id: recipient.external_id.clone(),
+        http_status: recipient.http_status,
+        duration_ms: recipient.duration_ms,
+        ..Event::new(kind, report.message_id, report.backend.clone())
+    };
+    match &recipient.external_ids[..] {
+        [_, _, ..] if kind == EventKind::Sent => {
+            let part = |id: &String| Event { external_id: Some(id.clone()), ..event.clone() };
+            recipient.external_ids.iter().map(part).collect()
+        }
+        _ => vec![event],
+    }
+}
+
+fn dead(envelope: &Envelope) -> Vec<Event> {
+    let text = |name| envelope.text_header(name).map(str::to_owned);
+    let queue = envelope.text_header(header::QUEUE).and_then(QueueName::known);
+    let Some(queue) = queue else { return Vec::new() };
+    let class = envelope.text_header(header::CLASS);
+    let class = FailureClass::ALL.into_iter().find(|known| Some(known.as_str()) == class);
+    let attempts = envelope.integer_header(header::ATTEMPTS).and_then(|number| u32::try_from(number).ok());
+    let at = envelope.text_header(header::DEAD_AT).and_then(|at| at.parse().ok());
+    let each = of_each(&queue, envelope, EventKind::Dead).into_iter();
+    each.map(|event| Event {
+        at: at.unwrap_or(event.at),
+        attempt: attempts.filter(|attempts| *attempts > 0),
+        class,
+        code: text(header::CODE),
+        detail: text(header::REASON),
+        ..event
+    })
+    .collect()
+}
+
+/// An event for each recipient of `envelope`, a message of `queue`; of a person's message one about all of
+/// it. A dead report is not about the message that it reports of.
+fn of_each(queue: &QueueName, envelope: &Envelope, kind: EventKind) -> Vec<Event> {
+    if *queue == QueueName::inbound() {
+        let message = Inbound::from_json(&envelope.body).ok();
+        return message.map(|message| Event::new(kind, message.id, message.backend)).into_iter().collect();
+    }
+    if queue.backend().is_none() {
+        return Vec::new();
+    }
+    let Ok(message) = read(envelope) else { return Vec::new() };
+    if !has_id(envelope, &message) {
+        return Vec::new();
+    }
+    let about = |identity: Identity| Event::new(kind, message.id, message.backend.clone()).about(identity);
+    message.identities.iter().cloned().map(about).collect()
+}
+
+#[cfg(test)]
+mod tests;

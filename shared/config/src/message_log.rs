@@ -1,0 +1,142 @@
+//! The message log: whether there is one, where, and what it keeps.
+
+use crate::{config::Config, reader::Reader};
+use postern_shared::{
+    event::Keep,
+    value::{Period, Secret},
+};
+use url::{Host, Url};
+
+/// The folder where nobody names one.
+const DIR: &str = "postern-log";
+/// The smallest `log.max_bytes`.
+const MIN_BYTES: u64 = 1024 * 1024;
+/// What `log.url` may be, as errors say it.
+const ALLOWED: &str = "allowed are sqlite:DIR and postgres://user:pass@host:5432/database";
+
+/// The message log that a configuration asks for.
+#[derive(Debug, Clone)]
+pub struct MessageLogConfig {
+    /// Where it is.
+    pub place: LogPlace,
+    /// What it keeps of a message.
+    pub keep: Keep,
+    /// How long it keeps it.
+    pub retention: Period,
+    /// The most bytes that it may take; beyond, the oldest messages go.
+    pub max_bytes: u64,
+    /// The most messages that `postern.log` holds; the oldest go first.
+    pub max_waiting: u64,
+    /// What numbers are hashed with. Absent: a random key beside the SQLite file.
+    pub hash_key: Option<Secret>,
+}
+
+/// Where the message log is.
+#[derive(Debug, Clone)]
+pub enum LogPlace {
+    /// In the embedded broker's store.
+    Embedded,
+    /// In this folder, in SQLite.
+    Sqlite(String),
+    /// In the PostgreSQL at this URL.
+    Postgres(Secret),
+}
+
+impl Config {
+    /// The message log; `None` if there is none.
+    pub fn message_log(&self) -> Option<MessageLogConfig> {
+        let log = &self.log;
+        let embedded = self.broker.is_embedded();
+        if !log.messages.unwrap_or(embedded || log.url.is_some()) {
+            return None;
+        }
+        let place = match log.url.as_ref().map(|url| (url, url.expose().strip_prefix("sqlite:"))) {
+            _ if embedded => LogPlace::Embedded,
+            None => LogPlace::Sqlite(DIR.to_owned()),
+            Some((_, Some(dir))) => LogPlace::Sqlite(dir.to_owned()),
+            Some((url, None)) => LogPlace::Postgres(url.clone()),
+        };
+        let (keep, retention, hash_key) = (log.keep, log.retention, log.hash_key.clone());
+        let (max_bytes, max_waiting) = (log.max_bytes, log.max_waiting);
+        Some(MessageLogConfig { place, keep, retention, max_bytes, max_waiting, hash_key })
+    }
+}
+
+/// Notes what `[log]` and `[broker]` say together and cannot be.
+pub(super) fn check(config: &Config, reader: &mut Reader<'_>) {
+    let (log, embedded) = (&config.log, config.broker.is_embedded());
+    let off = log.messages == Some(false);
+    if let Some(url) = &log.url {
+        if let Some(why) = url_problem(url.expose()) {
+            reader.problem("log.url", format!("{why}; {ALLOWED}"));
+        } else if embedded && reader.has_read("broker.url") && !off {
+            let why = "has no use beside an embedded broker, which keeps the message log in its own store: leave it out";
+            reader.problem("log.url", why);
+        } else if off {
+            reader
+                .warning("log.url", "has no effect: log.messages = false says that there is no message log");
+        }
+    }
+    let shared = matches!(config.message_log(), Some(MessageLogConfig { place: LogPlace::Postgres(_), .. }));
+    if log.keep == Keep::States && log.hash_key.is_none() && shared {
+        let why = "\"states\" keeps a keyed hash of each number, for which a shared database needs log.hash_key \
+                   (`postern key` makes one)";
+        reader.problem("log.keep", why);
+    }
+    if log.max_bytes < MIN_BYTES {
+        let why = format!("must be at least {MIN_BYTES}; to have no message log, set log.messages = false");
+        reader.problem("log.max_bytes", why);
+    }
+    if log.max_waiting == 0 {
+        reader.problem("log.max_waiting", "must be at least 1");
+    }
+    if config.message_log().is_none() && !off && (log.keep == Keep::States || log.hash_key.is_some()) {
+        let what =
+            "has no effect: beside RabbitMQ there is a message log only with log.url, or log.messages = true";
+        reader.warning(if log.hash_key.is_some() { "log.hash_key" } else { "log.keep" }, what);
+    }
+}
+
+/// What is wrong with `url`, which is not quoted: it may hold a password. `None` if it is right.
+fn url_problem(url: &str) -> Option<&'static str> {
+    match url.split_once(':') {
+        Some(("sqlite", dir)) if !dir.is_empty() => None,
+        Some(("postgres" | "postgresql", _)) => match Url::parse(url) {
+            Ok(parsed) => matches!(parsed.host(), None | Some(Host::Domain(""))).then_some("no host"),
+            Err(_) => Some("not of the form postgres://USER:PASSWORD@HOST:5432/DATABASE"),
+        },
+        _ => Some("unknown kind of message log"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ProviderRegistry;
+
+    #[test]
+    fn a_broker_of_its_own_has_a_log_and_a_shared_one_if_it_is_asked_for() {
+        let place = |text: &str| {
+            let config = Config::parse("test", Some(text), [], &ProviderRegistry::builtin()).unwrap();
+            config.message_log().map(|log| match log.place {
+                LogPlace::Embedded => "embedded".to_owned(),
+                LogPlace::Sqlite(dir) => dir,
+                LogPlace::Postgres(url) => url.expose().to_owned(),
+            })
+        };
+        let rabbit = "[broker]\nurl = \"amqp://h\"\n[log]\n";
+        for (text, expected) in [
+            ("", Some("embedded")),
+            ("[log]\nmessages = true", Some("embedded")),
+            ("[log]\nmessages = false", None),
+            (rabbit, None),
+            (&format!("{rabbit}level = \"debug\""), None),
+            (&format!("{rabbit}messages = true"), Some("postern-log")),
+            (&format!("{rabbit}url = \"sqlite:/var/lib/log\""), Some("/var/lib/log")),
+            (&format!("{rabbit}url = \"postgres://u:p@h/d\""), Some("postgres://u:p@h/d")),
+            (&format!("{rabbit}url = \"sqlite:x\"\nmessages = false"), None),
+        ] {
+            assert_eq!(place(text).as_deref(), expected, "{text}");
+        }
+    }
+}
