@@ -2,8 +2,10 @@
 //! only then taken over.
 
 use super::{
+    op::Publish,
     queue::{Known, Queue},
     record::{Position, Record, Spoiled},
+    recording::Recording,
     store::Store,
 };
 use crate::sqlite::StoreError;
@@ -11,7 +13,7 @@ use postern_broker::{
     BrokerError, Envelope, HeaderValue, header,
     topology::{DEAD, Overflow, UNROUTED},
 };
-use postern_shared::clock;
+use postern_shared::{clock, event::Event};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 /// How many delayed messages are moved in one write.
@@ -91,6 +93,7 @@ pub(super) struct Staged {
     counts: BTreeMap<String, (u64, u64)>,
     next_id: i64,
     next_due: Option<u64>,
+    events: Vec<Event>,
 }
 
 /// What a successful write changed.
@@ -112,6 +115,7 @@ impl Staged {
             counts: BTreeMap::new(),
             next_id: queues.delayed.next_id,
             next_due: queues.delayed.next_due,
+            events: Vec::new(),
         }
     }
 
@@ -133,7 +137,7 @@ impl Staged {
     pub(super) fn admit(
         &mut self,
         queues: &StoredQueues,
-        entries: Vec<QueueEntry>,
+        Publish { entries, events }: Publish,
     ) -> Result<(), BrokerError> {
         let mut more: BTreeMap<usize, u64> = BTreeMap::new();
         for entry in &entries {
@@ -154,6 +158,7 @@ impl Staged {
                 )));
             }
         }
+        self.events.extend(events);
         for entry in entries {
             match entry {
                 QueueEntry::Now(index, record) => self.add(queues, index, record),
@@ -238,13 +243,21 @@ impl Staged {
 
     /// Whether there is nothing to write.
     pub(super) fn is_empty(&self) -> bool {
-        self.changes.is_empty() && self.delayed.is_empty() && self.returned.is_empty()
+        self.changes.is_empty()
+            && self.delayed.is_empty()
+            && self.returned.is_empty()
+            && self.events.is_empty()
     }
 
     /// Writes everything, durably, and takes it over into `queues`; after an error `queues` are as
     /// they were before the publishes, and what was settled still is to be written.
-    pub(super) fn write(mut self, queues: &mut StoredQueues, store: &Store) -> Result<Written, StoreError> {
-        let outcome = self.commit(queues, store);
+    pub(super) fn write(
+        mut self,
+        queues: &mut StoredQueues,
+        store: &Store,
+        recording: Option<&Recording>,
+    ) -> Result<Written, StoreError> {
+        let outcome = self.commit(queues, store, recording);
         let mut written = Written::default();
         match &outcome {
             Ok(()) => self.take_over(queues, &mut written),
@@ -253,8 +266,18 @@ impl Staged {
         outcome.map(|()| written)
     }
 
-    fn commit(&mut self, queues: &StoredQueues, store: &Store) -> Result<(), StoreError> {
+    fn commit(
+        &mut self,
+        queues: &StoredQueues,
+        store: &Store,
+        recording: Option<&Recording>,
+    ) -> Result<(), StoreError> {
         let mut batch = store.batch()?;
+        let events = std::mem::take(&mut self.events);
+        let recorded = match recording.filter(|_| !events.is_empty()) {
+            Some(recording) => batch.record(recording, &events)?.then_some(recording),
+            None => None,
+        };
         for (index, change) in &mut self.changes {
             let (queue, position) = (&queues.all[*index], &mut change.position);
             (position.count, position.bytes) = (queue.position.count, queue.position.bytes);
@@ -284,7 +307,11 @@ impl Staged {
         for queue in self.counts.keys() {
             batch.set_delayed_count(queue, self.delayed_count(queues, queue))?;
         }
-        batch.commit()
+        batch.commit()?;
+        if let Some(recording) = recorded {
+            recording.wrote(events.len() as u64);
+        }
+        Ok(())
     }
 
     /// How many delayed messages return to `queue` once this is written.

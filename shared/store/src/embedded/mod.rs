@@ -19,28 +19,36 @@ mod log;
 mod op;
 mod queue;
 mod record;
+mod recording;
 mod store;
 mod writer;
 
-use crate::sqlite::{Folder, StoreError};
+use crate::{
+    message_log::{Keeping, MessageLog},
+    sqlite::{Folder, StoreError},
+};
 use async_trait::async_trait;
 pub(crate) use check::problems;
 use commit::{DelayedMessages, QueueEntry, StoredQueues};
 use log::{Log, is_for_the_log};
-use op::{NewConsumer, Op, Ops};
+use op::{NewConsumer, Op, Ops, Publish};
 use postern_broker::{
     Address, Broker, BrokerError, BrokerOptions, BrokerStatus, Consumer, Depth, Envelope, QueueName,
+    events::events,
     subscription,
     topology::{QUARANTINE, QueueSpec},
 };
 use postern_shared::clock;
 use queue::Queue;
 use record::{Position, Record};
+pub use recording::RecordedEvents;
+use recording::Recording;
 use std::{
     collections::{BTreeSet, HashMap},
     future::Future,
     path::Path,
     sync::{
+        Arc,
         atomic::{AtomicU64, Ordering},
         mpsc,
     },
@@ -82,6 +90,7 @@ pub struct EmbeddedBroker {
     undeclared: HashMap<QueueName, usize>,
     unrouted: usize,
     log: Log,
+    recording: Option<Recording>,
     found: Vec<FoundQueue>,
     next_consumer: AtomicU64,
     publish_timeout: Duration,
@@ -95,9 +104,30 @@ impl EmbeddedBroker {
     /// [`BrokerError::Locked`] where another broker has it, [`BrokerError::Blocked`] where the disk
     /// is full, [`BrokerError::Store`] where it cannot be made, read or written, or is damaged.
     pub async fn open(dir: impl AsRef<Path>, options: BrokerOptions) -> Result<Self, BrokerError> {
-        let path = dir.as_ref().to_owned();
+        Self::open_with(dir.as_ref(), options, None).await
+    }
+
+    /// As [`open`](Self::open), and what happens to messages is recorded in the store: in the transaction
+    /// that stores what it belongs to.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open); [`BrokerError::Store`] also if the log was written with another key.
+    pub async fn open_recording(
+        dir: impl AsRef<Path>,
+        options: BrokerOptions,
+        keeping: Keeping,
+    ) -> Result<Self, BrokerError> {
+        Self::open_with(dir.as_ref(), options, Some(Recording::new(keeping))).await
+    }
+
+    async fn open_with(
+        dir: &Path,
+        options: BrokerOptions,
+        recording: Option<Recording>,
+    ) -> Result<Self, BrokerError> {
+        let path = dir.to_owned();
         let shown = path.display().to_string();
-        let opening = tokio::task::spawn_blocking(move || open(&path, &options));
+        let opening = tokio::task::spawn_blocking(move || open(&path, &options, recording));
         match opening.await {
             Ok(Ok(broker)) => Ok(broker),
             Ok(Err(store_error)) => Err(store_error.explain(shown)),
@@ -110,6 +140,16 @@ impl EmbeddedBroker {
     /// The queues that held messages when the store was opened.
     pub fn found(&self) -> &[FoundQueue] {
         &self.found
+    }
+
+    /// The message log in the store. `None` unless it was [opened to record](Self::open_recording).
+    pub fn message_log(&self) -> Option<Arc<dyn MessageLog>> {
+        self.recording.as_ref().map(|recording| recording.log(Path::new(&self.path), &self.ops))
+    }
+
+    /// What became of the events since the store was opened.
+    pub fn recorded_events(&self) -> RecordedEvents {
+        self.recording.as_ref().map(Recording::events).unwrap_or_default()
     }
 
     /// What the writer answers, within the deadline.
@@ -166,11 +206,15 @@ async fn within<T>(time: Duration, doing: impl Future<Output = T>) -> Result<T, 
 }
 
 /// Opens the store, declares the queues and starts the writer.
-fn open(path: &Path, options: &BrokerOptions) -> Result<EmbeddedBroker, StoreError> {
+fn open(
+    path: &Path,
+    options: &BrokerOptions,
+    recording: Option<Recording>,
+) -> Result<EmbeddedBroker, StoreError> {
     let folder = Folder::lock(path)?;
-    let store = Store::open(&folder)?;
+    let store = Store::open(&folder, recording.as_ref().map(|recording| &recording.keeping))?;
     let specs = specs(&store, options)?;
-    start(folder, store, specs, options)
+    start(folder, store, specs, options, recording)
 }
 
 /// Declares the queues of `specs` and starts the writer.
@@ -179,6 +223,7 @@ fn start(
     store: Store,
     specs: Vec<QueueSpec>,
     options: &BrokerOptions,
+    recording: Option<Recording>,
 ) -> Result<EmbeddedBroker, StoreError> {
     let path = folder.path().display().to_string();
     let queues = declare(&store, &specs)?;
@@ -205,6 +250,7 @@ fn start(
     let (ops, inbox) = mpsc::channel();
     let (status, watched) = watch::channel(BrokerStatus::Ready);
     let writer = Writer::new(folder, store, queues, options.min_free_disk, status, inbox);
+    let writer = writer.recording(recording.clone());
     std::thread::Builder::new().name("postern-store".to_owned()).spawn(move || writer.run()).map_err(
         |error| StoreError::Broken(format!("cannot be used: no thread could be started ({error})")),
     )?;
@@ -215,6 +261,7 @@ fn start(
         undeclared,
         unrouted,
         log,
+        recording,
         found,
         next_consumer: AtomicU64::new(0),
         publish_timeout: options.publish_timeout,
@@ -288,20 +335,28 @@ impl Broker for EmbeddedBroker {
         if *self.status.borrow() == BrokerStatus::Closed {
             return Err(BrokerError::Closed);
         }
+        let happened = match self.recording {
+            // What is no message is dead-lettered when it is taken.
+            Some(_) => {
+                let of = |(address, envelope): &_| events(address, envelope).unwrap_or_default();
+                messages.iter().flat_map(of).collect()
+            }
+            None => Vec::new(),
+        };
         // No queue holds what is for the message log alone.
         let messages: Vec<_> = messages.into_iter().filter(|(address, _)| *address != Address::Log).collect();
-        if messages.is_empty() {
+        if messages.is_empty() && happened.is_empty() {
             return Ok(());
         }
         let orders = messages.iter().filter(|(address, _)| is_for_the_log(address));
         let orders = orders.map(|(_, envelope)| envelope.clone()).collect();
         let entries: Result<Vec<_>, _> =
             messages.into_iter().map(|(address, envelope)| self.entry(address, envelope)).collect();
-        let entries = entries?;
+        let publish = Publish { entries: entries?, events: happened };
         self.log
             .append(orders, async {
                 let (answer, answered) = oneshot::channel();
-                self.ask(Op::Publish(entries, answer), answered).await?
+                self.ask(Op::Publish(publish, answer), answered).await?
             })
             .await
     }
@@ -377,10 +432,10 @@ mod tests {
         let (dir, queue) = (tempfile::tempdir().unwrap(), QueueName::quarantine());
         let earlier = {
             let folder = Folder::lock(dir.path()).unwrap();
-            let store = Store::open(&folder).unwrap();
+            let store = Store::open(&folder, None).unwrap();
             let mut specs = options().topology.queues();
             specs.push(QueueSpec { name: queue.clone(), limit: None });
-            start(folder, store, specs, &options()).unwrap()
+            start(folder, store, specs, &options(), None).unwrap()
         };
         earlier.publish(vec![(Address::Queue(queue.clone()), Envelope::default())]).await.unwrap();
         earlier.close().await;

@@ -1,7 +1,9 @@
 //! What the writer is asked to do.
 
 use super::{commit::QueueEntry, queue::Leased};
+use crate::message_log::{LogError, sqlite::Job};
 use postern_broker::{BrokerError, Depth, SettleRequest};
+use postern_shared::event::Event;
 use std::sync::mpsc;
 use tokio::sync::{mpsc::UnboundedSender, oneshot};
 
@@ -11,8 +13,8 @@ pub(super) type Ops = mpsc::Sender<Op>;
 /// What the writer is asked to do.
 #[derive(Debug)]
 pub(super) enum Op {
-    /// Store all of these, or none.
-    Publish(Vec<QueueEntry>, oneshot::Sender<Result<(), BrokerError>>),
+    /// Store all of it, or none.
+    Publish(Publish, oneshot::Sender<Result<(), BrokerError>>),
     /// Hand out messages.
     Consume(NewConsumer),
     /// What a consumer settled.
@@ -23,6 +25,8 @@ pub(super) enum Op {
     Ended(u64),
     /// How much waits in this queue.
     Depth(usize, oneshot::Sender<Depth>),
+    /// Work on the message log.
+    Log(Job, oneshot::Sender<Result<u64, LogError>>),
     /// Finish.
     Close(oneshot::Sender<()>),
 }
@@ -31,9 +35,25 @@ impl Op {
     /// The bytes of the messages that it holds.
     pub(super) fn size(&self) -> u64 {
         match self {
-            Self::Publish(entries, _) => entries.iter().map(QueueEntry::size).sum(),
+            Self::Publish(publish, _) => publish.size(),
             _ => 0,
         }
+    }
+}
+
+/// What is stored together.
+#[derive(Debug)]
+pub(super) struct Publish {
+    /// For the queues.
+    pub(super) entries: Vec<QueueEntry>,
+    /// For the message log: what happens to messages by that.
+    pub(super) events: Vec<Event>,
+}
+
+impl Publish {
+    /// The bytes of its messages.
+    pub(super) fn size(&self) -> u64 {
+        self.entries.iter().map(QueueEntry::size).sum()
     }
 }
 

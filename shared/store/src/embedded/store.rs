@@ -5,11 +5,22 @@ mod leases;
 
 pub(super) use leases::Note;
 
-use super::record::{self, BEYOND, Key, Position, Record, StoredMessage};
-use crate::sqlite::{self, Database, Folder, NUMBER_BITS, StoreError};
+use super::{
+    record::{self, BEYOND, Key, Position, Record, StoredMessage},
+    recording::{self, Recording},
+};
+use crate::{
+    message_log::{
+        Keeping, LogError,
+        sqlite::{Job, STATEMENTS as LOG_STATEMENTS},
+    },
+    sqlite::{self, Database, Folder, NUMBER_BITS, StoreError},
+};
 use postern_broker::Envelope;
+use postern_shared::event::Event;
 use rusqlite::{CachedStatement, OptionalExtension, Transaction, TransactionBehavior, params};
 use std::collections::{BTreeSet, HashMap};
+use tokio::sync::oneshot;
 
 const READ: &str = "SELECT id, message_id, type, content_type, headers, body, checksum FROM message \
     WHERE id >= ?1 AND id < ?2 ORDER BY id LIMIT ?3";
@@ -39,6 +50,9 @@ const REMOVE_DELAYED: &str = "DELETE FROM delayed WHERE id = ?1";
 const SET_DELAYED_COUNT: &str = "INSERT INTO delayed_count (queue, messages) VALUES (?1, ?2) \
     ON CONFLICT (queue) DO UPDATE SET messages = excluded.messages";
 
+/// How many statements of this file stay prepared.
+const STATEMENTS: usize = 32;
+
 /// The frames of the write-ahead log that are moved into the file at once: 4 MiB.
 const CHECKPOINT: i64 = 1000;
 
@@ -50,9 +64,25 @@ pub(super) struct Store {
 }
 
 impl Store {
-    /// Opens the store in `folder`, making it where there is none.
-    pub(super) fn open(folder: &Folder) -> Result<Self, StoreError> {
-        Ok(Self { connection: sqlite::open(folder)?, checkpoint_at: CHECKPOINT })
+    /// Opens the store in `folder`, making it where there is none; with the tables of the message log, if it
+    /// is to keep that.
+    pub(super) fn open(folder: &Folder, keeping: Option<&Keeping>) -> Result<Self, StoreError> {
+        let connection = sqlite::open(folder)?;
+        if let Some(keeping) = keeping {
+            recording::prepare(&connection, keeping)?;
+            connection.set_prepared_statement_cache_capacity(STATEMENTS + LOG_STATEMENTS);
+        }
+        Ok(Self { connection, checkpoint_at: CHECKPOINT })
+    }
+
+    /// Does `job` on the message log, and passes the answer on.
+    pub(super) fn run(
+        &self,
+        recording: &Recording,
+        job: &Job,
+        answer: oneshot::Sender<Result<u64, LogError>>,
+    ) {
+        recording.run(&self.connection, job, answer);
     }
 
     /// Every queue that the store knows, with its position.
@@ -311,6 +341,15 @@ impl Batch<'_> {
         let checksum = record.checksum(Key::Message(row_id));
         let put = self.put.execute(params![row_id, message_id, kind, content_type, headers, body, checksum]);
         written(put)
+    }
+
+    /// Adds `events` to the message log. Returns whether its tables took them: if not, nothing of them is
+    /// stored, and all the rest is.
+    ///
+    /// # Errors
+    /// Nothing at all can be written.
+    pub(super) fn record(&self, recording: &Recording, events: &[Event]) -> Result<bool, StoreError> {
+        recording.write(&self.transaction, events)
     }
 
     /// Removes a message.

@@ -4,17 +4,21 @@
 mod recovery;
 
 use super::{
-    commit::{QueueEntry, Staged, StoredQueues, Written},
+    commit::{Staged, StoredQueues, Written},
     disk::Disk,
-    op::{NewConsumer, Op},
+    op::{NewConsumer, Op, Publish},
     queue::{Leased, Queue},
+    recording::Recording,
     store::{Note, Store},
 };
-use crate::sqlite::{Folder, StoreError};
+use crate::{
+    message_log::{LogError, sqlite::Job},
+    sqlite::{Folder, StoreError},
+};
 use postern_broker::{BrokerError, BrokerStatus, Depth, Settle, SettleRequest};
 use postern_shared::{backoff::Backoff, clock::now_ms};
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, VecDeque},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::mpsc,
     time::{Duration, Instant},
@@ -48,7 +52,7 @@ struct QueueConsumer {
 }
 
 /// Publishes that wait for the next write.
-type Publishes = Vec<(Vec<QueueEntry>, oneshot::Sender<Result<(), BrokerError>>)>;
+type Publishes = Vec<(Publish, oneshot::Sender<Result<(), BrokerError>>)>;
 
 /// The writer's state.
 pub(super) struct Writer {
@@ -61,6 +65,10 @@ pub(super) struct Writer {
     /// When it is tried again to write, or to open the store if there is none.
     retry: Option<(Instant, Backoff)>,
     publishes: Publishes,
+    /// `None`: there is no message log.
+    recording: Option<Recording>,
+    /// Work on the message log that waits for the next write to be done.
+    log_jobs: VecDeque<(Job, oneshot::Sender<Result<u64, LogError>>)>,
     /// StoredQueues that may have something for someone.
     ready: BTreeSet<usize>,
     /// Bytes of messages that were removed since the file's free pages were looked at.
@@ -93,12 +101,19 @@ impl Writer {
             store_error: None,
             retry: None,
             publishes: Vec::new(),
+            recording: None,
+            log_jobs: VecDeque::new(),
             ready: BTreeSet::new(),
             shrink: None,
             closing: None,
             status,
             inbox,
         }
+    }
+
+    /// The same, writing what happens to messages as `recording` says.
+    pub(super) fn recording(self, recording: Option<Recording>) -> Self {
+        Self { recording, ..self }
     }
 
     /// Works until it is closed.
@@ -116,6 +131,7 @@ impl Writer {
             self.open_again();
             self.write();
             self.deliver();
+            self.work_on_log();
             self.finish_consumers();
             self.tidy();
             self.tell_status();
@@ -165,13 +181,14 @@ impl Writer {
         let shrink = self.shrink.map(until);
         let recheck = self.disk.is_full().then_some(RECHECK);
         let closing = self.closing.as_ref().map(|(end, _)| until(*end));
-        [due, retry, recheck, shrink, closing].into_iter().flatten().min()
+        let log = (!self.log_jobs.is_empty()).then_some(Duration::ZERO);
+        [due, retry, recheck, shrink, closing, log].into_iter().flatten().min()
     }
 
     fn take(&mut self, op: Op) {
         match op {
             Op::Publish(_, answer) if self.closing.is_some() => drop(answer.send(Err(BrokerError::Closed))),
-            Op::Publish(entries, answer) => self.publishes.push((entries, answer)),
+            Op::Publish(publish, answer) => self.publishes.push((publish, answer)),
             Op::Consume(new) => self.add_consumer(new),
             Op::Settle(consumer, settlements) => self.settle(consumer, &settlements),
             Op::Stop(consumer) => self.stop(consumer),
@@ -182,6 +199,7 @@ impl Writer {
                 let delayed = self.queues.delayed.counts.get(&queue.name).copied().unwrap_or_default();
                 let _ = answer.send(Depth { ready: queue.ready(), consumers, delayed: Some(delayed) });
             }
+            Op::Log(job, answer) => self.log_jobs.push_back((job, answer)),
             Op::Close(answer) => self.close(answer),
         }
     }
@@ -251,12 +269,12 @@ impl Writer {
         let mut staged = Staged::new(&self.queues);
         staged.move_due(&mut self.queues, store, now_ms());
         let mut accepted = Vec::with_capacity(publishes.len());
-        let bytes: u64 = publishes.iter().flat_map(|(entries, _)| entries).map(QueueEntry::size).sum();
+        let bytes: u64 = publishes.iter().map(|(publish, _)| publish.size()).sum();
         let full = self.disk.problem(bytes).map(str::to_owned);
-        for (entries, answer) in publishes {
+        for (publish, answer) in publishes {
             let admitted = match &full {
                 Some(why) => Err(BrokerError::Blocked(why.clone())),
-                None => staged.admit(&self.queues, entries),
+                None => staged.admit(&self.queues, publish),
             };
             match admitted {
                 Ok(()) => accepted.push(answer),
@@ -266,7 +284,7 @@ impl Writer {
         staged.evict(&mut self.queues, store);
         staged.settle(&self.queues);
         let written = if !staged.is_empty() {
-            staged.write(&mut self.queues, store)
+            staged.write(&mut self.queues, store, self.recording.as_ref())
         } else {
             self.queues.delayed.next_due = staged.next_due();
             // With nothing else to write, this shows whether it works again.
@@ -317,6 +335,16 @@ impl Writer {
         }
         if let Err(store_error) = noted {
             self.fail(store_error, Vec::new());
+        }
+    }
+
+    /// Does one step of what is asked for of the message log: publishes come between two.
+    fn work_on_log(&mut self) {
+        let Some((job, answer)) = self.log_jobs.pop_front() else { return };
+        match (&self.store, &self.recording) {
+            (Some(store), Some(recording)) => store.run(recording, &job, answer),
+            // Dropping the answer says that there is nobody who works on it now.
+            _ => drop(answer),
         }
     }
 

@@ -10,6 +10,7 @@
 
 mod erase;
 mod file;
+mod job;
 mod query;
 mod record;
 mod schema;
@@ -19,6 +20,8 @@ pub use erase::{STEP, bytes, expire_older, expire_oldest, forget};
 pub use query::{message, messages, sent_as};
 pub use record::record;
 pub use schema::{STATEMENTS, prepare};
+
+pub(crate) use job::{DEADLINE, Job, Jobs};
 
 use super::{
     Keeping, LogError, LoggedMessage, MessageLog, MessageQuery, Page, Retention, SentMessage, raw::Unreadable,
@@ -34,22 +37,21 @@ use std::{
     fmt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
 };
 use tokio::sync::{Semaphore, watch};
-use writer::{Job, Writer};
+use writer::Writer;
 
-/// How long an operation may take. [`forget`](MessageLog::forget) takes as many steps as it needs, each
-/// within this.
-const DEADLINE: Duration = Duration::from_secs(10);
 /// How many questions are answered at the same time.
 const READERS: usize = 2;
 
-/// A message log in a SQLite file of its own, written by one thread. Other processes may read the file and
-/// write to it meanwhile.
+/// A message log in a SQLite file, written by one thread: a file of its own, or the embedded broker's. Other
+/// processes may read the file meanwhile, and write to one of its own.
+///
+/// An operation has ten seconds. [`forget`](MessageLog::forget) takes as many steps as it needs, each within
+/// this.
 pub struct SqliteLog {
     keeping: Keeping,
-    writer: Writer,
+    writer: Box<dyn Jobs>,
     readers: Arc<Readers>,
 }
 
@@ -78,8 +80,13 @@ impl SqliteLog {
         });
         let (file, connection) = opened.await.map_err(|e| LogError::Unavailable(e.to_string()))??;
         let writer = Writer::start(connection, keeping.clone())?;
+        Ok(Self::written_by(Box::new(writer), file, keeping))
+    }
+
+    /// The log in `file`, which holds the tables, and to which `writer` alone writes.
+    pub(crate) fn written_by(writer: Box<dyn Jobs>, file: PathBuf, keeping: Keeping) -> Self {
         let readers = Readers { file, free: Semaphore::new(READERS), idle: Mutex::default() };
-        Ok(Self { keeping, writer, readers: Arc::new(readers) })
+        Self { keeping, writer, readers: Arc::new(readers) }
     }
 
     /// The bytes of the file that rows take.

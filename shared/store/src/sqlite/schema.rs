@@ -65,7 +65,7 @@ const VERSION_1: &str = "
     CREATE INDEX delayed_due ON delayed (due);
     CREATE TABLE delayed_count (queue TEXT PRIMARY KEY, messages INTEGER NOT NULL) STRICT, WITHOUT ROWID;
     CREATE TABLE lease (message INTEGER PRIMARY KEY, begun INTEGER NOT NULL) STRICT;
-    CREATE VIEW messages AS
+    CREATE VIEW waiting AS
         SELECT queue.name AS queue, message.id & 0xfffffffffff AS number, message_id, type, content_type,
             headers, CAST(body AS TEXT) AS body
         FROM message JOIN queue ON queue.id = message.id >> 44;

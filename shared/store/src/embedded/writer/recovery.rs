@@ -73,7 +73,8 @@ impl Writer {
         if self.store.is_some() || !self.retry_is_due() {
             return;
         }
-        let opened = Store::open(&self.folder).and_then(|store| {
+        let keeping = self.recording.as_ref().map(|recording| &recording.keeping);
+        let opened = Store::open(&self.folder, keeping).and_then(|store| {
             let positions: HashMap<String, _> = store.queues()?.into_iter().collect();
             let delayed = DelayedMessages::read(&store)?;
             Ok((store, positions, delayed))

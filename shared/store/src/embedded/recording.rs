@@ -1,0 +1,182 @@
+//! The message log in the broker's own file: events are written in the transaction of what they belong to.
+
+use super::op::{Op, Ops};
+use crate::{
+    message_log::{
+        Keeping, LogError, MessageLog,
+        sqlite::{self, DEADLINE, Job, Jobs, SqliteLog},
+    },
+    sqlite::{FILE, StoreError},
+};
+use async_trait::async_trait;
+use postern_shared::event::Event;
+use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+use tokio::sync::{oneshot, watch};
+
+/// What became of the events since the broker was opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RecordedEvents {
+    /// How many were written.
+    pub recorded: u64,
+    /// How many were not, though what they belong to was stored: the log's tables took none of them.
+    pub failed: u64,
+}
+
+/// What the writer needs to write events. Clones share the counters.
+#[derive(Debug, Clone)]
+pub(super) struct Recording {
+    /// What the log keeps.
+    pub(super) keeping: Keeping,
+    changes: watch::Sender<u64>,
+    recorded: Arc<AtomicU64>,
+    failed: Arc<AtomicU64>,
+}
+
+impl Recording {
+    /// Nothing was written yet.
+    pub(super) fn new(keeping: Keeping) -> Self {
+        let (changes, recorded, failed) = (watch::Sender::new(0), Arc::default(), Arc::default());
+        Self { keeping, changes, recorded, failed }
+    }
+
+    /// Takes note of events that are on the disk.
+    pub(super) fn wrote(&self, events: u64) {
+        self.recorded.fetch_add(events, Ordering::Relaxed);
+        self.changes.send_modify(|changes| *changes += 1);
+    }
+
+    /// Writes `events` in the transaction that is open on `connection`. Returns whether the tables took them:
+    /// if not, nothing of them is written, and the transaction goes on.
+    ///
+    /// # Errors
+    /// Nothing at all can be written.
+    pub(super) fn write(&self, connection: &Connection, events: &[Event]) -> Result<bool, StoreError> {
+        let cannot = |error: &rusqlite::Error| StoreError::sqlite("cannot be written", error);
+        let step = |sql: &str| connection.execute_batch(sql).map_err(|error| cannot(&error));
+        step("SAVEPOINT events")?;
+        match sqlite::record(connection, &self.keeping, events) {
+            Ok(()) => step("RELEASE events").map(|()| true),
+            Err(error) if is_of_the_file(&error) => Err(cannot(&error)),
+            Err(error) => {
+                step("ROLLBACK TO events; RELEASE events")?;
+                self.missed(events, &error);
+                Ok(false)
+            }
+        }
+    }
+
+    /// Takes note of events that the tables did not take.
+    fn missed(&self, events: &[Event], error: &rusqlite::Error) {
+        self.failed.fetch_add(events.len() as u64, Ordering::Relaxed);
+        tracing::error!(
+            events = events.len(), %error,
+            "events are missing in the message log: its tables did not take them; what they belong to is stored. Run `postern store check`"
+        );
+    }
+
+    /// Does `job` in the store of `connection`, and passes the answer on.
+    pub(super) fn run(
+        &self,
+        connection: &Connection,
+        job: &Job,
+        answer: oneshot::Sender<Result<u64, LogError>>,
+    ) {
+        let done = job.run(connection, &self.keeping);
+        if done.is_ok() && !matches!(job, Job::EmptyWal) {
+            self.changes.send_modify(|changes| *changes += 1);
+        }
+        // Who asked may have given up.
+        let _ = answer.send(done);
+    }
+
+    /// What became of the events.
+    pub(super) fn events(&self) -> RecordedEvents {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        RecordedEvents { recorded: read(&self.recorded), failed: read(&self.failed) }
+    }
+
+    /// The log in the store of the folder `dir`, to which the writer behind `ops` writes.
+    pub(super) fn log(&self, dir: &Path, ops: &Ops) -> Arc<dyn MessageLog> {
+        let writer =
+            BrokerJobs { ops: ops.clone(), changes: self.changes.clone(), closed: AtomicBool::new(false) };
+        Arc::new(SqliteLog::written_by(Box::new(writer), dir.join(FILE), self.keeping.clone()))
+    }
+}
+
+/// Sees that the file has the tables of the message log, of this version and written under the same key.
+///
+/// # Errors
+/// It has not, and cannot get them.
+pub(super) fn prepare(connection: &Connection, keeping: &Keeping) -> Result<(), StoreError> {
+    let prepare = || {
+        let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
+        sqlite::prepare(&transaction, keeping)?;
+        transaction.commit()?;
+        Ok(())
+    };
+    prepare().map_err(|error: LogError| match error {
+        LogError::Broken(why) => StoreError::Broken(format!("holds a message log that {why}")),
+        other => StoreError::Unwritable(other.to_string()),
+    })
+}
+
+/// Whether an error is of the whole file, and not of the rows that were to be written.
+fn is_of_the_file(error: &rusqlite::Error) -> bool {
+    use ErrorCode::{
+        CannotOpen, DatabaseBusy, DatabaseLocked, DiskFull, FileLockingProtocolFailed, OutOfMemory, ReadOnly,
+        SystemIoFailure,
+    };
+    let code = error.sqlite_error_code();
+    code.is_some_and(|code| {
+        matches!(
+            code,
+            CannotOpen
+                | DatabaseBusy
+                | DatabaseLocked
+                | DiskFull
+                | FileLockingProtocolFailed
+                | OutOfMemory
+                | ReadOnly
+                | SystemIoFailure
+        )
+    })
+}
+
+/// The broker's writer, as the log gives it work.
+struct BrokerJobs {
+    ops: Ops,
+    changes: watch::Sender<u64>,
+    closed: AtomicBool,
+}
+
+#[async_trait]
+impl Jobs for BrokerJobs {
+    async fn run(&self, job: Job) -> Result<u64, LogError> {
+        let closed = || LogError::Unavailable("the embedded store is closed".to_owned());
+        if self.closed.load(Ordering::Relaxed) {
+            return Err(closed());
+        }
+        let (answer, done) = oneshot::channel();
+        self.ops.send(Op::Log(job, answer)).map_err(|_| closed())?;
+        match tokio::time::timeout(DEADLINE, done).await {
+            Ok(done) => done.unwrap_or_else(|_| Err(closed())),
+            Err(_) => Err(LogError::TimedOut(DEADLINE)),
+        }
+    }
+
+    fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// The broker's writer ends with the broker.
+    async fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+    }
+}

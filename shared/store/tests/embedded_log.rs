@@ -1,0 +1,192 @@
+//! The message log in the embedded broker's store: it passes the suite that every message log must pass,
+//! and never disagrees with the queues.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use async_trait::async_trait;
+use postern_broker::{Address, Broker, BrokerOptions, Envelope, LogRoute, QueueName, Topology};
+use postern_shared::{
+    event::EventKind,
+    message::{Inbound, Priority, Reason, Recipient, Report, State},
+    value::Secret,
+};
+use postern_store::{
+    FILE,
+    embedded::{EmbeddedBroker, RecordedEvents},
+    message_log::{HashKey, Keeping, MessageLog, MessageQuery, conformance::LogStorage},
+};
+use std::{path::Path, sync::Arc, time::Duration};
+use tempfile::TempDir;
+use tokio::sync::Mutex;
+
+/// A folder, and the broker that is open on it.
+struct Folder(TempDir, Mutex<Option<(String, EmbeddedBroker)>>);
+
+#[async_trait]
+impl LogStorage for Folder {
+    /// The store is one process's: whoever keeps the same shares the broker.
+    async fn open(&self, keeping: Keeping) -> anyhow::Result<Arc<dyn MessageLog>> {
+        let mut open = self.1.lock().await;
+        let kept = format!("{keeping:?}");
+        let broker = match open.take() {
+            Some((same, broker)) if same == kept => broker,
+            earlier => {
+                if let Some((_, broker)) = earlier {
+                    broker.close().await;
+                }
+                EmbeddedBroker::open_recording(self.0.path(), options(), keeping).await?
+            }
+        };
+        let log = broker.message_log().unwrap();
+        *open = Some((kept, broker));
+        Ok(log)
+    }
+}
+
+macro_rules! conformance {
+    // It opens a second log, with another key, beside the first: a store is open once.
+    (@ states_only_keeps_no_number_and_no_word) => {};
+    (@ $case:ident) => {
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $case() {
+            let folder = Arc::new(Folder(tempfile::tempdir().unwrap(), Mutex::default()));
+            postern_store::message_log::conformance::run(stringify!($case), folder).await.unwrap();
+        }
+    };
+    ($($case:ident)*) => { $(conformance!(@ $case);)* };
+}
+postern_store::for_each_log_case!(conformance);
+
+fn options() -> BrokerOptions {
+    BrokerOptions {
+        topology: Topology {
+            backends: ["alpha".parse().unwrap()].into(),
+            delays: [].into(),
+            max_reports: 100,
+            max_callbacks: 100,
+            max_messages: None,
+            log: LogRoute::Store,
+        },
+        publish_timeout: Duration::from_secs(30),
+        client_name: "test".to_owned(),
+        min_free_disk: 0,
+        max_deliveries: 20,
+    }
+}
+
+async fn open(dir: &Path) -> EmbeddedBroker {
+    EmbeddedBroker::open_recording(dir, options(), Keeping::full()).await.unwrap()
+}
+
+fn inbound(text: &str) -> (Address, Envelope) {
+    let message = Inbound::new("alpha".parse().unwrap(), "+15550100".parse().unwrap(), text);
+    (Address::Inbound(message.backend.clone()), Envelope::from(&message))
+}
+
+async fn texts(log: &dyn MessageLog) -> Vec<String> {
+    let page = log.messages(&MessageQuery { limit: 500, ..MessageQuery::default() }).await.unwrap();
+    page.messages.into_iter().map(|message| message.text.unwrap_or_default()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_stored_is_in_the_log_and_what_is_refused_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut limited = options();
+    limited.topology.max_messages = Some(3);
+    let broker = EmbeddedBroker::open_recording(folder.path(), limited, Keeping::full()).await.unwrap();
+    let log = broker.message_log().unwrap();
+    for round in 0..6 {
+        let stored = broker.publish(vec![inbound(&round.to_string())]).await;
+        assert_eq!(stored.is_ok(), round < 3, "{stored:?}");
+        // A publish that was answered is found at once.
+        assert_eq!(texts(&*log).await.len(), (round + 1).min(3));
+    }
+    assert_eq!(broker.recorded_events(), RecordedEvents { recorded: 3, failed: 0 });
+    broker.close().await;
+    let broker = open(folder.path()).await;
+    assert_eq!(texts(&*broker.message_log().unwrap()).await, ["2", "1", "0"]);
+    assert_eq!(broker.depth(&QueueName::inbound()).await.unwrap().ready, 3);
+    broker.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_alone_is_recorded_and_stands_in_no_queue() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = open(folder.path()).await;
+    let log = broker.message_log().unwrap();
+    let (address, envelope) = inbound("hello");
+    let id = envelope.id().unwrap();
+    broker.publish(vec![(address, envelope)]).await.unwrap();
+    let forwarded = postern_shared::event::Event::new(EventKind::Forwarded, id, "alpha".parse().unwrap());
+    broker.publish(vec![(Address::Log, Envelope::from(&forwarded))]).await.unwrap();
+    let kinds: Vec<_> = log.message(id).await.unwrap().unwrap().events.iter().map(|it| it.event).collect();
+    assert_eq!(kinds, [EventKind::Received, EventKind::Forwarded]);
+    assert_eq!(broker.depth(&QueueName::unrouted()).await.unwrap().ready, 0);
+    broker.close().await;
+}
+
+/// Tables that take nothing cost the log, and no message.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_whose_tables_are_damaged_holds_up_no_message_and_says_what_it_missed() {
+    let folder = tempfile::tempdir().unwrap();
+    open(folder.path()).await.close().await;
+    let file = rusqlite::Connection::open(folder.path().join(FILE)).unwrap();
+    let refuse = "CREATE TRIGGER refuses BEFORE INSERT ON recipients BEGIN SELECT RAISE(ABORT, 'no'); END";
+    file.execute_batch(refuse).unwrap();
+    drop(file);
+    let broker = open(folder.path()).await;
+    broker.publish(vec![inbound("a"), inbound("b")]).await.unwrap();
+    let reason = Reason {
+        class: postern_shared::error::FailureClass::Permanent,
+        code: "x".into(),
+        detail: String::new(),
+    };
+    let report = Report {
+        message_id: inbound("a").1.id().unwrap(),
+        backend: "alpha".parse().unwrap(),
+        attempt: 1,
+        at: postern_shared::clock::now(),
+        recipients: vec![Recipient {
+            identity: Some("+1".parse().unwrap()),
+            state: State::Failed,
+            external_id: None,
+            external_ids: Vec::new(),
+            segments: None,
+            reason: Some(reason),
+            http_status: None,
+            duration_ms: None,
+        }],
+    };
+    broker.publish(vec![(Address::Reports(report.backend.clone()), Envelope::from(&report))]).await.unwrap();
+    assert_eq!(broker.depth(&QueueName::inbound()).await.unwrap().ready, 2);
+    assert_eq!(broker.depth(&QueueName::reports()).await.unwrap().ready, 1);
+    assert_eq!(broker.recorded_events(), RecordedEvents { recorded: 0, failed: 3 });
+    assert!(texts(&*broker.message_log().unwrap()).await.is_empty(), "none of them, not a part");
+    broker.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_log_nothing_is_recorded() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = EmbeddedBroker::open(folder.path(), options()).await.unwrap();
+    let outbound = Address::Outbound("alpha".parse().unwrap(), Priority::Normal);
+    broker.publish(vec![inbound("a"), (outbound, Envelope::default())]).await.unwrap();
+    assert!(broker.message_log().is_none());
+    assert_eq!(broker.recorded_events(), RecordedEvents::default());
+    broker.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_states_only_a_store_holds_no_number_beside_its_queues_and_takes_no_other_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let states = |key: &str| Keeping::states(HashKey::new(&Secret::from(key.to_owned())));
+    let open = async |key| EmbeddedBroker::open_recording(folder.path(), options(), states(key)).await;
+    let broker = open("one").await.unwrap();
+    broker.publish(vec![inbound("a word")]).await.unwrap();
+    let page = broker.message_log().unwrap().messages(&MessageQuery::default()).await.unwrap();
+    assert_eq!(page.messages[0].text, None);
+    assert!(!page.messages[0].recipients[0].identity.contains("555"));
+    broker.close().await;
+    let other = open("another").await.unwrap_err().to_string();
+    assert!(other.contains("hash_key"), "{other}");
+    open("one").await.unwrap().close().await;
+}
