@@ -42,6 +42,7 @@ mod retry;
 mod send;
 mod spool;
 mod standalone;
+mod store;
 mod text;
 mod upstream;
 mod webhook;

@@ -31,6 +31,7 @@ const ARROWS: [(&str, &[&str]); 9] = [
             "postern-ingress",
             "postern-service",
             "postern-shared",
+            "postern-store",
         ],
     ),
 ];

@@ -204,7 +204,7 @@ async fn a_drain_leaves_the_spool_as_it_is_for_the_next_process() {
     let ended = ingress.terminate().await;
     assert_eq!(ended.code, Some(0), "{}", ended.log);
     assert!(start.elapsed() < Duration::from_secs(20), "it waited for the broker: {:?}", start.elapsed());
-    assert!(launch.folder().path().join("kept/store").is_dir());
+    assert!(launch.folder().path().join("kept/postern.db").is_file());
     let ingress = launch.start().await;
     spool_becomes(&ingress, 5.0).await;
     receive_all(&ingress, 5..6).await;

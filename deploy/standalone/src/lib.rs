@@ -18,6 +18,7 @@ mod greeting;
 mod holder;
 mod key;
 mod orders;
+mod store;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
@@ -38,6 +39,8 @@ const PROGRAM: Program = Program {
 };
 /// The secrets of commands that only reach the broker, or the admin port of a running gateway.
 const OPERATOR_SECRETS: NeededSecrets = NeededSecrets::Of(&["broker.url", "admin.token"]);
+/// The secrets of a command that only needs to know which folder the store is in.
+const STORE_SECRETS: NeededSecrets = NeededSecrets::Of(&["broker.url"]);
 /// How much longer than the ingress accepts the dispatcher consumes, where requests are in flight.
 const HEAD_START: Duration = Duration::from_secs(2);
 
@@ -82,6 +85,9 @@ enum Action {
     /// List the queues, have another backend send what waits for one, or drop what waits
     #[command(subcommand)]
     Queue(orders::QueueAction),
+    /// Check the embedded store or the spool, copy it, or show its sizes, also while the gateway runs
+    #[command(subcommand)]
+    Store(store::StoreAction),
 }
 
 /// A gateway with its senders and its forms.
@@ -135,6 +141,10 @@ impl Gateway {
             Action::Resume(arguments) => self.order(orders::Order::Resume(arguments), &command.arguments),
             Action::Cancel(arguments) => self.order(orders::Order::Cancel(arguments), &command.arguments),
             Action::Queue(action) => self.order(orders::Order::Queue(action), &command.arguments),
+            Action::Store(action) => {
+                let config = self.configuration_of(arguments, STORE_SECRETS);
+                config.and_then(|config| store::run(&action, &config))
+            }
             Action::Dead(action) => self.configuration_of(arguments, OPERATOR_SECRETS).and_then(|config| {
                 in_runtime(dead::run(action, &config, arguments.admin_listen.unwrap_or(PROGRAM.admin)))
             }),

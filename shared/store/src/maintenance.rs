@@ -7,7 +7,10 @@ use crate::{
     sqlite::{self, StoreError},
 };
 use postern_broker::BrokerError;
-use rusqlite::{Connection, OpenFlags, backup::Backup};
+use rusqlite::{
+    Connection, OpenFlags,
+    backup::{Backup, StepResult},
+};
 use std::{
     fs::{self, File, OpenOptions},
     io,
@@ -18,6 +21,10 @@ use std::{
 
 /// How many problems SQLite names before it stops to look.
 const MOST_PROBLEMS: u32 = 20;
+
+/// How often a copy is tried while the store is locked, and the pause before each further time.
+const PATIENCE: u32 = 50;
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// Sizes of a store, and what is in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,7 +104,7 @@ fn integrity(connection: &Connection) -> rusqlite::Result<Vec<String>> {
 }
 
 /// Copies the store in the folder `dir`, as it is at one moment, into the new file `to`, for this user
-/// only, and checks the copy; its bytes.
+/// only, and checks the copy; its bytes. It blocks until it is done.
 ///
 /// # Errors
 /// [`BrokerError::Store`] if there is no store, or it is damaged, or `to` is there already or cannot be
@@ -115,7 +122,7 @@ pub fn backup(dir: &Path, to: &Path) -> Result<u64, BrokerError> {
     let copied = copied.and_then(|problem| match problem {
         None => fs::metadata(to).map(|file| file.len()).map_err(|error| error.to_string()),
         Some(problem) => Err(format!(
-            "the copy is damaged, as the store in {} may be ({problem}); see `postern store check`",
+            "the copy of the store in {} is no good: {problem}; see `postern store check`",
             dir.display()
         )),
     });
@@ -127,10 +134,24 @@ pub fn backup(dir: &Path, to: &Path) -> Result<u64, BrokerError> {
 }
 
 /// Copies, and looks at the copy: what is wrong with it.
+#[expect(clippy::disallowed_methods, reason = "a copy is made in no runtime's thread")]
 fn copy(source: &Connection, to: &Path) -> rusqlite::Result<Option<String>> {
     let mut target = Connection::open_with_flags(to, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-    // All pages in one step: in between, others would change what was copied.
-    Backup::new(source, &mut target)?.run_to_completion(-1, Duration::from_millis(100), None)?;
+    {
+        let backup = Backup::new(source, &mut target)?;
+        // All pages in one step: in between, others would change what was copied.
+        let mut step = backup.step(-1)?;
+        for _ in 0..PATIENCE {
+            if step == StepResult::Done {
+                break;
+            }
+            std::thread::sleep(PAUSE);
+            step = backup.step(-1)?;
+        }
+        if step != StepResult::Done {
+            return Ok(Some("another program keeps the store locked".to_owned()));
+        }
+    }
     // One file is one backup.
     target.pragma_update_and_check(None, "journal_mode", "DELETE", |_| Ok(()))?;
     let found: String = target.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;

@@ -172,7 +172,7 @@ impl Staged {
         self.next_due = Some(self.next_due.map_or(due, |next| next.min(due)));
         self.counts.entry(queue.clone()).or_default().0 += 1;
         self.delayed.insert(self.next_id, (due, queue, record));
-        self.next_id += 1;
+        self.next_id = self.next_id.saturating_add(1);
     }
 
     /// Moves delayed messages that are due into their queues, whatever limit those have. To be called

@@ -5,6 +5,7 @@
 
 mod error;
 mod folder;
+mod log_end;
 mod open;
 mod schema;
 

@@ -3,7 +3,7 @@
 use super::{
     FILE, Folder, StoreError,
     folder::{self, LastUse, OpenNote},
-    schema,
+    log_end, schema,
 };
 use rusqlite::{Connection, OpenFlags};
 use std::{
@@ -59,10 +59,19 @@ pub(crate) fn open(folder: &Folder) -> Result<Database, StoreError> {
     let path = folder.file();
     let last_use = folder.last_use()?;
     let size = find_or_make(folder, &path, last_use)?;
-    let lost = last_use == LastUse::Open && bytes(&wal(&path))? == 0;
+    let log = wal(&path);
+    let log_is_missing = last_use == LastUse::Open && bytes(&log)? == 0;
     let connection = connect(&path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     let new = schema::is_new(&connection)?;
-    let version = if new && last_use == LastUse::None { 0 } else { schema::version(&connection)? };
+    let left_out = left_out(&connection, &log)?;
+    if log_is_missing || left_out > 0 {
+        tell_of_the_log(folder, &log, left_out);
+    }
+    let version = match (new, last_use) {
+        (true, LastUse::None) => 0,
+        (true, _) => return Err(StoreError::damaged("cannot be used", "its tables are missing")),
+        (false, _) => schema::version(&connection)?,
+    };
     use_wal(&connection, new)?;
     check(&connection, size)?;
     schema::bring_forward(&connection, version)?;
@@ -71,12 +80,6 @@ pub(crate) fn open(folder: &Folder) -> Result<Database, StoreError> {
         .execute("UPDATE store SET opened = opened + 1", [])
         .map_err(|error| StoreError::sqlite("cannot be written", &error))?;
     let note = folder.note_open()?;
-    if lost {
-        tracing::error!(
-            path = %folder.path().display(),
-            "the store was not closed, and its write-ahead log postern.db-wal is missing: messages that were confirmed last are lost, others may come again; check the disk"
-        );
-    }
     Ok(Database { _open: note, connection })
 }
 
@@ -160,6 +163,31 @@ fn use_wal(connection: &Connection, new: bool) -> Result<(), StoreError> {
             "cannot be used: the file system does not allow a write-ahead log beside {FILE} (journal mode {other}); use a disk of this machine"
         ))),
     }
+}
+
+/// Says that the end of the log is lost, and keeps what there is of it: SQLite removes a log of which it
+/// can use nothing more.
+fn tell_of_the_log(folder: &Folder, log: &Path, transactions: usize) {
+    let mut copy = log.as_os_str().to_owned();
+    copy.push(".damaged");
+    let kept = fs::copy(log, &copy).is_ok().then(|| Path::new(&copy).display().to_string());
+    tracing::error!(
+        path = %folder.path().display(),
+        transactions,
+        kept,
+        "the end of the store's write-ahead log postern.db-wal is missing or damaged: messages that were confirmed last may be lost, others may come again; check the disk"
+    );
+}
+
+/// How many finished transactions of the log SQLite did not take.
+fn left_out(connection: &Connection, log: &Path) -> Result<usize, StoreError> {
+    let number = |sql, column| connection.query_row(sql, [], |row| row.get::<_, i64>(column));
+    let state = || Ok((number("PRAGMA wal_checkpoint(NOOP)", 1)?, number("PRAGMA page_size", 0)?));
+    let (taken, page) =
+        state().map_err(|error: rusqlite::Error| StoreError::sqlite("cannot be read", &error))?;
+    let unsigned = |number| u64::try_from(number).unwrap_or_default();
+    log_end::transactions_left_out(log, unsigned(taken), unsigned(page))
+        .map_err(|error| StoreError::io("cannot be read", &error))
 }
 
 fn check(connection: &Connection, size: u64) -> Result<(), StoreError> {

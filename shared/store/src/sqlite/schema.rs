@@ -68,7 +68,8 @@ const VERSION_1: &str = "
     CREATE VIEW waiting AS
         SELECT queue.name AS queue, message.id & 0xfffffffffff AS number, message_id, type, content_type,
             headers, CAST(body AS TEXT) AS body
-        FROM message JOIN queue ON queue.id = message.id >> 44;
+        FROM queue
+        JOIN message ON message.id BETWEEN queue.id << 44 AND (queue.id << 44) + 0xfffffffffff;
 ";
 
 /// Whether nothing was ever stored in the file.

@@ -52,6 +52,18 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
+/// What a crash leaves of a store: most of it is in the log.
+async fn crash(dir: &Path) {
+    let running = tempfile::tempdir().unwrap();
+    let broker = open(running.path()).await;
+    for n in (0..MESSAGES).step_by(100) {
+        post(&broker, n..n + 100).await;
+    }
+    copy(running.path(), dir);
+    std::fs::remove_file(dir.join("postern.db-shm")).unwrap();
+    broker.close().await;
+}
+
 /// A store with messages that wait in two queues and for their time, from which some were taken.
 async fn make(dir: &Path) {
     let broker = open(dir).await;
@@ -117,8 +129,9 @@ async fn damage_is_never_silent() {
     let errors = Errors::default();
     let log = tracing_subscriber::fmt().with_max_level(tracing::Level::ERROR).with_ansi(false);
     log.with_writer(errors.clone()).try_init().unwrap();
-    let pristine = tempfile::tempdir().unwrap();
-    make(pristine.path()).await;
+    let [closed, crashed] = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    make(closed.path()).await;
+    crash(crashed.path()).await;
     let harms = [
         Harm::Flip(0.0),
         Harm::Flip(0.03),
@@ -134,11 +147,14 @@ async fn damage_is_never_silent() {
         Harm::Remove,
     ];
     let mut outcomes = (0, 0, 0);
-    for file in [pristine.path().join(postern_store::FILE)] {
+    for (pristine, name) in [(&closed, "postern.db"), (&crashed, "postern.db"), (&crashed, "postern.db-wal")]
+    {
+        // That a log was longer is written nowhere else.
+        let harms =
+            harms.into_iter().filter(|harm| name == "postern.db" || !matches!(harm, Harm::Cut(0.1..)));
         for kind in harms {
             let dir = tempfile::tempdir().unwrap();
             copy(pristine.path(), dir.path());
-            let name = file.strip_prefix(pristine.path()).unwrap();
             harm(&dir.path().join(name), kind);
             errors.0.lock().unwrap().clear();
             match within(EmbeddedBroker::open(dir.path(), options())).await {

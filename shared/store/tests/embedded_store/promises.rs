@@ -61,6 +61,32 @@ async fn what_it_holds_is_for_its_user_only_whoever_made_the_folder() {
 }
 
 #[tokio::test]
+async fn others_can_read_what_waits_beside_the_broker() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = open(dir.path()).await;
+    post(&broker, 0..3).await;
+    broker.publish(vec![(Address::Dead(alpha()), letter(9).with("x-postern-attempts", 2))]).await.unwrap();
+    let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
+    let reader = rusqlite::Connection::open_with_flags(dir.path().join("postern.db"), flags).unwrap();
+    let read = |sql: &str| reader.query_row(sql, [], |row| row.get::<_, String>(0)).unwrap();
+    let waiting =
+        "SELECT group_concat(message_id || body) FROM messages WHERE queue = 'postern.outbound.alpha'";
+    assert_eq!(read(waiting), "0body 0,1body 1,2body 2");
+    assert_eq!(
+        read("SELECT headers ->> 'x-postern-attempts' || queue FROM messages WHERE message_id = '9'"),
+        "2postern.dead"
+    );
+    // What it reads is what there was; the broker goes on.
+    let moment = reader.unchecked_transaction().unwrap();
+    assert_eq!(read(waiting).len(), 23);
+    assert_eq!(drain(&broker, &queue()).await, [0, 1, 2]);
+    assert_eq!(read(waiting).len(), 23);
+    drop(moment);
+    assert_eq!(read("SELECT count(*) || '' FROM messages"), "1");
+    broker.close().await;
+}
+
+#[tokio::test]
 async fn a_store_half_made_is_made_again() {
     let dir = tempfile::tempdir().unwrap();
     for half in ["", "PRAGMA journal_mode = WAL; CREATE TABLE t (n); DROP TABLE t"] {

@@ -1,0 +1,130 @@
+//! `postern store`: is the store whole, how large is it, and a copy of it. All of it also while its
+//! process runs, which it does not hold up.
+
+use crate::greeting::{count, print};
+use anyhow::anyhow;
+use clap::{Args, Subcommand};
+use postern_config::Config;
+use postern_service::program::Exit;
+use postern_shared::terminal;
+use postern_store::{
+    FILE,
+    maintenance::{self, QueueInfo, StoreInfo},
+};
+use serde_json::{Value, json};
+use std::{
+    fmt::Write as _,
+    path::{Path, PathBuf},
+};
+
+/// What `postern store` can do, with the embedded store or, beside RabbitMQ, with the spool.
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum StoreAction {
+    /// Read all of the store and say whether it is whole: exit 0, or 1 with what is wrong
+    Check(Format),
+    /// Copy the store, as it is at one moment, into a new file, and check the copy
+    ///
+    /// To start from a copy, put it as postern.db into the folder that broker.url names, with nothing
+    /// else in it.
+    Backup {
+        /// The file; it must not be there yet
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Sizes, and what is in each queue
+    Info(Format),
+}
+
+/// How to tell of it.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct Format {
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Does it with the store that `config` names.
+///
+/// # Errors
+/// [`Exit::Config`] if it names none; [`Exit::Failed`] if the store is damaged, is not there, or cannot be
+/// read or copied.
+pub(crate) fn run(action: &StoreAction, config: &Config) -> Result<(), Exit> {
+    let folder = folder(config)?;
+    match action {
+        StoreAction::Check(format) => check(&folder, *format),
+        StoreAction::Backup { file, format } => {
+            let bytes = maintenance::backup(&folder, file)?;
+            let done = json!({ "store": folder, "backup": file, "bytes": bytes });
+            let text =
+                format!("{}: {bytes} bytes, a copy of the store in {}\n", file.display(), folder.display());
+            tell(*format, &done, text)
+        }
+        StoreAction::Info(format) => {
+            let info = maintenance::info(&folder)?;
+            tell(*format, &as_json(&folder, &info), as_text(&folder, &info))
+        }
+    }
+}
+
+/// The folder of the embedded broker or of the spool.
+fn folder(config: &Config) -> Result<PathBuf, Exit> {
+    let embedded = config.broker.url.expose().strip_prefix("embedded:");
+    embedded.or_else(|| config.ingress.spool.dir()).map(PathBuf::from).ok_or_else(|| {
+        Exit::Config(
+            "postern store: there is no store: RabbitMQ has the messages, and ingress.spool is off"
+                .to_owned(),
+        )
+    })
+}
+
+fn check(folder: &Path, format: Format) -> Result<(), Exit> {
+    let problems = maintenance::check(folder)?;
+    let mut text: String = problems.iter().map(|problem| format!("{}\n", terminal::plain(problem))).collect();
+    if problems.is_empty() {
+        let _ = writeln!(text, "the store in {} is whole", folder.display());
+    }
+    tell(format, &json!({ "store": folder, "whole": problems.is_empty(), "problems": problems }), text)?;
+    if problems.is_empty() {
+        return Ok(());
+    }
+    Err(Exit::Failed(anyhow!(
+        "the store in {} is damaged ({}): stop its process, keep a copy of the folder, check the disk, and put a \
+         backup in the place of {FILE}; without one, `sqlite3 {FILE} .recover` reads what can be read",
+        folder.display(),
+        count(problems.len(), "problem"),
+    )))
+}
+
+fn tell(format: Format, value: &Value, text: String) -> Result<(), Exit> {
+    let said = if format.json { terminal::json(&serde_json::to_string_pretty(value)?) + "\n" } else { text };
+    Ok(print(&said)?)
+}
+
+fn as_json(folder: &Path, info: &StoreInfo) -> Value {
+    let queue = |QueueInfo { name, messages, bytes, delayed }: &QueueInfo| json!({ "name": name, "messages": messages, "bytes": bytes, "delayed": delayed });
+    json!({
+        "store": folder,
+        "schema": info.schema,
+        "file_bytes": info.file_bytes,
+        "free_bytes": info.free_bytes,
+        "log_bytes": info.log_bytes,
+        "queues": info.queues.iter().map(queue).collect::<Vec<_>>(),
+    })
+}
+
+fn as_text(folder: &Path, info: &StoreInfo) -> String {
+    let StoreInfo { schema, file_bytes, free_bytes, log_bytes, queues } = info;
+    let mut text = format!(
+        "{}: schema {schema}, {file_bytes} bytes, of which {free_bytes} are free, and {log_bytes} in the write-ahead log\n",
+        folder.join(FILE).display()
+    );
+    let widest = queues.iter().map(|queue| queue.name.len()).max().unwrap_or_default().max(5);
+    let _ = writeln!(text, "{:widest$}  {:>9}  {:>11}  {:>9}", "QUEUE", "MESSAGES", "BYTES", "DELAYED");
+    for QueueInfo { name, messages, bytes, delayed } in queues {
+        let name = terminal::plain(name);
+        let _ = writeln!(text, "{name:widest$}  {messages:>9}  {bytes:>11}  {delayed:>9}");
+    }
+    text
+}
