@@ -43,6 +43,9 @@ pub(crate) struct RequestLog {
     pub(crate) message: Option<MessageId>,
     /// How many messages and delivery reports a provider's request brought. `None` for any other.
     pub(crate) items: Option<usize>,
+    /// How many of these messages have U+FFFD in their text, in the place of what is no character in the
+    /// charset in which it was read.
+    pub(crate) replaced: usize,
     /// The trace that the request belongs to.
     pub(crate) trace: Option<TraceContext>,
     /// Why the request was refused. `None`: what its answer's status says.

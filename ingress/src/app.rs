@@ -37,7 +37,7 @@ pub enum StartError {
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
     Config(Vec<Problem>),
     /// It cannot listen.
-    #[error("{key}: cannot listen on {address}: {error}")]
+    #[error("{}", listener::cannot_listen(.key, *.address, .error, ""))]
     Listen {
         /// The configuration's key.
         key: &'static str,

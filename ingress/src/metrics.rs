@@ -15,6 +15,7 @@ pub(crate) struct IngressMetrics {
     request_duration: HistogramVec,
     duplicates: IntCounterVec,
     ignored: IntCounterVec,
+    replaced: IntCounterVec,
     refused: IntCounterVec,
 }
 
@@ -47,6 +48,11 @@ impl IngressMetrics {
                 "Requests of a provider that were answered although there was nothing to store: an empty list, or neither message nor report (receive.ignore)",
                 &["backend"],
             )?,
+            replaced: metrics.counter(
+                "ingress_replaced_total",
+                "Messages of people in whose text U+FFFD stands for what is no character in the charset that it was read in: set receive.charset to the provider's",
+                &["backend"],
+            )?,
             refused: metrics.counter(
                 "ingress_refused_total",
                 "Requests on the public port that were refused, by reason; backend is empty for the API's and the compatibility listeners', and if it is not known",
@@ -73,11 +79,17 @@ impl IngressMetrics {
     pub(crate) fn declare_backend(&self, backend: &BackendName) {
         self.duplicates.with_label_values(&[backend.as_str()]);
         self.ignored.with_label_values(&[backend.as_str()]);
+        self.replaced.with_label_values(&[backend.as_str()]);
     }
 
     /// Counts a request of `backend`'s provider that was answered although it brought nothing to store.
     pub(crate) fn ignored(&self, backend: &BackendName) {
         self.ignored.with_label_values(&[backend.as_str()]).inc();
+    }
+
+    /// Counts so many messages of `backend`'s provider in whose text characters were replaced.
+    pub(crate) fn replaced(&self, backend: &BackendName, messages: usize) {
+        self.replaced.with_label_values(&[backend.as_str()]).inc_by(messages as u64);
     }
 
     /// Counts a message that `backend`'s provider repeated, and that was not queued again.

@@ -112,6 +112,7 @@ fn record(request: &HttpRequest, state: &IngressState, answer: &Answer, duration
         duration_ms = duration.as_micros() as f64 / 1000.0,
         message_id = log.message.map(tracing::field::display),
         items = log.items.filter(|items| *items != 1),
+        replaced = Some(log.replaced).filter(|replaced| *replaced > 0),
         trace_id = log.trace.as_ref().map(TraceContext::trace_id),
         "request"
     );

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use postern_broker::{Broker, QueueName};
 use postern_config::{ApplicationSection, Config, Problem};
-use postern_service::{Monitoring, health::HealthRegistry, telemetry::LineLimit};
+use postern_service::{Monitoring, health::HealthRegistry, retries::RetryCount, telemetry::LineLimit};
 use postern_shared::{callback::CallbackKeys, message::Priority};
 use std::{collections::HashMap, sync::Arc};
 use tracing::Level;
@@ -31,10 +31,7 @@ pub(crate) struct IngressState {
     pub(crate) report_lookup: ReportLookup,
     pub(crate) metrics: IngressMetrics,
     pub(crate) health: HealthRegistry,
-    /// The queues in which RabbitMQ keeps messages that wait for their next attempt.
-    pub(crate) wait_queues: Vec<QueueName>,
-    /// Whether nothing but the messages of one backend can wait there.
-    pub(crate) only_one_retries: bool,
+    pub(crate) retries: RetryCount,
     pub(crate) keys: ApiKeys,
     pub(crate) limits: RequestLimits,
     /// Of requests that store nothing.
@@ -77,18 +74,10 @@ impl IngressState {
             request_lines: LineLimit::new("requests", Level::INFO),
             report_lines: LineLimit::new("delivery reports", Level::WARN),
             openapi: openapi::render(&config),
-            wait_queues: postern_service::topology(&config).delays.into_iter().map(QueueName::wait).collect(),
-            only_one_retries: only_one_retries(&config),
+            retries: RetryCount::new(&config),
             config,
         })
     }
-}
-
-/// Whether one backend sends, and neither a webhook nor callbacks are tried again.
-fn only_one_retries(config: &Config) -> bool {
-    let sending = config.backends.values().filter(|backend| backend.definition.connector.sends()).count();
-    let called = matches!(config.application, ApplicationSection::Webhook(_)) || config.compat.call_back();
-    sending == 1 && !called
 }
 
 /// The queues that are published to.

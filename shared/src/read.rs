@@ -6,7 +6,7 @@ mod surrogates;
 mod wanted;
 
 pub use limited::{JsonLimits, NotTaken, value_within};
-pub use numbers::with_exact_numbers;
+pub use numbers::{restore_numbers, with_exact_numbers};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, error::Category, json};
 use serde_path_to_error::{Path, Segment};

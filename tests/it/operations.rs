@@ -152,10 +152,11 @@ const METRICS_OF_ALL: [&str; 19] = [
     "spool_stored_total",
 ];
 /// What an ingress shows besides.
-const METRICS_OF_INGRESS: [&str; 5] = [
+const METRICS_OF_INGRESS: [&str; 6] = [
     "ingress_duplicates_total",
     "ingress_ignored_total",
     "ingress_refused_total",
+    "ingress_replaced_total",
     "ingress_request_duration_seconds",
     "ingress_requests_total",
 ];

@@ -67,6 +67,8 @@ async fn a_pause_holds_for_all_processes_and_across_restarts() {
 
     let done = told(&cli, &["pause", "clinic"]).await;
     assert_eq!((&done["paused"], &done["consumers"]), (&json!(true), &json!(0)), "{done}");
+    assert_eq!(done["changed"], true, "{done}");
+    assert_eq!(told(&cli, &["pause", "clinic"]).await["changed"], false, "it was paused");
     assert!(done["by"].as_str().unwrap().starts_with("ops@"), "{done}");
     for program in [&pair.ingress, &pair.dispatcher] {
         readyz_says(program, PAUSED).await;
@@ -88,7 +90,7 @@ async fn a_pause_holds_for_all_processes_and_across_restarts() {
 
     let (status, done) =
         order(&dispatcher, "/v1/backends/clinic/resume", &json!({"by": "the console"})).await;
-    assert_eq!((status, &done["paused"]), (200, &json!(false)), "{done}");
+    assert_eq!((status, &done["paused"], &done["changed"]), (200, &json!(false), &json!(true)), "{done}");
     provider.wait_for(3).await;
     assert_eq!(sent_to(&provider), ["+1", "+2", "+3"]);
     pair.ingress.log().wait_for("resumed by an operator").await;
@@ -98,6 +100,9 @@ async fn a_pause_holds_for_all_processes_and_across_restarts() {
         other => Err(other.to_string()),
     })
     .await;
+    let idle = cli.arg("resume").arg("clinic").run().await;
+    assert_eq!(idle.code, Some(0), "{}", idle.log);
+    assert!(idle.out.starts_with("clinic was not paused, nothing is changed"), "{}", idle.out);
 }
 
 #[tokio::test]
@@ -109,6 +114,7 @@ async fn what_cannot_be_ordered_is_refused_and_says_why() {
         ("/v1/backends/clinic/pause", json!({"buy": "me"}), 400, "buy"),
         ("/v1/backends/clinic/cancel", json!({"since": "2999-01-01T00:00:00Z"}), 400, "since"),
         ("/v1/backends/clinic/cancel", json!({"priority": "urgent"}), 400, "priority"),
+        ("/v1/backends/clinic/cancel", json!({"since": "soon"}), 400, "since: must be a time such as 2026-"),
     ] {
         let (got, problem) = order(&gateway, path, &body).await;
         assert_eq!(got, status, "{path} {body}: {problem}");
@@ -202,6 +208,7 @@ async fn a_cancelled_campaign_is_reported_and_never_sent() {
     tap.depth_becomes("postern.outbound.clinic", 1).await;
     let done = told(&cli, &["cancel", "--backend", "clinic", "--dry-run"]).await;
     assert_eq!((&done["messages"], &done["dry_run"]), (&json!(2), &json!(true)), "{done}");
+    assert_eq!(done["retrying"], 1, "{done}");
     let done = told(&cli, &["cancel", "--backend", "clinic"]).await;
     assert_eq!((&done["messages"], &done["recipients"]), (&json!(2), &json!(2)), "{done}");
     dispatcher.log().wait_for("messages cancelled by an operator").await;

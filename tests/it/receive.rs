@@ -327,3 +327,17 @@ async fn a_client_that_dawdles_is_not_waited_for() {
         assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 408"), "{answer}");
     }
 }
+
+/// The log line says that something was replaced, and not what.
+#[tokio::test]
+async fn a_text_in_another_charset_is_told_of_in_the_log() {
+    let gateway = Launch::gateway().config("[backends.plain]\ntype = \"http\"\n").start().await;
+    for text in ["caf%C3%A9", "caf%E9"] {
+        let reply = gateway.get(&format!("/backends/plain?identity=1&text={text}")).await;
+        assert_eq!(reply.status, 200, "{text}");
+    }
+    let line = gateway.log().wait_for("\"replaced\":1").await;
+    assert!(line.contains("\"backend\":\"plain\"") && !line.contains("caf"), "{line}");
+    let lines = gateway.terminate().await.log;
+    assert_eq!(lines.lines().filter(|line| line.contains("\"replaced\"")).count(), 1, "{lines}");
+}

@@ -47,7 +47,7 @@ pub(crate) enum Action {
     /// Put them back into the queues that they died in, to be sent again from the first attempt: by ids or
     /// conditions, or, with --yes, all of them
     ///
-    /// The id stays the same. Whatever interrupts this, nothing is lost; a crash of this program can
+    /// --limit is no condition: with nothing beside it, it needs --yes, too. The id stays the same. Whatever interrupts this, nothing is lost; a crash of this program can
     /// double up to 256 messages. What has expired (expires_at) dies again at once.
     Redrive {
         /// Only these
@@ -58,13 +58,15 @@ pub(crate) enum Action {
         /// Only say what would be done
         #[arg(long)]
         dry_run: bool,
-        /// Put all of them back
+        /// Put all of them back, or with --limit the oldest, without asking
         #[arg(long, visible_alias = "all")]
         yes: bool,
         #[command(flatten)]
         target: Target,
     },
     /// Drop them for good: by ids or conditions, or, with --yes, all of them
+    ///
+    /// --limit is no condition: with nothing beside it, it needs --yes, too.
     Drop {
         /// Only these
         #[arg(value_name = "ID")]
@@ -74,7 +76,7 @@ pub(crate) enum Action {
         /// Only say what would be done
         #[arg(long)]
         dry_run: bool,
-        /// Drop all of them
+        /// Drop all of them, or with --limit the oldest, without asking
         #[arg(long, visible_alias = "all")]
         yes: bool,
         #[command(flatten)]
@@ -93,11 +95,15 @@ pub(crate) async fn run(action: Action, config: &Config, admin: SocketAddr) -> R
         Action::Redrive { target, .. } | Action::Drop { target, .. } => target.clone(),
     };
     let everything = action.means_everything(target.queue);
-    if let Some(Everything { command: Changes { name, done }, .. }) = everything
+    if let Some(Everything { command: Changes { name, done }, limit }) = everything
         && !can_ask()
     {
+        let which = match limit {
+            None => "every message".to_owned(),
+            Some(limit) => format!("whatever is oldest, up to {limit} messages,"),
+        };
         return Err(Exit::Config(format!(
-            "postern dead {name}: every message would be {done}: name ids or conditions, or add --yes"
+            "postern dead {name}: {which} would be {done}: name ids or conditions, or add --yes"
         )));
     }
     let client = DeadLetterClient::open(&target, config, admin).await?;

@@ -2,21 +2,17 @@
 
 mod receiver;
 
-use super::metrics::FlowMetrics;
 use super::{
-    breaker::BreakerChange,
     held::Held,
     limit::{ConcurrencyLimit, ConcurrencyPermit},
-    state::{FlowState, Intake, Noted, Release, SendRequest},
+    pacing::{Release, SendRequest},
+    shown::FlowShown,
+    state::{FlowState, Intake, Noted},
 };
 use crate::outcome::Outcome;
 use postern_config::backend::{BackendConfig, flow::RateLimit};
 use postern_service::health::HealthReporter;
-use postern_shared::{
-    error::{Failure, FailureClass},
-    message::Priority,
-    value::MAX_CONCURRENCY,
-};
+use postern_shared::{message::Priority, value::MAX_CONCURRENCY};
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -48,15 +44,6 @@ pub(crate) struct FlowControl {
     receiver: Option<ReceiverShown>,
     /// Cancelled when no request is to be begun any more.
     draining: CancellationToken,
-}
-
-/// Where flow control shows what it does.
-#[derive(Debug)]
-pub(crate) struct FlowShown {
-    /// What Prometheus reads.
-    pub(crate) metrics: FlowMetrics,
-    /// Whether the backend sends.
-    pub(crate) health: HealthReporter,
 }
 
 /// Where flow control of deliveries to one receiver shows that the receiver is down.
@@ -300,7 +287,10 @@ impl FlowControl {
             metrics.concurrency(concurrency);
         }
         if noted != Noted::default() {
-            self.report(noted, outcomes);
+            if let Some(shown) = &self.shown {
+                let is_closed = matches!(self.state().intake(Instant::now()), Intake::Closed(_));
+                shown.report(&self.name, noted, outcomes, is_closed);
+            }
             self.changed.notify_waiters();
         }
     }
@@ -321,82 +311,6 @@ impl FlowControl {
             }
         }
     }
-
-    /// Counts and logs what followed from the answers to a request.
-    fn report(&self, noted: Noted, outcomes: &[Outcome]) {
-        let Some(shown) = &self.shown else { return };
-        let failure = outcomes.iter().find_map(|outcome| outcome.as_ref().err());
-        if let Some((pause, new)) = noted.throttled {
-            self.report_throttling(shown, pause, new.then(|| failure.map(|failure| &*failure.code)));
-        }
-        if let Some(change) = noted.breaker {
-            self.report_breaker(shown, change, failure);
-        }
-    }
-
-    /// `new` has the failure's code if it is a new pause.
-    fn report_throttling(&self, shown: &FlowShown, pause: Duration, new: Option<Option<&str>>) {
-        shown.metrics.throttled();
-        if let Some(code) = new {
-            tracing::warn!(
-                backend = self.name,
-                code,
-                seconds = pause.as_secs_f64(),
-                "rate limited: the provider asks for less, sending pauses"
-            );
-        }
-        if matches!(self.state().intake(Instant::now()), Intake::Closed(_)) {
-            shown.health.paused(after(pause), "its provider asked for time");
-        }
-    }
-
-    fn report_breaker(&self, shown: &FlowShown, change: BreakerChange, failure: Option<&Failure>) {
-        let backend = self.name.as_str();
-        let code = failure.map_or("", |failure| &*failure.code);
-        let what = failure.map_or(DOWN, what_is_wrong);
-        let unreached = failure.and_then(|failure| failure.unreached.as_ref());
-        let reason = unreached.map(|unreached| unreached.reason);
-        let said = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
-        let why = || format!("{what}: sends failed in a row, the last with {code}{said}");
-        match change {
-            BreakerChange::Opened(pause) => {
-                shown.metrics.breaker_opened();
-                shown.health.paused(after(pause), why());
-                let seconds = pause.as_secs_f64();
-                tracing::warn!(
-                    backend,
-                    code,
-                    reason,
-                    seconds,
-                    "breaker open: {what}; its messages wait in their queue"
-                );
-            }
-            BreakerChange::StaysOpen(pause) => shown.health.paused(after(pause), why()),
-            BreakerChange::Closed => {
-                shown.metrics.breaker_closed();
-                shown.health.resumed();
-                tracing::info!(backend, "breaker closed: the provider is back, its messages are sent again");
-            }
-        }
-    }
-}
-
-/// What a provider is that fails in a row in any other way than those of [`what_is_wrong`].
-const DOWN: &str = "the provider is down";
-
-/// What a run of failures such as `failure` says, for an operator.
-fn what_is_wrong(failure: &Failure) -> &'static str {
-    if failure.was_not_accepted() {
-        "no answer is what send.success calls a success, though messages may have been sent"
-    } else if failure.class == FailureClass::Unknown {
-        "the provider is down, or slower than send.timeout and messages may have been sent"
-    } else {
-        DOWN
-    }
-}
-
-fn after(pause: Duration) -> std::time::Instant {
-    std::time::Instant::now() + pause
 }
 
 fn prefetch(concurrency: u16, rate: Option<RateLimit>, timeout: Duration) -> u16 {

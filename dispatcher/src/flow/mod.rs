@@ -4,8 +4,8 @@
 //! `limit`, which makes it a [`WorkPermit`]; each of its requests needs a permit and, if the backend has
 //! a rate, its turn, which makes it a [`SendPermit`]. What a backend's flow depends on is a value that
 //! is told the time, `state`, made of `breaker` (the provider is down), `throttle` (the provider asks
-//! for less), `concurrency` (how many permits there are), `rate` (when the next request may go) and
-//! `lanes` (whose request that is). [`PacedSender`] splits a message into requests and sends each when
+//! for less), `concurrency` (how many permits there are) and `pacing` (when the next request may go: by the
+//! `rate`, and by the `lanes`). [`PacedSender`] splits a message into requests and sends each when
 //! it may; `processes` counts the processes that share a rate.
 
 mod breaker;
@@ -15,18 +15,21 @@ mod held;
 mod lanes;
 mod limit;
 mod metrics;
+mod pacing;
 mod permit;
 mod processes;
 mod rate;
 mod sender;
+mod shown;
 mod state;
 mod throttle;
 
-pub(crate) use control::{FlowControl, FlowShown};
+pub(crate) use control::FlowControl;
 pub(crate) use lanes::LaneScheduler;
 pub(crate) use limit::ConcurrencyPermit;
 pub(crate) use metrics::{AllFlowMetrics, Rated};
 pub(crate) use permit::WorkPermit;
 pub(crate) use processes::{count_processes, settling};
 pub(crate) use sender::PacedSender;
+pub(crate) use shown::FlowShown;
 pub(crate) use state::Intake;

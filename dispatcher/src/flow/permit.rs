@@ -1,6 +1,6 @@
 //! What lets a message be worked on, and each of its requests be made.
 
-use super::{control::FlowControl, held::Held, limit::ConcurrencyPermit, state::SendRequest};
+use super::{control::FlowControl, held::Held, limit::ConcurrencyPermit, pacing::SendRequest};
 use crate::{
     lease::{ANSWERED_WITHIN, REQUEST_WITHIN},
     outcome::Outcome,

@@ -3,27 +3,21 @@
 use super::{
     breaker::{Breaker, BreakerChange, Sign},
     concurrency::{AnswerSample, Concurrency},
-    lanes::LaneScheduler,
-    rate::{Bucket, ProcessShare},
+    pacing::{Pacing, Release, SendRequest},
     throttle::Throttle,
 };
 use crate::outcome::Outcome;
-use postern_config::{
-    BreakerSection,
-    backend::{BackendConfig, flow::RateLimit},
-};
+use postern_config::{BreakerSection, backend::BackendConfig};
 use postern_shared::{
     error::{Failure, FailureClass},
     message::Priority,
     value::Span,
 };
-use std::{collections::VecDeque, time::Duration};
+use std::time::Duration;
 use tokio::time::Instant;
 
 /// A pause that the provider asked for is waited for with messages in hand if it is no longer.
 const SHORT: Duration = Duration::from_secs(5);
-/// If no request waited for this long, what was not used of the rate is lost, except for the burst.
-const IDLE: Duration = Duration::from_millis(50);
 
 /// What may be taken from a backend's queues.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,31 +37,6 @@ impl Intake {
     pub(crate) fn is_like(self, other: Self) -> bool {
         std::mem::discriminant(&self) == std::mem::discriminant(&other)
     }
-}
-
-/// When something may be done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Release {
-    /// Now.
-    Now,
-    /// Not before then.
-    At(Instant),
-    /// Not before something changes.
-    OnChange,
-    /// Not at all: sending paused, and the message goes back to its queue.
-    Paused,
-}
-
-/// A request that is to be made.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct SendRequest {
-    pub(super) lane: Priority,
-    /// What it counts for the rate.
-    pub(super) cost: u32,
-    /// Whether it belongs to the message that shows whether the provider is back.
-    pub(super) probe: bool,
-    /// Its place in the queue for the rate, from [`FlowState::waits`]. 0 if there is no rate.
-    pub(super) ticket: u64,
 }
 
 /// What followed from the answers to one request.
@@ -90,24 +59,6 @@ pub(super) struct FlowState {
     idle: bool,
     /// Whether an operator paused the backend.
     held: bool,
-}
-
-/// How a rate is kept.
-#[derive(Debug)]
-pub(super) struct Pacing {
-    pub(super) share: ProcessShare,
-    bucket: Bucket,
-    burst: f64,
-    scheduler: LaneScheduler,
-    /// The tickets of the requests that wait, by lane.
-    waiting: [VecDeque<u64>; 2],
-    next_ticket: u64,
-    /// Messages in work that have requests still to be made, by lane.
-    unbegun: [usize; 2],
-    /// Since when no request has waited.
-    idle_since: Instant,
-    /// The rate by which the bucket was last filled, a second.
-    per_second: f64,
 }
 
 impl FlowState {
@@ -179,14 +130,14 @@ impl FlowState {
     /// Whether the next message of `lane` may be taken. With a rate, only one message of each lane
     /// waits here for its turn, and the others in their queue.
     pub(super) fn admits_of(&self, lane: Priority) -> bool {
-        self.rate.as_ref().is_none_or(|pacing| pacing.unbegun[index(lane)] == 0)
+        self.rate.as_ref().is_none_or(|pacing| pacing.has_begun_all(lane))
     }
 
     /// A message of `lane` was taken. Whether it is the one that shows whether the provider is back.
     pub(super) fn taken(&mut self, lane: Priority, now: Instant) -> bool {
         self.idle = false;
         if let Some(pacing) = &mut self.rate {
-            pacing.unbegun[index(lane)] += 1;
+            pacing.taken(lane);
         }
         let probe = self.intake(now) == Intake::Probe && !self.probing;
         self.probing |= probe;
@@ -201,7 +152,7 @@ impl FlowState {
     /// Every request of a message of `lane` was begun, or will not be.
     pub(super) fn begun(&mut self, lane: Priority) {
         if let Some(pacing) = &mut self.rate {
-            pacing.unbegun[index(lane)] = pacing.unbegun[index(lane)].saturating_sub(1);
+            pacing.begun(lane);
         }
     }
 
@@ -229,10 +180,7 @@ impl FlowState {
     /// A request waits no more.
     pub(super) fn leaves(&mut self, lane: Priority, ticket: u64, now: Instant) {
         if let Some(pacing) = &mut self.rate {
-            pacing.waiting[index(lane)].retain(|waiting| *waiting != ticket);
-            if pacing.nobody_waits() {
-                pacing.idle_since = now;
-            }
+            pacing.leaves(lane, ticket, now);
         }
     }
 
@@ -245,7 +193,7 @@ impl FlowState {
         }
         if let Some(until) = self.throttle.until(now) {
             if let Some(pacing) = &mut self.rate {
-                pacing.bucket.not_before(until);
+                pacing.not_before(until);
             }
             return Release::At(until);
         }
@@ -328,71 +276,6 @@ impl FlowState {
     /// How many requests may be in flight, apart from throttling.
     pub(super) fn concurrency(&self) -> u32 {
         self.concurrency.limit()
-    }
-}
-
-impl Pacing {
-    fn new(rate: RateLimit, settle: Duration, now: Instant) -> Self {
-        let limit = rate.limit.per_second();
-        Self {
-            share: ProcessShare::new(limit, settle),
-            bucket: Bucket::new(now),
-            burst: rate.burst.map_or((limit / 10.0).max(1.0), f64::from),
-            scheduler: LaneScheduler::default(),
-            waiting: Default::default(),
-            next_ticket: 0,
-            unbegun: [0; 2],
-            idle_since: now,
-            per_second: limit,
-        }
-    }
-
-    fn nobody_waits(&self) -> bool {
-        self.waiting.iter().all(VecDeque::is_empty)
-    }
-
-    fn waits(&mut self, lane: Priority, now: Instant) -> u64 {
-        if self.nobody_waits() && now.saturating_duration_since(self.idle_since) > IDLE {
-            self.bucket.idle(now, self.per_second, self.burst * self.share.part());
-        }
-        self.next_ticket += 1;
-        self.waiting[index(lane)].push_back(self.next_ticket);
-        self.next_ticket
-    }
-
-    fn release(&mut self, request: SendRequest, speed: f64, now: Instant) -> Release {
-        let (Some(share), Some(from)) = (self.share.per_second(), self.share.from()) else {
-            return Release::OnChange;
-        };
-        self.bucket.not_before(from);
-        if now < from {
-            return Release::At(from);
-        }
-        let [normal, bulk] = &self.waiting;
-        let first = self.waiting[index(request.lane)].front();
-        if self.scheduler.next(!normal.is_empty(), !bulk.is_empty()) != Some(request.lane)
-            || first != Some(&request.ticket)
-        {
-            return Release::OnChange;
-        }
-        let per_second = share * speed;
-        if (per_second - self.per_second).abs() > f64::EPSILON {
-            self.bucket.changed(now, self.per_second, per_second);
-            self.per_second = per_second;
-        }
-        if now < self.bucket.due() {
-            return Release::At(self.bucket.due());
-        }
-        self.bucket.take(now, per_second, self.burst * self.share.part(), request.cost);
-        self.scheduler.went(request.lane);
-        Release::Now
-    }
-}
-
-fn index(lane: Priority) -> usize {
-    match lane {
-        Priority::Normal => 0,
-        Priority::Bulk => 1,
     }
 }
 

@@ -16,9 +16,10 @@
 use crate::accept::{MESSAGE_LIMITS, context_fits};
 use postern_shared::{
     message::{Context, Identity, MAX_IDENTITIES, MAX_TEXT_CHARS},
-    read::{value_within, with_exact_numbers, without_lone_surrogates},
+    read::{restore_numbers, value_within, with_exact_numbers, without_lone_surrogates},
 };
 use serde_json::{Map, Value};
+use std::borrow::Cow;
 
 /// The events of a session.
 const SESSION_EVENTS: [&str; 3] = ["new", "resume", "close"];
@@ -32,6 +33,10 @@ pub(super) struct UserMessage {
     /// What the client gave, for the answer.
     pub(super) given: Map<String, Value>,
 }
+
+/// The members that are texts, or lists of texts.
+const TEXTS: [&str; 7] =
+    ["to_addr", "content", "in_reply_to", "from_addr", "endpoint", "group", "session_event"];
 
 /// What is wrong with a body.
 #[derive(Debug, PartialEq, Eq)]
@@ -49,10 +54,13 @@ pub(super) struct Wrong {
 pub(super) fn read(body: &[u8]) -> Result<UserMessage, Wrong> {
     let body = String::from_utf8_lossy(body);
     let body = without_lone_surrogates(&body);
-    let body = with_exact_numbers(&body);
-    let Ok(Value::Object(given)) = value_within(body.as_bytes(), MESSAGE_LIMITS) else {
+    let exact = with_exact_numbers(&body);
+    let Ok(Value::Object(mut given)) = value_within(exact.as_bytes(), MESSAGE_LIMITS) else {
         return Err(Wrong { keys: Vec::new(), words: "Invalid Message".to_owned() });
     };
+    if let Cow::Owned(_) = exact {
+        restore_numbers(&body, &mut given, &TEXTS);
+    }
     let mut wrong = Vec::new();
     let identities = identities(&given).or_else(|| {
         wrong.push("to_addr");
@@ -198,6 +206,8 @@ mod tests {
             ),
             ("{}", format!("{one}'to_addr'")),
             (r#"{"to_addr":7,"content":"x"}"#, format!("{one}'to_addr'")),
+            (r#"{"to_addr":4831666765594842123456,"content":"x"}"#, format!("{one}'to_addr'")),
+            (r#"{"to_addr":"1","content":1e400}"#, format!("{one}'content'")),
             (r#"{"to_addr":[],"content":"x"}"#, format!("{one}'to_addr'")),
             (r#"{"to_addr":["1",2],"content":"x"}"#, format!("{one}'to_addr'")),
             (r#"{"to_addr":"1","content":7}"#, format!("{one}'content'")),

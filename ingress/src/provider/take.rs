@@ -77,6 +77,12 @@ impl Brought {
         self.messages.len() + self.reports.len()
     }
 
+    /// How many messages have U+FFFD in their text: what was there is no character in the charset that it was
+    /// read in, or the provider has lost it before.
+    pub(crate) fn replaced(&self) -> usize {
+        self.messages.iter().filter(|message| message.text.contains('\u{fffd}')).count()
+    }
+
     /// The id of the message that the request is, or that its report is about; `None` if it brought more
     /// or less than one.
     pub(crate) fn only_id(&self) -> Option<MessageId> {

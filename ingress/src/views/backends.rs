@@ -4,7 +4,7 @@ use super::authenticate::authenticated;
 use crate::{answer::Answer, state::IngressState};
 use actix_web::{HttpRequest, HttpResponse, dev::Payload};
 use futures_util::future::{join, join_all};
-use postern_broker::{BrokerStatus, Depth, QueueName};
+use postern_broker::{BrokerStatus, QueueName};
 use postern_config::backend::BackendConfig;
 use postern_service::health::BackendHealth;
 use postern_shared::message::Priority;
@@ -88,6 +88,10 @@ async fn show<'a>(backend: &'a BackendConfig, state: &IngressState) -> Shown<'a>
             BackendHealth::Paused { .. } | BackendHealth::PausedByOperator { .. } => BackendState::Paused,
         },
     };
+    let retrying = match depths {
+        Some((normal, bulk)) => state.retries.of(broker, &[normal, bulk], true).await,
+        None => None,
+    };
     let reason = health.filter(|health| *health != BackendHealth::Ready).map(|health| health.to_string());
     Shown {
         name: backend.name.as_str(),
@@ -97,22 +101,6 @@ async fn show<'a>(backend: &'a BackendConfig, state: &IngressState) -> Shown<'a>
         state: shown,
         reason,
         queued: depths.map(|(normal, bulk)| normal.ready + bulk.ready),
-        retrying: retrying(depths, state).await,
+        retrying,
     }
-}
-
-/// How many messages of a backend, whose two queues have these `depths`, wait for their next attempt.
-/// RabbitMQ has such messages by delay and not by backend: there it is known if nothing waits, or if
-/// nothing of anybody else's can.
-async fn retrying(depths: Option<(Depth, Depth)>, state: &IngressState) -> Option<u64> {
-    let (normal, bulk) = depths?;
-    if let (Some(normal), Some(bulk)) = (normal.delayed, bulk.delayed) {
-        return Some(normal + bulk);
-    }
-    let broker = state.publisher.broker();
-    let mut waiting = 0;
-    for queue in &state.wait_queues {
-        waiting += broker.depth(queue).await.ok()?.ready;
-    }
-    (waiting == 0 || state.only_one_retries).then_some(waiting)
 }

@@ -27,8 +27,9 @@ use actix_web::{
     },
 };
 use jiff::Timestamp;
-use postern_shared::read::{NotTaken, value_within, with_exact_numbers};
+use postern_shared::read::{NotTaken, restore_numbers, value_within, with_exact_numbers};
 use serde_json::{Value, json};
+use std::borrow::Cow;
 
 const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
 /// The longest `Idempotency-Key`, in characters.
@@ -175,7 +176,7 @@ async fn read_json(
     // A body that is no text is no JSON: the reader says where.
     let exact = str::from_utf8(&body).map(with_exact_numbers);
     let json = exact.as_deref().map_or(&body[..], str::as_bytes);
-    value_within(json, MESSAGE_LIMITS).map_err(|why| match why {
+    let read = value_within(json, MESSAGE_LIMITS).map_err(|why| match why {
         NotTaken::Invalid(error) => {
             ProblemDocument::new(StatusCode::BAD_REQUEST, json_error(&error)).refused(RefusalReason::Json)
         }
@@ -184,7 +185,14 @@ async fn read_json(
             let why = format!("at most {most} members of objects and items of lists are taken");
             ProblemDocument::invalid(vec![Invalid::at("#", why)]).refused(RefusalReason::Size)
         }
-    })
+    });
+    let mut read = read?;
+    // Long numbers keep their digits in the context, and are no texts elsewhere.
+    if let (Value::Object(table), Ok(Cow::Owned(_)), Ok(written)) = (&mut read, &exact, str::from_utf8(&body))
+    {
+        restore_numbers(written, table, &submission::TEXTS);
+    }
+    Ok(read)
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Invalid> {

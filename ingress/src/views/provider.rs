@@ -53,7 +53,8 @@ async fn answer(
         }
         Ok(Taken::Brought(brought)) => {
             trace = endpoint.trace(request);
-            let (count, only_id) = (brought.len(), brought.only_id());
+            let (count, only_id, replaced) = (brought.len(), brought.only_id(), brought.replaced());
+            state.metrics.replaced(&endpoint.name, replaced);
             let stored = if count == 0 {
                 state.metrics.ignored(&endpoint.name);
                 Ok(())
@@ -63,7 +64,7 @@ async fn answer(
             };
             let response = stored.map_or_else(|NotStored| unavailable(), |()| endpoint.reply());
             let mut answer = Answer::from(response).charged(Charge::Nothing);
-            (answer.log.message, answer.log.items) = (only_id, Some(count));
+            (answer.log.message, answer.log.items, answer.log.replaced) = (only_id, Some(count), replaced);
             answer
         }
         Err(refusal) => refusal.answer(&state.limits.body),

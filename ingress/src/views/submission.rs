@@ -14,6 +14,8 @@ use serde_json::{Map, Value};
 /// What the body may say.
 pub(super) const KEYS: [&str; 7] =
     ["backend", "identities", "to", "text", "context", "priority", "expires_at"];
+/// Those of them that are texts, or lists of texts.
+pub(super) const TEXTS: [&str; 6] = ["backend", "identities", "to", "text", "priority", "expires_at"];
 /// The most mistakes that one answer lists.
 const MAX_LISTED: usize = 20;
 

@@ -86,3 +86,32 @@ async fn an_applications_context_keeps_them() {
     let context = json!(Outbound::from_json(&envelope.body).unwrap().context);
     assert_eq!(context, json!({"id": "4831666765594842123456", "n": [11_000_000_000_u64, 0.5, 7]}));
 }
+
+/// However long it is; in the context, beside it, it is kept.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_application_writes_no_number_where_a_text_belongs() {
+    let server = Running::start(CONFIG).await;
+    for number in ["7", "4831666765594842123456", "1.1e10", "1e400", "-0"] {
+        for (wrong, pointer) in [
+            (r#""backend":N,"to":"1","text":"x""#, "#/backend"),
+            (r#""backend":"demo","to":N,"text":"x""#, "#/to"),
+            (r#""backend":"demo","to":["1",N],"text":"x""#, "#/to/1"),
+            (r#""backend":"demo","identities":[N],"text":"x""#, "#/identities/0"),
+            (r#""backend":"demo","to":"1","text":N"#, "#/text"),
+            (r#""backend":"demo","to":"1","text":"x","priority":N"#, "#/priority"),
+            (r#""backend":"demo","to":"1","text":"x","expires_at":N"#, "#/expires_at"),
+        ] {
+            let body = format!(r#"{{{wrong},"context":{{"id":N}}}}"#).replace('N', number);
+            let headers = [("Content-Type", "application/json")];
+            let request = client::written("POST", "/v1/messages", &headers, body.as_bytes());
+            let answer = client::send(server.api, &request).await;
+            assert_eq!(answer.status, 422, "{body}: {}", answer.body);
+            let errors = answer.json()["errors"].clone();
+            assert_eq!(
+                (errors.as_array().unwrap().len(), &errors[0]["pointer"]),
+                (1, &json!(pointer)),
+                "{body}"
+            );
+        }
+    }
+}

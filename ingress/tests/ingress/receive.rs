@@ -308,3 +308,18 @@ async fn a_form_in_rust_wraps_the_default_one_and_may_not_take_the_server_down()
     }
     assert_eq!(server.inbound().len(), 2);
 }
+
+/// What was no character in the request's charset is shown without showing the text.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_text_in_another_charset_is_stored_and_counted() {
+    let server = Running::start("[backends.plain]\ntype = \"http\"\n").await;
+    let replaced = || server.metric("postern_ingress_replaced_total{backend=\"plain\"}");
+    for (query, text, count) in [
+        ("identity=1&text=caf%C3%A9", "caf\u{e9}", 0.0),
+        ("identity=1&text=caf%E9", "caf\u{fffd}", 1.0),
+        ("identity=1&text=plain", "plain", 1.0),
+    ] {
+        assert_eq!(server.get(&format!("/backends/plain?{query}")).await.status, 200, "{query}");
+        assert_eq!((server.inbound()[0].text.as_str(), replaced()), (text, Some(count)), "{query}");
+    }
+}

@@ -28,7 +28,9 @@ async fn what_cannot_start_names_its_key() {
     let address = taken.local_addr().unwrap();
     let why = start_error(&format!("[api]\nlisten = \"{address}\"\n"));
     assert!(
-        why.contains("api.listen") && why.contains(&address.to_string()) && why.contains("in use"),
+        why.contains(&format!("api.listen: cannot listen on {address}"))
+            && why.contains("in use")
+            && why.contains("set api.listen to another port"),
         "{why}"
     );
     let why = start_error(

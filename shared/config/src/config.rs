@@ -7,6 +7,7 @@ use crate::{
         flow::{BreakerSection, RetrySection},
     },
     compat::CompatSection,
+    environment,
     lines::Lines,
     problem::Problem,
     reader::is_in,
@@ -71,7 +72,10 @@ impl Config {
     /// part that uses the value can find out.
     pub fn problem(&self, key: impl Into<String>, what: impl Into<String>) -> Problem {
         let key = key.into();
-        let line = if self.from_environment.contains(&key) { None } else { self.lines.of(&key) };
-        Problem { key, line, what: what.into() }
+        let what = what.into();
+        match self.from_environment.iter().find(|set| is_in(&key, set)) {
+            Some(set) => Problem { key, line: None, what: environment::set_by(&what, set) },
+            None => Problem { line: self.lines.of(&key), key, what },
+        }
     }
 }

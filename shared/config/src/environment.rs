@@ -67,6 +67,11 @@ pub(super) fn variable(key: &str) -> String {
     format!("{PREFIX}{}", parts.join("__"))
 }
 
+/// `what` is wrong, and that the variable which sets `key` says it.
+pub(super) fn set_by(what: &str, key: &str) -> String {
+    format!("{what} (set by the environment variable {})", variable(key))
+}
+
 /// The variables among `names` that set nothing and were meant to: what is wrong with each, and whether
 /// that is certain. `tree` is the configuration.
 pub(super) fn mistaken<'n>(

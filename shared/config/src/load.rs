@@ -66,6 +66,7 @@ impl Loader<'_> {
         let mistaken = environment::mistaken(&tree, names);
         let is_empty = document.tree.is_empty() && set.is_empty() && text.is_some();
         let mut reader = Reader::new(&document, otherwise, set, self.secrets);
+        let variables = warnings::variables(&tree);
         let config = read_sections(&mut reader, tree, self.providers);
         for (what, is_certain) in mistaken {
             if is_certain { reader.problem("", what) } else { reader.warning("", &what) }
@@ -73,9 +74,10 @@ impl Loader<'_> {
         match config {
             Some(config) if reader.problems.is_empty() => {
                 weak_secrets::warn(&config, &mut reader);
-                if text.is_some() {
-                    warnings::warn(&config, is_empty, &mut reader);
+                for (key, what) in variables {
+                    reader.warning(&key, &what);
                 }
+                warnings::warn(&config, is_empty, &mut reader);
                 reader.warnings.sort_by_key(|warning| warning.line);
                 Ok(Config { warnings: reader.warnings, absent_secrets: reader.absent, ..config })
             }

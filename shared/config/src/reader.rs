@@ -12,7 +12,7 @@ use super::{
 use postern_shared::{
     read::{self, Origin, Place, Removed},
     suggest,
-    value::absent_secret,
+    value::{absent_secret, secret_problem},
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -161,11 +161,15 @@ impl<'a> Reader<'a> {
     }
 
     fn at(&self, key: String, what: String) -> Problem {
-        if self.from_environment.contains(&key) {
-            let what = format!("{what} (set by the environment variable {})", environment::variable(&key));
-            return Problem { key, line: None, what };
+        let whole = self.from_environment.iter().find(|set| is_in(&key, set));
+        if let Some(set) = whole {
+            return Problem { key, line: None, what: environment::set_by(&what, set) };
         }
-        Problem { line: self.document.lines.of(&key), key, what }
+        let part = self.from_environment.iter().find(|set| is_in(set, &key));
+        let part = part.map(|set| {
+            format!(" (the environment variable {} sets a part of it)", environment::variable(set))
+        });
+        Problem { line: self.document.lines.of(&key), key, what: what + &part.unwrap_or_default() }
     }
 }
 
@@ -181,9 +185,9 @@ impl Origin for Section<'_> {
         place.find(&mut section).cloned()
     }
 
-    /// A secret that is not there is one mistake, not another one of the table that it stands in.
+    /// A secret that is wrong is one mistake, not another one of the table that it stands in.
     fn in_place_of(&self, found: &Value, wrong: &str) -> Option<Value> {
-        absent_secret(found).is_some_and(|why| why == wrong).then(|| "unread".into())
+        secret_problem(found).is_some_and(|why| why == wrong).then(|| "unread".into())
     }
 
     fn may_be_text(&self, place: &Place) -> bool {

@@ -1,11 +1,12 @@
 //! What can be run and is probably not what was meant: a warning each.
 
 use crate::{
-    application::ApplicationSection, backend::connector::ConnectorConfig, config::Config, problem::Problem,
-    reader::Reader,
+    application::ApplicationSection, backend::connector::ConnectorConfig, config::Config,
+    environment::variable, lines::join, problem::Problem, reader::Reader,
 };
 use jiff::Timestamp;
-use postern_shared::message::BackendName;
+use postern_shared::{message::BackendName, value::has_variable};
+use serde_json::{Map, Value};
 use std::net::IpAddr;
 
 /// Warns of what `config` leaves out; `is_empty` says that neither the file nor the environment sets any
@@ -18,6 +19,7 @@ pub(super) fn warn(config: &Config, is_empty: bool, reader: &mut Reader<'_>) {
         reader.warning("", &format!("{file}{what}"));
     }
     unserved(config, reader);
+    unanswered(config, reader);
     keys(config, reader);
     compat(config, reader);
     literal(config, reader);
@@ -40,6 +42,66 @@ fn unserved(config: &Config, reader: &mut Reader<'_>) {
             left.join(", ")
         );
         reader.warning("dispatcher.backends", &what);
+    }
+}
+
+/// Backends whose messages the application `echo` cannot answer.
+fn unanswered(config: &Config, reader: &mut Reader<'_>) {
+    if !matches!(config.application, ApplicationSection::Echo) {
+        return;
+    }
+    let silent = config.backends.values().filter(|backend| !backend.definition.connector.sends());
+    let silent: Vec<_> = silent.map(|backend| backend.name.as_str()).collect();
+    if !silent.is_empty() {
+        let what = format!(
+            "is \"echo\", which cannot answer what people send to {}: without a send table, nothing is sent there",
+            silent.join(", ")
+        );
+        reader.warning("application.type", &what);
+    }
+}
+
+/// What is to be warned of in `tree`, the whole configuration: values that are not secrets and have an
+/// environment variable in them as shells write one.
+pub(super) fn variables(tree: &Map<String, Value>) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    for (name, backend) in tree.get("backends").and_then(Value::as_object).into_iter().flatten() {
+        let send = backend.get("send").and_then(Value::as_object);
+        for (key, value) in send.into_iter().flatten().filter(|(key, _)| *key != "auth") {
+            let advice = format!(
+                "put the value into backends.{name}.settings as NAME = {{ env = \"NAME\" }}, and write \
+                 {{{{ settings.NAME }}}} here"
+            );
+            variables_in(value, join(&join(&join("backends", name), "send"), key), &advice, &mut found);
+        }
+    }
+    for (section, key) in [("application", "url"), ("ingress", "public_url")] {
+        if let Some(value) = tree.get(section).and_then(|section| section.get(key)) {
+            let key = join(section, key);
+            let advice = format!("set the whole value by the environment variable {}", variable(&key));
+            variables_in(value, key, &advice, &mut found);
+        }
+    }
+    found
+}
+
+fn variables_in(value: &Value, key: String, advice: &str, found: &mut Vec<(String, String)>) {
+    match value {
+        Value::String(text) if has_variable(text) => {
+            let what = format!(
+                "has $NAME or ${{NAME}} in it, which is sent as it is, and no environment variable is looked up: \
+                 {advice}"
+            );
+            found.push((key, what));
+        }
+        Value::Object(table) => {
+            table.iter().for_each(|(name, value)| variables_in(value, join(&key, name), advice, found));
+        }
+        Value::Array(items) => {
+            let items = items.iter().enumerate();
+            items.for_each(|(at, value)| variables_in(value, format!("{key}[{at}]"), advice, found));
+        }
+        _ => {}
     }
 }
 

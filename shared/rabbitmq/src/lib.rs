@@ -2,8 +2,8 @@
 //!
 //! Two connections, each kept open by a task of `supervisor`: one publishes (`publisher`), the
 //! other declares (`declare`), consumes (`subscriber`, a channel for each consumer) and answers
-//! questions. What is given back is not counted as lost (`returns`). All queues are quorum queues: they survive the loss of a node, and are faster here
-//! than classic ones. Works with RabbitMQ 3.10 to 4.x.
+//! questions. What is given back is not counted as lost (`returns`). All queues but the two logs, which are
+//! streams, are quorum queues: they survive the loss of a node, and are faster here than classic ones. Works with RabbitMQ 3.10 to 4.x.
 
 mod connections;
 mod declare;

@@ -130,15 +130,8 @@ impl Readiness {
 /// # Errors
 /// A text that names the key, the address, what stands in its way and what to do.
 pub fn bind(key: &str, address: SocketAddr) -> Result<TcpListener, String> {
-    listener::bind(address).map_err(|error| {
-        let advice = match error.kind() {
-            ErrorKind::AddrInUse => {
-                ": another program has this port; give this one another by --admin-listen ADDRESS"
-            }
-            _ => "",
-        };
-        format!("{key}: cannot listen on {address}: {error}{advice}")
-    })
+    let instead = if key == "admin.listen" { ", or give --admin-listen ADDRESS" } else { "" };
+    listener::bind(address).map_err(|error| listener::cannot_listen(key, address, &error, instead))
 }
 
 /// As [`bind`], or on the first free one of the `spare` ports behind `address` if another program has
@@ -351,7 +344,9 @@ mod tests {
         for refused in [bind_first(address, 0), bind("--admin-listen", address)] {
             let why = refused.unwrap_err();
             assert!(
-                why.contains(&address.to_string()) && why.contains("give this one another by --admin-listen"),
+                why.contains(&address.to_string())
+                    && why.contains("another program has this port")
+                    && why.contains("--admin-listen"),
                 "{why}"
             );
         }

@@ -2,7 +2,7 @@
 //! starts the rest, [`folders`] says whether anything can be stored, [`telemetry`] writes log lines, [`broker`] and
 //! [`message_log`] open what the configuration names, [`control`] follows what operators order, [`admin`] serves
 //! health, metrics, dead letters ([`dead`]) and orders, [`listener`] serves HTTP on a port, which [`tls`],
-//! [`bearer`] and [`rates`] guard, [`queued`] reads a backend's queue, [`metrics`] counts, [`health`] says which
+//! [`bearer`] and [`rates`] guard, [`queued`] reads a backend's queue, [`retries`] counts what waits for its next attempt, [`metrics`] counts, [`health`] says which
 //! backends send, and tells other processes, [`shutdown`] ends it.
 
 pub mod admin;
@@ -20,6 +20,7 @@ mod monitoring;
 pub mod program;
 pub mod queued;
 pub mod rates;
+pub mod retries;
 mod scan;
 pub mod shutdown;
 pub mod telemetry;

@@ -5,7 +5,8 @@
 //! whole program: a number is then a table with a private name to minijinja, CEL and our own readers, and
 //! the errors of the configuration no longer say what is wanted. So the text is mended before it is read.
 
-use std::borrow::Cow;
+use serde_json::{Map, Value, value::RawValue};
+use std::{borrow::Cow, collections::BTreeMap};
 
 /// The most digits that a number with an exponent is written out in: `1e400` stays as it is. The longest
 /// ids, UUIDs as decimal numbers, have 39.
@@ -47,6 +48,27 @@ pub fn with_exact_numbers(json: &str) -> Cow<'_, str> {
     }
     mended.push_str(&json[copied..]);
     Cow::Owned(mended)
+}
+
+/// Puts 0 into the members `keys` of `table`, and into the items of lists in them, that are texts although
+/// `json` has numbers there: for a reader that wants a text, and no number, however long it is. `table` was
+/// read from `json` [with exact numbers](with_exact_numbers).
+pub fn restore_numbers(json: &str, table: &mut Map<String, Value>, keys: &[&str]) {
+    let Ok(written) = serde_json::from_str::<BTreeMap<String, &RawValue>>(json) else { return };
+    let restore = |value: &mut Value, written: &RawValue| {
+        if value.is_string() && !written.get().starts_with('"') {
+            *value = 0.into();
+        }
+    };
+    for key in keys {
+        let (Some(value), Some(written)) = (table.get_mut(*key), written.get(*key)) else { continue };
+        match (value, serde_json::from_str::<Vec<&RawValue>>(written.get())) {
+            (Value::Array(items), Ok(written)) => {
+                items.iter_mut().zip(written).for_each(|(item, written)| restore(item, written));
+            }
+            (value, _) => restore(value, written),
+        }
+    }
 }
 
 /// Where the text ends that goes on at `at`.
@@ -186,6 +208,18 @@ mod tests {
                 assert!(serde_json::from_str::<Value>(&mended).is_ok(), "{mended}");
             }
         }
+    }
+
+    #[test]
+    fn a_long_number_is_a_number_where_no_text_is_written() {
+        let json = r#"{"to": 4831666765594842123456, "list": ["1", 1e400, 7, "2"], "t\u0065xt": 1e40, "kept": 1e40, "is": "3"}"#;
+        let Value::Object(mut table) = serde_json::from_str(&with_exact_numbers(json)).unwrap() else {
+            panic!()
+        };
+        restore_numbers(json, &mut table, &["to", "list", "text", "is", "absent"]);
+        let expected =
+            serde_json::json!({"to": 0, "list": ["1", 0, 7, "2"], "text": 0, "kept": "1e40", "is": "3"});
+        assert_eq!(Value::Object(table), expected);
     }
 
     #[test]

@@ -52,6 +52,27 @@ fn whole(text: &str) -> Option<&str> {
     named.or_else(dollar)
 }
 
+/// Whether `text`, which is no secret, has an environment variable in it as shells write one: `${NAME}`
+/// anywhere, `$NAME` in capitals where a word begins, or nothing but `$name`.
+pub fn has_variable(text: &str) -> bool {
+    let mut parts = text.split('$');
+    let mut before = parts.next().unwrap_or_default();
+    let dollar = |part: &str| {
+        let name = part.split(|c: char| !(c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')).next();
+        let name = name.unwrap_or_default();
+        let ends = !part[name.len()..].starts_with(|c: char| c.is_alphanumeric());
+        name.len() > 1 && is_name(name) && ends
+    };
+    let whole = text.strip_prefix('$').is_some_and(|name| name.len() > 1 && is_name(name));
+    whole
+        || within(text)
+        || parts.any(|part| {
+            let begins = !before.ends_with(|c: char| c.is_alphanumeric() || c == '\\');
+            before = part;
+            begins && dollar(part)
+        })
+}
+
 /// Whether `text` has `${NAME}` somewhere.
 fn within(text: &str) -> bool {
     text.split("${").skip(1).any(|rest| rest.split_once('}').is_some_and(|(name, _)| is_name(name)))
@@ -66,6 +87,30 @@ fn is_name(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_variable_is_told_from_a_text_with_a_dollar() {
+        for text in ["$TOKEN", "Bearer $TOKEN", "Bearer ${token}", "https://h/?key=$API_KEY&to=1", "$token"] {
+            assert!(has_variable(text), "{text}");
+        }
+        for text in [
+            "",
+            "$",
+            "$5",
+            "$x",
+            "US$",
+            "$A",
+            "a$BC",
+            "$$",
+            "a $USd",
+            "costs $ 5",
+            "{{ text }}",
+            "${",
+            "%TOKEN%",
+        ] {
+            assert!(!has_variable(text), "{text}");
+        }
+    }
 
     #[test]
     fn a_reference_is_told_from_a_secret() {

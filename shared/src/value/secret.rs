@@ -163,6 +163,19 @@ pub fn absent_secret(value: &Value) -> Option<String> {
     }
 }
 
+/// What is said of `value` where it stands for a secret and cannot be one. `None` if it is one.
+pub fn secret_problem(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) if text.is_empty() => Some(empty(value)),
+        Value::String(text) => reference::problem(text),
+        _ if resolve(value).is_some() => absent_secret(value),
+        _ => Some(RULE.to_owned()),
+    }
+}
+
+/// What a secret may be.
+const RULE: &str = "must be a text, { env = \"NAME\" } or { file = \"PATH\" }";
+
 /// What is said of the empty secret that `value` is, or stands for.
 fn empty(value: &Value) -> String {
     let of = |key: &str| value.get(key).and_then(Value::as_str);
@@ -175,11 +188,10 @@ fn empty(value: &Value) -> String {
 
 impl<'de> Deserialize<'de> for Secret {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let rule = "must be a text, { env = \"NAME\" } or { file = \"PATH\" }";
         let value = Value::deserialize(deserializer)?;
         let text = match &value {
             Value::String(text) => reference::problem(text).map_or_else(|| Ok(text.clone()), Err),
-            table => resolve(table).unwrap_or_else(|| Err(rule.to_owned())),
+            table => resolve(table).unwrap_or_else(|| Err(RULE.to_owned())),
         };
         match text {
             Ok(text) if text.is_empty() => Err(de::Error::custom(empty(&value))),

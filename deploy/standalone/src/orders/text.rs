@@ -6,16 +6,18 @@ use std::fmt::Write as _;
 
 /// A backend after it was paused or resumed.
 pub(super) fn paused(done: &Paused) -> String {
-    let Paused { backend, queued, consumers, .. } = done;
+    let Paused { backend, queued, consumers, changed, .. } = done;
+    let already = if *changed { "" } else { "already " };
     let wait = |number: u64| {
         if number == 1 { "1 message waits".to_owned() } else { format!("{number} messages wait") }
     };
     let mut text = match (&done.since, &done.by) {
         (Some(since), by) => {
             let by = by.as_deref().map(plain).unwrap_or_default();
-            format!("{backend} is paused since {}, by {by}; {}\n", Written(*since), wait(*queued))
+            format!("{backend} is {already}paused since {}, by {by}; {}\n", Written(*since), wait(*queued))
         }
-        (None, _) => format!("{backend} is not paused; {}\n", wait(*queued)),
+        (None, _) if *changed => format!("{backend} is resumed; {}\n", wait(*queued)),
+        (None, _) => format!("{backend} was not paused, nothing is changed; {}\n", wait(*queued)),
     };
     if done.paused && *consumers > 0 {
         let _ = writeln!(
@@ -44,10 +46,19 @@ pub(super) fn cancelled(done: &Cancellation) -> String {
         done.recipients,
         Written(rule.until),
     );
+    let (is, are) = if done.dry_run { ("would be", "would be") } else { ("is", "are") };
+    let due = format!("what the order means of them {is} cancelled and reported when it comes due");
+    let _ = match done.retrying {
+        Some(0) => writeln!(text, "none waits for a retry"),
+        Some(more) => {
+            let wait = if more == 1 { "waits" } else { "wait" };
+            writeln!(text, "{more} more {wait} for a retry: {due}")
+        }
+        None => writeln!(text, "others may wait for a retry, how many is not known here: {due}"),
+    };
     let _ = writeln!(
         text,
-        "such messages that wait for a retry, or that a dispatcher or a spool holds, {} when their turn comes",
-        if done.dry_run { "would be cancelled and reported" } else { "are cancelled and reported" },
+        "such messages that a dispatcher or a spool holds {are} cancelled when their turn comes"
     );
     text
 }
@@ -95,4 +106,50 @@ pub(super) fn moved(done: &Moved) -> String {
 pub(super) fn purged(done: &Purged) -> String {
     let would = if done.dry_run { "would be " } else { "" };
     format!("{} messages of {} {would}dropped\n", done.messages, plain(&done.name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use postern_shared::control::CancelRule;
+
+    #[test]
+    fn a_cancellation_says_what_becomes_of_retries() {
+        let until = "2026-11-27T08:00:00Z".parse().unwrap();
+        let rule = CancelRule { backend: "clinic".parse().unwrap(), since: None, until, priority: None };
+        let done =
+            Cancellation { rule, dry_run: false, waiting: 0, retrying: None, messages: 0, recipients: 0 };
+        for (retrying, dry_run, says) in [
+            (Some(0), false, "none waits for a retry\n"),
+            (
+                Some(1),
+                false,
+                "1 more waits for a retry: what the order means of them is cancelled and reported when it comes due\n",
+            ),
+            (Some(7), true, "7 more wait for a retry: what the order means of them would be cancelled"),
+            (None, false, "others may wait for a retry, how many is not known here: what the order means"),
+        ] {
+            let said = cancelled(&Cancellation { retrying, dry_run, ..done.clone() });
+            assert!(
+                said.starts_with("0 of 0 messages that wait for clinic ") && said.contains(says),
+                "{said}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_order_that_changes_nothing_says_so() {
+        let pause = ("2026-11-27T08:00:00Z".parse().ok(), Some("ops@desk".to_owned()));
+        for (paused_now, changed, says) in [
+            (true, true, "clinic is paused since 2026-11-27T08:00:00.000Z, by ops@desk; 1 message waits\n"),
+            (true, false, "clinic is already paused since"),
+            (false, true, "clinic is resumed; 1 message waits\n"),
+            (false, false, "clinic was not paused, nothing is changed; 1 message waits\n"),
+        ] {
+            let (since, by) = if paused_now { pause.clone() } else { (None, None) };
+            let backend = "clinic".parse().unwrap();
+            let done = Paused { backend, paused: paused_now, changed, since, by, queued: 1, consumers: 0 };
+            assert!(paused(&done).starts_with(says), "{}", paused(&done));
+        }
+    }
 }

@@ -1,8 +1,8 @@
 //! Flow control of deliveries that all go to one receiver, which is no backend: the application's webhook.
 
-use super::{FlowControl, ReceiverShown, after};
+use super::{FlowControl, ReceiverShown};
 use crate::{
-    flow::{breaker::BreakerChange, state::FlowState},
+    flow::{breaker::BreakerChange, shown::after, state::FlowState},
     outcome::Outcome,
 };
 use postern_config::BreakerSection;

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::outcome::Sent;
-use postern_config::backend::flow::Counted;
+use postern_config::backend::flow::{Counted, RateLimit};
 use postern_shared::value::{Rate, Span};
 
 fn after(from: Instant, milliseconds: u64) -> Instant {

@@ -226,7 +226,7 @@ fn a_secret_that_could_be_guessed_is_warned_of_and_taken() {
         backend = "a"
         allow = ["127.0.0.1"]
         [application]
-        type = "echo"
+        type = "none"
         [backends.a]
         type = "console"
         receive = { auth = { token = { secret = ["t", "a token that is long"], query = "t" } } }

@@ -85,6 +85,24 @@ const MISTAKES: &[Mistake] = &[
         "missing",
     ),
     (
+        "[backends.a]\ntype = \"http\"\nsend = { url = \"http://h/\", form = { to = \"{{ identity }}\", text = \"{{ text }}\" }, auth = { bearer = \"$TOKEN\" } }",
+        "backends.a.send.auth.bearer",
+        Some(3),
+        "{ env = \"TOKEN\" }",
+    ),
+    (
+        "[backends.a]\ntype = \"http\"\nsend = { url = \"http://h/\", form = { to = \"{{ identity }}\", text = \"{{ text }}\" }, auth = { bearer = 5 } }",
+        "backends.a.send.auth.bearer",
+        Some(3),
+        "must be a text",
+    ),
+    (
+        "[backends.a]\ntype = \"http\"\nsend = { url = \"http://h/\", form = { to = \"{{ identity }}\", text = \"{{ text }}\" }, auth = { bearer = \"\" } }",
+        "backends.a.send.auth.bearer",
+        Some(3),
+        "is empty",
+    ),
+    (
         "[backends.a]\ntype = \"http\"\n[backends.a.send]\nurl = \"http://u:hush@h/\"\n",
         "backends.a.send.url",
         Some(4),

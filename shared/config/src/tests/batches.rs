@@ -123,8 +123,7 @@ fn every_mistake_is_named() {
 #[test]
 fn a_number_in_a_pointer_and_an_ignore_without_effect_are_warned_of() {
     let warnings = |text: &str| {
-        let warnings =
-            parse(&format!("[backends.a]\ntype = \"http\"\n{text}\n[application]\ntype = \"echo\""));
+        let warnings = parse(&format!("[backends.a]\ntype = \"http\"\n{text}"));
         let warnings = warnings.unwrap().warnings;
         warnings.into_iter().map(|it| (it.key, it.line, it.what)).collect::<Vec<_>>()
     };

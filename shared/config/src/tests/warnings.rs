@@ -67,6 +67,42 @@ const WARNINGS: &[Mistake] = &[
         Some(2),
         "in front of /backends/NAME",
     ),
+    (
+        "[backends.a]\ntype = \"http\"\n[backends.a.send]\nurl = \"http://h/{{ identity }}/{{ text }}\"\nheaders = { Authorization = \"Bearer $TOKEN\" }",
+        "backends.a.send.headers.Authorization",
+        Some(5),
+        "{{ settings.NAME }}",
+    ),
+    (
+        "[backends.a]\ntype = \"http\"\n[backends.a.send]\nurl = \"http://h/\"\njson = { to = \"{{ identity }}\", text = \"{{ text }}\", list = [{ key = \"${TOKEN}\" }] }",
+        "backends.a.send.json.list[0].key",
+        Some(5),
+        "no environment variable is looked up",
+    ),
+    (
+        "[backends.a]\ntype = \"http\"\n[backends.a.send]\nurl = \"http://h/{{ identity }}/{{ text }}?key=$API_KEY\"",
+        "backends.a.send.url",
+        Some(4),
+        "backends.a.settings",
+    ),
+    (
+        "[backends.a]\ntype = \"http\"\n[backends.a.send]\nurl = \"http://h/{{ identity }}/{{ text }}\"\nform = { key = \"$token\" }",
+        "backends.a.send.form.key",
+        Some(5),
+        "{{ settings.NAME }}",
+    ),
+    (
+        "[application]\ntype = \"webhook\"\nformat = \"form\"\nurl = \"http://h/$PATH_OF_IT\"\n[backends.a]\ntype = \"console\"",
+        "application.url",
+        Some(4),
+        "POSTERN__APPLICATION__URL",
+    ),
+    (
+        "[application]\ntype = \"echo\"\n[backends.a]\ntype = \"http\"\n[backends.b]\ntype = \"console\"",
+        "application.type",
+        Some(2),
+        "what people send to a:",
+    ),
 ];
 
 #[test]
@@ -76,8 +112,7 @@ fn what_is_probably_not_meant_is_warned_of() {
 
 #[test]
 fn what_is_meant_is_not_warned_of() {
-    let backends =
-        "[backends.a]\ntype = \"http\"\n[backends.a.send]\nurl = \"http://h/{{ identity }}/{{ text }}\"\n";
+    let backends = "[backends.a]\ntype = \"http\"\n[backends.a.send]\nurl = \"http://h/{{ identity }}/{{ text }}\"\nheaders = { Price = \"US$ 5, $5, a$BC\" }\n";
     let console = "[backends.a]\ntype = \"console\"\n";
     let user = "username = \"u\", password = \"0123456789abcdef\", backend = \"a\"";
     for text in [
@@ -111,6 +146,35 @@ fn a_variable_that_sets_nothing_is_named_with_the_one_that_does() {
         let [problem] = &error.problems[..] else { panic!("{name}: {error}") };
         assert!(problem.what.contains(says) && !problem.what.contains("hush"), "{name}: {problem}");
     }
+}
+
+/// Also where there is no file.
+#[test]
+fn what_a_variable_says_names_the_variable() {
+    let text = "[backends.a]\ntype = \"console\"\n[retry]\ndelays = [\"1s\"]\n";
+    for (name, value, key) in [
+        ("POSTERN__RETRY__DELAYS", "[\"1s\", \"soon\"]", "retry.delays[1]"),
+        ("POSTERN__INGRESS__TRUSTED_PROXIES", "[\"x\"]", "ingress.trusted_proxies[0]"),
+        ("POSTERN__DISPATCHER__BACKENDS", "[\"zz\"]", "dispatcher.backends"),
+        (
+            "POSTERN__API__KEYS",
+            "[{ name = \"a\", key = \"0123456789abcdef\", backends = [\"zz\"] }]",
+            "api.keys[0].backends",
+        ),
+    ] {
+        let error = parse_with(text, &[(name, value)]).unwrap_err();
+        let [problem] = &error.problems[..] else { panic!("{name}: {error}") };
+        assert_eq!((problem.key.as_str(), problem.line), (key, None), "{problem}");
+        assert!(problem.what.ends_with(&format!("(set by the environment variable {name})")), "{problem}");
+    }
+    let part = parse_with(text, &[("POSTERN__RETRY__DELAYS__1", "1ms")]).unwrap_err();
+    assert!(part.to_string().contains("POSTERN__RETRY__DELAYS__1"), "{part}");
+
+    let nobody = [("POSTERN__DISPATCHER__BACKENDS".to_owned(), "[]".to_owned())];
+    let providers = ProviderRegistry::builtin();
+    let builtin = Loader::new(&providers).parse("built-in", None, nobody).unwrap();
+    let [warning] = &builtin.warnings[..] else { panic!("{:?}", builtin.warnings) };
+    assert!(warning.what.starts_with("names no backend"), "{warning}");
 }
 
 fn without_secrets(text: &str, needed: &'static [&'static str]) -> Result<Config, InvalidConfig> {
@@ -183,7 +247,7 @@ fn at_the_start_an_embedded_gateway_says_whose_messages_nobody_can_read() {
         ),
         // It only sends.
         (format!("{http}{send}"), None),
-        (format!("{http}[application]\ntype = \"echo\"\n"), None),
+        ("[application]\ntype = \"echo\"\n[backends.a]\ntype = \"console\"\n".to_owned(), None),
         (format!("{http}[broker]\nurl = \"amqp://127.0.0.1/\"\n"), None),
     ] {
         let config = parse(&text).unwrap();

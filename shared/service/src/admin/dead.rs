@@ -67,7 +67,7 @@ async fn redrive(dead: web::Data<DeadLetters>, request: HttpRequest, body: web::
     };
     let done = dead.redrive(&order.filter, order.dry_run, by(&request).as_deref()).await;
     if let Ok(done) = &done {
-        log("dead letters put back", &request, &order, done);
+        log(["dead letters put back", "dry run: dead letters would be put back"], &request, &order, done);
     }
     answer(done)
 }
@@ -82,7 +82,7 @@ async fn drop_letters(dead: web::Data<DeadLetters>, request: HttpRequest, body: 
     }
     let done = dead.discard(&order.filter, order.dry_run).await;
     if let Ok(done) = &done {
-        log("dead letters dropped", &request, &order, done);
+        log(["dead letters dropped", "dry run: dead letters would be dropped"], &request, &order, done);
     }
     answer(done)
 }
@@ -93,12 +93,13 @@ fn by(request: &HttpRequest) -> Option<String> {
     by.map(|by| shortened(by, MAX_BY))
 }
 
-/// Writes down what was done, and who asked for it.
-fn log(what: &str, request: &HttpRequest, order: &Order, done: &Done) {
+/// Writes down what was done, or in a dry run would be, and who asked for it.
+fn log([what, would]: [&str; 2], request: &HttpRequest, order: &Order, done: &Done) {
     let client = request.peer_addr().map(|peer| tracing::field::display(peer.ip()));
     let by = by(request);
     let (done, stay, dry_run) = (done.done, done.stay.len(), done.dry_run);
     let queue = order.filter.queue.queue();
+    let what = if dry_run { would } else { what };
     tracing::info!(client, by, done, stay, dry_run, queue = queue.as_str(), "{what}");
 }
 

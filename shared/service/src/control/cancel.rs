@@ -6,7 +6,7 @@
 //! who gives the order, also while the backend is paused.
 
 use super::{
-    Operator, OrderError, cancelled,
+    Operator, OrderError, cancelled, moment,
     operator::{LANES, PATIENCE},
 };
 use crate::{
@@ -27,10 +27,18 @@ use serde::{Deserialize, Serialize};
 #[serde(deny_unknown_fields, default)]
 pub struct CancelOrder {
     /// Those that were created then or later. `None`: however old.
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "clock::serialize_option")]
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "clock::serialize_option",
+        deserialize_with = "moment::deserialize_option"
+    )]
     pub since: Option<Timestamp>,
     /// Those that were created then or earlier. `None`, or a time to come: now.
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "clock::serialize_option")]
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "clock::serialize_option",
+        deserialize_with = "moment::deserialize_option"
+    )]
     pub until: Option<Timestamp>,
     /// Those of this lane. `None`: of both.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -53,6 +61,10 @@ pub struct Cancellation {
     pub dry_run: bool,
     /// Messages that waited in the backend's queues.
     pub waiting: u64,
+    /// Messages of the backend that wait for their next attempt, whether the rule means them or not: they are
+    /// in neither number. `None` if it is not known: see [`RetryCount`](crate::retries::RetryCount).
+    #[serde(default)]
+    pub retrying: Option<u64>,
     /// How many of them are cancelled and reported; in a dry run, would be.
     pub messages: u64,
     /// Recipients of these messages.
@@ -82,11 +94,15 @@ impl Operator {
         if !order.dry_run {
             self.order(ControlOrder::Cancel(rule.clone()), by).await?;
         }
-        let mut done = Cancellation { rule, dry_run: order.dry_run, waiting: 0, messages: 0, recipients: 0 };
-        for lane in LANES {
-            if order.priority.is_none_or(|priority| priority == lane) {
-                self.sweep(&mut done, lane).await?;
-            }
+        let lanes: Vec<_> = LANES
+            .into_iter()
+            .filter(|lane| order.priority.is_none_or(|priority| priority == *lane))
+            .collect();
+        let retrying = self.retrying(&rule.backend, &lanes).await;
+        let dry_run = order.dry_run;
+        let mut done = Cancellation { rule, dry_run, waiting: 0, retrying, messages: 0, recipients: 0 };
+        for lane in lanes {
+            self.sweep(&mut done, lane).await?;
         }
         if !done.dry_run {
             let queue = done.rule.backend.to_string();

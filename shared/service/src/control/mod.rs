@@ -5,12 +5,14 @@
 
 mod cancel;
 mod cancelled;
+mod moment;
 mod operator;
 mod queues;
 mod unconfigured;
 
 pub use cancel::{CancelOrder, Cancellation};
 pub use cancelled::{CANCELLED, cancelled};
+pub use moment::moment;
 pub use operator::{Operator, OrderError, Paused};
 pub use queues::{MoveOrder, Moved, PurgeOrder, Purged, QueueList, QueueShown};
 pub use unconfigured::Unconfigured;
@@ -34,6 +36,9 @@ use tokio::{
 const PREFETCH: u16 = 256;
 /// How long a record that was counted may take to come while the broker can be used.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long no record comes once all are read. RabbitMQ counts those of a stream every five seconds: of the last
+/// ones the count does not say that they are there.
+const QUIET: Duration = Duration::from_millis(100);
 /// How often a broker that can be used may fail to show the log before the process goes on without.
 const ATTEMPTS: u32 = 5;
 /// When a broker without the log is asked for it again.
@@ -132,17 +137,17 @@ impl Control {
         let mut left = broker.depth(&log).await?.ready;
         let mut consumer = broker.consume(&log, PREFETCH).await?;
         let mut state = ControlState::default();
-        while left > 0 {
-            match timeout(PATIENCE, consumer.next()).await {
+        loop {
+            match timeout(if left > 0 { PATIENCE } else { QUIET }, consumer.next()).await {
                 Ok(Some(delivery)) => {
                     if let Some(record) = record(&delivery.envelope) {
                         state.fold(&record);
                     }
                     delivery.ack();
-                    left -= 1;
+                    left = left.saturating_sub(1);
                 }
                 Ok(None) => return Ok(()),
-                Err(_) if *broker.status().borrow() != BrokerStatus::Ready => {}
+                Err(_) if left > 0 && *broker.status().borrow() != BrokerStatus::Ready => {}
                 Err(_) => break,
             }
         }

@@ -1,6 +1,7 @@
 //! Giving orders.
 
 use super::Control;
+use crate::retries::RetryCount;
 use jiff::Timestamp;
 use postern_broker::{Address, Broker, BrokerError, Depth, Envelope, QueueName};
 use postern_config::Config;
@@ -60,6 +61,9 @@ pub struct Paused {
     pub backend: BackendName,
     /// Whether it is paused now.
     pub paused: bool,
+    /// Whether the order changed that: not if it was paused, or not paused, before.
+    #[serde(default)]
+    pub changed: bool,
     /// Since when. `None` if it is not paused.
     #[serde(default, serialize_with = "clock::serialize_option")]
     pub since: Option<Timestamp>,
@@ -80,6 +84,7 @@ pub struct Operator {
     pub(super) backends: BTreeSet<BackendName>,
     /// Every queue of the configuration, those in which retries wait too.
     pub(super) queues: Vec<QueueName>,
+    pub(super) retries: RetryCount,
     /// What the messages' wishes for callbacks are read with.
     pub(super) keys: CallbackKeys,
     pub(super) turn: tokio::sync::Mutex<()>,
@@ -93,7 +98,8 @@ impl Operator {
         let topology = crate::topology(config);
         let mut queues: Vec<_> = topology.queues().into_iter().map(|spec| spec.name).collect();
         queues.extend(topology.delays.iter().map(|delay| QueueName::wait(*delay)));
-        Self { broker, control, backends, queues, keys, turn: tokio::sync::Mutex::default() }
+        let retries = RetryCount::new(config);
+        Self { broker, control, backends, queues, retries, keys, turn: tokio::sync::Mutex::default() }
     }
 
     /// Pauses `backend`, for all processes, until it is resumed. Requests in flight finish.
@@ -103,6 +109,7 @@ impl Operator {
     pub async fn pause(&self, backend: &str, by: &str) -> Result<Paused, OrderError> {
         let _turn = self.turn.lock().await;
         let backend = self.configured(backend)?;
+        let changed = !self.control.state().pauses().contains_key(&backend);
         self.order(ControlOrder::Pause { backend: backend.clone() }, by).await?;
         let pause = timeout(HEARD, self.control.pause_changes(&backend, None)).await.ok().flatten();
         // What a dispatcher held goes back before the answer.
@@ -110,7 +117,7 @@ impl Operator {
         loop {
             let (queued, consumers) = self.waiting(&backend).await?;
             if consumers == 0 || Instant::now() >= end {
-                return Ok(paused(backend, pause, (queued, consumers)));
+                return Ok(Paused { changed, ..paused(backend, pause, (queued, consumers)) });
             }
             sleep(ASK_AGAIN).await;
         }
@@ -127,11 +134,13 @@ impl Operator {
         let paused_one = || state.pauses().keys().find(|paused| paused.as_str() == backend).cloned();
         let backend = self.configured(backend).or_else(|unknown| paused_one().ok_or(unknown))?;
         self.order(ControlOrder::Resume { backend: backend.clone() }, by).await?;
-        if let Some(pause) = state.pauses().get(&backend) {
+        let before = state.pauses().get(&backend);
+        if let Some(pause) = before {
             let _ = timeout(HEARD, self.control.pause_changes(&backend, Some(pause))).await;
         }
         let waiting = self.waiting(&backend).await?;
-        Ok(paused(backend, None, waiting))
+        let changed = before.is_some();
+        Ok(Paused { changed, ..paused(backend, None, waiting) })
     }
 
     /// # Errors
@@ -163,6 +172,15 @@ impl Operator {
         Ok(self.broker.publish(vec![(Address::Queue(log), envelope)]).await?)
     }
 
+    /// How many messages of `lanes` of `backend` wait for their next attempt. `None` if it is not known.
+    pub(super) async fn retrying(&self, backend: &BackendName, lanes: &[Priority]) -> Option<u64> {
+        let mut depths = Vec::new();
+        for lane in lanes {
+            depths.push(self.broker.depth(&QueueName::outbound(backend, *lane)).await.ok()?);
+        }
+        self.retries.of(&*self.broker, &depths, lanes.len() == LANES.len()).await
+    }
+
     /// What waits in the two queues of `backend`, and how many take from the first. Queues that are not there
     /// are empty: the backend was removed.
     async fn waiting(&self, backend: &BackendName) -> Result<(u64, u32), BrokerError> {
@@ -177,5 +195,5 @@ impl Operator {
 
 fn paused(backend: BackendName, pause: Option<Pause>, (queued, consumers): (u64, u32)) -> Paused {
     let (since, by) = pause.map(|pause| (pause.since, pause.by)).unzip();
-    Paused { backend, paused: since.is_some(), since, by, queued, consumers }
+    Paused { backend, paused: since.is_some(), changed: false, since, by, queued, consumers }
 }

@@ -86,6 +86,27 @@ pub fn bind_shared(address: SocketAddr) -> io::Result<TcpListener> {
     listen(socket, address)
 }
 
+/// Why nothing listens on `address`, which `key` names, and what to do. `instead` is what sets another
+/// address besides the key.
+pub fn cannot_listen(key: &str, address: SocketAddr, error: &io::Error, instead: &str) -> String {
+    let port = address.port();
+    let advice = match error.kind() {
+        io::ErrorKind::AddrInUse => format!(
+            ": another program has this port, perhaps a gateway that runs already (`ss -ltnp sport = :{port}` shows \
+             which); end it, or set {key} to another port{instead}"
+        ),
+        io::ErrorKind::AddrNotAvailable => {
+            format!(": this machine has no such address; \"0.0.0.0:{port}\" is all that it has")
+        }
+        io::ErrorKind::PermissionDenied => format!(
+            ": ports below 1024 are the system's: set {key} to another port{instead}, or give the program \
+             CAP_NET_BIND_SERVICE"
+        ),
+        _ => String::new(),
+    };
+    format!("{key}: cannot listen on {address}: {error}{advice}")
+}
+
 fn socket_for(address: SocketAddr) -> io::Result<TcpSocket> {
     if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }
 }

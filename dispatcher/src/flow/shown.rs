@@ -1,0 +1,94 @@
+//! What flow control shows of a backend: to its log, its metrics, and whoever asks for its health.
+
+use super::{breaker::BreakerChange, metrics::FlowMetrics, state::Noted};
+use crate::outcome::Outcome;
+use postern_service::health::HealthReporter;
+use postern_shared::error::{Failure, FailureClass};
+use std::time::Duration;
+
+/// Where flow control shows what it does.
+#[derive(Debug)]
+pub(crate) struct FlowShown {
+    /// What Prometheus reads.
+    pub(crate) metrics: FlowMetrics,
+    /// Whether the backend sends.
+    pub(crate) health: HealthReporter,
+}
+
+impl FlowShown {
+    /// Counts and logs what followed from the answers to a request of `backend`. `is_closed`: nothing is taken
+    /// from its queues for now.
+    pub(super) fn report(&self, backend: &str, noted: Noted, outcomes: &[Outcome], is_closed: bool) {
+        let failure = outcomes.iter().find_map(|outcome| outcome.as_ref().err());
+        if let Some((pause, new)) = noted.throttled {
+            self.throttled(backend, pause, new.then(|| failure.map(|failure| &*failure.code)));
+            if is_closed {
+                self.health.paused(after(pause), "its provider asked for time");
+            }
+        }
+        if let Some(change) = noted.breaker {
+            self.breaker(backend, change, failure);
+        }
+    }
+
+    /// `new` has the failure's code if it is a new pause.
+    fn throttled(&self, backend: &str, pause: Duration, new: Option<Option<&str>>) {
+        self.metrics.throttled();
+        if let Some(code) = new {
+            tracing::warn!(
+                backend,
+                code,
+                seconds = pause.as_secs_f64(),
+                "rate limited: the provider asks for less, sending pauses"
+            );
+        }
+    }
+
+    fn breaker(&self, backend: &str, change: BreakerChange, failure: Option<&Failure>) {
+        let code = failure.map_or("", |failure| &*failure.code);
+        let what = failure.map_or(DOWN, what_is_wrong);
+        let unreached = failure.and_then(|failure| failure.unreached.as_ref());
+        let reason = unreached.map(|unreached| unreached.reason);
+        let said = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
+        let why = || format!("{what}: sends failed in a row, the last with {code}{said}");
+        match change {
+            BreakerChange::Opened(pause) => {
+                self.metrics.breaker_opened();
+                self.health.paused(after(pause), why());
+                let seconds = pause.as_secs_f64();
+                tracing::warn!(
+                    backend,
+                    code,
+                    reason,
+                    seconds,
+                    "breaker open: {what}; its messages wait in their queue"
+                );
+            }
+            BreakerChange::StaysOpen(pause) => self.health.paused(after(pause), why()),
+            BreakerChange::Closed => {
+                self.metrics.breaker_closed();
+                self.health.resumed();
+                tracing::info!(backend, "breaker closed: the provider is back, its messages are sent again");
+            }
+        }
+    }
+}
+
+/// What a provider is that fails in a row in any other way than those of [`what_is_wrong`].
+const DOWN: &str = "the provider is down";
+
+/// What a run of failures such as `failure` says, for an operator.
+fn what_is_wrong(failure: &Failure) -> &'static str {
+    if failure.was_not_accepted() {
+        "no answer is what send.success calls a success, though messages may have been sent"
+    } else if failure.class == FailureClass::Unknown {
+        "the provider is down, or slower than send.timeout and messages may have been sent"
+    } else {
+        DOWN
+    }
+}
+
+/// The moment at which a pause from now on is over.
+pub(super) fn after(pause: Duration) -> std::time::Instant {
+    std::time::Instant::now() + pause
+}

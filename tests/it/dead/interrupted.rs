@@ -1,0 +1,126 @@
+//! A redrive that is killed, again and again, loses nothing.
+
+use super::{NUMBER, TEXT, config, told};
+use postern_tests::{Answer, Launch, Provider, Rabbit, eventually, fetch};
+use reqwest::Method;
+use serde_json::json;
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+/// What more is written before the next kill of a command: less than a fifth of what one batch takes.
+const STEP: u64 = 32 << 10;
+
+/// The sizes of all files below `folder`.
+fn bytes_in(folder: &Path) -> u64 {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let size = |entry: fs::DirEntry| match entry.metadata() {
+        Ok(found) if found.is_dir() => bytes_in(&entry.path()),
+        // One that is gone by now has no size.
+        found => found.map_or(0, |found| found.len()),
+    };
+    entries.map(size).sum()
+}
+
+/// Kills the command again and again while it puts messages back, until once it comes to its end.
+async fn interrupted(broker: &str, count: usize) {
+    let provider = Provider::start().await;
+    let launch = Launch::gateway().config(&config(broker, &provider, ""));
+    let postern = launch.start().await;
+    provider.otherwise(|_| Answer::status(400));
+    let mut posts = tokio::task::JoinSet::new();
+    for part in 0..8 {
+        let request = || postern.request(Method::POST, "/v1/messages");
+        let requests: Vec<_> = (part..count)
+            .step_by(8)
+            .map(|n| request().json(&json!({"backend": "a", "to": NUMBER, "text": format!("{TEXT} {n}")})))
+            .collect();
+        posts.spawn(async move {
+            let mut ids = Vec::new();
+            for request in requests {
+                let reply = fetch(request).await.unwrap();
+                assert_eq!(reply.status, 202, "{}", reply.text);
+                ids.push(reply.json()["id"].as_str().unwrap().to_owned());
+            }
+            ids
+        });
+    }
+    let mut accepted: Vec<String> = posts.join_all().await.concat();
+    let labels = [("backend", "a"), ("class", "permanent")];
+    postern.metric_becomes("postern_dead_letters_total", &labels, count as f64).await;
+    assert_eq!(postern.terminate().await.code, Some(0));
+
+    let redrive = launch.clone().arg("dead").arg("redrive").arg("--all");
+    let (mut kills, mut halfway) = (0, 0);
+    // Putting back takes about as long as only looking does: the kills are some moments of that apart.
+    let begun = Instant::now();
+    assert_eq!(told(&launch, &["redrive", "--dry-run"]).await["done"], count);
+    let step = begun.elapsed() / 10;
+    // How long an embedded store takes to open says nothing of how far the command is; what it has written does.
+    let store = launch.folder().path().join("postern-data");
+    loop {
+        let mut running = redrive.spawn();
+        if broker.is_empty() {
+            let enough = bytes_in(&store) + (kills + 1) * STEP;
+            while running.poll().is_none() && bytes_in(&store) < enough {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        } else {
+            tokio::time::sleep(step * u32::try_from(kills + 1).unwrap()).await;
+        }
+        if running.poll().is_some() {
+            assert_eq!(running.wait().await.code, Some(0));
+            break;
+        }
+        running.kill();
+        kills += 1;
+        // RabbitMQ hands back what a killed process held a moment later.
+        let left = eventually("what is left can be counted", async || {
+            let left = told(&launch, &["list", "--limit", "1"]).await["waiting"].as_u64().unwrap();
+            if left <= count as u64 { Ok(left) } else { Err(left) }
+        })
+        .await;
+        halfway += usize::from(left > 0 && left < count as u64);
+        assert!(kills < 200, "it never comes to its end");
+    }
+    assert_eq!(told(&launch, &["list"]).await["waiting"], 0);
+
+    provider.otherwise(|_| Answer::ok(""));
+    let before = provider.requests().len();
+    let _postern = launch.start().await;
+    let mut sent: BTreeMap<String, usize> = BTreeMap::new();
+    let mut missing = count;
+    while missing > 0 {
+        (sent, missing) = eventually("further messages are sent", async || {
+            let mut sent: BTreeMap<String, usize> = BTreeMap::new();
+            for request in &provider.requests()[before..] {
+                *sent.entry(request.json()["id"].as_str().unwrap().to_owned()).or_default() += 1;
+            }
+            match accepted.iter().filter(|id| !sent.contains_key(*id)).count() {
+                fewer if fewer < missing => Ok((sent, fewer)),
+                _ => Err(format!("{missing} are missing")),
+            }
+        })
+        .await;
+    }
+    accepted.sort();
+    assert_eq!(sent.keys().cloned().collect::<Vec<_>>(), accepted, "no others");
+    let doubles = sent.values().sum::<usize>() - count;
+    println!("{kills} kills, {halfway} of them halfway, {doubles} doubles of {count}");
+    assert!(doubles <= usize::try_from(kills).unwrap() * 256, "{doubles} doubles in {kills} kills");
+    assert!(halfway > 0, "{kills} kills, none of them halfway");
+}
+
+#[tokio::test]
+async fn a_redrive_that_is_killed_loses_nothing_embedded() {
+    interrupted("", 1500).await;
+}
+
+#[tokio::test]
+async fn a_redrive_that_is_killed_loses_nothing_rabbitmq() {
+    let vhost = Rabbit::shared().vhost();
+    interrupted(&vhost.config(""), 1500).await;
+}
