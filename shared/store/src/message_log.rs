@@ -3,6 +3,17 @@
 //! [`Event`]s go in, [`LoggedMessage`]s come out. One trait, [`MessageLog`]; SQLite and PostgreSQL pass the
 //! same suite, `conformance`.
 
+#[cfg(feature = "testing")]
+pub mod conformance;
+mod keeping;
+mod raw;
+pub mod sqlite;
+mod standing;
+mod words;
+
+pub use keeping::{HashKey, Keeping};
+pub use sqlite::SqliteLog;
+
 use async_trait::async_trait;
 use jiff::Timestamp;
 pub use postern_shared::event::Keep;
@@ -196,7 +207,7 @@ pub struct Retention {
 }
 
 /// Why the log did not do what it was asked.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum LogError {
     /// It cannot be reached now, or takes nothing now. Trying again may help.
     #[error("the message log cannot be used now: {0}")]
@@ -207,6 +218,17 @@ pub enum LogError {
     /// It cannot be used until somebody mends it, and how.
     #[error("the message log {0}")]
     Broken(String),
+}
+
+impl LogError {
+    /// It was opened with another key than the one that its hashes were made with.
+    fn other_key() -> Self {
+        Self::Broken(
+            "holds hashes under another key than log.hash_key: nobody's rows would be found; set the key that \
+             was set before"
+                .to_owned(),
+        )
+    }
 }
 
 impl Default for MessageQuery {

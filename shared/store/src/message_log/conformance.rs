@@ -1,0 +1,177 @@
+//! The behaviour of every message log, as named cases that run against any of them, as
+//! [`postern_broker::conformance`] is for brokers.
+//!
+//! A [`LogStorage`] is what a log keeps its rows in: a folder, a database. Every case gets one that is empty
+//! and that no other case sees.
+
+mod asking;
+mod erasing;
+mod recording;
+
+use super::{HashKey, Keeping, LoggedMessage, MessageLog, MessageQuery, Order};
+use anyhow::{Context as _, Result, bail, ensure};
+use async_trait::async_trait;
+use jiff::Timestamp;
+use postern_shared::{
+    event::{Content, Direction, Event, EventKind},
+    message::{Identity, MessageId},
+    value::Secret,
+};
+use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
+
+/// A place for rows that outlives the logs opened on it.
+#[async_trait]
+pub trait LogStorage: Send + Sync {
+    /// Opens the log that is there; several may be open at once.
+    async fn open(&self, keeping: Keeping) -> Result<Arc<dyn MessageLog>>;
+}
+
+/// Hands the names of all cases, separated by blanks, to the macro `$each`.
+#[macro_export]
+macro_rules! for_each_log_case {
+    ($each:ident) => {
+        $each! {
+            a_message_comes_back_with_its_history
+            an_event_is_written_once
+            events_may_come_in_any_order
+            batches_of_one_message_join_their_recipients
+            a_report_without_recipient_finds_its_own
+            a_redrive_sets_a_recipient_back
+            what_only_reports_told_is_filled_in
+            a_received_message_is_forwarded
+            large_and_strange_values_come_back
+            lists_are_filtered
+            pages_follow_one_another
+            a_cursor_misses_nothing_that_is_written_side_by_side
+            a_provider_s_id_finds_the_latest_message
+            what_is_written_outlives_the_log
+            states_only_keeps_no_number_and_no_word
+            forgetting_erases_one_person
+            what_is_too_old_goes_in_steps
+            what_is_too_much_goes_oldest_first
+        }
+    };
+}
+
+type Case = fn(Arc<dyn LogStorage>) -> Pin<Box<dyn Future<Output = Result<()>> + Send>>;
+
+macro_rules! listed {
+    ($($case:ident)*) => {
+        fn case(name: &str) -> Option<Case> {
+            match name {
+                $(stringify!($case) => Some(|storage| Box::pin(cases::$case(storage))),)*
+                _ => None,
+            }
+        }
+    };
+}
+for_each_log_case!(listed);
+
+mod cases {
+    pub(super) use super::{asking::*, erasing::*, recording::*};
+}
+
+/// How long a case may take.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Runs the case `name` on `storage`, which is empty and used by nobody else.
+///
+/// # Errors
+/// What the log did wrong, or that no case has this name.
+pub async fn run(name: &str, storage: Arc<dyn LogStorage>) -> Result<()> {
+    let case = case(name).with_context(|| format!("no case is called {name}"))?;
+    match tokio::time::timeout(PATIENCE, case(storage)).await {
+        Ok(outcome) => outcome.with_context(|| format!("case {name}")),
+        Err(_) => bail!("case {name}: not done after {PATIENCE:?}"),
+    }
+}
+
+async fn open(storage: &Arc<dyn LogStorage>) -> Result<Arc<dyn MessageLog>> {
+    storage.open(Keeping::full()).await.context("open")
+}
+
+fn states(key: &str) -> Keeping {
+    Keeping::states(HashKey::new(&Secret::from(key.to_owned())))
+}
+
+/// The time `milliseconds` after some moment of today.
+fn at(milliseconds: i64) -> Result<Timestamp> {
+    Ok(Timestamp::from_millisecond(1_764_000_000_000 + milliseconds)?)
+}
+
+fn person(number: usize) -> Result<Identity> {
+    Ok(format!("+1555{number:07}").parse()?)
+}
+
+/// An event at [`at`] that milliseconds, through the backend `clinic`.
+fn event(id: MessageId, milliseconds: i64, kind: EventKind) -> Result<Event> {
+    Ok(Event { at: at(milliseconds)?, ..Event::new(kind, id, "clinic".parse()?) })
+}
+
+/// An application's message to those people was accepted.
+fn accepted(id: MessageId, milliseconds: i64, people: &[usize]) -> Result<Event> {
+    let content = Content {
+        direction: Direction::Outbound,
+        identities: people.iter().map(|number| person(*number)).collect::<Result<_>>()?,
+        text: Some("see you at noon".to_owned()),
+        segments: Some(1),
+        created_at: at(milliseconds)?,
+        fields: serde_json::from_str(r#"{"visit":"17"}"#)?,
+    };
+    let by = Some("clinic-app".to_owned());
+    Ok(Event { by, content: Some(content), ..event(id, milliseconds, EventKind::Accepted)? })
+}
+
+/// A message from a person was received.
+fn received(id: MessageId, milliseconds: i64, from: usize) -> Result<Event> {
+    let content = Content {
+        direction: Direction::Inbound,
+        identities: vec![person(from)?],
+        text: Some("ping".to_owned()),
+        segments: None,
+        created_at: at(milliseconds)?,
+        fields: serde_json::Map::new(),
+    };
+    let event = event(id, milliseconds, EventKind::Received)?.about(person(from)?);
+    Ok(Event { external_id: Some(format!("in-{from}")), content: Some(content), ..event })
+}
+
+/// The provider took the message to that person over.
+fn sent(id: MessageId, milliseconds: i64, to: usize, external_id: &str) -> Result<Event> {
+    Ok(Event {
+        attempt: Some(1),
+        external_id: Some(external_id.to_owned()),
+        http_status: Some(201),
+        duration_ms: Some(84),
+        ..event(id, milliseconds, EventKind::Sent)?.about(person(to)?)
+    })
+}
+
+/// A delivery report that names the provider's id alone.
+fn report(id: MessageId, milliseconds: i64, kind: EventKind, external_id: &str) -> Result<Event> {
+    Ok(Event { external_id: Some(external_id.to_owned()), ..event(id, milliseconds, kind)? })
+}
+
+/// The message, which must be there.
+async fn message(log: &Arc<dyn MessageLog>, id: MessageId) -> Result<LoggedMessage> {
+    log.message(id).await?.context("the message is not there")
+}
+
+/// The words of its recipients' states, in order.
+fn words(message: &LoggedMessage) -> Result<Vec<String>> {
+    let word = |state| serde_json::to_value(state)?.as_str().map(str::to_owned).context("a state is a word");
+    message.recipients.iter().map(|recipient| word(recipient.state)).collect()
+}
+
+async fn ids(log: &Arc<dyn MessageLog>, query: &MessageQuery) -> Result<Vec<MessageId>> {
+    Ok(log.messages(query).await?.messages.iter().map(|message| message.id).collect())
+}
+
+fn oldest() -> MessageQuery {
+    MessageQuery { order: Order::Oldest, ..MessageQuery::default() }
+}
+
+fn same<T: PartialEq + std::fmt::Debug>(what: &str, is: &T, should: &T) -> Result<()> {
+    ensure!(is == should, "{what}: {is:?} instead of {should:?}");
+    Ok(())
+}

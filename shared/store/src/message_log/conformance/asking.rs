@@ -1,0 +1,198 @@
+//! Questions: lists, pages, the provider's id.
+
+use super::*;
+use crate::message_log::{LoggedState, SentMessage};
+use EventKind::{Failed, Forwarded};
+use postern_shared::message::State;
+
+pub(super) async fn lists_are_filtered(storage: Arc<dyn LogStorage>) -> Result<()> {
+    let log = open(&storage).await?;
+    let [a, b, c, d] = [(); 4].map(|()| MessageId::new());
+    let other = |event: Event| Ok::<_, anyhow::Error>(Event { backend: "other".parse()?, ..event });
+    log.record(&[accepted(a, 0, &[1, 2])?, received(b, 1_000, 1)?, other(accepted(c, 2_000, &[3])?)?])
+        .await?;
+    log.record(&[received(d, 3_000, 4)?, sent(a, 10, 2, "SM1")?, event(a, 20, Failed)?.about(person(1)?)])
+        .await?;
+    log.record(&[event(d, 4_000, Forwarded)?.about(person(4)?)]).await?;
+    let all = MessageQuery::default();
+    let cases: Vec<(MessageQuery, Vec<MessageId>)> = vec![
+        (all.clone(), vec![d, c, b, a]),
+        (oldest(), vec![a, b, c, d]),
+        (MessageQuery { backend: Some("other".parse()?), ..all.clone() }, vec![c]),
+        (MessageQuery { allowed: Some(vec!["clinic".parse()?, "x".parse()?]), ..all.clone() }, vec![d, b, a]),
+        (MessageQuery { allowed: Some(Vec::new()), ..all.clone() }, vec![]),
+        (MessageQuery { identity: Some(person(1)?), ..all.clone() }, vec![b, a]),
+        (MessageQuery { identity: Some(person(9)?), ..all.clone() }, vec![]),
+        (MessageQuery { direction: Some(Direction::Inbound), ..all.clone() }, vec![d, b]),
+        (MessageQuery { external_id: Some("SM1".to_owned()), ..all.clone() }, vec![a]),
+        (MessageQuery { external_id: Some("in-4".to_owned()), ..all.clone() }, vec![d]),
+        (MessageQuery { external_id: Some(String::new()), ..all.clone() }, vec![]),
+        (MessageQuery { state: Some(LoggedState::Outbound(State::Failed)), ..all.clone() }, vec![a]),
+        (MessageQuery { state: Some(LoggedState::Outbound(State::Sent)), ..all.clone() }, vec![a]),
+        (MessageQuery { state: Some(LoggedState::Received), ..all.clone() }, vec![b]),
+        (MessageQuery { state: Some(LoggedState::Forwarded), ..all.clone() }, vec![d]),
+        (MessageQuery { since: Some(at(1_000)?), ..all.clone() }, vec![d, c, b]),
+        (MessageQuery { until: Some(at(1_000)?), ..all.clone() }, vec![a]),
+        (MessageQuery { since: Some(at(500)?), until: Some(at(2_001)?), ..all.clone() }, vec![c, b]),
+        (MessageQuery { since: Some(at(9_000)?), until: Some(at(9_001)?), ..all.clone() }, vec![]),
+        (MessageQuery { limit: 2, ..all.clone() }, vec![d, c]),
+        (
+            MessageQuery {
+                state: Some(LoggedState::Outbound(State::Sent)),
+                identity: Some(person(1)?),
+                ..all.clone()
+            },
+            vec![],
+        ),
+        (
+            MessageQuery {
+                direction: Some(Direction::Inbound),
+                since: Some(at(0)?),
+                backend: Some("clinic".parse()?),
+                identity: Some(person(1)?),
+                ..all.clone()
+            },
+            vec![b],
+        ),
+    ];
+    for (number, (query, should)) in cases.into_iter().enumerate() {
+        same(&format!("query {number}"), &ids(&log, &query).await?, &should)?;
+    }
+    let listed = log.messages(&all).await?;
+    ensure!(listed.messages.iter().all(|message| message.events.is_empty()), "a list has events");
+    same("recipients", &listed.messages[3].recipients.len(), &2)?;
+    log.close().await;
+    Ok(())
+}
+
+pub(super) async fn pages_follow_one_another(storage: Arc<dyn LogStorage>) -> Result<()> {
+    let log = open(&storage).await?;
+    let empty = log.messages(&oldest()).await?;
+    ensure!(empty.next.is_some() && empty.messages.is_empty(), "an empty log: {empty:?}");
+    same("an empty log", &log.messages(&MessageQuery::default()).await?.next, &None)?;
+    let all: Vec<MessageId> = (0..25).map(|_| MessageId::new()).collect();
+    for (number, id) in all.iter().enumerate() {
+        log.record(&[accepted(*id, i64::try_from(number)?, &[number])?]).await?;
+    }
+    for order in [Order::Newest, Order::Oldest] {
+        let mut query = MessageQuery { limit: 10, order, ..MessageQuery::default() };
+        let (mut seen, mut pages) = (Vec::new(), 0);
+        loop {
+            let page = log.messages(&query).await?;
+            let size = page.messages.len();
+            seen.extend(page.messages.iter().map(|message| message.id));
+            pages += 1;
+            query.cursor = page.next;
+            if size < 10 {
+                break;
+            }
+        }
+        same("pages", &pages, &3)?;
+        if order == Order::Newest {
+            same("the end", &query.cursor, &None)?;
+            seen.reverse();
+        }
+        same("messages", &seen, &all)?;
+    }
+    // Reading on from the end, also of a list that leaves out what came last.
+    let other = MessageQuery { backend: Some("other".parse()?), ..oldest() };
+    let end = log.messages(&MessageQuery { cursor: empty.next, ..other.clone() }).await?;
+    ensure!(end.messages.is_empty() && end.next > empty.next, "the end did not move: {end:?}");
+    let late = MessageId::new();
+    log.record(&[Event { backend: "other".parse()?, ..accepted(late, 0, &[1])? }]).await?;
+    same("what came since", &ids(&log, &MessageQuery { cursor: end.next, ..other }).await?, &vec![late])?;
+    log.close().await;
+    Ok(())
+}
+
+/// Writers that write at the same time, and one reader that follows the cursor: it gets all.
+pub(super) async fn a_cursor_misses_nothing_that_is_written_side_by_side(
+    storage: Arc<dyn LogStorage>,
+) -> Result<()> {
+    const WRITERS: usize = 4;
+    const EACH: usize = 60;
+    let mut writers = tokio::task::JoinSet::new();
+    for number in 0..WRITERS {
+        let log = open(&storage).await?;
+        writers.spawn(async move {
+            for count in 0..EACH {
+                let events = (0..1 + count % 7)
+                    .map(|_| accepted(MessageId::new(), 0, &[number]))
+                    .collect::<Result<Vec<_>>>()?;
+                log.record(&events).await?;
+            }
+            log.close().await;
+            anyhow::Ok(())
+        });
+    }
+    let total: usize = WRITERS * (0..EACH).map(|count| 1 + count % 7).sum::<usize>();
+    let log = open(&storage).await?;
+    let mut seen = std::collections::HashSet::new();
+    let mut query = MessageQuery { limit: 50, ..oldest() };
+    let mut done = false;
+    loop {
+        let page = log.messages(&query).await?;
+        ensure!(page.next >= query.cursor, "the cursor went back");
+        query.cursor = page.next;
+        let last = page.messages.is_empty();
+        for message in page.messages {
+            ensure!(seen.insert(message.id), "a message came twice");
+        }
+        if last && done {
+            break;
+        }
+        if last {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        while let Some(writer) = writers.try_join_next() {
+            writer??;
+        }
+        done = writers.is_empty();
+    }
+    same("messages", &seen.len(), &total)?;
+    log.close().await;
+    Ok(())
+}
+
+pub(super) async fn a_provider_s_id_finds_the_latest_message(storage: Arc<dyn LogStorage>) -> Result<()> {
+    let log = open(&storage).await?;
+    let [first, second, third] = [(); 3].map(|()| MessageId::new());
+    log.record(&[accepted(first, 0, &[1])?, sent(first, 1, 1, "SM1")?]).await?;
+    let parts = [sent(second, 2, 3, "P1")?, sent(second, 2, 3, "P2")?, sent(second, 2, 2, "Q")?];
+    log.record(&[&[accepted(second, 1, &[2, 3])?][..], &parts].concat()).await?;
+    log.record(&[received(third, 3, 1)?]).await?;
+    let clinic = "clinic".parse()?;
+    let found =
+        |id, number| Ok::<_, anyhow::Error>(Some(SentMessage { id, identity: Some(person(number)?) }));
+    for (external_id, should) in [
+        ("SM1", found(first, 1)?),
+        ("P1", found(second, 3)?),
+        ("P2", found(second, 3)?),
+        ("Q", found(second, 2)?),
+    ] {
+        same(external_id, &log.sent_as(&clinic, external_id).await?, &should)?;
+    }
+    for nothing in ["", "SM", "in-1"] {
+        same(nothing, &log.sent_as(&clinic, nothing).await?, &None)?;
+    }
+    same("another backend", &log.sent_as(&"other".parse()?, "SM1").await?, &None)?;
+    let reused = MessageId::new();
+    log.record(&[accepted(reused, 9, &[9])?, sent(reused, 10, 9, "SM1")?]).await?;
+    same("reused", &log.sent_as(&clinic, "SM1").await?, &found(reused, 9)?)?;
+    log.close().await;
+    Ok(())
+}
+
+pub(super) async fn what_is_written_outlives_the_log(storage: Arc<dyn LogStorage>) -> Result<()> {
+    let id = MessageId::new();
+    let log = open(&storage).await?;
+    log.record(&[accepted(id, 0, &[1])?]).await?;
+    log.close().await;
+    ensure!(log.record(&[accepted(id, 0, &[1])?]).await.is_err(), "a closed log records");
+    ensure!(log.message(id).await.is_err(), "a closed log answers");
+    let log = open(&storage).await?;
+    log.record(&[sent(id, 1, 1, "SM1")?]).await?;
+    same("states", &words(&message(&log, id).await?)?.join(" "), &"sent".to_owned())?;
+    log.close().await;
+    Ok(())
+}

@@ -1,0 +1,195 @@
+//! What the log keeps of people: their numbers and words, or keyed hashes only.
+
+use super::{Keep, LogError};
+use hmac::{Hmac, Mac as _};
+use postern_shared::{
+    event::{Content, Event},
+    message::Identity,
+    value::Secret,
+};
+use sha2::Sha256;
+use std::{
+    borrow::Cow,
+    fmt,
+    fs::{File, OpenOptions},
+    io::{ErrorKind, Read as _, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::Path,
+};
+use uuid::Uuid;
+
+/// What the log keeps of a message, and the key of the hashes that take the place of numbers.
+#[derive(Clone)]
+pub struct Keeping {
+    keep: Keep,
+    key: Option<HashKey>,
+}
+
+/// The key of the hashes that take the place of numbers. `Debug` hides it.
+#[derive(Clone)]
+pub struct HashKey(Hmac<Sha256>);
+
+/// What a hashed identity begins with, so that nobody takes it for a number.
+const HASHED: &str = "hmac:";
+
+/// The name of the file with a random key, beside the log's own.
+const KEY_FILE: &str = "log-hash.key";
+
+impl Keeping {
+    /// Keeps everything.
+    pub fn full() -> Self {
+        Self { keep: Keep::Full, key: None }
+    }
+
+    /// Keeps no text, no fields and no details, and of a number only its hash under `key`.
+    pub fn states(key: HashKey) -> Self {
+        Self { keep: Keep::States, key: Some(key) }
+    }
+
+    /// What was hashed under `key`, when the log kept states only, is still found and forgotten.
+    #[must_use]
+    pub fn with_earlier_key(self, key: HashKey) -> Self {
+        Self { key: Some(key), ..self }
+    }
+
+    /// Whether texts, fields and details are kept.
+    pub(super) fn words(&self) -> bool {
+        self.keep == Keep::Full
+    }
+
+    /// The identity as a row holds it.
+    pub(super) fn identity<'a>(&self, identity: &'a Identity) -> Cow<'a, str> {
+        match (self.keep, &self.key) {
+            (Keep::States, Some(key)) => Cow::Owned(key.hash(identity)),
+            _ => Cow::Borrowed(identity.as_str()),
+        }
+    }
+
+    /// Every form in which rows may hold the identity: rows stay as they were written when `log.keep` is
+    /// changed.
+    pub(super) fn forms(&self, identity: &Identity) -> Vec<String> {
+        let hashed = self.key.iter().map(|key| key.hash(identity));
+        hashed.chain([identity.as_str().to_owned()]).collect()
+    }
+
+    /// The text as a row holds it.
+    pub(super) fn text<'a>(&self, content: &'a Content) -> Option<&'a str> {
+        content.text.as_deref().filter(|_| self.words())
+    }
+
+    /// The fields as a row holds them: a JSON object.
+    pub(super) fn fields(&self, content: &Content) -> Option<String> {
+        let kept = self.words() && !content.fields.is_empty();
+        kept.then(|| serde_json::to_string(&content.fields).unwrap_or_default())
+    }
+
+    /// The failure's detail as a row holds it. It may quote a number or a text.
+    pub(super) fn detail<'a>(&self, event: &'a Event) -> Option<&'a str> {
+        event.detail.as_deref().filter(|_| self.words())
+    }
+
+    /// What the log remembers to see that it is opened with the same key again. It tells nothing of the key.
+    pub(super) fn key_check(&self) -> Option<String> {
+        self.key.as_ref().map(|key| key.digest("postern message log"))
+    }
+}
+
+/// Whether a row holds the hash of an identity in its place.
+pub(super) fn is_hashed(identity: &str) -> bool {
+    identity.starts_with(HASHED)
+}
+
+impl HashKey {
+    /// The key that `log.hash_key` names.
+    pub fn new(secret: &Secret) -> Self {
+        Self::of(secret.expose().as_bytes())
+    }
+
+    /// The random key in the file `log-hash.key` of `folder`, which is made, readable for its owner only, if
+    /// it is not there. Whoever has this key can find out whose a hash is by trying every number.
+    ///
+    /// # Errors
+    /// [`LogError::Broken`] if the file can be neither read nor made, or is empty.
+    pub fn in_folder(folder: &Path) -> Result<Self, LogError> {
+        let path = folder.join(KEY_FILE);
+        let broken = |why: &dyn fmt::Display| {
+            let hint = "make it readable, or set log.hash_key";
+            LogError::Broken(format!("cannot use the key in {}: {why}; {hint}", path.display()))
+        };
+        let mut key = String::new();
+        match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
+            Ok(mut file) => {
+                key = format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
+                file.write_all(key.as_bytes()).and_then(|()| file.sync_all()).map_err(|e| broken(&e))?;
+                File::open(folder).and_then(|folder| folder.sync_all()).map_err(|e| broken(&e))?;
+            }
+            Err(e) if e.kind() == ErrorKind::AlreadyExists => {
+                File::open(&path)
+                    .and_then(|mut file| file.read_to_string(&mut key))
+                    .map_err(|e| broken(&e))?;
+            }
+            Err(e) => return Err(broken(&e)),
+        }
+        match key.trim() {
+            "" => Err(broken(&"it is empty")),
+            key => Ok(Self::of(key.as_bytes())),
+        }
+    }
+
+    #[expect(clippy::expect_used, reason = "HMAC takes a key of any length (RFC 2104)")]
+    fn of(key: &[u8]) -> Self {
+        Self(Hmac::new_from_slice(key).expect("a key of any length"))
+    }
+
+    fn hash(&self, identity: &Identity) -> String {
+        format!("{HASHED}{}", self.digest(identity.as_str()))
+    }
+
+    /// The first 128 bits of the HMAC-SHA-256, in hexadecimal digits.
+    fn digest(&self, text: &str) -> String {
+        let mac = self.0.clone().chain_update(text.as_bytes()).finalize().into_bytes();
+        mac.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+impl fmt::Debug for HashKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("HashKey(…)")
+    }
+}
+
+impl fmt::Debug for Keeping {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keeping").field("keep", &self.keep).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    #[test]
+    fn a_hash_is_the_key_s_own_and_found_again() {
+        let identity: Identity = "+15551234567".parse().unwrap();
+        let key = |secret: &str| HashKey::new(&Secret::from(secret.to_owned()));
+        let kept = Keeping::states(key("a")).identity(&identity).into_owned();
+        assert!(is_hashed(&kept) && !kept.contains("555"));
+        assert_eq!(kept, Keeping::states(key("a")).identity(&identity));
+        assert_ne!(kept, Keeping::states(key("b")).identity(&identity));
+        let forms = Keeping::full().with_earlier_key(key("a")).forms(&identity);
+        assert_eq!(forms, [kept, "+15551234567".to_owned()]);
+        assert!(!format!("{:?}", Keeping::states(key("secret"))).contains("secret"));
+    }
+
+    #[test]
+    fn a_random_key_is_made_once_and_for_its_owner_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = HashKey::in_folder(folder.path()).unwrap();
+        assert_eq!(HashKey::in_folder(folder.path()).unwrap().digest("x"), first.digest("x"));
+        let file = folder.path().join(KEY_FILE);
+        assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        std::fs::write(&file, "\n").unwrap();
+        assert!(HashKey::in_folder(folder.path()).is_err());
+    }
+}

@@ -1,0 +1,120 @@
+//! Rows of the tables, which every store has, and what they are as values.
+
+use super::{LoggedMessage, LoggedRecipient, words::Word};
+use jiff::Timestamp;
+use postern_shared::{
+    event::Event,
+    message::{BackendName, MessageId},
+};
+use std::collections::HashMap;
+
+/// A row that this version cannot read. Says which column is at fault, not what it holds.
+#[derive(Debug, thiserror::Error)]
+#[error("holds a row whose `{0}` this version does not know: a newer version, or somebody else, wrote it")]
+pub(super) struct Unreadable(pub(super) &'static str);
+
+/// A row of `messages`.
+pub(super) struct RawMessage {
+    pub(super) id: MessageId,
+    pub(super) direction: String,
+    pub(super) backend: String,
+    pub(super) text: Option<String>,
+    pub(super) segments: Option<i64>,
+    pub(super) created_at: i64,
+    pub(super) fields: Option<String>,
+}
+
+/// A row of `recipients`.
+pub(super) struct RawRecipient {
+    pub(super) recipient: i64,
+    pub(super) identity: String,
+    pub(super) state: String,
+    pub(super) external_id: Option<String>,
+}
+
+/// A row of `events`.
+pub(super) struct RawEvent {
+    pub(super) recipient: i64,
+    pub(super) at: i64,
+    pub(super) event: String,
+    pub(super) attempt: i64,
+    pub(super) external_id: String,
+    pub(super) class: Option<String>,
+    pub(super) code: Option<String>,
+    pub(super) detail: Option<String>,
+    pub(super) http_status: Option<i64>,
+    pub(super) duration_ms: Option<i64>,
+    pub(super) done_by: Option<String>,
+}
+
+impl RawMessage {
+    /// The message with those recipients, and those events.
+    pub(super) fn with(
+        self,
+        recipients: Vec<RawRecipient>,
+        events: Vec<RawEvent>,
+    ) -> Result<LoggedMessage, Unreadable> {
+        let backend: BackendName = self.backend.parse().map_err(|_| Unreadable("backend"))?;
+        let names: HashMap<i64, String> = match events.is_empty() {
+            true => HashMap::new(),
+            false => recipients.iter().map(|row| (row.recipient, row.identity.clone())).collect(),
+        };
+        let mut events: Vec<Event> =
+            events.into_iter().map(|row| row.read(self.id, &backend, &names)).collect::<Result<_, _>>()?;
+        events.sort_by_key(|event| (event.at, event.event));
+        Ok(LoggedMessage {
+            id: self.id,
+            direction: read("direction", &self.direction)?,
+            backend,
+            text: self.text,
+            segments: self.segments.and_then(|segments| segments.try_into().ok()),
+            created_at: time("created_at", self.created_at)?,
+            fields: match self.fields {
+                Some(fields) => serde_json::from_str(&fields).map_err(|_| Unreadable("fields"))?,
+                None => serde_json::Map::new(),
+            },
+            recipients: recipients.into_iter().map(RawRecipient::read).collect::<Result<_, _>>()?,
+            events,
+        })
+    }
+}
+
+impl RawRecipient {
+    fn read(self) -> Result<LoggedRecipient, Unreadable> {
+        let state = read("state", &self.state)?;
+        Ok(LoggedRecipient { identity: self.identity, state, external_id: self.external_id })
+    }
+}
+
+impl RawEvent {
+    fn read(
+        self,
+        message_id: MessageId,
+        backend: &BackendName,
+        names: &HashMap<i64, String>,
+    ) -> Result<Event, Unreadable> {
+        let identity = names.get(&self.recipient).map(|name| name.parse());
+        let class = self.class.map(|class| read("class", &class));
+        Ok(Event {
+            at: time("at", self.at)?,
+            identity: identity.transpose().map_err(|_| Unreadable("identity"))?,
+            attempt: self.attempt.try_into().ok().filter(|attempt| *attempt > 0),
+            class: class.transpose()?,
+            code: self.code,
+            detail: self.detail,
+            external_id: Some(self.external_id).filter(|id| !id.is_empty()),
+            http_status: self.http_status.and_then(|status| status.try_into().ok()),
+            duration_ms: self.duration_ms.and_then(|span| span.try_into().ok()),
+            by: self.done_by,
+            ..Event::new(read("event", &self.event)?, message_id, backend.clone())
+        })
+    }
+}
+
+fn read<T: Word>(column: &'static str, word: &str) -> Result<T, Unreadable> {
+    T::of_word(word).ok_or(Unreadable(column))
+}
+
+fn time(column: &'static str, milliseconds: i64) -> Result<Timestamp, Unreadable> {
+    Timestamp::from_millisecond(milliseconds).map_err(|_| Unreadable(column))
+}

@@ -1,0 +1,232 @@
+//! The message log in SQLite.
+//!
+//! The tables' functions take a connection, so that the embedded broker can write events in the transaction
+//! of the queue entries that they belong to. [`SqliteLog`] has a file of its own.
+//!
+//! What is erased ([`forget`](crate::message_log::MessageLog::forget)) is overwritten with zeros in the file
+//! (`secure_delete`), and the write-ahead log, which holds older pages, is emptied behind it. Not erased is
+//! what lies elsewhere: backups, snapshots of the file system, and blocks of the disk that the emptied
+//! write-ahead log gave back.
+
+mod erase;
+mod file;
+mod query;
+mod record;
+mod schema;
+mod writer;
+
+pub use erase::{STEP, bytes, expire_older, expire_oldest, forget};
+pub use query::{message, messages, sent_as};
+pub use record::record;
+pub use schema::{STATEMENTS, prepare};
+
+use super::{
+    Keeping, LogError, LoggedMessage, MessageLog, MessageQuery, Page, Retention, SentMessage, raw::Unreadable,
+};
+use async_trait::async_trait;
+use jiff::Timestamp;
+use postern_shared::{
+    event::Event,
+    message::{BackendName, Identity, MessageId},
+};
+use rusqlite::{Connection, ErrorCode, types::Type};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::sync::{Semaphore, watch};
+use writer::{Job, Writer};
+
+/// How long an operation may take. [`forget`](MessageLog::forget) takes as many steps as it needs, each
+/// within this.
+const DEADLINE: Duration = Duration::from_secs(10);
+/// How many questions are answered at the same time.
+const READERS: usize = 2;
+
+/// A message log in a SQLite file of its own, written by one thread. Other processes may read the file and
+/// write to it meanwhile.
+pub struct SqliteLog {
+    keeping: Keeping,
+    writer: Writer,
+    readers: Arc<Readers>,
+}
+
+struct Readers {
+    file: PathBuf,
+    free: Semaphore,
+    idle: Mutex<Vec<Connection>>,
+}
+
+impl SqliteLog {
+    /// Opens the log in `folder`, which is made if it is not there, both readable for their owner only.
+    ///
+    /// # Errors
+    /// [`LogError::Unavailable`] if the file cannot be opened or written to now, [`LogError::Broken`] if it is
+    /// damaged, is no message log, or was written under another key.
+    pub async fn open(folder: &Path, keeping: Keeping) -> Result<Self, LogError> {
+        let (folder, kept) = (folder.to_owned(), keeping.clone());
+        let opened = tokio::task::spawn_blocking(move || {
+            let file = file::create(&folder)?;
+            let mut connection = file::writing(&file)?;
+            let transaction =
+                connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+            prepare(&transaction, &kept)?;
+            transaction.commit()?;
+            Ok::<_, LogError>((file, connection))
+        });
+        let (file, connection) = opened.await.map_err(|e| LogError::Unavailable(e.to_string()))??;
+        let writer = Writer::start(connection, keeping.clone())?;
+        let readers = Readers { file, free: Semaphore::new(READERS), idle: Mutex::default() };
+        Ok(Self { keeping, writer, readers: Arc::new(readers) })
+    }
+
+    /// The bytes of the file that rows take.
+    ///
+    /// # Errors
+    /// [`LogError`].
+    pub async fn bytes(&self) -> Result<u64, LogError> {
+        self.readers.read(bytes).await
+    }
+}
+
+#[async_trait]
+impl MessageLog for SqliteLog {
+    async fn record(&self, events: &[Event]) -> Result<(), LogError> {
+        if events.is_empty() {
+            return Ok(());
+        }
+        self.writer.run(Job::Record(events.to_vec())).await.map(drop)
+    }
+
+    async fn message(&self, id: MessageId) -> Result<Option<LoggedMessage>, LogError> {
+        self.readers.read(move |connection| message(connection, id)).await
+    }
+
+    async fn messages(&self, query: &MessageQuery) -> Result<Page, LogError> {
+        let (keeping, query) = (self.keeping.clone(), query.clone());
+        self.readers.read(move |connection| messages(connection, &keeping, &query)).await
+    }
+
+    async fn sent_as(
+        &self,
+        backend: &BackendName,
+        external_id: &str,
+    ) -> Result<Option<SentMessage>, LogError> {
+        let (backend, external_id) = (backend.clone(), external_id.to_owned());
+        self.readers.read(move |connection| sent_as(connection, &backend, &external_id)).await
+    }
+
+    async fn forget(&self, identity: &Identity) -> Result<u64, LogError> {
+        let forms = self.keeping.forms(identity);
+        let mut erased = 0;
+        loop {
+            let step = self.writer.run(Job::Forget(forms.clone())).await?;
+            erased += step;
+            if step == 0 {
+                break;
+            }
+        }
+        if erased > 0 {
+            self.writer.run(Job::EmptyWal).await?;
+        }
+        Ok(erased)
+    }
+
+    async fn expire(&self, retention: &Retention) -> Result<u64, LogError> {
+        let mut expired = 0;
+        if let Some(before) = retention.age.and_then(|age| Timestamp::now().checked_sub(age).ok()) {
+            expired = self.writer.run(Job::ExpireOlder(before.as_millisecond())).await?;
+        }
+        match retention.max_bytes {
+            Some(most) if expired == 0 && self.bytes().await? > most => {
+                self.writer.run(Job::ExpireOldest).await
+            }
+            _ => Ok(expired),
+        }
+    }
+
+    fn changes(&self) -> watch::Receiver<u64> {
+        self.writer.changes()
+    }
+
+    async fn close(&self) {
+        self.writer.close().await;
+        self.readers.free.close();
+        self.readers.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
+
+impl fmt::Debug for SqliteLog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqliteLog").field("file", &self.readers.file).finish_non_exhaustive()
+    }
+}
+
+impl Readers {
+    /// What `ask` answers on a connection that only reads.
+    async fn read<T: Send + 'static>(
+        self: &Arc<Self>,
+        ask: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, LogError> {
+        let (interrupt, interruptible) = tokio::sync::oneshot::channel();
+        let readers = Arc::clone(self);
+        let answer = async move {
+            let place = self.free.acquire().await.map_err(|_| closed())?;
+            let answer = tokio::task::spawn_blocking(move || {
+                let connection = readers.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+                let connection = connection.map_or_else(|| file::reading(&readers.file), Ok)?;
+                let _ = interrupt.send(connection.get_interrupt_handle());
+                let answer = ask(&connection);
+                readers.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+                answer.map_err(LogError::from)
+            });
+            let answer = answer.await;
+            drop(place);
+            answer.unwrap_or_else(|e| Err(LogError::Unavailable(e.to_string())))
+        };
+        match tokio::time::timeout(DEADLINE, answer).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                // The thread ends its question; until then the next one may wait for it.
+                if let Ok(interrupt) = interruptible.await {
+                    interrupt.interrupt();
+                }
+                Err(LogError::TimedOut(DEADLINE))
+            }
+        }
+    }
+}
+
+fn closed() -> LogError {
+    LogError::Unavailable("it is closed".to_owned())
+}
+
+/// A row that cannot be read, as an error of SQLite's.
+fn unreadable(why: Unreadable) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(0, Type::Text, Box::new(why))
+}
+
+impl From<rusqlite::Error> for LogError {
+    fn from(error: rusqlite::Error) -> Self {
+        let mend = "restore a backup of the file, or move the file away to begin anew";
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DatabaseCorrupt) => Self::Broken(format!("is damaged: {error}; {mend}")),
+            Some(ErrorCode::NotADatabase) => Self::Broken(format!("is no SQLite file: {mend}")),
+            Some(ErrorCode::DiskFull) => Self::Unavailable("the disk is full: make room".to_owned()),
+            Some(ErrorCode::ReadOnly) => {
+                Self::Unavailable("the file is read-only: make it writable for Postern's user".to_owned())
+            }
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+                Self::Unavailable("another program writes to the file for too long".to_owned())
+            }
+            Some(ErrorCode::OperationInterrupted) => Self::TimedOut(DEADLINE),
+            Some(_) => Self::Unavailable(error.to_string()),
+            None => match error {
+                rusqlite::Error::FromSqlConversionFailure(_, _, why) => Self::Broken(why.to_string()),
+                error => Self::Broken(format!("does not hold what this version expects: {error}; {mend}")),
+            },
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! Removing what the tables hold: one person's part, or what is too old.
+//!
+//! Both work in small steps, each for a transaction of the caller's, so that no step holds up a publish.
+
+use rusqlite::{Connection, params};
+
+/// The most messages that one step removes or changes.
+pub const STEP: u32 = 200;
+
+/// Erases the rows of a person who is written as one of `forms` from up to [`STEP`] messages for each form.
+/// Returns from how many: 0 means that none is left.
+///
+/// A message that only this person sent or got goes with all of its events. Of one to several, the person's
+/// part goes: the others' rows and the text stay.
+///
+/// # Errors
+/// SQLite's. The transaction must then be rolled back.
+pub fn forget(connection: &Connection, forms: &[String]) -> rusqlite::Result<u64> {
+    let mut erased = 0_u64;
+    for form in forms {
+        let mut find = connection
+            .prepare_cached("SELECT message, recipient FROM recipients WHERE identity = ?1 LIMIT ?2")?;
+        let rows = find.query_map(params![form, STEP], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let rows: Vec<(i64, i64)> = rows.collect::<rusqlite::Result<_>>()?;
+        for &(message, recipient) in &rows {
+            let others = "SELECT 1 FROM recipients WHERE message = ?1 AND recipient <> ?2";
+            if connection.prepare_cached(others)?.exists([message, recipient])? {
+                remove_recipient(connection, message, recipient)?;
+            } else {
+                remove(connection, message)?;
+            }
+        }
+        erased += rows.len() as u64;
+    }
+    Ok(erased)
+}
+
+/// Removes up to [`STEP`] messages that were created before `before`, in milliseconds since 1970, the oldest
+/// first. Returns how many.
+///
+/// # Errors
+/// SQLite's. The transaction must then be rolled back.
+pub fn expire_older(connection: &Connection, before: i64) -> rusqlite::Result<u64> {
+    let sql = "SELECT message FROM messages WHERE created_at < ?1 ORDER BY created_at LIMIT ?2";
+    expire(connection, sql, params![before, STEP])
+}
+
+/// Removes up to [`STEP`] messages, the oldest first. Returns how many.
+///
+/// # Errors
+/// SQLite's. The transaction must then be rolled back.
+pub fn expire_oldest(connection: &Connection) -> rusqlite::Result<u64> {
+    expire(connection, "SELECT message FROM messages ORDER BY message LIMIT ?1", params![STEP])
+}
+
+fn expire(connection: &Connection, sql: &str, params: &[&dyn rusqlite::ToSql]) -> rusqlite::Result<u64> {
+    let mut find = connection.prepare_cached(sql)?;
+    let messages: Vec<i64> = find.query_map(params, |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+    messages.iter().try_for_each(|message| remove(connection, *message))?;
+    Ok(messages.len() as u64)
+}
+
+fn remove(connection: &Connection, message: i64) -> rusqlite::Result<()> {
+    for sql in [
+        "DELETE FROM events WHERE message = ?1",
+        "DELETE FROM recipients WHERE message = ?1",
+        "DELETE FROM messages WHERE message = ?1",
+    ] {
+        connection.prepare_cached(sql)?.execute([message])?;
+    }
+    Ok(())
+}
+
+fn remove_recipient(connection: &Connection, message: i64, recipient: i64) -> rusqlite::Result<()> {
+    for sql in [
+        // Reports that did not say whose they are, but that provider's id.
+        "DELETE FROM events WHERE message = ?1 AND recipient = 0 AND external_id <> '' AND external_id IN \
+         (SELECT external_id FROM events WHERE message = ?1 AND recipient = ?2)",
+        "DELETE FROM events WHERE message = ?1 AND recipient = ?2",
+        "DELETE FROM recipients WHERE message = ?1 AND recipient = ?2",
+    ] {
+        connection.prepare_cached(sql)?.execute([message, recipient])?;
+    }
+    Ok(())
+}
+
+/// The bytes of the file that rows take, free pages not counted.
+///
+/// # Errors
+/// SQLite's.
+pub fn bytes(connection: &Connection) -> rusqlite::Result<u64> {
+    let number = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    let pages = number("page_count")? - number("freelist_count")?;
+    Ok(u64::try_from(pages * number("page_size")?).unwrap_or_default())
+}

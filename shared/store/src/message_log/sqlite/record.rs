@@ -1,0 +1,337 @@
+//! Writing events: a few statements each, for a transaction that somebody else began and ends.
+
+use crate::message_log::{
+    Keeping,
+    standing::{Happened, Late, Standing, direction_of, is_about_all},
+    words::Word,
+};
+use postern_shared::{
+    event::{Content, Direction, Event, EventKind},
+    message::{Identity, MessageId},
+};
+use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Row, params};
+use std::collections::HashSet;
+
+/// Writes `events` through `connection`, in the transaction that is open on it. An event that is there
+/// already changes nothing.
+///
+/// # Errors
+/// SQLite's. The transaction must then be rolled back.
+pub fn record(connection: &Connection, keeping: &Keeping, events: &[Event]) -> rusqlite::Result<()> {
+    let tables = Tables { connection, keeping };
+    events.iter().try_for_each(|event| tables.record(event))
+}
+
+/// The whole message, or a recipient that is not said.
+const NOBODY: i64 = 0;
+
+struct Tables<'a> {
+    connection: &'a Connection,
+    keeping: &'a Keeping,
+}
+
+/// A message that is there.
+struct Known {
+    message: i64,
+    complete: bool,
+    direction: Direction,
+}
+
+impl Tables<'_> {
+    fn record(&self, event: &Event) -> rusqlite::Result<()> {
+        let Some(content) = &event.content else {
+            let known = match self.find(event.message_id)? {
+                Some(known) => known,
+                None => self.insert_unknown(event)?,
+            };
+            return self.record_of(&known, event);
+        };
+        if let Some(message) = self.insert_message(event, content)? {
+            return self.first_of(message, event, content);
+        }
+        let known = self.find(event.message_id)?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
+        if known.complete {
+            // Another part of the recipients of one message.
+            self.join(&known, event, content)?;
+            return self.record_of(&known, event);
+        }
+        let known = self.complete(&known, event, content)?;
+        self.join(&known, event, content)?;
+        self.record_of(&known, event)?;
+        let all = self.numbers("SELECT recipient FROM recipients WHERE message = ?1", [known.message])?;
+        all.into_iter().try_for_each(|recipient| self.tell(&known, recipient))
+    }
+
+    /// An event of a message that is there.
+    fn record_of(&self, known: &Known, event: &Event) -> rusqlite::Result<()> {
+        if !known.complete {
+            self.learn(known.message, event)?;
+        }
+        let recipient = match &event.identity {
+            Some(identity) => self.recipient(known, identity, event.at.as_millisecond())?,
+            None => NOBODY,
+        };
+        if !self.insert_event(known.message, recipient, event)? {
+            return Ok(());
+        }
+        let named = recipient != NOBODY;
+        let external_id = event.external_id.as_deref().filter(|_| named);
+        let happened = Happened { at: event.at.as_millisecond(), event: event.event };
+        for recipient in self.targets(known.message, recipient, event)? {
+            self.move_on(known, recipient, happened, external_id)?;
+        }
+        match external_id {
+            // A report about it may have come before the provider's id of it was known.
+            Some(id) if self.has_report(known.message, id)? => self.tell(known, recipient),
+            _ => Ok(()),
+        }
+    }
+
+    fn find(&self, id: MessageId) -> rusqlite::Result<Option<Known>> {
+        let sql = "SELECT message, complete, direction FROM messages WHERE id = ?1";
+        let known = |row: &Row<'_>| {
+            let inbound = row.get_ref(2)?.as_str()? == Direction::Inbound.word();
+            let direction = if inbound { Direction::Inbound } else { Direction::Outbound };
+            Ok(Known { message: row.get(0)?, complete: row.get(1)?, direction })
+        };
+        self.prepare(sql)?.query_row([id.as_bytes()], known).optional()
+    }
+
+    /// A message of which nothing is known but this event.
+    fn insert_unknown(&self, event: &Event) -> rusqlite::Result<Known> {
+        let sql =
+            "INSERT INTO messages (id, direction, backend, created_at, complete) VALUES (?1, ?2, ?3, ?4, 0)";
+        let direction = direction_of(event.event);
+        let at = event.at.as_millisecond();
+        let id = event.message_id.as_bytes();
+        let row = params![id, direction.word(), event.backend.as_str(), at];
+        let message = self.prepare(sql)?.insert(row)?;
+        Ok(Known { message, complete: false, direction })
+    }
+
+    /// Until it is known when a message came, and which way, its events say so.
+    fn learn(&self, message: i64, event: &Event) -> rusqlite::Result<()> {
+        let sql = "UPDATE messages SET created_at = min(created_at, ?2), \
+                   direction = iif(?3 = 'inbound', ?3, direction) WHERE message = ?1";
+        let direction = direction_of(event.event).word();
+        self.prepare(sql)?.execute(params![message, event.at.as_millisecond(), direction]).map(drop)
+    }
+
+    /// The new message's number; `None` if it is there.
+    fn insert_message(&self, event: &Event, content: &Content) -> rusqlite::Result<Option<i64>> {
+        let sql = "INSERT INTO messages (id, direction, backend, text, segments, created_at, fields, complete) \
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 1) ON CONFLICT (id) DO NOTHING";
+        let new = self.prepare(sql)?.execute(params![
+            event.message_id.as_bytes(),
+            content.direction.word(),
+            event.backend.as_str(),
+            self.keeping.text(content),
+            content.segments.and_then(|segments| i64::try_from(segments).ok()),
+            content.created_at.as_millisecond(),
+            self.keeping.fields(content),
+        ])?;
+        Ok((new > 0).then(|| self.connection.last_insert_rowid()))
+    }
+
+    /// The first event of a message, as it nearly always is: nothing has to be looked up.
+    fn first_of(&self, message: i64, event: &Event, content: &Content) -> rusqlite::Result<()> {
+        let standing = Standing::new(content.direction, event.at.as_millisecond());
+        let mut places = HashSet::with_capacity(content.identities.len());
+        let mut named = NOBODY;
+        for identity in content.identities.iter().chain(&event.identity) {
+            if !places.insert(identity) {
+                continue;
+            }
+            let recipient = places.len().try_into().unwrap_or(i64::MAX);
+            let is_named = event.identity.as_ref() == Some(identity);
+            named = if is_named { recipient } else { named };
+            let external_id = event.external_id.as_deref().filter(|_| is_named);
+            self.insert_recipient(message, recipient, identity, standing, external_id)?;
+        }
+        self.insert_event(message, named, event).map(drop)
+    }
+
+    /// A message that was known from its reports becomes one that is known whole, under a new number: whoever
+    /// reads on from a number gets it with its text.
+    fn complete(&self, known: &Known, event: &Event, content: &Content) -> rusqlite::Result<Known> {
+        self.prepare("DELETE FROM messages WHERE message = ?1")?.execute([known.message])?;
+        let message = self.insert_message(event, content)?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
+        for sql in [
+            "UPDATE recipients SET message = ?2 WHERE message = ?1",
+            "UPDATE events SET message = ?2 WHERE message = ?1",
+        ] {
+            self.prepare(sql)?.execute([known.message, message])?;
+        }
+        Ok(Known { message, complete: true, direction: content.direction })
+    }
+
+    fn join(&self, known: &Known, event: &Event, content: &Content) -> rusqlite::Result<()> {
+        let at = event.at.as_millisecond();
+        for identity in &content.identities {
+            self.recipient(known, identity, at)?;
+        }
+        Ok(())
+    }
+
+    /// The number of that recipient, who becomes one if need be.
+    fn recipient(&self, known: &Known, identity: &Identity, at: i64) -> rusqlite::Result<i64> {
+        let sql = "SELECT recipient FROM recipients WHERE identity = ?1 AND message = ?2";
+        let kept = self.keeping.identity(identity);
+        let there = self.prepare(sql)?.query_row(params![kept, known.message], |row| row.get(0));
+        if let Some(recipient) = there.optional()? {
+            return Ok(recipient);
+        }
+        let sql = "SELECT coalesce(max(recipient), 0) FROM recipients WHERE message = ?1";
+        let last: i64 = self.prepare(sql)?.query_row([known.message], |row| row.get(0))?;
+        let standing = Standing::new(known.direction, at);
+        self.insert_recipient(known.message, last + 1, identity, standing, None)?;
+        self.tell(known, last + 1)?;
+        // A report that does not say whose it is was about the only one, who is not the only one any more.
+        if last == 1 {
+            self.tell(known, last)?;
+        }
+        Ok(last + 1)
+    }
+
+    fn insert_recipient(
+        &self,
+        message: i64,
+        recipient: i64,
+        identity: &Identity,
+        standing: Standing,
+        external_id: Option<&str>,
+    ) -> rusqlite::Result<()> {
+        let sql = "INSERT INTO recipients (message, recipient, identity, state, since, external_id) \
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+        let identity = self.keeping.identity(identity);
+        let row = params![message, recipient, identity, standing.state.word(), standing.since, external_id];
+        self.prepare(sql)?.execute(row).map(drop)
+    }
+
+    /// Whether it was not there yet.
+    fn insert_event(&self, message: i64, recipient: i64, event: &Event) -> rusqlite::Result<bool> {
+        let sql = "INSERT INTO events (message, recipient, at, event, attempt, external_id, class, code, \
+                   detail, http_status, duration_ms, done_by) \
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) ON CONFLICT DO NOTHING";
+        let new = self.prepare(sql)?.execute(params![
+            message,
+            recipient,
+            event.at.as_millisecond(),
+            event.event.word(),
+            event.attempt.unwrap_or_default(),
+            event.external_id.as_deref().unwrap_or_default(),
+            event.class.map(Word::word),
+            event.code,
+            self.keeping.detail(event),
+            event.http_status,
+            event.duration_ms.and_then(|span| i64::try_from(span).ok()),
+            event.by,
+        ])?;
+        Ok(new > 0)
+    }
+
+    /// Whom a new event is about.
+    fn targets(&self, message: i64, recipient: i64, event: &Event) -> rusqlite::Result<Vec<i64>> {
+        if recipient != NOBODY {
+            return Ok(vec![recipient]);
+        }
+        if is_about_all(event.event) {
+            // That a message was accepted changes the state of those alone of whom something earlier is known.
+            let moves = matches!(event.event, EventKind::Redriven | EventKind::Forwarded);
+            let sql = "SELECT recipient FROM recipients WHERE message = ?1 AND (?2 OR since > ?3)";
+            return self.numbers(sql, params![message, moves, event.at.as_millisecond()]);
+        }
+        if let Some(only) = self.only(message)? {
+            return Ok(vec![only]);
+        }
+        match &event.external_id {
+            None => Ok(Vec::new()),
+            Some(id) => self.numbers(
+                "SELECT DISTINCT recipient FROM events WHERE message = ?1 AND recipient > 0 AND external_id = ?2 \
+                 AND external_id <> '' AND event IN ('received', 'sent')",
+                params![message, id],
+            ),
+        }
+    }
+
+    /// The recipient of a message that has one.
+    fn only(&self, message: i64) -> rusqlite::Result<Option<i64>> {
+        let first = self.numbers("SELECT recipient FROM recipients WHERE message = ?1 LIMIT 2", [message])?;
+        Ok(Some(first).filter(|first| first.len() == 1).map(|first| first[0]))
+    }
+
+    fn has_report(&self, message: i64, external_id: &str) -> rusqlite::Result<bool> {
+        let sql = "SELECT 1 FROM events WHERE message = ?1 AND recipient = 0 AND external_id = ?2";
+        self.prepare(sql)?.exists(params![message, external_id])
+    }
+
+    /// Gives a recipient the state that it has after one more event.
+    fn move_on(
+        &self,
+        known: &Known,
+        recipient: i64,
+        happened: Happened,
+        external_id: Option<&str>,
+    ) -> rusqlite::Result<()> {
+        if let Some(external_id) = external_id {
+            let sql = "UPDATE recipients SET external_id = ?3 WHERE message = ?1 AND recipient = ?2 \
+                       AND (external_id IS NULL OR (?4 AND since <= ?5))";
+            let by_sending = matches!(happened.event, EventKind::Sent | EventKind::Received);
+            let row = params![known.message, recipient, external_id, by_sending, happened.at];
+            self.prepare(sql)?.execute(row)?;
+        }
+        let sql = "SELECT state, since FROM recipients WHERE message = ?1 AND recipient = ?2";
+        let before = self.prepare(sql)?.query_row([known.message, recipient], standing)?;
+        match before.after(known.direction, happened) {
+            Ok(same) if same == before => Ok(()),
+            Ok(standing) => self.set(known.message, recipient, standing),
+            Err(Late) => self.tell(known, recipient),
+        }
+    }
+
+    /// Tells a recipient's state from all events.
+    fn tell(&self, known: &Known, recipient: i64) -> rusqlite::Result<()> {
+        let only = self.only(known.message)?.is_some();
+        let sql = "SELECT recipient, at, event, external_id FROM events \
+                   WHERE message = ?1 AND recipient IN (0, ?2) ORDER BY recipient DESC";
+        let (mut events, mut ids) = (Vec::new(), HashSet::new());
+        let mut statement = self.prepare(sql)?;
+        let mut rows = statement.query([known.message, recipient])?;
+        while let Some(row) = rows.next()? {
+            let (named, external_id) = (row.get::<_, i64>(0)? != NOBODY, row.get::<_, String>(3)?);
+            let Some(event) = EventKind::of_word(row.get_ref(2)?.as_str()?) else { continue };
+            if named && matches!(event, EventKind::Sent | EventKind::Received) {
+                ids.insert(external_id.clone());
+            }
+            if named || only || is_about_all(event) || (!external_id.is_empty() && ids.contains(&external_id))
+            {
+                events.push(Happened { at: row.get(1)?, event });
+            }
+        }
+        match Standing::told_from(known.direction, events) {
+            Some(standing) => self.set(known.message, recipient, standing),
+            None => Ok(()),
+        }
+    }
+
+    fn set(&self, message: i64, recipient: i64, standing: Standing) -> rusqlite::Result<()> {
+        let sql = "UPDATE recipients SET state = ?3, since = ?4 WHERE message = ?1 AND recipient = ?2";
+        self.prepare(sql)?
+            .execute(params![message, recipient, standing.state.word(), standing.since])
+            .map(drop)
+    }
+
+    fn numbers(&self, sql: &'static str, params: impl rusqlite::Params) -> rusqlite::Result<Vec<i64>> {
+        self.prepare(sql)?.query_map(params, |row| row.get(0))?.collect()
+    }
+
+    fn prepare(&self, sql: &'static str) -> rusqlite::Result<CachedStatement<'_>> {
+        self.connection.prepare_cached(sql)
+    }
+}
+
+fn standing(row: &Row<'_>) -> rusqlite::Result<Standing> {
+    let state = crate::message_log::LoggedState::of_word(row.get_ref(0)?.as_str()?);
+    let state = state.ok_or_else(|| super::unreadable(crate::message_log::raw::Unreadable("state")))?;
+    Ok(Standing { state, since: row.get(1)? })
+}

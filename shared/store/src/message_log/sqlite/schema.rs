@@ -1,0 +1,110 @@
+//! The tables in SQLite. They are a contract: docs/message-log.md describes them for those who ask in SQL.
+
+use crate::message_log::{Keeping, LogError};
+use rusqlite::{Connection, OptionalExtension as _};
+
+/// The version of the tables below.
+const VERSION: i64 = 1;
+
+/// How many statements of this folder a connection keeps prepared.
+pub const STATEMENTS: usize = 48;
+
+/// `recipient` 0 is the whole message: so the primary keys have no column that may be absent, and an event
+/// that is there already is seen by its key. `events` are clustered by message and recipient: what happened
+/// to one recipient stands together.
+const TABLES: &str = "
+CREATE TABLE messages (
+    message     INTEGER PRIMARY KEY AUTOINCREMENT,  -- grows in the order in which the log learnt of them
+    id          BLOB NOT NULL UNIQUE,               -- the 16 bytes of the UUID
+    direction   TEXT NOT NULL,                      -- inbound, outbound
+    backend     TEXT NOT NULL,
+    text        TEXT,
+    segments    INTEGER,
+    created_at  INTEGER NOT NULL,                   -- milliseconds since 1970, UTC
+    fields      TEXT,                               -- a JSON object
+    complete    INTEGER NOT NULL                    -- 0: known from its reports alone
+) STRICT;
+CREATE INDEX messages_created_at ON messages (created_at);
+
+CREATE TABLE recipients (
+    message     INTEGER NOT NULL,
+    recipient   INTEGER NOT NULL,                   -- from 1
+    identity    TEXT NOT NULL,                      -- or hmac:… with log.keep = \"states\"
+    state       TEXT NOT NULL,
+    since       INTEGER NOT NULL,                   -- when the event happened that says so
+    external_id TEXT,                               -- the provider's id, the latest
+    PRIMARY KEY (message, recipient)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX recipients_identity ON recipients (identity);
+
+CREATE TABLE events (
+    message     INTEGER NOT NULL,
+    recipient   INTEGER NOT NULL,                   -- 0: the whole message, or not said
+    at          INTEGER NOT NULL,
+    event       TEXT NOT NULL,
+    attempt     INTEGER NOT NULL,                   -- 0: none
+    external_id TEXT NOT NULL,                      -- empty: none
+    class       TEXT,
+    code        TEXT,
+    detail      TEXT,
+    http_status INTEGER,
+    duration_ms INTEGER,
+    done_by     TEXT,
+    PRIMARY KEY (message, recipient, at, event, attempt, external_id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX events_external_id ON events (external_id)
+    WHERE external_id <> '' AND event IN ('received', 'sent');
+
+CREATE VIEW message_history AS
+SELECT message,
+       lower(substr(hex(id), 1, 8) || '-' || substr(hex(id), 9, 4) || '-' || substr(hex(id), 13, 4)
+           || '-' || substr(hex(id), 17, 4) || '-' || substr(hex(id), 21)) AS id,
+       direction, backend, identity, state,
+       strftime('%Y-%m-%dT%H:%M:%fZ', at / 1000.0, 'unixepoch') AS at,
+       event, nullif(attempt, 0) AS attempt, nullif(events.external_id, '') AS external_id,
+       class, code, detail, http_status, duration_ms, done_by
+  FROM messages JOIN events USING (message) LEFT JOIN recipients USING (message, recipient);
+
+CREATE TABLE log_settings (
+    name  TEXT PRIMARY KEY,
+    value TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+";
+
+/// Makes the tables in a file that has none, and sees that they are of this version and were written under
+/// the same key. The caller commits.
+///
+/// # Errors
+/// [`LogError::Broken`] if a newer Postern made the tables, or another `log.hash_key` was set;
+/// [`LogError::Unavailable`] if the file takes nothing.
+pub fn prepare(connection: &Connection, keeping: &Keeping) -> Result<(), LogError> {
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    let there = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'log_settings'";
+    if connection.query_row(there, [], |_| Ok(())).optional()?.is_none() {
+        connection.execute_batch(TABLES)?;
+        set(connection, "version", &VERSION.to_string())?;
+    }
+    let version = setting(connection, "version")?.and_then(|version| version.parse::<i64>().ok());
+    if version != Some(VERSION) {
+        let found =
+            version.map_or_else(|| "an unknown version".to_owned(), |version| format!("version {version}"));
+        return Err(LogError::Broken(format!(
+            "has tables of {found}, and this Postern knows {VERSION}: run the Postern that made them"
+        )));
+    }
+    match (keeping.key_check(), setting(connection, "hash_key")?) {
+        (Some(now), None) => set(connection, "hash_key", &now)?,
+        (Some(now), Some(before)) if now != before => return Err(LogError::other_key()),
+        _ => {}
+    }
+    Ok(())
+}
+
+fn setting(connection: &Connection, name: &str) -> rusqlite::Result<Option<String>> {
+    let value = "SELECT value FROM log_settings WHERE name = ?1";
+    connection.query_row(value, [name], |row| row.get(0)).optional()
+}
+
+fn set(connection: &Connection, name: &str, value: &str) -> rusqlite::Result<()> {
+    connection.execute("INSERT INTO log_settings (name, value) VALUES (?1, ?2)", [name, value]).map(drop)
+}

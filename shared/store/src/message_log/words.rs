@@ -1,0 +1,104 @@
+//! The words in the tables, and the values that they stand for.
+
+use super::LoggedState;
+use postern_shared::{
+    error::FailureClass,
+    event::{Direction, EventKind},
+    message::State,
+};
+
+const STATES: [LoggedState; 11] = [
+    LoggedState::Received,
+    LoggedState::Forwarded,
+    LoggedState::Outbound(State::Queued),
+    LoggedState::Outbound(State::Sent),
+    LoggedState::Outbound(State::Buffered),
+    LoggedState::Outbound(State::Delivered),
+    LoggedState::Outbound(State::Retrying),
+    LoggedState::Outbound(State::Failed),
+    LoggedState::Outbound(State::Undelivered),
+    LoggedState::Outbound(State::Expired),
+    LoggedState::Outbound(State::Unknown),
+];
+
+/// A value that a column holds as a word.
+pub(super) trait Word: Copy + 'static {
+    /// Every value.
+    const ALL: &'static [Self];
+
+    /// The word.
+    fn word(self) -> &'static str;
+
+    /// The value of a word. `None` if no value has it.
+    fn of_word(word: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|value| value.word() == word)
+    }
+}
+
+impl Word for EventKind {
+    const ALL: &'static [Self] = &Self::ALL;
+
+    fn word(self) -> &'static str {
+        self.as_str()
+    }
+}
+
+impl Word for FailureClass {
+    const ALL: &'static [Self] = &Self::ALL;
+
+    fn word(self) -> &'static str {
+        self.as_str()
+    }
+}
+
+impl Word for Direction {
+    const ALL: &'static [Self] = &[Self::Inbound, Self::Outbound];
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Inbound => "inbound",
+            Self::Outbound => "outbound",
+        }
+    }
+}
+
+impl Word for LoggedState {
+    const ALL: &'static [Self] = &STATES;
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Received => "received",
+            Self::Forwarded => "forwarded",
+            Self::Outbound(State::Queued) => "queued",
+            Self::Outbound(State::Sent) => "sent",
+            Self::Outbound(State::Buffered) => "buffered",
+            Self::Outbound(State::Delivered) => "delivered",
+            Self::Outbound(State::Retrying) => "retrying",
+            Self::Outbound(State::Failed) => "failed",
+            Self::Outbound(State::Undelivered) => "undelivered",
+            Self::Outbound(State::Expired) => "expired",
+            Self::Outbound(State::Unknown) => "unknown",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde::Serialize;
+
+    fn is_its_json<T: Word + Serialize>() {
+        for value in T::ALL {
+            assert_eq!(serde_json::to_value(value).unwrap(), value.word());
+            assert_eq!(T::of_word(value.word()).map(Word::word), Some(value.word()));
+        }
+    }
+
+    #[test]
+    fn a_word_in_a_table_is_the_one_in_json() {
+        is_its_json::<EventKind>();
+        is_its_json::<FailureClass>();
+        is_its_json::<Direction>();
+        is_its_json::<LoggedState>();
+    }
+}
