@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use postern_config::Config;
 use postern_service::{
     control::{self, CancelOrder, MoveOrder, PurgeOrder},
-    dead::Age,
+    moment,
     program::Exit,
 };
 use postern_shared::{message::Priority, terminal};
@@ -44,10 +44,10 @@ pub(crate) struct CancelArguments {
     #[arg(long, value_name = "NAME")]
     backend: String,
     /// Created then or later: 2026-11-27T08:00:00Z, or 2h ago as 2h; without it, however old
-    #[arg(long, value_name = "TIME", value_parser = moment)]
+    #[arg(long, value_name = "TIME", value_parser = moment::of_now)]
     since: Option<Timestamp>,
     /// Created then or earlier; without it, until now. What is sent later is never touched
-    #[arg(long, value_name = "TIME", value_parser = moment)]
+    #[arg(long, value_name = "TIME", value_parser = moment::of_now)]
     until: Option<Timestamp>,
     /// Only this lane: bulk or normal
     #[arg(long, value_name = "LANE", value_parser = lane)]
@@ -202,15 +202,6 @@ fn agreed(name: &str, messages: u64) -> Result<(), Exit> {
 /// What it says of others moves no cursor.
 fn as_json(value: &impl Serialize) -> Result<String, Exit> {
     Ok(terminal::json(&serde_json::to_string_pretty(value)?) + "\n")
-}
-
-/// A time as RFC 3339 has it, or how long ago it was.
-fn moment(text: &str) -> Result<Timestamp, String> {
-    if let Ok(at) = text.parse() {
-        return Ok(at);
-    }
-    let ago = text.parse::<Age>().ok().and_then(|Age(ago)| Timestamp::now().checked_sub(ago).ok());
-    ago.ok_or_else(|| "must be a time such as 2026-11-27T08:00:00Z, or how long ago: 30m, 2h, 7d".to_owned())
 }
 
 fn lane(name: &str) -> Result<Priority, String> {

@@ -2,7 +2,7 @@
 //! starts the rest, [`folders`] says whether anything can be stored, [`telemetry`] writes log lines, [`broker`] and
 //! [`message_log`] open what the configuration names, [`control`] follows what operators order, [`admin`] serves
 //! health, metrics, dead letters ([`dead`]) and orders, [`listener`] serves HTTP on a port, which [`tls`],
-//! [`bearer`] and [`rates`] guard, [`queued`] reads a backend's queue, [`metrics`] counts, [`health`] says which
+//! [`bearer`] and [`rates`] guard, [`moment`] reads times that people write, [`queued`] reads a backend's queue, [`metrics`] counts, [`health`] says which
 //! backends send, [`shutdown`] ends it.
 
 pub mod admin;
@@ -15,6 +15,7 @@ pub mod health;
 pub mod listener;
 pub mod message_log;
 pub mod metrics;
+pub mod moment;
 mod monitoring;
 pub mod program;
 pub mod queued;

@@ -1,6 +1,9 @@
 //! The message log that the configuration names, open, and whether it can be used.
 
-pub use postern_store::message_log::{LogError, MessageLog, Retention, SentMessage};
+pub use postern_store::message_log::{
+    Cursor, LogError, LoggedMessage, LoggedRecipient, LoggedState, MessageLog, MessageQuery, Order, Page,
+    Retention, SentMessage, UnknownState,
+};
 
 use postern_config::{Config, LogPlace, MessageLogConfig};
 use postern_shared::{event::Keep, message::MessageId};
