@@ -18,7 +18,7 @@ use postern_shared::{
 use std::time::Duration;
 
 /// `Retry-After` of a request that could not be stored, in seconds.
-pub(crate) const RETRY_AFTER: &str = "5";
+pub(crate) const RETRY_AFTER: u64 = 5;
 
 /// A handler's result.
 #[derive(Debug)]
@@ -54,6 +54,8 @@ pub(crate) struct RequestLog {
     pub(crate) fields: Option<String>,
     /// The numbers of the backend's checks that it fails.
     pub(crate) checks: Option<String>,
+    /// How much of its duration the request waited for something new, as its client wanted.
+    pub(crate) waited: Duration,
 }
 
 /// Whether a request is taken out of its address's rate (`ingress.rate_limit`).
@@ -115,7 +117,7 @@ pub(crate) fn too_many(wait: Duration) -> HttpResponse {
 /// The answer to a request that may be right and was not stored.
 pub(crate) fn unavailable() -> HttpResponse {
     let mut answer = text(StatusCode::SERVICE_UNAVAILABLE, "not stored; try again later");
-    answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER));
+    answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER));
     answer
 }
 

@@ -184,6 +184,7 @@ impl Ingress {
             () = shutdown.started() => {}
         }
         tracing::info!("no more requests are accepted");
+        self.state.log.stop_waiting();
         let answered = async {
             join_all(handles.iter().map(|handle| handle.stop(true))).await;
         };

@@ -6,15 +6,16 @@
 //! and logs and counts the `answer` that it returns. The handlers are `views` (providers and `/v1`)
 //! and `compat` (clients of other gateways); all of them work with the `state`. What a provider
 //! brings is read by `provider`: `auth` checks that it is the provider's own, [`forms`] turn it into a message,
-//! `dedup` knows those that a provider repeats, `report_lookup` the messages of delivery reports. What somebody wants sent goes through `accept`,
-//! which alone decides whether it is taken. `publish` hands both to the broker. [`program`] runs it
-//! all, alone beside a shared broker.
+//! `dedup` knows those that a provider repeats, `report_lookup` the messages of delivery reports. What somebody
+//! wants sent goes through `accept`, which alone decides whether it is taken. `publish` hands both to the
+//! broker. `log_reader` tells what became of them. [`program`] runs it all, alone beside a shared broker.
 
 mod app;
 mod routes;
 
 mod answer;
 mod limits;
+mod log_reader;
 mod metrics;
 mod problem;
 mod refusal_reason;

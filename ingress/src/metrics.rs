@@ -34,7 +34,7 @@ impl IngressMetrics {
             )?,
             request_duration: metrics.histogram(
                 "ingress_request_duration_seconds",
-                "From a request's first byte to its answer",
+                "From a request's first byte to its answer, without what the client had it wait (wait=)",
                 &["backend"],
                 &SECONDS,
             )?,

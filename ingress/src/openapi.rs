@@ -56,7 +56,9 @@ fn without_keys(document: &mut Value) {
     }
     rule_out(document, "/v1/", "401");
     let not_local = document["paths"]["/v1/backends"]["get"]["responses"]["403"].clone();
-    document["paths"]["/v1/messages"]["post"]["responses"]["403"] = not_local;
+    for operation in operations(document, "/v1/messages") {
+        operation["responses"]["403"] = not_local.clone();
+    }
 }
 
 /// Takes out an answer that no path below `prefix` gives.
@@ -131,6 +133,13 @@ mod tests {
             assert_eq!(statuses(&config, "/backends/{name}"), providers, "{config}");
             assert_eq!(statuses(&config, "/backends/{name}/status"), providers, "{config}");
             assert_eq!(statuses(&config, "/v1/messages"), applications, "{config}");
+            let document = rendered(&config);
+            for path in ["/v1/messages", "/v1/messages/{id}"] {
+                let responses = document["paths"][path]["get"]["responses"].as_object().unwrap();
+                let refusals =
+                    responses.keys().filter(|status| ["401", "403", "429"].contains(&status.as_str()));
+                assert_eq!(refusals.collect::<Vec<_>>(), applications, "{path}: {config}");
+            }
         }
     }
 

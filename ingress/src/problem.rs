@@ -24,7 +24,7 @@ pub(crate) struct ProblemDocument {
     detail: String,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<Invalid>,
-    /// Seconds.
+    /// `Retry-After`, in seconds.
     #[serde(skip)]
     retry_after: Option<u64>,
     /// Why the request is refused, for the log. `None`: what the status says.
@@ -44,6 +44,9 @@ pub(crate) struct Invalid {
     /// Which header.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) header: Option<&'static str>,
+    /// Which parameter of the query.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) parameter: Option<String>,
     /// What, for a person to read.
     pub(crate) detail: String,
 }
@@ -51,12 +54,17 @@ pub(crate) struct Invalid {
 impl Invalid {
     /// Of the body at `pointer`, which begins with `#`.
     pub(crate) fn at(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self { pointer: Some(pointer.into()), header: None, detail: detail.into() }
+        Self { pointer: Some(pointer.into()), header: None, parameter: None, detail: detail.into() }
     }
 
     /// Of a header.
     pub(crate) fn header(name: &'static str, detail: impl Into<String>) -> Self {
-        Self { pointer: None, header: Some(name), detail: detail.into() }
+        Self { pointer: None, header: Some(name), parameter: None, detail: detail.into() }
+    }
+
+    /// Of a parameter of the query.
+    pub(crate) fn parameter(name: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self { pointer: None, header: None, parameter: Some(name.into()), detail: detail.into() }
     }
 }
 
@@ -69,7 +77,7 @@ impl ProblemDocument {
             status: status.as_u16(),
             detail: detail.into(),
             errors: Vec::new(),
-            retry_after: None,
+            retry_after: (status == StatusCode::SERVICE_UNAVAILABLE).then_some(RETRY_AFTER),
             refused: None,
             fields: None,
         }
@@ -90,7 +98,8 @@ impl ProblemDocument {
     pub(crate) fn naming(self, known: &[&'static str]) -> Self {
         let of = |error: &Invalid| {
             let place = error.pointer.as_deref().map(|pointer| pointer.trim_start_matches("#/"));
-            let name = place.map_or(error.header, |place| place.split('/').next());
+            let name = place.and_then(|place| place.split('/').next());
+            let name = name.or(error.parameter.as_deref()).or(error.header);
             known.iter().chain(error.header.iter()).find(|known| Some(**known) == name).copied()
         };
         let fields = list(self.errors.iter().filter_map(of));
@@ -100,7 +109,8 @@ impl ProblemDocument {
     /// 422, with everything that is wrong.
     pub(crate) fn invalid(errors: Vec<Invalid>) -> Self {
         let lines = errors.iter().map(|error| {
-            let place = error.pointer.as_deref().or(error.header).unwrap_or_default();
+            let place = error.pointer.as_deref().or(error.parameter.as_deref()).or(error.header);
+            let place = place.unwrap_or_default();
             format!("{}: {}", place.trim_start_matches("#/"), error.detail)
         });
         let detail = lines.collect::<Vec<_>>().join("; ");
@@ -115,18 +125,20 @@ impl ProblemDocument {
             StatusCode::UNAUTHORIZED => {
                 response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
             }
-            StatusCode::SERVICE_UNAVAILABLE => {
-                response.insert_header((header::RETRY_AFTER, RETRY_AFTER));
-            }
-            StatusCode::TOO_MANY_REQUESTS => {
-                response.insert_header((header::RETRY_AFTER, self.retry_after.unwrap_or(1)));
-            }
             StatusCode::REQUEST_TIMEOUT => {
                 response.force_close();
             }
             _ => {}
         }
+        if let Some(seconds) = self.retry_after {
+            response.insert_header((header::RETRY_AFTER, seconds));
+        }
         response.content_type(MEDIA_TYPE).body(serde_json::to_vec(self).unwrap_or_default())
+    }
+
+    /// The same problem, which lasts until somebody changes the configuration: no time to try again is named.
+    pub(crate) fn lasting(self) -> Self {
+        Self { retry_after: None, ..self }
     }
 
     /// The problem of a key, or an address, that asks too much.

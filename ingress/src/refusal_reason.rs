@@ -23,6 +23,8 @@ pub(crate) enum RefusalReason {
     NotLocal,
     /// A backend that its API key may not use.
     Backend,
+    /// Its API key may not do this.
+    Right,
     /// Too many requests of one address or one API key.
     Rate,
     /// A list in its body has items that the configuration does not read.
@@ -65,6 +67,7 @@ impl RefusalReason {
             Self::Expired => "expired",
             Self::NotLocal => "not_local",
             Self::Backend => "backend",
+            Self::Right => "right",
             Self::Rate => "rate",
             Self::Items => "items",
             Self::Form => "form",

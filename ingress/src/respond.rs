@@ -95,7 +95,8 @@ fn record(request: &HttpRequest, state: &IngressState, answer: &Answer, duration
         client = state.limits.client(request);
     }
     let compat = log.compat.unwrap_or_default();
-    state.metrics.request(log.backend.as_ref(), compat, (method, status), duration.as_secs_f64());
+    let busy = duration.saturating_sub(log.waited);
+    state.metrics.request(log.backend.as_ref(), compat, (method, status), busy.as_secs_f64());
     if !is_always_logged(answer) && !state.request_lines.admits(status) {
         return;
     }

@@ -4,7 +4,7 @@ use crate::{
     compat::{kannel, vumi},
     respond::answering,
     state::IngressState,
-    views::{backends, messages, openapi, provider, unmatched},
+    views::{backends, logged, messages, openapi, provider, unmatched},
 };
 use actix_web::{
     http::Method,
@@ -46,7 +46,10 @@ pub(crate) fn applications(_: &IngressState, routes: &mut ServiceConfig) {
     routes.service(
         web::scope("/v1")
             .route("/messages", answering(messages::submit).method(Method::POST))
-            .route("/messages", answering(unmatched::only_post))
+            .route("/messages", answering(logged::list).method(Method::GET))
+            .route("/messages", answering(unmatched::only_get_and_post))
+            .route("/messages/{id}", answering(logged::message).method(Method::GET))
+            .route("/messages/{id}", answering(unmatched::only_get))
             .route("/backends", answering(backends::list).method(Method::GET))
             .route("/backends", answering(unmatched::only_get))
             .default_service(answering(unmatched::problem)),

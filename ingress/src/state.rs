@@ -4,12 +4,13 @@ use crate::auth::RefusalReason;
 use crate::metrics::IngressMetrics;
 use crate::{
     accept::Acceptor, auth::ApiKeys, compat::Compat, dedup::Dedup, forms::Forms, limits::RequestLimits,
-    openapi, provider::Provider, publish::MeteredPublisher, report_lookup::ReportLookup,
+    log_reader::LogReader, openapi, provider::Provider, publish::MeteredPublisher,
+    report_lookup::ReportLookup,
 };
 use bytes::Bytes;
 use jiff::Timestamp;
 use postern_broker::{Broker, QueueName};
-use postern_config::{ApplicationSection, Config, Problem};
+use postern_config::{Config, Problem};
 use postern_service::{Monitoring, health::HealthRegistry, retries::RetryCount, telemetry::LineLimit};
 use postern_shared::{callback::CallbackKeys, message::Priority};
 use std::{collections::HashMap, sync::Arc};
@@ -32,6 +33,7 @@ pub(crate) struct IngressState {
     pub(crate) metrics: IngressMetrics,
     pub(crate) health: HealthRegistry,
     pub(crate) retries: RetryCount,
+    pub(crate) log: LogReader,
     pub(crate) keys: ApiKeys,
     pub(crate) limits: RequestLimits,
     /// Of requests that store nothing.
@@ -52,6 +54,7 @@ impl IngressState {
         forms: &Forms,
     ) -> Result<Self, Vec<Problem>> {
         let providers = providers(&config, forms)?;
+        let log = monitoring.log.map(|open| open.log);
         let keys = ApiKeys::new(&config.api.keys);
         for key in keys.expired(Timestamp::now()) {
             tracing::warn!(name = key.name, "an API key has expired and is refused: take it out of api.keys");
@@ -66,7 +69,8 @@ impl IngressState {
             callback_keys,
             publisher,
             dedup: Dedup::new(config.ingress.dedupe_window.0),
-            report_lookup: ReportLookup::new(monitoring.log.map(|open| open.log)),
+            log: LogReader::new(&config, log.clone()),
+            report_lookup: ReportLookup::new(log),
             metrics,
             health: monitoring.health,
             keys,
@@ -100,6 +104,7 @@ fn declare(config: &Config, providers: &HashMap<String, Provider>, metrics: &Ing
         RefusalReason::Expired,
         RefusalReason::NotLocal,
         RefusalReason::Backend,
+        RefusalReason::Right,
         RefusalReason::Rate,
     ];
     metrics.declare_refused(None, &api);

@@ -3,6 +3,7 @@
 use anyhow::anyhow;
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use clap::Args;
+use postern_config::Right;
 use postern_shared::{
     message::BackendName,
     value::{Moment, SecretDigest},
@@ -20,9 +21,12 @@ pub(crate) struct KeyArguments {
     /// Who is to have it; to take the place of another key, that one's name
     #[arg(long, default_value = "application", value_parser = name)]
     name: String,
-    /// The backends that it may send through; without any, all
+    /// The backends that it may send through, and whose messages it may read; without any, all
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     backends: Vec<BackendName>,
+    /// What its holder may do: send, read (what became of messages, with their texts and numbers), or both
+    #[arg(long, value_name = "RIGHT", value_delimiter = ',', default_value = "send", value_parser = right)]
+    may: Vec<Right>,
     /// When it ends to be taken, such as 2026-12-01T00:00:00Z; without one, never
     #[arg(long, value_name = "TIME", value_parser = moment)]
     expires: Option<Moment>,
@@ -44,15 +48,18 @@ fn shown(key: &str, arguments: &KeyArguments) -> String {
     let digest = SecretDigest::of(key.as_bytes()).hex();
     let names: Vec<_> = arguments.backends.iter().map(|name| format!("\"{name}\"")).collect();
     let backends = if names.is_empty() { "\"*\"".to_owned() } else { names.join(", ") };
+    let may: Vec<_> = arguments.may.iter().map(|right| format!("\"{}\"", right.as_str())).collect();
+    let may = may.join(", ");
     let expires = arguments.expires.map_or(String::new(), |end| format!("expires = \"{}\"\n", end.0));
     format!(
-        "# The key, for whoever sends. It is shown this once; keep it where secrets are kept.\n\
+        "# The key, for its holder. It is shown this once; keep it where secrets are kept.\n\
          {key}\n\n\
          # For the configuration, which holds its hash only:\n\
          [[api.keys]]\n\
          name = \"{}\"\n\
          key_sha256 = \"{digest}\"\n\
          backends = [{backends}]\n\
+         may = [{may}]\n\
          {expires}",
         arguments.name
     )
@@ -62,6 +69,14 @@ fn name(text: &str) -> Result<String, &'static str> {
     let plain = |c: char| c.is_alphanumeric() || "-_.@ ".contains(c);
     let fits = !text.is_empty() && text.chars().all(plain);
     fits.then(|| text.to_owned()).ok_or("letters, digits, spaces and - _ . @ only")
+}
+
+fn right(name: &str) -> Result<Right, &'static str> {
+    match name {
+        "send" => Ok(Right::Send),
+        "read" => Ok(Right::Read),
+        _ => Err("must be send, read or both: send,read"),
+    }
 }
 
 fn moment(text: &str) -> Result<Moment, &'static str> {

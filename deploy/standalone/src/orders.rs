@@ -16,6 +16,7 @@ use jiff::Timestamp;
 use postern_config::Config;
 use postern_service::{
     control::{self, CancelOrder, MoveOrder, PurgeOrder},
+    moment,
     program::Exit,
 };
 use postern_shared::{message::Priority, terminal};
@@ -43,10 +44,10 @@ pub(crate) struct CancelArguments {
     #[arg(long, value_name = "NAME")]
     backend: String,
     /// Created then or later: 2026-11-27T08:00:00Z, or 2h ago as 2h; without it, however old
-    #[arg(long, value_name = "TIME", value_parser = control::moment)]
+    #[arg(long, value_name = "TIME", value_parser = moment::of_now)]
     since: Option<Timestamp>,
     /// Created then or earlier; without it, until now. What is sent later is never touched
-    #[arg(long, value_name = "TIME", value_parser = control::moment)]
+    #[arg(long, value_name = "TIME", value_parser = moment::of_now)]
     until: Option<Timestamp>,
     /// Only this lane: bulk or normal
     #[arg(long, value_name = "LANE", value_parser = lane)]

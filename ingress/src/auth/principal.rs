@@ -1,9 +1,9 @@
-//! Who wants a message sent, and through which backends they may send.
+//! Who sends and reads, and through which backends.
 
-use postern_config::{ApiKey, CompatUser};
+use postern_config::{ApiKey, CompatUser, Right, Selection};
 use postern_shared::message::BackendName;
 
-/// An authenticated sender.
+/// An authenticated client.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Principal<'a> {
     /// Any client on this machine, if no API keys are configured. The configuration then has `/v1`
@@ -22,6 +22,25 @@ impl Principal<'_> {
             Self::Anyone => "anonymous",
             Self::ApiKey(key) => &key.name,
             Self::CompatUser(user) => &user.username,
+        }
+    }
+
+    /// Whether the principal may do this at `/v1`.
+    pub(crate) fn may(&self, right: Right) -> bool {
+        match self {
+            Self::Anyone => true,
+            Self::ApiKey(key) => key.may(right),
+            Self::CompatUser(_) => right == Right::Send,
+        }
+    }
+
+    /// The only backends whose messages the principal may see. `None`: all.
+    pub(crate) fn allowed(&self) -> Option<Vec<BackendName>> {
+        match self {
+            Self::Anyone => None,
+            Self::ApiKey(ApiKey { backends: Selection::All, .. }) => None,
+            Self::ApiKey(key) => Some(key.backends.names().to_vec()),
+            Self::CompatUser(_) => Some(Vec::new()),
         }
     }
 

@@ -8,18 +8,21 @@ use crate::{
 };
 use actix_web::{HttpRequest, http::StatusCode};
 use jiff::Timestamp;
+use postern_config::Right;
 use std::time::Instant;
 
 /// What a client is told that is not on this machine, if there are no API keys.
-const NOT_LOCAL: &str = "no API key is configured, so that only programs on this machine may send, directly and \
+const NOT_LOCAL: &str = "no API key is configured, so that only programs on this machine may send and read, directly and \
                          under its loopback name or address: set [[api.keys]] (`postern key` makes a key) and \
                          send Authorization: Bearer KEY";
 
-/// Lets `serve` answer the caller of `/v1`, if the caller has a key and is within its rate, or, if there
-/// are no keys, is on this machine and within the rate of its address.
+/// Lets `serve` answer the caller of `/v1`, if the caller has a key that may do `right` and is within its
+/// rate, or, if there are no keys, is on this machine and within the rate of its address. `right` is `None`
+/// for what every key may do.
 pub(super) async fn authenticated<'s>(
     request: &HttpRequest,
     state: &'s IngressState,
+    right: impl Into<Option<Right>>,
     serve: impl AsyncFnOnce(Principal<'s>) -> Result<Answer, ProblemDocument>,
 ) -> Answer {
     let principal = match state.keys.principal(request.headers(), Timestamp::now()) {
@@ -39,8 +42,24 @@ pub(super) async fn authenticated<'s>(
         Principal::ApiKey(_) | Principal::CompatUser(_) => state.keys.count(principal, Instant::now()),
     };
     let served = match counted {
-        Ok(()) => serve(principal).await,
+        Ok(()) => match right.into().filter(|right| !principal.may(*right)) {
+            None => serve(principal).await,
+            Some(lacking) => Err(without(lacking)),
+        },
         Err(wait) => Err(ProblemDocument::too_many(wait)),
     };
     served.unwrap_or_else(Answer::from).charged(Charge::Nothing)
+}
+
+/// The answer to a key that lacks this right.
+fn without(right: Right) -> ProblemDocument {
+    let (right, what) = match right {
+        Right::Send => (right.as_str(), "send messages"),
+        Right::Read => (right.as_str(), "read messages"),
+    };
+    let detail = format!(
+        "this key may not {what}: use one whose entry in [[api.keys]] has may = [\"{right}\"], or add \"{right}\" \
+         to `may` of this one"
+    );
+    ProblemDocument::new(StatusCode::FORBIDDEN, detail).refused(RefusalReason::Right)
 }

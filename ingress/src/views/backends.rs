@@ -49,7 +49,7 @@ enum BackendState {
 
 /// Lists the backends that the caller may use.
 pub(crate) async fn list(request: &HttpRequest, _: &mut Payload, state: &IngressState) -> Answer {
-    authenticated(request, state, async |principal| {
+    authenticated(request, state, None, async |principal| {
         let mine = state.config.backends.values().filter(|backend| principal.may_use(&backend.name));
         let backends = join_all(mine.map(|backend| show(backend, state))).await;
         Ok(HttpResponse::Ok().json(serde_json::json!({ "backends": backends })).into())

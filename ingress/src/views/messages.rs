@@ -27,6 +27,7 @@ use actix_web::{
     },
 };
 use jiff::Timestamp;
+use postern_config::Right;
 use postern_shared::read::{NotTaken, restore_numbers, value_within, with_exact_numbers};
 use serde_json::{Value, json};
 use std::borrow::Cow;
@@ -38,7 +39,7 @@ const MAX_IDEMPOTENCY_KEY: usize = 255;
 /// Accepts a message of an application.
 pub(crate) async fn submit(request: &HttpRequest, payload: &mut Payload, state: &IngressState) -> Answer {
     let mut trace = TraceContext::begin();
-    let mut answer = authenticated(request, state, async |principal| {
+    let mut answer = authenticated(request, state, Right::Send, async |principal| {
         if !matches!(principal, Principal::Anyone) {
             trace = trace_context::of(request.headers());
         }

@@ -2,8 +2,10 @@
 
 mod authenticate;
 pub(crate) mod backends;
+pub(crate) mod logged;
 pub(crate) mod messages;
 pub(crate) mod openapi;
 pub(crate) mod provider;
+mod query;
 mod submission;
 pub(crate) mod unmatched;

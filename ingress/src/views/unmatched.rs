@@ -19,7 +19,7 @@ pub(crate) async fn only_get(_: &HttpRequest, _: &mut Payload, _: &IngressState)
     ProblemDocument::method("GET")
 }
 
-/// Another method than POST.
-pub(crate) async fn only_post(_: &HttpRequest, _: &mut Payload, _: &IngressState) -> Answer {
-    ProblemDocument::method("POST")
+/// Another method than GET and POST.
+pub(crate) async fn only_get_and_post(_: &HttpRequest, _: &mut Payload, _: &IngressState) -> Answer {
+    ProblemDocument::method("GET, POST")
 }

@@ -146,7 +146,7 @@ async fn every_other_refusal_is_a_problem_document() {
         assert!(detail.contains(says), "{detail} should say {says}");
     }
     for (method, path, status, allow) in [
-        ("GET", "/v1/messages", 405, Some("POST")),
+        ("PUT", "/v1/messages", 405, Some("GET, POST")),
         ("DELETE", "/v1/backends", 405, Some("GET")),
         ("GET", "/v1/nothing", 404, None),
         ("GET", "/v1", 404, None),
@@ -251,14 +251,22 @@ async fn the_description_is_served_and_names_every_status_that_was_seen_here() {
     assert_eq!((answer.status, answer.header("content-type")), (200, Some("application/json")));
     let document = answer.json();
     let paths: Vec<_> = document["paths"].as_object().unwrap().keys().cloned().collect();
-    let all =
-        ["/backends/{name}", "/backends/{name}/status", "/v1/messages", "/v1/backends", "/openapi.json"];
+    let all = [
+        "/backends/{name}",
+        "/backends/{name}/status",
+        "/v1/messages",
+        "/v1/messages/{id}",
+        "/v1/backends",
+        "/openapi.json",
+    ];
     assert_eq!(paths, all);
     for (pointer, statuses) in [
         (
             "/paths/~1v1~1messages/post",
             &["202", "400", "401", "403", "404", "408", "413", "415", "422", "503"][..],
         ),
+        ("/paths/~1v1~1messages/get", &["200", "401", "403", "422", "503"]),
+        ("/paths/~1v1~1messages~1{id}/get", &["200", "401", "403", "404", "503"]),
         ("/paths/~1v1~1backends/get", &["200", "401"]),
         ("/paths/~1backends~1{name}/post", &["2XX", "400", "404", "405", "408", "413", "415", "503"]),
         ("/paths/~1backends~1{name}/get", &["2XX", "400", "404", "405", "503"]),

@@ -11,6 +11,7 @@ mod api;
 mod batches;
 mod handshakes;
 mod hostile;
+mod logged;
 mod numbers;
 mod program;
 mod raw_targets;

@@ -8,6 +8,7 @@ use postern_config::{Config, ProviderRegistry};
 use postern_ingress::{Ingress, forms::Forms};
 use postern_service::{
     Monitoring,
+    message_log::{MessageLog, OpenLog, Retention},
     metrics::Metrics,
     shutdown::{Shutdown, Trigger},
 };
@@ -40,12 +41,21 @@ impl Running {
     }
 
     pub(crate) async fn with_forms(text: &str, forms: Forms) -> Self {
+        Self::with(text, forms, None).await
+    }
+
+    pub(crate) async fn with_log(text: &str, log: Arc<dyn MessageLog>) -> Self {
+        Self::with(text, Forms::builtin(), Some(log)).await
+    }
+
+    async fn with(text: &str, forms: Forms, log: Option<Arc<dyn MessageLog>>) -> Self {
         let broker = Arc::new(Recording::new());
         let metrics = Metrics::new("test", "0").unwrap();
         let config = Arc::new(config(text, &forms));
         let (trigger, shutdown) = Shutdown::new();
-        let ingress =
-            Ingress::bind(config, broker.clone(), Monitoring::new(metrics.clone()), &forms).unwrap();
+        let open = |log| OpenLog::new(log, Retention { age: None, max_bytes: None });
+        let monitoring = Monitoring { log: log.map(open), ..Monitoring::new(metrics.clone()) };
+        let ingress = Ingress::bind(config, broker.clone(), monitoring, &forms).unwrap();
         let (address, api) = (ingress.address().unwrap(), ingress.api_address().unwrap());
         let ended = tokio::spawn(ingress.run(shutdown));
         Self { broker, address, api, metrics, trigger, ended }

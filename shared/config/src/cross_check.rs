@@ -115,6 +115,10 @@ pub(super) fn api(api: &ApiSection, reader: &mut Reader<'_>) {
         if key.name.is_empty() {
             reader.problem(format!("api.keys[{index}].name"), "must be there");
         }
+        if key.may.is_empty() {
+            let why = "lets this key do nothing: [\"send\"], [\"read\"] or [\"send\", \"read\"]";
+            reader.problem(format!("api.keys[{index}].may"), why);
+        }
         let path = format!("api.keys[{index}].key");
         match key.digest() {
             None if !reader.has_read(&format!("api.keys[{index}]")) => {}

@@ -49,7 +49,7 @@ pub use problem::{InvalidConfig, KeyProblem, Problem};
 pub use provider_registry::{NameTaken, ProviderRegistry};
 pub use sections::{
     AddressLimit, AdminSection, ApiKey, ApiSection, BrokerSection, ClientHeader, DispatcherSection,
-    IngressSection, LogFormat, LogSection, Selection, ShutdownSection,
+    IngressSection, LogFormat, LogSection, Right, Selection, ShutdownSection,
 };
 pub use spool::SpoolSection;
 pub use tls_files::{Fingerprint, TlsFiles, TlsProblem};

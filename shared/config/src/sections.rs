@@ -142,7 +142,7 @@ pub struct ApiSection {
     /// The most connections to that port. Absent: a quarter of what the limit of open files leaves room
     /// for, at most 20,000.
     pub max_connections: Option<usize>,
-    /// Who may send. Without any, `/v1` answers only clients on this machine.
+    /// Who may send and read. Without any, `/v1` answers only clients on this machine.
     pub keys: Vec<ApiKey>,
 }
 
@@ -158,15 +158,47 @@ pub struct ApiKey {
     /// The same, where the configuration is not to hold the key itself. One of the two is there.
     #[serde(default, deserialize_with = "postern_shared::value::from_hex")]
     key_sha256: Option<SecretDigest>,
-    /// The backends that they may send through.
+    /// The backends that they may send through, and whose messages they may read.
     pub backends: Selection,
+    /// What they may do. At least one.
+    #[serde(default = "Right::send")]
+    pub may: Vec<Right>,
     /// When it ends to be taken. Absent: never.
     pub expires: Option<Moment>,
     /// How many requests it may make. Absent: any number.
     pub rate: Option<Rate>,
 }
 
+/// What the holder of an API key may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Right {
+    /// Send messages.
+    Send,
+    /// Read what became of messages, with their texts and numbers, and what people wrote.
+    Read,
+}
+
+impl Right {
+    fn send() -> Vec<Self> {
+        vec![Self::Send]
+    }
+
+    /// The name in the configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Send => "send",
+            Self::Read => "read",
+        }
+    }
+}
+
 impl ApiKey {
+    /// Whether its holder may do this.
+    pub fn may(&self, right: Right) -> bool {
+        self.may.contains(&right)
+    }
+
     /// What the key is recognised by; `None` where the configuration says it twice or not at all,
     /// which [`Config::parse`](super::Config::parse) refuses.
     pub fn digest(&self) -> Option<&SecretDigest> {

@@ -2,7 +2,7 @@
 
 use crate::{
     application::ApplicationSection, backend::connector::ConnectorConfig, config::Config,
-    environment::variable, lines::join, problem::Problem, reader::Reader,
+    environment::variable, lines::join, problem::Problem, reader::Reader, sections::Right,
 };
 use jiff::Timestamp;
 use postern_shared::{message::BackendName, value::has_variable};
@@ -157,9 +157,13 @@ fn keys(config: &Config, reader: &mut Reader<'_>) {
         let mut chosen = config.backends.iter().filter(|(name, _)| key.backends.contains(name)).peekable();
         let path = format!("api.keys[{index}]");
         if chosen.peek().is_none() && !config.backends.is_empty() {
-            reader
-                .warning(&format!("{path}.backends"), "names no backend, so that this key may send nothing");
-        } else if chosen.peek().is_some() && chosen.all(|(_, backend)| !backend.definition.connector.sends())
+            reader.warning(
+                &format!("{path}.backends"),
+                "names no backend, so that this key is good for nothing",
+            );
+        } else if key.may == [Right::Send]
+            && chosen.peek().is_some()
+            && chosen.all(|(_, backend)| !backend.definition.connector.sends())
         {
             let what = "names only backends without a send table, so that this key can send nothing";
             reader.warning(&format!("{path}.backends"), what);

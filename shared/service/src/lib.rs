@@ -2,7 +2,8 @@
 //! starts the rest, [`folders`] says whether anything can be stored, [`telemetry`] writes log lines, [`broker`] and
 //! [`message_log`] open what the configuration names, [`control`] follows what operators order, [`admin`] serves
 //! health, metrics, dead letters ([`dead`]) and orders, [`listener`] serves HTTP on a port, which [`tls`],
-//! [`bearer`] and [`rates`] guard, [`queued`] reads a backend's queue, [`retries`] counts what waits for its next attempt, [`metrics`] counts, [`health`] says which
+//! [`bearer`] and [`rates`] guard, [`moment`] reads times that people write, [`queued`] reads a backend's queue,
+//! [`retries`] counts what waits for its next attempt, [`metrics`] counts, [`health`] says which
 //! backends send, and tells other processes, [`shutdown`] ends it.
 
 pub mod admin;
@@ -16,6 +17,7 @@ mod health_log;
 pub mod listener;
 pub mod message_log;
 pub mod metrics;
+pub mod moment;
 mod monitoring;
 pub mod program;
 pub mod queued;

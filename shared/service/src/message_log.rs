@@ -1,9 +1,17 @@
 //! The message log that the configuration names, open, and whether it can be used.
 
-pub use postern_store::message_log::{LogError, MessageLog, Retention, SentMessage};
+pub use postern_store::message_log::{
+    Cursor, LogError, LoggedMessage, LoggedRecipient, LoggedState, MessageLog, MessageQuery, Order, Page,
+    Retention, SentMessage, UnknownState,
+};
 
-use postern_shared::message::MessageId;
+use postern_config::{Config, LogPlace, MessageLogConfig};
+use postern_shared::{event::Keep, message::MessageId};
+use postern_store::message_log::{HashKey, Keeping, SqliteLog};
 use std::{
+    fs::DirBuilder,
+    os::unix::fs::DirBuilderExt as _,
+    path::Path,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -11,6 +19,50 @@ use tokio::time::sleep;
 
 /// How often the log is asked whether it can be used.
 const LOOKS: Duration = Duration::from_secs(10);
+
+/// Opens the message log that `config` names, if it has a place of its own. The one in an embedded broker's store
+/// is open with it.
+///
+/// # Errors
+/// [`LogError`]: a log on this machine that cannot be used.
+pub async fn open(config: &Config) -> Result<Option<OpenLog>, LogError> {
+    let Some(section) = config.message_log() else { return Ok(None) };
+    let log: Arc<dyn MessageLog> = match &section.place {
+        LogPlace::Embedded => return Ok(None),
+        LogPlace::Sqlite(dir) => {
+            let folder = Path::new(dir);
+            let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
+            made.map_err(|error| LogError::Unavailable(format!("{}: {error}", folder.display())))?;
+            Arc::new(SqliteLog::open(folder, keeping(&section, Some(folder))?).await?)
+        }
+        LogPlace::Postgres(_) => {
+            return Err(LogError::Broken(
+                "cannot be in PostgreSQL yet: set log.url to sqlite:DIR".to_owned(),
+            ));
+        }
+    };
+    Ok(Some(OpenLog::new(log, retention(&section))))
+}
+
+/// How long `section` has messages kept.
+fn retention(section: &MessageLogConfig) -> Retention {
+    Retention { age: Some(section.retention.0), max_bytes: Some(section.max_bytes) }
+}
+
+/// What `section` has kept of a message. Without `log.hash_key`, the key is in a file of `folder`.
+fn keeping(section: &MessageLogConfig, folder: Option<&Path>) -> Result<Keeping, LogError> {
+    let named = section.hash_key.as_ref().map(HashKey::new);
+    Ok(match (section.keep, named, folder) {
+        (Keep::Full, None, _) => Keeping::full(),
+        // What was hashed before is found all the same.
+        (Keep::Full, Some(key), _) => Keeping::full().with_earlier_key(key),
+        (Keep::States, Some(key), _) => Keeping::states(key),
+        (Keep::States, None, Some(folder)) => Keeping::states(HashKey::in_folder(folder)?),
+        (Keep::States, None, None) => {
+            return Err(LogError::Broken("needs log.hash_key to keep states only".to_owned()));
+        }
+    })
+}
 
 /// An open message log. Clones are of the same.
 #[derive(Debug, Clone)]

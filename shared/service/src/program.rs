@@ -6,7 +6,7 @@ use crate::{
     broker,
     control::{Operator, Unconfigured},
     dead::DeadLetters,
-    health_log,
+    health_log, message_log,
     metrics::Metrics,
     shutdown::Shutdown,
     telemetry::{self, LogGuard, TelemetryError},
@@ -146,7 +146,7 @@ impl Runtime {
     /// [`Exit::Config`] for what the configuration can mend, [`Exit::Failed`] for the rest.
     pub async fn start(program: Program, arguments: &Arguments, config: &Config) -> Result<Self, Exit> {
         let Program { name, version, admin, spare_admin_ports } = program;
-        let monitoring = Monitoring::new(Metrics::new(name, version)?);
+        let mut monitoring = Monitoring::new(Metrics::new(name, version)?);
         let log = telemetry::init(&config.log, &monitoring.metrics).map_err(|error| match error {
             TelemetryError::Level => Exit::Config(error.to_string()),
             other => Exit::Failed(other.into()),
@@ -190,6 +190,12 @@ impl Runtime {
                 BrokerError::Url(_) => Exit::Config(error.to_string()),
                 other => Exit::Failed(other.into()),
             })?;
+        monitoring.log = message_log::open(config)
+            .await
+            .map_err(|error| Exit::Failed(anyhow::anyhow!("log.url: {error}")))?;
+        if let Some(log) = &monitoring.log {
+            tokio::spawn(log.clone().watch());
+        }
         let admin = listener.local_addr()?;
         let started = Arc::new(AtomicBool::new(false));
         let spool = Arc::new(OnceLock::new());
@@ -287,6 +293,9 @@ impl Runtime {
             let _ = timeout(LAST_WORD, telling).await;
         }
         self.broker.close().await;
+        if let Some(open) = &self.monitoring.log {
+            open.log.close().await;
+        }
         tracing::info!("drained");
     }
 }

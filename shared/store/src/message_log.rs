@@ -10,9 +10,11 @@ mod raw;
 pub mod sqlite;
 mod standing;
 mod words;
+mod written;
 
 pub use keeping::{HashKey, Keeping};
 pub use sqlite::SqliteLog;
+pub use written::UnknownState;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -83,8 +85,8 @@ pub trait MessageLog: Send + Sync + fmt::Debug {
     async fn close(&self);
 }
 
-/// What the log tells of a message.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// What the log tells of a message. As JSON it is what `GET /v1/messages/{id}` answers.
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LoggedMessage {
     /// Its id.
     pub id: MessageId,
@@ -95,19 +97,19 @@ pub struct LoggedMessage {
     /// What was written. `None` if the log keeps states only, or learnt of the message from its reports.
     pub text: Option<String>,
     /// How many short messages the text takes for each recipient. `None` if nobody counts in them.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub segments: Option<usize>,
     /// When it was accepted, or received; of a message known from its reports alone, when the first of them
     /// came. UTC.
     #[serde(serialize_with = "clock::serialize")]
     pub created_at: Timestamp,
     /// The provider's parameters beyond identity and text, or the application's `context`.
-    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    #[serde(skip_serializing_if = "Map::is_empty")]
     pub fields: Map<String, Value>,
     /// Each recipient, in order; of a received message, its sender.
     pub recipients: Vec<LoggedRecipient>,
     /// What happened, in order of time. Empty in a list of messages.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty", serialize_with = "written::without_the_message")]
     pub events: Vec<Event>,
 }
 

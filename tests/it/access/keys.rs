@@ -31,6 +31,7 @@ async fn a_made_key_is_let_in_by_the_lines_that_come_with_it() {
     let (key, lines) = read(&made.out);
     assert!(key.starts_with("postern_") && key.len() > 40, "{key}");
     assert!(lines.contains("name = \"clinic-app\"") && lines.contains("backends = [\"demo\"]"), "{lines}");
+    assert!(lines.contains("may = [\"send\"]"), "{lines}");
     assert!(!lines.contains(&key), "the configuration is not to hold the key");
     assert_ne!(read(&make(&[]).await.out).0, key);
     let postern = Launch::gateway().config(&format!("{lines}\n{BACKEND}")).start().await;
@@ -49,6 +50,7 @@ async fn what_postern_key_cannot_make_it_says() {
     for (arguments, says) in [
         (&["--name", "a\"b"][..], "letters"),
         (&["--backends", "No"], "a-z"),
+        (&["--may", "write"], "send, read or both"),
         (&["--expires", "tomorrow"], "2026-12-01T00:00:00Z"),
     ] {
         let ended = make(arguments).await;

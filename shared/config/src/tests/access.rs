@@ -63,6 +63,18 @@ const MISTAKES: &[Mistake] = &[
         "another entry's",
     ),
     (
+        "[[api.keys]]\nname = \"a\"\nkey = \"k\"\nbackends = [\"*\"]\nmay = []",
+        "api.keys[0].may",
+        Some(5),
+        "[\"send\", \"read\"]",
+    ),
+    (
+        "[[api.keys]]\nname = \"a\"\nkey = \"k\"\nbackends = [\"*\"]\nmay = [\"read\", \"write\"]",
+        "api.keys[0].may[1]",
+        Some(5),
+        "send",
+    ),
+    (
         "[[api.keys]]\nname = \"\"\nkey = \"k\"\nbackends = [\"*\"]",
         "api.keys[0].name",
         Some(2),

@@ -11,7 +11,7 @@ const WARNINGS: &[Mistake] = &[
         "[[api.keys]]\nname = \"a\"\nkey = \"0123456789abcdef\"\nbackends = []\n[backends.a]\ntype = \"console\"",
         "api.keys[0].backends",
         Some(4),
-        "may send nothing",
+        "good for nothing",
     ),
     (
         "[[api.keys]]\nname = \"a\"\nkey = \"0123456789abcdef\"\nbackends = [\"a\"]\n[backends.a]\ntype = \"http\"",

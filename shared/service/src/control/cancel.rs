@@ -6,10 +6,11 @@
 //! who gives the order, also while the backend is paused.
 
 use super::{
-    Operator, OrderError, cancelled, moment,
+    Operator, OrderError, cancelled,
     operator::{LANES, PATIENCE},
 };
 use crate::{
+    moment,
     queued::Queued,
     scan::{Replacement, Scan},
 };

@@ -5,14 +5,12 @@
 
 mod cancel;
 mod cancelled;
-mod moment;
 mod operator;
 mod queues;
 mod unconfigured;
 
 pub use cancel::{CancelOrder, Cancellation};
 pub use cancelled::{CANCELLED, cancelled};
-pub use moment::moment;
 pub use operator::{Operator, OrderError, Paused};
 pub use queues::{MoveOrder, Moved, PurgeOrder, Purged, QueueList, QueueShown};
 pub use unconfigured::Unconfigured;

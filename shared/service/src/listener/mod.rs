@@ -6,6 +6,7 @@
 
 mod admission;
 mod blank_lines;
+mod client_closed;
 mod descriptors;
 mod exchange;
 mod paced;
@@ -15,6 +16,7 @@ mod socket;
 mod tests;
 
 pub use admission::ConnectionLimits;
+pub use client_closed::ClientClosed;
 pub use descriptors::Share;
 
 use crate::{metrics::Metrics, tls::Tls};
@@ -203,6 +205,7 @@ impl Listener {
                 })
                 .on_connect_ext(|stream: &PacedStream, data| {
                     data.insert::<Rc<Exchange>>(stream.exchange());
+                    data.insert::<ClientClosed>(stream.client_closed());
                 })
                 .finish(app);
             let door = door.clone();

@@ -6,6 +6,7 @@
 
 use super::{
     blank_lines::BlankLines,
+    client_closed::ClientClosed,
     exchange::{Answered, Exchange},
     request_line::{Read, RequestLines},
     socket::Transport,
@@ -84,6 +85,7 @@ pub(super) struct PacedStream {
     /// Ends when `wait` is to be looked at.
     clock: Pin<Box<Sleep>>,
     ended: bool,
+    closed: ClientClosed,
 }
 
 impl PacedStream {
@@ -102,7 +104,13 @@ impl PacedStream {
             wait: Wait::Head(Instant::now() + pace.head),
             clock: Box::pin(sleep(pace.head.min(pace.keep_alive))),
             ended: false,
+            closed: ClientClosed::default(),
         }
+    }
+
+    /// Tells when the client has closed its side.
+    pub(super) fn client_closed(&self) -> ClientClosed {
+        self.closed.clone()
     }
 
     /// What the connection works on.
@@ -188,6 +196,7 @@ impl AsyncRead for PacedStream {
             if read.is_empty() {
                 this.held.extend_from_slice(&this.request_lines.take_rest());
                 if this.held.is_empty() {
+                    this.closed.note();
                     return Poll::Ready(Ok(()));
                 }
                 break;

@@ -4,22 +4,7 @@ use super::LoggedState;
 use postern_shared::{
     error::FailureClass,
     event::{Direction, EventKind},
-    message::State,
 };
-
-const STATES: [LoggedState; 11] = [
-    LoggedState::Received,
-    LoggedState::Forwarded,
-    LoggedState::Outbound(State::Queued),
-    LoggedState::Outbound(State::Sent),
-    LoggedState::Outbound(State::Buffered),
-    LoggedState::Outbound(State::Delivered),
-    LoggedState::Outbound(State::Retrying),
-    LoggedState::Outbound(State::Failed),
-    LoggedState::Outbound(State::Undelivered),
-    LoggedState::Outbound(State::Expired),
-    LoggedState::Outbound(State::Unknown),
-];
 
 /// A value that a column holds as a word.
 pub(super) trait Word: Copy + 'static {
@@ -63,22 +48,10 @@ impl Word for Direction {
 }
 
 impl Word for LoggedState {
-    const ALL: &'static [Self] = &STATES;
+    const ALL: &'static [Self] = &Self::ALL;
 
     fn word(self) -> &'static str {
-        match self {
-            Self::Received => "received",
-            Self::Forwarded => "forwarded",
-            Self::Outbound(State::Queued) => "queued",
-            Self::Outbound(State::Sent) => "sent",
-            Self::Outbound(State::Buffered) => "buffered",
-            Self::Outbound(State::Delivered) => "delivered",
-            Self::Outbound(State::Retrying) => "retrying",
-            Self::Outbound(State::Failed) => "failed",
-            Self::Outbound(State::Undelivered) => "undelivered",
-            Self::Outbound(State::Expired) => "expired",
-            Self::Outbound(State::Unknown) => "unknown",
-        }
+        self.as_str()
     }
 }
 

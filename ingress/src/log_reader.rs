@@ -1,0 +1,138 @@
+//! Reading the message log for the clients of `/v1`, and waiting for what is new in it.
+
+use postern_config::Config;
+use postern_service::{
+    message_log::{LogError, LoggedMessage, MessageLog, MessageQuery, Page},
+    shutdown::{Shutdown, Trigger},
+    telemetry::LineLimit,
+};
+use postern_shared::message::MessageId;
+use std::{pin::pin, sync::Arc, time::Duration};
+use tokio::{
+    sync::{Semaphore, watch},
+    time::{Instant, sleep, sleep_until, timeout},
+};
+use tracing::Level;
+
+/// The most requests that wait at a time; fewer if that were more than half of the port's connections.
+const MOST_WAITING: usize = 100;
+/// The shortest time between two looks of one request that waits.
+const PAUSE: Duration = Duration::from_millis(100);
+/// How long a request waits for this process to write something before it looks for what others wrote.
+const UNNOTICED: Duration = Duration::from_secs(1);
+
+/// Why the log does not answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NotRead {
+    /// The configuration has none.
+    Off,
+    /// It cannot be read now. The log line says why.
+    Unavailable,
+    /// As many requests wait as may.
+    TooManyWait,
+}
+
+/// Reads the message log.
+#[derive(Debug)]
+pub(crate) struct LogReader {
+    log: Option<Arc<dyn MessageLog>>,
+    /// A permit for each request that may wait.
+    waiting: Semaphore,
+    /// Ends the waiting.
+    trigger: Trigger,
+    /// When requests stop waiting.
+    drain: Shutdown,
+    /// Of requests that the log did not answer.
+    lines: LineLimit,
+}
+
+impl LogReader {
+    /// A reader of `log`. `None`: the log is off.
+    pub(crate) fn new(config: &Config, log: Option<Arc<dyn MessageLog>>) -> Self {
+        let connections = match config.api.listen {
+            Some(_) => config.api.max_connections,
+            None => config.ingress.max_connections,
+        };
+        let most = connections.map_or(MOST_WAITING, |most| MOST_WAITING.min(most / 2)).max(1);
+        let lines = LineLimit::new("requests that the message log did not answer", Level::WARN);
+        let (trigger, drain) = Shutdown::new();
+        Self { log, waiting: Semaphore::new(most), trigger, drain, lines }
+    }
+
+    /// Has every request that waits answered now, and from now on no request waits.
+    pub(crate) fn stop_waiting(&self) {
+        self.trigger.drain();
+    }
+
+    /// The message `id` with its events.
+    ///
+    /// # Errors
+    /// [`NotRead`]
+    pub(crate) async fn message(&self, id: MessageId) -> Result<Option<LoggedMessage>, NotRead> {
+        self.log()?.message(id).await.map_err(|error| self.failed(&error))
+    }
+
+    /// The messages that match `query`.
+    ///
+    /// # Errors
+    /// [`NotRead`]
+    pub(crate) async fn messages(&self, query: &MessageQuery) -> Result<Page, NotRead> {
+        self.log()?.messages(query).await.map_err(|error| self.failed(&error))
+    }
+
+    /// The same once there are any, and at the latest after `most`, when the client is gone (`gone`
+    /// resolves) or when the drain begins.
+    ///
+    /// # Errors
+    /// [`NotRead`]
+    pub(crate) async fn wait(
+        &self,
+        mut query: MessageQuery,
+        most: Duration,
+        gone: impl Future<Output = ()>,
+    ) -> Result<Page, NotRead> {
+        let end = Instant::now() + most;
+        let mut gone = pin!(gone);
+        let mut changes = self.log()?.changes();
+        let mut permit = None;
+        loop {
+            // What is written from here on is a change.
+            changes.mark_unchanged();
+            let page = self.messages(&query).await?;
+            if !page.messages.is_empty() || self.drain.is_draining() || Instant::now() >= end {
+                return Ok(page);
+            }
+            if permit.is_none() {
+                permit = Some(self.waiting.try_acquire().map_err(|_| NotRead::TooManyWait)?);
+            }
+            // What did not match is not read again.
+            query.cursor = page.next.or(query.cursor);
+            tokio::select! {
+                () = changed(&mut changes) => {}
+                () = sleep_until(end) => {}
+                () = self.drain.started() => {}
+                () = &mut gone => return Ok(page),
+            }
+        }
+    }
+
+    fn log(&self) -> Result<&dyn MessageLog, NotRead> {
+        self.log.as_deref().ok_or(NotRead::Off)
+    }
+
+    fn failed(&self, error: &LogError) -> NotRead {
+        if self.lines.admits(None) {
+            tracing::warn!(%error, "the message log was not read; answered with 503");
+        }
+        NotRead::Unavailable
+    }
+}
+
+/// Resolves when something may have been written.
+async fn changed(changes: &mut watch::Receiver<u64>) {
+    sleep(PAUSE).await;
+    // Without a writer in this process, there is only the time.
+    if let Ok(Err(_)) = timeout(UNNOTICED, changes.changed()).await {
+        sleep(UNNOTICED).await;
+    }
+}
