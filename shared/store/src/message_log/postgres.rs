@@ -14,6 +14,7 @@ mod erase;
 mod failure;
 mod query;
 mod record;
+mod row;
 mod schema;
 mod tell;
 mod tls;
@@ -26,11 +27,8 @@ use postern_shared::{
     message::{BackendName, Identity, MessageId},
     value::Secret,
 };
-use std::{fmt, time::Duration};
+use std::fmt;
 use tokio::sync::watch;
-
-/// How long an operation may take; one step of it, if it takes several.
-const DEADLINE: Duration = Duration::from_secs(10);
 
 /// A message log in the schema `postern` of a PostgreSQL database.
 pub struct PostgresLog {

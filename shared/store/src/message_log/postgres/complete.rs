@@ -3,7 +3,7 @@
 
 use super::{
     connection::Session,
-    record::{Known, clean, segments},
+    row::{Known, clean, segments},
 };
 use crate::message_log::{Keeping, LogError, standing::direction_of, words::Word};
 use postern_shared::event::{Content, Direction, Event};

@@ -1,6 +1,6 @@
 //! Connections to PostgreSQL: made when they are needed, kept while they work.
 
-use super::{DEADLINE, schema, tls::Tls};
+use super::{schema, tls::Tls};
 use crate::message_log::{Keeping, LogError};
 use postern_shared::{backoff::Backoff, value::Secret};
 use std::{
@@ -12,6 +12,8 @@ use std::{
 use tokio::sync::Semaphore;
 use tokio_postgres::{Client, Config, NoTls, Statement, config::SslMode};
 
+/// How long an operation may take; one step of it, if it takes several.
+pub(super) const DEADLINE: Duration = Duration::from_secs(10);
 /// Connections at the same time.
 const MOST: usize = 4;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);

@@ -1,6 +1,9 @@
 //! Removing what the tables hold: one person's part, or what is too old.
 
-use super::{connection::Session, schema::LOCK};
+use super::{
+    connection::{DEADLINE, Session},
+    schema::LOCK,
+};
 use crate::message_log::{LogError, Retention};
 use jiff::Timestamp;
 use std::time::Duration;
@@ -51,7 +54,7 @@ pub(super) async fn vacuum(session: &mut Session) -> Result<(), LogError> {
     let milliseconds = VACUUM.as_millis();
     session.batch_execute(&format!("SET statement_timeout = {milliseconds}")).await?;
     session.batch_execute("VACUUM postern.messages, postern.recipients, postern.events").await?;
-    let milliseconds = super::DEADLINE.as_millis();
+    let milliseconds = DEADLINE.as_millis();
     session.batch_execute(&format!("SET statement_timeout = {milliseconds}")).await?;
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! What PostgreSQL's errors mean, without quoting a value: a message of the server's may hold a row's.
 
-use super::DEADLINE;
+use super::connection::DEADLINE;
 use crate::message_log::LogError;
 use std::error::Error as _;
 use tokio_postgres::{Error, error::SqlState};

@@ -86,7 +86,7 @@ pub(super) async fn sent_as(
                WHERE events.external_id = $1 AND events.external_id <> '' AND event IN ('received', 'sent') \
                AND event = 'sent' AND backend = $2 ORDER BY message DESC, at DESC LIMIT 1";
     let sql = session.prepared(sql).await?;
-    let external_id = super::record::clean(external_id);
+    let external_id = super::row::clean(external_id);
     let row = session.query_opt(&sql, &[&external_id, &backend.as_str()]).await?;
     Ok(row.map(|row| {
         let identity: Option<String> = row.get(1);
@@ -130,7 +130,7 @@ fn filters(keeping: &Keeping, query: &MessageQuery) -> Filters {
         filters.add(
             "message IN (SELECT message FROM postern.events WHERE external_id = $ AND external_id <> '' \
              AND event IN ('received', 'sent'))",
-            super::record::clean(external_id).into_owned(),
+            super::row::clean(external_id).into_owned(),
         );
     }
     let of_recipient = |wanted: &str| {

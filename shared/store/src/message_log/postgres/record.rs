@@ -3,6 +3,7 @@
 use super::{
     complete::{complete, learn},
     connection::Session,
+    row::{Known, NOBODY, Place, clean, segments},
     schema::LOCK,
     tell::tell,
 };
@@ -20,22 +21,6 @@ use std::{
     collections::{BTreeSet, HashMap, HashSet},
 };
 use uuid::Uuid;
-
-/// The whole message, or a recipient that is not said.
-pub(super) const NOBODY: i64 = 0;
-
-/// A recipient: its message's number and its own.
-pub(super) type Place = (i64, i64);
-
-/// A message that is there.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Known {
-    pub(super) message: i64,
-    pub(super) complete: bool,
-    pub(super) direction: Direction,
-    /// Whether this batch made it.
-    pub(super) new: bool,
-}
 
 /// What the batch is about, as far as it is known.
 struct Batch<'a> {
@@ -398,16 +383,4 @@ fn key<'a>(place: Place, event: &'a Event) -> Key<'a> {
     let external_id = clean(event.external_id.as_deref().unwrap_or_default());
     let attempt = i64::from(event.attempt.unwrap_or_default());
     (place.0, place.1, event.at.as_millisecond(), event.event.word().to_owned(), attempt, external_id)
-}
-
-pub(super) fn segments(content: &Content) -> Option<i64> {
-    content.segments.and_then(|segments| i64::try_from(segments).ok())
-}
-
-/// The text as PostgreSQL takes it: it has no NUL in texts.
-pub(super) fn clean(text: &str) -> Cow<'_, str> {
-    match text.contains('\0') {
-        true => Cow::Owned(text.replace('\0', "\u{FFFD}")),
-        false => Cow::Borrowed(text),
-    }
 }

@@ -2,7 +2,7 @@
 
 use super::{
     connection::Session,
-    record::{Known, NOBODY, Place, clean},
+    row::{Known, NOBODY, Place, clean},
 };
 use crate::message_log::{
     LogError,
