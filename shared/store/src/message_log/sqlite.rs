@@ -9,6 +9,7 @@
 //! write-ahead log gave back.
 
 mod erase;
+mod failure;
 mod file;
 mod job;
 mod query;
@@ -21,18 +22,18 @@ pub use query::{message, messages, sent_as};
 pub use record::record;
 pub use schema::{STATEMENTS, prepare};
 
-pub(crate) use job::{DEADLINE, Job, Jobs};
+pub(crate) use failure::DEADLINE;
+pub(crate) use job::{Job, Jobs};
 
-use super::{
-    Keeping, LogError, LoggedMessage, MessageLog, MessageQuery, Page, Retention, SentMessage, raw::Unreadable,
-};
+use super::{Keeping, LogError, LoggedMessage, MessageLog, MessageQuery, Page, Retention, SentMessage};
 use async_trait::async_trait;
+use failure::closed;
 use jiff::Timestamp;
 use postern_shared::{
     event::Event,
     message::{BackendName, Identity, MessageId},
 };
-use rusqlite::{Connection, ErrorCode, types::Type};
+use rusqlite::Connection;
 use std::{
     fmt,
     path::{Path, PathBuf},
@@ -202,38 +203,6 @@ impl Readers {
                 }
                 Err(LogError::TimedOut(DEADLINE))
             }
-        }
-    }
-}
-
-fn closed() -> LogError {
-    LogError::Unavailable("it is closed".to_owned())
-}
-
-/// A row that cannot be read, as an error of SQLite's.
-fn unreadable(why: Unreadable) -> rusqlite::Error {
-    rusqlite::Error::FromSqlConversionFailure(0, Type::Text, Box::new(why))
-}
-
-impl From<rusqlite::Error> for LogError {
-    fn from(error: rusqlite::Error) -> Self {
-        let mend = "restore a backup of the file, or move the file away to begin anew";
-        match error.sqlite_error_code() {
-            Some(ErrorCode::DatabaseCorrupt) => Self::Broken(format!("is damaged: {error}; {mend}")),
-            Some(ErrorCode::NotADatabase) => Self::Broken(format!("is no SQLite file: {mend}")),
-            Some(ErrorCode::DiskFull) => Self::Unavailable("the disk is full: make room".to_owned()),
-            Some(ErrorCode::ReadOnly) => {
-                Self::Unavailable("the file is read-only: make it writable for Postern's user".to_owned())
-            }
-            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
-                Self::Unavailable("another program writes to the file for too long".to_owned())
-            }
-            Some(ErrorCode::OperationInterrupted) => Self::TimedOut(DEADLINE),
-            Some(_) => Self::Unavailable(error.to_string()),
-            None => match error {
-                rusqlite::Error::FromSqlConversionFailure(_, _, why) => Self::Broken(why.to_string()),
-                error => Self::Broken(format!("does not hold what this version expects: {error}; {mend}")),
-            },
         }
     }
 }

@@ -5,11 +5,7 @@ use crate::message_log::{Keeping, LogError};
 use async_trait::async_trait;
 use postern_shared::event::Event;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
-use std::time::Duration;
 use tokio::sync::watch;
-
-/// How long a job may take.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
 
 /// Something to be written, in one transaction.
 #[derive(Debug)]

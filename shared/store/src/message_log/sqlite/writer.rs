@@ -1,8 +1,8 @@
 //! The thread that writes the log's own file.
 
 use super::{
-    closed,
-    job::{DEADLINE, Job, Jobs},
+    failure::{DEADLINE, closed},
+    job::{Job, Jobs},
 };
 use crate::message_log::{Keeping, LogError};
 use async_trait::async_trait;
