@@ -201,7 +201,9 @@ impl Dispatcher {
         let called_back =
             config.compat.call_back().then(|| [QueueName::callbacks(), QueueName::bulk_callbacks()]);
         let called_back = called_back.into_iter().flatten();
-        for queue in [QueueName::reports(), QueueName::dead()].into_iter().chain(called_back) {
+        let logged = matches!(topology.log, LogRoute::Queue(_)).then(QueueName::log);
+        let queues = [QueueName::reports(), QueueName::dead()].into_iter().chain(called_back).chain(logged);
+        for queue in queues {
             metrics.publish.declare_queue(&queue);
         }
         metrics.publish.declare_outcomes();

@@ -185,3 +185,27 @@ async fn while_the_log_takes_nothing_all_goes_on_and_afterwards_all_is_there() {
     dispatcher.metric_reaches("postern_log_events_total", &[], 40.0).await;
     assert!(!dispatcher.ready().await.unwrap().text.contains("message log unavailable"));
 }
+
+#[tokio::test]
+async fn a_log_is_switched_on_and_off_on_a_node_that_is_in_use() {
+    let logged = Logged::new().await;
+    logged.provider.otherwise(|_| Answer::json(200, &json!({"id": "SM1"})));
+    let without = logged.config().replace("[log]\nurl", "[log]\nmessages = false\nurl");
+    let off = Launch::dispatcher(&without).start().await;
+    let ready = off.ready().await.unwrap().text;
+    assert!(!ready.contains("postern.log"), "{ready}");
+    off.terminate().await;
+
+    let (ingress, dispatcher) = Pair::services(&logged.config()).await;
+    let OpenLog { log, .. } = logged.log().await;
+    let id = send(&ingress, "pong").await;
+    assert_eq!(kinds(&history(&log, id, EventKind::Sent).await), ["accepted", "sent"]);
+    tokio::join!(ingress.terminate(), dispatcher.terminate());
+
+    let off = Launch::dispatcher(&without).start().await;
+    eventually("a remark", async || {
+        let ready = off.ready().await.map_err(|error| error.to_string())?.text;
+        if ready.contains("queue postern.log is left") { Ok(()) } else { Err(ready) }
+    })
+    .await;
+}

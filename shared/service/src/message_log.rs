@@ -42,12 +42,15 @@ pub async fn open(config: &Config) -> Result<Option<OpenLog>, LogError> {
 }
 
 /// How long `section` has messages kept.
-fn retention(section: &MessageLogConfig) -> Retention {
+pub fn retention(section: &MessageLogConfig) -> Retention {
     Retention { age: Some(section.retention.0), max_bytes: Some(section.max_bytes) }
 }
 
 /// What `section` has kept of a message. Without `log.hash_key`, the key is in a file of `folder`.
-fn keeping(section: &MessageLogConfig, folder: Option<&Path>) -> Result<Keeping, LogError> {
+///
+/// # Errors
+/// [`LogError::Broken`]: there is no key, or its file cannot be used.
+pub fn keeping(section: &MessageLogConfig, folder: Option<&Path>) -> Result<Keeping, LogError> {
     let named = section.hash_key.as_ref().map(HashKey::new);
     Ok(match (section.keep, named, folder) {
         (Keep::Full, None, _) => Keeping::full(),
