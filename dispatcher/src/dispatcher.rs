@@ -194,14 +194,16 @@ impl Dispatcher {
         let log = monitoring.log.clone();
         let recorder = match (&log, topology.log) {
             (Some(open), LogRoute::Queue(_)) => {
-                Some(Recorder::new(open, LogMetrics::declare(&monitoring.metrics)?))
+                Some(Recorder::new(open.clone(), LogMetrics::declare(&monitoring.metrics)?))
             }
             _ => None,
         };
         let called_back =
             config.compat.call_back().then(|| [QueueName::callbacks(), QueueName::bulk_callbacks()]);
         let called_back = called_back.into_iter().flatten();
-        for queue in [QueueName::reports(), QueueName::dead()].into_iter().chain(called_back) {
+        let logged = matches!(topology.log, LogRoute::Queue(_)).then(QueueName::log);
+        let queues = [QueueName::reports(), QueueName::dead()].into_iter().chain(called_back).chain(logged);
+        for queue in queues {
             metrics.publish.declare_queue(&queue);
         }
         metrics.publish.declare_outcomes();

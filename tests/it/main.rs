@@ -32,6 +32,7 @@ mod packages;
 mod pair;
 mod poison;
 mod policy;
+mod postgres;
 mod printed;
 mod providers;
 mod publishers;

@@ -7,7 +7,7 @@ use lapin::{
     types::{AMQPValue, FieldTable},
 };
 use postern_broker::{
-    Address, QueueName, Topology,
+    Address, LogRoute, QueueName, Topology,
     topology::{
         BULK_CALLBACKS, CALLBACKS, CONTROL, DEAD, HEALTH, INBOUND, LOG, OUTBOUND, Overflow, QUARANTINE,
         QueueLimit, REPORTS, RETURN, UNROUTED,
@@ -60,6 +60,8 @@ const BACKENDS_HEALTH: Stream = Stream {
 pub(super) struct Declarer {
     /// Whether the queue of an earlier version is known to be gone.
     retired: bool,
+    /// Whether a queue for a message log that there is not was looked for.
+    log_looked_for: bool,
     /// Queues and exchanges that somebody else declared in another way, used as they are, and what
     /// the broker says of them.
     foreign: BTreeMap<String, String>,
@@ -80,6 +82,9 @@ impl Declarer {
         let mut done = pass.everything(topology).await;
         if done.is_ok() && !self.retired {
             done = pass.retire(QUARANTINE).await.map(|retired| self.retired = retired);
+        }
+        if done.is_ok() && topology.log == LogRoute::None && !self.log_looked_for {
+            done = pass.look_for_log().await.map(|()| self.log_looked_for = true);
         }
         if let Some(channel) = pass.channel {
             super::endpoint::close_channel(&channel).await;
@@ -192,6 +197,20 @@ impl DeclarePass<'_> {
         let channel = self.channel().await?;
         self.answer(channel.queue_delete(queue.into(), QueueDeleteOptions::default())).await?;
         Ok(true)
+    }
+
+    /// Says if there is a queue for the message log although this process has no log: it fills up, unless
+    /// another process takes from it.
+    async fn look_for_log(&mut self) -> lapin::Result<()> {
+        if let Some([_, 0]) = self.look(LOG).await? {
+            let remark = format!(
+                "queue {LOG} is left from a message log and nobody takes from it: delete it, or switch the log on \
+                 (log.url)"
+            );
+            warn!("{remark}");
+            self.foreign.insert(format!("queue {LOG}"), remark);
+        }
+        Ok(())
     }
 
     /// How many messages wait in `queue` and how many consumers it has. `None` if there is no such
