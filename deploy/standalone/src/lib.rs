@@ -17,6 +17,7 @@ mod dead;
 mod greeting;
 mod holder;
 mod key;
+mod log;
 mod orders;
 
 use anyhow::Context;
@@ -38,6 +39,8 @@ const PROGRAM: Program = Program {
 };
 /// The secrets of commands that only reach the broker, or the admin port of a running gateway.
 const OPERATOR_SECRETS: NeededSecrets = NeededSecrets::Of(&["broker.url", "admin.token"]);
+/// The secrets of commands that only reach the message log.
+const LOG_SECRETS: NeededSecrets = NeededSecrets::Of(&["broker.url", "log.url", "log.hash_key"]);
 /// How much longer than the ingress accepts the dispatcher consumes, where requests are in flight.
 const HEAD_START: Duration = Duration::from_secs(2);
 
@@ -82,6 +85,9 @@ enum Action {
     /// List the queues, have another backend send what waits for one, or drop what waits
     #[command(subcommand)]
     Queue(orders::QueueAction),
+    /// Look up what became of messages and what people wrote, export it, or erase a person from it
+    #[command(subcommand)]
+    Log(log::Action),
 }
 
 /// A gateway with its senders and its forms.
@@ -135,6 +141,9 @@ impl Gateway {
             Action::Resume(arguments) => self.order(orders::Order::Resume(arguments), &command.arguments),
             Action::Cancel(arguments) => self.order(orders::Order::Cancel(arguments), &command.arguments),
             Action::Queue(action) => self.order(orders::Order::Queue(action), &command.arguments),
+            Action::Log(action) => self
+                .configuration_of(arguments, LOG_SECRETS)
+                .and_then(|config| in_runtime(log::run(action, &config))),
             Action::Dead(action) => self.configuration_of(arguments, OPERATOR_SECRETS).and_then(|config| {
                 in_runtime(dead::run(action, &config, arguments.admin_listen.unwrap_or(PROGRAM.admin)))
             }),
