@@ -24,6 +24,7 @@ mod guides;
 mod halves;
 mod harness;
 mod hostile;
+mod log_command;
 mod message_log;
 mod operations;
 mod orders;

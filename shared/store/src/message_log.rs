@@ -6,6 +6,7 @@
 #[cfg(feature = "testing")]
 pub mod conformance;
 mod keeping;
+pub mod postgres;
 mod raw;
 pub mod sqlite;
 mod standing;
@@ -13,6 +14,7 @@ mod words;
 mod written;
 
 pub use keeping::{HashKey, Keeping};
+pub use postgres::PostgresLog;
 pub use sqlite::{Access, SqliteLog};
 pub use written::UnknownState;
 
@@ -237,6 +239,12 @@ impl LogError {
              was set before"
                 .to_owned(),
         )
+    }
+}
+
+impl From<raw::Unreadable> for LogError {
+    fn from(why: raw::Unreadable) -> Self {
+        Self::Broken(why.to_string())
     }
 }
 
