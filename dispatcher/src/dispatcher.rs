@@ -194,7 +194,7 @@ impl Dispatcher {
         let log = monitoring.log.clone();
         let recorder = match (&log, topology.log) {
             (Some(open), LogRoute::Queue(_)) => {
-                Some(Recorder::new(open, LogMetrics::declare(&monitoring.metrics)?))
+                Some(Recorder::new(open.clone(), LogMetrics::declare(&monitoring.metrics)?))
             }
             _ => None,
         };

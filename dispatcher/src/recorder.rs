@@ -47,7 +47,7 @@ fn backoff() -> Backoff {
 /// Writes what comes by `postern.log` into the message log.
 #[derive(Debug)]
 pub(crate) struct Recorder {
-    log: Arc<dyn MessageLog>,
+    open: OpenLog,
     metrics: LogMetrics,
     /// Of messages that cannot be read: any application can publish them.
     lines: LineLimit,
@@ -63,9 +63,9 @@ struct Batch {
 }
 
 impl Recorder {
-    pub(crate) fn new(open: &OpenLog, metrics: LogMetrics) -> Self {
+    pub(crate) fn new(open: OpenLog, metrics: LogMetrics) -> Self {
         let lines = LineLimit::new("messages for the message log that cannot be read", tracing::Level::WARN);
-        Self { log: open.log.clone(), metrics, lines }
+        Self { open, metrics, lines }
     }
 
     /// Records until the drain begins. What is not written then comes again.
@@ -155,7 +155,9 @@ impl Recorder {
         let (begun, mut backoff) = (Instant::now(), backoff());
         loop {
             self.metrics.lag.set(lag(events));
-            let Err(error) = self.try_write(events).await else {
+            let written = self.try_write(events).await;
+            self.open.note_written(&written);
+            let Err(error) = written else {
                 self.metrics.events.inc_by(events.len() as u64);
                 return true;
             };
@@ -175,7 +177,7 @@ impl Recorder {
             return Ok(());
         }
         self.find_messages(events).await?;
-        self.log.record(events).await
+        self.open.log.record(events).await
     }
 
     /// Gives those `events` their message of which a delivery report said only the provider's id of it: one of
@@ -190,7 +192,7 @@ impl Recorder {
                 match sent.get(&(event.backend.clone(), external_id.clone())) {
                     Some(id) => event.message_id = *id,
                     None => {
-                        if let Some(found) = self.log.sent_as(&event.backend, external_id).await? {
+                        if let Some(found) = self.open.log.sent_as(&event.backend, external_id).await? {
                             event.message_id = found.id;
                             event.identity = event.identity.take().or(found.identity);
                         }

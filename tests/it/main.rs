@@ -26,6 +26,7 @@ mod harness;
 mod hostile;
 mod log_command;
 mod message_log;
+mod message_log_postgres;
 mod operations;
 mod orders;
 mod outage;

@@ -63,10 +63,11 @@ async fn a_posted_message_is_sent_and_reported() {
     assert_eq!(asked.form(), pairs(&[("to", "+15550002222"), ("text", "pong & more")]));
     assert_eq!(asked.header("x-message-id"), id.as_str());
     let report = outcome(&pair.tap).await;
-    let at = report["at"].clone();
+    let (at, took) = (report["at"].clone(), report["recipients"][0]["duration_ms"].clone());
     assert!(at.as_str().unwrap().parse::<jiff::Timestamp>().is_ok());
-    let recipients =
-        json!([{"identity": "+15550002222", "state": "sent", "external_id": "SM1", "segments": 1}]);
+    assert!(took.as_u64().is_some_and(|took| took < 60_000), "{report}");
+    let recipients = json!([{"identity": "+15550002222", "state": "sent", "external_id": "SM1", "segments": 1,
+        "http_status": 200, "duration_ms": took}]);
     let wanted =
         json!({"message_id": id, "backend": "clinic", "attempt": 1, "at": at, "recipients": recipients});
     assert_eq!(report, wanted);

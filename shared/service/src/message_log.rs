@@ -12,7 +12,7 @@ use std::{
     fs::DirBuilder,
     os::unix::fs::DirBuilderExt as _,
     path::Path,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 use tokio::time::sleep;
@@ -99,19 +99,35 @@ pub struct OpenLog {
     pub log: Arc<dyn MessageLog>,
     /// How long it keeps what it knows.
     pub retention: Retention,
-    /// Why it cannot be used.
-    problem: Arc<Mutex<Option<String>>>,
+    noted: Arc<Mutex<Noted>>,
+}
+
+/// Why it cannot be used.
+#[derive(Debug, Default)]
+struct Noted {
+    reading: Option<String>,
+    writing: Option<String>,
 }
 
 impl OpenLog {
     /// `log`, which keeps what it knows as long as `retention` says.
     pub fn new(log: Arc<dyn MessageLog>, retention: Retention) -> Self {
-        Self { log, retention, problem: Arc::default() }
+        Self { log, retention, noted: Arc::default() }
     }
 
     /// Why the log cannot be used, as far as is known. `None` if it can. Nothing waits for it.
     pub fn problem(&self) -> Option<String> {
-        self.problem.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let noted = self.noted();
+        noted.writing.clone().or_else(|| noted.reading.clone())
+    }
+
+    /// Notes what the last attempt to write came to.
+    pub fn note_written(&self, written: &Result<(), LogError>) {
+        self.noted().writing = written.as_ref().err().map(ToString::to_string);
+    }
+
+    fn noted(&self) -> MutexGuard<'_, Noted> {
+        self.noted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Asks the log again and again whether it can be used, and notes and logs what changes.
@@ -119,10 +135,7 @@ impl OpenLog {
         loop {
             // Any question: it is about no message.
             let problem = self.log.message(MessageId::new()).await.err().map(|error| error.to_string());
-            let before = std::mem::replace(
-                &mut *self.problem.lock().unwrap_or_else(PoisonError::into_inner),
-                problem.clone(),
-            );
+            let before = std::mem::replace(&mut self.noted().reading, problem.clone());
             match (before, problem) {
                 (None, Some(error)) => tracing::warn!(error, "message log unavailable, retrying"),
                 (Some(_), None) => tracing::info!("message log available again"),
