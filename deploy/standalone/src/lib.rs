@@ -17,6 +17,7 @@ mod dead;
 mod greeting;
 mod holder;
 mod key;
+mod log;
 mod orders;
 mod store;
 
@@ -41,6 +42,8 @@ const PROGRAM: Program = Program {
 const OPERATOR_SECRETS: NeededSecrets = NeededSecrets::Of(&["broker.url", "admin.token"]);
 /// The secrets of a command that only needs to know which folder the store is in.
 const STORE_SECRETS: NeededSecrets = NeededSecrets::Of(&["broker.url"]);
+/// The secrets of commands that only reach the message log.
+const LOG_SECRETS: NeededSecrets = NeededSecrets::Of(&["broker.url", "log.url", "log.hash_key"]);
 /// How much longer than the ingress accepts the dispatcher consumes, where requests are in flight.
 const HEAD_START: Duration = Duration::from_secs(2);
 
@@ -88,6 +91,9 @@ enum Action {
     /// Check the embedded store or the spool, copy it, or show its sizes, also while the gateway runs
     #[command(subcommand)]
     Store(store::StoreAction),
+    /// Look up what became of messages and what people wrote, export it, or erase a person from it
+    #[command(subcommand)]
+    Log(log::Action),
 }
 
 /// A gateway with its senders and its forms.
@@ -145,6 +151,9 @@ impl Gateway {
                 let config = self.configuration_of(arguments, STORE_SECRETS);
                 config.and_then(|config| store::run(&action, &config))
             }
+            Action::Log(action) => self
+                .configuration_of(arguments, LOG_SECRETS)
+                .and_then(|config| in_runtime(log::run(action, &config))),
             Action::Dead(action) => self.configuration_of(arguments, OPERATOR_SECRETS).and_then(|config| {
                 in_runtime(dead::run(action, &config, arguments.admin_listen.unwrap_or(PROGRAM.admin)))
             }),

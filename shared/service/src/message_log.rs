@@ -1,8 +1,8 @@
 //! The message log that the configuration names, open, and whether it can be used.
 
 pub use postern_store::message_log::{
-    Cursor, LogError, LoggedMessage, LoggedRecipient, LoggedState, MessageLog, MessageQuery, Order, Page,
-    Retention, SentMessage, UnknownState,
+    Access, Cursor, LogError, LoggedMessage, LoggedRecipient, LoggedState, MessageLog, MessageQuery, Order,
+    Page, Retention, SentMessage, UnknownState,
 };
 
 use postern_config::{Config, LogPlace, MessageLogConfig};
@@ -16,6 +16,9 @@ use std::{
     time::Duration,
 };
 use tokio::time::sleep;
+
+/// The file of an embedded broker's store, which holds its message log.
+const EMBEDDED: &str = "postern.db";
 
 /// How often the log is asked whether it can be used.
 const LOOKS: Duration = Duration::from_secs(10);
@@ -42,6 +45,31 @@ pub async fn open(config: &Config) -> Result<Option<OpenLog>, LogError> {
         }
     };
     Ok(Some(OpenLog::new(log, retention(&section))))
+}
+
+/// Opens the message log that `config` names beside whatever process it belongs to: for a command, while the
+/// gateway runs. `None`: it is off.
+///
+/// # Errors
+/// [`LogError`]: there is none yet, or it cannot be used from here.
+pub async fn open_beside(config: &Config, access: Access) -> Result<Option<Arc<dyn MessageLog>>, LogError> {
+    let Some(section) = config.message_log() else { return Ok(None) };
+    let (folder, file) = match &section.place {
+        LogPlace::Embedded => {
+            let url = config.broker.url.expose();
+            let folder = Path::new(url.strip_prefix("embedded:").unwrap_or(url));
+            (folder, folder.join(EMBEDDED))
+        }
+        LogPlace::Sqlite(dir) => (Path::new(dir), SqliteLog::file_in(Path::new(dir))),
+        LogPlace::Postgres(_) => return Ok(open(config).await?.map(|open| open.log)),
+    };
+    if !file.exists() {
+        return Err(LogError::Broken(format!(
+            "is not there: there is no file {}; run this where the gateway runs, with its --config",
+            file.display()
+        )));
+    }
+    Ok(Some(Arc::new(SqliteLog::beside(&file, keeping(&section, Some(folder))?, access).await?)))
 }
 
 /// How long `section` has messages kept.

@@ -15,7 +15,7 @@ mod written;
 
 pub use keeping::{HashKey, Keeping};
 pub use postgres::PostgresLog;
-pub use sqlite::SqliteLog;
+pub use sqlite::{Access, SqliteLog};
 pub use written::UnknownState;
 
 use async_trait::async_trait;
@@ -55,6 +55,13 @@ pub trait MessageLog: Send + Sync + fmt::Debug {
     /// # Errors
     /// [`LogError`].
     async fn messages(&self, query: &MessageQuery) -> Result<Page, LogError>;
+
+    /// Up to `most` ids of messages, from `first` to `last`, both included, in order: what an id that is only its
+    /// beginning may mean.
+    ///
+    /// # Errors
+    /// [`LogError`].
+    async fn ids(&self, first: MessageId, last: MessageId, most: usize) -> Result<Vec<MessageId>, LogError>;
 
     /// The message that `backend`'s provider calls `external_id`: the latest, if it reused the id.
     ///

@@ -44,6 +44,7 @@ macro_rules! for_each_log_case {
             pages_follow_one_another
             a_cursor_misses_nothing_that_is_written_side_by_side
             a_provider_s_id_finds_the_latest_message
+            ids_are_found_by_where_they_lie
             what_is_written_outlives_the_log
             states_only_keeps_no_number_and_no_word
             forgetting_erases_one_person

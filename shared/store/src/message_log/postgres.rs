@@ -78,6 +78,10 @@ impl MessageLog for PostgresLog {
         self.connections.run(async |session| query::messages(session, &self.keeping, query).await).await
     }
 
+    async fn ids(&self, first: MessageId, last: MessageId, most: usize) -> Result<Vec<MessageId>, LogError> {
+        self.connections.run(async |session| query::ids(session, first, last, most).await).await
+    }
+
     async fn sent_as(
         &self,
         backend: &BackendName,

@@ -18,7 +18,7 @@ mod schema;
 mod writer;
 
 pub use erase::{STEP, bytes, expire_older, expire_oldest, forget};
-pub use query::{message, messages, sent_as};
+pub use query::{ids, message, messages, sent_as};
 pub use record::record;
 pub use schema::{STATEMENTS, prepare};
 
@@ -56,8 +56,18 @@ pub struct SqliteLog {
     readers: Arc<Readers>,
 }
 
+/// What a log beside the process that it belongs to is opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Only to read: whatever writes, fails.
+    Read,
+    /// To erase, too.
+    Write,
+}
+
 struct Readers {
     file: PathBuf,
+    connect: fn(&Path) -> rusqlite::Result<Connection>,
     free: Semaphore,
     idle: Mutex<Vec<Connection>>,
 }
@@ -81,13 +91,41 @@ impl SqliteLog {
         });
         let (file, connection) = opened.await.map_err(|e| LogError::Unavailable(e.to_string()))??;
         let writer = Writer::start(connection, keeping.clone())?;
-        Ok(Self::written_by(Box::new(writer), file, keeping))
+        Ok(Self { keeping, writer: Box::new(writer), readers: Readers::new(file, file::reading) })
     }
 
     /// The log in `file`, which holds the tables, and to which `writer` alone writes.
     pub(crate) fn written_by(writer: Box<dyn Jobs>, file: PathBuf, keeping: Keeping) -> Self {
-        let readers = Readers { file, free: Semaphore::new(READERS), idle: Mutex::default() };
-        Self { keeping, writer, readers: Arc::new(readers) }
+        Self { keeping, writer, readers: Readers::new(file, file::reading) }
+    }
+
+    /// The file of the log in `folder`.
+    pub fn file_in(folder: &Path) -> PathBuf {
+        folder.join(file::NAME)
+    }
+
+    /// Opens the log in `file`, which a gateway may have open meanwhile: it is not made, and its tables are
+    /// not changed.
+    ///
+    /// # Errors
+    /// [`LogError::Unavailable`] if the file cannot be opened now, [`LogError::Broken`] if there is no log in
+    /// it, or it is damaged or was written under another key.
+    pub async fn beside(file: &Path, keeping: Keeping, access: Access) -> Result<Self, LogError> {
+        let (file, kept) = (file.to_owned(), keeping.clone());
+        let opened = tokio::task::spawn_blocking(move || {
+            if !file.exists() {
+                return Err(LogError::Broken(format!("is not there: there is no file {}", file.display())));
+            }
+            let connection = match access {
+                Access::Read => file::reading_beside(&file)?,
+                Access::Write => file::writing_beside(&file)?,
+            };
+            schema::check(&connection, &kept)?;
+            Ok((file, connection))
+        });
+        let (file, connection) = opened.await.map_err(|e| LogError::Unavailable(e.to_string()))??;
+        let writer = Writer::start(connection, keeping.clone())?;
+        Ok(Self { keeping, writer: Box::new(writer), readers: Readers::new(file, file::reading_beside) })
     }
 
     /// The bytes of the file that rows take.
@@ -115,6 +153,10 @@ impl MessageLog for SqliteLog {
     async fn messages(&self, query: &MessageQuery) -> Result<Page, LogError> {
         let (keeping, query) = (self.keeping.clone(), query.clone());
         self.readers.read(move |connection| messages(connection, &keeping, &query)).await
+    }
+
+    async fn ids(&self, first: MessageId, last: MessageId, most: usize) -> Result<Vec<MessageId>, LogError> {
+        self.readers.read(move |connection| ids(connection, first, last, most)).await
     }
 
     async fn sent_as(
@@ -173,6 +215,10 @@ impl fmt::Debug for SqliteLog {
 }
 
 impl Readers {
+    fn new(file: PathBuf, connect: fn(&Path) -> rusqlite::Result<Connection>) -> Arc<Self> {
+        Arc::new(Self { file, connect, free: Semaphore::new(READERS), idle: Mutex::default() })
+    }
+
     /// What `ask` answers on a connection that only reads.
     async fn read<T: Send + 'static>(
         self: &Arc<Self>,
@@ -184,7 +230,7 @@ impl Readers {
             let place = self.free.acquire().await.map_err(|_| closed())?;
             let answer = tokio::task::spawn_blocking(move || {
                 let connection = readers.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-                let connection = connection.map_or_else(|| file::reading(&readers.file), Ok)?;
+                let connection = connection.map_or_else(|| (readers.connect)(&readers.file), Ok)?;
                 let _ = interrupt.send(connection.get_interrupt_handle());
                 let answer = ask(&connection);
                 readers.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);

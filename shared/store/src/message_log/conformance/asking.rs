@@ -183,6 +183,23 @@ pub(super) async fn a_provider_s_id_finds_the_latest_message(storage: Arc<dyn Lo
     Ok(())
 }
 
+pub(super) async fn ids_are_found_by_where_they_lie(storage: Arc<dyn LogStorage>) -> Result<()> {
+    let log = open(&storage).await?;
+    let id = |rest: &str| format!("0199b2a5-0000-7000-8000-0000000000{rest}").parse::<MessageId>();
+    let [a, b, c] = [id("10")?, id("1f")?, id("20")?];
+    log.record(&[received(c, 0, 1)?, received(a, 0, 1)?, received(b, 0, 1)?]).await?;
+    for (first, last, most, wanted) in [
+        (id("10")?, id("1f")?, 9, vec![a, b]),
+        (id("00")?, id("ff")?, 9, vec![a, b, c]),
+        (id("00")?, id("ff")?, 2, vec![a, b]),
+        (id("11")?, id("1e")?, 9, vec![]),
+    ] {
+        let found = log.ids(first, last, most).await?;
+        ensure!(found == wanted, "from {first} to {last}: {found:?}");
+    }
+    Ok(())
+}
+
 pub(super) async fn what_is_written_outlives_the_log(storage: Arc<dyn LogStorage>) -> Result<()> {
     let id = MessageId::new();
     let log = open(&storage).await?;

@@ -76,6 +76,19 @@ pub(super) async fn messages(
     Ok(page)
 }
 
+pub(super) async fn ids(
+    session: &mut Session,
+    first: MessageId,
+    last: MessageId,
+    most: usize,
+) -> Result<Vec<MessageId>, LogError> {
+    let find = "SELECT id FROM postern.messages WHERE id BETWEEN $1 AND $2 ORDER BY id LIMIT $3";
+    let find = session.prepared(find).await?;
+    let most = i64::try_from(most).unwrap_or(i64::MAX);
+    let rows = session.query(&find, &[&Uuid::from(first), &Uuid::from(last), &most]).await?;
+    Ok(rows.iter().map(|row| MessageId::from(row.get::<_, Uuid>(0))).collect())
+}
+
 pub(super) async fn sent_as(
     session: &mut Session,
     backend: &BackendName,

@@ -1,7 +1,7 @@
 //! The file of a log that has one of its own.
 
 use crate::message_log::LogError;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, config::DbConfig};
 use std::{
     fs::{DirBuilder, OpenOptions},
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
@@ -14,7 +14,7 @@ const BUSY: Duration = Duration::from_secs(5);
 /// "Pslg": tells this file from other programs'.
 const APPLICATION_ID: i64 = 0x5073_6c67;
 /// The file's name in the log's folder.
-const NAME: &str = "message-log.sqlite";
+pub(super) const NAME: &str = "message-log.sqlite";
 
 /// Makes the folder and an empty file, for their owner only, if they are not there. SQLite gives the files
 /// beside it the same permissions.
@@ -55,6 +55,26 @@ pub(super) fn reading(file: &Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     connection.busy_timeout(BUSY)?;
     connection.pragma_update(None, "query_only", "ON")?;
+    connection.set_prepared_statement_cache_capacity(super::STATEMENTS);
+    Ok(connection)
+}
+
+/// A connection that only reads a file which is another process's, and leaves it as it is.
+pub(super) fn reading_beside(file: &Path) -> rusqlite::Result<Connection> {
+    let connection = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    connection.busy_timeout(BUSY)?;
+    connection.set_prepared_statement_cache_capacity(super::STATEMENTS);
+    Ok(connection)
+}
+
+/// A connection that writes to a file which is another process's. What that process has in the write-ahead
+/// log stays there when this connection is closed.
+pub(super) fn writing_beside(file: &Path) -> rusqlite::Result<Connection> {
+    let connection = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    connection.busy_timeout(BUSY)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "secure_delete", "ON")?;
     connection.set_prepared_statement_cache_capacity(super::STATEMENTS);
     Ok(connection)
 }

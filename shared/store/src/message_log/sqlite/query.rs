@@ -65,6 +65,22 @@ pub fn messages(connection: &Connection, keeping: &Keeping, query: &MessageQuery
     Ok(page)
 }
 
+/// Up to `most` ids of messages from `first` to `last`, in order.
+///
+/// # Errors
+/// SQLite's.
+pub fn ids(
+    connection: &Connection,
+    first: MessageId,
+    last: MessageId,
+    most: usize,
+) -> rusqlite::Result<Vec<MessageId>> {
+    let sql = "SELECT id FROM messages WHERE id BETWEEN ?1 AND ?2 ORDER BY id LIMIT ?3";
+    let most = i64::try_from(most).unwrap_or(i64::MAX);
+    let mut statement = connection.prepare_cached(sql)?;
+    statement.query_map(params![first.as_bytes(), last.as_bytes(), most], |row| id(row, 0))?.collect()
+}
+
 /// The latest message that `backend`'s provider calls `external_id`.
 ///
 /// # Errors

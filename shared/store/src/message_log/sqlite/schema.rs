@@ -79,10 +79,26 @@ CREATE TABLE log_settings (
 /// [`LogError::Unavailable`] if the file takes nothing.
 pub fn prepare(connection: &Connection, keeping: &Keeping) -> Result<(), LogError> {
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
-    let there = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'log_settings'";
-    if connection.query_row(there, [], |_| Ok(())).optional()?.is_none() {
+    if !has_tables(connection)? {
         connection.execute_batch(TABLES)?;
         set(connection, "version", &VERSION.to_string())?;
+    }
+    check(connection, keeping)?;
+    if let (Some(now), None) = (keeping.key_check(), setting(connection, "hash_key")?) {
+        set(connection, "hash_key", &now)?;
+    }
+    Ok(())
+}
+
+/// Sees that there are tables, of this version, and that they were written under the same key. Writes nothing.
+///
+/// # Errors
+/// [`LogError::Broken`] if there are none, a newer Postern made them, or another `log.hash_key` was set.
+pub(super) fn check(connection: &Connection, keeping: &Keeping) -> Result<(), LogError> {
+    if !has_tables(connection)? {
+        return Err(LogError::Broken(
+            "is not there yet: no gateway has written one into the file".to_owned(),
+        ));
     }
     let version = setting(connection, "version")?.and_then(|version| version.parse::<i64>().ok());
     if version != Some(VERSION) {
@@ -93,11 +109,14 @@ pub fn prepare(connection: &Connection, keeping: &Keeping) -> Result<(), LogErro
         )));
     }
     match (keeping.key_check(), setting(connection, "hash_key")?) {
-        (Some(now), None) => set(connection, "hash_key", &now)?,
-        (Some(now), Some(before)) if now != before => return Err(LogError::other_key()),
-        _ => {}
+        (Some(now), Some(before)) if now != before => Err(LogError::other_key()),
+        _ => Ok(()),
     }
-    Ok(())
+}
+
+fn has_tables(connection: &Connection) -> rusqlite::Result<bool> {
+    let there = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'log_settings'";
+    Ok(connection.query_row(there, [], |_| Ok(())).optional()?.is_some())
 }
 
 fn setting(connection: &Connection, name: &str) -> rusqlite::Result<Option<String>> {

@@ -1,0 +1,205 @@
+//! `postern log`: what became of messages, and what people wrote.
+//!
+//! It reads the message log itself, beside whatever runs: no gateway is asked.
+
+mod arguments;
+mod export;
+mod forget;
+mod text;
+
+use crate::greeting::print;
+use arguments::FilterArguments;
+use clap::{Args, Subcommand};
+use postern_config::Config;
+use postern_service::{
+    message_log::{self, Access, MessageLog, Order},
+    program::Exit,
+};
+use postern_shared::{
+    message::{Identity, MessageId},
+    terminal::{self, plain},
+};
+use serde::Serialize;
+use serde_json::json;
+
+/// How many messages `postern log list` shows if nothing is said.
+const LISTED: u64 = 100;
+/// How many ids an error names that begin alike.
+const LISTED_IDS: usize = 5;
+
+/// What is said if there is no log.
+const OFF: &str = "log: the message log is off, so that nothing is remembered about messages: set log.url to \
+                   sqlite:DIR or postgres://…, or take log.messages = false out";
+
+/// What `postern log` can do.
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum Action {
+    /// List messages, newest first, without numbers and texts
+    List {
+        #[command(flatten)]
+        which: FilterArguments,
+        /// With the people's numbers and what they wrote
+        #[arg(long)]
+        show: bool,
+        /// One JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show one message whole: the people's numbers, what was written, and what happened
+    Show {
+        /// Its id, or the beginning of it
+        #[arg(value_name = "ID")]
+        id: String,
+        /// One JSON object, as GET /v1/messages/ID answers it
+        #[arg(long)]
+        json: bool,
+    },
+    /// Write messages whole, oldest first, one JSON object a line
+    Export {
+        #[command(flatten)]
+        which: FilterArguments,
+        /// Also what happened to each of them
+        #[arg(long)]
+        events: bool,
+    },
+    /// Erase what the log holds of a person: each message that only they sent or got, and their part of the
+    /// others
+    ///
+    /// Messages that still wait to be sent, and reports and dead letters in queues, are no part of the log.
+    Forget(ForgetArguments),
+}
+
+/// Whom to forget.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ForgetArguments {
+    /// The person, as messages call them
+    #[arg(long, value_name = "NUMBER")]
+    identity: Identity,
+    /// Only say how many messages it would be
+    #[arg(long)]
+    dry_run: bool,
+    /// Do it without asking
+    #[arg(long)]
+    yes: bool,
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
+    /// Who does it, for the log
+    #[arg(long, env = "USER", hide = true, hide_env_values = true)]
+    user: Option<String>,
+}
+
+/// Does it.
+///
+/// # Errors
+/// [`Exit::Config`] for what the command line or the configuration can mend, [`Exit::Failed`] for the
+/// rest.
+pub(crate) async fn run(action: Action, config: &Config) -> Result<(), Exit> {
+    let access = match &action {
+        Action::Forget(arguments) => {
+            arguments.can_be_done()?;
+            Access::Write
+        }
+        Action::List { .. } | Action::Show { .. } | Action::Export { .. } => Access::Read,
+    };
+    let Some(log) = message_log::open_beside(config, access).await? else {
+        return Err(Exit::Config(OFF.to_owned()));
+    };
+    let done = answer(log.as_ref(), action).await;
+    log.close().await;
+    done
+}
+
+async fn answer(log: &dyn MessageLog, action: Action) -> Result<(), Exit> {
+    match action {
+        Action::List { which, show, json } => Ok(print(&list(log, which, show, json).await?)?),
+        Action::Show { id, json } => Ok(print(&shown(log, &id, json).await?)?),
+        Action::Export { which, events } => export::run(log, which, events).await,
+        Action::Forget(arguments) => forget::run(log, &arguments).await,
+    }
+}
+
+/// The messages that match, as a table or as JSON; only with `show` with numbers and texts.
+async fn list(log: &dyn MessageLog, which: FilterArguments, show: bool, json: bool) -> Result<String, Exit> {
+    let most = which.limit().unwrap_or(LISTED);
+    let (mut pages, mut found) = (export::Pages::new(log, which.query(Order::Newest), most), Vec::new());
+    while let Some(page) = pages.next().await? {
+        found.extend(page);
+    }
+    let more = pages.has_more();
+    if !json {
+        return Ok(text::list(&found, show, more));
+    }
+    let found = found.iter().map(serde_json::to_value).collect::<Result<Vec<_>, _>>()?;
+    let found: Vec<_> = if show { found } else { found.into_iter().map(text::without_people).collect() };
+    as_json(&json!({"messages": found, "more": more}))
+}
+
+/// The message whose id begins with `id`.
+async fn shown(log: &dyn MessageLog, id: &str, json: bool) -> Result<String, Exit> {
+    let id = whole_id(log, id).await?;
+    let Some(message) = log.message(id).await? else {
+        return Err(Exit::Failed(anyhow::anyhow!("the message log has no message {id}, or not any more")));
+    };
+    if json { as_json(&message) } else { Ok(text::history(&message)) }
+}
+
+/// The only id in the log that begins with `id`.
+///
+/// # Errors
+/// [`Exit::Config`]: `id` is no beginning of one, or one of several. [`Exit::Failed`]: there is none.
+async fn whole_id(log: &dyn MessageLog, id: &str) -> Result<MessageId, Exit> {
+    if let Ok(whole) = id.parse() {
+        return Ok(whole);
+    }
+    let shown = plain(id);
+    let Some((first, last)) = between(id) else {
+        return Err(Exit::Config(format!("{shown} is no id, and not the beginning of one")));
+    };
+    match log.ids(first, last, LISTED_IDS).await?.as_slice() {
+        [] => Err(Exit::Failed(anyhow::anyhow!(
+            "no message in the message log has an id that begins with {shown}"
+        ))),
+        [only] => Ok(*only),
+        several => {
+            let ids: Vec<_> = several.iter().map(ToString::to_string).collect();
+            Err(Exit::Config(format!("{shown} is the beginning of several ids: {}", ids.join(", "))))
+        }
+    }
+}
+
+/// The lowest and the highest id that begin with `beginning`.
+fn between(beginning: &str) -> Option<(MessageId, MessageId)> {
+    let digits = beginning.replace('-', "");
+    let filled =
+        |with: &str| format!("{digits}{}", with.repeat(32_usize.saturating_sub(digits.len()))).parse().ok();
+    if digits.is_empty() { None } else { Some((filled("0")?, filled("f")?)) }
+}
+
+/// People's texts in it move no cursor, and are the same to whoever reads JSON.
+fn as_json(value: &impl Serialize) -> Result<String, Exit> {
+    Ok(terminal::json(&serde_json::to_string_pretty(value)?) + "\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_beginning_of_an_id_means_all_that_begin_so() {
+        for (beginning, first, last) in [
+            ("0199b2a5-1", "0199b2a5-1000-0000-0000-000000000000", "0199b2a5-1fff-ffff-ffff-ffffffffffff"),
+            ("0", "00000000-0000-0000-0000-000000000000", "0fffffff-ffff-ffff-ffff-ffffffffffff"),
+        ] {
+            let (low, high) = between(beginning).unwrap();
+            assert_eq!(
+                (low.to_string(), high.to_string()),
+                (first.to_owned(), last.to_owned()),
+                "{beginning}"
+            );
+        }
+        for none in ["", "-", "xyz", "0199b2a5\u{e9}", &"0".repeat(33)] {
+            assert!(between(none).is_none(), "{none}");
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! Which messages a command is about.
+
+use clap::Args;
+use jiff::Timestamp;
+use postern_service::{
+    message_log::{LoggedState, MessageQuery, Order},
+    moment,
+};
+use postern_shared::{
+    event::Direction,
+    message::{BackendName, Identity},
+};
+
+/// The conditions that messages must meet, all of them.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct FilterArguments {
+    /// Through this backend
+    #[arg(long, value_name = "NAME")]
+    backend: Option<BackendName>,
+    /// Sent or got by this person
+    #[arg(long, value_name = "NUMBER")]
+    identity: Option<Identity>,
+    /// With a recipient in this state: received, forwarded, queued, retrying, sent, buffered, delivered,
+    /// undelivered, failed, expired, unknown
+    #[arg(long, value_name = "STATE")]
+    state: Option<LoggedState>,
+    /// inbound: from people; outbound: to people
+    #[arg(long, value_name = "DIRECTION", value_parser = direction)]
+    direction: Option<Direction>,
+    /// Called so by the provider
+    #[arg(long, value_name = "ID")]
+    external_id: Option<String>,
+    /// Created then or later: 2026-11-27T08:00:00Z, or 2h ago as 2h
+    #[arg(long, value_name = "TIME", value_parser = moment::of_now)]
+    since: Option<Timestamp>,
+    /// Created earlier than that
+    #[arg(long, value_name = "TIME", value_parser = moment::of_now)]
+    until: Option<Timestamp>,
+    /// At most so many; list: 100 where nothing is said
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
+    limit: Option<u64>,
+}
+
+impl FilterArguments {
+    /// The most messages.
+    pub(super) fn limit(&self) -> Option<u64> {
+        self.limit
+    }
+
+    /// The query of the first page.
+    pub(super) fn query(self, order: Order) -> MessageQuery {
+        let Self { backend, identity, state, direction, external_id, since, until, limit: _ } = self;
+        let all = MessageQuery::default();
+        MessageQuery { backend, identity, state, direction, external_id, since, until, order, ..all }
+    }
+}
+
+fn direction(name: &str) -> Result<Direction, &'static str> {
+    match name {
+        "inbound" => Ok(Direction::Inbound),
+        "outbound" => Ok(Direction::Outbound),
+        _ => Err("must be inbound or outbound"),
+    }
+}

@@ -1,0 +1,86 @@
+//! Messages page by page, so that a log of any size is never in memory whole.
+
+use super::arguments::FilterArguments;
+use postern_service::{
+    message_log::{LogError, LoggedMessage, MessageLog, MessageQuery, Order},
+    program::Exit,
+};
+use postern_shared::terminal;
+use std::io::{self, BufWriter, Write};
+
+/// How many messages are read at a time.
+const PAGE: usize = 500;
+
+/// The messages that match a query, up to a number.
+pub(super) struct Pages<'l> {
+    log: &'l dyn MessageLog,
+    /// Of the next page. `None`: there is none.
+    query: Option<MessageQuery>,
+    left: u64,
+}
+
+impl<'l> Pages<'l> {
+    /// Those of `log` that match `query`, at most `most`.
+    pub(super) fn new(log: &'l dyn MessageLog, query: MessageQuery, most: u64) -> Self {
+        Self { log, query: Some(query), left: most }
+    }
+
+    /// The next page. `None`: there are no more, or as many were given as may be.
+    ///
+    /// # Errors
+    /// The log's.
+    pub(super) async fn next(&mut self) -> Result<Option<Vec<LoggedMessage>>, LogError> {
+        let Some(query) = self.query.take() else { return Ok(None) };
+        if self.left == 0 {
+            self.query = Some(query);
+            return Ok(None);
+        }
+        let limit = usize::try_from(self.left).map_or(PAGE, |left| left.min(PAGE));
+        let page = self.log.messages(&MessageQuery { limit, ..query.clone() }).await?;
+        if page.messages.is_empty() {
+            return Ok(None);
+        }
+        self.left = self.left.saturating_sub(page.messages.len() as u64);
+        self.query = page.next.map(|next| MessageQuery { cursor: Some(next), ..query });
+        Ok(Some(page.messages))
+    }
+
+    /// Whether there are more than were given.
+    pub(super) fn has_more(&self) -> bool {
+        self.query.is_some()
+    }
+}
+
+/// Writes the messages that match to stdout, one JSON object a line; with `events` with what happened.
+///
+/// # Errors
+/// The log's, or stdout's. A reader that has gone ends it without one.
+pub(super) async fn run(log: &dyn MessageLog, which: FilterArguments, events: bool) -> Result<(), Exit> {
+    let most = which.limit().unwrap_or(u64::MAX);
+    let mut pages = Pages::new(log, which.query(Order::Oldest), most);
+    while let Some(page) = pages.next().await? {
+        let mut lines = BufWriter::new(io::stdout());
+        for message in page {
+            let whole = if events { log.message(message.id).await? } else { Some(message) };
+            // One that expired meanwhile is not there.
+            let Some(whole) = whole else { continue };
+            let line = terminal::json(&serde_json::to_string(&whole)?);
+            if !written(writeln!(lines, "{line}"))? {
+                return Ok(());
+            }
+        }
+        if !written(lines.flush())? {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// Whether there is still somebody to write to.
+fn written(outcome: io::Result<()>) -> io::Result<bool> {
+    match outcome {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(error),
+    }
+}

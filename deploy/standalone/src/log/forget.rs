@@ -1,0 +1,86 @@
+//! Erasing what the log holds of a person.
+
+use super::{ForgetArguments, as_json, export::Pages};
+use crate::greeting::print;
+use postern_service::{
+    message_log::{MessageLog, MessageQuery, Order},
+    program::Exit,
+};
+use postern_shared::{
+    clock::{self, Written},
+    terminal::plain,
+};
+use serde_json::json;
+use std::io::{IsTerminal, Write, stderr, stdin};
+
+impl ForgetArguments {
+    /// Looks whether somebody can be asked, if somebody must be.
+    ///
+    /// # Errors
+    /// [`Exit::Config`]: there is nobody.
+    pub(super) fn can_be_done(&self) -> Result<(), Exit> {
+        if self.yes || self.dry_run || (stdin().is_terminal() && stderr().is_terminal()) {
+            return Ok(());
+        }
+        let why = "postern log forget: what the log holds of this person is erased for good: add --yes, or \
+                   --dry-run to count the messages";
+        Err(Exit::Config(why.to_owned()))
+    }
+}
+
+/// Erases it, after it was confirmed, and says how many messages it was.
+///
+/// # Errors
+/// The log's; [`Exit::Failed`]: it is not confirmed.
+pub(super) async fn run(log: &dyn MessageLog, arguments: &ForgetArguments) -> Result<(), Exit> {
+    if arguments.dry_run {
+        return tell(arguments, counted(log, arguments).await?);
+    }
+    if !arguments.yes {
+        let messages = counted(log, arguments).await?;
+        say(&format!("This person would be erased from {}, for good. Go on? [y/N] ", number(messages)));
+        let read = || {
+            let mut answer = String::new();
+            stdin().read_line(&mut answer).map(|_| answer)
+        };
+        let answer = tokio::task::spawn_blocking(read).await??;
+        if !matches!(answer.trim(), "y" | "Y" | "yes") {
+            return Err(Exit::Failed(anyhow::anyhow!("nothing was erased")));
+        }
+    }
+    let messages = log.forget(&arguments.identity).await?;
+    let by = plain(arguments.user.as_deref().unwrap_or("somebody"));
+    say(&format!("{} a person was erased from {} by {by}\n", Written(clock::now()), number(messages)));
+    tell(arguments, messages)
+}
+
+/// How many messages the person sent or got.
+async fn counted(log: &dyn MessageLog, arguments: &ForgetArguments) -> Result<u64, Exit> {
+    let identity = Some(arguments.identity.clone());
+    let query = MessageQuery { identity, order: Order::Oldest, ..MessageQuery::default() };
+    let (mut pages, mut messages) = (Pages::new(log, query, u64::MAX), 0);
+    while let Some(page) = pages.next().await? {
+        messages += page.len() as u64;
+    }
+    Ok(messages)
+}
+
+fn tell(arguments: &ForgetArguments, messages: u64) -> Result<(), Exit> {
+    let dry_run = arguments.dry_run;
+    let text = if arguments.json {
+        as_json(&json!({"messages": messages, "dry_run": dry_run}))?
+    } else {
+        let would = if dry_run { "would be erased" } else { "erased" };
+        format!("{would} from {}\n", number(messages))
+    };
+    Ok(print(&text)?)
+}
+
+fn number(messages: u64) -> String {
+    if messages == 1 { "1 message".to_owned() } else { format!("{messages} messages") }
+}
+
+/// Writes to stderr; where that is gone there is nobody to tell.
+fn say(text: &str) {
+    let _ = stderr().write_all(text.as_bytes());
+}
