@@ -23,6 +23,7 @@ mod flow;
 mod guides;
 mod halves;
 mod harness;
+mod health;
 mod hostile;
 mod operations;
 mod orders;

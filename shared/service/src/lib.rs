@@ -3,7 +3,7 @@
 //! opens the broker that the configuration names, [`control`] follows what operators order, [`admin`] serves
 //! health, metrics, dead letters ([`dead`]) and orders, [`listener`] serves HTTP on a port, which [`tls`],
 //! [`bearer`] and [`rates`] guard, [`queued`] reads a backend's queue, [`metrics`] counts, [`health`] says which
-//! backends send, [`shutdown`] ends it.
+//! backends send, [`health_check`] asks a running program whether it is ready, [`shutdown`] ends it.
 
 pub mod admin;
 pub mod bearer;
@@ -12,6 +12,7 @@ pub mod control;
 pub mod dead;
 pub mod folders;
 pub mod health;
+pub mod health_check;
 pub mod listener;
 pub mod metrics;
 mod monitoring;
