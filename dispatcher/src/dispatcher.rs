@@ -105,6 +105,7 @@ impl Builder<'_> {
                 metrics,
                 control: self.monitoring.control.clone(),
             },
+            taken: self.monitoring.waiting.follow(&backend.name),
             monitoring: self.monitoring.clone(),
         }
     }

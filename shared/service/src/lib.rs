@@ -2,7 +2,8 @@
 //! starts the rest, [`folders`] says whether anything can be stored, [`telemetry`] writes log lines, [`broker`]
 //! opens the broker that the configuration names, [`control`] follows what operators order, [`admin`] serves
 //! health, metrics, dead letters ([`dead`]) and orders, [`listener`] serves HTTP on a port, which [`tls`],
-//! [`bearer`] and [`rates`] guard, [`queued`] reads a backend's queue, [`metrics`] counts, [`health`] says which
+//! [`bearer`] and [`rates`] guard, [`queued`] reads a backend's queue, [`metrics`] counts, [`depths`] asks how much
+//! waits and [`waiting`] for how long, [`health`] says which
 //! backends send, [`health_check`] asks a running program whether it is ready, [`shutdown`] ends it.
 
 pub mod admin;
@@ -10,6 +11,7 @@ pub mod bearer;
 pub mod broker;
 pub mod control;
 pub mod dead;
+pub mod depths;
 pub mod folders;
 pub mod health;
 pub mod health_check;
@@ -24,6 +26,7 @@ pub mod shutdown;
 pub mod telemetry;
 pub mod tls;
 mod topology;
+pub mod waiting;
 
 pub use monitoring::Monitoring;
 pub use topology::topology;

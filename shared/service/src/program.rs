@@ -6,6 +6,7 @@ use crate::{
     broker,
     control::{Operator, Unconfigured},
     dead::DeadLetters,
+    depths::QueueDepths,
     metrics::Metrics,
     shutdown::Shutdown,
     telemetry::{self, LogGuard, TelemetryError},
@@ -168,8 +169,9 @@ impl Runtime {
             spare => admin::bind_first(address, spare),
         };
         let listener = listener.map_err(anyhow::Error::msg)?;
+        let topology = crate::topology(config);
         let options = postern_broker::BrokerOptions {
-            topology: crate::topology(config),
+            topology: topology.clone(),
             publish_timeout: config.broker.publish_timeout.0,
             client_name: format!("{name} {version}"),
             min_free_disk: config.broker.min_free_disk,
@@ -196,6 +198,8 @@ impl Runtime {
             unconfigured: unconfigured.clone(),
         };
         tokio::spawn(monitoring.control.follow(broker.clone()));
+        let (metrics, waiting) = (&monitoring.metrics, monitoring.waiting.clone());
+        tokio::spawn(QueueDepths::declare(metrics, broker.clone(), &topology, waiting)?.watch());
         let operator = Arc::new(Operator::new(broker.clone(), monitoring.control.clone(), config));
         tokio::spawn(unconfigured.watch(operator.clone()));
         let letters = DeadLetters::new(broker.clone());
