@@ -10,6 +10,7 @@
 #![allow(missing_docs, reason = "a test's name is its documentation")]
 
 mod access;
+mod alerts;
 mod amplification;
 mod api;
 mod broker;
