@@ -20,6 +20,7 @@ mod compose;
 mod config;
 mod custom;
 mod dead;
+mod demo;
 mod flow;
 mod guides;
 mod halves;
