@@ -14,7 +14,7 @@ use crate::{
 };
 use postern_broker::BrokerError;
 use postern_config::backend::BackendConfig;
-use postern_service::{Monitoring, control::Control};
+use postern_service::{Monitoring, control::Control, waiting::LanesTaken};
 use postern_shared::message::BackendName;
 use std::sync::Arc;
 
@@ -25,6 +25,7 @@ pub(crate) struct BackendPart {
     pub(crate) queues: Queues,
     pub(crate) schedule: Schedule,
     pub(crate) settling: Settling,
+    pub(crate) taken: LanesTaken,
     pub(crate) monitoring: Monitoring,
 }
 
@@ -47,13 +48,13 @@ impl BackendPart {
             () = self.monitoring.control.until_read() => {}
             () = drain.started() => {}
         }
-        let Self { backend, queues, schedule, settling, monitoring, .. } = self;
+        let Self { backend, queues, schedule, settling, taken, monitoring, .. } = self;
         let sending = Sending {
             backend: Arc::clone(&backend),
             sender: PacedSender::new(&backend, sender.clone(), settling.metrics.clone()),
             schedule,
         };
-        let worker = Arc::new(BackendWorker::new(sending, settling));
+        let worker = Arc::new(BackendWorker::new(sending, settling, taken));
         let flow = queues.flow.clone();
         let part = WorkerPart { name: backend.name.to_string(), worker, queues };
         let ended = tokio::select! {
@@ -71,7 +72,10 @@ impl BackendPart {
     fn context(&self, drain: &Drain) -> ConnectorContext {
         ConnectorContext {
             backend: self.backend.name.clone(),
-            publisher: ReceivedPublisher(self.settling.publisher.clone()),
+            publisher: ReceivedPublisher {
+                publisher: self.settling.publisher.clone(),
+                reports: self.monitoring.metrics.reports().clone(),
+            },
             health: self.monitoring.health.reporter(&self.backend.name),
             metrics: self.monitoring.metrics.clone(),
             shutdown: drain.token(),

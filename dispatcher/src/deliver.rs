@@ -7,8 +7,11 @@ use crate::{
 };
 use async_trait::async_trait;
 use postern_broker::{Envelope, QueueName, queued::read};
-use postern_service::queued::Queued;
-use postern_shared::message::{BackendName, Outbound, Priority};
+use postern_service::{queued::Queued, waiting::LanesTaken};
+use postern_shared::{
+    clock,
+    message::{BackendName, Outbound, Priority},
+};
 use std::sync::Arc;
 
 /// Sends the messages of one backend.
@@ -18,14 +21,15 @@ pub(crate) struct BackendWorker {
     bulk: QueueName,
     sending: Sending,
     settling: Settling,
+    taken: LanesTaken,
 }
 
 impl BackendWorker {
-    /// A worker on the two queues of the backend that `sending` is for.
-    pub(crate) fn new(sending: Sending, settling: Settling) -> Self {
+    /// A worker on the two queues of the backend that `sending` is for; it notes in `taken` what it takes.
+    pub(crate) fn new(sending: Sending, settling: Settling, taken: LanesTaken) -> Self {
         let name = sending.backend.name.clone();
         let [normal, bulk] = [Priority::Normal, Priority::Bulk].map(|lane| QueueName::outbound(&name, lane));
-        Self { name, normal, bulk, sending, settling }
+        Self { name, normal, bulk, sending, settling, taken }
     }
 
     fn queue(&self, lane: Priority) -> &QueueName {
@@ -58,6 +62,7 @@ impl Worker for BackendWorker {
             Ok(message) => message,
             Err(why) => return self.settling.refuse(delivery, queue, &why).await,
         };
+        self.taken.of(lane).note(message.created_at, clock::now());
         let queued = Queued { envelope: &delivery.envelope, message: &message, lane };
         if let Some(cancelled) = self.settling.cancelled(queued, delivery.since.elapsed()) {
             drop(permit);

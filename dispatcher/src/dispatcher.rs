@@ -116,6 +116,7 @@ impl Builder<'_> {
                 metrics,
                 control: self.monitoring.control.clone(),
             },
+            taken: self.monitoring.waiting.follow(&backend.name),
             monitoring: self.monitoring.clone(),
         }
     }

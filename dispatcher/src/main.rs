@@ -4,7 +4,7 @@ use clap::Parser;
 use postern_config::ProviderRegistry;
 use postern_dispatcher::{
     connectors::ConnectorRegistry,
-    program::{self, Choice},
+    program::{self, Action, Choice},
 };
 use postern_service::program::{Arguments, report};
 use std::process::ExitCode;
@@ -16,6 +16,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[derive(Debug, Parser)]
 #[command(name = "postern-dispatcher", version)]
 struct Command {
+    #[command(subcommand)]
+    action: Option<Action>,
     #[command(flatten)]
     arguments: Arguments,
     #[command(flatten)]
@@ -24,8 +26,10 @@ struct Command {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let Command { arguments, choice } = Command::parse();
-    report(
-        program::run(&arguments, choice, &ProviderRegistry::builtin(), &ConnectorRegistry::builtin()).await,
-    )
+    let Command { action, arguments, choice } = Command::parse();
+    let providers = ProviderRegistry::builtin();
+    report(match action {
+        Some(Action::Health(wanted)) => program::health(&arguments, &wanted, &providers).await,
+        None => program::run(&arguments, choice, &providers, &ConnectorRegistry::builtin()).await,
+    })
 }

@@ -1,9 +1,12 @@
 //! The program `postern-dispatcher`, which `postern dispatcher` is too.
 
 use crate::{connectors::ConnectorRegistry, dispatcher::Dispatcher, validated::validate};
-use clap::Args;
+use clap::{Args, Subcommand};
 use postern_config::{ApplicationSection, Config, ProviderRegistry, Selection};
-use postern_service::program::{self, Arguments, Exit, Program, Runtime};
+use postern_service::{
+    health_check::{self, HealthArguments},
+    program::{self, Arguments, Exit, Program, Runtime},
+};
 use postern_shared::{message::BackendName, suggest};
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -20,12 +23,19 @@ const PROGRAM: Program = Program {
 /// The arguments that only the dispatcher takes.
 #[derive(Debug, Clone, Args)]
 pub struct Choice {
-    /// Serve only these backends, in place of dispatcher.backends
+    /// Serve only these backends, in place of dispatcher.backends; '!NAME' for all but NAME
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
-    backends: Vec<BackendName>,
+    backends: Vec<String>,
     /// Serve no backend, no application and no callbacks: only write the message log
     #[arg(long, conflicts_with = "backends")]
     only_log: bool,
+}
+
+/// What the dispatcher does if it is not to send.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Action {
+    /// Ask a running dispatcher whether it is ready: exit 0, or 1 with one line that says why not
+    Health(HealthArguments),
 }
 
 /// Sends messages from the shared broker until a signal ends it, then drains. `providers` says which
@@ -67,16 +77,31 @@ fn only_log(config: &mut Config) -> Result<(), Exit> {
     Ok(())
 }
 
-fn choose(config: &mut Config, backends: Vec<BackendName>) -> Result<(), Exit> {
-    if let Some(unknown) = backends.iter().find(|name| !config.backends.contains_key(*name)) {
+/// Asks a running dispatcher whether it is ready. `providers` says which backend types the configuration may
+/// name.
+///
+/// # Errors
+/// [`Exit::Failed`]: it is not.
+pub async fn health(
+    arguments: &Arguments,
+    wanted: &HealthArguments,
+    providers: &ProviderRegistry,
+) -> Result<(), Exit> {
+    health_check::check(PROGRAM, arguments, wanted, providers).await
+}
+
+fn choose(config: &mut Config, backends: Vec<String>) -> Result<(), Exit> {
+    if backends.is_empty() {
+        return Ok(());
+    }
+    let chosen = Selection::try_from(backends).map_err(|why| Exit::Config(format!("--backends: {why}")))?;
+    if let Some(unknown) = chosen.names().iter().find(|name| !config.backends.contains_key(*name)) {
         let known = config.backends.keys().map(BackendName::as_str).collect::<Vec<_>>().join(", ");
         let hint = suggest::hint(unknown.as_str(), config.backends.keys().map(BackendName::as_str));
         return Err(Exit::Config(format!(
             "--backends: unknown backend `{unknown}`; configured are: {known}{hint}"
         )));
     }
-    if !backends.is_empty() {
-        config.dispatcher.backends = Selection::Some(backends);
-    }
+    config.dispatcher.backends = chosen;
     Ok(())
 }

@@ -2,7 +2,10 @@
 
 use clap::Parser;
 use postern_config::ProviderRegistry;
-use postern_ingress::{forms::Forms, program};
+use postern_ingress::{
+    forms::Forms,
+    program::{self, Action},
+};
 use postern_service::program::{Arguments, report};
 use std::process::ExitCode;
 
@@ -13,12 +16,18 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[derive(Debug, Parser)]
 #[command(name = "postern-ingress", version)]
 struct Command {
+    #[command(subcommand)]
+    action: Option<Action>,
     #[command(flatten)]
     arguments: Arguments,
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let Command { arguments } = Command::parse();
-    report(program::run(&arguments, &ProviderRegistry::builtin(), &Forms::builtin()).await)
+    let Command { action, arguments } = Command::parse();
+    let providers = ProviderRegistry::builtin();
+    report(match action {
+        Some(Action::Health(wanted)) => program::health(&arguments, &wanted, &providers).await,
+        None => program::run(&arguments, &providers, &Forms::builtin()).await,
+    })
 }

@@ -2,7 +2,7 @@
 //! methods, statuses; never an identity, a text or an id.
 
 use crate::auth::RefusalReason;
-use postern_service::metrics::{Metrics, PublishMetrics, SECONDS};
+use postern_service::metrics::{Metrics, PublishMetrics, ReportMetrics, SECONDS};
 use postern_shared::message::BackendName;
 use prometheus::{Error, HistogramVec, IntCounterVec};
 
@@ -11,6 +11,8 @@ use prometheus::{Error, HistogramVec, IntCounterVec};
 pub(crate) struct IngressMetrics {
     /// Of publishing, which all parts of a process share.
     pub(crate) publish: PublishMetrics,
+    /// Of delivery reports.
+    pub(crate) reports: ReportMetrics,
     requests: IntCounterVec,
     request_duration: HistogramVec,
     duplicates: IntCounterVec,
@@ -27,6 +29,7 @@ impl IngressMetrics {
     pub(crate) fn declare(metrics: &Metrics) -> Result<Self, Error> {
         Ok(Self {
             publish: metrics.publish().clone(),
+            reports: metrics.reports().clone(),
             requests: metrics.counter(
                 "ingress_requests_total",
                 "Requests on the public port; backend is empty for all but a configured backend's, compat is empty for all but a compatibility listener's",

@@ -4,8 +4,12 @@ use crate::{
     app::{Ingress, StartError, problems},
     forms::Forms,
 };
+use clap::Subcommand;
 use postern_config::ProviderRegistry;
-use postern_service::program::{self, Arguments, Exit, Program, Runtime};
+use postern_service::{
+    health_check::{self, HealthArguments},
+    program::{self, Arguments, Exit, Program, Runtime},
+};
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,
@@ -17,6 +21,26 @@ const PROGRAM: Program = Program {
     admin: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8081),
     spare_admin_ports: 0,
 };
+
+/// What the ingress does if it is not to receive.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Action {
+    /// Ask a running ingress whether it is ready: exit 0, or 1 with one line that says why not
+    Health(HealthArguments),
+}
+
+/// Asks a running ingress whether it is ready. `providers` says which backend types the configuration may
+/// name.
+///
+/// # Errors
+/// [`Exit::Failed`]: it is not.
+pub async fn health(
+    arguments: &Arguments,
+    wanted: &HealthArguments,
+    providers: &ProviderRegistry,
+) -> Result<(), Exit> {
+    health_check::check(PROGRAM, arguments, wanted, providers).await
+}
 
 /// Receives messages and publishes them to the shared broker until a signal ends it, then drains.
 /// `providers` says which backend types the configuration may name, `forms` what reads their requests.

@@ -10,6 +10,7 @@
 #![allow(missing_docs, reason = "a test's name is its documentation")]
 
 mod access;
+mod alerts;
 mod amplification;
 mod api;
 mod broker;
@@ -19,10 +20,12 @@ mod compose;
 mod config;
 mod custom;
 mod dead;
+mod demo;
 mod flow;
 mod guides;
 mod halves;
 mod harness;
+mod health;
 mod hostile;
 mod log_command;
 mod message_log;

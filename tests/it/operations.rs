@@ -1,8 +1,10 @@
 //! What operators see: health, metrics, logs.
 
-use crate::reports::outcome;
+use crate::{orders::order, reports::outcome};
 use lapin::types::{AMQPValue, ShortString};
-use postern_tests::{Answer, Ended, Launch, Pair, Properties, Provider, Rabbit, assert_silent};
+use postern_tests::{
+    Answer, Ended, Launch, Pair, Program, Properties, Provider, Rabbit, assert_silent, eventually,
+};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -130,7 +132,7 @@ async fn neither_does_the_embedded_gateway_nor_its_webhook() {
 }
 
 /// What every program shows.
-const METRICS_OF_ALL: [&str; 19] = [
+pub(crate) const METRICS_OF_ALL: [&str; 21] = [
     "admin_refused_total",
     "backend_paused",
     "broker_blocked",
@@ -142,6 +144,8 @@ const METRICS_OF_ALL: [&str; 19] = [
     "log_lines_dropped_total",
     "publish_duration_seconds",
     "publish_failures_total",
+    "queue_max_messages",
+    "queue_messages",
     "requests_unread_total",
     "spool_bytes",
     "spool_dead_letters_total",
@@ -152,16 +156,17 @@ const METRICS_OF_ALL: [&str; 19] = [
     "spool_stored_total",
 ];
 /// What an ingress shows besides.
-const METRICS_OF_INGRESS: [&str; 6] = [
+pub(crate) const METRICS_OF_INGRESS: [&str; 7] = [
     "ingress_duplicates_total",
     "ingress_ignored_total",
     "ingress_refused_total",
     "ingress_replaced_total",
     "ingress_request_duration_seconds",
     "ingress_requests_total",
+    "reports_total",
 ];
 /// What a dispatcher shows besides.
-const METRICS_OF_DISPATCHER: [&str; 20] = [
+pub(crate) const METRICS_OF_DISPATCHER: [&str; 21] = [
     "application_deliveries_total",
     "application_duration_seconds",
     "application_in_flight",
@@ -176,6 +181,7 @@ const METRICS_OF_DISPATCHER: [&str; 20] = [
     "dispatch_recipients_total",
     "dispatch_segments_total",
     "message_age_seconds",
+    "oldest_message_age_seconds",
     "outcomes_refused_total",
     "rate_share",
     "rate_wait_seconds",
@@ -189,7 +195,7 @@ const METRICS_OF_DISPATCHER: [&str; 20] = [
 async fn every_metric_of_the_contract_is_there_and_no_other() {
     let provider = Provider::obliging().await;
     let webhook = format!(
-        "[application]\ntype = \"webhook\"\nformat = \"form\"\nurl = \"{}\"\n[backends.rated]\ntype = \"http\"\n\
+        "[backends.x.status]\nstates = {{ DELIVRD = \"delivered\" }}\n[application]\ntype = \"webhook\"\nformat = \"form\"\nurl = \"{}\"\n[backends.rated]\ntype = \"http\"\n\
          rate = \"100/s\"\nsend = {{ url = \"{}\" }}\n",
         provider.url("/hook"),
         provider.url("/rated"),
@@ -198,7 +204,19 @@ async fn every_metric_of_the_contract_is_there_and_no_other() {
     assert_eq!(pair.ingress.get("/backends/x?identity=1&text=a").await.status, 200);
     pair.tap.send(&json!({"backend": "x", "identities": ["+1555"], "text": "hi"})).await;
     outcome(&pair.tap).await;
+    let report = [("message_id", "0199b2a4-0000-7000-8000-000000000000"), ("state", "DELIVRD")];
+    assert_eq!(pair.ingress.post_form("/backends/x/status", &report).await.status, 200);
     pair.dispatcher.metric_becomes("postern_broker_connected", &[], 1.0).await;
+    let asked_last = [
+        (&pair.ingress, "postern_dead_letters_waiting"),
+        (&pair.dispatcher, "postern_oldest_message_age_seconds"),
+    ];
+    for (program, last) in asked_last {
+        eventually("the queues to be asked", async || {
+            if program.metrics().await.has(last) { Ok(()) } else { Err("not yet") }
+        })
+        .await;
+    }
     let (ingress, dispatcher) = (pair.ingress.metrics().await, pair.dispatcher.metrics().await);
     let with_all = |own: &[&'static str]| METRICS_OF_ALL.iter().chain(own).copied().collect::<BTreeSet<_>>();
     assert_eq!(ingress.names("postern_"), with_all(&METRICS_OF_INGRESS));
@@ -212,10 +230,47 @@ async fn every_metric_of_the_contract_is_there_and_no_other() {
     }
     let wanted = [("backend", "x"), ("method", "GET"), ("status", "200")];
     assert!((ingress.value("postern_ingress_requests_total", &wanted) - 1.0).abs() < f64::EPSILON);
+    for (state, number) in [("delivered", 1.0), ("undelivered", 0.0)] {
+        let reported = ingress.value("postern_reports_total", &[("backend", "x"), ("state", state)]);
+        assert!((reported - number).abs() < f64::EPSILON, "{state}: {reported}");
+    }
+    let limit = ingress.value("postern_queue_max_messages", &[("queue", "postern.reports")]);
+    assert!((limit - 1_000_000.0).abs() < f64::EPSILON, "{limit}");
     assert!(
         (dispatcher.value("postern_message_age_seconds_count", &[("backend", "x")]) - 1.0).abs()
             < f64::EPSILON
     );
+}
+
+/// Messages that wait for `dispatcher`, which is paused, are counted, and grow older.
+async fn waiting_is_shown(ingress: &Program, dispatcher: &Program) {
+    let pause = |order| format!("/v1/backends/x/{order}");
+    assert_eq!(order(dispatcher, &pause("pause"), &json!({})).await.0, 200);
+    for to in ["1", "2", "3"] {
+        let body = json!({"backend": "x", "identities": [to], "text": "a"});
+        let request = ingress.request(reqwest::Method::POST, "/v1/messages").bearer_auth("the-api-key");
+        assert_eq!(postern_tests::fetch(request.json(&body)).await.unwrap().status, 202);
+    }
+    let queue = [("queue", "postern.outbound.x")];
+    for program in [ingress, dispatcher] {
+        program.metric_becomes("postern_queue_messages", &queue, 3.0).await;
+    }
+    let of_x = [("backend", "x")];
+    dispatcher.metric_reaches("postern_oldest_message_age_seconds", &of_x, 1.0).await;
+    assert_eq!(order(dispatcher, &pause("resume"), &json!({})).await.0, 200);
+    dispatcher.metric_becomes("postern_queue_messages", &queue, 0.0).await;
+    dispatcher.metric_becomes("postern_oldest_message_age_seconds", &of_x, 0.0).await;
+}
+
+#[tokio::test]
+async fn what_waits_is_counted_and_its_age_shown_on_both_brokers() {
+    let provider = Provider::obliging().await;
+    let config = config(&provider.url("/send"));
+    let (pair, gateway) = (Pair::start(&config), Launch::gateway().config(&config));
+    let (pair, gateway) = tokio::join!(pair, gateway.start());
+    tokio::join!(waiting_is_shown(&pair.ingress, &pair.dispatcher), waiting_is_shown(&gateway, &gateway));
+    // An ingress takes nothing from these queues, and cannot know.
+    assert!(!pair.ingress.metrics().await.has("postern_oldest_message_age_seconds"));
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@
 
 use crate::{
     epmd::Epmd,
-    guard::{self, Folder, free_ports},
+    guard::{self, Folder, free_port, free_ports},
     vhost::Vhost,
 };
 use std::{
@@ -19,6 +19,9 @@ use std::{
     },
     time::Duration,
 };
+
+/// The keys of the plugin's listener.
+const PROMETHEUS: &str = "prometheus.tcp";
 
 /// A node takes about ten seconds to start, more on a busy machine.
 const BOOT: Duration = Duration::from_secs(120);
@@ -101,6 +104,12 @@ impl Rabbit {
     /// A node as it is without any setting, for measuring.
     pub fn unchanged() -> Self {
         Self::boot("")
+    }
+
+    /// A node with the plugin that Prometheus scrapes, and the plugin's port on 127.0.0.1.
+    pub fn scraped() -> (Self, u16) {
+        let port = free_port();
+        (Self::boot(&format!("{PROMETHEUS}.ip = 127.0.0.1\n{PROMETHEUS}.port = {port}\n")), port)
     }
 
     /// So many nodes that are one cluster, and nobody else's.
@@ -287,7 +296,8 @@ impl Node {
     /// Its folder, its ports and its settings.
     fn prepare(settings: &str, [amqp, distribution]: [u16; 2], epmd: Arc<Epmd>) -> Self {
         let folder = Folder::new();
-        folder.write("plugins", "[].");
+        let plugins = if settings.contains(PROMETHEUS) { "[rabbitmq_prometheus]." } else { "[]." };
+        folder.write("plugins", plugins);
         let log = "log.console = false\nlog.file.level = warning\n";
         folder.write("rabbitmq.conf", &format!("{log}{settings}"));
         Self { folder, amqp, distribution, epmd, shell: Mutex::new(None), vhosts: AtomicU32::new(0) }

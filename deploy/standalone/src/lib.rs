@@ -24,9 +24,14 @@ mod store;
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use postern_config::{Config, Loader, NeededSecrets, Problem, ProviderRegistry};
-use postern_dispatcher::{Dispatcher, RunError, Validated, connectors::ConnectorRegistry, program::Choice};
-use postern_ingress::{Ingress, StartError, forms::Forms};
+use postern_dispatcher::{
+    Dispatcher, RunError, Validated,
+    connectors::ConnectorRegistry,
+    program::{Action as DispatcherAction, Choice},
+};
+use postern_ingress::{Ingress, StartError, forms::Forms, program::Action as IngressAction};
 use postern_service::{
+    health_check::{self, HealthArguments},
     program::{self, Arguments, Exit, Program, Runtime},
     shutdown::Shutdown,
 };
@@ -67,10 +72,20 @@ enum Action {
     Key(key::KeyArguments),
     /// Receive only: takes messages over HTTP and publishes them to RabbitMQ, as postern-ingress does
     #[command(version)]
-    Ingress,
+    Ingress {
+        #[command(subcommand)]
+        action: Option<IngressAction>,
+    },
     /// Send only: takes messages from RabbitMQ and sends them, as postern-dispatcher does
     #[command(version)]
-    Dispatcher(Choice),
+    Dispatcher {
+        #[command(flatten)]
+        choice: Choice,
+        #[command(subcommand)]
+        action: Option<DispatcherAction>,
+    },
+    /// Ask a running gateway whether it is ready: exit 0, or 1 with one line that says why not
+    Health(HealthArguments),
     /// Look at the messages that could not be sent, put them back, or drop them
     #[command(subcommand)]
     Dead(dead::Action),
@@ -137,12 +152,11 @@ impl Gateway {
                 key::new(&wanted).and_then(|text| Ok(greeting::print(&text)?)).map_err(Exit::from)
             }
             Action::Run => in_runtime(self.run(arguments)),
-            Action::Ingress => self
+            Action::Ingress { action } => self.ingress(action.as_ref(), arguments),
+            Action::Dispatcher { choice, action } => self.dispatcher(choice, action.as_ref(), arguments),
+            Action::Health(wanted) => self
                 .providers()
-                .and_then(|known| in_runtime(postern_ingress::program::run(arguments, &known, &self.forms))),
-            Action::Dispatcher(choice) => self.providers().and_then(|known| {
-                in_runtime(postern_dispatcher::program::run(arguments, choice, &known, &self.connectors))
-            }),
+                .and_then(|known| in_runtime(health_check::check(PROGRAM, arguments, &wanted, &known))),
             Action::Pause(arguments) => self.order(orders::Order::Pause(arguments), &command.arguments),
             Action::Resume(arguments) => self.order(orders::Order::Resume(arguments), &command.arguments),
             Action::Cancel(arguments) => self.order(orders::Order::Cancel(arguments), &command.arguments),
@@ -179,6 +193,33 @@ impl Gateway {
                 problems.extend(sending.err().unwrap_or_default());
                 Err(Exit::problems(&problems))
             }
+        }
+    }
+
+    /// `postern ingress`, which is `postern-ingress`.
+    fn ingress(&self, action: Option<&IngressAction>, arguments: &Arguments) -> Result<(), Exit> {
+        let known = self.providers()?;
+        match action {
+            Some(IngressAction::Health(wanted)) => {
+                in_runtime(postern_ingress::program::health(arguments, wanted, &known))
+            }
+            None => in_runtime(postern_ingress::program::run(arguments, &known, &self.forms)),
+        }
+    }
+
+    /// `postern dispatcher`, which is `postern-dispatcher`.
+    fn dispatcher(
+        &self,
+        choice: Choice,
+        action: Option<&DispatcherAction>,
+        arguments: &Arguments,
+    ) -> Result<(), Exit> {
+        let known = self.providers()?;
+        match action {
+            Some(DispatcherAction::Health(wanted)) => {
+                in_runtime(postern_dispatcher::program::health(arguments, wanted, &known))
+            }
+            None => in_runtime(postern_dispatcher::program::run(arguments, choice, &known, &self.connectors)),
         }
     }
 

@@ -2,7 +2,10 @@
 
 use crate::publish::Publisher;
 use postern_broker::{Address, BrokerError, Envelope};
-use postern_service::{health::HealthReporter, metrics::Metrics};
+use postern_service::{
+    health::HealthReporter,
+    metrics::{Metrics, ReportMetrics},
+};
 use postern_shared::message::{BackendName, Inbound, Report};
 use tokio_util::sync::CancellationToken;
 
@@ -25,7 +28,10 @@ pub struct ConnectorContext {
 
 /// Publishes what a connector receives from its provider.
 #[derive(Debug, Clone)]
-pub struct ReceivedPublisher(pub(crate) Publisher);
+pub struct ReceivedPublisher {
+    pub(crate) publisher: Publisher,
+    pub(crate) reports: ReportMetrics,
+}
 
 impl ReceivedPublisher {
     /// Publishes a message that a person sent in. The broker has stored it once this returns `Ok`, and
@@ -35,7 +41,7 @@ impl ReceivedPublisher {
     /// The broker did not store it: the provider should send it again.
     pub async fn inbound(&self, message: &Inbound) -> Result<(), BrokerError> {
         let address = Address::Inbound(message.backend.clone());
-        self.0.publish_once(vec![(address, Envelope::from(message))]).await
+        self.publisher.publish_once(vec![(address, Envelope::from(message))]).await
     }
 
     /// Publishes a delivery report, as [`inbound`](Self::inbound) publishes a message.
@@ -44,6 +50,8 @@ impl ReceivedPublisher {
     /// The broker did not store it: the provider should send it again.
     pub async fn report(&self, report: &Report) -> Result<(), BrokerError> {
         let address = Address::Reports(report.backend.clone());
-        self.0.publish_once(vec![(address, Envelope::from(report))]).await
+        self.publisher.publish_once(vec![(address, Envelope::from(report))]).await?;
+        self.reports.count(report);
+        Ok(())
     }
 }

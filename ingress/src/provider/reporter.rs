@@ -60,8 +60,9 @@ impl Reporter {
         }))
     }
 
-    /// Its refusals that a receiving side has not, there in the metrics from the start.
+    /// Its reports, and its refusals that a receiving side has not, there in the metrics from the start.
     pub(super) fn declare(&self, metrics: &IngressMetrics) {
+        metrics.reports.declare_backend(&self.endpoint.name);
         if !self.list_reads.is_empty() || self.each.is_some() {
             metrics.declare_refused(Some(&self.endpoint.name), &[RefusalReason::Items]);
         }

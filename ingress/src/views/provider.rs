@@ -97,14 +97,16 @@ async fn store(
     state.report_lookup.resolve(&mut reports).await;
     let (messages, claims) = unknown(backend, messages, state).await;
     let messages = messages.iter().map(|message| (Address::Inbound(backend.clone()), message.into()));
-    let reports = reports.iter().flat_map(|reported| report(reported, callback, state));
+    let envelopes_of = |reported| report(reported, callback, state);
+    let reported = reports.iter().flat_map(envelopes_of);
     let envelopes: Vec<_> = messages
-        .chain(reports)
+        .chain(reported)
         .map(|(address, envelope): (_, Envelope)| (address, envelope.with(TRACEPARENT, trace.as_str())))
         .collect();
     if !envelopes.is_empty() {
         state.publisher.publish(envelopes).await.map_err(|_| NotStored)?;
     }
+    reports.iter().for_each(|reported| state.metrics.reports.count(&reported.report));
     claims.into_iter().for_each(|claim| claim.stored(()));
     Ok(())
 }

@@ -271,7 +271,7 @@ pub struct ShutdownSection {
     pub deadline: Span,
 }
 
-/// Some backends by name, or all of them (`["*"]`).
+/// Some backends by name, all of them (`["*"]`), or all but some (`["*", "!clinic"]`; `"*"` may be left out).
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "Vec<String>")]
 pub enum Selection {
@@ -279,6 +279,8 @@ pub enum Selection {
     All,
     /// These.
     Some(Vec<BackendName>),
+    /// All but these.
+    AllBut(Vec<BackendName>),
 }
 
 impl Selection {
@@ -287,14 +289,15 @@ impl Selection {
         match self {
             Self::All => true,
             Self::Some(names) => names.contains(backend),
+            Self::AllBut(names) => !names.contains(backend),
         }
     }
 
-    /// Those it names; none for all.
+    /// The names in it, also those that it leaves out. Empty for all.
     pub fn names(&self) -> &[BackendName] {
         match self {
             Self::All => &[],
-            Self::Some(names) => names,
+            Self::Some(names) | Self::AllBut(names) => names,
         }
     }
 }
@@ -303,10 +306,46 @@ impl TryFrom<Vec<String>> for Selection {
     type Error = String;
 
     fn try_from(names: Vec<String>) -> Result<Self, String> {
-        if names.iter().any(|name| name == "*") {
+        let wrong = |why: String| {
+            format!("must be [\"*\"], a list of names, or [\"*\", \"!name\"] for all but some: {why}")
+        };
+        let all = names.iter().any(|name| name == "*");
+        let (excluded, included): (Vec<_>, Vec<_>) =
+            names.iter().filter(|name| *name != "*").partition(|name| name.starts_with('!'));
+        let read = |name: &str| BackendName::try_from(name.trim_start_matches('!').to_owned());
+        if let (false, [name, ..], [other, ..]) = (all, &included[..], &excluded[..]) {
+            return Err(wrong(format!("it holds {name}, so leave {other} out")));
+        }
+        if excluded.is_empty() && all {
             return Ok(Self::All);
         }
-        let names = names.into_iter().map(BackendName::try_from).collect::<Result<_, _>>();
-        names.map(Self::Some).map_err(|rule| format!("must be [\"*\"] or a list of names: {rule}"))
+        let (of, chosen): (fn(_) -> _, _) =
+            if excluded.is_empty() { (Self::Some, included) } else { (Self::AllBut, excluded) };
+        let chosen = chosen.into_iter().map(|name| read(name)).collect::<Result<_, _>>();
+        chosen.map(of).map_err(|rule| wrong(rule.to_string()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_selection_is_all_some_or_all_but_some() {
+        let contains = |list: &[&str]| {
+            let selection = Selection::try_from(list.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+            Ok(["a", "b", "c"].map(|name| selection.contains(&name.parse().unwrap())))
+        };
+        assert_eq!(contains(&["*"]), Ok([true; 3]));
+        assert_eq!(contains(&["a", "c"]), Ok([true, false, true]));
+        for all_but in [&["*", "!b"][..], &["!b"], &["!b", "*", "a"]] {
+            assert_eq!(contains(all_but), Ok([true, false, true]), "{all_but:?}");
+        }
+        assert_eq!(contains(&["!a", "!b"]), Ok([false, false, true]));
+        assert_eq!(contains(&[]), Ok([false; 3]));
+        for wrong in [&["a", "!b"][..], &["!"], &["!B"], &["no name"], &["* "]] {
+            let why: String = contains(wrong).unwrap_err();
+            assert!(why.contains("[\"*\", \"!name\"]"), "{wrong:?}: {why}");
+        }
     }
 }

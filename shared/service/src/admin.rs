@@ -47,9 +47,6 @@ use std::{
 };
 use tracing::Level;
 
-/// How long `/metrics` waits for what the broker says.
-const ASKING: Duration = Duration::from_secs(1);
-
 /// How many connections the port may have.
 const CONNECTIONS: usize = 64;
 
@@ -295,7 +292,6 @@ async fn metrics_text(
     metrics: web::Data<Metrics>,
     own: web::Data<AdminMetrics>,
     readiness: web::Data<Readiness>,
-    letters: web::Data<DeadLetters>,
 ) -> HttpResponse {
     own.broker(&readiness.broker.status().borrow());
     if let Some(spool) = readiness.spool.get() {
@@ -305,10 +301,6 @@ async fn metrics_text(
     own.application(readiness.health.application());
     own.unconfigured(&readiness.unconfigured.all());
     own.paused(&readiness.backends, &readiness.control.state());
-    // Where the broker does not say, the last number stands.
-    if let Ok(Ok(waiting)) = tokio::time::timeout(ASKING, letters.waiting()).await {
-        own.dead_waiting(waiting);
-    }
     HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(metrics.text())
 }
 

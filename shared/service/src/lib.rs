@@ -3,16 +3,19 @@
 //! [`message_log`] open what the configuration names, [`control`] follows what operators order, [`admin`] serves
 //! health, metrics, dead letters ([`dead`]) and orders, [`listener`] serves HTTP on a port, which [`tls`],
 //! [`bearer`] and [`rates`] guard, [`moment`] reads times that people write, [`queued`] reads a backend's queue,
-//! [`retries`] counts what waits for its next attempt, [`metrics`] counts, [`health`] says which
-//! backends send, and tells other processes, [`shutdown`] ends it.
+//! [`retries`] counts what waits for its next attempt, [`metrics`] counts, [`depths`] asks how much waits and
+//! [`waiting`] for how long, [`health`] says which backends send, and tells other processes, [`health_check`]
+//! asks a running program whether it is ready, [`shutdown`] ends it.
 
 pub mod admin;
 pub mod bearer;
 pub mod broker;
 pub mod control;
 pub mod dead;
+pub mod depths;
 pub mod folders;
 pub mod health;
+pub mod health_check;
 mod health_log;
 pub mod listener;
 pub mod message_log;
@@ -28,6 +31,7 @@ pub mod shutdown;
 pub mod telemetry;
 pub mod tls;
 mod topology;
+pub mod waiting;
 
 pub use monitoring::Monitoring;
 pub use topology::topology;

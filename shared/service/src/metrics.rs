@@ -4,13 +4,15 @@
 
 mod connections;
 mod publish;
+mod reports;
 
 pub use connections::{ConnectionMetrics, RefusedConnection};
 pub use publish::{PublishMetrics, Remains};
+pub use reports::ReportMetrics;
 
 use prometheus::{
-    Encoder, Error, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder,
-    core::Collector, process_collector::ProcessCollector,
+    Encoder, Error, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder, core::Collector, process_collector::ProcessCollector,
 };
 
 /// The upper bounds of the time buckets, in seconds: 0.5 ms to 30 s.
@@ -23,11 +25,13 @@ pub struct Metrics {
     registry: Registry,
     publish: PublishMetrics,
     connections: ConnectionMetrics,
+    reports: ReportMetrics,
+    certificates: IntGaugeVec,
 }
 
 impl Metrics {
     /// A registry with what every program has: `postern_build_info`, into which `program` and
-    /// `version` go, and the metrics of publishing and of connections.
+    /// `version` go, and the metrics of publishing, connections, delivery reports and certificates.
     ///
     /// # Errors
     /// Never in practice: a metric's name is wrong or given twice.
@@ -39,7 +43,11 @@ impl Metrics {
         build.with_label_values(&[program, version]).set(1);
         let publish = PublishMetrics::declare(&registry)?;
         let connections = ConnectionMetrics::declare(&registry)?;
-        Ok(Self { registry, publish, connections })
+        let reports = ReportMetrics::declare(&registry)?;
+        let help = "Unix time at which the certificate of the listener, or one above it in its file, ends";
+        let certificates = IntGaugeVec::new(Opts::new("tls_not_after_seconds", help), &["listener"])?;
+        let certificates = declare(&registry, certificates)?;
+        Ok(Self { registry, publish, connections, reports, certificates })
     }
 
     /// The metrics of connections, which all listeners of a process share.
@@ -50,6 +58,17 @@ impl Metrics {
     /// The metrics of publishing, which all parts of a process share.
     pub fn publish(&self) -> &PublishMetrics {
         &self.publish
+    }
+
+    /// The metric of delivery reports, which the ingress and connectors share.
+    pub fn reports(&self) -> &ReportMetrics {
+        &self.reports
+    }
+
+    /// When the certificate of the listener called `listener` ends, as Unix time in seconds. Shown from the first
+    /// call on.
+    pub fn tls_not_after(&self, listener: &str) -> IntGauge {
+        self.certificates.with_label_values(&[listener])
     }
 
     /// Declares a counter for each combination of `labels`.

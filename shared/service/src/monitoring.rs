@@ -1,7 +1,9 @@
 //! What a process shows of itself, and what operators ordered: its metrics, the health of its backends,
 //! the orders that hold, the message log.
 
-use crate::{control::Control, health::HealthRegistry, message_log::OpenLog, metrics::Metrics};
+use crate::{
+    control::Control, health::HealthRegistry, message_log::OpenLog, metrics::Metrics, waiting::WaitingLanes,
+};
 
 /// What a process shows of itself. Clones share it.
 #[derive(Debug, Clone)]
@@ -14,12 +16,15 @@ pub struct Monitoring {
     pub control: Control,
     /// What became of every message; `None` without a message log.
     pub log: Option<OpenLog>,
+    /// The lanes that this process takes messages from.
+    pub waiting: WaitingLanes,
 }
 
 impl Monitoring {
     /// Counts into `metrics`; no backend's health is noted yet, nothing is ordered, and there is no message log.
     pub fn new(metrics: Metrics) -> Self {
         let health = HealthRegistry::default();
-        Self { metrics, control: Control::new(health.clone()), health, log: None }
+        let control = Control::new(health.clone());
+        Self { metrics, control, health, log: None, waiting: WaitingLanes::default() }
     }
 }

@@ -6,6 +6,7 @@ use crate::{
     broker,
     control::{Operator, Unconfigured},
     dead::DeadLetters,
+    depths::QueueDepths,
     health_log, message_log,
     metrics::Metrics,
     shutdown::Shutdown,
@@ -179,7 +180,7 @@ impl Runtime {
         let topology = crate::topology(config);
         let log_route = topology.log;
         let options = postern_broker::BrokerOptions {
-            topology,
+            topology: topology.clone(),
             publish_timeout: config.broker.publish_timeout.0,
             client_name: format!("{name} {version}"),
             min_free_disk: config.broker.min_free_disk,
@@ -215,6 +216,8 @@ impl Runtime {
         tokio::spawn(monitoring.control.follow(broker.clone()));
         let telling = (!config.broker.is_embedded())
             .then(|| health_log::exchange(monitoring.health.clone(), broker.clone(), shutdown.clone()));
+        let (metrics, waiting) = (&monitoring.metrics, monitoring.waiting.clone());
+        tokio::spawn(QueueDepths::declare(metrics, broker.clone(), &topology, waiting)?.watch());
         let operator = Arc::new(Operator::new(broker.clone(), monitoring.control.clone(), config));
         tokio::spawn(unconfigured.watch(operator.clone()));
         let letters = DeadLetters::new(broker.clone(), log_route);

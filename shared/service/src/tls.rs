@@ -1,6 +1,7 @@
 //! TLS on our own listeners: one certificate and its key, in files that may change while we run.
 
 use postern_config::{Fingerprint, TlsFiles, TlsProblem};
+use prometheus::IntGauge;
 use rustls::{
     Error, ServerConfig,
     crypto::ring,
@@ -11,6 +12,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
     time::Duration,
 };
+use x509_cert::{Certificate, der::Decode as _};
 
 /// How often the files are looked at.
 const LOOK: Duration = Duration::from_secs(5);
@@ -61,10 +63,17 @@ impl Tls {
         Ok(config)
     }
 
-    /// Looks at the files every few seconds, for ever. A new certificate that is right is shown to
+    /// When the first of the certificates that are shown now ends, as Unix time in seconds. `None` if one of
+    /// them cannot be read.
+    pub fn not_after(&self) -> Option<i64> {
+        not_after(&self.current.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Looks at the files every few seconds, for ever, and shows in `ends`, if
+    /// there is one, when the certificate ends. A new certificate that is right is shown to
     /// new connections from then on. One that is wrong is said in the log once, and the old one
     /// stays: twice in a row, that is, since the two files are not written at the same moment.
-    pub async fn follow(self) {
+    pub async fn follow(self, ends: Option<IntGauge>) {
         let Self { section, files, current, mut taken } = self;
         let mut wrong: Option<(Fingerprint, bool)> = None;
         loop {
@@ -74,6 +83,9 @@ impl Tls {
             match (key, wrong) {
                 _ if found == taken => wrong = None,
                 (Ok(key), _) => {
+                    if let (Some(ends), Some(end)) = (&ends, not_after(&key)) {
+                        ends.set(end);
+                    }
                     *current.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(key);
                     (taken, wrong) = (found, None);
                     tracing::info!(section, "new connections are shown the new certificate");
@@ -89,4 +101,13 @@ impl Tls {
             }
         }
     }
+}
+
+fn not_after(key: &CertifiedKey) -> Option<i64> {
+    let ends = key.cert.iter().map(|der| {
+        let certificate = Certificate::from_der(der).ok()?;
+        let end = certificate.tbs_certificate.validity.not_after.to_unix_duration();
+        i64::try_from(end.as_secs()).ok()
+    });
+    ends.collect::<Option<Vec<_>>>()?.into_iter().min()
 }

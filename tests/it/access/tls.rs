@@ -1,6 +1,6 @@
 //! TLS on the listeners, with certificates made for the test.
 
-use postern_tests::{Launch, Program, eventually, fetch, free_port};
+use postern_tests::{Launch, Metrics, Program, eventually, fetch, free_port};
 use rcgen::{CertificateParams, DnType, KeyPair};
 use reqwest::{Certificate, Client, Version, tls};
 use std::process::Command;
@@ -64,6 +64,14 @@ async fn every_listener_speaks_tls() {
     for (port, path) in [(api, "/v1/backends"), (admin, "/readyz"), (admin, "/metrics")] {
         let reply = fetch(client.get(format!("https://localhost:{port}{path}"))).await.unwrap();
         assert_eq!(reply.status, 200, "{path}: {}", reply.text);
+        if path == "/metrics" {
+            // 4096-01-01, as rcgen has it.
+            for listener in ["admin", "api", "ingress"] {
+                let ends = Metrics::parse(&reply.text)
+                    .value("postern_tls_not_after_seconds", &[("listener", listener)]);
+                assert!((ends - 67_090_118_400.0).abs() < 1.0, "{listener}: {ends}");
+            }
+        }
     }
     for most in [tls::Version::TLS_1_2, tls::Version::TLS_1_3] {
         let client = trusting(&made).tls_version_max(most).build().unwrap();

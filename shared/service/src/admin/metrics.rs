@@ -1,5 +1,5 @@
 //! What the admin port asks the rest of the process for when `/metrics` is read: the broker, the
-//! spool, the backends' health, the dead letters.
+//! spool, the backends' health.
 
 use crate::{health::BackendHealth, metrics::Metrics};
 use postern_broker::BrokerStatus;
@@ -13,7 +13,6 @@ use std::collections::BTreeMap;
 pub(super) struct AdminMetrics {
     connected: IntGauge,
     blocked: IntGauge,
-    dead_waiting: IntGauge,
     ready: IntGaugeVec,
     /// Without labels; not shown until it is set.
     application_ready: IntGaugeVec,
@@ -35,7 +34,6 @@ impl AdminMetrics {
         Ok(Self {
             connected: gauge("broker_connected", "1 while the broker is connected")?,
             blocked: gauge("broker_blocked", "1 while the broker takes no messages")?,
-            dead_waiting: gauge("dead_letters_waiting", "Messages in postern.dead when it was last asked")?,
             ready: metrics.gauge(
                 "backend_ready",
                 "1 while the backend sends, 0 while it pauses or is not bound",
@@ -98,11 +96,6 @@ impl AdminMetrics {
             let paused = state.pauses().contains_key(backend);
             self.paused.with_label_values(&[backend.as_str()]).set(i64::from(paused));
         }
-    }
-
-    /// Shows how many dead letters wait.
-    pub(super) fn dead_waiting(&self, number: u64) {
-        self.dead_waiting.set(i64::try_from(number).unwrap_or(i64::MAX));
     }
 
     /// Shows what the spool holds and has done.
@@ -182,7 +175,6 @@ mod tests {
             "postern_admin_refused_total 0",
             "postern_application_ready 0",
             "postern_backend_ready{backend=\"demo\"} 1",
-            "postern_dead_letters_waiting 0",
             "postern_broker_connected 1",
             "postern_broker_blocked 1",
             "postern_spool_messages 3",

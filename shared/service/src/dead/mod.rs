@@ -100,14 +100,6 @@ impl DeadLetters {
         Self { broker, log, turn: Mutex::default() }
     }
 
-    /// How many dead letters wait.
-    ///
-    /// # Errors
-    /// The broker's.
-    pub async fn waiting(&self) -> Result<u64, BrokerError> {
-        self.broker.depth(&QueueName::dead()).await.map(|depth| depth.ready)
-    }
-
     /// Those that `filter` lets pass, each made into what `of` makes of it. The queue is
     /// afterwards as it was.
     ///

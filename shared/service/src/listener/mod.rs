@@ -174,7 +174,15 @@ impl Listener {
             tls: tls.as_ref().map(acceptor).transpose()?,
             read_timeout,
         };
-        tls.map(|tls| tokio::spawn(tls.follow()));
+        if let Some(tls) = tls {
+            let shown = |end| {
+                let ends = metrics.tls_not_after(name);
+                ends.set(end);
+                ends
+            };
+            let ends = tls.not_after().map(shown);
+            tokio::spawn(tls.follow(ends));
+        }
         let builder = Server::build()
             .workers(workers)
             .max_concurrent_connections(most.div_ceil(workers) + BEING_CLOSED)

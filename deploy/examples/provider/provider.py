@@ -1,0 +1,92 @@
+"""A provider to try Postern with: it takes sends, reports each as delivered, and lets you type messages.
+
+    python3 provider.py [INGRESS [ADDRESS:PORT]]
+
+Its page is at ADDRESS:PORT, which is 127.0.0.1:9009 unless said otherwise. INGRESS is http://127.0.0.1:8080; its backend is called `provider`, as in
+deploy/docker/postern.toml. Nothing is stored: it shows the last hundred messages until it ends.
+"""
+
+import html
+import itertools
+import json
+import sys
+import threading
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections import deque
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+INGRESS = sys.argv[1] if len(sys.argv) > 1 else "http://127.0.0.1:8080"
+ADDRESS, PORT = (sys.argv[2] if len(sys.argv) > 2 else "127.0.0.1:9009").rsplit(":", 1)
+REPORT_AFTER = 1.0  # seconds
+LARGEST = 65536  # bytes of a request's body
+
+numbers = itertools.count(1)
+messages = deque(maxlen=100)
+
+PAGE = """<!doctype html><title>Demo provider</title>
+<form method=post action=/type>
+<input name=identity value="+15550100" required> <input name=text placeholder="What a person writes" size=50 autofocus required>
+<button>Send to Postern</button></form>
+<p><a href="/">Look again</a></p><table>{}</table>"""
+
+
+def post(path, fields):
+    """Posts `fields` to the ingress, and returns what it answered."""
+    body = urllib.parse.urlencode(fields).encode()
+    try:
+        with urllib.request.urlopen(f"{INGRESS}{path}", body, timeout=10) as answer:
+            return str(answer.status)
+    except urllib.error.HTTPError as refused:
+        return f"{refused.code} {refused.read(200).decode(errors='replace')}"
+    except OSError as error:
+        return str(error)
+
+
+def report(external_id):
+    fields = {"external_id": external_id, "state": "delivered"}
+    messages.appendleft(("report", external_id, post("/backends/provider/status", fields)))
+
+
+class Provider(BaseHTTPRequestHandler):
+    def do_GET(self):
+        if self.path != "/":
+            return self.answer(404, "text/plain", "not found")
+        cells = ("".join(f"<td>{html.escape(cell)}" for cell in message) for message in list(messages))
+        self.answer(200, "text/html; charset=utf-8", PAGE.format("".join(f"<tr>{row}" for row in cells)))
+
+    def do_POST(self):
+        length = int(self.headers.get("Content-Length") or 0)
+        if length > LARGEST:
+            return self.answer(413, "text/plain", "too large")
+        form = dict(urllib.parse.parse_qsl(self.rfile.read(length).decode(errors="replace")))
+        if self.path == "/send":
+            external_id = f"demo-{next(numbers)}"
+            messages.appendleft(("to " + form.get("to", ""), form.get("text", ""), external_id))
+            threading.Timer(REPORT_AFTER, report, [external_id]).start()
+            self.answer(200, "application/json", json.dumps({"id": external_id}))
+        elif self.path == "/type":
+            answered = post("/backends/provider", form)
+            messages.appendleft(("from " + form.get("identity", ""), form.get("text", ""), answered))
+            self.send_response(303)
+            self.send_header("Location", "/")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+        else:
+            self.answer(404, "text/plain", "not found")
+
+    def answer(self, status, kind, text):
+        body = text.encode()
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        """Numbers and texts stay out of the log."""
+
+
+if __name__ == "__main__":
+    ThreadingHTTPServer((ADDRESS, int(PORT)), Provider).serve_forever()

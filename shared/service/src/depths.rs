@@ -1,0 +1,138 @@
+//! How much waits in each queue, as metrics. The queues are asked one after the other in the background: no scrape
+//! waits for a broker, and no answer that does not come holds up more than one question.
+
+use crate::{metrics::Metrics, waiting::WaitingLanes};
+use jiff::Timestamp;
+use postern_broker::{Broker, BrokerError, BrokerStatus, QueueName, Topology};
+use postern_shared::message::{BackendName, Priority};
+use prometheus::{Error, GaugeVec, IntGaugeVec, Opts};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use tokio::time::{sleep, timeout};
+
+/// The least time between two rounds.
+const PERIOD: Duration = Duration::from_secs(5);
+/// What each queue adds to that: a broker is asked at most fifty times a second by one process.
+const PERIOD_EACH: Duration = Duration::from_millis(20);
+/// How long one answer may take.
+const ANSWER: Duration = Duration::from_secs(1);
+
+/// Shows how much waits in the queues of a topology.
+#[derive(Debug)]
+pub struct QueueDepths {
+    broker: Arc<dyn Broker>,
+    queues: Vec<QueueName>,
+    backends: Vec<BackendName>,
+    waiting: WaitingLanes,
+    messages: IntGaugeVec,
+    dead: IntGaugeVec,
+    oldest: GaugeVec,
+}
+
+impl QueueDepths {
+    /// Declares the metrics of the queues of `topology`, and shows how far each may grow. `waiting` are the
+    /// lanes that this process serves.
+    ///
+    /// # Errors
+    /// This process has declared them already.
+    pub fn declare(
+        metrics: &Metrics,
+        broker: Arc<dyn Broker>,
+        topology: &Topology,
+        waiting: WaitingLanes,
+    ) -> Result<Self, Error> {
+        let specs = topology.queues();
+        let limits = metrics.gauge(
+            "queue_max_messages",
+            "How many messages the queue may hold; absent for one without a limit",
+            &["queue"],
+        )?;
+        for spec in &specs {
+            if let Some(limit) = spec.limit {
+                limits.with_label_values(&[spec.name.as_str()]).set(gauge(limit.messages));
+            }
+        }
+        let waits = topology.delays.iter().map(|delay| QueueName::wait(*delay));
+        let oldest = Opts::new(
+            "oldest_message_age_seconds",
+            "At most how long the oldest message has waited for the backend, 0 if none waits; of the backends that this process serves",
+        );
+        Ok(Self {
+            broker,
+            queues: specs.into_iter().map(|spec| spec.name).chain(waits).collect(),
+            backends: topology.backends.iter().cloned().collect(),
+            waiting,
+            messages: metrics.gauge(
+                "queue_messages",
+                "Messages that wait for a consumer in the queue; every process shows those of all queues",
+                &["queue"],
+            )?,
+            dead: metrics.gauge("dead_letters_waiting", "Messages in postern.dead", &[])?,
+            oldest: metrics.declare(GaugeVec::new(oldest, &["backend"])?)?,
+        })
+    }
+
+    /// Asks again and again, until it is dropped. What cannot be had is not shown: an old number would look
+    /// like a new one.
+    pub async fn watch(self) {
+        let each = PERIOD_EACH * u32::try_from(self.queues.len()).unwrap_or(u32::MAX).min(100_000);
+        let mut status = self.broker.status();
+        loop {
+            let usable =
+                matches!(*status.borrow_and_update(), BrokerStatus::Ready | BrokerStatus::Blocked(_));
+            if usable {
+                self.ask().await;
+            } else {
+                self.forget();
+            }
+            tokio::select! {
+                () = sleep(PERIOD.max(each)) => {}
+                // At once when the broker is back.
+                Ok(()) = status.changed() => {}
+            }
+        }
+    }
+
+    async fn ask(&self) {
+        let mut found = BTreeMap::new();
+        for queue in &self.queues {
+            let depth = timeout(ANSWER, self.broker.depth(queue)).await;
+            match depth.unwrap_or(Err(BrokerError::TimedOut(ANSWER))) {
+                Ok(depth) => {
+                    self.messages.with_label_values(&[queue.as_str()]).set(gauge(depth.ready));
+                    found.insert(queue, depth.ready);
+                }
+                Err(error) => {
+                    // The embedded broker has no queues for what waits for a retry.
+                    tracing::trace!(queue = queue.as_str(), %error, "the depth of a queue is not known");
+                    let _ = self.messages.remove_label_values(&[queue.as_str()]);
+                }
+            }
+        }
+        match found.get(&QueueName::dead()) {
+            Some(letters) => self.dead.with_label_values::<&str>(&[]).set(gauge(*letters)),
+            None => self.dead.reset(),
+        }
+        let now = Timestamp::now();
+        for backend in &self.backends {
+            let age = |lane| {
+                let ready = *found.get(&QueueName::outbound(backend, lane))?;
+                self.waiting.age(backend, lane, ready, now)
+            };
+            let oldest = age(Priority::Normal).max(age(Priority::Bulk));
+            match oldest {
+                Some(age) => self.oldest.with_label_values(&[backend.as_str()]).set(age.as_secs_f64()),
+                None => drop(self.oldest.remove_label_values(&[backend.as_str()])),
+            }
+        }
+    }
+
+    fn forget(&self) {
+        self.messages.reset();
+        self.dead.reset();
+        self.oldest.reset();
+    }
+}
+
+fn gauge(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}

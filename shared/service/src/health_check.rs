@@ -1,0 +1,145 @@
+//! `health`: asks a running program of Postern whether it is ready. Health checks of images call it, so that
+//! an image needs no other program for them.
+
+use crate::program::{self, Arguments, Exit, Program};
+use anyhow::{Context as _, anyhow, bail};
+use clap::Args;
+use postern_config::{Loader, NeededSecrets, ProviderRegistry};
+use postern_shared::terminal;
+use reqwest::{Client, redirect::Policy};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    time::Duration,
+};
+use url::Url;
+
+/// How long the answer may take. Docker and Kubernetes are configured with more.
+const PATIENCE: Duration = Duration::from_secs(4);
+/// How much of an answer is shown, in characters.
+const SHOWN: usize = 500;
+
+/// The arguments of `health`.
+#[derive(Debug, Clone, Args)]
+pub struct HealthArguments {
+    /// The address to ask, in place of the admin port that the configuration names; /readyz if it has no path
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
+}
+
+/// Which certificate the asked port may show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Certificate {
+    /// One that this machine trusts, for the name in the URL.
+    Trusted,
+    /// Any: its name is that of the outside, not of the loopback address which is asked, and nothing is sent
+    /// that must be kept from others.
+    Any,
+}
+
+/// Asks `/readyz` of `program`, at the admin port that `arguments` and the configuration name, or at the URL
+/// of `wanted`. The question needs no secret: none is read.
+///
+/// # Errors
+/// [`Exit::Failed`], for exit status 1 and one line: the program is not ready, does not answer, or the
+/// configuration does not say where to ask.
+pub async fn check(
+    program: Program,
+    arguments: &Arguments,
+    wanted: &HealthArguments,
+    providers: &ProviderRegistry,
+) -> Result<(), Exit> {
+    let (url, certificate) = match &wanted.url {
+        Some(text) => (given(text)?, Certificate::Trusted),
+        None => (configured(program, arguments, providers)?, Certificate::Any),
+    };
+    Ok(ask(url, certificate).await?)
+}
+
+fn given(text: &str) -> anyhow::Result<Url> {
+    let mut url: Url = text.parse().with_context(|| format!("--url {text}: allowed is http://HOST:PORT"))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        bail!("--url {text}: allowed is http://HOST:PORT or https://HOST:PORT");
+    }
+    if url.path() == "/" {
+        url.set_path("/readyz");
+    }
+    Ok(url)
+}
+
+/// Where the configuration has the admin port of `program`.
+fn configured(
+    program: Program,
+    arguments: &Arguments,
+    providers: &ProviderRegistry,
+) -> Result<Url, anyhow::Error> {
+    let loader = Loader::new(providers).needing(NeededSecrets::Of(&[]));
+    let config = program::configuration_by(loader, arguments).map_err(|exit| match exit {
+        Exit::Config(problems) => anyhow!("the configuration is invalid: {}", problems.replace('\n', "; ")),
+        Exit::Failed(error) => error,
+    })?;
+    let address = arguments.admin_listen.or(config.admin.listen).unwrap_or(program.admin);
+    if address.port() == 0 {
+        bail!("the admin port is any free one: say which by --url http://HOST:PORT");
+    }
+    let scheme = if config.admin.tls.is_some() { "https" } else { "http" };
+    Ok(format!("{scheme}://{}/readyz", reachable(address)).parse()?)
+}
+
+/// An address at which a program that listens on `address` can be reached from the same machine.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}
+
+async fn ask(url: Url, certificate: Certificate) -> anyhow::Result<()> {
+    // If another part of the program installed one before, that one stays.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    #[expect(clippy::disallowed_methods, reason = "follows neither; the operator's own gateway")]
+    let builder = Client::builder().redirect(Policy::none()).no_proxy().timeout(PATIENCE);
+    let builder = builder.tls_danger_accept_invalid_certs(certificate == Certificate::Any);
+    let client = builder.build().context("cannot make requests")?;
+    let answer = client.get(url.clone()).send().await.map_err(reqwest::Error::without_url);
+    let mut answer = answer.with_context(|| format!("{url} does not answer"))?;
+    let status = answer.status();
+    if status.is_success() {
+        return Ok(());
+    }
+    // The beginning is enough: /readyz answers in one piece.
+    let body = answer.chunk().await.ok().flatten().unwrap_or_default();
+    let lines = String::from_utf8_lossy(&body);
+    let lines: Vec<_> = lines.lines().filter(|line| !line.is_empty()).collect();
+    let said: String = lines.join("; ").chars().take(SHOWN).collect();
+    bail!("not ready: {url} answers {}: {}", status.as_u16(), terminal::plain(&said));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_without_a_path_means_readyz_and_one_with_a_path_itself() {
+        for (text, asked) in [
+            ("http://127.0.0.1:8081", "http://127.0.0.1:8081/readyz"),
+            ("https://sms.example.org/", "https://sms.example.org/readyz"),
+            ("http://127.0.0.1:8080/health", "http://127.0.0.1:8080/health"),
+        ] {
+            assert_eq!(given(text).unwrap().as_str(), asked);
+        }
+        for text in ["127.0.0.1:8081", "ftp://h/", "nonsense"] {
+            assert!(given(text).unwrap_err().to_string().contains("allowed is http://HOST:PORT"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_port_on_every_address_is_asked_on_loopback() {
+        for (listens, asked) in
+            [("0.0.0.0:1", "127.0.0.1:1"), ("[::]:1", "[::1]:1"), ("10.0.0.1:1", "10.0.0.1:1")]
+        {
+            assert_eq!(reachable(listens.parse().unwrap()), asked.parse().unwrap());
+        }
+    }
+}
