@@ -38,6 +38,7 @@ mod publishers;
 mod queues;
 mod readme;
 mod receive;
+mod recorder;
 mod reports;
 mod retry;
 mod send;

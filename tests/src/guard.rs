@@ -12,23 +12,34 @@ use std::{
     },
 };
 
-/// Takes `process PID`, `ended PID`, `folder PATH` and `mounted PATH` lines; at the end of its input
-/// it kills what has not ended, unmounts and removes the folders.
+/// Takes `process PID`, `server PID`, `ended PID`, `folder PATH` and `mounted PATH` lines; at the end of its
+/// input it kills what has not ended, unmounts and removes the folders. A server is told to end first.
 const CLEAR_UP: &str = r#"
 trap '' INT TERM HUP
-pids='' folders='' mounted=''
+pids='' servers='' folders='' mounted=''
 newline='
 '
 while read -r verb what; do
     case $verb in
     process) pids="$pids $what" ;;
+    server) pids="$pids $what" servers="$servers $what" ;;
     ended)
         rest=''
         for pid in $pids; do [ "$pid" = "$what" ] || rest="$rest $pid"; done
-        pids=$rest ;;
+        pids=$rest
+        rest=''
+        for pid in $servers; do [ "$pid" = "$what" ] || rest="$rest $pid"; done
+        servers=$rest ;;
     folder) folders="$folders$what$newline" ;;
     mounted) mounted="$mounted$what$newline" ;;
     esac
+done
+for pid in $servers; do kill -s QUIT "$pid" 2>/dev/null; done
+for pid in $servers; do
+    for _ in 1 2 3 4 5 6 7 8 9 10; do
+        kill -s 0 "$pid" 2>/dev/null || break
+        sleep 0.1
+    done
 done
 for pid in $pids; do kill -s KILL "$pid" 2>/dev/null; done
 sleep 0.2
@@ -58,6 +69,12 @@ pub(crate) fn own_group(command: &mut Command) -> &mut Command {
 /// From now on `pid` is killed when the tests end.
 pub(crate) fn process(pid: u32) {
     tell(&format!("process {pid}"));
+}
+
+/// From now on `pid` is told to quit when the tests end, and killed if it does not: it would leave shared
+/// memory behind.
+pub(crate) fn server(pid: u32) {
+    tell(&format!("server {pid}"));
 }
 
 /// `pid` has ended and was waited for; its number may belong to another process now.

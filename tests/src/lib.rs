@@ -6,6 +6,7 @@
 //! - [`Launch`] and [`Program`]: `postern`, `postern-ingress`, `postern-dispatcher`
 //! - [`Peer`]: a program of somebody else's
 //! - [`Rabbit`], [`Vhost`] and [`Tap`]: the broker, and the application's side of it
+//! - [`Postgres`]: a database server
 //! - [`Proxy`]: a network that delays, freezes and cuts; [`SmallDisk`]: a disk that is soon full
 //! - [`Pair`]: both services around one virtual host
 //! - [`Provider`], [`Answer`], [`Gate`]: the HTTP provider (and an application's webhook)
@@ -28,6 +29,7 @@ mod log;
 mod metrics;
 mod pair;
 mod peer;
+mod postgres;
 mod program;
 mod provider;
 mod proxy;
@@ -45,6 +47,7 @@ pub use log::Log;
 pub use metrics::Metrics;
 pub use pair::Pair;
 pub use peer::Peer;
+pub use postgres::{PASSWORD, Postgres};
 pub use program::{Ended, Launch, Program};
 pub use provider::{Answer, Gate, Provider};
 pub use proxy::{Direction, Proxy};

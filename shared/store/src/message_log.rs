@@ -6,12 +6,14 @@
 #[cfg(feature = "testing")]
 pub mod conformance;
 mod keeping;
+pub mod postgres;
 mod raw;
 pub mod sqlite;
 mod standing;
 mod words;
 
 pub use keeping::{HashKey, Keeping};
+pub use postgres::PostgresLog;
 pub use sqlite::SqliteLog;
 
 use async_trait::async_trait;
@@ -228,6 +230,12 @@ impl LogError {
              was set before"
                 .to_owned(),
         )
+    }
+}
+
+impl From<raw::Unreadable> for LogError {
+    fn from(why: raw::Unreadable) -> Self {
+        Self::Broken(why.to_string())
     }
 }
 

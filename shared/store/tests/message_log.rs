@@ -1,8 +1,19 @@
 //! The message log in SQLite passes the suite that every message log must pass; and what only a file does.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use async_trait::async_trait;
-use postern_store::message_log::{Keeping, MessageLog, SqliteLog, conformance::LogStorage};
-use std::sync::Arc;
+use postern_shared::{
+    clock,
+    event::{Content, Direction, Event, EventKind},
+    message::{Identity, MessageId},
+};
+use postern_store::message_log::{Keeping, LogError, MessageLog, SqliteLog, conformance::LogStorage};
+use rusqlite::Connection;
+use std::{
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 use tempfile::TempDir;
 
 struct Folder(TempDir);
@@ -24,3 +35,152 @@ macro_rules! conformance {
     )*};
 }
 postern_store::for_each_log_case!(conformance);
+
+async fn open(folder: &Path) -> Result<SqliteLog, LogError> {
+    SqliteLog::open(folder, Keeping::full()).await
+}
+
+fn file(folder: &Path) -> PathBuf {
+    folder.join("message-log.sqlite")
+}
+
+fn accepted(identity: &Identity) -> Event {
+    let content = Content {
+        direction: Direction::Outbound,
+        identities: vec![identity.clone()],
+        text: Some(format!("for {} alone", identity.as_str())),
+        segments: Some(1),
+        created_at: clock::now(),
+        fields: serde_json::Map::new(),
+    };
+    let event = Event::new(EventKind::Accepted, MessageId::new(), "clinic".parse().unwrap());
+    Event { content: Some(content), ..event }
+}
+
+/// The files' bytes hold nothing of a forgotten person, though numbers came in an order that moves rows from
+/// page to page.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_file_holds_a_forgotten_number() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = open(folder.path()).await.unwrap();
+    let person = |number: u64| -> Identity {
+        format!("+1{:010}", number.wrapping_mul(0x9e37_79b9_7f4a_7c15) % 10_000_000_000).parse().unwrap()
+    };
+    let forgotten: Vec<Identity> = (0..20).map(|number| person(number * 200)).collect();
+    for round in 0..3 {
+        for batch in (0..4000).collect::<Vec<u64>>().chunks(256) {
+            let events: Vec<Event> = batch.iter().map(|number| accepted(&person(*number))).collect();
+            log.record(&events).await.unwrap();
+        }
+        for identity in &forgotten {
+            assert_eq!(log.forget(identity).await.unwrap(), 1, "round {round}");
+        }
+    }
+    for name in ["message-log.sqlite", "message-log.sqlite-wal"] {
+        let bytes = std::fs::read(folder.path().join(name)).unwrap();
+        for identity in &forgotten {
+            let number = identity.as_str().as_bytes();
+            let found = bytes.windows(number.len()).filter(|window| *window == number).count();
+            assert_eq!(found, 0, "{name} holds a forgotten number");
+        }
+    }
+    log.close().await;
+}
+
+#[tokio::test]
+async fn the_files_are_their_owner_s_alone() {
+    let parent = tempfile::tempdir().unwrap();
+    let folder = parent.path().join("log");
+    let log = open(&folder).await.unwrap();
+    log.record(&[accepted(&"+1".parse().unwrap())]).await.unwrap();
+    let mode = |path: PathBuf| path.metadata().unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(folder.clone()), 0o700);
+    for name in ["message-log.sqlite", "message-log.sqlite-wal"] {
+        assert_eq!(mode(folder.join(name)), 0o600, "{name}");
+    }
+    log.close().await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_opened_says_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = open(folder.path()).await.unwrap();
+    log.close().await;
+    let says = async |word: &str| match open(folder.path()).await {
+        Err(LogError::Broken(why)) => assert!(why.contains(word), "{why}"),
+        other => panic!("{other:?}"),
+    };
+    let connection = Connection::open(file(folder.path())).unwrap();
+    connection.execute("UPDATE log_settings SET value = '99' WHERE name = 'version'", []).unwrap();
+    says("run the Postern that made them").await;
+    connection.execute_batch("UPDATE log_settings SET value = '1'; PRAGMA application_id = 7").unwrap();
+    says("another program's").await;
+    drop(connection);
+    std::fs::write(file(folder.path()), "no database, but a text that is longer than a header".repeat(50))
+        .unwrap();
+    says("no SQLite file").await;
+}
+
+#[tokio::test]
+async fn a_damaged_row_is_said_to_be_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = open(folder.path()).await.unwrap();
+    let event = accepted(&"+1".parse().unwrap());
+    log.record(std::slice::from_ref(&event)).await.unwrap();
+    let connection = Connection::open(file(folder.path())).unwrap();
+    connection.execute("UPDATE recipients SET state = 'lost'", []).unwrap();
+    let broken = log.message(event.message_id).await;
+    assert!(matches!(&broken, Err(LogError::Broken(why)) if why.contains("`state`")), "{broken:?}");
+    log.close().await;
+}
+
+/// While nothing can be written, events are refused with the reason, and reading goes on.
+#[tokio::test]
+async fn a_log_that_takes_nothing_still_answers() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = open(folder.path()).await.unwrap();
+    let event = accepted(&"+1".parse().unwrap());
+    log.record(std::slice::from_ref(&event)).await.unwrap();
+    let other = Connection::open(file(folder.path())).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let refused = log.record(&[accepted(&"+2".parse().unwrap())]).await;
+    assert!(
+        matches!(&refused, Err(LogError::Unavailable(why)) if why.contains("another program")),
+        "{refused:?}"
+    );
+    assert!(log.message(event.message_id).await.unwrap().is_some());
+    other.execute_batch("ROLLBACK").unwrap();
+    log.record(&[accepted(&"+2".parse().unwrap())]).await.unwrap();
+    log.close().await;
+}
+
+/// The guide's statements run on the tables as they are, and find what is there.
+#[tokio::test]
+async fn the_guide_s_statements_run() {
+    let guide = include_str!("../../../docs/message-log.md");
+    let of_sqlite = guide.split("## In PostgreSQL").next().unwrap();
+    let statements: Vec<&str> =
+        of_sqlite.split("```sql").skip(1).map(|block| block.split("```").next().unwrap()).collect();
+    assert!(statements.len() >= 6, "{statements:?}");
+    let folder = tempfile::tempdir().unwrap();
+    let log = open(folder.path()).await.unwrap();
+    let id = "0199b2a5-0000-7000-8000-000000000000".parse().unwrap();
+    let identity: Identity = "+15551234567".parse().unwrap();
+    let about = |event| Event { message_id: id, ..Event::new(event, id, "clinic".parse().unwrap()) };
+    let about = |event| about(event).about(identity.clone());
+    let sent = Event { external_id: Some("SM1".to_owned()), ..about(EventKind::Sent) };
+    let deferred = Event { code: Some("http_503".to_owned()), ..about(EventKind::Deferred) };
+    let accepted = Event { message_id: id, ..accepted(&identity) };
+    log.record(&[accepted, deferred, sent, about(EventKind::Delivered)]).await.unwrap();
+    let connection = Connection::open(file(folder.path())).unwrap();
+    for statement in statements {
+        let mut prepared = connection.prepare(statement).unwrap();
+        assert!(prepared.exists([]).unwrap(), "{statement} finds nothing");
+    }
+    let first = "SELECT id, at FROM message_history ORDER BY at LIMIT 1";
+    let (shown, at): (String, String) =
+        connection.query_row(first, [], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+    assert_eq!(shown, "0199b2a5-0000-7000-8000-000000000000");
+    assert!(at.parse::<jiff::Timestamp>().is_ok(), "{at}");
+    log.close().await;
+}

@@ -9,6 +9,7 @@
 //! write-ahead log gave back.
 
 mod erase;
+mod failure;
 mod file;
 mod query;
 mod record;
@@ -20,28 +21,23 @@ pub use query::{message, messages, sent_as};
 pub use record::record;
 pub use schema::{STATEMENTS, prepare};
 
-use super::{
-    Keeping, LogError, LoggedMessage, MessageLog, MessageQuery, Page, Retention, SentMessage, raw::Unreadable,
-};
+use super::{Keeping, LogError, LoggedMessage, MessageLog, MessageQuery, Page, Retention, SentMessage};
 use async_trait::async_trait;
+use failure::{DEADLINE, closed};
 use jiff::Timestamp;
 use postern_shared::{
     event::Event,
     message::{BackendName, Identity, MessageId},
 };
-use rusqlite::{Connection, ErrorCode, types::Type};
+use rusqlite::Connection;
 use std::{
     fmt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
 };
 use tokio::sync::{Semaphore, watch};
 use writer::{Job, Writer};
 
-/// How long an operation may take. [`forget`](MessageLog::forget) takes as many steps as it needs, each
-/// within this.
-const DEADLINE: Duration = Duration::from_secs(10);
 /// How many questions are answered at the same time.
 const READERS: usize = 2;
 
@@ -195,38 +191,6 @@ impl Readers {
                 }
                 Err(LogError::TimedOut(DEADLINE))
             }
-        }
-    }
-}
-
-fn closed() -> LogError {
-    LogError::Unavailable("it is closed".to_owned())
-}
-
-/// A row that cannot be read, as an error of SQLite's.
-fn unreadable(why: Unreadable) -> rusqlite::Error {
-    rusqlite::Error::FromSqlConversionFailure(0, Type::Text, Box::new(why))
-}
-
-impl From<rusqlite::Error> for LogError {
-    fn from(error: rusqlite::Error) -> Self {
-        let mend = "restore a backup of the file, or move the file away to begin anew";
-        match error.sqlite_error_code() {
-            Some(ErrorCode::DatabaseCorrupt) => Self::Broken(format!("is damaged: {error}; {mend}")),
-            Some(ErrorCode::NotADatabase) => Self::Broken(format!("is no SQLite file: {mend}")),
-            Some(ErrorCode::DiskFull) => Self::Unavailable("the disk is full: make room".to_owned()),
-            Some(ErrorCode::ReadOnly) => {
-                Self::Unavailable("the file is read-only: make it writable for Postern's user".to_owned())
-            }
-            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
-                Self::Unavailable("another program writes to the file for too long".to_owned())
-            }
-            Some(ErrorCode::OperationInterrupted) => Self::TimedOut(DEADLINE),
-            Some(_) => Self::Unavailable(error.to_string()),
-            None => match error {
-                rusqlite::Error::FromSqlConversionFailure(_, _, why) => Self::Broken(why.to_string()),
-                error => Self::Broken(format!("does not hold what this version expects: {error}; {mend}")),
-            },
         }
     }
 }

@@ -11,6 +11,8 @@ use std::{
 
 /// How long to wait for another process that writes.
 const BUSY: Duration = Duration::from_secs(5);
+/// "Pslg": tells this file from other programs'.
+const APPLICATION_ID: i64 = 0x5073_6c67;
 /// The file's name in the log's folder.
 const NAME: &str = "message-log.sqlite";
 
@@ -25,13 +27,25 @@ pub(super) fn create(folder: &Path) -> Result<PathBuf, LogError> {
 }
 
 /// A connection that writes: each commit is on the disk.
-pub(super) fn writing(file: &Path) -> rusqlite::Result<Connection> {
+pub(super) fn writing(file: &Path) -> Result<Connection, LogError> {
     let connection = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     connection.busy_timeout(BUSY)?;
+    let id: i64 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
+    match id {
+        0 => connection.pragma_update(None, "application_id", APPLICATION_ID)?,
+        APPLICATION_ID => {}
+        _ => {
+            return Err(LogError::Broken(format!(
+                "cannot be used: {} is another program's database; name another folder",
+                file.display()
+            )));
+        }
+    }
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "secure_delete", "ON")?;
     connection.pragma_update(None, "cache_size", -16_000)?;
+    connection.pragma_update(None, "trusted_schema", "OFF")?;
     Ok(connection)
 }
 

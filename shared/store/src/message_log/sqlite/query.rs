@@ -1,6 +1,6 @@
 //! Reading what the tables hold.
 
-use super::unreadable;
+use super::failure::unreadable;
 use crate::message_log::{
     Cursor, Keeping, LoggedMessage, MessageQuery, Order, Page, SentMessage,
     keeping::is_hashed,

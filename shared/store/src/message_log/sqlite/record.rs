@@ -332,6 +332,7 @@ impl Tables<'_> {
 
 fn standing(row: &Row<'_>) -> rusqlite::Result<Standing> {
     let state = crate::message_log::LoggedState::of_word(row.get_ref(0)?.as_str()?);
-    let state = state.ok_or_else(|| super::unreadable(crate::message_log::raw::Unreadable("state")))?;
+    let state =
+        state.ok_or_else(|| super::failure::unreadable(crate::message_log::raw::Unreadable("state")))?;
     Ok(Standing { state, since: row.get(1)? })
 }

@@ -1,6 +1,10 @@
 //! The one thread that writes, and what it is given to do.
 
-use super::{DEADLINE, closed, erase, record::record};
+use super::{
+    erase,
+    failure::{DEADLINE, closed},
+    record::record,
+};
 use crate::message_log::{Keeping, LogError};
 use postern_shared::event::Event;
 use rusqlite::{Connection, InterruptHandle, TransactionBehavior};

@@ -1,0 +1,123 @@
+//! The message log in PostgreSQL, for several processes at once.
+//!
+//! Writers take turns: each transaction that writes holds an advisory lock until it is committed. So the
+//! numbers of messages become visible in the order in which they grow, and a reader that goes on from a
+//! number misses none.
+//!
+//! What is erased ([`forget`](super::MessageLog::forget)) is deleted, and the tables are vacuumed behind it:
+//! the dead rows' space is free then, and is overwritten as new rows take it. Until then, and in PostgreSQL's
+//! write-ahead log, its archive, replicas' files and backups, the bytes are there.
+
+mod complete;
+mod connection;
+mod erase;
+mod failure;
+mod query;
+mod record;
+mod row;
+mod schema;
+mod tell;
+mod tls;
+
+use super::{Keeping, LogError, LoggedMessage, MessageLog, MessageQuery, Page, Retention, SentMessage};
+use async_trait::async_trait;
+use connection::Connections;
+use postern_shared::{
+    event::Event,
+    message::{BackendName, Identity, MessageId},
+    value::Secret,
+};
+use std::fmt;
+use tokio::sync::watch;
+
+/// A message log in the schema `postern` of a PostgreSQL database.
+pub struct PostgresLog {
+    keeping: Keeping,
+    connections: Connections,
+    changes: watch::Sender<u64>,
+}
+
+impl PostgresLog {
+    /// The log in the database that `url` names, `postgres://user:password@host:port/database`, with
+    /// `?sslmode=disable`, `prefer` or `require`. It is connected to when it is needed, and the schema is made
+    /// then; [`check`](Self::check) does that at once.
+    ///
+    /// # Errors
+    /// [`LogError::Broken`] if `url` is no such URL, or the platform's certificates cannot be read.
+    pub fn new(url: &Secret, keeping: Keeping) -> Result<Self, LogError> {
+        let connections = Connections::new(url, keeping.clone())?;
+        Ok(Self { keeping, connections, changes: watch::Sender::new(0) })
+    }
+
+    /// Connects, and makes the schema if it is not there.
+    ///
+    /// # Errors
+    /// [`LogError::Unavailable`] if the server does not answer, [`LogError::Broken`] if it lets Postern not in,
+    /// the schema is of a newer version, or the hashes in it were made with another key.
+    pub async fn check(&self) -> Result<(), LogError> {
+        self.connections.run(async |_| Ok(())).await
+    }
+}
+
+#[async_trait]
+impl MessageLog for PostgresLog {
+    async fn record(&self, events: &[Event]) -> Result<(), LogError> {
+        if events.is_empty() {
+            return Ok(());
+        }
+        self.connections.run(async |session| record::record(session, &self.keeping, events).await).await?;
+        self.changes.send_modify(|changes| *changes += 1);
+        Ok(())
+    }
+
+    async fn message(&self, id: MessageId) -> Result<Option<LoggedMessage>, LogError> {
+        self.connections.run(async |session| query::message(session, id).await).await
+    }
+
+    async fn messages(&self, query: &MessageQuery) -> Result<Page, LogError> {
+        self.connections.run(async |session| query::messages(session, &self.keeping, query).await).await
+    }
+
+    async fn sent_as(
+        &self,
+        backend: &BackendName,
+        external_id: &str,
+    ) -> Result<Option<SentMessage>, LogError> {
+        self.connections.run(async |session| query::sent_as(session, backend, external_id).await).await
+    }
+
+    async fn forget(&self, identity: &Identity) -> Result<u64, LogError> {
+        let forms = self.keeping.forms(identity);
+        let mut erased = 0;
+        loop {
+            let step = self.connections.run(async |session| erase::forget(session, &forms).await).await?;
+            if step == 0 {
+                break;
+            }
+            erased += step;
+            self.changes.send_modify(|changes| *changes += 1);
+        }
+        if erased > 0 {
+            self.connections.run_within(erase::VACUUM, async |session| erase::vacuum(session).await).await?;
+        }
+        Ok(erased)
+    }
+
+    async fn expire(&self, retention: &Retention) -> Result<u64, LogError> {
+        self.connections.run(async |session| erase::expire(session, retention).await).await
+    }
+
+    fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    async fn close(&self) {
+        self.connections.close();
+    }
+}
+
+impl fmt::Debug for PostgresLog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PostgresLog").finish_non_exhaustive()
+    }
+}

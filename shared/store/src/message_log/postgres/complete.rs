@@ -1,0 +1,60 @@
+//! A message that is known from its reports alone, which come before it or without it: it is rare, and each is
+//! written by itself.
+
+use super::{
+    connection::Session,
+    row::{Known, clean, segments},
+};
+use crate::message_log::{Keeping, LogError, standing::direction_of, words::Word};
+use postern_shared::event::{Content, Direction, Event};
+use uuid::Uuid;
+
+/// It becomes one that is known whole, under a new number: whoever reads on from a number gets it with its
+/// text.
+pub(super) async fn complete(
+    session: &mut Session,
+    keeping: &Keeping,
+    known: Known,
+    event: &Event,
+    content: &Content,
+) -> Result<Known, LogError> {
+    session.execute("DELETE FROM postern.messages WHERE message = $1", &[&known.message]).await?;
+    let sql = "INSERT INTO postern.messages \
+               (id, direction, backend, text, segments, created_at, fields, complete) \
+               VALUES ($1, $2, $3, $4, $5, $6, $7::text::json, true) RETURNING message";
+    let (id, direction) = (Uuid::from(event.message_id), content.direction.word());
+    let row = session
+        .query_one(
+            sql,
+            &[
+                &id,
+                &direction,
+                &event.backend.as_str(),
+                &keeping.text(content).map(clean),
+                &segments(content),
+                &content.created_at.as_millisecond(),
+                &keeping.fields(content),
+            ],
+        )
+        .await?;
+    let message: i64 = row.get(0);
+    for sql in [
+        "UPDATE postern.recipients SET message = $2 WHERE message = $1",
+        "UPDATE postern.events SET message = $2 WHERE message = $1",
+    ] {
+        session.execute(sql, &[&known.message, &message]).await?;
+    }
+    Ok(Known { message, complete: true, direction: content.direction, new: false })
+}
+
+/// Until it is known when it came, and which way, its events say so.
+pub(super) async fn learn(session: &mut Session, known: Known, event: &Event) -> Result<Known, LogError> {
+    let direction = match direction_of(event.event) {
+        Direction::Inbound => Direction::Inbound,
+        Direction::Outbound => known.direction,
+    };
+    let sql =
+        "UPDATE postern.messages SET created_at = least(created_at, $2), direction = $3 WHERE message = $1";
+    session.execute(sql, &[&known.message, &event.at.as_millisecond(), &direction.word()]).await?;
+    Ok(Known { direction, ..known })
+}

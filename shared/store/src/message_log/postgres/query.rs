@@ -1,0 +1,210 @@
+//! Reading what the tables hold.
+
+use super::connection::Session;
+use crate::message_log::{
+    Cursor, Keeping, LogError, LoggedMessage, MessageQuery, Order, Page, SentMessage,
+    keeping::is_hashed,
+    raw::{RawEvent, RawMessage, RawRecipient},
+    words::Word,
+};
+use postern_shared::message::{BackendName, MessageId};
+use std::collections::HashMap;
+use tokio_postgres::{Row, types::ToSql};
+use uuid::Uuid;
+
+const COLUMNS: &str = "message, id, direction, backend, text, segments, created_at, fields::text";
+
+/// One moment's rows: others write.
+const SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+
+pub(super) async fn message(session: &mut Session, id: MessageId) -> Result<Option<LoggedMessage>, LogError> {
+    let find = session.prepared(&format!("SELECT {COLUMNS} FROM postern.messages WHERE id = $1")).await?;
+    let events = "SELECT recipient, at, event, attempt, external_id, class, code, detail, http_status, \
+                  duration_ms, done_by FROM postern.events WHERE message = $1";
+    let events = session.prepared(events).await?;
+    session.batch_execute(SNAPSHOT).await?;
+    let found = match session.query_opt(&find, &[&Uuid::from(id)]).await? {
+        Some(row) => {
+            let (message, raw) = raw_message(&row);
+            let events = session.query(&events, &[&message]).await?.iter().map(raw_event).collect();
+            let recipients = recipients(session, &[message]).await?.remove(&message).unwrap_or_default();
+            Some(raw.with(recipients, events)?)
+        }
+        None => None,
+    };
+    session.batch_execute("COMMIT").await?;
+    Ok(found)
+}
+
+pub(super) async fn messages(
+    session: &mut Session,
+    keeping: &Keeping,
+    query: &MessageQuery,
+) -> Result<Page, LogError> {
+    let limit = query.limit.clamp(1, 500);
+    let mut filters = filters(keeping, query);
+    let wanted = filters.wanted.join(" AND ");
+    let order = if query.order == Order::Newest { "DESC" } else { "ASC" };
+    filters.values.push(Box::new(i64::try_from(limit).unwrap_or(500) + 1));
+    let number = filters.values.len();
+    let sql = format!(
+        "SELECT {COLUMNS} FROM postern.messages WHERE {wanted} ORDER BY message {order} LIMIT ${number}"
+    );
+    let sql = session.prepared(&sql).await?;
+    let values: Vec<&(dyn ToSql + Sync)> = filters.values.iter().map(|value| &**value as _).collect();
+    session.batch_execute(SNAPSHOT).await?;
+    let rows = session.query(&sql, &values).await?;
+    let more = rows.len() > limit;
+    let rows: Vec<_> = rows.iter().take(limit).map(raw_message).collect();
+    let numbers: Vec<i64> = rows.iter().map(|(message, _)| *message).collect();
+    let mut of_each = recipients(session, &numbers).await?;
+    let mut page = Page::default();
+    for (message, raw) in rows {
+        page.messages.push(raw.with(of_each.remove(&message).unwrap_or_default(), Vec::new())?);
+    }
+    page.next = match query.order {
+        _ if more => numbers.last().copied().map(Cursor),
+        Order::Newest => None,
+        // All that is there now was looked at.
+        Order::Oldest => {
+            let end = session.prepared("SELECT coalesce(max(message), 0) FROM postern.messages").await?;
+            let end = session.query_one(&end, &[]).await?.get(0);
+            Some(Cursor(end).max(query.cursor.unwrap_or(Cursor(0))))
+        }
+    };
+    session.batch_execute("COMMIT").await?;
+    Ok(page)
+}
+
+pub(super) async fn sent_as(
+    session: &mut Session,
+    backend: &BackendName,
+    external_id: &str,
+) -> Result<Option<SentMessage>, LogError> {
+    let sql = "SELECT id, identity FROM postern.events JOIN postern.messages USING (message) \
+               LEFT JOIN postern.recipients USING (message, recipient) \
+               WHERE events.external_id = $1 AND events.external_id <> '' AND event IN ('received', 'sent') \
+               AND event = 'sent' AND backend = $2 ORDER BY message DESC, at DESC LIMIT 1";
+    let sql = session.prepared(sql).await?;
+    let external_id = super::row::clean(external_id);
+    let row = session.query_opt(&sql, &[&external_id, &backend.as_str()]).await?;
+    Ok(row.map(|row| {
+        let identity: Option<String> = row.get(1);
+        let identity =
+            identity.filter(|identity| !is_hashed(identity)).and_then(|identity| identity.parse().ok());
+        SentMessage { id: row.get::<_, Uuid>(0).into(), identity }
+    }))
+}
+
+#[derive(Default)]
+struct Filters {
+    wanted: Vec<String>,
+    values: Vec<Box<dyn ToSql + Sync + Send>>,
+}
+
+impl Filters {
+    /// `filter` has `$` in the place of the value.
+    fn add(&mut self, filter: &str, value: impl ToSql + Sync + Send + 'static) {
+        self.values.push(Box::new(value));
+        self.wanted.push(filter.replace('$', &format!("${}", self.values.len())));
+    }
+}
+
+fn filters(keeping: &Keeping, query: &MessageQuery) -> Filters {
+    let mut filters = Filters { wanted: vec!["true".to_owned()], ..Filters::default() };
+    let after = if query.order == Order::Newest { "message < $" } else { "message > $" };
+    if let Some(Cursor(cursor)) = query.cursor {
+        filters.add(after, cursor);
+    }
+    if let Some(backend) = &query.backend {
+        filters.add("backend = $", backend.as_str().to_owned());
+    }
+    if let Some(allowed) = &query.allowed {
+        let names: Vec<String> = allowed.iter().map(|name| name.as_str().to_owned()).collect();
+        filters.add("backend = ANY($)", names);
+    }
+    if let Some(direction) = query.direction {
+        filters.add("direction = $", direction.word());
+    }
+    if let Some(external_id) = &query.external_id {
+        filters.add(
+            "message IN (SELECT message FROM postern.events WHERE external_id = $ AND external_id <> '' \
+             AND event IN ('received', 'sent'))",
+            super::row::clean(external_id).into_owned(),
+        );
+    }
+    let of_recipient = |wanted: &str| {
+        format!(
+            "EXISTS (SELECT 1 FROM postern.recipients AS r WHERE r.message = messages.message AND {wanted})"
+        )
+    };
+    match (&query.identity, query.state) {
+        (Some(identity), state) => {
+            let state = state.map_or_else(String::new, |state| format!(" AND state = '{}'", state.word()));
+            filters.add(
+                &format!(
+                    "message IN (SELECT message FROM postern.recipients WHERE identity = ANY($){state})"
+                ),
+                keeping.forms(identity),
+            );
+        }
+        (None, Some(state)) => filters.add(&of_recipient("r.state = $"), state.word()),
+        (None, None) => {}
+    }
+    if let Some(since) = query.since {
+        filters.add("created_at >= $", since.as_millisecond());
+    }
+    if let Some(until) = query.until {
+        filters.add("created_at < $", until.as_millisecond());
+    }
+    filters
+}
+
+async fn recipients(
+    session: &mut Session,
+    messages: &[i64],
+) -> Result<HashMap<i64, Vec<RawRecipient>>, LogError> {
+    let sql = "SELECT message, recipient, identity, state, external_id FROM postern.recipients \
+               WHERE message = ANY($1) ORDER BY message, recipient";
+    let sql = session.prepared(sql).await?;
+    let mut of_each: HashMap<i64, Vec<RawRecipient>> = HashMap::new();
+    for row in session.query(&sql, &[&messages]).await? {
+        of_each.entry(row.get(0)).or_default().push(RawRecipient {
+            recipient: row.get(1),
+            identity: row.get(2),
+            state: row.get(3),
+            external_id: row.get(4),
+        });
+    }
+    Ok(of_each)
+}
+
+/// Its number, and the row.
+fn raw_message(row: &Row) -> (i64, RawMessage) {
+    let raw = RawMessage {
+        id: row.get::<_, Uuid>(1).into(),
+        direction: row.get(2),
+        backend: row.get(3),
+        text: row.get(4),
+        segments: row.get(5),
+        created_at: row.get(6),
+        fields: row.get(7),
+    };
+    (row.get(0), raw)
+}
+
+fn raw_event(row: &Row) -> RawEvent {
+    RawEvent {
+        recipient: row.get(0),
+        at: row.get(1),
+        event: row.get(2),
+        attempt: row.get(3),
+        external_id: row.get(4),
+        class: row.get(5),
+        code: row.get(6),
+        detail: row.get(7),
+        http_status: row.get(8),
+        duration_ms: row.get(9),
+        done_by: row.get(10),
+    }
+}

@@ -1,0 +1,386 @@
+//! Writing a batch of events: as many statements for many events as for one.
+
+use super::{
+    complete::{complete, learn},
+    connection::Session,
+    row::{Known, NOBODY, Place, clean, segments},
+    schema::LOCK,
+    tell::tell,
+};
+use crate::message_log::{
+    Keeping, LogError,
+    standing::{Standing, direction_of, is_about_all},
+    words::Word,
+};
+use postern_shared::{
+    event::{Content, Direction, Event, EventKind},
+    message::MessageId,
+};
+use std::{
+    borrow::Cow,
+    collections::{BTreeSet, HashMap, HashSet},
+};
+use uuid::Uuid;
+
+/// What the batch is about, as far as it is known.
+struct Batch<'a> {
+    keeping: &'a Keeping,
+    events: &'a [Event],
+    messages: HashMap<MessageId, Known>,
+    /// The number of a recipient, by message and identity.
+    numbers: HashMap<(i64, Cow<'a, str>), i64>,
+    /// Whose state has to be told again.
+    touched: BTreeSet<Place>,
+}
+
+/// Writes `events` in one transaction. An event that is there already changes nothing.
+pub(super) async fn record(
+    session: &mut Session,
+    keeping: &Keeping,
+    events: &[Event],
+) -> Result<(), LogError> {
+    session.batch_execute("BEGIN").await?;
+    session.batch_execute(LOCK).await?;
+    let mut batch = Batch {
+        keeping,
+        events,
+        messages: HashMap::new(),
+        numbers: HashMap::new(),
+        touched: BTreeSet::new(),
+    };
+    batch.find_messages(session).await?;
+    batch.insert_messages(session).await?;
+    batch.find_recipients(session).await?;
+    batch.insert_recipients(session).await?;
+    let new = batch.insert_events(session).await?;
+    batch.find_touched(session, &new).await?;
+    tell(session, &batch.touched, &batch.messages, &new).await?;
+    session.batch_execute("COMMIT").await?;
+    Ok(())
+}
+
+impl<'a> Batch<'a> {
+    async fn find_messages(&mut self, session: &mut Session) -> Result<(), LogError> {
+        let ids: HashSet<Uuid> = self.events.iter().map(|event| event.message_id.into()).collect();
+        let ids: Vec<Uuid> = ids.into_iter().collect();
+        let sql = "SELECT id, message, complete, direction FROM postern.messages WHERE id = ANY($1)";
+        let sql = session.prepared(sql).await?;
+        for row in session.query(&sql, &[&ids]).await? {
+            let direction = Direction::of_word(row.get(3)).unwrap_or(Direction::Outbound);
+            let known = Known { message: row.get(1), complete: row.get(2), direction, new: false };
+            self.messages.insert(row.get::<_, Uuid>(0).into(), known);
+        }
+        Ok(())
+    }
+
+    /// The messages that are new, and the texts of those that were known from their reports.
+    async fn insert_messages(&mut self, session: &mut Session) -> Result<(), LogError> {
+        let mut new: Vec<(&Event, Option<&Content>)> = Vec::new();
+        let mut places: HashMap<MessageId, usize> = HashMap::new();
+        for event in self.events {
+            match self.messages.get(&event.message_id).copied() {
+                Some(known) if known.complete => {}
+                Some(known) => {
+                    let known = match &event.content {
+                        Some(content) => complete(session, self.keeping, known, event, content).await?,
+                        None => learn(session, known, event).await?,
+                    };
+                    self.messages.insert(event.message_id, known);
+                    if known.complete {
+                        let all = "SELECT recipient FROM postern.recipients WHERE message = $1";
+                        let all = session.query(all, &[&known.message]).await?;
+                        self.touched.extend(all.iter().map(|row| (known.message, row.get(0))));
+                    }
+                }
+                None => {
+                    let place = *places.entry(event.message_id).or_insert(new.len());
+                    match new.get_mut(place) {
+                        None => new.push((event, event.content.as_ref())),
+                        // The whole is told by an event that comes behind a report.
+                        Some(known) if known.1.is_none() => {
+                            let (one, other) = (known.0, event);
+                            let first =
+                                if (other.at, other.event) < (one.at, one.event) { other } else { one };
+                            let inbound = [one, other]
+                                .into_iter()
+                                .find(|event| direction_of(event.event) == Direction::Inbound);
+                            *known = match &event.content {
+                                Some(content) => (event, Some(content)),
+                                None => (inbound.unwrap_or(first), None),
+                            };
+                        }
+                        Some(_) => {}
+                    }
+                }
+            }
+        }
+        self.insert_new(session, &new).await
+    }
+
+    async fn insert_new(
+        &mut self,
+        session: &mut Session,
+        new: &[(&'a Event, Option<&'a Content>)],
+    ) -> Result<(), LogError> {
+        if new.is_empty() {
+            return Ok(());
+        }
+        let earliest = |id: MessageId| {
+            let times = self.events.iter().filter(|event| event.message_id == id);
+            times.map(|event| event.at.as_millisecond()).min().unwrap_or_default()
+        };
+        let ids: Vec<Uuid> = new.iter().map(|(event, _)| event.message_id.into()).collect();
+        let direction = |event: &Event, content: Option<&Content>| {
+            content.map_or_else(|| direction_of(event.event), |content| content.direction)
+        };
+        let directions: Vec<&str> =
+            new.iter().map(|(event, content)| direction(event, *content).word()).collect();
+        let backends: Vec<&str> = new.iter().map(|(event, _)| event.backend.as_str()).collect();
+        let texts: Vec<Option<Cow<'_, str>>> = new
+            .iter()
+            .map(|(_, content)| content.and_then(|content| self.keeping.text(content)).map(clean))
+            .collect();
+        let segments: Vec<Option<i64>> = new.iter().map(|(_, content)| content.and_then(segments)).collect();
+        let created: Vec<i64> = new
+            .iter()
+            .map(|(event, content)| match content {
+                Some(content) => content.created_at.as_millisecond(),
+                None => earliest(event.message_id),
+            })
+            .collect();
+        let fields: Vec<Option<String>> =
+            new.iter().map(|(_, content)| content.and_then(|content| self.keeping.fields(content))).collect();
+        let complete: Vec<bool> = new.iter().map(|(_, content)| content.is_some()).collect();
+        let sql = "INSERT INTO postern.messages \
+                   (id, direction, backend, text, segments, created_at, fields, complete) \
+                   SELECT id, direction, backend, text, segments, created_at, fields::json, complete \
+                   FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], \
+                   $7::text[], $8::boolean[]) WITH ORDINALITY \
+                   AS new (id, direction, backend, text, segments, created_at, fields, complete, place) \
+                   ORDER BY place RETURNING id, message, complete, direction";
+        let sql = session.prepared(sql).await?;
+        let values: [&(dyn tokio_postgres::types::ToSql + Sync); 8] =
+            [&ids, &directions, &backends, &texts, &segments, &created, &fields, &complete];
+        for row in session.query(&sql, &values).await? {
+            let direction = Direction::of_word(row.get(3)).unwrap_or(Direction::Outbound);
+            let known = Known { message: row.get(1), complete: row.get(2), direction, new: true };
+            self.messages.insert(row.get::<_, Uuid>(0).into(), known);
+        }
+        Ok(())
+    }
+
+    fn known(&self, event: &Event) -> Option<Known> {
+        self.messages.get(&event.message_id).copied()
+    }
+
+    /// The messages and identities that the batch names, in order, each once.
+    fn named(&self) -> Vec<(Known, Cow<'a, str>, i64)> {
+        let (keeping, mut seen) = (self.keeping, HashSet::new());
+        let mut named = Vec::new();
+        for event in self.events {
+            let Some(known) = self.known(event) else { continue };
+            let of_content = event.content.iter().flat_map(|content| &content.identities);
+            for identity in of_content.chain(&event.identity) {
+                let identity = match clean(identity.as_str()) {
+                    Cow::Borrowed(_) => keeping.identity(identity),
+                    Cow::Owned(clean) => Cow::Owned(clean),
+                };
+                if seen.insert((known.message, identity.clone())) {
+                    named.push((known, identity, event.at.as_millisecond()));
+                }
+            }
+        }
+        // The recipients of a new message have the order that its content says.
+        named
+    }
+
+    async fn find_recipients(&mut self, session: &mut Session) -> Result<(), LogError> {
+        let named = self.named();
+        let old = named.iter().filter(|(known, ..)| !known.new);
+        let (messages, identities): (Vec<i64>, Vec<&str>) =
+            old.map(|(known, identity, _)| (known.message, identity.as_ref())).unzip();
+        if messages.is_empty() {
+            return Ok(());
+        }
+        let sql = "SELECT message, identity, recipient FROM postern.recipients \
+                   JOIN unnest($1::bigint[], $2::text[]) AS named (message, identity) USING (message, identity)";
+        let sql = session.prepared(sql).await?;
+        for row in session.query(&sql, &[&messages, &identities]).await? {
+            self.numbers.insert((row.get(0), Cow::Owned(row.get(1))), row.get(2));
+        }
+        Ok(())
+    }
+
+    /// The recipients who are new, of new messages and of others.
+    async fn insert_recipients(&mut self, session: &mut Session) -> Result<(), LogError> {
+        let named = self.named();
+        let new: Vec<_> = named
+            .into_iter()
+            .filter(|(known, identity, _)| !self.numbers.contains_key(&(known.message, identity.clone())))
+            .collect();
+        if new.is_empty() {
+            return Ok(());
+        }
+        let mut last = self.last_numbers(session, &new).await?;
+        let mut counts: HashMap<i64, usize> = HashMap::new();
+        for event in self.events {
+            *counts.entry(self.known(event).map_or(0, |known| known.message)).or_default() += 1;
+        }
+        let (mut messages, mut recipients, mut identities) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut states, mut times) = (Vec::new(), Vec::new());
+        for (known, identity, at) in &new {
+            let last = last.entry(known.message).or_default();
+            *last += 1;
+            let place = (known.message, *last);
+            self.numbers.insert((known.message, identity.clone()), *last);
+            // What is told by one event alone is told already.
+            let first = known.new && counts.get(&known.message) == Some(&1);
+            if !first {
+                self.touched.insert(place);
+            }
+            // A report that does not say whose it is was about the only one, who is not the only one any more.
+            if !known.new && *last == 2 {
+                self.touched.insert((known.message, 1));
+            }
+            messages.push(place.0);
+            recipients.push(place.1);
+            identities.push(identity.as_ref());
+            states.push(Standing::new(known.direction, *at).state.word());
+            times.push(*at);
+        }
+        let sql = "INSERT INTO postern.recipients (message, recipient, identity, state, since) \
+                   SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::bigint[])";
+        let sql = session.prepared(sql).await?;
+        session.execute(&sql, &[&messages, &recipients, &identities, &states, &times]).await?;
+        Ok(())
+    }
+
+    /// The greatest numbers of recipients that messages have which the batch did not make.
+    async fn last_numbers(
+        &self,
+        session: &mut Session,
+        new: &[(Known, Cow<'a, str>, i64)],
+    ) -> Result<HashMap<i64, i64>, LogError> {
+        let old: Vec<i64> =
+            new.iter().filter(|(known, ..)| !known.new).map(|(known, ..)| known.message).collect();
+        if old.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let sql =
+            "SELECT message, max(recipient) FROM postern.recipients WHERE message = ANY($1) GROUP BY message";
+        let sql = session.prepared(sql).await?;
+        let rows = session.query(&sql, &[&old]).await?;
+        Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+    }
+
+    fn number(&self, event: &Event) -> i64 {
+        let (Some(known), Some(identity)) = (self.known(event), &event.identity) else { return NOBODY };
+        let kept = match clean(identity.as_str()) {
+            Cow::Borrowed(_) => self.keeping.identity(identity),
+            Cow::Owned(clean) => Cow::Owned(clean),
+        };
+        self.numbers.get(&(known.message, kept)).copied().unwrap_or(NOBODY)
+    }
+
+    /// Which of the events were not there yet.
+    async fn insert_events(&mut self, session: &mut Session) -> Result<Vec<(Place, &'a Event)>, LogError> {
+        let (mut keys, mut rows) = (HashSet::new(), Vec::new());
+        for event in self.events {
+            let Some(known) = self.known(event) else { continue };
+            let place = (known.message, self.number(event));
+            if keys.insert(key(place, event)) {
+                rows.push((place, event));
+            }
+        }
+        fn column<'a, T>(rows: &[(Place, &'a Event)], of: impl Fn(&'a Event) -> T) -> Vec<T> {
+            rows.iter().map(|(_, event)| of(event)).collect()
+        }
+        let messages: Vec<i64> = rows.iter().map(|(place, _)| place.0).collect();
+        let recipients: Vec<i64> = rows.iter().map(|(place, _)| place.1).collect();
+        let times = column(&rows, |event| event.at.as_millisecond());
+        let kinds = column(&rows, |event| event.event.word());
+        let attempts = column(&rows, |event| i64::from(event.attempt.unwrap_or_default()));
+        let external_ids = column(&rows, |event| clean(event.external_id.as_deref().unwrap_or_default()));
+        let classes = column(&rows, |event| event.class.map(Word::word));
+        let codes = column(&rows, |event| event.code.as_deref().map(clean));
+        let details = column(&rows, |event| self.keeping.detail(event).map(clean));
+        let statuses = column(&rows, |event| event.http_status.map(i64::from));
+        let durations = column(&rows, |event| event.duration_ms.and_then(|span| i64::try_from(span).ok()));
+        let by = column(&rows, |event| event.by.as_deref().map(clean));
+        let sql = "INSERT INTO postern.events SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], \
+                   $4::text[], $5::bigint[], $6::text[], $7::text[], $8::text[], $9::text[], $10::bigint[], \
+                   $11::bigint[], $12::text[]) ON CONFLICT DO NOTHING \
+                   RETURNING message, recipient, at, event, attempt, external_id";
+        let sql = session.prepared(sql).await?;
+        let values: [&(dyn tokio_postgres::types::ToSql + Sync); 12] = [
+            &messages,
+            &recipients,
+            &times,
+            &kinds,
+            &attempts,
+            &external_ids,
+            &classes,
+            &codes,
+            &details,
+            &statuses,
+            &durations,
+            &by,
+        ];
+        let written = session.query(&sql, &values).await?;
+        let written: HashSet<Key<'_>> = written
+            .iter()
+            .map(|row| {
+                let external_id: String = row.get(5);
+                (row.get(0), row.get(1), row.get(2), row.get(3), row.get(4), Cow::Owned(external_id))
+            })
+            .collect();
+        rows.retain(|(place, event)| written.contains(&key(*place, event)));
+        Ok(rows)
+    }
+
+    /// Whose state the new events may change.
+    async fn find_touched(&mut self, session: &mut Session, new: &[(Place, &Event)]) -> Result<(), LogError> {
+        let (mut of_all, mut of_some, mut external_ids) = (Vec::new(), Vec::new(), Vec::new());
+        for ((message, recipient), event) in new {
+            let known = self.known(event);
+            match event.event {
+                _ if *recipient != NOBODY => {
+                    let first = known.is_some_and(|known| known.new) && event.content.is_some();
+                    if !first || event.external_id.is_some() {
+                        self.touched.insert((*message, *recipient));
+                    }
+                }
+                // That a message was accepted changes no state but those of recipients who are new.
+                EventKind::Accepted | EventKind::Received => {}
+                kind if is_about_all(kind) => of_all.push(*message),
+                _ => {
+                    of_some.push(*message);
+                    external_ids.push(clean(event.external_id.as_deref().unwrap_or_default()));
+                }
+            }
+        }
+        if of_all.is_empty() && of_some.is_empty() {
+            return Ok(());
+        }
+        let sql = "SELECT message, recipient FROM postern.recipients WHERE message = ANY($1) \
+                   UNION SELECT message, min(recipient) FROM postern.recipients WHERE message = ANY($2) \
+                   GROUP BY message HAVING count(*) = 1 \
+                   UNION SELECT message, recipient FROM postern.events \
+                   JOIN unnest($2::bigint[], $3::text[]) AS report (message, external_id) \
+                   USING (message, external_id) WHERE recipient > 0 AND external_id <> '' \
+                   AND event IN ('received', 'sent')";
+        let sql = session.prepared(sql).await?;
+        let rows = session.query(&sql, &[&of_all, &of_some, &external_ids]).await?;
+        self.touched.extend(rows.iter().map(|row| (row.get::<_, i64>(0), row.get::<_, i64>(1))));
+        Ok(())
+    }
+}
+
+/// What makes an event the same one.
+type Key<'a> = (i64, i64, i64, String, i64, Cow<'a, str>);
+
+fn key<'a>(place: Place, event: &'a Event) -> Key<'a> {
+    let external_id = clean(event.external_id.as_deref().unwrap_or_default());
+    let attempt = i64::from(event.attempt.unwrap_or_default());
+    (place.0, place.1, event.at.as_millisecond(), event.event.word().to_owned(), attempt, external_id)
+}

@@ -1,0 +1,42 @@
+//! What SQLite's errors mean, and how long an operation may take.
+
+use crate::message_log::{LogError, raw::Unreadable};
+use rusqlite::{ErrorCode, types::Type};
+use std::time::Duration;
+
+/// How long an operation may take. [`forget`](crate::message_log::MessageLog::forget) takes as many steps as it
+/// needs, each within this.
+pub(super) const DEADLINE: Duration = Duration::from_secs(10);
+
+/// The log was closed.
+pub(super) fn closed() -> LogError {
+    LogError::Unavailable("it is closed".to_owned())
+}
+
+/// A row that cannot be read, as an error of SQLite's.
+pub(super) fn unreadable(why: Unreadable) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(0, Type::Text, Box::new(why))
+}
+
+impl From<rusqlite::Error> for LogError {
+    fn from(error: rusqlite::Error) -> Self {
+        let mend = "restore a backup of the file, or move the file away to begin anew";
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DatabaseCorrupt) => Self::Broken(format!("is damaged: {error}; {mend}")),
+            Some(ErrorCode::NotADatabase) => Self::Broken(format!("is no SQLite file: {mend}")),
+            Some(ErrorCode::DiskFull) => Self::Unavailable("the disk is full: make room".to_owned()),
+            Some(ErrorCode::ReadOnly) => {
+                Self::Unavailable("the file is read-only: make it writable for Postern's user".to_owned())
+            }
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+                Self::Unavailable("another program writes to the file for too long".to_owned())
+            }
+            Some(ErrorCode::OperationInterrupted) => Self::TimedOut(DEADLINE),
+            Some(_) => Self::Unavailable(error.to_string()),
+            None => match error {
+                rusqlite::Error::FromSqlConversionFailure(_, _, why) => Self::Broken(why.to_string()),
+                error => Self::Broken(format!("does not hold what this version expects: {error}; {mend}")),
+            },
+        }
+    }
+}
