@@ -1,211 +1,130 @@
-//! The message log beside RabbitMQ: what real programs write into it.
+//! The message log in PostgreSQL passes the suite that every message log must pass; and what only a server
+//! does.
 
-use postern_config::{Config, ProviderRegistry};
-use postern_service::message_log::{MessageLog, OpenLog, open};
+use anyhow::{Result, ensure};
+use async_trait::async_trait;
 use postern_shared::{
     event::{Event, EventKind},
-    message::{Identity, MessageId},
+    message::MessageId,
+    value::Secret,
 };
-use postern_tests::{Answer, Launch, Pair, Program, Provider, Rabbit, Vhost, eventually};
-use reqwest::Method;
-use serde_json::{Value, json};
-use std::sync::Arc;
-use tempfile::TempDir;
+use postern_store::message_log::{Keeping, LogError, MessageLog, PostgresLog, conformance::LogStorage};
+use postern_tests::{PASSWORD, Postgres, eventually};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-const NUMBER: &str = "+15550002222";
-/// 32 bytes.
-const SECRET: &str = "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
-const KEY: &str = "a-key-for-the-clinics-application";
+struct Database(String);
 
-/// A pair with a message log, a provider that reports deliveries by its own id, and a webhook.
-struct Logged {
-    provider: Provider,
-    application: Provider,
-    vhost: Vhost,
-    folder: TempDir,
+fn log(url: &str) -> Result<PostgresLog, LogError> {
+    PostgresLog::new(&Secret::from(url.to_owned()), Keeping::full())
 }
 
-impl Logged {
-    async fn new() -> Self {
-        let (provider, application) = (Provider::start().await, Provider::obliging().await);
-        let folder = tempfile::tempdir().unwrap();
-        Self { provider, application, vhost: Rabbit::shared().vhost(), folder }
-    }
+fn event() -> Result<Event> {
+    Ok(Event::new(EventKind::Sent, MessageId::new(), "clinic".parse()?).about("+15551234567".parse()?))
+}
 
-    fn config(&self) -> String {
-        self.vhost.config(&format!(
-            "[log]\nurl = \"sqlite:{}\"\n[retry]\ndelays = [\"500ms\"]\n\
-             [[api.keys]]\nname = \"clinic-app\"\nkey = \"{KEY}\"\nbackends = [\"*\"]\n\
-             [application]\ntype = \"webhook\"\nurl = \"{}\"\nsecret = \"{SECRET}\"\n\
-             [backends.clinic]\ntype = \"http\"\n\
-             [backends.clinic.send]\nurl = \"{}\"\nexternal_id = \"/id\"\n\
-             form = {{ to = \"{{{{ identity }}}}\", text = \"{{{{ text }}}}\" }}\n\
-             [backends.clinic.status]\nparams = {{ external_id = \"sid\", state = \"status\" }}\n\
-             states = {{ DELIVRD = \"delivered\" }}\n",
-            self.folder.path().display(),
-            self.application.url("/hook"),
-            self.provider.url("/send"),
-        ))
-    }
-
-    async fn log(&self) -> OpenLog {
-        let config = Config::parse("test", Some(&self.config()), [], &ProviderRegistry::builtin()).unwrap();
-        open(&config).await.unwrap().unwrap()
+#[async_trait]
+impl LogStorage for Database {
+    async fn open(&self, keeping: Keeping) -> Result<Arc<dyn MessageLog>> {
+        let log = PostgresLog::new(&Secret::from(self.0.clone()), keeping)?;
+        log.check().await?;
+        Ok(Arc::new(log))
     }
 }
 
-async fn send(ingress: &Program, text: &str) -> MessageId {
-    let body = json!({"backend": "clinic", "to": NUMBER, "text": text, "context": {"order": 17}});
-    let request = ingress.request(Method::POST, "/v1/messages").bearer_auth(KEY).json(&body);
-    let reply = ingress.fetch(request).await;
-    assert_eq!(reply.status, 202, "{}", reply.text);
-    reply.json()["id"].as_str().unwrap().parse().unwrap()
-}
-
-/// The events of the message, once `last` is among them.
-async fn history(log: &Arc<dyn MessageLog>, id: MessageId, last: EventKind) -> Vec<Event> {
-    eventually("the message's history", async || {
-        let message = log.message(id).await.map_err(|error| error.to_string())?;
-        let events = message.map(|message| message.events).unwrap_or_default();
-        let is_there = events.iter().any(|event| event.event == last);
-        if is_there { Ok(events) } else { Err(format!("{:?}", kinds(&events))) }
-    })
-    .await
-}
-
-fn kinds(events: &[Event]) -> Vec<&'static str> {
-    events.iter().map(|event| event.event.as_str()).collect()
-}
-
-/// Its state in the log, as JSON.
-async fn state(log: &Arc<dyn MessageLog>, id: MessageId) -> Value {
-    let message = log.message(id).await.unwrap().unwrap();
-    json!(message.recipients.iter().map(|recipient| &recipient.state).collect::<Vec<_>>())
-}
-
-#[tokio::test]
-async fn the_log_tells_each_messages_history_in_order() {
-    let logged = Logged::new().await;
-    let config = logged.config();
-    let (ingress, dispatcher) = Pair::services(&config).await;
-    let (OpenLog { log, .. }, tap) = (logged.log().await, logged.vhost.tap().await);
-
-    // A person's message reaches the webhook.
-    let form = [("identity", NUMBER), ("text", "ping")];
-    assert_eq!(ingress.post_form("/backends/clinic", &form).await.status, 200);
-    let inbound = logged.application.take().await.json()["id"].as_str().unwrap().parse().unwrap();
-    let events = history(&log, inbound, EventKind::Forwarded).await;
-    assert_eq!(kinds(&events), ["received", "forwarded"]);
-    assert_eq!((events[1].http_status, events[1].attempt), (Some(200), Some(1)));
-    let message = log.message(inbound).await.unwrap().unwrap();
-    assert_eq!((message.text.as_deref(), state(&log, inbound).await), (Some("ping"), json!(["forwarded"])));
-
-    // An application's message fails once, is sent, and is reported by the provider's id.
-    let sent = Answer::json(200, &json!({"id": "SM1"}));
-    logged.provider.script([Answer::status(503), sent]);
-    let id = send(&ingress, "pong").await;
-    logged.provider.wait_for(2).await;
-    let reported = [("sid", "SM1"), ("status", "DELIVRD")];
-    assert_eq!(ingress.post_form("/backends/clinic/status", &reported).await.status, 200);
-    let delivered = loop {
-        let report = logged.application.take().await.json();
-        if report["recipients"][0]["state"] == "delivered" {
-            break report;
+macro_rules! conformance {
+    ($($case:ident)*) => {$(
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $case() {
+            let database = tokio::task::spawn_blocking(|| Database(Postgres::shared().database()));
+            let database = Arc::new(database.await.unwrap());
+            postern_store::message_log::conformance::run(stringify!($case), database).await.unwrap();
         }
+    )*};
+}
+postern_store::for_each_log_case!(conformance);
+
+/// Several processes that start at once make the schema once.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_schema_is_made_by_one_of_many() -> Result<()> {
+    let url = tokio::task::spawn_blocking(|| Postgres::shared().database()).await?;
+    let mut starts = tokio::task::JoinSet::new();
+    for _ in 0..8 {
+        let url = url.clone();
+        starts.spawn(async move { log(&url)?.record(&[event()?]).await.map_err(anyhow::Error::from) });
+    }
+    while let Some(start) = starts.join_next().await {
+        start??;
+    }
+    Ok(())
+}
+
+/// While the server is away, the log says so in time; when it is back, the log works.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_may_go_and_come_back() -> Result<()> {
+    let server = tokio::task::spawn_blocking(Postgres::to_harm).await?;
+    let log = log(&server.database())?;
+    let first = event()?;
+    log.record(std::slice::from_ref(&first)).await?;
+    server.stop();
+    for _ in 0..3 {
+        let start = Instant::now();
+        let away = log.record(&[event()?]).await;
+        ensure!(matches!(away, Err(LogError::Unavailable(_))), "{away:?}");
+        ensure!(start.elapsed() < Duration::from_secs(10), "it took {:?}", start.elapsed());
+        ensure!(!format!("{away:?}").contains(PASSWORD), "the error holds the password");
+    }
+    server.start();
+    eventually("the log works again", async || log.record(std::slice::from_ref(&first)).await).await;
+    ensure!(log.message(first.message_id).await?.is_some(), "what was recorded is gone");
+    Ok(())
+}
+
+/// An error says what to do and holds no password.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_operator_must_mend_is_said() -> Result<()> {
+    let server = tokio::task::spawn_blocking(Postgres::shared).await?;
+    let right = server.database();
+    for (url, said) in [
+        (right.replace(PASSWORD, "wrong-password"), "password authentication failed"),
+        (server.url("nobodys"), "does not exist"),
+        (right.replace("sslmode=disable", "sslmode=require"), "TLS"),
+        (format!("mysql://x:{PASSWORD}@h/d"), "postgres://"),
+        (format!("postgres://x:{PASSWORD}@h/d?sslmode=verify-full"), "sslmode=require"),
+    ] {
+        let error = match log(&url) {
+            Ok(log) => log.check().await.err().map(|error| error.to_string()),
+            Err(error) => Some(error.to_string()),
+        };
+        let error = error.unwrap_or_default();
+        ensure!(error.contains(said), "{error:?} does not say {said:?}");
+        ensure!(!error.contains(PASSWORD) && !error.contains("wrong-password"), "{error:?} holds a password");
+    }
+    Ok(())
+}
+
+/// The guide's statements for PostgreSQL run on the tables as they are.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_guide_s_statements_run() -> Result<()> {
+    let server = tokio::task::spawn_blocking(Postgres::shared).await?;
+    let url = server.database();
+    let log = log(&url)?;
+    let id: MessageId = "0199b2a5-0000-7000-8000-000000000000".parse()?;
+    let about = |kind, code: Option<&str>| -> Result<Event> {
+        let event = Event::new(kind, id, "clinic".parse()?).about("+15551234567".parse()?);
+        Ok(Event { code: code.map(str::to_owned), ..event })
     };
-    assert_eq!(delivered["message_id"], json!(id), "the log knows whose it is");
-    assert_eq!(delivered["recipients"][0]["identity"], NUMBER);
-    let events = history(&log, id, EventKind::Delivered).await;
-    assert_eq!(kinds(&events), ["accepted", "deferred", "sent", "delivered"]);
-    let [accepted, deferred, sent, delivered] = &events[..] else { panic!("{events:?}") };
-    assert_eq!(accepted.by.as_deref(), Some("clinic-app"));
-    assert_eq!((deferred.attempt, deferred.code.as_deref()), (Some(1), Some("http_503")));
-    assert_eq!((deferred.http_status, deferred.duration_ms.is_some()), (Some(503), true));
-    assert_eq!((sent.attempt, sent.http_status), (Some(2), Some(200)));
-    assert_eq!(sent.external_id.as_deref(), Some("SM1"));
-    assert_eq!((delivered.attempt, delivered.external_id.as_deref()), (None, Some("SM1")));
-    let message = log.message(id).await.unwrap().unwrap();
-    assert_eq!((message.text.as_deref(), message.segments), (Some("pong"), Some(1)));
-    assert_eq!(json!(message.fields), json!({"order": 17}));
-    assert_eq!(state(&log, id).await, json!(["delivered"]));
-
-    // Another one dies, and an operator puts it back.
-    logged.provider.script([Answer::status(400), Answer::json(200, &json!({"id": "SM2"}))]);
-    let id = send(&ingress, "dead").await;
-    let events = history(&log, id, EventKind::Dead).await;
-    assert_eq!(kinds(&events), ["accepted", "failed", "dead"]);
-    assert_eq!(state(&log, id).await, json!(["failed"]));
-    let redrive = Launch::gateway().config(&config).arg("dead").arg("redrive").arg(&id.to_string());
-    let ended = redrive.env("USER", "ann").run().await;
-    assert_eq!(ended.code, Some(0), "{}", ended.log);
-    let events = history(&log, id, EventKind::Sent).await;
-    assert_eq!(kinds(&events), ["accepted", "failed", "dead", "redriven", "sent"]);
-    assert!(events[3].by.as_deref().is_some_and(|by| by.contains('@')), "{:?}", events[3].by);
-    assert_eq!(events[3].identity.as_ref().map(Identity::as_str), Some(NUMBER));
-    assert_eq!(state(&log, id).await, json!(["sent"]));
-
-    // Retries go by no exchange that the log's queue is bound to, and nothing is left in it.
-    tap.depth_becomes("postern.log", 0).await;
-    let metrics = dispatcher.metrics().await;
-    assert_eq!(metrics.value("postern_log_failures_total", &[]), 0.0);
-    tokio::join!(ingress.ends_silent(&[NUMBER, "pong"]), dispatcher.ends_silent(&[NUMBER, "pong"]));
-}
-
-#[tokio::test]
-async fn while_the_log_takes_nothing_all_goes_on_and_afterwards_all_is_there() {
-    let logged = Logged::new().await;
-    logged.provider.otherwise(|_| Answer::json(200, &json!({"id": "SM1"})));
-    let (ingress, dispatcher) = Pair::services(&logged.config()).await;
-    let OpenLog { log, .. } = logged.log().await;
-    let before = send(&ingress, "before").await;
-    history(&log, before, EventKind::Sent).await;
-
-    let file = logged.folder.path().join("message-log.sqlite");
-    let other = rusqlite::Connection::open(file).unwrap();
-    other.execute_batch("BEGIN IMMEDIATE").unwrap();
-    let mut ids = Vec::new();
-    for number in 0..20 {
-        ids.push(send(&ingress, &format!("meanwhile {number}")).await);
+    log.record(&[about(EventKind::Deferred, Some("http_503"))?, about(EventKind::Delivered, None)?]).await?;
+    let guide = include_str!("../../docs/message-log.md");
+    let (_, of_postgres) = guide.split_once("## In PostgreSQL").unwrap_or_default();
+    let statements: Vec<&str> =
+        of_postgres.split("```sql").skip(1).filter_map(|block| block.split("```").next()).collect();
+    ensure!(statements.len() >= 5, "{statements:?}");
+    let database = url.rsplit('/').next().and_then(|end| end.split('?').next()).unwrap_or_default();
+    for statement in statements {
+        ensure!(!server.sql(database, statement).is_empty(), "{statement} finds nothing");
     }
-    logged.provider.wait_for(21).await;
-    dispatcher.metric_reaches("postern_log_failures_total", &[], 1.0).await;
-    let ready = dispatcher.ready().await.unwrap();
-    assert_eq!(ready.status, 200, "{}", ready.text);
-    assert!(ready.text.contains("message log unavailable"), "{}", ready.text);
-    assert_eq!(log.message(ids[0]).await.unwrap(), None);
-
-    // Not even a dispatcher that is killed with a batch in hand loses any of it.
-    drop(dispatcher.kill());
-    other.execute_batch("ROLLBACK").unwrap();
-    let dispatcher = Launch::dispatcher(&logged.config()).arg("--only-log").start().await;
-    for id in ids {
-        let events = history(&log, id, EventKind::Sent).await;
-        assert_eq!(kinds(&events), ["accepted", "sent"]);
-    }
-    dispatcher.metric_reaches("postern_log_events_total", &[], 40.0).await;
-    assert!(!dispatcher.ready().await.unwrap().text.contains("message log unavailable"));
-}
-
-#[tokio::test]
-async fn a_log_is_switched_on_and_off_on_a_node_that_is_in_use() {
-    let logged = Logged::new().await;
-    logged.provider.otherwise(|_| Answer::json(200, &json!({"id": "SM1"})));
-    let without = logged.config().replace("[log]\nurl", "[log]\nmessages = false\nurl");
-    let off = Launch::dispatcher(&without).start().await;
-    let ready = off.ready().await.unwrap().text;
-    assert!(!ready.contains("postern.log"), "{ready}");
-    off.terminate().await;
-
-    let (ingress, dispatcher) = Pair::services(&logged.config()).await;
-    let OpenLog { log, .. } = logged.log().await;
-    let id = send(&ingress, "pong").await;
-    assert_eq!(kinds(&history(&log, id, EventKind::Sent).await), ["accepted", "sent"]);
-    tokio::join!(ingress.terminate(), dispatcher.terminate());
-
-    let off = Launch::dispatcher(&without).start().await;
-    eventually("a remark", async || {
-        let ready = off.ready().await.map_err(|error| error.to_string())?.text;
-        if ready.contains("queue postern.log is left") { Ok(()) } else { Err(ready) }
-    })
-    .await;
+    Ok(())
 }

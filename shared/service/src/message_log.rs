@@ -7,7 +7,7 @@ pub use postern_store::message_log::{
 
 use postern_config::{Config, LogPlace, MessageLogConfig};
 use postern_shared::{event::Keep, message::MessageId};
-use postern_store::message_log::{HashKey, Keeping, SqliteLog};
+use postern_store::message_log::{HashKey, Keeping, PostgresLog, SqliteLog};
 use std::{
     fs::DirBuilder,
     os::unix::fs::DirBuilderExt as _,
@@ -38,11 +38,7 @@ pub async fn open(config: &Config) -> Result<Option<OpenLog>, LogError> {
             made.map_err(|error| LogError::Unavailable(format!("{}: {error}", folder.display())))?;
             Arc::new(SqliteLog::open(folder, keeping(&section, Some(folder))?).await?)
         }
-        LogPlace::Postgres(_) => {
-            return Err(LogError::Broken(
-                "cannot be in PostgreSQL yet: set log.url to sqlite:DIR".to_owned(),
-            ));
-        }
+        LogPlace::Postgres(url) => Arc::new(PostgresLog::new(url, keeping(&section, None)?)?),
     };
     Ok(Some(OpenLog::new(log, retention(&section))))
 }

@@ -1,0 +1,211 @@
+//! The message log beside RabbitMQ: what real programs write into it.
+
+use postern_config::{Config, ProviderRegistry};
+use postern_service::message_log::{MessageLog, OpenLog, open};
+use postern_shared::{
+    event::{Event, EventKind},
+    message::{Identity, MessageId},
+};
+use postern_tests::{Answer, Launch, Pair, Program, Provider, Rabbit, Vhost, eventually};
+use reqwest::Method;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use tempfile::TempDir;
+
+const NUMBER: &str = "+15550002222";
+/// 32 bytes.
+const SECRET: &str = "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+const KEY: &str = "a-key-for-the-clinics-application";
+
+/// A pair with a message log, a provider that reports deliveries by its own id, and a webhook.
+struct Logged {
+    provider: Provider,
+    application: Provider,
+    vhost: Vhost,
+    folder: TempDir,
+}
+
+impl Logged {
+    async fn new() -> Self {
+        let (provider, application) = (Provider::start().await, Provider::obliging().await);
+        let folder = tempfile::tempdir().unwrap();
+        Self { provider, application, vhost: Rabbit::shared().vhost(), folder }
+    }
+
+    fn config(&self) -> String {
+        self.vhost.config(&format!(
+            "[log]\nurl = \"sqlite:{}\"\n[retry]\ndelays = [\"500ms\"]\n\
+             [[api.keys]]\nname = \"clinic-app\"\nkey = \"{KEY}\"\nbackends = [\"*\"]\n\
+             [application]\ntype = \"webhook\"\nurl = \"{}\"\nsecret = \"{SECRET}\"\n\
+             [backends.clinic]\ntype = \"http\"\n\
+             [backends.clinic.send]\nurl = \"{}\"\nexternal_id = \"/id\"\n\
+             form = {{ to = \"{{{{ identity }}}}\", text = \"{{{{ text }}}}\" }}\n\
+             [backends.clinic.status]\nparams = {{ external_id = \"sid\", state = \"status\" }}\n\
+             states = {{ DELIVRD = \"delivered\" }}\n",
+            self.folder.path().display(),
+            self.application.url("/hook"),
+            self.provider.url("/send"),
+        ))
+    }
+
+    async fn log(&self) -> OpenLog {
+        let config = Config::parse("test", Some(&self.config()), [], &ProviderRegistry::builtin()).unwrap();
+        open(&config).await.unwrap().unwrap()
+    }
+}
+
+async fn send(ingress: &Program, text: &str) -> MessageId {
+    let body = json!({"backend": "clinic", "to": NUMBER, "text": text, "context": {"order": 17}});
+    let request = ingress.request(Method::POST, "/v1/messages").bearer_auth(KEY).json(&body);
+    let reply = ingress.fetch(request).await;
+    assert_eq!(reply.status, 202, "{}", reply.text);
+    reply.json()["id"].as_str().unwrap().parse().unwrap()
+}
+
+/// The events of the message, once `last` is among them.
+async fn history(log: &Arc<dyn MessageLog>, id: MessageId, last: EventKind) -> Vec<Event> {
+    eventually("the message's history", async || {
+        let message = log.message(id).await.map_err(|error| error.to_string())?;
+        let events = message.map(|message| message.events).unwrap_or_default();
+        let is_there = events.iter().any(|event| event.event == last);
+        if is_there { Ok(events) } else { Err(format!("{:?}", kinds(&events))) }
+    })
+    .await
+}
+
+fn kinds(events: &[Event]) -> Vec<&'static str> {
+    events.iter().map(|event| event.event.as_str()).collect()
+}
+
+/// Its state in the log, as JSON.
+async fn state(log: &Arc<dyn MessageLog>, id: MessageId) -> Value {
+    let message = log.message(id).await.unwrap().unwrap();
+    json!(message.recipients.iter().map(|recipient| &recipient.state).collect::<Vec<_>>())
+}
+
+#[tokio::test]
+async fn the_log_tells_each_messages_history_in_order() {
+    let logged = Logged::new().await;
+    let config = logged.config();
+    let (ingress, dispatcher) = Pair::services(&config).await;
+    let (OpenLog { log, .. }, tap) = (logged.log().await, logged.vhost.tap().await);
+
+    // A person's message reaches the webhook.
+    let form = [("identity", NUMBER), ("text", "ping")];
+    assert_eq!(ingress.post_form("/backends/clinic", &form).await.status, 200);
+    let inbound = logged.application.take().await.json()["id"].as_str().unwrap().parse().unwrap();
+    let events = history(&log, inbound, EventKind::Forwarded).await;
+    assert_eq!(kinds(&events), ["received", "forwarded"]);
+    assert_eq!((events[1].http_status, events[1].attempt), (Some(200), Some(1)));
+    let message = log.message(inbound).await.unwrap().unwrap();
+    assert_eq!((message.text.as_deref(), state(&log, inbound).await), (Some("ping"), json!(["forwarded"])));
+
+    // An application's message fails once, is sent, and is reported by the provider's id.
+    let sent = Answer::json(200, &json!({"id": "SM1"}));
+    logged.provider.script([Answer::status(503), sent]);
+    let id = send(&ingress, "pong").await;
+    logged.provider.wait_for(2).await;
+    let reported = [("sid", "SM1"), ("status", "DELIVRD")];
+    assert_eq!(ingress.post_form("/backends/clinic/status", &reported).await.status, 200);
+    let delivered = loop {
+        let report = logged.application.take().await.json();
+        if report["recipients"][0]["state"] == "delivered" {
+            break report;
+        }
+    };
+    assert_eq!(delivered["message_id"], json!(id), "the log knows whose it is");
+    assert_eq!(delivered["recipients"][0]["identity"], NUMBER);
+    let events = history(&log, id, EventKind::Delivered).await;
+    assert_eq!(kinds(&events), ["accepted", "deferred", "sent", "delivered"]);
+    let [accepted, deferred, sent, delivered] = &events[..] else { panic!("{events:?}") };
+    assert_eq!(accepted.by.as_deref(), Some("clinic-app"));
+    assert_eq!((deferred.attempt, deferred.code.as_deref()), (Some(1), Some("http_503")));
+    assert_eq!((deferred.http_status, deferred.duration_ms.is_some()), (Some(503), true));
+    assert_eq!((sent.attempt, sent.http_status), (Some(2), Some(200)));
+    assert_eq!(sent.external_id.as_deref(), Some("SM1"));
+    assert_eq!((delivered.attempt, delivered.external_id.as_deref()), (None, Some("SM1")));
+    let message = log.message(id).await.unwrap().unwrap();
+    assert_eq!((message.text.as_deref(), message.segments), (Some("pong"), Some(1)));
+    assert_eq!(json!(message.fields), json!({"order": 17}));
+    assert_eq!(state(&log, id).await, json!(["delivered"]));
+
+    // Another one dies, and an operator puts it back.
+    logged.provider.script([Answer::status(400), Answer::json(200, &json!({"id": "SM2"}))]);
+    let id = send(&ingress, "dead").await;
+    let events = history(&log, id, EventKind::Dead).await;
+    assert_eq!(kinds(&events), ["accepted", "failed", "dead"]);
+    assert_eq!(state(&log, id).await, json!(["failed"]));
+    let redrive = Launch::gateway().config(&config).arg("dead").arg("redrive").arg(&id.to_string());
+    let ended = redrive.env("USER", "ann").run().await;
+    assert_eq!(ended.code, Some(0), "{}", ended.log);
+    let events = history(&log, id, EventKind::Sent).await;
+    assert_eq!(kinds(&events), ["accepted", "failed", "dead", "redriven", "sent"]);
+    assert!(events[3].by.as_deref().is_some_and(|by| by.contains('@')), "{:?}", events[3].by);
+    assert_eq!(events[3].identity.as_ref().map(Identity::as_str), Some(NUMBER));
+    assert_eq!(state(&log, id).await, json!(["sent"]));
+
+    // Retries go by no exchange that the log's queue is bound to, and nothing is left in it.
+    tap.depth_becomes("postern.log", 0).await;
+    let metrics = dispatcher.metrics().await;
+    assert_eq!(metrics.value("postern_log_failures_total", &[]), 0.0);
+    tokio::join!(ingress.ends_silent(&[NUMBER, "pong"]), dispatcher.ends_silent(&[NUMBER, "pong"]));
+}
+
+#[tokio::test]
+async fn while_the_log_takes_nothing_all_goes_on_and_afterwards_all_is_there() {
+    let logged = Logged::new().await;
+    logged.provider.otherwise(|_| Answer::json(200, &json!({"id": "SM1"})));
+    let (ingress, dispatcher) = Pair::services(&logged.config()).await;
+    let OpenLog { log, .. } = logged.log().await;
+    let before = send(&ingress, "before").await;
+    history(&log, before, EventKind::Sent).await;
+
+    let file = logged.folder.path().join("message-log.sqlite");
+    let other = rusqlite::Connection::open(file).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let mut ids = Vec::new();
+    for number in 0..20 {
+        ids.push(send(&ingress, &format!("meanwhile {number}")).await);
+    }
+    logged.provider.wait_for(21).await;
+    dispatcher.metric_reaches("postern_log_failures_total", &[], 1.0).await;
+    let ready = dispatcher.ready().await.unwrap();
+    assert_eq!(ready.status, 200, "{}", ready.text);
+    assert!(ready.text.contains("message log unavailable"), "{}", ready.text);
+    assert_eq!(log.message(ids[0]).await.unwrap(), None);
+
+    // Not even a dispatcher that is killed with a batch in hand loses any of it.
+    drop(dispatcher.kill());
+    other.execute_batch("ROLLBACK").unwrap();
+    let dispatcher = Launch::dispatcher(&logged.config()).arg("--only-log").start().await;
+    for id in ids {
+        let events = history(&log, id, EventKind::Sent).await;
+        assert_eq!(kinds(&events), ["accepted", "sent"]);
+    }
+    dispatcher.metric_reaches("postern_log_events_total", &[], 40.0).await;
+    assert!(!dispatcher.ready().await.unwrap().text.contains("message log unavailable"));
+}
+
+#[tokio::test]
+async fn a_log_is_switched_on_and_off_on_a_node_that_is_in_use() {
+    let logged = Logged::new().await;
+    logged.provider.otherwise(|_| Answer::json(200, &json!({"id": "SM1"})));
+    let without = logged.config().replace("[log]\nurl", "[log]\nmessages = false\nurl");
+    let off = Launch::dispatcher(&without).start().await;
+    let ready = off.ready().await.unwrap().text;
+    assert!(!ready.contains("postern.log"), "{ready}");
+    off.terminate().await;
+
+    let (ingress, dispatcher) = Pair::services(&logged.config()).await;
+    let OpenLog { log, .. } = logged.log().await;
+    let id = send(&ingress, "pong").await;
+    assert_eq!(kinds(&history(&log, id, EventKind::Sent).await), ["accepted", "sent"]);
+    tokio::join!(ingress.terminate(), dispatcher.terminate());
+
+    let off = Launch::dispatcher(&without).start().await;
+    eventually("a remark", async || {
+        let ready = off.ready().await.map_err(|error| error.to_string())?.text;
+        if ready.contains("queue postern.log is left") { Ok(()) } else { Err(ready) }
+    })
+    .await;
+}
