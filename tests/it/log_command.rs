@@ -68,7 +68,8 @@ async fn the_log_is_asked_while_it_is_written(launch: Launch) {
     let json: Value = serde_json::from_str(&told(&launch, &["show", &id, "--json"]).await).unwrap();
     assert_eq!(json, message, "as the API answers it");
     for (wrong, status, says) in [
-        ("0", 1, "no message in the message log"),
+        ("ffff", 1, "no message in the message log"),
+        ("0", 2, "beginning of several ids"),
         ("0199b2a5-0000-7000-8000-000000000000", 1, "not any more"),
         ("nothing", 2, "no id"),
     ] {
