@@ -372,7 +372,7 @@ async fn leftovers(url: &str, dead: Option<u64>) -> Vec<String> {
         min_free_disk: 0,
         max_deliveries: 20,
     };
-    let broker = broker::connect(url, options).await.expect("the broker");
+    let broker = broker::connect(url, options, None).await.expect("the broker").broker;
     let ready = tokio::time::timeout(PATIENCE, async {
         broker.status().wait_for(|status| *status == BrokerStatus::Ready).await.map(drop)
     });

@@ -29,7 +29,6 @@ mod health;
 mod hostile;
 mod log_command;
 mod message_log;
-mod message_log_postgres;
 mod operations;
 mod orders;
 mod outage;

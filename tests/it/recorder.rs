@@ -50,7 +50,7 @@ impl Logged {
 
     async fn log(&self) -> OpenLog {
         let config = Config::parse("test", Some(&self.config()), [], &ProviderRegistry::builtin()).unwrap();
-        open(&config).await.unwrap().unwrap()
+        open(&config, None).await.unwrap().unwrap()
     }
 }
 

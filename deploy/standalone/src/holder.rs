@@ -38,8 +38,8 @@ pub(crate) async fn holder(config: &Config, client_name: &str, admin: SocketAddr
         min_free_disk: config.broker.min_free_disk,
         max_deliveries: config.dispatcher.max_deliveries,
     };
-    match broker::connect(url, options).await {
-        Ok(broker) => usable(broker).await.map(Holder::Broker),
+    match broker::connect(url, options, config.message_log().as_ref()).await {
+        Ok(open) => usable(open.broker).await.map(Holder::Broker),
         Err(BrokerError::Locked { path: folder }) => {
             let address = config.admin.listen.unwrap_or(admin);
             let scheme = if config.admin.tls.is_some() { "https" } else { "http" };

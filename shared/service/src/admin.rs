@@ -35,7 +35,7 @@ use postern_shared::{
     message::BackendName,
     value::{Networks, SecretDigest},
 };
-use postern_store::spool::Spool;
+use postern_store::{embedded::EmbeddedBroker, spool::Spool};
 use std::{
     io::ErrorKind,
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
@@ -63,6 +63,8 @@ pub struct Readiness {
     pub started: Arc<AtomicBool>,
     /// The broker.
     pub broker: Arc<dyn Broker>,
+    /// The embedded broker, if it records what happens to messages.
+    pub recording: Option<Arc<EmbeddedBroker>>,
     /// The spool in front of it, once it is open, where there is one.
     pub spool: Arc<OnceLock<Arc<Spool>>>,
     /// Whether the process drains.
@@ -245,7 +247,11 @@ pub struct AdminPort {
 /// The listener cannot be used, or this process has an admin port already.
 pub fn serve(listener: TcpListener, port: AdminPort) -> std::io::Result<Server> {
     let AdminPort { metrics, readiness, letters, operator, token, tls } = port;
-    let own = AdminMetrics::declare(&metrics).map_err(std::io::Error::other)?;
+    let own = AdminMetrics::declare(&metrics).and_then(|own| match &readiness.recording {
+        Some(_) => own.recording(&metrics),
+        None => Ok(own),
+    });
+    let own = own.map_err(std::io::Error::other)?;
     let letters = web::Data::new(letters);
     let operator = web::Data::from(operator);
     let guard = web::Data::new(TokenGuard::new(token));
@@ -294,6 +300,9 @@ async fn metrics_text(
     readiness: web::Data<Readiness>,
 ) -> HttpResponse {
     own.broker(&readiness.broker.status().borrow());
+    if let Some(broker) = &readiness.recording {
+        own.recorded(broker.recorded_events());
+    }
     if let Some(spool) = readiness.spool.get() {
         own.spool(&spool.figures());
     }

@@ -7,7 +7,10 @@ pub use postern_store::message_log::{
 
 use postern_config::{Config, LogPlace, MessageLogConfig};
 use postern_shared::{event::Keep, message::MessageId};
-use postern_store::message_log::{HashKey, Keeping, PostgresLog, SqliteLog};
+use postern_store::{
+    embedded::EmbeddedBroker,
+    message_log::{HashKey, Keeping, PostgresLog, SqliteLog},
+};
 use std::{
     fs::DirBuilder,
     os::unix::fs::DirBuilderExt as _,
@@ -17,21 +20,20 @@ use std::{
 };
 use tokio::time::sleep;
 
-/// The file of an embedded broker's store, which holds its message log.
-const EMBEDDED: &str = "postern.db";
-
 /// How often the log is asked whether it can be used.
 const LOOKS: Duration = Duration::from_secs(10);
 
-/// Opens the message log that `config` names, if it has a place of its own. The one in an embedded broker's store
-/// is open with it.
+/// Opens the message log that `config` names; the one in an embedded broker's store is open with `embedded`.
 ///
 /// # Errors
 /// [`LogError`]: a log on this machine that cannot be used.
-pub async fn open(config: &Config) -> Result<Option<OpenLog>, LogError> {
+pub async fn open(config: &Config, embedded: Option<&EmbeddedBroker>) -> Result<Option<OpenLog>, LogError> {
     let Some(section) = config.message_log() else { return Ok(None) };
     let log: Arc<dyn MessageLog> = match &section.place {
-        LogPlace::Embedded => return Ok(None),
+        LogPlace::Embedded => match embedded.and_then(EmbeddedBroker::message_log) {
+            Some(log) => log,
+            None => return Ok(None),
+        },
         LogPlace::Sqlite(dir) => {
             let folder = Path::new(dir);
             let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
@@ -54,10 +56,10 @@ pub async fn open_beside(config: &Config, access: Access) -> Result<Option<Arc<d
         LogPlace::Embedded => {
             let url = config.broker.url.expose();
             let folder = Path::new(url.strip_prefix("embedded:").unwrap_or(url));
-            (folder, folder.join(EMBEDDED))
+            (folder, folder.join(postern_store::FILE))
         }
         LogPlace::Sqlite(dir) => (Path::new(dir), SqliteLog::file_in(Path::new(dir))),
-        LogPlace::Postgres(_) => return Ok(open(config).await?.map(|open| open.log)),
+        LogPlace::Postgres(_) => return Ok(open(config, None).await?.map(|open| open.log)),
     };
     if !file.exists() {
         return Err(LogError::Broken(format!(

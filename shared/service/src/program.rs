@@ -3,7 +3,7 @@
 use crate::{
     Monitoring,
     admin::{self, AdminPort, Readiness},
-    broker,
+    broker::{self, OpenBroker},
     control::{Operator, Unconfigured},
     dead::DeadLetters,
     depths::QueueDepths,
@@ -186,12 +186,13 @@ impl Runtime {
             min_free_disk: config.broker.min_free_disk,
             max_deliveries: config.dispatcher.max_deliveries,
         };
-        let broker =
-            broker::connect(config.broker.url.expose(), options).await.map_err(|error| match error {
-                BrokerError::Url(_) => Exit::Config(error.to_string()),
-                other => Exit::Failed(other.into()),
-            })?;
-        monitoring.log = message_log::open(config)
+        let message_log = config.message_log();
+        let opened = broker::connect(config.broker.url.expose(), options, message_log.as_ref()).await;
+        let OpenBroker { broker, embedded } = opened.map_err(|error| match error {
+            BrokerError::Url(_) => Exit::Config(error.to_string()),
+            other => Exit::Failed(other.into()),
+        })?;
+        monitoring.log = message_log::open(config, embedded.as_deref())
             .await
             .map_err(|error| Exit::Failed(anyhow::anyhow!("log.url: {error}")))?;
         if let Some(log) = &monitoring.log {
@@ -212,6 +213,7 @@ impl Runtime {
             backends: config.backends.keys().cloned().collect(),
             unconfigured: unconfigured.clone(),
             log: monitoring.log.clone(),
+            recording: embedded.filter(|broker| broker.message_log().is_some()),
         };
         tokio::spawn(monitoring.control.follow(broker.clone()));
         let telling = (!config.broker.is_embedded())

@@ -120,7 +120,7 @@ impl Place {
             min_free_disk: 0,
             max_deliveries: config.dispatcher.max_deliveries,
         };
-        let broker = postern_service::broker::connect(&url, options).await.unwrap();
+        let broker = postern_service::broker::connect(&url, options, None).await.unwrap().broker;
         broker.status().wait_for(|status| *status == BrokerStatus::Ready).await.unwrap();
         broker
     }

@@ -4,7 +4,7 @@
 use crate::{health::BackendHealth, metrics::Metrics};
 use postern_broker::BrokerStatus;
 use postern_shared::{control::ControlState, message::BackendName};
-use postern_store::spool::Figures;
+use postern_store::{embedded::RecordedEvents, spool::Figures};
 use prometheus::{Error, Gauge, IntCounter, IntGauge, IntGaugeVec};
 use std::collections::BTreeMap;
 
@@ -21,6 +21,15 @@ pub(super) struct AdminMetrics {
     /// Requests without the token.
     pub(super) refused: IntCounter,
     spool: SpoolMetrics,
+    /// Of the embedded broker; elsewhere the recorder counts.
+    recording: Option<RecordingMetrics>,
+}
+
+/// What became of the events that the embedded broker writes with the messages.
+#[derive(Debug, Clone)]
+struct RecordingMetrics {
+    recorded: IntCounter,
+    failed: IntCounter,
 }
 
 impl AdminMetrics {
@@ -56,7 +65,29 @@ impl AdminMetrics {
             )?,
             refused: metrics.declare(refused)?,
             spool: SpoolMetrics::declare(metrics)?,
+            recording: None,
         })
+    }
+
+    /// The same where the embedded broker keeps the message log.
+    ///
+    /// # Errors
+    /// Another part of this process writes it.
+    pub(super) fn recording(self, metrics: &Metrics) -> Result<Self, Error> {
+        let counter = |name: &str, help: &str| metrics.declare(IntCounter::new(name, help)?);
+        let recording = RecordingMetrics {
+            recorded: counter("log_events_total", "Events that were written into the message log")?,
+            failed: counter("log_failures_total", "Events that the message log's tables did not take")?,
+        };
+        Ok(Self { recording: Some(recording), ..self })
+    }
+
+    /// Shows what became of the events.
+    pub(super) fn recorded(&self, events: RecordedEvents) {
+        if let Some(RecordingMetrics { recorded, failed }) = &self.recording {
+            recorded.inc_by(events.recorded.saturating_sub(recorded.get()));
+            failed.inc_by(events.failed.saturating_sub(failed.get()));
+        }
     }
 
     /// Shows whether the broker can be used.

@@ -1,6 +1,7 @@
 //! What the log keeps of people: their numbers and words, or keyed hashes only.
 
 use super::{Keep, LogError};
+use crate::sqlite::private;
 use hmac::{Hmac, Mac as _};
 use postern_shared::{
     event::{Content, Event},
@@ -116,6 +117,7 @@ impl HashKey {
             let hint = "make it readable, or set log.hash_key";
             LogError::Broken(format!("cannot use the key in {}: {why}; {hint}", path.display()))
         };
+        private(folder).map_err(|e| broken(&e))?;
         let mut key = String::new();
         match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
             Ok(mut file) => {
