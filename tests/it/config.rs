@@ -53,6 +53,9 @@ async fn every_shipped_configuration_is_right() {
         let custom = path.ends_with("examples/custom/postern.toml");
         let program = if custom { Launch::program("postern-example-custom") } else { Launch::gateway() };
         let launch = program.own_addresses().arg("check").arg("--config").arg(path.to_str().unwrap());
+        // Its secrets are files that only a container has.
+        let docker = path.ends_with("docker/postern.toml");
+        let launch = if docker { launch.arg("--without-secrets") } else { launch };
         let launch = variables.iter().fold(launch, |launch, name| launch.env(name, "a-value"));
         let ended = launch.run().await;
         assert_eq!(ended.code, Some(0), "{}: {}", path.display(), said(&ended));

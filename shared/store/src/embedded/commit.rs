@@ -2,7 +2,6 @@
 //! only then taken over.
 
 use super::{
-    op::Publish,
     queue::{Known, Queue},
     record::{Position, Record, Spoiled},
     recording::Recording,
@@ -36,6 +35,22 @@ impl QueueEntry {
     pub(super) fn size(&self) -> u64 {
         let (Self::Now(_, record) | Self::Later(_, _, record)) = self;
         record.size()
+    }
+}
+
+/// What is stored together.
+#[derive(Debug)]
+pub(super) struct Publish {
+    /// For the queues.
+    pub(super) entries: Vec<QueueEntry>,
+    /// For the message log: what happens to messages by that.
+    pub(super) events: Vec<Event>,
+}
+
+impl Publish {
+    /// The bytes of its messages.
+    pub(super) fn size(&self) -> u64 {
+        self.entries.iter().map(QueueEntry::size).sum()
     }
 }
 

@@ -19,6 +19,7 @@ mod log;
 mod op;
 mod queue;
 mod record;
+mod recorded_log;
 mod recording;
 mod store;
 mod writer;
@@ -29,9 +30,9 @@ use crate::{
 };
 use async_trait::async_trait;
 pub(crate) use check::problems;
-use commit::{DelayedMessages, QueueEntry, StoredQueues};
+use commit::{DelayedMessages, Publish, QueueEntry, StoredQueues};
 use log::{Log, is_for_the_log};
-use op::{NewConsumer, Op, Ops, Publish};
+use op::{NewConsumer, Op, Ops};
 use postern_broker::{
     Address, Broker, BrokerError, BrokerOptions, BrokerStatus, Consumer, Depth, Envelope, QueueName,
     events::events,
@@ -41,6 +42,7 @@ use postern_broker::{
 use postern_shared::clock;
 use queue::Queue;
 use record::{Position, Record};
+use recorded_log::recorded_log;
 pub use recording::RecordedEvents;
 use recording::Recording;
 use std::{
@@ -144,7 +146,7 @@ impl EmbeddedBroker {
 
     /// The message log in the store. `None` unless it was [opened to record](Self::open_recording).
     pub fn message_log(&self) -> Option<Arc<dyn MessageLog>> {
-        self.recording.as_ref().map(|recording| recording.log(Path::new(&self.path), &self.ops))
+        self.recording.as_ref().map(|recording| recorded_log(recording, Path::new(&self.path), &self.ops))
     }
 
     /// What became of the events since the store was opened.

@@ -1,9 +1,8 @@
 //! What the writer is asked to do.
 
-use super::{commit::QueueEntry, queue::Leased};
+use super::{commit::Publish, queue::Leased};
 use crate::message_log::{LogError, sqlite::Job};
 use postern_broker::{BrokerError, Depth, SettleRequest};
-use postern_shared::event::Event;
 use std::sync::mpsc;
 use tokio::sync::{mpsc::UnboundedSender, oneshot};
 
@@ -38,22 +37,6 @@ impl Op {
             Self::Publish(publish, _) => publish.size(),
             _ => 0,
         }
-    }
-}
-
-/// What is stored together.
-#[derive(Debug)]
-pub(super) struct Publish {
-    /// For the queues.
-    pub(super) entries: Vec<QueueEntry>,
-    /// For the message log: what happens to messages by that.
-    pub(super) events: Vec<Event>,
-}
-
-impl Publish {
-    /// The bytes of its messages.
-    pub(super) fn size(&self) -> u64 {
-        self.entries.iter().map(QueueEntry::size).sum()
     }
 }
 

@@ -1,22 +1,17 @@
 //! The message log in the broker's own file: events are written in the transaction of what they belong to.
 
-use super::op::{Op, Ops};
 use crate::{
     message_log::{
-        Keeping, LogError, MessageLog,
-        sqlite::{self, DEADLINE, Job, Jobs, SqliteLog},
+        Keeping, LogError,
+        sqlite::{self, Job},
     },
-    sqlite::{FILE, StoreError},
+    sqlite::StoreError,
 };
-use async_trait::async_trait;
 use postern_shared::event::Event;
 use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
-use std::{
-    path::Path,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
 };
 use tokio::sync::{oneshot, watch};
 
@@ -102,11 +97,9 @@ impl Recording {
         RecordedEvents { recorded: read(&self.recorded), failed: read(&self.failed) }
     }
 
-    /// The log in the store of the folder `dir`, to which the writer behind `ops` writes.
-    pub(super) fn log(&self, dir: &Path, ops: &Ops) -> Arc<dyn MessageLog> {
-        let writer =
-            BrokerJobs { ops: ops.clone(), changes: self.changes.clone(), closed: AtomicBool::new(false) };
-        Arc::new(SqliteLog::written_by(Box::new(writer), dir.join(FILE), self.keeping.clone()))
+    /// Changes when something was written.
+    pub(super) fn changes(&self) -> &watch::Sender<u64> {
+        &self.changes
     }
 }
 
@@ -147,36 +140,4 @@ fn is_of_the_file(error: &rusqlite::Error) -> bool {
                 | SystemIoFailure
         )
     })
-}
-
-/// The broker's writer, as the log gives it work.
-struct BrokerJobs {
-    ops: Ops,
-    changes: watch::Sender<u64>,
-    closed: AtomicBool,
-}
-
-#[async_trait]
-impl Jobs for BrokerJobs {
-    async fn run(&self, job: Job) -> Result<u64, LogError> {
-        let closed = || LogError::Unavailable("the embedded store is closed".to_owned());
-        if self.closed.load(Ordering::Relaxed) {
-            return Err(closed());
-        }
-        let (answer, done) = oneshot::channel();
-        self.ops.send(Op::Log(job, answer)).map_err(|_| closed())?;
-        match tokio::time::timeout(DEADLINE, done).await {
-            Ok(done) => done.unwrap_or_else(|_| Err(closed())),
-            Err(_) => Err(LogError::TimedOut(DEADLINE)),
-        }
-    }
-
-    fn changes(&self) -> watch::Receiver<u64> {
-        self.changes.subscribe()
-    }
-
-    /// The broker's writer ends with the broker.
-    async fn close(&self) {
-        self.closed.store(true, Ordering::Relaxed);
-    }
 }

@@ -4,9 +4,9 @@
 mod recovery;
 
 use super::{
-    commit::{Staged, StoredQueues, Written},
+    commit::{Publish, Staged, StoredQueues, Written},
     disk::Disk,
-    op::{NewConsumer, Op, Publish},
+    op::{NewConsumer, Op},
     queue::{Leased, Queue},
     recording::Recording,
     store::{Note, Store},
