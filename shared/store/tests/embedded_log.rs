@@ -190,3 +190,27 @@ async fn with_states_only_a_store_holds_no_number_beside_its_queues_and_takes_no
     assert!(other.contains("hash_key"), "{other}");
     open("one").await.unwrap().close().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_forgotten_number_lies_in_no_file_also_of_what_a_queue_held() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = open(folder.path()).await;
+    broker.publish((0..300).map(|round| inbound(&round.to_string())).collect()).await.unwrap();
+    let mut consumer = broker.consume(&QueueName::inbound(), 50).await.unwrap();
+    for _ in 0..300 {
+        consumer.next().await.unwrap().ack();
+    }
+    consumer.close().await;
+    let holds = || {
+        let files =
+            std::fs::read_dir(folder.path()).unwrap().map(|entry| std::fs::read(entry.unwrap().path()));
+        files.into_iter().any(|file| file.unwrap().windows(6).any(|bytes| bytes == b"555010"))
+    };
+    assert!(holds());
+    let log = broker.message_log().unwrap();
+    assert_eq!(log.forget(&"+15550100".parse().unwrap()).await.unwrap(), 300);
+    assert!(!holds());
+    assert!(texts(&*log).await.is_empty());
+    broker.close().await;
+    assert!(!holds());
+}

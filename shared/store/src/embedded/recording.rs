@@ -112,6 +112,8 @@ pub(super) fn prepare(connection: &Connection, keeping: &Keeping) -> Result<(), 
         let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
         sqlite::prepare(&transaction, keeping)?;
         transaction.commit()?;
+        // Also of what the queues held: whoever is forgotten lies in no free page.
+        connection.pragma_update(None, "secure_delete", "ON")?;
         Ok(())
     };
     prepare().map_err(|error: LogError| match error {
