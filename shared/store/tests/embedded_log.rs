@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use async_trait::async_trait;
-use postern_broker::{Address, Broker, BrokerOptions, Envelope, LogRoute, QueueName, Topology};
+use postern_broker::{Address, Broker, BrokerError, BrokerOptions, Envelope, LogRoute, QueueName, Topology};
 use postern_shared::{
     event::EventKind,
     message::{Inbound, Priority, Reason, Recipient, Report, State},
@@ -12,7 +12,7 @@ use postern_shared::{
 use postern_store::{
     FILE,
     embedded::{EmbeddedBroker, RecordedEvents},
-    message_log::{HashKey, Keeping, MessageLog, MessageQuery, conformance::LogStorage},
+    message_log::{Access, HashKey, Keeping, MessageLog, MessageQuery, SqliteLog, conformance::LogStorage},
 };
 use std::{path::Path, sync::Arc, time::Duration};
 use tempfile::TempDir;
@@ -213,4 +213,29 @@ async fn a_forgotten_number_lies_in_no_file_also_of_what_a_queue_held() {
     assert!(texts(&*log).await.is_empty());
     broker.close().await;
     assert!(!holds());
+}
+
+/// What a killed gateway left is no less after a person was erased from it, and the next start misses nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_is_forgotten_in_what_a_killed_gateway_left() {
+    let (folder, left) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let broker = open(folder.path()).await;
+    broker.publish(vec![inbound("a"), inbound("b")]).await.unwrap();
+    for entry in std::fs::read_dir(folder.path()).unwrap() {
+        let from = entry.unwrap().path();
+        std::fs::copy(&from, left.path().join(from.file_name().unwrap())).unwrap();
+    }
+    broker.close().await;
+    let note = || std::fs::read_to_string(left.path().join("lock")).unwrap();
+    assert_eq!(note().trim(), "open");
+    let log = SqliteLog::beside(&left.path().join(FILE), Keeping::full(), Access::Write).await.unwrap();
+    let meanwhile = EmbeddedBroker::open(left.path(), options()).await.unwrap_err();
+    assert!(matches!(meanwhile, BrokerError::Locked { .. }), "{meanwhile}");
+    assert_eq!(log.forget(&"+15550100".parse().unwrap()).await.unwrap(), 2);
+    log.close().await;
+    drop(log);
+    assert_eq!(note().trim(), "closed", "so that an empty write-ahead log is no loss");
+    let broker = open(left.path()).await;
+    assert_eq!(broker.depth(&QueueName::inbound()).await.unwrap().ready, 2);
+    broker.close().await;
 }

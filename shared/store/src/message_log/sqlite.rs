@@ -26,6 +26,7 @@ pub(crate) use failure::DEADLINE;
 pub(crate) use job::{Job, Jobs};
 
 use super::{Keeping, LogError, LoggedMessage, MessageLog, MessageQuery, Page, Retention, SentMessage};
+use crate::sqlite::{FILE, Folder, StoreError, open as store};
 use async_trait::async_trait;
 use failure::closed;
 use jiff::Timestamp;
@@ -54,6 +55,8 @@ pub struct SqliteLog {
     keeping: Keeping,
     writer: Box<dyn Jobs>,
     readers: Arc<Readers>,
+    /// The folder of an embedded broker's store that no gateway has: none starts on it meanwhile.
+    _alone: Option<Folder>,
 }
 
 /// What a log beside the process that it belongs to is opened for.
@@ -91,12 +94,12 @@ impl SqliteLog {
         });
         let (file, connection) = opened.await.map_err(|e| LogError::Unavailable(e.to_string()))??;
         let writer = Writer::start(connection, keeping.clone())?;
-        Ok(Self { keeping, writer: Box::new(writer), readers: Readers::new(file, file::reading) })
+        Ok(Self::written_by(Box::new(writer), file, keeping))
     }
 
     /// The log in `file`, which holds the tables, and to which `writer` alone writes.
     pub(crate) fn written_by(writer: Box<dyn Jobs>, file: PathBuf, keeping: Keeping) -> Self {
-        Self { keeping, writer, readers: Readers::new(file, file::reading) }
+        Self { keeping, writer, readers: Readers::new(file, file::reading), _alone: None }
     }
 
     /// The file of the log in `folder`.
@@ -116,16 +119,18 @@ impl SqliteLog {
             if !file.exists() {
                 return Err(LogError::Broken(format!("is not there: there is no file {}", file.display())));
             }
+            let alone = if access == Access::Write { tidied(&file)? } else { None };
             let connection = match access {
                 Access::Read => file::reading_beside(&file)?,
                 Access::Write => file::writing_beside(&file)?,
             };
             schema::check(&connection, &kept)?;
-            Ok((file, connection))
+            Ok((file, connection, alone))
         });
-        let (file, connection) = opened.await.map_err(|e| LogError::Unavailable(e.to_string()))??;
+        let (file, connection, alone) = opened.await.map_err(|e| LogError::Unavailable(e.to_string()))??;
         let writer = Writer::start(connection, keeping.clone())?;
-        Ok(Self { keeping, writer: Box::new(writer), readers: Readers::new(file, file::reading_beside) })
+        let readers = Readers::new(file, file::reading_beside);
+        Ok(Self { keeping, writer: Box::new(writer), readers, _alone: alone })
     }
 
     /// The bytes of the file that rows take.
@@ -205,6 +210,23 @@ impl MessageLog for SqliteLog {
         self.writer.close().await;
         self.readers.free.close();
         self.readers.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
+
+/// Takes the folder of an embedded broker's store if no gateway has it, and moves the end of the store out of
+/// its write-ahead log, which whoever erases empties: the next start would take it for lost. `None`: a gateway
+/// has the store, or the file is the log's own.
+fn tidied(file: &Path) -> Result<Option<Folder>, LogError> {
+    let Some(dir) = file.parent().filter(|_| file.ends_with(FILE)) else { return Ok(None) };
+    let broken =
+        |error: StoreError| LogError::Unavailable(error.explain(dir.display().to_string()).to_string());
+    match Folder::lock(dir) {
+        Ok(folder) => {
+            drop(store(&folder).map_err(broken)?);
+            Ok(Some(folder))
+        }
+        Err(StoreError::Locked) => Ok(None),
+        Err(error) => Err(broken(error)),
     }
 }
 
