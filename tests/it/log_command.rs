@@ -122,6 +122,12 @@ async fn with_rabbitmq_and_sqlite_the_log_is_asked_while_it_is_written() {
 }
 
 #[tokio::test]
+async fn in_the_embedded_store_the_log_is_asked_while_it_is_written() {
+    let provider = Provider::obliging().await;
+    the_log_is_asked_while_it_is_written(Launch::gateway().config(&backend(&provider))).await;
+}
+
+#[tokio::test]
 async fn without_a_log_the_command_says_how_to_have_one() {
     let vhost = Rabbit::shared().vhost();
     let off = cli(&Launch::gateway().config(&vhost.config("")), &["list"]).await;
