@@ -70,10 +70,10 @@ async fn others_can_read_what_waits_beside_the_broker() {
     let reader = rusqlite::Connection::open_with_flags(dir.path().join("postern.db"), flags).unwrap();
     let read = |sql: &str| reader.query_row(sql, [], |row| row.get::<_, String>(0)).unwrap();
     let waiting =
-        "SELECT group_concat(message_id || body) FROM messages WHERE queue = 'postern.outbound.alpha'";
+        "SELECT group_concat(message_id || body) FROM waiting WHERE queue = 'postern.outbound.alpha'";
     assert_eq!(read(waiting), "0body 0,1body 1,2body 2");
     assert_eq!(
-        read("SELECT headers ->> 'x-postern-attempts' || queue FROM messages WHERE message_id = '9'"),
+        read("SELECT headers ->> 'x-postern-attempts' || queue FROM waiting WHERE message_id = '9'"),
         "2postern.dead"
     );
     // What it reads is what there was; the broker goes on.
@@ -82,7 +82,7 @@ async fn others_can_read_what_waits_beside_the_broker() {
     assert_eq!(drain(&broker, &queue()).await, [0, 1, 2]);
     assert_eq!(read(waiting).len(), 23);
     drop(moment);
-    assert_eq!(read("SELECT count(*) || '' FROM messages"), "1");
+    assert_eq!(read("SELECT count(*) || '' FROM waiting"), "1");
     broker.close().await;
 }
 
