@@ -7,9 +7,12 @@ use std::{
 };
 use tempfile::NamedTempFile;
 
+/// Runs it in a folder of its own: what it makes there goes with it.
 fn run(arguments: &[&str]) -> Output {
+    let folder = tempfile::tempdir().unwrap();
     Command::new(env!("CARGO_BIN_EXE_postern-ingress"))
         .args(arguments)
+        .current_dir(folder.path())
         .env_remove("POSTERN_CONFIG")
         .output()
         .unwrap()
