@@ -3,7 +3,7 @@
 use crate::{
     clock,
     error::FailureClass,
-    message::{BackendName, EVENT_V1, Identity, Malformed, MessageId, read_json, write_json},
+    message::{BackendName, EVENT_V1, Identity, Malformed, MessageId, State, read_json, write_json},
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -184,6 +184,23 @@ impl EventKind {
             Self::Redriven => "redriven",
             Self::Forwarded => "forwarded",
             Self::CalledBack => "called_back",
+        }
+    }
+}
+
+/// The kind of event that leads to a recipient's state.
+impl From<State> for EventKind {
+    fn from(state: State) -> Self {
+        match state {
+            State::Queued => Self::Accepted,
+            State::Sent => Self::Sent,
+            State::Buffered => Self::Buffered,
+            State::Delivered => Self::Delivered,
+            State::Retrying => Self::Deferred,
+            State::Failed => Self::Failed,
+            State::Undelivered => Self::Undelivered,
+            State::Expired => Self::Expired,
+            State::Unknown => Self::Unknown,
         }
     }
 }

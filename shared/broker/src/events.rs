@@ -99,17 +99,10 @@ fn reported(envelope: &Envelope) -> Result<Vec<Event>, Malformed> {
 
 /// What `report` says of `recipient`: of a text that was sent in parts, each part with its provider's id.
 fn of_recipient(report: &Report, recipient: &Recipient) -> Vec<Event> {
-    let kind = match recipient.state {
-        State::Queued => return Vec::new(),
-        State::Sent => EventKind::Sent,
-        State::Buffered => EventKind::Buffered,
-        State::Delivered => EventKind::Delivered,
-        State::Retrying => EventKind::Deferred,
-        State::Failed => EventKind::Failed,
-        State::Undelivered => EventKind::Undelivered,
-        State::Expired => EventKind::Expired,
-        State::Unknown => EventKind::Unknown,
-    };
+    if recipient.state == State::Queued {
+        return Vec::new();
+    }
+    let kind = EventKind::from(recipient.state);
     let reason = recipient.reason.as_ref();
     let event = Event {
         at: report.at,

@@ -107,17 +107,7 @@ fn rank_of_state(state: LoggedState) -> u8 {
     rank(match state {
         LoggedState::Received => EventKind::Received,
         LoggedState::Forwarded => EventKind::Forwarded,
-        LoggedState::Outbound(state) => match state {
-            State::Queued => EventKind::Accepted,
-            State::Sent => EventKind::Sent,
-            State::Buffered => EventKind::Buffered,
-            State::Delivered => EventKind::Delivered,
-            State::Retrying => EventKind::Deferred,
-            State::Failed => EventKind::Failed,
-            State::Undelivered => EventKind::Undelivered,
-            State::Expired => EventKind::Expired,
-            State::Unknown => EventKind::Unknown,
-        },
+        LoggedState::Outbound(state) => EventKind::from(state),
     })
 }
 
