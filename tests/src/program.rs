@@ -363,6 +363,18 @@ impl Program {
         self.log.clone()
     }
 
+    /// Ends a command as a power cut would, unless it has come to its end by itself: then its exit code.
+    ///
+    /// # Panics
+    /// When something else than this has ended it by a signal.
+    pub fn kill_unless_ended(mut self) -> Option<i32> {
+        // Asked for its end only after the kill, so that no moment lies between a look and the kill.
+        self.child.kill().expect("kill a child");
+        let status = self.child.wait().expect("wait for a child");
+        assert!(status.code().is_some() || status.signal() == Some(9), "{} ended by {status}", self.name);
+        status.code()
+    }
+
     /// Sends it SIGTERM and waits for its end.
     pub async fn terminate(self) -> Ended {
         self.signal("TERM");

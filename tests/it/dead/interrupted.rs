@@ -71,11 +71,10 @@ async fn interrupted(broker: &str, count: usize) {
         } else {
             tokio::time::sleep(step * u32::try_from(kills + 1).unwrap()).await;
         }
-        if running.poll().is_some() {
-            assert_eq!(running.wait().await.code, Some(0));
+        if let Some(code) = running.kill_unless_ended() {
+            assert_eq!(code, 0);
             break;
         }
-        running.kill();
         kills += 1;
         // RabbitMQ hands back what a killed process held a moment later.
         let left = eventually("what is left can be counted", async || {
