@@ -135,7 +135,7 @@ impl Field {
         })
         .await;
         // Also while nothing comes out.
-        self.load.pile_up();
+        self.load.rush_on();
         self.begins();
     }
 

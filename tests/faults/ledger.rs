@@ -40,7 +40,7 @@ pub(crate) struct Counts {
     pub(crate) accepted: [usize; 2],
     pub(crate) ended: [usize; 2],
     /// Accepted, and not ended.
-    pub(crate) waiting: usize,
+    pub(crate) waiting: [usize; 2],
     /// Answers 503.
     pub(crate) refusals: usize,
     /// Requests that got no answer.
@@ -87,7 +87,7 @@ impl Ledger {
                 let (way, known) = (entry.way, std::mem::replace(&mut entry.accepted, true));
                 let (waits, took) = (!known && entry.ends == 0, now.duration_since(entry.tried));
                 book.counts.accepted[way as usize] += usize::from(!known);
-                book.counts.waiting += usize::from(waits);
+                book.counts.waiting[way as usize] += usize::from(waits);
                 book.accepted.push(now);
                 book.answers.push(took);
                 book.seen(number, id);
@@ -221,7 +221,7 @@ impl Book {
         let entry = &mut self.entries[number];
         let first = entry.ends == 0;
         self.counts.ended[entry.way as usize] += usize::from(first);
-        self.counts.waiting -= usize::from(first && entry.accepted);
+        self.counts.waiting[entry.way as usize] -= usize::from(first && entry.accepted);
         entry.ends = entry.ends.saturating_add(1);
         entry.ended = Some(now);
     }

@@ -25,8 +25,9 @@ const BATCH: usize = 5;
 pub(crate) const UNDER_WAY: usize = 2 * CLIENTS + BATCH_CLIENTS * BATCH;
 /// How long a client rests after an answer; in a rush, not at all.
 const REST: Duration = Duration::from_millis(200);
-/// In a rush, how many accepted messages may wait to come out: more would only have to be waited for later.
-const WAITING: usize = 300;
+/// In a rush, how many accepted messages of each way may wait to come out: more would only have to be waited for
+/// later.
+const WAITING: usize = 150;
 /// How long it rests while more are waiting.
 const FULL: Duration = Duration::from_millis(5);
 /// How long it rests after anything but a 2xx.
@@ -50,8 +51,8 @@ impl Target {
 enum Pace {
     /// With a rest after each answer.
     Calm,
-    /// As fast as answers come, while no more accepted messages than this wait to come out.
-    Rush(usize),
+    /// As fast as answers come, while no more accepted messages of each way than these wait to come out.
+    Rush([usize; 2]),
     Over,
 }
 
@@ -90,12 +91,17 @@ impl Load {
 
     /// From now on as fast as answers come and messages come out.
     pub(crate) fn rush(&self) {
-        self.pace.send_replace(Pace::Rush(WAITING));
+        self.pace.send_replace(Pace::Rush([WAITING; 2]));
     }
 
     /// From now on as fast as answers come.
+    pub(crate) fn rush_on(&self) {
+        self.pace.send_replace(Pace::Rush([usize::MAX; 2]));
+    }
+
+    /// The same for what is submitted, which nobody sends; what is received comes out.
     pub(crate) fn pile_up(&self) {
-        self.pace.send_replace(Pace::Rush(usize::MAX));
+        self.pace.send_replace(Pace::Rush([WAITING, usize::MAX]));
     }
 
     /// Ends it, once every client has an answer to its last request.
@@ -132,7 +138,8 @@ impl Poster {
                     let _ = tokio::time::timeout(REST, pace.changed()).await;
                 }
                 Pace::Rush(most) => {
-                    while self.ledger.counts().waiting > most && *pace.borrow() == now {
+                    let way = self.way as usize;
+                    while self.ledger.counts().waiting[way] > most[way] && *pace.borrow() == now {
                         tokio::time::sleep(FULL).await;
                     }
                 }

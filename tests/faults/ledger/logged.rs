@@ -159,9 +159,10 @@ fn difference(number: usize, entry: &Entry, logged: &Logged, echoed: bool) -> Op
     if !answered && entry.id.is_some_and(|id| id != logged.id) {
         return Some("another id in the log".to_owned());
     }
-    // Once for each time that it was stored: a sender that got no answer repeats itself.
+    // Once for each time that it was stored: a sender that got no answer repeats itself, and `echo` that crashed
+    // answers again.
     let first = if inbound { "received" } else { "accepted" };
-    if !(1..=usize::from(entry.tries)).contains(&logged.events(first)) {
+    if !(1..=usize::from(entry.tries).max(ends)).contains(&logged.events(first)) {
         return Some(format!("{first} {} times", logged.events(first)));
     }
     if answered {

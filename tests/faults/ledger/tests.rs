@@ -29,6 +29,7 @@ fn judge(ledger: &Ledger, begun: Instant, windows: &[Window], dead: &[String]) -
 fn what_does_not_come_out_is_lost() {
     let (ledger, begun) = accepted(3);
     assert_eq!(ledger.arrived(0, Some(&id(0))), 200);
+    assert_eq!(ledger.counts().waiting, [0, 2]);
     let verdict = judge(&ledger, begun, &[], &[]);
     assert_eq!((verdict.accepted, verdict.lost, verdict.problems.len()), (3, 2, 2));
     ledger.arrived(1, None);
