@@ -14,8 +14,8 @@ const HAND_BACK: Duration = Duration::from_secs(30);
 const COUNTED: Duration = Duration::from_secs(2);
 const ASK_AGAIN: Duration = Duration::from_millis(10);
 
-/// How many messages are replaced in one publish: a crash may double as many.
-pub(crate) const AT_ONCE: usize = 64;
+/// How many messages are replaced in one publish: so many may be doubled by a crash.
+pub(crate) const AT_ONCE: usize = 256;
 
 /// What is published in place of a message.
 pub(crate) type Replacement = Vec<(Address, Envelope)>;

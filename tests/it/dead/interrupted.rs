@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// What more is written before the next kill of a command: less than one batch takes.
+/// What more is written before the next kill of a command: less than a fifth of what one batch takes.
 const STEP: u64 = 32 << 10;
 
 /// The sizes of all files below `folder`.
@@ -109,7 +109,7 @@ async fn interrupted(broker: &str, count: usize) {
     assert_eq!(sent.keys().cloned().collect::<Vec<_>>(), accepted, "no others");
     let doubles = sent.values().sum::<usize>() - count;
     println!("{kills} kills, {halfway} of them halfway, {doubles} doubles of {count}");
-    assert!(doubles <= usize::try_from(kills).unwrap() * 64, "{doubles} doubles in {kills} kills");
+    assert!(doubles <= usize::try_from(kills).unwrap() * 256, "{doubles} doubles in {kills} kills");
     assert!(halfway > 0, "{kills} kills, none of them halfway");
 }
 
