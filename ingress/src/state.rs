@@ -4,8 +4,7 @@ use crate::auth::RefusalReason;
 use crate::metrics::IngressMetrics;
 use crate::{
     accept::Acceptor, auth::ApiKeys, compat::Compat, dedup::Dedup, forms::Forms, limits::RequestLimits,
-    log_reader::LogReader, openapi, provider::Provider, publish::MeteredPublisher,
-    report_lookup::ReportLookup,
+    log_lookup::LogLookup, log_reader::LogReader, openapi, provider::Provider, publish::MeteredPublisher,
 };
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -29,7 +28,8 @@ pub(crate) struct IngressState {
     pub(crate) callback_keys: CallbackKeys,
     pub(crate) publisher: MeteredPublisher,
     pub(crate) dedup: Dedup,
-    pub(crate) report_lookup: ReportLookup,
+    /// The message log, as far as requests can do without its answer.
+    pub(crate) lookup: Arc<LogLookup>,
     pub(crate) metrics: IngressMetrics,
     pub(crate) health: HealthRegistry,
     pub(crate) retries: RetryCount,
@@ -60,17 +60,24 @@ impl IngressState {
             tracing::warn!(name = key.name, "an API key has expired and is refused: take it out of api.keys");
         }
         declare(&config, &providers, &metrics);
-        let publisher = MeteredPublisher::new(broker, metrics.publish.clone(), &queues(&config));
+        let publisher =
+            MeteredPublisher::new(broker, metrics.publish.clone(), &queues(&config, log.is_some()));
         let callback_keys = config.compat.callback_keys();
+        let lookup = Arc::new(LogLookup::new(log.clone(), metrics.lookups.clone()));
         Ok(Self {
             providers,
             compat: Compat::new(&config.compat),
-            acceptor: Acceptor::new(Arc::clone(&config), publisher.clone(), callback_keys.clone()),
+            acceptor: Acceptor::new(
+                Arc::clone(&config),
+                publisher.clone(),
+                callback_keys.clone(),
+                Arc::clone(&lookup),
+            ),
             callback_keys,
             publisher,
             dedup: Dedup::new(config.ingress.dedupe_window.0),
-            log: LogReader::new(&config, log.clone()),
-            report_lookup: ReportLookup::new(log),
+            log: LogReader::new(&config, log),
+            lookup,
             metrics,
             health: monitoring.health,
             keys,
@@ -84,13 +91,14 @@ impl IngressState {
     }
 }
 
-/// The queues that are published to.
-fn queues(config: &Config) -> Vec<QueueName> {
+/// The queues that are published to; that of the message log if there is one (`logged`).
+fn queues(config: &Config, logged: bool) -> Vec<QueueName> {
     let outbound = config.backends.keys().flat_map(|backend| {
         [Priority::Normal, Priority::Bulk].map(|lane| QueueName::outbound(backend, lane))
     });
     let callbacks = config.compat.call_back().then(QueueName::callbacks);
-    outbound.chain([QueueName::inbound(), QueueName::reports()]).chain(callbacks).collect()
+    let log = logged.then(QueueName::log);
+    outbound.chain([QueueName::inbound(), QueueName::reports()]).chain(callbacks).chain(log).collect()
 }
 
 /// Makes every label of the metrics appear from the start.

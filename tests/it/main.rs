@@ -43,6 +43,7 @@ mod queues;
 mod readme;
 mod receive;
 mod recorder;
+mod repeated;
 mod reports;
 mod retry;
 mod send;

@@ -4,6 +4,7 @@ use crate::{
     broker::Recording,
     client::{self, Answer},
 };
+use postern_broker::Broker;
 use postern_config::{Config, ProviderRegistry};
 use postern_ingress::{Ingress, forms::Forms};
 use postern_service::{
@@ -50,14 +51,26 @@ impl Running {
 
     async fn with(text: &str, forms: Forms, log: Option<Arc<dyn MessageLog>>) -> Self {
         let broker = Arc::new(Recording::new());
+        let ingress = Self::on(broker.clone(), text, forms, log).await;
+        Self { broker, ..ingress }
+    }
+
+    /// An ingress that publishes to `broker`.
+    pub(crate) async fn on(
+        broker: Arc<dyn Broker>,
+        text: &str,
+        forms: Forms,
+        log: Option<Arc<dyn MessageLog>>,
+    ) -> Self {
         let metrics = Metrics::new("test", "0").unwrap();
         let config = Arc::new(config(text, &forms));
         let (trigger, shutdown) = Shutdown::new();
         let open = |log| OpenLog::new(log, Retention { age: None, max_bytes: None });
         let monitoring = Monitoring { log: log.map(open), ..Monitoring::new(metrics.clone()) };
-        let ingress = Ingress::bind(config, broker.clone(), monitoring, &forms).unwrap();
+        let ingress = Ingress::bind(config, broker, monitoring, &forms).unwrap();
         let (address, api) = (ingress.address().unwrap(), ingress.api_address().unwrap());
         let ended = tokio::spawn(ingress.run(shutdown));
+        let broker = Arc::new(Recording::new());
         Self { broker, address, api, metrics, trigger, ended }
     }
 
