@@ -187,3 +187,53 @@ async fn a_drain_is_told_and_asks_for_the_time_that_it_needs() {
     assert_eq!(postern.wait().await.code, Some(0));
     assert_eq!(manager.count(|line| line == "STOPPING=1"), 1, "{:?}", manager.told);
 }
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(format!("{}/../{path}", env!("CARGO_MANIFEST_DIR"))).unwrap()
+}
+
+#[tokio::test]
+async fn the_manual_pages_name_every_command_and_option() {
+    for program in ["postern", "postern-ingress", "postern-dispatcher"] {
+        let page = read(&format!("deploy/debian/{program}.1")).replace('\\', "");
+        let bold: BTreeSet<&str> = page
+            .lines()
+            .filter(|line| line.starts_with(".B"))
+            .flat_map(|line| line.split([' ', ',', '"']))
+            .collect();
+        let help = Launch::program(program).arg("--help").run().await.out;
+        let commands = help.lines().filter_map(|line| line.strip_prefix("  ")?.split(' ').next());
+        let options = help.split([' ', '\n']).filter(|word| word.starts_with("--"));
+        let named: BTreeSet<_> = commands.chain(options).filter(|name| !name.is_empty()).collect();
+        let named: Vec<_> = named.into_iter().filter(|name| !["help", "-h,", "-V,"].contains(name)).collect();
+        assert!(named.len() >= 4, "{help}");
+        for name in named {
+            assert!(bold.contains(name), "{program}.1 does not name {name}");
+        }
+    }
+}
+
+/// A unit that is less confined than the others is so by mistake.
+#[test]
+fn the_units_differ_in_their_program_only() {
+    let service = |unit: &str| {
+        let text = read(&format!("deploy/systemd/{unit}"));
+        let service = text.split("\n[Service]\n").nth(1).unwrap().to_owned();
+        let (start, rest): (Vec<_>, Vec<_>) =
+            service.lines().map(str::to_owned).partition(|line| line.starts_with("ExecStart="));
+        assert_eq!(start.len(), 1, "{unit}");
+        rest
+    };
+    let gateway = service("postern.service");
+    assert!(gateway.len() > 40, "{gateway:?}");
+    for unit in ["postern-ingress.service", "postern-dispatcher@.service"] {
+        assert_eq!(service(unit), gateway, "{unit}");
+    }
+    let seconds = |key: &str| -> u32 {
+        let value = gateway.iter().find_map(|line| line.strip_prefix(&format!("{key}=")));
+        value.unwrap().parse().unwrap()
+    };
+    let builtin: toml::Table = toml::from_str(&read("deploy/default.toml")).unwrap();
+    let deadline = builtin["shutdown"]["deadline"].as_str().unwrap().trim_end_matches('s');
+    assert!(seconds("TimeoutStopSec") > deadline.parse().unwrap(), "it is killed while it drains");
+}
