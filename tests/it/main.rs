@@ -50,6 +50,7 @@ mod send;
 mod spool;
 mod standalone;
 mod store;
+mod systemd;
 mod text;
 mod upstream;
 mod webhook;
