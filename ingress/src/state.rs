@@ -10,9 +10,14 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use postern_broker::{Broker, QueueName};
 use postern_config::{Config, Problem};
-use postern_service::{Monitoring, health::HealthRegistry, retries::RetryCount, telemetry::LineLimit};
+use postern_service::{
+    Monitoring, health::HealthRegistry, retries::RetryCount, shutdown::Shutdown, telemetry::LineLimit,
+};
 use postern_shared::{callback::CallbackKeys, message::Priority};
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{Arc, OnceLock},
+};
 use tracing::Level;
 
 /// What every handler works with. All threads share it; nothing in it is ever locked or changed,
@@ -41,6 +46,8 @@ pub(crate) struct IngressState {
     /// Of reports whose callback nobody asked for.
     pub(crate) report_lines: LineLimit,
     pub(crate) openapi: Bytes,
+    /// When to stop, once the ingress runs.
+    pub(crate) shutdown: OnceLock<Shutdown>,
 }
 
 impl IngressState {
@@ -86,8 +93,14 @@ impl IngressState {
             report_lines: LineLimit::new("delivery reports", Level::WARN),
             openapi: openapi::render(&config),
             retries: RetryCount::new(&config),
+            shutdown: OnceLock::new(),
             config,
         })
+    }
+
+    /// Whether the drain has begun.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.shutdown.get().is_some_and(Shutdown::is_draining)
     }
 }
 

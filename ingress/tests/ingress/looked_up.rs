@@ -6,7 +6,6 @@ use crate::{
     server::Running,
 };
 use postern_broker::{Address, Broker, BrokerOptions, Envelope, LogRoute, QueueName, Topology};
-use postern_ingress::forms::Forms;
 use postern_shared::{
     clock,
     message::{CallbackEvent, MessageId, Outbound, Priority, Recipient, Report, State},
@@ -78,7 +77,7 @@ impl Store {
     /// Another process, with that `ingress.dedupe_window`.
     async fn remembering(&self, window: &str) -> Running {
         let config = format!("ingress.dedupe_window = \"{window}\"\n{CONFIG}");
-        Running::on(self.broker.clone(), &config, Forms::builtin(), Some(self.log.clone())).await
+        Running::logged_by(self.broker.clone(), &config, self.log.clone()).await
     }
 
     /// Publishes a message as an application does, with that `context`. Returns its id.
