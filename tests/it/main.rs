@@ -21,6 +21,7 @@ mod config;
 mod custom;
 mod dead;
 mod demo;
+mod disk;
 mod flow;
 mod guides;
 mod halves;
