@@ -22,6 +22,7 @@ mod custom;
 mod dashboards;
 mod dead;
 mod demo;
+mod disk;
 mod flow;
 mod guides;
 mod halves;

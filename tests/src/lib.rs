@@ -40,7 +40,7 @@ mod vhost;
 mod wait;
 mod wire;
 
-pub use disk::SmallDisk;
+pub use disk::{FailingDisk, SmallDisk};
 pub use guard::{Folder, free_port, free_ports};
 pub use leaks::assert_silent;
 pub use log::Log;

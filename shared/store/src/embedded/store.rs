@@ -9,7 +9,7 @@ pub(super) use leases::Note;
 pub(super) use messages::{Chunk, Range, read_past_damage};
 
 use super::{
-    record::{self, BEYOND, Key, Position, Record, StoredMessage},
+    record::{self, BEYOND, Key, Position, Record, StoredMessage, message_columns},
     recording::{self, Recording},
 };
 use crate::{
@@ -20,12 +20,12 @@ use crate::{
     sqlite::{self, Database, Folder, NUMBER_BITS, StoreError},
 };
 use postern_shared::event::Event;
-use rusqlite::{CachedStatement, Transaction, TransactionBehavior, params};
+use rusqlite::{CachedStatement, Transaction, TransactionBehavior, config::DbConfig, params};
 use std::collections::BTreeSet;
 use tokio::sync::oneshot;
 
-const PUT: &str = "INSERT INTO message (id, message_id, type, content_type, headers, body, checksum) \
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+const PUT: &str =
+    concat!("INSERT INTO message (id, ", message_columns!(), ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)");
 const REMOVE: &str = "DELETE FROM message WHERE id = ?1";
 const LAST: &str = "SELECT max(id) FROM message WHERE id >= ?1 AND id < ?2";
 const FIRST: &str = "SELECT min(id) FROM message WHERE id >= ?1";
@@ -157,7 +157,10 @@ impl Store {
 
     /// Moves the log into the file, if it has grown: between two writes, so that none waits long. What
     /// fails here has failed nobody, and is tried again.
-    pub(super) fn checkpoint(&mut self) {
+    ///
+    /// # Errors
+    /// The disk fails: it is not known what it has of the log.
+    pub(super) fn checkpoint(&mut self) -> Result<(), StoreError> {
         let state = |mode: &str| {
             let mut statement = self.connection.prepare_cached(mode)?;
             statement.query_row([], |row| Ok(row.get::<_, i64>(1)? - row.get::<_, i64>(2)?))
@@ -175,16 +178,31 @@ impl Store {
             Ok(Some(left)) => self.checkpoint_at = left + CHECKPOINT,
             Err(error) => {
                 let error: rusqlite::Error = error;
+                let store_error = StoreError::sqlite("cannot be written", &error);
+                if !store_error.is_undone() {
+                    return Err(store_error);
+                }
                 tracing::warn!(%error, "the write-ahead log of the embedded store cannot be moved into its file; it is tried again");
                 self.checkpoint_at += CHECKPOINT;
             }
         }
+        Ok(())
     }
 
     /// Makes room in the log, where that is possible without more of the disk.
-    pub(super) fn make_room(&mut self) {
+    ///
+    /// # Errors
+    /// As [`checkpoint`](Self::checkpoint).
+    pub(super) fn make_room(&mut self) -> Result<(), StoreError> {
         self.checkpoint_at = 0;
-        self.checkpoint();
+        self.checkpoint()
+    }
+
+    /// Closes the file and leaves the log as it is: what the disk has of it is not known.
+    pub(super) fn abandon(self) {
+        if let Err(error) = self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true) {
+            tracing::warn!(%error, "the write-ahead log of the embedded store may be moved into its file");
+        }
     }
 
     /// The bytes of the file that hold nothing.
@@ -222,11 +240,7 @@ pub(super) struct Batch<'s> {
 impl Batch<'_> {
     /// Adds a message.
     pub(super) fn put(&mut self, id: u32, number: u64, record: &Record) -> Result<(), StoreError> {
-        let row_id = row_id(id, number);
-        let ([message_id, kind, content_type, headers], body) = record.columns();
-        let checksum = record.checksum(Key::Message(row_id));
-        let put = self.put.execute(params![row_id, message_id, kind, content_type, headers, body, checksum]);
-        written(put)
+        written(self.put.execute(record.row(Key::Message(row_id(id, number)))))
     }
 
     /// Adds `events` to the message log. Returns whether its tables took them: if not, nothing of them is

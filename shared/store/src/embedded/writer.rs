@@ -365,7 +365,9 @@ impl Writer {
     /// Keeps the store's files small, a little at a time.
     fn tidy(&mut self) {
         let Some(store) = self.store.as_mut().filter(|_| self.store_error.is_none()) else { return };
-        store.checkpoint();
+        if let Err(store_error) = store.checkpoint() {
+            return self.fail(store_error, []);
+        }
         if self.closing.is_some()
             || self.removed < REMOVED && self.shrink.is_none_or(|at| Instant::now() < at)
         {

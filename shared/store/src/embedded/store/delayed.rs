@@ -1,7 +1,7 @@
 //! Messages that wait for their time.
 
 use super::{
-    super::record::{self, Key, Record},
+    super::record::{self, Key, Record, message_columns},
     Batch, Store,
 };
 use crate::sqlite::StoreError;
@@ -13,10 +13,12 @@ use std::collections::{BTreeSet, HashMap};
 const DUE: &str =
     "SELECT due, id FROM delayed INDEXED BY delayed_due WHERE due <= ?1 ORDER BY due, id LIMIT ?2";
 const NEXT_DUE: &str = "SELECT due FROM delayed INDEXED BY delayed_due WHERE due > ?1 ORDER BY due LIMIT 1";
-const GET_DELAYED: &str = "SELECT queue, message_id, type, content_type, headers, body, checksum \
-    FROM delayed WHERE id = ?1";
-const PUT_DELAYED: &str = "INSERT INTO delayed (id, message_id, type, content_type, headers, body, checksum, due, queue) \
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+const GET_DELAYED: &str = concat!("SELECT queue, ", message_columns!(), " FROM delayed WHERE id = ?1");
+const PUT_DELAYED: &str = concat!(
+    "INSERT INTO delayed (id, ",
+    message_columns!(),
+    ", due, queue) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)"
+);
 const REMOVE_DELAYED: &str = "DELETE FROM delayed WHERE id = ?1";
 const SET_DELAYED_COUNT: &str = "INSERT INTO delayed_count (queue, messages) VALUES (?1, ?2) \
     ON CONFLICT (queue) DO UPDATE SET messages = excluded.messages";
@@ -127,12 +129,7 @@ impl Batch<'_> {
         record: &Record,
     ) -> Result<(), StoreError> {
         let due = i64::try_from(due).unwrap_or(i64::MAX);
-        let ([message_id, kind, content_type, headers], body) = record.columns();
-        let checksum = record.checksum(Key::Delayed(id, due, queue));
-        self.execute(
-            PUT_DELAYED,
-            params![id, message_id, kind, content_type, headers, body, checksum, due, queue],
-        )
+        self.execute(PUT_DELAYED, record.row(Key::Delayed(id, due, queue)))
     }
 
     /// Removes a delayed message.

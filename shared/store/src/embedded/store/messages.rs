@@ -2,19 +2,24 @@
 //! connection beside the writer's.
 
 use super::{
-    super::record::{self, Key, StoredMessage},
+    super::record::{self, Key, StoredMessage, message_columns},
     number, row_id,
 };
 use rusqlite::{Connection, params};
 use std::collections::BTreeSet;
 
-const READ: &str = "SELECT id, message_id, type, content_type, headers, body, checksum FROM message \
-    WHERE id >= ?1 AND id < ?2 ORDER BY id LIMIT ?3";
-const READ_NAMED: &str = "SELECT id, message_id, type, content_type, headers, body, checksum FROM message \
-    WHERE id >= ?1 AND id < ?2 AND (message_id IS NULL OR message_id IN (SELECT value FROM json_each(?4))) \
-    ORDER BY id LIMIT ?3";
-const GET: &str =
-    "SELECT id, message_id, type, content_type, headers, body, checksum FROM message WHERE id = ?1";
+const READ: &str = concat!(
+    "SELECT id, ",
+    message_columns!(),
+    " FROM message WHERE id >= ?1 AND id < ?2 ORDER BY id LIMIT ?3"
+);
+const READ_NAMED: &str = concat!(
+    "SELECT id, ",
+    message_columns!(),
+    " FROM message WHERE id >= ?1 AND id < ?2 \
+     AND (message_id IS NULL OR message_id IN (SELECT value FROM json_each(?4))) ORDER BY id LIMIT ?3"
+);
+const GET: &str = concat!("SELECT id, ", message_columns!(), " FROM message WHERE id = ?1");
 
 /// Some of a queue's messages.
 #[derive(Debug, Clone, Copy)]

@@ -21,9 +21,11 @@ impl Writer {
         if self.store_error.as_ref() != Some(&store_error) {
             tracing::error!(path = %self.folder.path().display(), ?store_error, "the embedded store cannot be written, retrying");
         }
-        match &mut self.store {
-            Some(store) if store_error.is_undone() => store.make_room(),
-            store => *store = None,
+        let is_usable = |store: &mut Store| store_error.is_undone() && store.make_room().is_ok();
+        if !self.store.as_mut().is_some_and(is_usable)
+            && let Some(store) = self.store.take()
+        {
+            store.abandon();
         }
         self.store_error = Some(store_error);
         self.refuse(waiting);
