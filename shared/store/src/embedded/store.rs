@@ -243,8 +243,8 @@ impl Batch<'_> {
         written(self.put.execute(record.row(Key::Message(row_id(id, number)))))
     }
 
-    /// Adds `events` to the message log. Returns whether its tables took them: if not, nothing of them is
-    /// stored, and all the rest is.
+    /// Adds `events` to the message log. Returns whether its tables took them: if not, the batch is to be
+    /// dropped, with what else is in it.
     ///
     /// # Errors
     /// Nothing at all can be written.
