@@ -16,12 +16,13 @@ use idempotency::Submissions;
 use jiff::Timestamp;
 use postern_broker::{
     Address, BrokerError, Envelope,
-    header::{BY, SEGMENTS, TRACEPARENT},
+    header::{BY, SEGMENTS},
 };
 use postern_config::{
     Config,
     backend::{BackendConfig, connector::CallTable, identity::NotARecipient, text::TooLong},
 };
+use postern_service::traces::RequestSpan;
 use postern_shared::{
     callback::{CONTEXT_KEY, Callback, CallbackKeys, KannelEvent},
     clock,
@@ -31,7 +32,6 @@ use postern_shared::{
         Outbound, Priority, Recipient, Report,
     },
     read::JsonLimits,
-    trace_context::TraceContext,
 };
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -226,7 +226,7 @@ impl Acceptor {
         &self,
         principal: Principal<'_>,
         mut submission: Submission,
-        trace: &TraceContext,
+        trace: &RequestSpan,
     ) -> Result<Accepted, Rejected> {
         let nowhere = |reason| Rejected { backend: None, reason };
         let backend = self.route(principal, submission.destination.as_deref()).map_err(nowhere)?;
@@ -250,7 +250,7 @@ impl Acceptor {
         };
         let messages = self.messages(principal, submission, &accepted).map_err(rejected)?;
         let marked = messages.into_iter().map(|message| marked(message, principal, &accepted, trace));
-        let published = self.publisher.publish(marked.collect()).await;
+        let published = self.publisher.publish(marked.collect(), &trace.scope()).await;
         published.map_err(|error| match error {
             BrokerError::Refused(_) => rejected(Rejection::TooLarge),
             _ => rejected(Rejection::Unavailable),
@@ -346,12 +346,12 @@ impl Acceptor {
 /// A message as it is published: in its trace, and one that is to be sent with who had it accepted, which
 /// the message log holds.
 fn marked(
-    (address, envelope): (Address, Envelope),
+    (address, mut envelope): (Address, Envelope),
     principal: Principal<'_>,
     accepted: &Accepted,
-    trace: &TraceContext,
+    trace: &RequestSpan,
 ) -> (Address, Envelope) {
-    let mut envelope = envelope.with(TRACEPARENT, trace.as_str());
+    envelope.set_trace(trace.context());
     if matches!(address, Address::Outbound(..)) {
         if !matches!(principal, Principal::Anyone) {
             envelope = envelope.with(BY, principal.name());

@@ -11,7 +11,9 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use postern_broker::{Broker, QueueName};
 use postern_config::{Config, Problem};
-use postern_service::{Monitoring, health::HealthRegistry, retries::RetryCount, telemetry::LineLimit};
+use postern_service::{
+    Monitoring, health::HealthRegistry, retries::RetryCount, telemetry::LineLimit, traces::Traces,
+};
 use postern_shared::{callback::CallbackKeys, message::Priority};
 use std::{collections::HashMap, sync::Arc};
 use tracing::Level;
@@ -40,6 +42,7 @@ pub(crate) struct IngressState {
     pub(crate) request_lines: LineLimit,
     /// Of reports whose callback nobody asked for.
     pub(crate) report_lines: LineLimit,
+    pub(crate) traces: Traces,
     pub(crate) openapi: Bytes,
 }
 
@@ -79,6 +82,7 @@ impl IngressState {
             report_lines: LineLimit::new("delivery reports", Level::WARN),
             openapi: openapi::render(&config),
             retries: RetryCount::new(&config),
+            traces: monitoring.traces,
             config,
         })
     }

@@ -50,5 +50,6 @@ mod spool;
 mod standalone;
 mod store;
 mod text;
+mod traces;
 mod upstream;
 mod webhook;

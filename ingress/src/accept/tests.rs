@@ -2,7 +2,7 @@
 
 use super::*;
 use async_trait::async_trait;
-use postern_broker::{Broker, BrokerError, BrokerStatus, Consumer, Depth, QueueName};
+use postern_broker::{Broker, BrokerError, BrokerStatus, Consumer, Depth, QueueName, header::TRACEPARENT};
 use postern_config::ProviderRegistry;
 use postern_service::metrics::Metrics;
 use serde_json::{Value, json};
@@ -113,12 +113,12 @@ impl Fixture {
         principal: Principal<'_>,
         submission: Submission,
     ) -> (Result<Accepted, Rejected>, Vec<(String, Value)>) {
-        let trace = TraceContext::begin();
+        let trace = RequestSpan::without_span(None);
         let outcome = self.acceptor.accept(principal, submission, &trace).await;
         let mut publishes = std::mem::take(&mut *self.broker.publishes.lock().unwrap());
         assert_eq!(publishes.len(), usize::from(outcome.is_ok()), "one confirmed publish, or none");
         let published = publishes.pop().unwrap_or_default().into_iter().map(|(address, envelope)| {
-            assert_eq!(envelope.text_header(TRACEPARENT), Some(trace.as_str()));
+            assert_eq!(envelope.text_header(TRACEPARENT), Some(trace.context().as_str()));
             (address.queue().to_string(), serde_json::from_slice(&envelope.body).unwrap())
         });
         (outcome, published.collect())

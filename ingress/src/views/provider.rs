@@ -5,17 +5,19 @@ use crate::{
     dedup::{Claim, PublishClaim},
     provider::{Brought, ProviderPath, Reported, Taken},
     state::IngressState,
+    trace_context,
 };
 use actix_web::{
     HttpRequest, HttpResponse,
     dev::Payload,
     http::{StatusCode, header},
 };
-use postern_broker::{Address, Envelope, header::TRACEPARENT};
+use postern_broker::{Address, Envelope};
+use postern_service::traces::RequestSpan;
 use postern_shared::{
     callback::KannelEvent,
     message::{BackendName, CallbackEvent, Inbound, MessageId},
-    trace_context::TraceContext,
+    trace_context::from_path,
 };
 
 /// Stores what a request to `/backends/<name>` brings.
@@ -44,7 +46,8 @@ async fn answer(
     if !endpoint.has_path(request) {
         return text(StatusCode::NOT_FOUND, "not found").into();
     }
-    let mut trace = TraceContext::begin();
+    let began = state.traces.began();
+    let mut trace = RequestSpan::without_span(None);
     let mut answer = match provider.take(path, request, payload, &state.limits).await {
         Ok(Taken::Challenge(reply, charge)) => {
             let mut answer = Answer::from(handshake(reply)).charged(charge);
@@ -52,14 +55,17 @@ async fn answer(
             answer
         }
         Ok(Taken::Brought(brought)) => {
-            trace = endpoint.trace(request);
+            // What its address says beside the report: the callback that a client asked for, and the trace in
+            // which the message was sent.
+            let (callback, sent_in) = from_path(request.match_info().get("callback").unwrap_or_default());
+            let callback = Some(callback).filter(|token| !token.is_empty());
+            trace = trace_context::span(&state.traces, request, began, endpoint.traces(request, sent_in));
             let (count, only_id, replaced) = (brought.len(), brought.only_id(), brought.replaced());
             state.metrics.replaced(&endpoint.name, replaced);
             let stored = if count == 0 {
                 state.metrics.ignored(&endpoint.name);
                 Ok(())
             } else {
-                let callback = request.match_info().get("callback");
                 store(&endpoint.name, brought, (callback, &trace), state).await
             };
             let response = stored.map_or_else(|NotStored| unavailable(), |()| endpoint.reply());
@@ -91,7 +97,7 @@ struct NotStored;
 async fn store(
     backend: &BackendName,
     Brought { messages, mut reports }: Brought,
-    (callback, trace): (Option<&str>, &TraceContext),
+    (callback, trace): (Option<&str>, &RequestSpan),
     state: &IngressState,
 ) -> Result<(), NotStored> {
     state.report_lookup.resolve(&mut reports).await;
@@ -101,10 +107,13 @@ async fn store(
     let reported = reports.iter().flat_map(envelopes_of);
     let envelopes: Vec<_> = messages
         .chain(reported)
-        .map(|(address, envelope): (_, Envelope)| (address, envelope.with(TRACEPARENT, trace.as_str())))
+        .map(|(address, mut envelope): (_, Envelope)| {
+            envelope.set_trace(trace.context());
+            (address, envelope)
+        })
         .collect();
     if !envelopes.is_empty() {
-        state.publisher.publish(envelopes).await.map_err(|_| NotStored)?;
+        state.publisher.publish(envelopes, &trace.scope()).await.map_err(|_| NotStored)?;
     }
     reports.iter().for_each(|reported| state.metrics.reports.count(&reported.report));
     claims.into_iter().for_each(|claim| claim.stored(()));

@@ -5,7 +5,7 @@
 //! [`bearer`] and [`rates`] guard, [`moment`] reads times that people write, [`queued`] reads a backend's queue,
 //! [`retries`] counts what waits for its next attempt, [`metrics`] counts, [`depths`] asks how much waits and
 //! [`waiting`] for how long, [`health`] says which backends send, and tells other processes, [`health_check`]
-//! asks a running program whether it is ready, [`shutdown`] ends it.
+//! asks a running program whether it is ready, [`traces`] makes OpenTelemetry spans, [`shutdown`] ends it.
 
 pub mod admin;
 pub mod bearer;
@@ -31,6 +31,7 @@ pub mod shutdown;
 pub mod telemetry;
 pub mod tls;
 mod topology;
+pub mod traces;
 pub mod waiting;
 
 pub use monitoring::Monitoring;
