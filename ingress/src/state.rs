@@ -12,10 +12,14 @@ use jiff::Timestamp;
 use postern_broker::{Broker, QueueName};
 use postern_config::{Config, Problem};
 use postern_service::{
-    Monitoring, health::HealthRegistry, retries::RetryCount, telemetry::LineLimit, traces::Traces,
+    Monitoring, health::HealthRegistry, retries::RetryCount, shutdown::Shutdown, telemetry::LineLimit,
+    traces::Traces,
 };
 use postern_shared::{callback::CallbackKeys, message::Priority};
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{Arc, OnceLock},
+};
 use tracing::Level;
 
 /// What every handler works with. All threads share it; nothing in it is ever locked or changed,
@@ -44,6 +48,8 @@ pub(crate) struct IngressState {
     pub(crate) report_lines: LineLimit,
     pub(crate) traces: Traces,
     pub(crate) openapi: Bytes,
+    /// When to stop, once the ingress runs.
+    pub(crate) shutdown: OnceLock<Shutdown>,
 }
 
 impl IngressState {
@@ -83,8 +89,14 @@ impl IngressState {
             openapi: openapi::render(&config),
             retries: RetryCount::new(&config),
             traces: monitoring.traces,
+            shutdown: OnceLock::new(),
             config,
         })
+    }
+
+    /// Whether the drain has begun.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.shutdown.get().is_some_and(Shutdown::is_draining)
     }
 }
 
