@@ -23,7 +23,7 @@ pub(crate) fn span(
     if !traces.is_on() {
         return RequestSpan::without_span(parent);
     }
-    traces.request(began, (method_label(request.method()), request.match_pattern()), parent, about)
+    traces.request(began, (method_label(request.method()), request.match_pattern()), parent, about.as_ref())
 }
 
 /// The trace that `headers` say.

@@ -40,7 +40,7 @@ impl Traces {
         began: Began,
         (method, route): (&'static str, Option<String>),
         parent: Option<TraceContext>,
-        about: Option<TraceContext>,
+        about: Option<&TraceContext>,
     ) -> RequestSpan {
         let Some(tracing) = &self.0 else { return RequestSpan::without_span(parent) };
         let method = if method == "other" { "_OTHER" } else { method };
@@ -50,7 +50,7 @@ impl Traces {
             None => method.to_owned(),
         };
         attributes.extend(route.map(|route| KeyValue::new("http.route", route)));
-        let links = about.iter().map(|trace| Link::new(remote(trace), Vec::new(), 0));
+        let links = about.into_iter().map(|trace| Link::new(remote(trace), Vec::new(), 0));
         let builder = SpanBuilder::from_name(name).with_kind(SpanKind::Server).with_links(links.collect());
         let builder = SpanBuilder { start_time: began.0, ..builder.with_attributes(attributes) };
         let parent = parent.filter(|_| tracing.propagates);

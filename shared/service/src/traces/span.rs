@@ -155,7 +155,7 @@ impl Span {
         if self.0.is_none() {
             return;
         }
-        let status = answer.map_or_else(|failure| failure.http_status, |status| status);
+        let status = answer.unwrap_or_else(|failure| failure.http_status);
         if let Some(status) = status {
             self.note_status(status);
         }
