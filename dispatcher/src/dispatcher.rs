@@ -212,7 +212,7 @@ impl Dispatcher {
         let application = builder.application(webhook);
         let callbacks = callbacks.map(|clients| builder.callbacks(clients)).into_iter().flatten();
         let max = config.dispatcher.max_deliveries;
-        let limit = Arc::new(DeliveryLimit::new(max, publisher.clone(), metrics));
+        let limit = Arc::new(DeliveryLimit::new(max, publisher.clone(), metrics, monitoring.traces.clone()));
         Ok(Self {
             backends,
             others: application.into_iter().chain(callbacks).collect(),

@@ -18,12 +18,13 @@ use idempotency::Submissions;
 use jiff::Timestamp;
 use postern_broker::{
     Address, BrokerError, Envelope,
-    header::{BY, SEGMENTS, TRACEPARENT},
+    header::{BY, SEGMENTS},
 };
 use postern_config::{
     Config, LogPlace,
     backend::{BackendConfig, connector::CallTable},
 };
+use postern_service::traces::RequestSpan;
 use postern_shared::{
     callback::{CONTEXT_KEY, Callback, CallbackKeys, KannelEvent},
     clock,
@@ -33,7 +34,6 @@ use postern_shared::{
         Recipient, Report,
     },
     read::JsonLimits,
-    trace_context::TraceContext,
 };
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -176,7 +176,7 @@ impl Acceptor {
         &self,
         principal: Principal<'_>,
         mut submission: Submission,
-        trace: &TraceContext,
+        trace: &RequestSpan,
     ) -> Result<Accepted, Rejected> {
         let nowhere = |reason| Rejected { backend: None, reason };
         let backend = self.route(principal, submission.destination.as_deref()).map_err(nowhere)?;
@@ -207,7 +207,8 @@ impl Acceptor {
         };
         messages.extend(together);
         let mark = |message| marked(message, principal, &accepted, trace);
-        let published = self.publisher.publish(messages.into_iter().map(mark).collect()).await;
+        let marked = messages.into_iter().map(mark).collect();
+        let published = self.publisher.publish(marked, &trace.scope()).await;
         published.map_err(|error| match error {
             BrokerError::Refused(_) => rejected(Rejection::TooLarge),
             _ => rejected(Rejection::Unavailable),
@@ -306,12 +307,12 @@ impl Acceptor {
 /// A message as it is published: in its trace, and one that is to be sent with who had it accepted, which
 /// the message log holds.
 fn marked(
-    (address, envelope): (Address, Envelope),
+    (address, mut envelope): (Address, Envelope),
     principal: Principal<'_>,
     accepted: &Accepted,
-    trace: &TraceContext,
+    trace: &RequestSpan,
 ) -> (Address, Envelope) {
-    let mut envelope = envelope.with(TRACEPARENT, trace.as_str());
+    envelope.set_trace(trace.context());
     if matches!(address, Address::Outbound(..)) {
         if let Some(name) = principal.shown_name() {
             envelope = envelope.with(BY, name);

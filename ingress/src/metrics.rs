@@ -2,6 +2,7 @@
 //! methods, statuses; never an identity, a text or an id.
 
 use crate::auth::RefusalReason;
+use actix_web::http::Method;
 use postern_service::metrics::{Metrics, PublishMetrics, ReportMetrics, SECONDS};
 use postern_shared::message::BackendName;
 use prometheus::{Error, HistogramVec, IntCounterVec};
@@ -162,5 +163,19 @@ impl IngressMetrics {
     pub(crate) fn refused(&self, backend: Option<&BackendName>, reason: RefusalReason) {
         let backend = backend.map_or("", BackendName::as_str);
         self.refused.with_label_values(&[backend, reason.as_str()]).inc();
+    }
+}
+
+/// The label of a request's method, one of a closed set: anyone can make up methods.
+pub(crate) fn method_label(method: &Method) -> &'static str {
+    match method.as_str() {
+        "GET" => "GET",
+        "POST" => "POST",
+        "PUT" => "PUT",
+        "HEAD" => "HEAD",
+        "OPTIONS" => "OPTIONS",
+        "DELETE" => "DELETE",
+        "PATCH" => "PATCH",
+        _ => "other",
     }
 }

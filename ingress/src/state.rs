@@ -12,6 +12,7 @@ use postern_broker::{Broker, QueueName};
 use postern_config::{Config, Problem};
 use postern_service::{
     Monitoring, health::HealthRegistry, retries::RetryCount, shutdown::Shutdown, telemetry::LineLimit,
+    traces::Traces,
 };
 use postern_shared::{callback::CallbackKeys, message::Priority};
 use std::{
@@ -45,6 +46,7 @@ pub(crate) struct IngressState {
     pub(crate) request_lines: LineLimit,
     /// Of reports whose callback nobody asked for.
     pub(crate) report_lines: LineLimit,
+    pub(crate) traces: Traces,
     pub(crate) openapi: Bytes,
     /// When to stop, once the ingress runs.
     pub(crate) shutdown: OnceLock<Shutdown>,
@@ -93,6 +95,7 @@ impl IngressState {
             report_lines: LineLimit::new("delivery reports", Level::WARN),
             openapi: openapi::render(&config),
             retries: RetryCount::new(&config),
+            traces: monitoring.traces,
             shutdown: OnceLock::new(),
             config,
         })

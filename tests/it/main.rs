@@ -54,5 +54,6 @@ mod standalone;
 mod store;
 mod systemd;
 mod text;
+mod traces;
 mod upstream;
 mod webhook;

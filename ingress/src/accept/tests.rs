@@ -3,7 +3,7 @@
 use super::*;
 use crate::metrics::IngressMetrics;
 use async_trait::async_trait;
-use postern_broker::{Broker, BrokerError, BrokerStatus, Consumer, Depth, QueueName};
+use postern_broker::{Broker, BrokerError, BrokerStatus, Consumer, Depth, QueueName, header::TRACEPARENT};
 use postern_config::ProviderRegistry;
 use postern_service::{message_log::MessageLog, metrics::Metrics};
 use postern_shared::{
@@ -124,12 +124,12 @@ impl Fixture {
         principal: Principal<'_>,
         submission: Submission,
     ) -> (Result<Accepted, Rejected>, Vec<(String, Value)>) {
-        let trace = TraceContext::begin();
+        let trace = RequestSpan::without_span(None);
         let outcome = self.acceptor.accept(principal, submission, &trace).await;
         let mut publishes = std::mem::take(&mut *self.broker.publishes.lock().unwrap());
         assert_eq!(publishes.len(), usize::from(outcome.is_ok()), "one confirmed publish, or none");
         let published = publishes.pop().unwrap_or_default().into_iter().map(|(address, envelope)| {
-            assert_eq!(envelope.text_header(TRACEPARENT), Some(trace.as_str()));
+            assert_eq!(envelope.text_header(TRACEPARENT), Some(trace.context().as_str()));
             (address.queue().to_string(), serde_json::from_slice(&envelope.body).unwrap())
         });
         (outcome, published.collect())
@@ -202,7 +202,7 @@ async fn an_answer_is_told_the_log_when_no_part_of_its_message_can_be_missing() 
         let claim = Some(claim(&fixture, fixture.api_key(), "a").await.unwrap());
         let identities = ["+1", "+2", "+3"].map(|number| number.parse().unwrap()).into();
         let wanted = Submission { claim, identities, ..submission(Some("x")) };
-        let trace = TraceContext::begin();
+        let trace = RequestSpan::without_span(None);
         let accepted = fixture.acceptor.accept(fixture.api_key(), wanted, &trace).await.unwrap();
         let published = std::mem::take(&mut *fixture.broker.publishes.lock().unwrap());
         let queues = published.iter().map(|one| one.iter().map(|(address, _)| address.queue().to_string()));

@@ -6,17 +6,19 @@ use crate::{
     provider::{Brought, ProviderPath, Reported, Taken},
     report_lookup::{self, Callbacks},
     state::IngressState,
+    trace_context,
 };
 use actix_web::{
     HttpRequest, HttpResponse,
     dev::Payload,
     http::{StatusCode, header},
 };
-use postern_broker::{Address, Envelope, header::TRACEPARENT};
+use postern_broker::{Address, Envelope};
+use postern_service::traces::RequestSpan;
 use postern_shared::{
     callback::{Callback, KannelEvent},
     message::{BackendName, CallbackEvent, Inbound, MessageId},
-    trace_context::TraceContext,
+    trace_context::from_path,
 };
 
 /// Stores what a request to `/backends/<name>` brings.
@@ -45,7 +47,8 @@ async fn answer(
     if !endpoint.has_path(request) {
         return text(StatusCode::NOT_FOUND, "not found").into();
     }
-    let mut trace = TraceContext::begin();
+    let began = state.traces.began();
+    let mut trace = RequestSpan::without_span(None);
     let mut answer = match provider.take(path, request, payload, &state.limits).await {
         Ok(Taken::Challenge(reply, charge)) => {
             let mut answer = Answer::from(handshake(reply)).charged(charge);
@@ -53,8 +56,11 @@ async fn answer(
             answer
         }
         Ok(Taken::Brought(mut brought)) => {
-            trace = endpoint.trace(request);
-            let token = request.match_info().get("callback");
+            // What its address says beside the report: the callback that a client asked for, and the trace in
+            // which the message was sent.
+            let (token, sent_in) = from_path(request.match_info().get("callback").unwrap_or_default());
+            let token = Some(token).filter(|token| !token.is_empty());
+            trace = trace_context::span(&state.traces, request, began, endpoint.traces(request, sent_in));
             report_lookup::resolve(&state.lookup, &mut brought.reports, looked_up(token, state)).await;
             let (count, only_id, replaced) = (brought.len(), brought.only_id(), brought.replaced());
             state.metrics.replaced(&endpoint.name, replaced);
@@ -93,7 +99,7 @@ struct NotStored;
 async fn store(
     backend: &BackendName,
     Brought { messages, reports }: Brought,
-    (token, trace): (Option<&str>, &TraceContext),
+    (token, trace): (Option<&str>, &RequestSpan),
     state: &IngressState,
 ) -> Result<(), NotStored> {
     let (messages, claims) = unknown(backend, messages, state).await;
@@ -102,10 +108,13 @@ async fn store(
     let reported = reports.iter().flat_map(envelopes_of);
     let envelopes: Vec<_> = messages
         .chain(reported)
-        .map(|(address, envelope): (_, Envelope)| (address, envelope.with(TRACEPARENT, trace.as_str())))
+        .map(|(address, mut envelope): (_, Envelope)| {
+            envelope.set_trace(trace.context());
+            (address, envelope)
+        })
         .collect();
     if !envelopes.is_empty() {
-        state.publisher.publish(envelopes).await.map_err(|_| NotStored)?;
+        state.publisher.publish(envelopes, &trace.scope()).await.map_err(|_| NotStored)?;
     }
     reports.iter().for_each(|reported| state.metrics.reports.count(&reported.report));
     claims.into_iter().for_each(|claim| claim.stored(()));

@@ -6,7 +6,7 @@
 //! [`retries`] counts what waits for its next attempt, [`metrics`] counts, [`depths`] asks how much waits and
 //! [`waiting`] for how long, [`health`] says which backends send, and tells other processes, [`health_check`]
 //! asks a running program whether it is ready, [`heartbeat`] says whether its loops are alive, `systemd` tells
-//! systemd so, [`shutdown`] ends it.
+//! systemd so, [`traces`] makes OpenTelemetry spans, [`shutdown`] ends it.
 
 pub mod admin;
 pub mod bearer;
@@ -34,6 +34,7 @@ mod systemd;
 pub mod telemetry;
 pub mod tls;
 mod topology;
+pub mod traces;
 pub mod waiting;
 
 pub use monitoring::Monitoring;

@@ -1,9 +1,9 @@
 //! What a process shows of itself, and what operators ordered: its metrics, the health of its backends,
-//! the orders that hold, the message log.
+//! the orders that hold, the message log, the spans.
 
 use crate::{
     control::Control, health::HealthRegistry, heartbeat::Heartbeats, message_log::OpenLog, metrics::Metrics,
-    waiting::WaitingLanes,
+    traces::Traces, waiting::WaitingLanes,
 };
 
 /// What a process shows of itself. Clones share it.
@@ -21,15 +21,17 @@ pub struct Monitoring {
     pub waiting: WaitingLanes,
     /// Whether its loops are alive.
     pub heartbeats: Heartbeats,
+    /// The spans that are made.
+    pub traces: Traces,
 }
 
 impl Monitoring {
     /// Counts into `metrics`; no backend's health is noted yet, nothing is ordered, there is no message log, and
-    /// nobody watches the loops.
+    /// nobody watches the loops, and no spans are made.
     pub fn new(metrics: Metrics) -> Self {
         let health = HealthRegistry::default();
         let control = Control::new(health.clone());
         let (waiting, heartbeats) = (WaitingLanes::default(), Heartbeats::default());
-        Self { metrics, control, health, log: None, waiting, heartbeats }
+        Self { metrics, control, health, log: None, waiting, heartbeats, traces: Traces::off() }
     }
 }

@@ -13,6 +13,7 @@ use crate::{
     systemd,
     telemetry::{self, LogGuard, TelemetryError},
     tls::Tls,
+    traces::{TracedBroker, Traces, TracesError},
 };
 use clap::Args;
 use postern_broker::{Broker, BrokerError};
@@ -162,6 +163,13 @@ impl Runtime {
                 tracing::warn!(key, line, "configuration: the value at this key {what}");
             }
         }
+        let broker =
+            if config.broker.is_embedded() { TracedBroker::Embedded } else { TracedBroker::RabbitMq };
+        let traces = Traces::start((name, version), broker, &monitoring.metrics);
+        monitoring.traces = traces.map_err(|error| match error {
+            TracesError::Variable(what) => Exit::Config(what),
+            other @ TracesError::Metric(_) => Exit::Failed(other.into()),
+        })?;
         raise_open_files();
         let shutdown = Shutdown::on_signals(log.buffer().clone())?;
         let (key, address, spare) = match (arguments.admin_listen, config.admin.listen) {
@@ -305,6 +313,7 @@ impl Runtime {
         if let Some(open) = &self.monitoring.log {
             open.log.close().await;
         }
+        self.monitoring.traces.close().await;
         tracing::info!("drained");
     }
 }

@@ -88,6 +88,11 @@ impl Plan {
         })
     }
 
+    /// The method of every request.
+    pub(super) fn method(&self) -> &str {
+        self.method.as_str()
+    }
+
     /// Whether TLS may be needed.
     pub(super) fn may_use_tls(&self) -> bool {
         self.fixed_url.as_ref().is_none_or(|url| url.scheme() == "https")
