@@ -19,6 +19,7 @@ mod compat;
 mod compose;
 mod config;
 mod custom;
+mod dashboards;
 mod dead;
 mod demo;
 mod flow;

@@ -2,9 +2,9 @@
 
 use super::{
     EmbeddedBroker, FoundQueue,
-    commit::{DelayedMessages, StoredQueues},
     log::Log,
     queue::Queue,
+    queues::{DelayedMessages, StoredQueues},
     record::Position,
     recording::Recording,
     store::Store,
