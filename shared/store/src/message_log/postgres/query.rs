@@ -2,9 +2,10 @@
 
 use super::connection::Session;
 use crate::message_log::{
-    Cursor, Keeping, LogError, LoggedMessage, MessageQuery, Order, Page, SentMessage,
+    Cursor, Keeping, KnownAnswer, LogError, LoggedCallback, LoggedMessage, MessageQuery, Order, Page,
+    SentMessage,
     keeping::is_hashed,
-    raw::{RawEvent, RawMessage, RawRecipient},
+    raw::{RawAnswer, RawEvent, RawMessage, RawRecipient},
     words::Word,
 };
 use postern_shared::message::{BackendName, MessageId};
@@ -94,7 +95,7 @@ pub(super) async fn sent_as(
     backend: &BackendName,
     external_id: &str,
 ) -> Result<Option<SentMessage>, LogError> {
-    let sql = "SELECT id, identity FROM postern.events JOIN postern.messages USING (message) \
+    let sql = "SELECT id, identity, callback FROM postern.events JOIN postern.messages USING (message) \
                LEFT JOIN postern.recipients USING (message, recipient) \
                WHERE events.external_id = $1 AND events.external_id <> '' AND event IN ('received', 'sent') \
                AND event = 'sent' AND backend = $2 ORDER BY message DESC, at DESC LIMIT 1";
@@ -105,8 +106,27 @@ pub(super) async fn sent_as(
         let identity: Option<String> = row.get(1);
         let identity =
             identity.filter(|identity| !is_hashed(identity)).and_then(|identity| identity.parse().ok());
-        SentMessage { id: row.get::<_, Uuid>(0).into(), identity }
+        SentMessage { id: row.get::<_, Uuid>(0).into(), identity, callback: row.get(2) }
     }))
+}
+
+pub(super) async fn callback(session: &mut Session, id: MessageId) -> Result<LoggedCallback, LogError> {
+    let find = session.prepared("SELECT callback FROM postern.messages WHERE id = $1").await?;
+    let row = session.query_opt(&find, &[&Uuid::from(id)]).await?;
+    Ok(LoggedCallback::of_row(row.map(|row| row.get(0))))
+}
+
+pub(super) async fn first_answer(
+    session: &mut Session,
+    keeping: &Keeping,
+    id: MessageId,
+    fingerprint: &str,
+) -> Result<Option<KnownAnswer>, LogError> {
+    let find = "SELECT fingerprint, answer FROM postern.messages WHERE id = $1 AND answer IS NOT NULL";
+    let find = session.prepared(find).await?;
+    let row = session.query_opt(&find, &[&Uuid::from(id)]).await?;
+    let raw = row.map(|row| RawAnswer { fingerprint: row.get(0), answer: row.get(1) });
+    Ok(raw.map(|raw| raw.read(keeping, fingerprint)).transpose()?)
 }
 
 #[derive(Default)]
