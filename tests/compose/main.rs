@@ -17,18 +17,20 @@ use serde_json::{Value, json};
 use std::time::Duration;
 
 /// Containers start, are found and are scraped on a busy machine.
-const SEEN: Duration = Duration::from_secs(120);
+const SEEN: Duration = Duration::from_secs(300);
 /// What this machine cannot have: an image of Grafana, a build beside the one that the engine made, an engine that
 /// knows `start_interval`, and a limit of open files above its own.
 fn overriding() -> String {
     let limit: u32 = std::env::var("OPEN_FILES").unwrap().parse().unwrap();
-    let mut text = "x-health: &health { interval: 2s, start_interval: !reset null }\n".to_owned();
-    text += &format!("x-files: &files {{ nofile: {} }}\n", limit.min(65536));
+    let health = |seconds| format!("{{ interval: {seconds}s, start_interval: !reset null }}");
+    let mut text = format!("x-files: &files {{ nofile: {} }}\n", limit.min(65536));
     text += "services:\n  grafana: { profiles: [absent] }\n";
     for service in ["ingress", "dispatcher", "rabbitmq", "prometheus", "alertmanager", "provider", "postgres"]
     {
         let build = if service == "ingress" { "build: !reset null, " } else { "" };
-        text += &format!("  {service}: {{ {build}healthcheck: *health, ulimits: *files }}\n");
+        // RabbitMQ's is a program that takes seconds of a core.
+        let health = health(if service == "rabbitmq" { 5 } else { 2 });
+        text += &format!("  {service}: {{ {build}healthcheck: {health}, ulimits: *files }}\n");
     }
     text
 }

@@ -10,7 +10,7 @@ use std::{
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 /// An accepted message is sent, reported and logged; or accepted again by a process that has just started.
-const SENT: Duration = Duration::from_secs(60);
+const SENT: Duration = Duration::from_secs(120);
 
 pub(crate) struct Operator {
     folder: PathBuf,
