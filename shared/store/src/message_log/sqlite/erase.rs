@@ -84,7 +84,7 @@ fn remove_recipient(connection: &Connection, message: i64, recipient: i64) -> ru
     Ok(())
 }
 
-/// The bytes of the file that rows take, free pages not counted.
+/// The bytes of the file that rows take, whosever they are; free pages are not counted.
 ///
 /// # Errors
 /// SQLite's.
