@@ -19,6 +19,53 @@ pub(crate) struct IngressMetrics {
     ignored: IntCounterVec,
     replaced: IntCounterVec,
     refused: IntCounterVec,
+    /// Of look-ups in the message log.
+    pub(crate) lookups: LookupMetrics,
+}
+
+/// What the message log is asked for, while a request waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lookup {
+    /// The message of a delivery report.
+    Report,
+    /// What a submission under a client's own id was answered before.
+    Submission,
+}
+
+impl Lookup {
+    /// All of them.
+    pub(crate) const ALL: [Self; 2] = [Self::Report, Self::Submission];
+
+    /// The name in metrics and log lines.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Report => "report",
+            Self::Submission => "submission",
+        }
+    }
+}
+
+/// Look-ups that the message log did not answer. Clones share them.
+#[derive(Debug, Clone)]
+pub(crate) struct LookupMetrics(IntCounterVec);
+
+impl LookupMetrics {
+    fn declare(metrics: &Metrics) -> Result<Self, Error> {
+        let failures = metrics.counter(
+            "ingress_log_lookup_failures_total",
+            "Look-ups that the message log did not answer, or that were not made since it had failed just before: the report or the submission was taken without it",
+            &["lookup"],
+        )?;
+        for lookup in Lookup::ALL {
+            failures.with_label_values(&[lookup.as_str()]);
+        }
+        Ok(Self(failures))
+    }
+
+    /// Counts a look-up that came to nothing.
+    pub(crate) fn failed(&self, lookup: Lookup) {
+        self.0.with_label_values(&[lookup.as_str()]).inc();
+    }
 }
 
 impl IngressMetrics {
@@ -28,6 +75,7 @@ impl IngressMetrics {
     /// Another ingress of this process has declared them.
     pub(crate) fn declare(metrics: &Metrics) -> Result<Self, Error> {
         Ok(Self {
+            lookups: LookupMetrics::declare(metrics)?,
             publish: metrics.publish().clone(),
             reports: metrics.reports().clone(),
             requests: metrics.counter(

@@ -51,6 +51,18 @@ impl MeteredPublisher {
         published
     }
 
+    /// Publishes `message`, which helps behind others that are stored, and may be missing.
+    pub(crate) async fn publish_behind(&self, message: (Address, Envelope)) {
+        let (queue, start) = (message.0.queue(), Instant::now());
+        let published = self.broker.publish(vec![message]).await;
+        self.metrics.published(&queue, published.is_ok(), start.elapsed().as_secs_f64());
+        if let Err(error) = published
+            && self.lines.admits(None)
+        {
+            tracing::warn!(%queue, %error, "not in the message log, so that a repetition may be taken for another message");
+        }
+    }
+
     /// The broker.
     pub(crate) fn broker(&self) -> &dyn Broker {
         self.broker.as_ref()

@@ -10,6 +10,7 @@ use crate::{
     health_log, message_log,
     metrics::Metrics,
     shutdown::Shutdown,
+    systemd,
     telemetry::{self, LogGuard, TelemetryError},
     tls::Tls,
 };
@@ -148,6 +149,7 @@ impl Runtime {
     pub async fn start(program: Program, arguments: &Arguments, config: &Config) -> Result<Self, Exit> {
         let Program { name, version, admin, spare_admin_ports } = program;
         let mut monitoring = Monitoring::new(Metrics::new(name, version)?);
+        monitoring.heartbeats = systemd::heartbeats();
         let log = telemetry::init(&config.log, &monitoring.metrics).map_err(|error| match error {
             TelemetryError::Level => Exit::Config(error.to_string()),
             other => Exit::Failed(other.into()),
@@ -223,8 +225,10 @@ impl Runtime {
         let operator = Arc::new(Operator::new(broker.clone(), monitoring.control.clone(), config));
         tokio::spawn(unconfigured.watch(operator.clone()));
         let letters = DeadLetters::new(broker.clone(), log_route);
+        systemd::follow(readiness.clone(), monitoring.heartbeats.clone(), config.shutdown.deadline.0);
         let port = AdminPort {
             metrics: monitoring.metrics.clone(),
+            heartbeats: monitoring.heartbeats.clone(),
             readiness,
             letters,
             operator,

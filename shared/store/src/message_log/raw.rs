@@ -1,6 +1,9 @@
 //! Rows of the tables, which every store has, and what they are as values.
 
-use super::{LoggedMessage, LoggedRecipient, SentMessage, keeping::is_hashed, words::Word};
+use super::{
+    Keeping, KnownAnswer, LoggedCallback, LoggedMessage, LoggedRecipient, SentMessage, keeping::is_hashed,
+    words::Word,
+};
 use jiff::Timestamp;
 use postern_shared::{
     event::Event,
@@ -46,6 +49,32 @@ pub(super) struct RawMessage {
     pub(super) segments: Option<i64>,
     pub(super) created_at: i64,
     pub(super) fields: Option<String>,
+}
+
+/// The columns of `messages` that are about its client.
+pub(super) struct RawAnswer {
+    pub(super) fingerprint: String,
+    pub(super) answer: String,
+}
+
+impl RawAnswer {
+    /// The answer, and whether it was given to what `fingerprint` stands for.
+    pub(super) fn read(self, keeping: &Keeping, fingerprint: &str) -> Result<KnownAnswer, Unreadable> {
+        let is_same = keeping.is_fingerprint(&self.fingerprint, fingerprint);
+        let answer = serde_json::from_str(&self.answer).map_err(|_| Unreadable("answer"))?;
+        Ok(KnownAnswer { is_same, answer })
+    }
+}
+
+impl LoggedCallback {
+    /// What a row of `messages` says, if there is one.
+    pub(super) fn of_row(row: Option<Option<String>>) -> Self {
+        match row {
+            None => Self::UnknownMessage,
+            Some(None) => Self::NotWanted,
+            Some(Some(token)) => Self::Wanted(token),
+        }
+    }
 }
 
 /// A row of `recipients`.
@@ -136,10 +165,11 @@ impl RawRecipient {
 }
 
 impl SentMessage {
-    /// That of a row of an id and an identity, which may be hashed.
+    /// That of a row of an id, an identity, which may be hashed, and a callback.
     pub(super) fn of<R: Columns>(row: &R) -> Result<Self, R::Error> {
         let identity = row.value::<Option<String>>(1)?.filter(|identity| !is_hashed(identity));
-        Ok(Self { id: row.id(0)?, identity: identity.and_then(|identity| identity.parse().ok()) })
+        let identity = identity.and_then(|identity| identity.parse().ok());
+        Ok(Self { id: row.id(0)?, identity, callback: row.value(2)? })
     }
 }
 

@@ -2,8 +2,9 @@
 
 use super::connection::Session;
 use crate::message_log::{
-    Cursor, Keeping, LogError, LoggedMessage, MessageQuery, Order, Page, SentMessage,
-    raw::{self, Columns, EVENT, MESSAGE, RECIPIENT, RawEvent, RawMessage, RawRecipient},
+    Cursor, Keeping, KnownAnswer, LogError, LoggedCallback, LoggedMessage, MessageQuery, Order, Page,
+    SentMessage,
+    raw::{self, Columns, EVENT, MESSAGE, RECIPIENT, RawAnswer, RawEvent, RawMessage, RawRecipient},
     words::Word,
 };
 use postern_shared::message::{BackendName, MessageId};
@@ -91,7 +92,7 @@ pub(super) async fn sent_as(
     backend: &BackendName,
     external_id: &str,
 ) -> Result<Option<SentMessage>, LogError> {
-    let sql = "SELECT id, identity FROM postern.events JOIN postern.messages USING (message) \
+    let sql = "SELECT id, identity, callback FROM postern.events JOIN postern.messages USING (message) \
                LEFT JOIN postern.recipients USING (message, recipient) \
                WHERE events.external_id = $1 AND events.external_id <> '' AND event IN ('received', 'sent') \
                AND event = 'sent' AND backend = $2 ORDER BY message DESC, at DESC LIMIT 1";
@@ -99,6 +100,25 @@ pub(super) async fn sent_as(
     let external_id = super::row::clean(external_id);
     let row = session.query_opt(&sql, &[&external_id, &backend.as_str()]).await?;
     Ok(row.as_ref().map(SentMessage::of).transpose()?)
+}
+
+pub(super) async fn callback(session: &mut Session, id: MessageId) -> Result<LoggedCallback, LogError> {
+    let find = session.prepared("SELECT callback FROM postern.messages WHERE id = $1").await?;
+    let row = session.query_opt(&find, &[&Uuid::from(id)]).await?;
+    Ok(LoggedCallback::of_row(row.map(|row| row.get(0))))
+}
+
+pub(super) async fn first_answer(
+    session: &mut Session,
+    keeping: &Keeping,
+    id: MessageId,
+    fingerprint: &str,
+) -> Result<Option<KnownAnswer>, LogError> {
+    let find = "SELECT fingerprint, answer FROM postern.messages WHERE id = $1 AND answer IS NOT NULL";
+    let find = session.prepared(find).await?;
+    let row = session.query_opt(&find, &[&Uuid::from(id)]).await?;
+    let raw = row.map(|row| RawAnswer { fingerprint: row.get(0), answer: row.get(1) });
+    Ok(raw.map(|raw| raw.read(keeping, fingerprint)).transpose()?)
 }
 
 #[derive(Default)]

@@ -2,8 +2,8 @@
 
 use super::failure::unreadable;
 use crate::message_log::{
-    Cursor, Keeping, LoggedMessage, MessageQuery, Order, Page, SentMessage,
-    raw::{self, Columns, EVENT, MESSAGE, RECIPIENT, RawEvent, RawMessage, RawRecipient},
+    Cursor, Keeping, KnownAnswer, LoggedCallback, LoggedMessage, MessageQuery, Order, Page, SentMessage,
+    raw::{self, Columns, EVENT, MESSAGE, RECIPIENT, RawAnswer, RawEvent, RawMessage, RawRecipient},
     words::Word,
 };
 use postern_shared::message::{BackendName, MessageId};
@@ -82,12 +82,38 @@ pub fn sent_as(
     external_id: &str,
 ) -> rusqlite::Result<Option<SentMessage>> {
     let mut statement = connection.prepare_cached(
-        "SELECT id, identity FROM events JOIN messages USING (message) \
+        "SELECT id, identity, callback FROM events JOIN messages USING (message) \
          LEFT JOIN recipients USING (message, recipient) \
          WHERE events.external_id = ?1 AND events.external_id <> '' AND event IN ('received', 'sent') \
          AND event = 'sent' AND backend = ?2 ORDER BY message DESC, at DESC LIMIT 1",
     )?;
     statement.query_row([external_id, backend.as_str()], |row| SentMessage::of(row)).optional()
+}
+
+/// What a client wants to be told of the message `id`.
+///
+/// # Errors
+/// SQLite's.
+pub fn callback(connection: &Connection, id: MessageId) -> rusqlite::Result<LoggedCallback> {
+    let mut statement = connection.prepare_cached("SELECT callback FROM messages WHERE id = ?1")?;
+    let row = statement.query_row([id.as_bytes()], |row| row.get::<_, Option<String>>(0)).optional()?;
+    Ok(LoggedCallback::of_row(row))
+}
+
+/// What the client was answered that gave the message `id` an id of its own.
+///
+/// # Errors
+/// As [`message`].
+pub fn first_answer(
+    connection: &Connection,
+    keeping: &Keeping,
+    id: MessageId,
+    fingerprint: &str,
+) -> rusqlite::Result<Option<KnownAnswer>> {
+    let sql = "SELECT fingerprint, answer FROM messages WHERE id = ?1 AND answer IS NOT NULL";
+    let row = |row: &Row<'_>| Ok(RawAnswer { fingerprint: row.get(0)?, answer: row.get(1)? });
+    let raw = connection.prepare_cached(sql)?.query_row([id.as_bytes()], row).optional()?;
+    raw.map(|raw| raw.read(keeping, fingerprint).map_err(unreadable)).transpose()
 }
 
 /// The statement that finds `query`'s messages, and one more to see whether there are more; and its values.
