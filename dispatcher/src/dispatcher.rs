@@ -8,7 +8,7 @@ use crate::{
     drain::Drain,
     echo::EchoWorker,
     flow::{FlowControl, FlowShown, Rated, count_processes, settling},
-    metrics::{DispatcherMetrics, LogMetrics},
+    metrics::{DispatcherMetrics, RecorderMetrics},
     part::{Shared, WorkerPart},
     poison::DeliveryLimit,
     publish::Publisher,
@@ -196,7 +196,7 @@ impl Dispatcher {
         let log = monitoring.log.clone();
         let recorder = match (&log, topology.log) {
             (Some(open), LogRoute::Queue(_)) => {
-                Some(Recorder::new(open.clone(), LogMetrics::declare(&monitoring.metrics)?))
+                Some(Recorder::new(open.clone(), RecorderMetrics::declare(&monitoring.metrics)?))
             }
             _ => None,
         };

@@ -29,7 +29,7 @@ use super::{
     Keeping, KnownAnswer, LogError, LoggedCallback, LoggedMessage, MessageLog, MessageQuery, Page, Retention,
     SentMessage,
 };
-use crate::sqlite::{FILE, Folder, StoreError, open as store};
+use crate::sqlite::{FILE, Folder, StoreError, open as store, queued_bytes};
 use async_trait::async_trait;
 use failure::closed;
 use jiff::Timestamp;
@@ -136,12 +136,18 @@ impl SqliteLog {
         Ok(Self { keeping, writer: Box::new(writer), readers, _alone: alone })
     }
 
-    /// The bytes of the file that rows take.
+    /// The bytes that the log's rows take in the file; about as many, if it is an embedded broker's, whose
+    /// queues do not count.
     ///
     /// # Errors
     /// [`LogError`].
     pub async fn bytes(&self) -> Result<u64, LogError> {
-        self.readers.read(bytes).await
+        let shares = self.readers.file.ends_with(FILE);
+        let ask = move |connection: &Connection| {
+            let queued = if shares { queued_bytes(connection)? } else { 0 };
+            Ok(bytes(connection)?.saturating_sub(queued))
+        };
+        self.readers.read(ask).await
     }
 }
 

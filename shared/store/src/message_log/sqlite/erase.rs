@@ -86,7 +86,7 @@ fn remove_recipient(connection: &Connection, message: i64, recipient: i64) -> ru
     connection.prepare_cached(sql)?.execute([message]).map(drop)
 }
 
-/// The bytes of the file that rows take, free pages not counted.
+/// The bytes of the file that rows take, whosever they are; free pages are not counted.
 ///
 /// # Errors
 /// SQLite's.
