@@ -43,6 +43,8 @@ pub(crate) struct RequestLog {
     /// How many of these messages have U+FFFD in their text, in the place of what is no character in the
     /// charset in which it was read.
     pub(crate) replaced: usize,
+    /// How many items it brought beside them that say something wrong, and are not stored.
+    pub(crate) invalid: usize,
     /// The trace that the request belongs to, and its span in it.
     pub(crate) trace: Option<RequestSpan>,
     /// Why the request was refused. `None`: what its answer's status says.

@@ -19,6 +19,7 @@ pub(crate) struct IngressMetrics {
     duplicates: IntCounterVec,
     ignored: IntCounterVec,
     replaced: IntCounterVec,
+    invalid_items: IntCounterVec,
     refused: IntCounterVec,
     /// Of look-ups in the message log.
     pub(crate) lookups: LookupMetrics,
@@ -105,6 +106,11 @@ impl IngressMetrics {
                 "Messages of people in whose text U+FFFD stands for what is no character in the charset that it was read in: set receive.charset to the provider's",
                 &["backend"],
             )?,
+            invalid_items: metrics.counter(
+                "ingress_invalid_items_total",
+                "Items of a provider's requests (receive.each, status.each) that say something wrong and were not stored, beside others that were: the log line has invalid and fields",
+                &["backend"],
+            )?,
             refused: metrics.counter(
                 "ingress_refused_total",
                 "Requests on the public port that were refused, by reason; backend is empty for the API's and the compatibility listeners', and if it is not known",
@@ -132,6 +138,7 @@ impl IngressMetrics {
         self.duplicates.with_label_values(&[backend.as_str()]);
         self.ignored.with_label_values(&[backend.as_str()]);
         self.replaced.with_label_values(&[backend.as_str()]);
+        self.invalid_items.with_label_values(&[backend.as_str()]);
     }
 
     /// Counts a request of `backend`'s provider that was answered although it brought nothing to store.
@@ -142,6 +149,11 @@ impl IngressMetrics {
     /// Counts so many messages of `backend`'s provider in whose text characters were replaced.
     pub(crate) fn replaced(&self, backend: &BackendName, messages: usize) {
         self.replaced.with_label_values(&[backend.as_str()]).inc_by(messages as u64);
+    }
+
+    /// Counts so many items of a request of `backend`'s provider that were not stored.
+    pub(crate) fn invalid_items(&self, backend: &BackendName, items: usize) {
+        self.invalid_items.with_label_values(&[backend.as_str()]).inc_by(items as u64);
     }
 
     /// Counts a message that `backend`'s provider repeated, and that was not queued again.

@@ -118,6 +118,7 @@ fn record(request: &HttpRequest, state: &IngressState, answer: &Answer, duration
         message_id = log.message.map(tracing::field::display),
         items = log.items.filter(|items| *items != 1),
         replaced = Some(log.replaced).filter(|replaced| *replaced > 0),
+        invalid = Some(log.invalid).filter(|invalid| *invalid > 0),
         trace_id = log.trace.as_ref().map(|trace| trace.context().trace_id()),
         "request"
     );

@@ -64,6 +64,8 @@ async fn answer(
             report_lookup::resolve(&state.lookup, &mut brought.reports, looked_up(token, state)).await;
             let (count, only_id, replaced) = (brought.len(), brought.only_id(), brought.replaced());
             state.metrics.replaced(&endpoint.name, replaced);
+            let (invalid, fields) = (brought.invalid.count, brought.invalid.errors.fields());
+            state.metrics.invalid_items(&endpoint.name, invalid);
             let stored = if count == 0 {
                 state.metrics.ignored(&endpoint.name);
                 Ok(())
@@ -73,6 +75,7 @@ async fn answer(
             let response = stored.map_or_else(|NotStored| unavailable(), |()| endpoint.reply());
             let mut answer = Answer::from(response).charged(Charge::Nothing);
             (answer.log.message, answer.log.items, answer.log.replaced) = (only_id, Some(count), replaced);
+            (answer.log.invalid, answer.log.fields) = (invalid, fields);
             answer
         }
         Err(refusal) => refusal.answer(&state.limits.body),
@@ -98,7 +101,7 @@ struct NotStored;
 /// the broker has confirmed it, and no sooner.
 async fn store(
     backend: &BackendName,
-    Brought { messages, reports }: Brought,
+    Brought { messages, reports, .. }: Brought,
     (token, trace): (Option<&str>, &RequestSpan),
     state: &IngressState,
 ) -> Result<(), NotStored> {
