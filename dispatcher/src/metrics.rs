@@ -5,7 +5,7 @@ use crate::flow::AllFlowMetrics;
 use postern_broker::QueueName;
 use postern_service::metrics::{LogMetrics, Metrics, PublishMetrics, SECONDS};
 use postern_shared::{error::FailureClass, message::BackendName};
-use prometheus::{Error, Gauge, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
+use prometheus::{Error, Gauge, Histogram, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec};
 
 /// The upper bounds of a message's age, in seconds: 10 ms to a day.
 const AGES: [f64; 14] =
