@@ -2,12 +2,14 @@
 //! who got the part before it, and what became of the message for each recipient.
 
 use crate::{
+    connectors::Call,
     flow::{PacedSender, WorkPermit},
     outcome::{NOT_BEGUN, Sent},
     retry::{Disposition, Schedule},
 };
 use jiff::Timestamp;
 use postern_config::backend::{BackendConfig, text::Prepared};
+use postern_service::traces::Scope;
 use postern_shared::{
     error::Failure,
     message::{Identity, Outbound},
@@ -119,8 +121,14 @@ impl<'m> Attempt<'m> {
 }
 
 impl Sending {
-    /// Makes the attempt that `message` is. `None` if sending did not begin for any recipient.
-    pub(crate) async fn attempt<'m>(&self, message: &'m Outbound, work: &WorkPermit) -> Option<Attempt<'m>> {
+    /// Makes the attempt that `message` is, with spans below `scope`. `None` if sending did not begin for any
+    /// recipient.
+    pub(crate) async fn attempt<'m>(
+        &self,
+        message: &'m Outbound,
+        work: &WorkPermit,
+        scope: &Scope,
+    ) -> Option<Attempt<'m>> {
         let before = usize::try_from(message.parts_sent).unwrap_or(usize::MAX);
         let prepared = match self.backend.definition.text.prepare(&message.text, before) {
             Ok(prepared) => prepared,
@@ -133,7 +141,7 @@ impl Sending {
             let expired = vec![Disposition::Expired(None); message.identities.len()];
             return Some(Attempt::of(message, Some(prepared), expired));
         }
-        let progress = self.send(message, &prepared, work).await;
+        let progress = self.send(message, &prepared, (work, scope)).await;
         if progress.iter().all(PartsProgress::is_not_begun) {
             return None;
         }
@@ -147,7 +155,7 @@ impl Sending {
         &self,
         message: &Outbound,
         prepared: &Prepared<'_>,
-        work: &WorkPermit,
+        (work, scope): (&WorkPermit, &Scope),
     ) -> Vec<PartsProgress> {
         let mut progress: Vec<_> = message.identities.iter().map(|to| self.begin(to)).collect();
         for part in 0..prepared.len() {
@@ -155,7 +163,9 @@ impl Sending {
             if places.is_empty() {
                 break;
             }
-            let outcomes = self.sender.send(work, message, &prepared.part(part), &identities).await;
+            let text = prepared.part(part);
+            let call = Call { message, text: &text, identities: &identities, scope };
+            let outcomes = self.sender.send(work, call).await;
             for (place, outcome) in places.into_iter().zip(outcomes) {
                 match outcome {
                     Ok(sent) => progress[place].sent.push(sent),

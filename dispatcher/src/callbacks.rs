@@ -20,7 +20,7 @@ use async_trait::async_trait;
 pub(crate) use caller::{CallbackClients, clients};
 use caller::{Caller, Target};
 use places::{Place, Places};
-use postern_broker::{QueueName, Topology, header};
+use postern_broker::{QueueName, Topology};
 use postern_config::Config;
 use postern_shared::{
     error::Failure,
@@ -131,22 +131,27 @@ impl Worker for CallbackWorker {
         let notice = match CallbackEvent::from_json(&original.body) {
             Ok(notice) => notice,
             Err(malformed) => {
-                return self.delivery.refuse(&self.queue, job.delivery, &malformed.to_string()).await;
+                return self.delivery.refuse(&self.queue, job, &malformed.to_string()).await;
             }
         };
-        let trace = original.text_header(header::TRACEPARENT).map(str::to_owned);
+        let trace = original.trace();
         let event = Some((EventKind::CalledBack, notice.identity.clone()));
         let context =
             DeliveryContext { message_id: notice.message_id, backend: notice.backend.clone(), trace, event };
         match self.next(&notice, job.poison.as_ref()) {
-            Next::Move(queue) => self.delivery.move_to(&queue, job).await,
+            Next::Move(queue) => self.delivery.move_to(&self.queue, &queue, job).await,
             Next::Fail(failure) => {
                 self.delivery.deliver(&self.queue, job, &context, ready(Err(failure))).await;
             }
             Next::Call(target, place) => {
+                let scope = job.span.scope();
                 let call = async {
                     let _place = place;
-                    self.caller.call(&target).await
+                    // The client has chosen the host: no span says it, and it learns of no trace.
+                    let mut span = scope.client(reqwest::Method::GET.as_str());
+                    let outcome = self.caller.call(&target).await;
+                    span.note_answer(outcome.as_ref().map(|sent| sent.http_status));
+                    outcome
                 };
                 self.delivery.deliver(&self.queue, job, &context, call).await;
             }

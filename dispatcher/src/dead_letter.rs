@@ -1,10 +1,12 @@
 //! Dead letters of messages that are given up without an attempt.
 
+use crate::metrics::OutcomeLabel;
 use postern_broker::{
     Address, Envelope, QueueName,
     dead_letter::{Cause, dead_letter},
     refused::NO_BACKEND,
 };
+use postern_service::traces::Span;
 use postern_shared::{
     error::{Failure, FailureClass},
     message::{BackendName, MAX_OUTBOUND_BYTES},
@@ -31,6 +33,12 @@ pub(crate) fn malformed(original: &Envelope, queue: &QueueName, why: &str) -> Ve
     tracing::warn!(queue = queue.as_str(), message_id, why, "dead-lettered unread");
     let class = FailureClass::Permanent;
     addressed(original, queue, Cause { class, code: MALFORMED, reason: why, attempts: 0 })
+}
+
+/// Notes in `span` that the message was no message that its queue holds.
+pub(crate) fn note_malformed(span: &mut Span) {
+    span.note_failure(&Failure::permanent(MALFORMED, ""));
+    span.note_outcome(OutcomeLabel::Malformed.as_str());
 }
 
 /// Why a message from `queue` is given up that is larger than it may be. `None` if it is not.

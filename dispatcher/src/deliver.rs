@@ -56,28 +56,30 @@ impl Worker for BackendWorker {
         vec![(Priority::Normal, self.normal.clone()), (Priority::Bulk, self.bulk.clone())]
     }
 
-    async fn work(self: Arc<Self>, Job { lane, delivery, permit, poison }: Job) {
+    async fn work(self: Arc<Self>, Job { lane, delivery, permit, poison, mut span }: Job) {
         let queue = self.queue(lane);
         let message = match self.read(&delivery.envelope) {
             Ok(message) => message,
-            Err(why) => return self.settling.refuse(delivery, queue, &why).await,
+            Err(why) => return self.settling.refuse(delivery, queue, &why, &mut span).await,
         };
+        span.note_attempt(message.id, message.attempt);
         self.taken.of(lane).note(message.created_at, clock::now());
         let queued = Queued { envelope: &delivery.envelope, message: &message, lane };
         if let Some(cancelled) = self.settling.cancelled(queued, delivery.since.elapsed()) {
             drop(permit);
-            return self.settling.cancel(delivery, &message, cancelled).await;
+            return self.settling.cancel((delivery, queue), &message, cancelled, &mut span).await;
         }
         let attempt = match poison {
             Some(failure) => Some(Attempt::given_up(&message, &failure)),
-            None => self.sending.attempt(&message, &permit).await,
+            None => self.sending.attempt(&message, &permit, &span.scope()).await,
         };
         let Some(attempt) = attempt else {
             // Sending did not begin: as if the message had not been taken.
+            span.scope().requeued(queue);
             return delivery.release();
         };
         // The provider has answered: another message can be sent while this one is settled.
         drop(permit);
-        self.settling.settle(delivery, queue, &attempt).await;
+        self.settling.settle(delivery, queue, &attempt, &mut span).await;
     }
 }

@@ -8,7 +8,7 @@ use crate::{
     drain::Drain,
     echo::EchoWorker,
     flow::{FlowControl, FlowShown, Rated, count_processes, settling},
-    metrics::{DispatcherMetrics, LogMetrics},
+    metrics::{DispatcherMetrics, RecorderMetrics},
     part::{Shared, WorkerPart},
     poison::DeliveryLimit,
     publish::Publisher,
@@ -21,7 +21,7 @@ use crate::{
 };
 use postern_broker::{Broker, BrokerError, LogRoute, QueueName, Topology, topology::LOG};
 use postern_config::{ApplicationSection, Config, backend::BackendConfig};
-use postern_service::{Monitoring, message_log::OpenLog, shutdown::Shutdown};
+use postern_service::{Monitoring, heartbeat::Heartbeats, message_log::OpenLog, shutdown::Shutdown};
 use postern_shared::{
     callback::CallbackKeys,
     message::{BackendName, Priority},
@@ -61,6 +61,7 @@ pub struct Dispatcher {
     shared: Shared,
     publisher: Publisher,
     patience: Duration,
+    heartbeats: Heartbeats,
 }
 
 /// The rates that are kept, together with other processes.
@@ -195,7 +196,7 @@ impl Dispatcher {
         let log = monitoring.log.clone();
         let recorder = match (&log, topology.log) {
             (Some(open), LogRoute::Queue(_)) => {
-                Some(Recorder::new(open.clone(), LogMetrics::declare(&monitoring.metrics)?))
+                Some(Recorder::new(open.clone(), RecorderMetrics::declare(&monitoring.metrics)?))
             }
             _ => None,
         };
@@ -211,7 +212,7 @@ impl Dispatcher {
         let application = builder.application(webhook);
         let callbacks = callbacks.map(|clients| builder.callbacks(clients)).into_iter().flatten();
         let max = config.dispatcher.max_deliveries;
-        let limit = Arc::new(DeliveryLimit::new(max, publisher.clone(), metrics));
+        let limit = Arc::new(DeliveryLimit::new(max, publisher.clone(), metrics, monitoring.traces.clone()));
         Ok(Self {
             backends,
             others: application.into_iter().chain(callbacks).collect(),
@@ -220,6 +221,7 @@ impl Dispatcher {
             shared: Shared { broker, limit },
             publisher,
             patience: config.shutdown.deadline.0,
+            heartbeats: monitoring.heartbeats.clone(),
         })
     }
 
@@ -250,16 +252,20 @@ impl Dispatcher {
         let mut parts = JoinSet::new();
         for part in self.backends {
             let (name, drain) = (part.name().to_string(), drain.part(part.name().as_str()));
-            parts.spawn(named(name, part.run(self.shared.clone(), drain)));
+            parts.spawn(named(name, self.heartbeats.clone(), part.run(self.shared.clone(), drain)));
         }
         for part in self.others {
             let (name, drain) = (part.name.clone(), drain.part(&part.name));
-            parts.spawn(named(name, part.run(self.shared.clone(), drain)));
+            parts.spawn(named(name, self.heartbeats.clone(), part.run(self.shared.clone(), drain)));
         }
         let Recording { recorder, log } = self.recording;
         if let Some(recorder) = recorder {
             let (broker, drain) = (self.shared.broker.clone(), drain.part(LOG));
-            parts.spawn(named("message log".to_owned(), recorder.run(broker, drain)));
+            parts.spawn(named(
+                "message log".to_owned(),
+                self.heartbeats.clone(),
+                recorder.run(broker, drain),
+            ));
         }
         let expiring = log.map(|log| tokio::spawn(expire(log, drain.clone())));
         let (broker, publisher, draining) = (self.shared.broker, self.publisher, drain.clone());
@@ -286,9 +292,13 @@ impl fmt::Debug for Dispatcher {
     }
 }
 
-/// Runs a part, and names it in its error.
-async fn named(part: String, run: impl Future<Output = Result<(), BrokerError>>) -> Result<(), RunError> {
-    run.await.map_err(|error| RunError::Broker { part, error })
+/// Runs a part, notes that it is alive, and names it in its error.
+async fn named(
+    part: String,
+    heartbeats: Heartbeats,
+    run: impl Future<Output = Result<(), BrokerError>>,
+) -> Result<(), RunError> {
+    heartbeats.keep(part.clone(), run).await.map_err(|error| RunError::Broker { part, error })
 }
 
 /// What the first part that ended by itself comes to.

@@ -2,7 +2,7 @@
 
 use crate::{
     dead_letter::{malformed, unread},
-    publish::{Publisher, traced},
+    publish::Publisher,
     worker::{Job, Worker},
 };
 use async_trait::async_trait;
@@ -49,7 +49,7 @@ impl Worker for EchoWorker {
         vec![(Priority::Normal, QueueName::inbound())]
     }
 
-    async fn work(self: Arc<Self>, Job { delivery, permit, poison, .. }: Job) {
+    async fn work(self: Arc<Self>, Job { delivery, permit, poison, span, .. }: Job) {
         drop(permit);
         let (original, queue) = (&delivery.envelope, QueueName::inbound());
         let messages = match (poison, Inbound::from_json(&original.body)) {
@@ -58,7 +58,7 @@ impl Worker for EchoWorker {
             (None, Ok(message)) => answer_to(&message, original),
             (None, Err(why)) => malformed(original, &queue, &why.to_string()),
         };
-        self.publisher.settle(delivery, messages).await;
+        self.publisher.settle(delivery, &queue, messages, &span.scope()).await;
     }
 }
 
@@ -87,5 +87,5 @@ fn answer_to(message: &Inbound, original: &Envelope) -> Vec<(Address, Envelope)>
         parts_sent: 0,
     };
     let address = Address::Outbound(answer.backend.clone(), Priority::Normal);
-    vec![(address, traced(Envelope::from(&answer), original))]
+    vec![(address, Envelope::from(&answer).in_trace_of(original))]
 }

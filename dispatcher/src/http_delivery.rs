@@ -7,7 +7,7 @@
 
 use crate::metrics::{DeliveryMetrics, OutcomeLabel};
 use crate::{
-    dead_letter::{malformed, reason},
+    dead_letter::{malformed, note_malformed, reason},
     flow::WorkPermit,
     outcome::{Outcome, Sent, took},
     publish::Publisher,
@@ -15,7 +15,7 @@ use crate::{
     worker::Job,
 };
 use postern_broker::{
-    Address, Delivery, Envelope, LogRoute, QueueName,
+    Address, Envelope, LogRoute, QueueName,
     dead_letter::{Cause, dead_letter},
     header,
 };
@@ -23,7 +23,7 @@ use postern_shared::{
     error::Failure,
     event::{Event, EventKind},
     message::{BackendName, Identity, MessageId},
-    trace_context::id_in,
+    trace_context::TraceContext,
 };
 use std::{future::Future, time::Instant};
 
@@ -66,8 +66,8 @@ pub(crate) struct DeliveryContext {
     /// The message's id; of a report, that of the message that it is about.
     pub(crate) message_id: MessageId,
     pub(crate) backend: BackendName,
-    /// The `traceparent` of the message.
-    pub(crate) trace: Option<String>,
+    /// The trace of the message.
+    pub(crate) trace: Option<TraceContext>,
     /// What happened to the message once the other side has it, for the message log; the person whom it is
     /// about. `None` if that is no event of the message.
     pub(crate) event: Option<(EventKind, Option<Identity>)>,
@@ -79,7 +79,7 @@ impl HttpDelivery {
     pub(crate) async fn deliver(
         &self,
         queue: &QueueName,
-        Job { delivery, permit, poison, .. }: Job,
+        Job { delivery, permit, poison, mut span, .. }: Job,
         context: &DeliveryContext,
         call: impl Future<Output = Outcome>,
     ) {
@@ -90,6 +90,7 @@ impl HttpDelivery {
         };
         let Some(disposition) = disposition else {
             // It was not begun: as if the message had not been taken.
+            span.scope().requeued(queue);
             return delivery.release();
         };
         drop(permit);
@@ -97,7 +98,14 @@ impl HttpDelivery {
         let next = next(&delivery.envelope, queue, &context.backend, attempt, &disposition);
         let next = next.filter(|_| !dropped);
         let event = self.event(context, attempt, &disposition);
-        if self.publisher.settle(delivery, next.into_iter().chain(event).collect()).await {
+        span.note_attempt(context.message_id, attempt);
+        span.note_backend(&context.backend);
+        span.note_outcome(label(&disposition, dropped).as_str());
+        if let Some(failure) = disposition.failure() {
+            span.note_failure(failure);
+        }
+        let messages = next.into_iter().chain(event).collect();
+        if self.publisher.settle(delivery, queue, messages, &span.scope()).await {
             self.note(queue, context, &Attempted { number: attempt, disposition, dropped });
         }
     }
@@ -153,13 +161,19 @@ impl HttpDelivery {
         Some((Address::Log, Envelope::from(&event)))
     }
 
-    /// Moves the message of `job` into the queue `to`, as the same attempt.
-    pub(crate) async fn move_to(&self, to: &QueueName, Job { delivery, permit, .. }: Job) {
+    /// Moves the message of `job`, which came from `queue`, into the queue `to`, as the same attempt.
+    pub(crate) async fn move_to(
+        &self,
+        queue: &QueueName,
+        to: &QueueName,
+        Job { delivery, permit, span, .. }: Job,
+    ) {
         drop(permit);
         let original = &delivery.envelope;
         let moved = Envelope { headers: original.own_headers(), ..original.clone() };
         let moved = moved.with(header::ATTEMPT, i64::from(attempt_of(original)));
-        self.publisher.settle(delivery, vec![(Address::Queue(to.clone()), moved)]).await;
+        let messages = vec![(Address::Queue(to.clone()), moved)];
+        self.publisher.settle(delivery, queue, messages, &span.scope()).await;
     }
 
     async fn has_most_dead(&self) -> bool {
@@ -168,10 +182,12 @@ impl HttpDelivery {
         self.publisher.waiting_in(&QueueName::dead()).await.is_some_and(|waiting| waiting >= most)
     }
 
-    /// Dead-letters `delivery`, whose body is not the message that `queue` holds.
-    pub(crate) async fn refuse(&self, queue: &QueueName, delivery: Delivery, why: &str) {
+    /// Dead-letters the message of `job`, whose body is not the message that `queue` holds.
+    pub(crate) async fn refuse(&self, queue: &QueueName, job: Job, why: &str) {
+        let Job { delivery, mut span, .. } = job;
         let letter = malformed(&delivery.envelope, queue, why);
-        if self.publisher.settle(delivery, letter).await {
+        note_malformed(&mut span);
+        if self.publisher.settle(delivery, queue, letter, &span.scope()).await {
             self.metrics.delivery(queue, OutcomeLabel::Malformed);
         }
     }
@@ -190,14 +206,9 @@ impl HttpDelivery {
     /// Counts an attempt and writes its log line: never an identity, a text, a URL or what was answered.
     fn note(&self, queue: &QueueName, context: &DeliveryContext, attempted: &Attempted) {
         let (backend, message_id, to) = (context.backend.as_str(), context.message_id, self.to);
-        let trace_id = context.trace.as_deref().and_then(id_in);
+        let trace_id = context.trace.as_ref().map(TraceContext::trace_id);
         let Attempted { number: attempt, disposition, dropped } = attempted;
-        let counted = match disposition {
-            _ if *dropped => OutcomeLabel::Dropped,
-            Disposition::Sent(_) => OutcomeLabel::Sent,
-            Disposition::Retry { .. } | Disposition::Deferred { .. } => OutcomeLabel::Retrying,
-            Disposition::Dead(_) | Disposition::Expired(_) => OutcomeLabel::Failed,
-        };
+        let counted = label(disposition, *dropped);
         self.metrics.delivery(queue, counted);
         let queue = queue.as_str();
         match disposition.failure() {
@@ -211,6 +222,16 @@ impl HttpDelivery {
                 );
             }
         }
+    }
+}
+
+/// How an attempt is counted that came to `disposition`; `dropped` if what was given up is no dead letter.
+fn label(disposition: &Disposition, dropped: bool) -> OutcomeLabel {
+    match disposition {
+        _ if dropped => OutcomeLabel::Dropped,
+        Disposition::Sent(_) => OutcomeLabel::Sent,
+        Disposition::Retry { .. } | Disposition::Deferred { .. } => OutcomeLabel::Retrying,
+        Disposition::Dead(_) | Disposition::Expired(_) => OutcomeLabel::Failed,
     }
 }
 

@@ -3,9 +3,9 @@
 
 use crate::flow::AllFlowMetrics;
 use postern_broker::QueueName;
-use postern_service::metrics::{Metrics, PublishMetrics, SECONDS};
+use postern_service::metrics::{LogMetrics, Metrics, PublishMetrics, SECONDS};
 use postern_shared::{error::FailureClass, message::BackendName};
-use prometheus::{Error, Gauge, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
+use prometheus::{Error, Gauge, Histogram, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec};
 
 /// The upper bounds of a message's age, in seconds: 10 ms to a day.
 const AGES: [f64; 14] =
@@ -68,31 +68,24 @@ pub(crate) struct DispatcherMetrics {
     deliveries_in_flight: IntGaugeVec,
 }
 
-/// The metrics of writing the message log.
+/// The metrics of the recorder.
 #[derive(Debug, Clone)]
-pub(crate) struct LogMetrics {
-    /// Events that the log has taken.
-    pub(crate) events: IntCounter,
+pub(crate) struct RecorderMetrics {
+    /// What the log took and what it did not.
+    pub(crate) log: LogMetrics,
     /// How long ago the first event of the last batch happened, in seconds.
     pub(crate) lag: Gauge,
-    /// Attempts to write that failed, and messages that could not be read.
-    pub(crate) failures: IntCounter,
 }
 
-impl LogMetrics {
+impl RecorderMetrics {
     /// Declares them on `metrics`.
     ///
     /// # Errors
     /// Another recorder of this process has declared them.
     pub(crate) fn declare(metrics: &Metrics) -> Result<Self, Error> {
-        let events = "Events that were written into the message log";
         let lag = "How long before it was written, or tried, the first event of the last batch happened";
-        let failures = "Batches that the message log did not take when they were tried, and messages that cannot be read";
-        Ok(Self {
-            events: metrics.declare(IntCounter::new("log_events_total", events)?)?,
-            lag: metrics.declare(Gauge::new("log_lag_seconds", lag)?)?,
-            failures: metrics.declare(IntCounter::new("log_failures_total", failures)?)?,
-        })
+        let log = LogMetrics::declare(metrics)?;
+        Ok(Self { log, lag: metrics.declare(Gauge::new("log_lag_seconds", lag)?)? })
     }
 }
 

@@ -9,6 +9,7 @@ use crate::{
     worker::{Job, Worker},
 };
 use postern_broker::{CUT_BODY, Delivery, QueueName};
+use postern_service::traces::{Span, Traces};
 use postern_shared::{error::Failure, message::Priority};
 use std::sync::Arc;
 use tracing::field::display;
@@ -19,12 +20,13 @@ pub(crate) struct DeliveryLimit {
     max: u32,
     publisher: Publisher,
     metrics: DispatcherMetrics,
+    traces: Traces,
 }
 
 impl DeliveryLimit {
     /// The limit of `max` deliveries.
-    pub(crate) fn new(max: u32, publisher: Publisher, metrics: DispatcherMetrics) -> Self {
-        Self { max, publisher, metrics }
+    pub(crate) fn new(max: u32, publisher: Publisher, metrics: DispatcherMetrics, traces: Traces) -> Self {
+        Self { max, publisher, metrics, traces }
     }
 
     /// Has `worker` take `delivery`, which came from `queue`, to its end. A message at the limit is
@@ -38,7 +40,11 @@ impl DeliveryLimit {
         delivery: Delivery,
         permit: WorkPermit,
     ) {
-        let mut delivery = delivery.in_trace();
+        let mut span = self.traces.process(queue, &delivery.envelope);
+        let mut delivery = match span.context() {
+            Some(context) => delivery.in_trace(context),
+            None => delivery.in_own_trace(),
+        };
         let poison = (delivery.returned >= self.max).then(|| poison(delivery.returned));
         let message_id = delivery.envelope.id().map(display);
         if let Some(failure) = &poison {
@@ -55,7 +61,7 @@ impl DeliveryLimit {
             tracing::warn!(queue = queue.as_str(), message_id, code = &*failure.code, "dead-lettered unread");
             delivery.envelope = std::mem::take(&mut delivery.envelope).cut(CUT_BODY);
             drop(permit);
-            if let Some(metrics) = self.give_up(queue, delivery, &failure).await {
+            if let Some(metrics) = self.give_up(queue, delivery, &failure, &mut span).await {
                 metrics.message(OutcomeLabel::Malformed);
             }
             return;
@@ -63,9 +69,9 @@ impl DeliveryLimit {
         match poison {
             Some(failure) if delivery.returned > self.max => {
                 drop(permit);
-                self.give_up(queue, delivery, &failure).await;
+                self.give_up(queue, delivery, &failure, &mut span).await;
             }
-            poison => worker.work(Job { lane, delivery, permit, poison }).await,
+            poison => worker.work(Job { lane, delivery, permit, poison, span }).await,
         }
     }
 
@@ -76,9 +82,11 @@ impl DeliveryLimit {
         queue: &QueueName,
         delivery: Delivery,
         failure: &Failure,
+        span: &mut Span,
     ) -> Option<SendingMetrics> {
         let letter = unread(&delivery.envelope, queue, failure);
-        if !self.publisher.settle(delivery, letter).await {
+        span.note_failure(failure);
+        if !self.publisher.settle(delivery, queue, letter, &span.scope()).await {
             return None;
         }
         let metrics = self.metrics.sending(&queue.backend()?);

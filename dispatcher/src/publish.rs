@@ -4,7 +4,10 @@
 use postern_broker::{
     Address, Broker, BrokerError, CUT_BODY, Delivery, Envelope, QueueName, header, refused::Remainder,
 };
-use postern_service::metrics::{PublishMetrics, Remains};
+use postern_service::{
+    metrics::{PublishMetrics, Remains},
+    traces::Scope,
+};
 use postern_shared::{
     backoff::Backoff,
     message::{BackendName, MessageId},
@@ -31,15 +34,18 @@ impl Publisher {
         Self { broker, metrics }
     }
 
-    /// Publishes `messages` until the broker confirms them all. `false`: the broker was closed.
+    /// Publishes `messages`, with spans below `scope`, until the broker confirms them all. `false`: the broker
+    /// was closed.
     ///
     /// What was sent is not sent again meanwhile: its delivery stays leased. Only a broker that takes no
     /// messages until the [lease](crate::lease) ends leads to a double. What the broker will never accept
     /// is stored smaller. If it accepts nothing of it, that is counted and logged, and the message counts
     /// as settled all the same: to hand it back would send it again, each time that it is taken.
-    pub(crate) async fn publish(&self, messages: Vec<(Address, Envelope)>) -> bool {
+    pub(crate) async fn publish(&self, mut messages: Vec<(Address, Envelope)>, scope: &Scope) -> bool {
+        let sends = scope.sends(&mut messages);
         let dead: Vec<_> = messages.iter().filter_map(DeadLetterLine::of).collect();
         let stored = self.store_all(messages).await;
+        sends.end(if stored { Ok(()) } else { Err(&BrokerError::Closed) });
         if stored {
             dead.iter().for_each(DeadLetterLine::write);
         }
@@ -63,14 +69,23 @@ impl Publisher {
         true
     }
 
-    /// Publishes `messages` and then acknowledges `delivery`; `delivery` goes back to its queue, and
-    /// `false` is returned, if the broker was closed before it confirmed them.
-    pub(crate) async fn settle(&self, delivery: Delivery, messages: Vec<(Address, Envelope)>) -> bool {
-        let stored = self.publish(messages).await;
+    /// Publishes `messages` and then acknowledges `delivery`, which came from `queue`, with spans below
+    /// `scope`; `delivery` goes back to its queue, and `false` is returned, if the broker was closed before it
+    /// confirmed them.
+    pub(crate) async fn settle(
+        &self,
+        delivery: Delivery,
+        queue: &QueueName,
+        messages: Vec<(Address, Envelope)>,
+        scope: &Scope,
+    ) -> bool {
+        let stored = self.publish(messages, scope).await;
         if stored {
-            delivery.ack()
+            delivery.ack();
+            scope.acknowledged(queue);
         } else {
-            delivery.release()
+            delivery.release();
+            scope.requeued(queue);
         }
         stored
     }
@@ -214,13 +229,5 @@ impl DeadLetterLine {
         let Self { backend, message_id, queue, class, code, attempts } = self;
         let (backend, message_id) = (backend.as_str(), message_id.map(tracing::field::display));
         tracing::warn!(backend, message_id, queue, class, code, attempts, "dead-lettered");
-    }
-}
-
-/// `envelope` in the trace of `original`.
-pub(crate) fn traced(envelope: Envelope, original: &Envelope) -> Envelope {
-    match original.text_header(header::TRACEPARENT) {
-        Some(trace) => envelope.with(header::TRACEPARENT, trace),
-        None => envelope,
     }
 }

@@ -4,6 +4,7 @@
 
 use crate::{dead_letter::unread, drain::Drain, publish::Publisher};
 use postern_broker::{Address, Broker, BrokerError, BrokerStatus, Envelope, QueueName, header};
+use postern_service::traces::Scope;
 use postern_shared::error::Failure;
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
@@ -57,7 +58,7 @@ async fn move_back(broker: &dyn Broker, publisher: &Publisher, drain: &Drain) {
         let Some(delivery) = next else { break };
         let messages = restored(&delivery.envelope);
         tracing::info!(queue = queue.as_str(), to = messages[0].0.queue().as_str(), "moved back");
-        if !publisher.settle(delivery, messages).await {
+        if !publisher.settle(delivery, &queue, messages, &Scope::default()).await {
             break;
         }
     }

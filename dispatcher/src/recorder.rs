@@ -4,7 +4,7 @@
 //! already: a crash in between repeats a write and changes nothing. While the log cannot be written, messages
 //! wait in the queue, which drops its oldest at its bound. Nothing else waits for the log.
 
-use crate::{drain::Drain, metrics::LogMetrics};
+use crate::{drain::Drain, metrics::RecorderMetrics};
 use postern_broker::{
     Address, Broker, BrokerError, Consumer, Delivery, Envelope, QueueName, events::events, header,
 };
@@ -48,7 +48,7 @@ fn backoff() -> Backoff {
 #[derive(Debug)]
 pub(crate) struct Recorder {
     open: OpenLog,
-    metrics: LogMetrics,
+    metrics: RecorderMetrics,
     /// Of messages that cannot be read: any application can publish them.
     lines: LineLimit,
 }
@@ -63,7 +63,7 @@ struct Batch {
 }
 
 impl Recorder {
-    pub(crate) fn new(open: OpenLog, metrics: LogMetrics) -> Self {
+    pub(crate) fn new(open: OpenLog, metrics: RecorderMetrics) -> Self {
         let lines = LineLimit::new("messages for the message log that cannot be read", tracing::Level::WARN);
         Self { open, metrics, lines }
     }
@@ -139,7 +139,7 @@ impl Recorder {
         match read(&delivery.envelope) {
             Ok(events) => batch.events.extend(events),
             Err(why) => {
-                self.metrics.failures.inc();
+                self.metrics.log.failures.inc();
                 if self.lines.admits(None) {
                     let message_id = delivery.envelope.id().map(tracing::field::display);
                     tracing::warn!(message_id, why, "cannot be read, not in the message log");
@@ -158,10 +158,10 @@ impl Recorder {
             let written = self.try_write(events).await;
             self.open.note_written(&written);
             let Err(error) = written else {
-                self.metrics.events.inc_by(events.len() as u64);
+                self.metrics.log.written.inc_by(events.len() as u64);
                 return true;
             };
-            self.metrics.failures.inc();
+            self.metrics.log.failures.inc();
             let pause = backoff.pause();
             if begun.elapsed() + pause > HOLD {
                 tracing::warn!(%error, "the message log cannot be written: requeued");

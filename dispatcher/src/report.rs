@@ -2,7 +2,6 @@
 
 use crate::{
     attempt::{Attempt, RecipientResult},
-    publish::traced,
     retry::Disposition,
 };
 use jiff::Timestamp;
@@ -64,7 +63,7 @@ pub(crate) fn callbacks(
         Disposition::Retry { .. } | Disposition::Deferred { .. } => None,
     });
     let notices = callback::notices(keys, attempt.message, events, now);
-    let envelope = |notice: &CallbackEvent| traced(Envelope::from(notice), original);
+    let envelope = |notice: &CallbackEvent| Envelope::from(notice).in_trace_of(original);
     notices.iter().map(|notice| (Address::Callbacks(notice.backend.clone()), envelope(notice))).collect()
 }
 

@@ -6,12 +6,14 @@
 mod tally;
 
 pub(crate) use tally::log;
+#[cfg(feature = "measure")]
+pub(crate) use tally::note;
 
 use crate::metrics::{OutcomeLabel, SendingMetrics};
 use crate::{
     attempt::Attempt,
-    dead_letter::malformed,
-    publish::{Publisher, traced},
+    dead_letter::{malformed, note_malformed},
+    publish::Publisher,
     report::{callbacks, report},
     retry::Disposition,
 };
@@ -24,6 +26,7 @@ use postern_broker::{
 use postern_service::{
     control::{Control, cancelled},
     queued::Queued,
+    traces::Span,
 };
 use postern_shared::{
     callback::CallbackKeys,
@@ -44,12 +47,22 @@ pub(crate) struct Settling {
 
 impl Settling {
     /// Publishes what follows `attempt`, counts and logs it, and acknowledges `delivery`, which came
-    /// from `queue`. It goes back to its queue if the broker was closed before.
-    pub(crate) async fn settle(&self, delivery: Delivery, queue: &QueueName, attempt: &Attempt<'_>) {
+    /// from `queue`. It goes back to its queue if the broker was closed before. What it came to is noted in
+    /// `span`.
+    pub(crate) async fn settle(
+        &self,
+        delivery: Delivery,
+        queue: &QueueName,
+        attempt: &Attempt<'_>,
+        span: &mut Span,
+    ) {
         let now = Timestamp::now();
         let mut messages = settlement(&delivery.envelope, queue, attempt, now);
         messages.extend(callbacks(&self.keys, &delivery.envelope, attempt, now));
-        if !self.publisher.publish(messages).await {
+        tally::note(attempt, span);
+        let scope = span.scope();
+        if !self.publisher.publish(messages, &scope).await {
+            scope.requeued(queue);
             return delivery.release();
         }
         tally::count(&self.metrics, attempt, now);
@@ -58,6 +71,7 @@ impl Settling {
         }
         log(&delivery.envelope, attempt);
         delivery.ack();
+        scope.acknowledged(queue);
     }
 
     /// What is to be published of `queued`, which this process has `held` so long, if an operator
@@ -67,15 +81,18 @@ impl Settling {
         is_cancelled.then(|| cancelled(queued, &self.keys, Timestamp::now()))
     }
 
-    /// Publishes `cancelled`, counts and logs it, and acknowledges `delivery`, which holds `message`.
+    /// Publishes `cancelled`, counts and logs it, and acknowledges the delivery, which came from the queue and
+    /// holds `message`. What it came to is noted in `span`.
     pub(crate) async fn cancel(
         &self,
-        delivery: Delivery,
+        (delivery, queue): (Delivery, &QueueName),
         message: &Outbound,
         cancelled: Vec<(Address, Envelope)>,
+        span: &mut Span,
     ) {
         let trace_id = delivery.envelope.trace_id().map(str::to_owned);
-        if !self.publisher.settle(delivery, cancelled).await {
+        span.note_outcome(OutcomeLabel::Cancelled.as_str());
+        if !self.publisher.settle(delivery, queue, cancelled, &span.scope()).await {
             return;
         }
         self.metrics.message(OutcomeLabel::Cancelled);
@@ -86,9 +103,10 @@ impl Settling {
     }
 
     /// Dead-letters `delivery`, whose body is not a message that belongs into `queue`.
-    pub(crate) async fn refuse(&self, delivery: Delivery, queue: &QueueName, why: &str) {
+    pub(crate) async fn refuse(&self, delivery: Delivery, queue: &QueueName, why: &str, span: &mut Span) {
         let letter = malformed(&delivery.envelope, queue, why);
-        if self.publisher.settle(delivery, letter).await {
+        note_malformed(span);
+        if self.publisher.settle(delivery, queue, letter, &span.scope()).await {
             self.metrics.message(OutcomeLabel::Malformed);
             self.metrics.dead_letter(FailureClass::Permanent);
         }
@@ -114,7 +132,7 @@ pub(crate) fn settlement(
 ) -> Vec<(Address, Envelope)> {
     let message = attempt.message;
     let report = Envelope::from(&report(attempt, now));
-    let mut messages = vec![(Address::Reports(message.backend.clone()), traced(report, original))];
+    let mut messages = vec![(Address::Reports(message.backend.clone()), report.in_trace_of(original))];
     messages.extend(
         dead(attempt).iter().filter_map(|(parts, dead)| letter(original, queue, attempt, *parts, dead)),
     );

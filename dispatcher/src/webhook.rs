@@ -13,7 +13,7 @@ use crate::{
 use async_trait::async_trait;
 pub(crate) use call::Caller;
 use call::WebhookRequest;
-use postern_broker::{Envelope, QueueName, Topology, header};
+use postern_broker::{Envelope, QueueName, Topology};
 use postern_config::{Config, Webhook, WebhookFormat};
 use postern_shared::event::EventKind;
 use postern_shared::message::{INBOUND_V1, Inbound, Malformed, MessageId, Priority, REPORT_V1, Report};
@@ -70,7 +70,7 @@ impl WebhookWorker {
     }
 
     fn request(&self, lane: Priority, envelope: &Envelope) -> Result<WebhookRequest, Malformed> {
-        let trace = envelope.text_header(header::TRACEPARENT).map(str::to_owned);
+        let trace = envelope.trace();
         let (content_type, body) = ("application/json", envelope.body.clone());
         if lane == Priority::Bulk {
             let report = Report::from_json(&body)?;
@@ -103,10 +103,11 @@ impl Worker for WebhookWorker {
         let queue = self.queue(job.lane);
         match self.request(job.lane, &job.delivery.envelope) {
             Ok(request) => {
-                let call = self.caller.call(&request);
+                let scope = job.span.scope();
+                let call = self.caller.call(&request, &scope);
                 self.delivery.deliver(queue, job, &request.context, call).await;
             }
-            Err(malformed) => self.delivery.refuse(queue, job.delivery, &malformed.to_string()).await,
+            Err(malformed) => self.delivery.refuse(queue, job, &malformed.to_string()).await,
         }
     }
 }

@@ -3,6 +3,7 @@
 use crate::flow::WorkPermit;
 use async_trait::async_trait;
 use postern_broker::{Delivery, QueueName};
+use postern_service::traces::Span;
 use postern_shared::{error::Failure, message::Priority};
 use std::sync::Arc;
 
@@ -16,6 +17,8 @@ pub(crate) struct Job {
     pub(crate) permit: WorkPermit,
     /// Why the message is given up without an attempt, if it is.
     pub(crate) poison: Option<Failure>,
+    /// The span of the work.
+    pub(crate) span: Span,
 }
 
 /// Works on the messages of one or two queues.

@@ -7,31 +7,33 @@
 
 mod accepted;
 mod idempotency;
+mod rejection;
 
 pub(crate) use accepted::Accepted;
 pub(crate) use idempotency::{Fingerprint, SubmissionClaim, Taken};
+pub(crate) use rejection::{Rejected, Rejection, SubmissionField};
 
-use crate::{auth::Principal, publish::MeteredPublisher};
+use crate::{auth::Principal, log_lookup::LogLookup, publish::MeteredPublisher};
 use idempotency::Submissions;
 use jiff::Timestamp;
 use postern_broker::{
     Address, BrokerError, Envelope,
-    header::{BY, SEGMENTS, TRACEPARENT},
+    header::{BY, SEGMENTS},
 };
 use postern_config::{
-    Config,
-    backend::{BackendConfig, connector::CallTable, identity::NotARecipient, text::TooLong},
+    Config, LogPlace,
+    backend::{BackendConfig, connector::CallTable},
 };
+use postern_service::traces::RequestSpan;
 use postern_shared::{
     callback::{CONTEXT_KEY, Callback, CallbackKeys, KannelEvent},
     clock,
     error::Failure,
     message::{
-        BackendName, CallbackEvent, Context, Identity, MAX_CONTEXT_BYTES, MAX_IDENTITIES, MessageId,
-        Outbound, Priority, Recipient, Report,
+        CallbackEvent, Context, Identity, MAX_CONTEXT_BYTES, MAX_IDENTITIES, MessageId, Outbound, Priority,
+        Recipient, Report,
     },
     read::JsonLimits,
-    trace_context::TraceContext,
 };
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -76,89 +78,6 @@ pub(crate) struct CallbackRequest {
     pub(crate) values: BTreeMap<char, String>,
 }
 
-/// A message that was not accepted. Nothing of it is stored as far as is known.
-#[derive(Debug, thiserror::Error)]
-#[error("{reason}")]
-pub(crate) struct Rejected {
-    /// The backend that it would have been sent through, if that was decided.
-    pub(crate) backend: Option<BackendName>,
-    /// Why.
-    pub(crate) reason: Rejection,
-}
-
-/// Why a message was not accepted.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Rejection {
-    /// The principal may not use the backend that it names.
-    #[error("this key may not use the backend {0}")]
-    Forbidden(BackendName),
-    /// There is no such backend.
-    #[error("there is no backend {0}")]
-    UnknownBackend(BackendName),
-    /// The name that the client gives leads to no backend.
-    #[error("the destination leads to no backend")]
-    NotRoutable,
-    /// The backend cannot send.
-    #[error("the backend {0} only receives: its configuration has no send table")]
-    ReceivesOnly(BackendName),
-    /// These identities, by their positions, are not one recipient of the backend. At least one and at
-    /// most 20 of them.
-    #[error("not every identity is a recipient of the backend")]
-    NotRecipients(Vec<(usize, NotARecipient)>),
-    /// The messages that the submission would be split into are too large together. It holds the
-    /// backend's `send.batch`.
-    #[error(
-        "text and context are stored once for each {0} recipients (send.batch), which takes more than \
-         {MAX_STORED} bytes in all: send to fewer recipients at a time"
-    )]
-    TooMuchToStore(usize),
-    /// The text is longer than the backend takes.
-    #[error("too long for the backend {backend}: {why}")]
-    TextTooLong {
-        /// The backend.
-        backend: BackendName,
-        /// By how much.
-        why: TooLong,
-    },
-    /// The context, with the callback in it, is larger than a message may carry.
-    #[error("at most {MAX_CONTEXT_BYTES} bytes of context are taken")]
-    ContextTooLarge,
-    /// The broker will never accept it: its limit on messages is lower than it should be.
-    #[error("the broker takes no message as large as this")]
-    TooLarge,
-    /// The broker did not confirm it. The client should try again.
-    #[error("not stored")]
-    Unavailable,
-}
-
-/// The part of a submission that a rejection is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum SubmissionField {
-    /// The backend, or the client's name for it.
-    Destination,
-    /// The recipients.
-    Recipients,
-    /// The text.
-    Text,
-    /// The context, or the callback in it.
-    Context,
-}
-
-impl Rejection {
-    /// The part of the submission that is wrong; `None` if none is.
-    pub(crate) fn field(&self) -> Option<SubmissionField> {
-        match self {
-            Self::Forbidden(_) | Self::UnknownBackend(_) | Self::NotRoutable | Self::ReceivesOnly(_) => {
-                Some(SubmissionField::Destination)
-            }
-            Self::NotRecipients(_) | Self::TooMuchToStore(_) => Some(SubmissionField::Recipients),
-            Self::TextTooLong { .. } => Some(SubmissionField::Text),
-            Self::ContextTooLarge => Some(SubmissionField::Context),
-            Self::TooLarge | Self::Unavailable => None,
-        }
-    }
-}
-
 /// How much JSON a message that is to be sent may be: as many members and items as the recipients and
 /// the context of the largest one have. Their own limits are looked at when they are read.
 pub(crate) const MESSAGE_LIMITS: JsonLimits =
@@ -176,17 +95,48 @@ pub(crate) struct Acceptor {
     publisher: MeteredPublisher,
     callback_keys: CallbackKeys,
     submissions: Submissions,
+    answers: AnswersFor,
+}
+
+/// How the message log, for other processes, comes to know what clients were answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum AnswersFor {
+    /// There is no log.
+    Nobody,
+    /// With the messages, in one step: the broker stores all of a publish, or nothing.
+    EmbeddedLog,
+    /// When the messages are confirmed, and no sooner: RabbitMQ may store a part of a publish, and a submission
+    /// that is known is not queued again.
+    SharedLog,
+}
+
+impl AnswersFor {
+    fn of(config: &Config, lookup: &LogLookup) -> Self {
+        let embedded = config.message_log().is_some_and(|log| matches!(log.place, LogPlace::Embedded));
+        match (lookup.has_log(), embedded) {
+            (false, _) => Self::Nobody,
+            (true, true) => Self::EmbeddedLog,
+            (true, false) => Self::SharedLog,
+        }
+    }
 }
 
 impl Acceptor {
-    /// An acceptor that publishes with `publisher` and seals callbacks with `callback_keys`.
-    pub(crate) fn new(config: Arc<Config>, publisher: MeteredPublisher, callback_keys: CallbackKeys) -> Self {
-        let submissions = Submissions::new(config.ingress.dedupe_window.0);
-        Self { config, publisher, callback_keys, submissions }
+    /// An acceptor that publishes with `publisher`, seals callbacks with `callback_keys`, and looks up with
+    /// `lookup` what other processes accepted.
+    pub(crate) fn new(
+        config: Arc<Config>,
+        publisher: MeteredPublisher,
+        callback_keys: CallbackKeys,
+        lookup: Arc<LogLookup>,
+    ) -> Self {
+        let answers = AnswersFor::of(&config, &lookup);
+        let submissions = Submissions::new(config.ingress.dedupe_window.0, lookup);
+        Self { config, publisher, callback_keys, submissions, answers }
     }
 
     /// Claims the id that `key`, the client's own id of a message, makes for `principal`. While another
-    /// submission under it is being published, this waits for the end of that.
+    /// submission under it is being published by this process, this waits for the end of that.
     ///
     /// # Errors
     /// A submission was accepted under the id within `ingress.dedupe_window`.
@@ -226,7 +176,7 @@ impl Acceptor {
         &self,
         principal: Principal<'_>,
         mut submission: Submission,
-        trace: &TraceContext,
+        trace: &RequestSpan,
     ) -> Result<Accepted, Rejected> {
         let nowhere = |reason| Rejected { backend: None, reason };
         let backend = self.route(principal, submission.destination.as_deref()).map_err(nowhere)?;
@@ -248,13 +198,24 @@ impl Acceptor {
             cost: prepared.cost(0, prepared.len()),
             at: clock::now(),
         };
-        let messages = self.messages(principal, submission, &accepted).map_err(rejected)?;
-        let marked = messages.into_iter().map(|message| marked(message, principal, &accepted, trace));
-        let published = self.publisher.publish(marked.collect()).await;
+        let mut messages = self.messages(principal, submission, &accepted).map_err(rejected)?;
+        let event = claim.as_ref().and_then(|claim| claim.event(&accepted, principal.shown_name()));
+        let (together, behind) = match self.answers {
+            AnswersFor::Nobody => (None, None),
+            AnswersFor::EmbeddedLog => (event, None),
+            AnswersFor::SharedLog => (None, event),
+        };
+        messages.extend(together);
+        let mark = |message| marked(message, principal, &accepted, trace);
+        let marked = messages.into_iter().map(mark).collect();
+        let published = self.publisher.publish(marked, &trace.scope()).await;
         published.map_err(|error| match error {
             BrokerError::Refused(_) => rejected(Rejection::TooLarge),
             _ => rejected(Rejection::Unavailable),
         })?;
+        if let Some(event) = behind {
+            self.publisher.publish_behind(mark(event)).await;
+        }
         if let Some(claim) = claim {
             claim.stored(&accepted);
         }
@@ -346,15 +307,15 @@ impl Acceptor {
 /// A message as it is published: in its trace, and one that is to be sent with who had it accepted, which
 /// the message log holds.
 fn marked(
-    (address, envelope): (Address, Envelope),
+    (address, mut envelope): (Address, Envelope),
     principal: Principal<'_>,
     accepted: &Accepted,
-    trace: &TraceContext,
+    trace: &RequestSpan,
 ) -> (Address, Envelope) {
-    let mut envelope = envelope.with(TRACEPARENT, trace.as_str());
+    envelope.set_trace(trace.context());
     if matches!(address, Address::Outbound(..)) {
-        if !matches!(principal, Principal::Anyone) {
-            envelope = envelope.with(BY, principal.name());
+        if let Some(name) = principal.shown_name() {
+            envelope = envelope.with(BY, name);
         }
         if let Some(cost) = accepted.cost {
             envelope = envelope.with(SEGMENTS, i64::try_from(cost.segments).unwrap_or(i64::MAX));

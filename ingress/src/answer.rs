@@ -10,11 +10,8 @@ use actix_web::{
         header::{self, HeaderValue},
     },
 };
-use postern_service::rates::retry_after;
-use postern_shared::{
-    message::{BackendName, MessageId},
-    trace_context::TraceContext,
-};
+use postern_service::{rates::retry_after, traces::RequestSpan};
+use postern_shared::message::{BackendName, MessageId};
 use std::time::Duration;
 
 /// `Retry-After` of a request that could not be stored, in seconds.
@@ -46,8 +43,10 @@ pub(crate) struct RequestLog {
     /// How many of these messages have U+FFFD in their text, in the place of what is no character in the
     /// charset in which it was read.
     pub(crate) replaced: usize,
-    /// The trace that the request belongs to.
-    pub(crate) trace: Option<TraceContext>,
+    /// How many items it brought beside them that say something wrong, and are not stored.
+    pub(crate) invalid: usize,
+    /// The trace that the request belongs to, and its span in it.
+    pub(crate) trace: Option<RequestSpan>,
     /// Why the request was refused. `None`: what its answer's status says.
     pub(crate) refused: Option<RefusalReason>,
     /// The fields that are wrong, by names that the configuration or the protocol has for them.

@@ -16,6 +16,7 @@ use postern_broker::Broker;
 use postern_config::{Config, Problem, TlsFiles};
 use postern_service::{
     Monitoring,
+    heartbeat::Heartbeats,
     listener::{self, ConnectionLimits, Listener, Share},
     metrics::Metrics,
     program::Exit,
@@ -83,6 +84,7 @@ pub fn problems(config: &Config, forms: &Forms) -> Vec<Problem> {
 pub struct Ingress {
     state: Data<IngressState>,
     metrics: Metrics,
+    heartbeats: Heartbeats,
     public: Port,
     /// `api.listen`.
     api: Option<Port>,
@@ -100,7 +102,7 @@ impl Ingress {
         monitoring: Monitoring,
         forms: &Forms,
     ) -> Result<Self, StartError> {
-        let metrics = monitoring.metrics.clone();
+        let (metrics, heartbeats) = (monitoring.metrics.clone(), monitoring.heartbeats.clone());
         let own =
             IngressMetrics::declare(&metrics).map_err(|error| StartError::Metrics(error.to_string()))?;
         let state = IngressState::new(config, broker, own, monitoring, forms).map_err(StartError::Config)?;
@@ -131,7 +133,7 @@ impl Ingress {
                 connections: limits(api.max_connections, Share::Quarter),
             }),
         };
-        Ok(Self { metrics, public, api, state: Data::new(state) })
+        Ok(Self { metrics, heartbeats, public, api, state: Data::new(state) })
     }
 
     /// Where providers reach it.
@@ -157,20 +159,22 @@ impl Ingress {
     /// A server could not start or ended by itself.
     pub async fn run(self, shutdown: Shutdown) -> io::Result<bool> {
         let deadline = self.state.config.shutdown.deadline.0;
+        // It is empty: an ingress runs once.
+        let _ = self.state.shutdown.set(shutdown.clone());
         tracing::info!(address = %self.address()?, tls = self.public.tls.is_some(), "ingress listens");
         let servers = match self.api {
             None => {
                 let all =
                     [routes::providers as Routes, routes::compat, routes::applications, routes::everyone];
-                vec![self.public.serve(&self.state, &self.metrics, all.to_vec())?]
+                vec![self.public.serve(&self.state, (&self.metrics, &self.heartbeats), all.to_vec())?]
             }
             Some(api) => {
                 tracing::info!(address = %api.listener.local_addr()?, tls = api.tls.is_some(), "API listens");
                 let providers = vec![routes::providers as Routes, routes::compat, routes::everyone];
                 let applications = vec![routes::applications as Routes, routes::everyone];
                 vec![
-                    self.public.serve(&self.state, &self.metrics, providers)?,
-                    api.serve(&self.state, &self.metrics, applications)?,
+                    self.public.serve(&self.state, (&self.metrics, &self.heartbeats), providers)?,
+                    api.serve(&self.state, (&self.metrics, &self.heartbeats), applications)?,
                 ]
             }
         };
@@ -200,7 +204,12 @@ type Routes = fn(&IngressState, &mut ServiceConfig);
 
 impl Port {
     /// The server that answers on `routes`.
-    fn serve(self, state: &Data<IngressState>, metrics: &Metrics, routes: Vec<Routes>) -> io::Result<Server> {
+    fn serve(
+        self,
+        state: &Data<IngressState>,
+        (metrics, heartbeats): (&Metrics, &Heartbeats),
+        routes: Vec<Routes>,
+    ) -> io::Result<Server> {
         let Self { name, listener, tls, connections } = self;
         let config = &state.config;
         let workers = match config.ingress.workers {
@@ -216,6 +225,7 @@ impl Port {
             workers,
             // Longer than ours, which counts.
             drain: config.shutdown.deadline.0 + Duration::from_secs(2),
+            heartbeats: heartbeats.clone(),
         };
         let state = state.clone();
         listener.serve(metrics, move || {

@@ -8,13 +8,14 @@
 //! brings is read by `provider`: `auth` checks that it is the provider's own, [`forms`] turn it into a message,
 //! `dedup` knows those that a provider repeats, `report_lookup` the messages of delivery reports. What somebody
 //! wants sent goes through `accept`, which alone decides whether it is taken. `publish` hands both to the
-//! broker. `log_reader` tells what became of them. [`program`] runs it all, alone beside a shared broker.
+//! broker. Both ask the message log by `log_lookup`; `log_reader` tells from it what became of messages. [`program`] runs it all, alone beside a shared broker.
 
 mod app;
 mod routes;
 
 mod answer;
 mod limits;
+mod log_lookup;
 mod log_reader;
 mod metrics;
 mod problem;

@@ -2,6 +2,7 @@
 //! methods, statuses; never an identity, a text or an id.
 
 use crate::auth::RefusalReason;
+use actix_web::http::Method;
 use postern_service::metrics::{Metrics, PublishMetrics, ReportMetrics, SECONDS};
 use postern_shared::message::BackendName;
 use prometheus::{Error, HistogramVec, IntCounterVec};
@@ -18,7 +19,55 @@ pub(crate) struct IngressMetrics {
     duplicates: IntCounterVec,
     ignored: IntCounterVec,
     replaced: IntCounterVec,
+    invalid_items: IntCounterVec,
     refused: IntCounterVec,
+    /// Of look-ups in the message log.
+    pub(crate) lookups: LookupMetrics,
+}
+
+/// What the message log is asked for, while a request waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lookup {
+    /// The message of a delivery report.
+    Report,
+    /// What a submission under a client's own id was answered before.
+    Submission,
+}
+
+impl Lookup {
+    /// All of them.
+    pub(crate) const ALL: [Self; 2] = [Self::Report, Self::Submission];
+
+    /// The name in metrics and log lines.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Report => "report",
+            Self::Submission => "submission",
+        }
+    }
+}
+
+/// Look-ups that the message log did not answer. Clones share them.
+#[derive(Debug, Clone)]
+pub(crate) struct LookupMetrics(IntCounterVec);
+
+impl LookupMetrics {
+    fn declare(metrics: &Metrics) -> Result<Self, Error> {
+        let failures = metrics.counter(
+            "ingress_log_lookup_failures_total",
+            "Look-ups that the message log did not answer, or that were not made since it had failed just before: the report or the submission was taken without it",
+            &["lookup"],
+        )?;
+        for lookup in Lookup::ALL {
+            failures.with_label_values(&[lookup.as_str()]);
+        }
+        Ok(Self(failures))
+    }
+
+    /// Counts a look-up that came to nothing.
+    pub(crate) fn failed(&self, lookup: Lookup) {
+        self.0.with_label_values(&[lookup.as_str()]).inc();
+    }
 }
 
 impl IngressMetrics {
@@ -28,6 +77,7 @@ impl IngressMetrics {
     /// Another ingress of this process has declared them.
     pub(crate) fn declare(metrics: &Metrics) -> Result<Self, Error> {
         Ok(Self {
+            lookups: LookupMetrics::declare(metrics)?,
             publish: metrics.publish().clone(),
             reports: metrics.reports().clone(),
             requests: metrics.counter(
@@ -54,6 +104,11 @@ impl IngressMetrics {
             replaced: metrics.counter(
                 "ingress_replaced_total",
                 "Messages of people in whose text U+FFFD stands for what is no character in the charset that it was read in: set receive.charset to the provider's",
+                &["backend"],
+            )?,
+            invalid_items: metrics.counter(
+                "ingress_invalid_items_total",
+                "Items of a provider's requests (receive.each, status.each) that say something wrong and were not stored, beside others that were: the log line has invalid and fields",
                 &["backend"],
             )?,
             refused: metrics.counter(
@@ -83,6 +138,7 @@ impl IngressMetrics {
         self.duplicates.with_label_values(&[backend.as_str()]);
         self.ignored.with_label_values(&[backend.as_str()]);
         self.replaced.with_label_values(&[backend.as_str()]);
+        self.invalid_items.with_label_values(&[backend.as_str()]);
     }
 
     /// Counts a request of `backend`'s provider that was answered although it brought nothing to store.
@@ -93,6 +149,11 @@ impl IngressMetrics {
     /// Counts so many messages of `backend`'s provider in whose text characters were replaced.
     pub(crate) fn replaced(&self, backend: &BackendName, messages: usize) {
         self.replaced.with_label_values(&[backend.as_str()]).inc_by(messages as u64);
+    }
+
+    /// Counts so many items of a request of `backend`'s provider that were not stored.
+    pub(crate) fn invalid_items(&self, backend: &BackendName, items: usize) {
+        self.invalid_items.with_label_values(&[backend.as_str()]).inc_by(items as u64);
     }
 
     /// Counts a message that `backend`'s provider repeated, and that was not queued again.
@@ -114,5 +175,19 @@ impl IngressMetrics {
     pub(crate) fn refused(&self, backend: Option<&BackendName>, reason: RefusalReason) {
         let backend = backend.map_or("", BackendName::as_str);
         self.refused.with_label_values(&[backend, reason.as_str()]).inc();
+    }
+}
+
+/// The label of a request's method, one of a closed set: anyone can make up methods.
+pub(crate) fn method_label(method: &Method) -> &'static str {
+    match method.as_str() {
+        "GET" => "GET",
+        "POST" => "POST",
+        "PUT" => "PUT",
+        "HEAD" => "HEAD",
+        "OPTIONS" => "OPTIONS",
+        "DELETE" => "DELETE",
+        "PATCH" => "PATCH",
+        _ => "other",
     }
 }

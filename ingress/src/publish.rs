@@ -1,7 +1,7 @@
 //! Handing messages to the broker, and measuring it.
 
 use postern_broker::{Address, Broker, BrokerError, Envelope, QueueName};
-use postern_service::{metrics::PublishMetrics, telemetry::LineLimit};
+use postern_service::{metrics::PublishMetrics, telemetry::LineLimit, traces::Scope};
 use std::{collections::BTreeSet, sync::Arc, time::Instant};
 use tracing::Level;
 
@@ -26,11 +26,17 @@ impl MeteredPublisher {
         Self { broker, metrics, lines: LineLimit::new("messages that were not stored", Level::WARN) }
     }
 
-    /// Publishes `messages`, in order; `Ok` when all are stored.
-    pub(crate) async fn publish(&self, messages: Vec<(Address, Envelope)>) -> Result<(), BrokerError> {
+    /// Publishes `messages`, in order, with spans below `scope`; `Ok` when all are stored.
+    pub(crate) async fn publish(
+        &self,
+        mut messages: Vec<(Address, Envelope)>,
+        scope: &Scope,
+    ) -> Result<(), BrokerError> {
+        let sends = scope.sends(&mut messages);
         let queues: BTreeSet<_> = messages.iter().map(|(address, _)| address.queue()).collect();
         let start = Instant::now();
         let published = self.broker.publish(messages).await;
+        sends.end(published.as_ref().copied());
         for queue in &queues {
             self.metrics.published(queue, published.is_ok(), start.elapsed().as_secs_f64());
         }
@@ -49,6 +55,18 @@ impl MeteredPublisher {
             }
         }
         published
+    }
+
+    /// Publishes `message`, which helps behind others that are stored, and may be missing.
+    pub(crate) async fn publish_behind(&self, message: (Address, Envelope)) {
+        let (queue, start) = (message.0.queue(), Instant::now());
+        let published = self.broker.publish(vec![message]).await;
+        self.metrics.published(&queue, published.is_ok(), start.elapsed().as_secs_f64());
+        if let Err(error) = published
+            && self.lines.admits(None)
+        {
+            tracing::warn!(%queue, %error, "not in the message log, so that a repetition may be taken for another message");
+        }
     }
 
     /// The broker.

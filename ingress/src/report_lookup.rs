@@ -1,68 +1,70 @@
-//! Which message a delivery report is about that says only the provider's id of it: the message log knows.
+//! What the message log adds to a delivery report: the message, if the report says only the provider's id of
+//! it, and the callback that the message's client asked for, if the report's address carries none.
 
-use crate::provider::Reported;
-use postern_service::message_log::{LogError, MessageLog};
-use postern_shared::message::{MessageId, Report};
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+use crate::{log_lookup::LogLookup, metrics::Lookup, provider::Reported};
+use postern_service::message_log::{LogError, LoggedCallback, MessageLog};
+use postern_shared::{
+    callback::KannelEvent,
+    message::{MessageId, Report},
 };
-use tokio::time::{Instant, sleep, timeout};
+use std::time::Duration;
+use tokio::time::sleep;
 
-/// How long the reports of one request may take to be looked up, in all.
-const DEADLINE: Duration = Duration::from_secs(1);
-/// How long it is until a log that failed is asked again.
-const REST: Duration = Duration::from_secs(5);
-/// The pause before a message is looked up a second time. With RabbitMQ, that it was sent stands in the log
+/// The pause before a message is looked up a second time. With RabbitMQ, what was published stands in the log
 /// only a moment later, and a provider may be faster.
 const SECOND_LOOK: Duration = Duration::from_millis(300);
 
-/// Looks up the messages of reports. Without a message log, and while it cannot be used, reports stay as they
-/// are.
-#[derive(Debug)]
-pub(crate) struct ReportLookup {
-    log: Option<Arc<dyn MessageLog>>,
-    /// Until when the log is not asked, since it failed.
-    rests: Mutex<Option<Instant>>,
+/// Which callbacks are looked up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Callbacks {
+    /// Those of reports that tell an event.
+    Wanted,
+    /// None: the reports' address carries one, or no client can ask for any.
+    NotWanted,
 }
 
-impl ReportLookup {
-    /// Looks up in `log`.
-    pub(crate) fn new(log: Option<Arc<dyn MessageLog>>) -> Self {
-        Self { log, rests: Mutex::default() }
-    }
+/// What is to be looked up of one report.
+enum Open<'r> {
+    /// Its message, and the callback with it.
+    Message(&'r mut Reported, Callbacks),
+    /// The callback alone.
+    Callback(&'r mut Reported),
+}
 
-    /// Gives those of `reports` their message that say only the provider's id of it, if the log knows it, and
-    /// those that name no recipient the recipient.
-    pub(crate) async fn resolve(&self, reports: &mut [Reported]) {
-        let Some(log) = self.log.as_deref().filter(|_| !self.rests()) else { return };
-        let mut reports: Vec<_> = reports
-            .iter_mut()
-            .map(|reported| &mut reported.report)
-            .filter(|report| is_open(report))
-            .collect();
-        if reports.is_empty() {
-            return;
-        }
-        let resolving = async {
-            if look_up(log, &mut reports).await? {
-                return Ok(());
-            }
+/// Gives those of `reports` their message that say only the provider's id of it, those that name no recipient
+/// the recipient, and each its callback, as far as the log of `lookup` knows them. Without a message log, and
+/// while it cannot be used, reports stay as they are.
+pub(crate) async fn resolve(lookup: &LogLookup, reports: &mut [Reported], callbacks: Callbacks) {
+    if !lookup.has_log() {
+        return;
+    }
+    let open: Vec<Open<'_>> =
+        reports.iter_mut().filter_map(|reported| Open::of(reported, callbacks)).collect();
+    if open.is_empty() {
+        return;
+    }
+    let twice = async |log: &dyn MessageLog| {
+        let open = look_up(log, open).await?;
+        if !open.is_empty() {
             sleep(SECOND_LOOK).await;
-            look_up(log, &mut reports).await.map(drop)
-        };
-        let failure = match timeout(DEADLINE, resolving).await {
-            Ok(Ok(())) => return,
-            Ok(Err(error)) => error,
-            Err(_) => LogError::TimedOut(DEADLINE),
-        };
-        tracing::warn!(error = %failure, "messages of delivery reports cannot be looked up, not asked for {REST:?}");
-        *self.rests.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + REST);
-    }
+            look_up(log, open).await?;
+        }
+        Ok(())
+    };
+    lookup.ask(Lookup::Report, twice).await;
+}
 
-    fn rests(&self) -> bool {
-        let rests = self.rests.lock().unwrap_or_else(PoisonError::into_inner);
-        rests.is_some_and(|until| Instant::now() < until)
+impl<'r> Open<'r> {
+    /// `None`: there is nothing to look up of `reported`.
+    fn of(reported: &'r mut Reported, callbacks: Callbacks) -> Option<Self> {
+        let event = reported.report.recipients.first().map(|recipient| recipient.state);
+        let tells = event.and_then(KannelEvent::of_report).is_some();
+        let callbacks = if tells { callbacks } else { Callbacks::NotWanted };
+        match (is_open(&reported.report), callbacks) {
+            (true, callbacks) => Some(Self::Message(reported, callbacks)),
+            (false, Callbacks::Wanted) => Some(Self::Callback(reported)),
+            (false, Callbacks::NotWanted) => None,
+        }
     }
 }
 
@@ -75,20 +77,30 @@ fn external_id(report: &Report) -> Option<&str> {
     report.recipients.first()?.external_id.as_deref()
 }
 
-/// Looks up those of `reports` that are still open. Whether none is left.
-async fn look_up(log: &dyn MessageLog, reports: &mut [&mut Report]) -> Result<bool, LogError> {
-    let mut all = true;
-    for report in reports.iter_mut().filter(|report| is_open(report)) {
-        let Some(external_id) = external_id(report) else { continue };
-        match log.sent_as(&report.backend, external_id).await? {
-            None => all = false,
-            Some(found) => {
+/// Looks up what is `open`. Returns those of which the log does not know the message.
+async fn look_up<'r>(log: &dyn MessageLog, open: Vec<Open<'r>>) -> Result<Vec<Open<'r>>, LogError> {
+    let mut unknown = Vec::new();
+    for one in open {
+        match one {
+            Open::Message(reported, callbacks) => {
+                let report = &mut reported.report;
+                let Some(external_id) = external_id(report) else { continue };
+                let Some(found) = log.sent_as(&report.backend, external_id).await? else {
+                    unknown.push(Open::Message(reported, callbacks));
+                    continue;
+                };
                 report.message_id = found.id;
                 for recipient in &mut report.recipients {
                     recipient.identity = recipient.identity.take().or_else(|| found.identity.clone());
                 }
+                reported.callback = found.callback.filter(|_| callbacks == Callbacks::Wanted);
             }
+            Open::Callback(reported) => match log.callback(reported.report.message_id).await? {
+                LoggedCallback::UnknownMessage => unknown.push(Open::Callback(reported)),
+                LoggedCallback::NotWanted => {}
+                LoggedCallback::Wanted(token) => reported.callback = Some(token),
+            },
         }
     }
-    Ok(all)
+    Ok(unknown)
 }

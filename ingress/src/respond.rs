@@ -7,16 +7,16 @@ use crate::auth::RefusalReason;
 use crate::{
     answer::{Answer, Charge, RequestLog, too_many},
     body::HeldBody,
+    metrics::method_label,
     problem::ProblemDocument,
     state::IngressState,
 };
 use actix_web::{
     HttpRequest, HttpResponse, Route,
     dev::Payload,
-    http::Method,
     web::{self, Data},
 };
-use postern_shared::{message::BackendName, trace_context::TraceContext};
+use postern_shared::message::BackendName;
 use std::time::{Duration, Instant};
 
 /// A route on which `handler` answers.
@@ -35,8 +35,12 @@ where
 {
     let start = Instant::now();
     let (mut payload, held) = HeldBody::hold(request, payload);
-    let answer = within_rate(handler, request, &mut payload, state).await;
+    let mut answer = within_rate(handler, request, &mut payload, state).await;
     record(request, state, &answer, start.elapsed());
+    if let Some(trace) = &mut answer.log.trace {
+        let status = answer.response.status().as_u16();
+        trace.note_answer(status, answer.log.backend.as_ref(), answer.log.message);
+    }
     match held {
         Some(held) => held.until_answered(answer.response),
         None => answer.response,
@@ -86,7 +90,7 @@ fn over_rate(request: &HttpRequest, wait: Duration) -> Answer {
 /// Counts the request and writes its log line.
 fn record(request: &HttpRequest, state: &IngressState, answer: &Answer, duration: Duration) {
     let Answer { response, log, .. } = answer;
-    let (method, status) = (label(request.method()), response.status().as_u16());
+    let (method, status) = (method_label(request.method()), response.status().as_u16());
     // The client's address is logged only for a refused request: an operator may want to block it.
     let mut client = None;
     let refused = log.refused.or_else(|| RefusalReason::of_status(response.status()));
@@ -114,7 +118,8 @@ fn record(request: &HttpRequest, state: &IngressState, answer: &Answer, duration
         message_id = log.message.map(tracing::field::display),
         items = log.items.filter(|items| *items != 1),
         replaced = Some(log.replaced).filter(|replaced| *replaced > 0),
-        trace_id = log.trace.as_ref().map(TraceContext::trace_id),
+        invalid = Some(log.invalid).filter(|invalid| *invalid > 0),
+        trace_id = log.trace.as_ref().map(|trace| trace.context().trace_id()),
         "request"
     );
 }
@@ -124,18 +129,4 @@ fn record(request: &HttpRequest, state: &IngressState, answer: &Answer, duration
 fn is_always_logged(answer: &Answer) -> bool {
     let Answer { response, log, .. } = answer;
     response.status().is_success() && log.items != Some(0) && (log.message.is_some() || log.backend.is_some())
-}
-
-/// One of a closed set: anyone can make up methods.
-fn label(method: &Method) -> &'static str {
-    match method.as_str() {
-        "GET" => "GET",
-        "POST" => "POST",
-        "PUT" => "PUT",
-        "HEAD" => "HEAD",
-        "OPTIONS" => "OPTIONS",
-        "DELETE" => "DELETE",
-        "PATCH" => "PATCH",
-        _ => "other",
-    }
 }

@@ -4,16 +4,21 @@ use crate::auth::RefusalReason;
 use crate::metrics::IngressMetrics;
 use crate::{
     accept::Acceptor, auth::ApiKeys, compat::Compat, dedup::Dedup, forms::Forms, limits::RequestLimits,
-    log_reader::LogReader, openapi, provider::Provider, publish::MeteredPublisher,
-    report_lookup::ReportLookup,
+    log_lookup::LogLookup, log_reader::LogReader, openapi, provider::Provider, publish::MeteredPublisher,
 };
 use bytes::Bytes;
 use jiff::Timestamp;
 use postern_broker::{Broker, QueueName};
 use postern_config::{Config, Problem};
-use postern_service::{Monitoring, health::HealthRegistry, retries::RetryCount, telemetry::LineLimit};
+use postern_service::{
+    Monitoring, health::HealthRegistry, retries::RetryCount, shutdown::Shutdown, telemetry::LineLimit,
+    traces::Traces,
+};
 use postern_shared::{callback::CallbackKeys, message::Priority};
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{Arc, OnceLock},
+};
 use tracing::Level;
 
 /// What every handler works with. All threads share it; nothing in it is ever locked or changed,
@@ -29,7 +34,8 @@ pub(crate) struct IngressState {
     pub(crate) callback_keys: CallbackKeys,
     pub(crate) publisher: MeteredPublisher,
     pub(crate) dedup: Dedup,
-    pub(crate) report_lookup: ReportLookup,
+    /// The message log, as far as requests can do without its answer.
+    pub(crate) lookup: Arc<LogLookup>,
     pub(crate) metrics: IngressMetrics,
     pub(crate) health: HealthRegistry,
     pub(crate) retries: RetryCount,
@@ -40,7 +46,10 @@ pub(crate) struct IngressState {
     pub(crate) request_lines: LineLimit,
     /// Of reports whose callback nobody asked for.
     pub(crate) report_lines: LineLimit,
+    pub(crate) traces: Traces,
     pub(crate) openapi: Bytes,
+    /// When to stop, once the ingress runs.
+    pub(crate) shutdown: OnceLock<Shutdown>,
 }
 
 impl IngressState {
@@ -60,17 +69,24 @@ impl IngressState {
             tracing::warn!(name = key.name, "an API key has expired and is refused: take it out of api.keys");
         }
         declare(&config, &providers, &metrics);
-        let publisher = MeteredPublisher::new(broker, metrics.publish.clone(), &queues(&config));
+        let publisher =
+            MeteredPublisher::new(broker, metrics.publish.clone(), &queues(&config, log.is_some()));
         let callback_keys = config.compat.callback_keys();
+        let lookup = Arc::new(LogLookup::new(log.clone(), metrics.lookups.clone()));
         Ok(Self {
             providers,
             compat: Compat::new(&config.compat),
-            acceptor: Acceptor::new(Arc::clone(&config), publisher.clone(), callback_keys.clone()),
+            acceptor: Acceptor::new(
+                Arc::clone(&config),
+                publisher.clone(),
+                callback_keys.clone(),
+                Arc::clone(&lookup),
+            ),
             callback_keys,
             publisher,
             dedup: Dedup::new(config.ingress.dedupe_window.0),
-            log: LogReader::new(&config, log.clone()),
-            report_lookup: ReportLookup::new(log),
+            log: LogReader::new(&config, log),
+            lookup,
             metrics,
             health: monitoring.health,
             keys,
@@ -79,18 +95,26 @@ impl IngressState {
             report_lines: LineLimit::new("delivery reports", Level::WARN),
             openapi: openapi::render(&config),
             retries: RetryCount::new(&config),
+            traces: monitoring.traces,
+            shutdown: OnceLock::new(),
             config,
         })
     }
+
+    /// Whether the drain has begun.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.shutdown.get().is_some_and(Shutdown::is_draining)
+    }
 }
 
-/// The queues that are published to.
-fn queues(config: &Config) -> Vec<QueueName> {
+/// The queues that are published to; that of the message log if there is one (`logged`).
+fn queues(config: &Config, logged: bool) -> Vec<QueueName> {
     let outbound = config.backends.keys().flat_map(|backend| {
         [Priority::Normal, Priority::Bulk].map(|lane| QueueName::outbound(backend, lane))
     });
     let callbacks = config.compat.call_back().then(QueueName::callbacks);
-    outbound.chain([QueueName::inbound(), QueueName::reports()]).chain(callbacks).collect()
+    let log = logged.then(QueueName::log);
+    outbound.chain([QueueName::inbound(), QueueName::reports()]).chain(callbacks).chain(log).collect()
 }
 
 /// Makes every label of the metrics appear from the start.

@@ -1,12 +1,34 @@
-//! Which trace a request belongs to.
+//! Which trace a request belongs to. What somebody says of a trace, and whether it is sampled, is believed of
+//! a request that has proved whose it is: any other begins a trace of its own, and makes no span until it is
+//! taken.
 
-use actix_web::http::header::HeaderMap;
-use postern_broker::header::TRACEPARENT;
-pub(crate) use postern_shared::trace_context::TraceContext;
+use crate::metrics::method_label;
+use actix_web::{HttpRequest, http::header::HeaderMap};
+use postern_service::traces::{Began, RequestSpan, Traces};
+use postern_shared::trace_context::{TRACEPARENT, TRACESTATE, TraceContext};
 
-/// The one that the headers of a request say that has proved whose it is, else a new one. What
-/// anyone else says of a trace, and whether it is sampled, is not believed: such a request begins a
-/// trace of its own.
-pub(crate) fn of(headers: &HeaderMap) -> TraceContext {
-    TraceContext::from_header(headers.get(TRACEPARENT).and_then(|value| value.to_str().ok()))
+/// The span of a `request` that has proved whose it is and began at `began`, in the trace that its headers say.
+pub(crate) fn of(traces: &Traces, request: &HttpRequest, began: Began) -> RequestSpan {
+    span(traces, request, began, (in_headers(request.headers()), None))
+}
+
+/// The span of a `request` that is taken and began at `began`: in the trace `parent`, else in a new one, and
+/// linked to the trace `about`.
+pub(crate) fn span(
+    traces: &Traces,
+    request: &HttpRequest,
+    began: Began,
+    (parent, about): (Option<TraceContext>, Option<TraceContext>),
+) -> RequestSpan {
+    if !traces.is_on() {
+        return RequestSpan::without_span(parent);
+    }
+    traces.request(began, (method_label(request.method()), request.match_pattern()), parent, about.as_ref())
+}
+
+/// The trace that `headers` say.
+pub(crate) fn in_headers(headers: &HeaderMap) -> Option<TraceContext> {
+    let trace = TraceContext::parse(headers.get(TRACEPARENT)?.to_str().ok()?)?;
+    let states: Vec<_> = headers.get_all(TRACESTATE).filter_map(|value| value.to_str().ok()).collect();
+    Some(if states.is_empty() { trace } else { trace.with_state(&states.join(",")) })
 }

@@ -70,6 +70,23 @@ pub struct Event {
     /// The message itself, in [`EventKind::Received`] and [`EventKind::Accepted`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content: Option<Content>,
+    /// What a client wants to be told of the message, sealed (see [`callback`](crate::callback)), in
+    /// [`EventKind::Accepted`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub callback: Option<String>,
+    /// What the client was answered, in [`EventKind::Accepted`], if it gave the message an id of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_answer: Option<FirstAnswer>,
+}
+
+/// What a client was answered whose message has an id of the client's own (`Idempotency-Key`): whoever repeats
+/// the message gets it again.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FirstAnswer {
+    /// A digest of what the client said, by which another message under the same id is told.
+    pub fingerprint: String,
+    /// What the answer says. It holds no number and no text of a message.
+    pub answer: Map<String, Value>,
 }
 
 /// What happened.
@@ -144,7 +161,7 @@ pub enum Keep {
     /// All of it.
     #[default]
     Full,
-    /// No text, no fields, and of a number only a keyed hash.
+    /// No text, no fields, no callback, and of a number only a keyed hash.
     States,
 }
 
@@ -236,6 +253,8 @@ impl Event {
             duration_ms: None,
             by: None,
             content: None,
+            callback: None,
+            first_answer: None,
         }
     }
 
@@ -269,7 +288,10 @@ mod tests {
         };
         let by = Some("clinic-app".to_owned());
         let bare = Event::new(EventKind::Accepted, MessageId::new(), "clinic".parse().unwrap());
-        let event = Event { content: Some(content), by, ..bare };
+        let answer = Map::from_iter([("identities".to_owned(), 1.into())]);
+        let first_answer = Some(FirstAnswer { fingerprint: "aa".to_owned(), answer });
+        let event =
+            Event { content: Some(content), by, callback: Some("sealed".to_owned()), first_answer, ..bare };
         assert_eq!(Event::from_json(&event.to_json()).unwrap(), event);
     }
 }

@@ -7,7 +7,7 @@
 pub mod parts;
 pub mod plain;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The GSM 7-bit default alphabet by code point (TS 23.038, 6.2.1), `\u{1b}` being the escape.
 const DEFAULT_ALPHABET: &str = "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞ\u{1b}ÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?¡\
@@ -16,7 +16,7 @@ const DEFAULT_ALPHABET: &str = "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣ�
 const EXTENSION: &str = "\u{c}^{}\\[~]|€";
 
 /// The alphabet that a short message is sent in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Alphabet {
     /// The GSM 7-bit default alphabet with its extension table; the unit is a septet.

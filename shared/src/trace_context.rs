@@ -3,41 +3,98 @@
 use std::borrow::Cow;
 use uuid::Uuid;
 
-/// A `traceparent`: `00-<trace id>-<span id>-<flags>`.
+/// The name of the header, in HTTP and in a queue, that says which trace it is.
+pub const TRACEPARENT: &str = "traceparent";
+/// The name of the header that says what tracing systems on the way noted about the trace.
+pub const TRACESTATE: &str = "tracestate";
+
+/// The longest `tracestate` that is passed on, in bytes: Trace Context, 3.3.1.5, asks for at least 512. A
+/// longer one is left out.
+const MAX_STATE: usize = 512;
+/// The most members of a `tracestate`: Trace Context, 3.3.1.1.
+const MAX_MEMBERS: usize = 32;
+/// What stands before the trace in a segment of a path. No token has it.
+const IN_PATH: char = '~';
+
+/// Which trace something belongs to: a `traceparent`, `00-<trace id>-<span id>-<flags>`, and the
+/// `tracestate` that came with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TraceContext(String);
+pub struct TraceContext {
+    parent: String,
+    state: Option<String>,
+}
 
 impl TraceContext {
-    /// The one in `header` where it is valid, else a new one.
-    pub fn from_header(header: Option<&str>) -> Self {
-        header.and_then(Self::parse).unwrap_or_else(Self::begin)
-    }
-
     /// A new one, which is sampled.
     pub fn begin() -> Self {
         let (trace, span) = (Uuid::new_v4().simple(), Uuid::new_v4().as_u64_pair().0);
-        Self(format!("00-{trace}-{span:016x}-01"))
+        Self { parent: format!("00-{trace}-{span:016x}-01"), state: None }
     }
 
-    /// The one that `header` says.
-    pub fn parse(header: &str) -> Option<Self> {
-        read(header).map(|text| Self(text.into_owned()))
+    /// The one that a `traceparent` says. `None` if it is not valid.
+    pub fn parse(parent: &str) -> Option<Self> {
+        read(parent).map(|text| Self { parent: text.into_owned(), state: None })
     }
 
-    /// The header's value.
+    /// The same with a `tracestate`, unless `state` is not valid.
+    #[must_use]
+    pub fn with_state(self, state: &str) -> Self {
+        Self { state: is_state(state).then(|| state.trim().to_owned()), ..self }
+    }
+
+    /// The value of the header `traceparent`.
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.parent
+    }
+
+    /// The value of the header `tracestate`. `None` if nothing was noted.
+    pub fn state(&self) -> Option<&str> {
+        self.state.as_deref()
     }
 
     /// The trace id, 32 hexadecimal digits.
     pub fn trace_id(&self) -> &str {
-        trace_id(&self.0)
+        trace_id(&self.parent)
     }
 
-    /// Whether `header` is one as we write it ourselves.
+    /// Whether `header` is a `traceparent` as we write it ourselves.
     pub fn is_ours(header: &str) -> bool {
         matches!(read(header), Some(Cow::Borrowed(read)) if read == header)
     }
+
+    /// The end of a path's segment that holds the trace: [`from_path`] takes it off.
+    pub fn in_path(&self) -> String {
+        format!("{IN_PATH}{}", self.parent)
+    }
+}
+
+/// A segment of a path without the trace at its end, and the trace if there is one.
+pub fn from_path(segment: &str) -> (&str, Option<TraceContext>) {
+    match segment.rsplit_once(IN_PATH).map(|(before, trace)| (before, TraceContext::parse(trace))) {
+        Some((before, trace @ Some(_))) => (before, trace),
+        _ => (segment, None),
+    }
+}
+
+/// Whether `header` is a `tracestate` that may be passed on: a list of `key=value` in visible ASCII.
+pub fn is_state(header: &str) -> bool {
+    let members = || header.split(',').map(str::trim).filter(|member| !member.is_empty());
+    let is_member = |member: &str| {
+        let pair = member.split_once('=');
+        pair.is_some_and(|(key, value)| {
+            let key_is_valid = !key.is_empty() && key.len() <= 256 && key.bytes().all(is_key_byte);
+            key_is_valid && !value.is_empty() && value.len() <= 256 && !value.contains('=')
+        })
+    };
+    let is_visible = header.bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\t'));
+    header.len() <= MAX_STATE
+        && is_visible
+        && (1..=MAX_MEMBERS).contains(&members().count())
+        && members().all(is_member)
+}
+
+fn is_key_byte(byte: u8) -> bool {
+    matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-' | b'*' | b'/' | b'@')
 }
 
 /// The trace id of a valid `header`; `None` of any other, which is somebody's text.
@@ -80,31 +137,54 @@ mod tests {
     #[test]
     fn a_valid_header_is_taken_over() {
         for header in [VALID, &VALID.replacen("00", "cc", 1), &(VALID.replacen("00", "cc", 1) + "-what")] {
-            let context = TraceContext::from_header(Some(header));
-            assert_eq!(context.as_str(), VALID);
+            let context = TraceContext::parse(header).unwrap();
+            assert_eq!((context.as_str(), context.state()), (VALID, None));
             assert_eq!(context.trace_id(), "4bf92f3577b34da6a3ce929d0e0e4736");
             assert_eq!(id_in(header).is_some(), header == VALID, "{header}");
         }
     }
 
     #[test]
-    fn anything_else_begins_a_new_trace() {
+    fn any_other_header_is_no_trace() {
         for header in [
-            None,
-            Some(""),
-            Some("é".repeat(40).as_str()),
-            Some(&VALID.to_uppercase()),
-            Some(&VALID.replacen("00", "ff", 1)),
-            Some(&format!("{VALID}-more")),
-            Some(&VALID.replace("4bf92f3577b34da6a3ce929d0e0e4736", &"0".repeat(32))),
-            Some(&VALID.replace("00f067aa0ba902b7", &"0".repeat(16))),
-            Some(&VALID.replace("b7-01", "b70-1")),
+            "",
+            "é".repeat(40).as_str(),
+            &VALID.to_uppercase(),
+            &VALID.replacen("00", "ff", 1),
+            &format!("{VALID}-more"),
+            &VALID.replace("4bf92f3577b34da6a3ce929d0e0e4736", &"0".repeat(32)),
+            &VALID.replace("00f067aa0ba902b7", &"0".repeat(16)),
+            &VALID.replace("b7-01", "b70-1"),
         ] {
-            let context = TraceContext::from_header(header);
-            assert_ne!(context.trace_id(), &VALID[3..35]);
-            assert_eq!(header.and_then(id_in), None);
-            assert_eq!(TraceContext::parse(context.as_str()), Some(context.clone()), "{header:?}");
-            assert!(context.as_str().ends_with("-01"));
+            assert_eq!((TraceContext::parse(header), id_in(header)), (None, None), "{header}");
+        }
+        let begun = TraceContext::begin();
+        assert_eq!(TraceContext::parse(begun.as_str()), Some(begun.clone()));
+        assert!(begun.as_str().ends_with("-01"));
+    }
+
+    #[test]
+    fn a_valid_state_goes_along_and_another_is_left_out() {
+        let with = |state: &str| TraceContext::parse(VALID).unwrap().with_state(state);
+        for state in ["rojo=00f067aa0ba902b7", "rojo=1, congo=t61rcWkgMzE", "fw529a3039@dt=FfAA/b:x"] {
+            assert_eq!(with(state).state(), Some(state));
+        }
+        let (long, many) = (format!("a={}", "x".repeat(600)), "a=1,".repeat(33));
+        for state in ["", " , ", "rojo", "=1", "Rojo=1", "rojo=", "a=1=2", "a=\u{e9}", "a=1\nb", &long, &many]
+        {
+            assert_eq!(with(state).state(), None, "{state}");
+        }
+    }
+
+    #[test]
+    fn a_trace_goes_along_in_a_path() {
+        let trace = TraceContext::parse(VALID).unwrap();
+        for token in ["", "abc_-."] {
+            let segment = format!("{token}{}", trace.in_path());
+            assert_eq!(from_path(&segment), (token, Some(trace.clone())));
+        }
+        for segment in ["abc", "abc~", "abc~00-1-2-03"] {
+            assert_eq!(from_path(segment), (segment, None));
         }
     }
 }

@@ -8,7 +8,9 @@ use postern_shared::{
     message::MessageId,
     value::Secret,
 };
-use postern_store::message_log::{Keeping, LogError, MessageLog, PostgresLog, conformance::LogStorage};
+use postern_store::message_log::{
+    Keeping, LogError, LoggedCallback, MessageLog, PostgresLog, conformance::LogStorage,
+};
 use postern_tests::{PASSWORD, Postgres, eventually};
 use std::{
     sync::Arc,
@@ -58,6 +60,25 @@ async fn the_schema_is_made_by_one_of_many() -> Result<()> {
     while let Some(start) = starts.join_next().await {
         start??;
     }
+    Ok(())
+}
+
+/// Tables of the first version get the columns of this one, and keep what they hold.
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_of_an_earlier_version_are_brought_up() -> Result<()> {
+    let server = tokio::task::spawn_blocking(Postgres::shared).await?;
+    let url = server.database();
+    let before = event()?;
+    log(&url)?.record(std::slice::from_ref(&before)).await?;
+    let database = url.rsplit('/').next().and_then(|end| end.split('?').next()).unwrap_or_default();
+    server.sql(
+        database,
+        "ALTER TABLE postern.messages DROP COLUMN callback, DROP COLUMN fingerprint, DROP COLUMN answer; \
+         UPDATE postern.log_settings SET value = '1' WHERE name = 'version'",
+    );
+    let log = log(&url)?;
+    ensure!(log.callback(before.message_id).await? == LoggedCallback::NotWanted, "it was lost");
+    ensure!(log.first_answer(before.message_id, "aa").await?.is_none());
     Ok(())
 }
 

@@ -156,9 +156,11 @@ pub(crate) const METRICS_OF_ALL: [&str; 21] = [
     "spool_stored_total",
 ];
 /// What an ingress shows besides.
-pub(crate) const METRICS_OF_INGRESS: [&str; 7] = [
+pub(crate) const METRICS_OF_INGRESS: [&str; 9] = [
     "ingress_duplicates_total",
     "ingress_ignored_total",
+    "ingress_invalid_items_total",
+    "ingress_log_lookup_failures_total",
     "ingress_refused_total",
     "ingress_replaced_total",
     "ingress_request_duration_seconds",

@@ -234,6 +234,21 @@ async fn kannel() {
 }
 
 #[tokio::test]
+async fn messenger() {
+    Fixture::run("messenger").await;
+}
+
+#[tokio::test]
+async fn instagram() {
+    Fixture::run("instagram").await;
+}
+
+#[tokio::test]
+async fn telegram() {
+    Fixture::run("telegram").await;
+}
+
+#[tokio::test]
 async fn twilio() {
     Fixture::run("twilio").await;
 }
@@ -241,4 +256,9 @@ async fn twilio() {
 #[tokio::test]
 async fn vumi() {
     Fixture::run("vumi").await;
+}
+
+#[tokio::test]
+async fn whatsapp() {
+    Fixture::run("whatsapp").await;
 }

@@ -6,10 +6,13 @@ use postern_shared::{
     event::{Event, EventKind},
     message::{Identity, MessageId},
 };
-use postern_tests::{Answer, Launch, Pair, Program, Provider, Rabbit, Vhost, eventually};
+use postern_tests::{Answer, Launch, Pair, Program, Provider, Rabbit, SmallDisk, Vhost, eventually};
 use reqwest::Method;
 use serde_json::{Value, json};
-use std::sync::Arc;
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 use tempfile::TempDir;
 
 const NUMBER: &str = "+15550002222";
@@ -22,14 +25,22 @@ struct Logged {
     provider: Provider,
     application: Provider,
     vhost: Vhost,
-    folder: TempDir,
+    /// Where the log is.
+    folder: PathBuf,
+    _temporary: Option<TempDir>,
 }
 
 impl Logged {
     async fn new() -> Self {
-        let (provider, application) = (Provider::start().await, Provider::obliging().await);
         let folder = tempfile::tempdir().unwrap();
-        Self { provider, application, vhost: Rabbit::shared().vhost(), folder }
+        let logged = Self::at(folder.path()).await;
+        Self { _temporary: Some(folder), ..logged }
+    }
+
+    async fn at(folder: &Path) -> Self {
+        let (provider, application) = (Provider::start().await, Provider::obliging().await);
+        let (vhost, folder) = (Rabbit::shared().vhost(), folder.to_owned());
+        Self { provider, application, vhost, folder, _temporary: None }
     }
 
     fn config(&self) -> String {
@@ -42,7 +53,7 @@ impl Logged {
              form = {{ to = \"{{{{ identity }}}}\", text = \"{{{{ text }}}}\" }}\n\
              [backends.clinic.status]\nparams = {{ external_id = \"sid\", state = \"status\" }}\n\
              states = {{ DELIVRD = \"delivered\" }}\n",
-            self.folder.path().display(),
+            self.folder.display(),
             self.application.url("/hook"),
             self.provider.url("/send"),
         ))
@@ -160,7 +171,7 @@ async fn while_the_log_takes_nothing_all_goes_on_and_afterwards_all_is_there() {
     let before = send(&ingress, "before").await;
     history(&log, before, EventKind::Sent).await;
 
-    let file = logged.folder.path().join("message-log.sqlite");
+    let file = logged.folder.join("message-log.sqlite");
     let other = rusqlite::Connection::open(file).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     let mut ids = Vec::new();
@@ -183,6 +194,41 @@ async fn while_the_log_takes_nothing_all_goes_on_and_afterwards_all_is_there() {
         assert_eq!(kinds(&events), ["accepted", "sent"]);
     }
     dispatcher.metric_reaches("postern_log_events_total", &[], 40.0).await;
+    assert!(!dispatcher.ready().await.unwrap().text.contains("message log unavailable"));
+}
+
+#[tokio::test]
+async fn on_a_full_disk_the_log_waits_and_nothing_else_does() {
+    let disk = SmallDisk::mount(8).expect("a disk of its own, which only root may mount");
+    let logged = Logged::at(disk.path()).await;
+    logged.provider.otherwise(|_| Answer::json(200, &json!({"id": "SM1"})));
+    let (ingress, dispatcher) = Pair::services(&logged.config()).await;
+    let OpenLog { log, .. } = logged.log().await;
+    let mut ids = vec![send(&ingress, "before").await];
+    history(&log, ids[0], EventKind::Sent).await;
+
+    disk.fill();
+    // What room there is in the log's own file is used up first.
+    while dispatcher.metrics().await.value("postern_log_failures_total", &[]) == 0.0 {
+        ids.push(send(&ingress, &"meanwhile ".repeat(100)).await);
+        assert!(ids.len() < 5_000, "the disk never refused");
+    }
+    let before = ids.len();
+    for number in 0..20 {
+        ids.push(send(&ingress, &format!("meanwhile {number}")).await);
+    }
+    let last = ids[before + 19];
+    logged.provider.wait_for(before + 20).await;
+    assert_eq!(log.message(last).await.unwrap(), None);
+    assert_eq!(dispatcher.ready().await.unwrap().status, 200);
+
+    disk.clear();
+    for id in &ids {
+        let events = history(&log, *id, EventKind::Sent).await;
+        assert_eq!(kinds(&events), ["accepted", "sent"]);
+    }
+    // By the process that could not write them.
+    dispatcher.metric_reaches("postern_log_events_total", &[], 2.0 * ids.len() as f64).await;
     assert!(!dispatcher.ready().await.unwrap().text.contains("message log unavailable"));
 }
 

@@ -10,6 +10,7 @@
 //! - [`Proxy`]: a network that delays, freezes and cuts; [`SmallDisk`]: a disk that is soon full
 //! - [`Pair`]: both services around one virtual host
 //! - [`Provider`], [`Answer`], [`Gate`]: the HTTP provider (and an application's webhook)
+//! - [`Collector`]: what takes OpenTelemetry's spans
 //! - [`eventually`], [`Metrics`], [`assert_silent`], [`usage`]: looking at what happened
 //!
 //! What fails here panics with what was seen last, so that tests stay short.
@@ -21,6 +22,7 @@
     reason = "a test's harness fails by panicking in the test that uses it"
 )]
 
+mod collector;
 mod disk;
 mod epmd;
 mod guard;
@@ -40,7 +42,8 @@ mod vhost;
 mod wait;
 mod wire;
 
-pub use disk::SmallDisk;
+pub use collector::{Collector, Span};
+pub use disk::{FailingDisk, SmallDisk};
 pub use guard::{Folder, free_port, free_ports};
 pub use leaks::assert_silent;
 pub use log::Log;

@@ -2,7 +2,7 @@
 
 use super::silent_hosts::SilentHosts;
 use crate::{
-    outcome::{Outcome, Sent},
+    outcome::Outcome,
     outgoing::{
         answer::ProviderAnswer,
         classify::Classifier,
@@ -122,7 +122,7 @@ impl Caller {
             Ok(response) => {
                 let answer = ProviderAnswer::read(response).await;
                 let outcome = self.classifier.classify(&answer, Timestamp::now());
-                (outcome.map(|_| Sent::without_id()), begun.elapsed() >= self.timeout)
+                (outcome, begun.elapsed() >= self.timeout)
             }
             Err(error) => {
                 let failure = match resolve::refusal(&error) {

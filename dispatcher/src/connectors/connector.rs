@@ -3,6 +3,7 @@
 use super::context::ConnectorContext;
 use crate::outcome::Outcomes;
 use async_trait::async_trait;
+use postern_service::traces::Scope;
 use postern_shared::message::{Context, Identity, MessageId};
 use std::{sync::Arc, time::Duration};
 
@@ -61,6 +62,21 @@ pub trait Backend: Send + Sync {
     /// Failures for which [`Failure::says_down`](postern_shared::error::Failure::says_down) holds
     /// count for the backend's circuit breaker, those of class `throttled` pause the backend.
     async fn send(&self, id: MessageId, text: &str, identities: &[Identity], context: &Context) -> Outcomes;
+
+    /// Sends as [`send`](Self::send) does; `scope` is the place in the message's trace at which it is sent. A
+    /// backend that makes requests overrides this, to make a span of each ([`Scope::client`]) and to tell its
+    /// provider of the trace. By default it calls [`send`](Self::send).
+    async fn send_within(
+        &self,
+        scope: &Scope,
+        id: MessageId,
+        text: &str,
+        identities: &[Identity],
+        context: &Context,
+    ) -> Outcomes {
+        let _ = scope;
+        self.send(id, text, identities, context).await
+    }
 
     /// The most identities of one call. By default a call has all of a message's identities; if the
     /// backend has a rate, a single one, or as many as its `send` table has in one request.

@@ -3,6 +3,7 @@
 use super::connector::Backend;
 use crate::outcome::{Outcome, Outcomes};
 use futures_util::FutureExt;
+use postern_service::traces::Scope;
 use postern_shared::{
     error::Failure,
     message::{Identity, Outbound},
@@ -18,16 +19,19 @@ pub(crate) struct Call<'a> {
     pub(crate) text: &'a str,
     /// To whom.
     pub(crate) identities: &'a [Identity],
+    /// Where in a trace it is made.
+    pub(crate) scope: &'a Scope,
 }
 
 /// One outcome for each identity of `call`, in their order, within the sender's deadline and within
 /// `longest`.
 pub(crate) async fn send_guarded(backend: &dyn Backend, call: Call<'_>, longest: Duration) -> Vec<Outcome> {
-    let Call { message, text, identities } = call;
+    let Call { message, text, identities, scope } = call;
     let number = identities.len();
     let deadline = backend.deadline(number).min(longest);
     // A sender is not asked again with what it left half done: it has only &self.
-    let call = AssertUnwindSafe(async { backend.send(message.id, text, identities, &message.context).await });
+    let call = backend.send_within(scope, message.id, text, identities, &message.context);
+    let call = AssertUnwindSafe(call);
     let outcomes = match tokio::time::timeout(deadline, call.catch_unwind()).await {
         Ok(Ok(outcomes)) => outcomes,
         Ok(Err(_)) => Outcomes::every(Err(Failure::unknown("panic", "the backend's sender panicked"))),

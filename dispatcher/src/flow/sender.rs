@@ -15,10 +15,7 @@ use postern_config::backend::{
     BackendConfig,
     flow::{Counted, RateLimit},
 };
-use postern_shared::{
-    message::{Identity, Outbound},
-    text::segmentation,
-};
+use postern_shared::{message::Identity, text::segmentation};
 use std::{pin::pin, sync::Arc, time::Instant};
 
 /// Sends a backend's messages, each request when it may be made. This is the only place in which a
@@ -40,17 +37,12 @@ impl PacedSender {
         Self { backend, metrics, count, recipients }
     }
 
-    /// Sends `text`, which is `message`'s or a part of it, to `identities`. One outcome for each, in
-    /// their order. Those whose turn did not come in time failed with `not_begun`.
-    pub(crate) async fn send(
-        &self,
-        work: &WorkPermit,
-        message: &Outbound,
-        text: &str,
-        identities: &[Identity],
-    ) -> Vec<Outcome> {
+    /// Makes `call`, in as many requests as it takes. One outcome for each of its identities, in their order.
+    /// Those whose turn did not come in time failed with `not_begun`.
+    pub(crate) async fn send(&self, work: &WorkPermit, call: Call<'_>) -> Vec<Outcome> {
+        let Call { text, identities, .. } = call;
         let cost = |some: &[Identity]| self.count.map_or(0, |count| cost(count, text, some.len()));
-        let request = |permit, some| self.request(permit, Call { message, text, identities: some });
+        let request = |permit, some| self.request(permit, Call { identities: some, ..call });
         if identities.len() <= self.recipients {
             let permit = work.request(cost(identities)).await;
             work.all_begun();

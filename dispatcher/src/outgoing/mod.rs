@@ -3,7 +3,7 @@
 //!
 //! `client` makes them and `resolve` keeps those in bounds whose address a client chose,
 //! `authorization` is the header, `answer` reads what comes back, `classify` says what it means,
-//! `unreached` why there was none, `redact` what of it may be told.
+//! `unreached` why there was none, `redact` what of it may be told, `trace` tells of a trace.
 
 pub(crate) mod answer;
 pub(crate) mod authorization;
@@ -11,4 +11,5 @@ pub(crate) mod classify;
 pub(crate) mod client;
 pub(crate) mod redact;
 pub(crate) mod resolve;
+pub(crate) mod trace;
 pub(crate) mod unreached;

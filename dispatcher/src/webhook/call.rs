@@ -10,12 +10,13 @@ use crate::{
         classify::Classifier,
         client::{ClientTls, client},
         redact::{Redactor, credentials, of_header, of_url},
+        trace::trace_headers,
     },
 };
 use bytes::Bytes;
 use jiff::Timestamp;
-use postern_broker::header::TRACEPARENT;
 use postern_config::{KeyProblem, Webhook, WebhookUrl, backend::send::Success};
+use postern_service::traces::{Scope, Span};
 use postern_shared::{
     error::Failure,
     message::MessageId,
@@ -98,9 +99,23 @@ impl Caller {
         })
     }
 
-    /// POSTs `message` and reads the answer.
-    pub(super) async fn call(&self, message: &WebhookRequest) -> Outcome {
-        match self.client.execute(self.request(message, Timestamp::now())?).await {
+    /// POSTs `message` and reads the answer, in a span below `scope`.
+    pub(super) async fn call(&self, message: &WebhookRequest, scope: &Scope) -> Outcome {
+        let mut span = scope.client(Method::POST.as_str());
+        let outcome = self.post(message, &mut span).await;
+        span.note_answer(outcome.as_ref().map(|sent| sent.http_status));
+        outcome
+    }
+
+    async fn post(&self, message: &WebhookRequest, span: &mut Span) -> Outcome {
+        let mut request = self.request(message, Timestamp::now())?;
+        span.note_server(request.url());
+        // Without spans, the trace that the message is in.
+        let trace = if span.is_none() { message.context.trace.as_ref() } else { span.propagated() };
+        if let Some(trace) = trace {
+            trace_headers(trace, request.headers_mut());
+        }
+        match self.client.execute(request).await {
             Ok(response) => self.classifier.classify(&ProviderAnswer::read(response).await, Timestamp::now()),
             Err(error) => Err(self.classifier.no_answer(&error)),
         }
@@ -120,13 +135,8 @@ impl Caller {
         headers.insert(TYPE, HeaderValue::from_static(message.kind));
         headers.insert(WEBHOOK_TIMESTAMP, seconds.into());
         let signatures = signature(&self.keys.0, &id, seconds, &message.body);
-        let trace = HeaderName::from_static(TRACEPARENT);
-        for (name, value) in [
-            (WEBHOOK_ID, Some(&id)),
-            (WEBHOOK_SIGNATURE, Some(&signatures)),
-            (trace, message.context.trace.as_ref()),
-        ] {
-            let value = value.filter(|value| !value.is_empty());
+        for (name, value) in [(WEBHOOK_ID, &id), (WEBHOOK_SIGNATURE, &signatures)] {
+            let value = Some(value).filter(|value| !value.is_empty());
             if let Some(value) = value.and_then(|value| HeaderValue::from_str(value).ok()) {
                 headers.insert(name, value);
             }

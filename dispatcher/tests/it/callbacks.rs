@@ -8,6 +8,7 @@ use postern_broker::{Address, Broker, Envelope, header};
 use postern_dispatcher::connectors::ConnectorRegistry;
 use postern_shared::{
     callback::Callback,
+    event::{Event, EventKind},
     message::{CallbackEvent, MessageId},
 };
 use std::time::{Duration, Instant};
@@ -115,6 +116,36 @@ async fn a_host_that_did_not_answer_in_time_is_left_alone() {
         assert_eq!(delay, Duration::from_secs(5), "not before the host may be called again");
     }
     running.stop().await;
+}
+
+#[tokio::test]
+async fn the_message_log_is_told_who_was_called_back_and_not_who_was_not() {
+    let client =
+        Provider::start(
+            |request| if request.line.contains("gone") { answer(410, "") } else { answer(204, "") },
+        );
+    let client = client.await;
+    for (logged, events) in [("", 1), ("[log]\nmessages = false\n", 0)] {
+        let text = format!("{logged}{}", gateway("5s"));
+        let running = Running::start(&text, &ConnectorRegistry::builtin());
+        let (address, told) = callback(&text, "a", &format!("{}/told", client.url));
+        let identity = "+15550100".parse().ok();
+        let told = CallbackEvent { identity, ..CallbackEvent::from_json(&told.body).unwrap() };
+        let gone = callback(&text, "b", &format!("{}/gone", client.url));
+        running.broker.publish(vec![(address, Envelope::from(&told)), gone]).await.unwrap();
+        running.dead(1).await;
+        until("the other", || counted(&running, "postern.callbacks", "sent") == 1.0).await;
+        let is = running.broker.waiting("postern.log");
+        let is: Vec<_> = is.iter().map(|envelope| Event::from_json(&envelope.body).unwrap()).collect();
+        assert_eq!(is.len(), events, "{is:?}");
+        for event in is {
+            assert_eq!((event.event, event.message_id), (EventKind::CalledBack, told.message_id));
+            assert_eq!((event.identity, event.backend), (told.identity.clone(), told.backend.clone()));
+            assert_eq!((event.attempt, event.http_status), (Some(1), Some(204)));
+            assert!(event.duration_ms.is_some() && event.content.is_none() && event.callback.is_none());
+        }
+        running.stop().await;
+    }
 }
 
 #[tokio::test]

@@ -74,7 +74,8 @@ async fn a_message_and_a_report_are_delivered_once_and_are_gone() {
     );
     let running = Running::start(&config(&provider, &more), &ConnectorRegistry::builtin());
     let (message, report) = (inbound("ping"), report());
-    write_in(&running.broker, Envelope::from(&message).with(header::TRACEPARENT, TRACE)).await;
+    let traced = Envelope::from(&message).with(header::TRACEPARENT, TRACE);
+    write_in(&running.broker, traced.with(header::TRACESTATE, "rojo=1")).await;
     let first = requests(&provider, 1).await.remove(0);
     assert_eq!(first.line, "POST /hook?token=hush-hush HTTP/1.1");
     assert_eq!(first.body.as_bytes(), message.to_json());
@@ -85,6 +86,7 @@ async fn a_message_and_a_report_are_delivered_once_and_are_gone() {
         ("x-tenant", "north"),
         ("authorization", "Bearer let-me-in"),
         ("traceparent", TRACE),
+        ("tracestate", "rojo=1"),
     ] {
         assert_eq!(first.header(name), Some(value), "{name}");
     }

@@ -2,10 +2,14 @@
 
 use jiff::Timestamp;
 use postern_config::backend::text::Cost;
-use postern_shared::message::{BackendName, MessageId};
+use postern_shared::{
+    clock,
+    message::{BackendName, MessageId},
+};
+use serde::{Deserialize, Serialize};
 
 /// A message that the broker has confirmed.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Accepted {
     /// The message's id.
     pub(crate) id: MessageId,
@@ -17,6 +21,7 @@ pub(crate) struct Accepted {
     pub(crate) parts: usize,
     /// What it costs for each recipient; `None` for a backend that does not count segments.
     pub(crate) cost: Option<Cost>,
-    /// When it was accepted.
+    /// When it was accepted. UTC, milliseconds.
+    #[serde(serialize_with = "clock::serialize")]
     pub(crate) at: Timestamp,
 }

@@ -1,15 +1,26 @@
 //! The client's own id of a message: a submission that repeats an earlier one gets the first answer, and
 //! is not queued again.
+//!
+//! This process remembers what it accepted itself. What another process accepted, or this one before it was
+//! started again, the message log knows, if there is one: the first answer is published for it to
+//! [`Address::Log`], where only Postern publishes, so that nobody else can use up a key.
 
 use super::accepted::Accepted;
 use crate::{
     auth::Principal,
     dedup::{Claim, Dedup, PublishClaim},
+    log_lookup::LogLookup,
+    metrics::Lookup,
 };
-use postern_shared::message::MessageId;
+use postern_broker::{Address, Envelope};
+use postern_shared::{
+    clock,
+    event::{Event, EventKind, FirstAnswer},
+    message::MessageId,
+};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 /// The SHA-256 of what a client says, by which another message under the same key is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +55,16 @@ impl SubmissionClaim {
         self.claim.id()
     }
 
+    /// What the message log is told, so that whoever repeats the submission of `by` to another process gets
+    /// `accepted`.
+    pub(super) fn event(&self, accepted: &Accepted, by: Option<&str>) -> Option<(Address, Envelope)> {
+        let Ok(Value::Object(answer)) = serde_json::to_value(accepted) else { return None };
+        let first_answer = Some(FirstAnswer { fingerprint: self.fingerprint.to_string(), answer });
+        let by = by.map(str::to_owned);
+        let event = Event::new(EventKind::Accepted, accepted.id, accepted.backend.clone());
+        Some((Address::Log, Envelope::from(&Event { at: accepted.at, by, first_answer, ..event })))
+    }
+
     /// The broker has confirmed the message: whoever repeats it gets `accepted`.
     pub(super) fn stored(self, accepted: &Accepted) {
         let Self { claim, fingerprint } = self;
@@ -69,28 +90,55 @@ struct First {
 
 /// The submissions with a client's own id that were accepted within `ingress.dedupe_window`.
 #[derive(Debug)]
-pub(super) struct Submissions(Dedup<First>);
+pub(super) struct Submissions {
+    window: Duration,
+    /// Those of this process.
+    own: Dedup<First>,
+    /// Those of all.
+    lookup: Arc<LogLookup>,
+}
 
 impl Submissions {
-    /// Remembers for as long as `window`; zero: nothing.
-    pub(super) fn new(window: Duration) -> Self {
-        Self(Dedup::new(window))
+    /// Remembers for as long as `window`, as far as the log of `lookup` reaches; zero: nothing.
+    pub(super) fn new(window: Duration, lookup: Arc<LogLookup>) -> Self {
+        Self { window, own: Dedup::new(window), lookup }
     }
 
     /// Claims the id that `key` of `principal` makes. While another submission under it is being
-    /// published, this waits for the end of that.
+    /// published by this process, this waits for the end of that.
     pub(super) async fn claim(
         &self,
         principal: Principal<'_>,
         key: &str,
         fingerprint: Fingerprint,
     ) -> Result<SubmissionClaim, Taken> {
-        match self.0.claim_in_turn(MessageId::outbound(principal.name(), key)).await {
-            Claim::New(claim) => Ok(SubmissionClaim { claim, fingerprint }),
+        match self.own.claim_in_turn(MessageId::outbound(principal.name(), key)).await {
+            Claim::New(claim) => match self.known(claim.id(), fingerprint).await {
+                None => Ok(SubmissionClaim { claim, fingerprint }),
+                Some(taken) => Err(taken),
+            },
             Claim::Duplicate(first) if first.fingerprint == fingerprint => {
                 Err(Taken::Repeated(Box::new(first.accepted)))
             }
             Claim::Duplicate(_) => Err(Taken::Another),
+        }
+    }
+
+    /// What the message log knows of a submission that made `id`. `None` if it knows none within the window, or
+    /// does not answer.
+    async fn known(&self, id: MessageId, fingerprint: Fingerprint) -> Option<Taken> {
+        if self.window.is_zero() || !self.lookup.has_log() {
+            return None;
+        }
+        let fingerprint = fingerprint.to_string();
+        let known = self.lookup.ask(Lookup::Submission, async |log| log.first_answer(id, &fingerprint).await);
+        let known = known.await??;
+        let accepted: Accepted = serde_json::from_value(Value::Object(known.answer)).ok()?;
+        let is_over = clock::now().duration_since(accepted.at).unsigned_abs() >= self.window;
+        match known.is_same {
+            _ if is_over => None,
+            true => Some(Taken::Repeated(Box::new(accepted))),
+            false => Some(Taken::Another),
         }
     }
 }

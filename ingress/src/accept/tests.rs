@@ -1,10 +1,16 @@
 //! What is accepted from whom, and what is published of it.
 
 use super::*;
+use crate::metrics::IngressMetrics;
 use async_trait::async_trait;
-use postern_broker::{Broker, BrokerError, BrokerStatus, Consumer, Depth, QueueName};
+use postern_broker::{Broker, BrokerError, BrokerStatus, Consumer, Depth, QueueName, header::TRACEPARENT};
 use postern_config::ProviderRegistry;
-use postern_service::metrics::Metrics;
+use postern_service::{message_log::MessageLog, metrics::Metrics};
+use postern_shared::{
+    event::{Event, EventKind},
+    message::BackendName,
+};
+use postern_store::message_log::{Keeping, SqliteLog};
 use serde_json::{Value, json};
 use std::sync::Mutex;
 use tokio::sync::watch;
@@ -90,12 +96,17 @@ impl Fixture {
     }
 
     fn on(broker: Kept) -> Self {
-        let config = Arc::new(Config::parse("test", Some(CONFIG), [], &ProviderRegistry::builtin()).unwrap());
+        Self::with(broker, CONFIG, None)
+    }
+
+    fn with(broker: Kept, config: &str, log: Option<Arc<dyn MessageLog>>) -> Self {
+        let config = Arc::new(Config::parse("test", Some(config), [], &ProviderRegistry::builtin()).unwrap());
         let broker = Arc::new(broker);
-        let publisher =
-            MeteredPublisher::new(broker.clone(), Metrics::new("test", "0").unwrap().publish().clone(), &[]);
+        let metrics = IngressMetrics::declare(&Metrics::new("test", "0").unwrap()).unwrap();
+        let publisher = MeteredPublisher::new(broker.clone(), metrics.publish, &[]);
         let keys = config.compat.callback_keys();
-        let acceptor = Acceptor::new(Arc::clone(&config), publisher, keys.clone());
+        let lookup = Arc::new(LogLookup::new(log, metrics.lookups));
+        let acceptor = Acceptor::new(Arc::clone(&config), publisher, keys.clone(), lookup);
         Self { config, broker, keys, acceptor }
     }
 
@@ -113,12 +124,12 @@ impl Fixture {
         principal: Principal<'_>,
         submission: Submission,
     ) -> (Result<Accepted, Rejected>, Vec<(String, Value)>) {
-        let trace = TraceContext::begin();
+        let trace = RequestSpan::without_span(None);
         let outcome = self.acceptor.accept(principal, submission, &trace).await;
         let mut publishes = std::mem::take(&mut *self.broker.publishes.lock().unwrap());
         assert_eq!(publishes.len(), usize::from(outcome.is_ok()), "one confirmed publish, or none");
         let published = publishes.pop().unwrap_or_default().into_iter().map(|(address, envelope)| {
-            assert_eq!(envelope.text_header(TRACEPARENT), Some(trace.as_str()));
+            assert_eq!(envelope.text_header(TRACEPARENT), Some(trace.context().as_str()));
             (address.queue().to_string(), serde_json::from_slice(&envelope.body).unwrap())
         });
         (outcome, published.collect())
@@ -173,6 +184,38 @@ async fn a_submission_is_accepted_once_under_its_key_and_a_principal() {
     let other = claim(&fixture, anyone, "a").await.unwrap();
     assert_ne!(fixture.accept(anyone, keyed(other)).await.0.unwrap().id, accepted.id);
     assert_ne!(fixture.accept(key, submission(Some("x"))).await.0.unwrap().id, accepted.id);
+}
+
+/// A part of a publish may be missing on RabbitMQ: whoever repeats the submission must not be told that it was
+/// accepted.
+#[tokio::test]
+async fn an_answer_is_told_the_log_when_no_part_of_its_message_can_be_missing() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = SqliteLog::open(folder.path(), Keeping::full()).await.unwrap();
+    let log: Arc<dyn MessageLog> = Arc::new(log);
+    let (out, answer) = ("postern.outbound.x", "postern.log");
+    for (url, publishes) in
+        [("embedded:data", vec![vec![out, out, answer]]), ("amqp://h", vec![vec![out, out], vec![answer]])]
+    {
+        let config = format!("[broker]\nurl = \"{url}\"\n[log]\nmessages = true\n{CONFIG}");
+        let fixture = Fixture::with(Kept::default(), &config, Some(Arc::clone(&log)));
+        let claim = Some(claim(&fixture, fixture.api_key(), "a").await.unwrap());
+        let identities = ["+1", "+2", "+3"].map(|number| number.parse().unwrap()).into();
+        let wanted = Submission { claim, identities, ..submission(Some("x")) };
+        let trace = RequestSpan::without_span(None);
+        let accepted = fixture.acceptor.accept(fixture.api_key(), wanted, &trace).await.unwrap();
+        let published = std::mem::take(&mut *fixture.broker.publishes.lock().unwrap());
+        let queues = published.iter().map(|one| one.iter().map(|(address, _)| address.queue().to_string()));
+        assert_eq!(queues.map(Iterator::collect::<Vec<_>>).collect::<Vec<_>>(), publishes, "{url}");
+        let (_, told) = published.last().and_then(|last| last.last()).unwrap();
+        let event = Event::from_json(&told.body).unwrap();
+        assert_eq!(
+            (event.event, event.message_id, event.at),
+            (EventKind::Accepted, accepted.id, accepted.at)
+        );
+        assert_eq!(event.by.as_deref(), Some("clinic"));
+        assert_eq!(event.first_answer.unwrap().answer["identities"], 3);
+    }
 }
 
 #[tokio::test]

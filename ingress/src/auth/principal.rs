@@ -25,6 +25,14 @@ impl Principal<'_> {
         }
     }
 
+    /// The name of a principal that has shown who it is.
+    pub(crate) fn shown_name(&self) -> Option<&str> {
+        match self {
+            Self::Anyone => None,
+            Self::ApiKey(_) | Self::CompatUser(_) => Some(self.name()),
+        }
+    }
+
     /// Whether the principal may do this at `/v1`.
     pub(crate) fn may(&self, right: Right) -> bool {
         match self {

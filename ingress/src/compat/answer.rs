@@ -7,14 +7,13 @@ use actix_web::{
     HttpResponse, HttpResponseBuilder,
     http::{StatusCode, header},
 };
-use postern_service::rates::retry_after;
-use postern_shared::trace_context::TraceContext;
+use postern_service::{rates::retry_after, traces::RequestSpan};
 use std::time::Duration;
 
 /// `answer`, as the log tells of it: of the listener `compat`, and in a trace of its own unless the request has
 /// proved whose it is.
 pub(super) fn logged(mut answer: Answer, compat: &'static str) -> Answer {
-    answer.log.trace.get_or_insert_with(TraceContext::begin);
+    answer.log.trace.get_or_insert_with(|| RequestSpan::without_span(None));
     answer.log.compat = Some(compat);
     answer
 }

@@ -23,7 +23,7 @@ use crate::{
     forms::{Request, Unreadable},
     limits::RequestLimits,
     state::IngressState,
-    trace_context::{self, TraceContext},
+    trace_context,
 };
 use actix_web::{
     HttpRequest, HttpResponse,
@@ -33,6 +33,7 @@ use actix_web::{
 use bytes::Bytes;
 use jiff::Timestamp;
 use postern_config::CompatUser;
+use postern_service::traces::RequestSpan;
 use std::time::Instant;
 
 /// A status, and Kannel's words.
@@ -81,6 +82,7 @@ fn respond((status, words): KannelReply) -> HttpResponse {
 }
 
 async fn take(request: &HttpRequest, payload: &mut Payload, state: &IngressState) -> Answer {
+    let began = state.traces.began();
     let body = match body(request, payload, &state.limits).await {
         Ok(body) => body,
         Err(refusal) => return refusal.into(),
@@ -101,7 +103,7 @@ async fn take(request: &HttpRequest, payload: &mut Payload, state: &IngressState
     }
     match user(&given, request, state) {
         Ok(user) => {
-            let trace = trace_context::of(request.headers());
+            let trace = trace_context::of(&state.traces, request, began);
             let mut answer = within_rate(user, &given, state, &trace).await.charged(Charge::Nothing);
             answer.log.trace = Some(trace);
             answer
@@ -129,7 +131,7 @@ async fn within_rate(
     user: &CompatUser,
     given: &SendsmsParameters<'_>,
     state: &IngressState,
-    trace: &TraceContext,
+    trace: &RequestSpan,
 ) -> Answer {
     match state.compat.kannel.count(user, Instant::now()) {
         Ok(()) => submit(user, given, state, trace).await,
@@ -145,7 +147,7 @@ async fn submit(
     user: &CompatUser,
     given: &SendsmsParameters<'_>,
     state: &IngressState,
-    trace: &TraceContext,
+    trace: &RequestSpan,
 ) -> Answer {
     let sms = match sendsms::read(given, &state.compat.reach, Timestamp::now()) {
         Ok(sms) => sms,

@@ -23,7 +23,7 @@ use crate::{
     auth::Principal,
     body,
     state::IngressState,
-    trace_context::{self, TraceContext},
+    trace_context,
 };
 use actix_web::{
     HttpRequest, HttpResponse,
@@ -36,6 +36,7 @@ use actix_web::{
 use base64::{Engine, prelude::BASE64_STANDARD};
 use jiff::Timestamp;
 use postern_config::CompatUser;
+use postern_service::traces::RequestSpan;
 use postern_shared::message::{MessageId, Priority};
 use serde_json::{Map, Value, json};
 use std::time::Instant;
@@ -59,6 +60,7 @@ fn refuse(status: StatusCode, reason: &str) -> HttpResponse {
 }
 
 async fn take(request: &HttpRequest, payload: &mut Payload, state: &IngressState) -> Answer {
+    let began = state.traces.began();
     if !matches!(*request.method(), Method::PUT | Method::POST) {
         return refuse(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed").into();
     }
@@ -68,7 +70,7 @@ async fn take(request: &HttpRequest, payload: &mut Payload, state: &IngressState
     };
     let conversation = request.match_info().get("conversation");
     let own = |user: &&&CompatUser| user.conversation.as_deref().is_none_or(|own| Some(own) == conversation);
-    let trace = trace_context::of(request.headers());
+    let trace = trace_context::of(&state.traces, request, began);
     let mut answer: Answer = match known.iter().find(own) {
         None => refuse(StatusCode::NOT_FOUND, "Conversation not found").into(),
         Some(user) => match state.compat.vumi.count(user, Instant::now()) {
@@ -108,7 +110,7 @@ async fn submit(
     user: &CompatUser,
     message: UserMessage,
     state: &IngressState,
-    trace: &TraceContext,
+    trace: &RequestSpan,
 ) -> Answer {
     let UserMessage { identities, text, context, given } = message;
     let principal = Principal::CompatUser(user);

@@ -115,9 +115,19 @@ impl ProviderEndpoint {
         request.match_info().get("token").is_none() || self.auth.in_path()
     }
 
-    /// The trace of a `request` that was taken: its own, if it has proved whose it is.
-    pub(crate) fn trace(&self, request: &HttpRequest) -> TraceContext {
-        if self.must_prove() { trace_context::of(request.headers()) } else { TraceContext::begin() }
+    /// The trace that a `request` that was taken is in, and the one that it is only linked to. `sent_in` is the
+    /// trace in which its message was sent, if its address says one: it is in that, else in the one that its
+    /// headers say, if it has proved whose it is.
+    pub(crate) fn traces(
+        &self,
+        request: &HttpRequest,
+        sent_in: Option<TraceContext>,
+    ) -> (Option<TraceContext>, Option<TraceContext>) {
+        if self.must_prove() {
+            (sent_in.or_else(|| trace_context::in_headers(request.headers())), None)
+        } else {
+            (None, sent_in)
+        }
     }
 
     /// The answer to what is stored.

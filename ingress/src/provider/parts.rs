@@ -6,10 +6,10 @@ use actix_web::http::{Method, header::HeaderValue};
 use postern_config::backend::{
     challenge::Challenge,
     each::{Each, Item, NoItems},
-    expression::{RequestScope, RequestValues, When},
+    expression::{NotEvaluated, RequestScope, RequestValues, When},
 };
 use postern_service::telemetry::LineLimit;
-use postern_shared::message::BackendName;
+use postern_shared::{message::BackendName, value::Settings};
 use serde_json::{Map, Value};
 use std::{
     borrow::Cow,
@@ -17,12 +17,14 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
-/// After how many errors no further items of a batch are looked at.
+/// How many errors of a batch's items are told.
 const MAX_ERRORS: usize = 20;
 
 /// A request that was read, on its way to messages and reports.
 pub(super) struct Incoming<'r> {
     pub(super) backend: &'r BackendName,
+    /// The backend's settings, for `when`.
+    pub(super) settings: &'r Settings,
     /// The request as a whole.
     pub(super) whole: &'r Request<'r>,
     /// The parameters of its query.
@@ -36,11 +38,21 @@ pub(super) struct Incoming<'r> {
 }
 
 impl<'r> Incoming<'r> {
-    /// Whether `when`, the value of `key`, is true of it; without one, it is.
+    /// Whether `when`, the value of `key`, is true of it; without one, or with one that is about items, it is.
     pub(super) fn holds(&self, when: Option<&When>, key: &str) -> bool {
-        let Some(when) = when else { return true };
+        match when {
+            Some(when) if !when.chooses_items() => self.evaluate(key, |scope| when.holds(scope)),
+            _ => true,
+        }
+    }
+
+    fn evaluate(
+        &self,
+        key: &str,
+        expression: impl FnOnce(&RequestScope) -> Result<bool, NotEvaluated>,
+    ) -> bool {
         let scope = self.scope.get_or_init(|| RequestScope::from(&self.values()));
-        let held = catch_unwind(AssertUnwindSafe(|| when.holds(scope)));
+        let held = catch_unwind(AssertUnwindSafe(|| expression(scope)));
         match held.map(|held| held.map_err(|why| why.to_string())) {
             Ok(Ok(yes)) => yes,
             Ok(Err(why)) => self.not_evaluated(key, &why),
@@ -76,19 +88,32 @@ impl<'r> Incoming<'r> {
         let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
         let headers =
             whole.headers.iter().map(|(name, value)| (name.as_str().to_owned(), text(value).into()));
-        RequestValues { body, query: parameters(query), headers: headers.collect() }
+        let (query, headers) = (parameters(query), headers.collect());
+        RequestValues { body, query, headers, settings: self.settings.expose() }
     }
 
-    /// The part of it that `each`, the value of `key`, names; without one, all of it.
+    /// The part of it that `each`, the value of `key`, names, and of it the items of which `when` is true if
+    /// it is about items; without `each`, all of it.
     ///
     /// # Errors
     /// Why the items are not taken.
-    pub(super) fn part(&self, each: Option<&Each>, key: &'static str) -> Result<Part<'r>, Refusal> {
+    pub(super) fn part(
+        &self,
+        each: Option<&Each>,
+        when: Option<&When>,
+        key: &'static str,
+    ) -> Result<Part<'r>, Refusal> {
         let Some(each) = each else { return Ok(Part::Whole) };
         let whole = self.whole;
         let Some(json) = &whole.json else { return Ok(Part::Missing(format!("is not JSON ({key})"))) };
         match (each.items(json, self.max_items), each.path()) {
-            (Ok(Some(items)), _) => Ok(Part::Items(items)),
+            (Ok(Some(mut items)), _) => {
+                if let Some(when) = when.filter(|when| when.chooses_items()) {
+                    let key = key.replace("each", "when");
+                    items.retain(|item| self.evaluate(&key, |scope| when.holds_of(item.value, scope)));
+                }
+                Ok(Part::Items(items))
+            }
             (Ok(None), "") => Ok(Part::Missing(format!("is empty ({key})"))),
             (Ok(None), path) => Ok(Part::Missing(format!("has no {path} ({key})"))),
             (Err(why), _) => Err(Refusal::no_items(why, key)),
@@ -146,13 +171,15 @@ impl Part<'_> {
         }
     }
 
-    /// What `work` makes of each, given the place of an item and the request that it would be alone.
+    /// What `work` makes of each, given the place of an item and the request that it would be alone. An item
+    /// that says something wrong keeps no other out: what is wrong with it goes into `invalid`.
     ///
     /// # Errors
-    /// Why one cannot be taken; of several that say something wrong, what is wrong with each of the first.
+    /// Why the request cannot be taken.
     pub(super) fn convert<T>(
         self,
         incoming: &Incoming<'_>,
+        invalid: &mut InvalidItems,
         mut work: impl FnMut(Option<&str>, &Request<'_>) -> Result<T, Refusal>,
     ) -> Result<Vec<T>, Refusal> {
         let items = match self {
@@ -160,18 +187,33 @@ impl Part<'_> {
             Self::Whole => return work(None, incoming.whole).map(|one| vec![one]),
             Self::Items(items) => items,
         };
-        let (mut taken, mut errors) = (Vec::with_capacity(items.len()), Errors::default());
+        let mut taken = Vec::with_capacity(items.len());
         for Item { place, value } in items {
             let Some(request) = incoming.whole.item(value, incoming.query) else { continue };
             match work(Some(&place), &request) {
                 Ok(one) => taken.push(one),
-                Err(Refusal::Invalid(wrong)) => errors.extend(wrong.within(&place)),
+                Err(Refusal::Invalid(wrong)) => invalid.add(wrong.within(&place)),
                 Err(refusal) => return Err(refusal),
             }
-            if errors.len() >= MAX_ERRORS {
-                break;
-            }
         }
-        if errors.is_empty() { Ok(taken) } else { Err(Refusal::Invalid(errors)) }
+        Ok(taken)
+    }
+}
+
+/// Items of a request that say something wrong.
+#[derive(Debug, Default)]
+pub(crate) struct InvalidItems {
+    /// How many there are.
+    pub(crate) count: usize,
+    /// What is wrong with the first of them.
+    pub(crate) errors: Errors,
+}
+
+impl InvalidItems {
+    fn add(&mut self, errors: Errors) {
+        self.count += 1;
+        if self.errors.len() < MAX_ERRORS {
+            self.errors.extend(errors);
+        }
     }
 }

@@ -84,7 +84,7 @@ impl Reporter {
         let given = StatusParameters { table: &self.table, body: request, query };
         let report = self.cleaned(&given).map_err(Refusal::Invalid)?;
         let word = given.value("detail").or_else(|| given.value("state")).unwrap_or_default();
-        Ok(Reported { report, provider_word: line(&word, MAX_DETAIL) })
+        Ok(Reported { report, provider_word: line(&word, MAX_DETAIL), callback: None })
     }
 
     fn cleaned(&self, given: &StatusParameters<'_>) -> Result<Report, Errors> {
@@ -172,6 +172,8 @@ pub(crate) struct Reported {
     pub(crate) report: Report,
     /// The provider's own detail of the state, else its word for the state.
     pub(crate) provider_word: String,
+    /// The callback that the message's client asked for, sealed, as the message log holds it.
+    pub(crate) callback: Option<String>,
 }
 
 /// What a request says, by our names.

@@ -2,7 +2,7 @@
 
 use super::{
     endpoint::ProviderEndpoint,
-    parts::{Incoming, Part},
+    parts::{Incoming, InvalidItems, Part},
     receiver::Receiver,
     refusal::Refusal,
     reporter::{Reported, Reporter},
@@ -21,7 +21,10 @@ use actix_web::{
 use bytes::Bytes;
 use postern_config::backend::{BackendConfig, challenge::Challenge, receive::Receive};
 use postern_service::telemetry::LineLimit;
-use postern_shared::message::{Inbound, MessageId};
+use postern_shared::{
+    message::{Inbound, MessageId},
+    value::Settings,
+};
 use std::cell::OnceCell;
 use tracing::Level;
 
@@ -37,6 +40,8 @@ pub(crate) struct Provider {
     /// Whether what is neither a message nor a report is answered all the same: `receive.ignore`.
     ignores: bool,
     challenge: Option<Challenge>,
+    /// For `when`.
+    settings: Settings,
     /// Of bodies with more items than the configuration reads.
     unread_lines: LineLimit,
     /// Of expressions that cannot be evaluated.
@@ -69,6 +74,8 @@ pub(crate) struct Brought {
     pub(crate) messages: Vec<Inbound>,
     /// In the order of the body.
     pub(crate) reports: Vec<Reported>,
+    /// What it brought beside them and is not taken.
+    pub(crate) invalid: InvalidItems,
 }
 
 impl Brought {
@@ -109,6 +116,7 @@ impl Provider {
                 reporter,
                 ignores: *ignore,
                 challenge: challenge.clone(),
+                settings: backend.definition.settings.clone(),
                 unread_lines: LineLimit::new("bodies with items that are not read", Level::WARN),
                 when_lines: LineLimit::new("expressions that cannot be evaluated", Level::WARN),
             }),
@@ -135,7 +143,7 @@ impl Provider {
         }
     }
 
-    /// What a request to `path` comes to. Of what it brings all is taken, or nothing.
+    /// What a request to `path` comes to. Of what it brings all is taken that can be read.
     ///
     /// # Errors
     /// Why it is not taken.
@@ -193,6 +201,7 @@ impl Provider {
     ) -> Incoming<'r> {
         Incoming {
             backend: &endpoint.name,
+            settings: &self.settings,
             whole,
             query,
             max_items: limits.max_items,
@@ -218,28 +227,36 @@ impl Provider {
                 // What is a report is a message, too, only if it has both lists.
                 None => !has_reports || receiver.each.is_some(),
             };
-        let part = |has, each, key| if has { incoming.part(each, key) } else { Ok(Part::None) };
-        let messages = part(has_messages, receiver.each.as_ref(), "receive.each")?;
-        let reports = part(has_reports, here.and_then(|it| it.each.as_ref()), "status.each")?;
+        let part = |has, (each, when), key| match has {
+            true => incoming.part(each, when, key),
+            false => Ok(Part::None),
+        };
+        let messages = (receiver.each.as_ref(), receiver.when.as_ref());
+        let messages = part(has_messages, messages, "receive.each")?;
+        let reports = here.map_or((None, None), |it| (it.each.as_ref(), it.when.as_ref()));
+        let reports = part(has_reports, reports, "status.each")?;
         if messages.is_nothing() && reports.is_nothing() && !self.ignores {
             return Err(Refusal::Invalid(Errors::whole(nothing_taken(&messages, &reports))));
         }
         if messages.len() + reports.len() > incoming.max_items {
             return Err(incoming.too_many());
         }
-        let mut room = MAX_BYTES;
-        let messages = messages.convert(incoming, |place, request| {
+        let (mut room, mut invalid) = (MAX_BYTES, InvalidItems::default());
+        let messages = messages.convert(incoming, &mut invalid, |place, request| {
             let message = receiver.message(place, request)?;
             room = room.checked_sub(bytes_of(&message)).ok_or_else(too_large)?;
             Ok(message)
         })?;
         let reports = match reporter {
-            Some(reporter) => {
-                reports.convert(incoming, |place, request| reporter.report(place, request, incoming.query))?
-            }
+            Some(reporter) => reports.convert(incoming, &mut invalid, |place, request| {
+                reporter.report(place, request, incoming.query)
+            })?,
             None => Vec::new(),
         };
-        Ok(Brought { messages, reports })
+        if messages.is_empty() && reports.is_empty() && invalid.count > 0 {
+            return Err(Refusal::Invalid(invalid.errors));
+        }
+        Ok(Brought { messages, reports, invalid })
     }
 }
 

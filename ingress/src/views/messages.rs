@@ -16,7 +16,7 @@ use crate::{
     limits::RequestLimits,
     problem::{Invalid, ProblemDocument},
     state::IngressState,
-    trace_context::{self, TraceContext},
+    trace_context,
 };
 use actix_web::{
     HttpRequest, HttpResponse,
@@ -28,6 +28,7 @@ use actix_web::{
 };
 use jiff::Timestamp;
 use postern_config::Right;
+use postern_service::traces::RequestSpan;
 use postern_shared::read::{NotTaken, restore_numbers, value_within, with_exact_numbers};
 use serde_json::{Value, json};
 use std::borrow::Cow;
@@ -38,11 +39,15 @@ const MAX_IDEMPOTENCY_KEY: usize = 255;
 
 /// Accepts a message of an application.
 pub(crate) async fn submit(request: &HttpRequest, payload: &mut Payload, state: &IngressState) -> Answer {
-    let mut trace = TraceContext::begin();
+    let began = state.traces.began();
+    let mut trace = RequestSpan::without_span(None);
     let mut answer = authenticated(request, state, Right::Send, async |principal| {
-        if !matches!(principal, Principal::Anyone) {
-            trace = trace_context::of(request.headers());
-        }
+        trace = match principal {
+            Principal::Anyone => trace_context::span(&state.traces, request, began, (None, None)),
+            Principal::ApiKey(_) | Principal::CompatUser(_) => {
+                trace_context::of(&state.traces, request, began)
+            }
+        };
         let body = read_json(request, payload, &state.limits).await?;
         let key = idempotency_key(request.headers());
         let claim = match key.as_ref().ok().copied().flatten() {

@@ -4,18 +4,21 @@ use crate::{
     answer::{Answer, Charge, text, unavailable},
     dedup::{Claim, PublishClaim},
     provider::{Brought, ProviderPath, Reported, Taken},
+    report_lookup::{self, Callbacks},
     state::IngressState,
+    trace_context,
 };
 use actix_web::{
     HttpRequest, HttpResponse,
     dev::Payload,
     http::{StatusCode, header},
 };
-use postern_broker::{Address, Envelope, header::TRACEPARENT};
+use postern_broker::{Address, Envelope};
+use postern_service::traces::RequestSpan;
 use postern_shared::{
-    callback::KannelEvent,
+    callback::{Callback, KannelEvent},
     message::{BackendName, CallbackEvent, Inbound, MessageId},
-    trace_context::TraceContext,
+    trace_context::from_path,
 };
 
 /// Stores what a request to `/backends/<name>` brings.
@@ -44,27 +47,35 @@ async fn answer(
     if !endpoint.has_path(request) {
         return text(StatusCode::NOT_FOUND, "not found").into();
     }
-    let mut trace = TraceContext::begin();
+    let began = state.traces.began();
+    let mut trace = RequestSpan::without_span(None);
     let mut answer = match provider.take(path, request, payload, &state.limits).await {
         Ok(Taken::Challenge(reply, charge)) => {
             let mut answer = Answer::from(handshake(reply)).charged(charge);
             answer.log.items = Some(0);
             answer
         }
-        Ok(Taken::Brought(brought)) => {
-            trace = endpoint.trace(request);
+        Ok(Taken::Brought(mut brought)) => {
+            // What its address says beside the report: the callback that a client asked for, and the trace in
+            // which the message was sent.
+            let (token, sent_in) = from_path(request.match_info().get("callback").unwrap_or_default());
+            let token = Some(token).filter(|token| !token.is_empty());
+            trace = trace_context::span(&state.traces, request, began, endpoint.traces(request, sent_in));
+            report_lookup::resolve(&state.lookup, &mut brought.reports, looked_up(token, state)).await;
             let (count, only_id, replaced) = (brought.len(), brought.only_id(), brought.replaced());
             state.metrics.replaced(&endpoint.name, replaced);
+            let (invalid, fields) = (brought.invalid.count, brought.invalid.errors.fields());
+            state.metrics.invalid_items(&endpoint.name, invalid);
             let stored = if count == 0 {
                 state.metrics.ignored(&endpoint.name);
                 Ok(())
             } else {
-                let callback = request.match_info().get("callback");
-                store(&endpoint.name, brought, (callback, &trace), state).await
+                store(&endpoint.name, brought, (token, &trace), state).await
             };
             let response = stored.map_or_else(|NotStored| unavailable(), |()| endpoint.reply());
             let mut answer = Answer::from(response).charged(Charge::Nothing);
             (answer.log.message, answer.log.items, answer.log.replaced) = (only_id, Some(count), replaced);
+            (answer.log.invalid, answer.log.fields) = (invalid, fields);
             answer
         }
         Err(refusal) => refusal.answer(&state.limits.body),
@@ -90,21 +101,23 @@ struct NotStored;
 /// the broker has confirmed it, and no sooner.
 async fn store(
     backend: &BackendName,
-    Brought { messages, mut reports }: Brought,
-    (callback, trace): (Option<&str>, &TraceContext),
+    Brought { messages, reports, .. }: Brought,
+    (token, trace): (Option<&str>, &RequestSpan),
     state: &IngressState,
 ) -> Result<(), NotStored> {
-    state.report_lookup.resolve(&mut reports).await;
     let (messages, claims) = unknown(backend, messages, state).await;
     let messages = messages.iter().map(|message| (Address::Inbound(backend.clone()), message.into()));
-    let envelopes_of = |reported| report(reported, callback, state);
+    let envelopes_of = |reported| report(reported, token, state);
     let reported = reports.iter().flat_map(envelopes_of);
     let envelopes: Vec<_> = messages
         .chain(reported)
-        .map(|(address, envelope): (_, Envelope)| (address, envelope.with(TRACEPARENT, trace.as_str())))
+        .map(|(address, mut envelope): (_, Envelope)| {
+            envelope.set_trace(trace.context());
+            (address, envelope)
+        })
         .collect();
     if !envelopes.is_empty() {
-        state.publisher.publish(envelopes).await.map_err(|_| NotStored)?;
+        state.publisher.publish(envelopes, &trace.scope()).await.map_err(|_| NotStored)?;
     }
     reports.iter().for_each(|reported| state.metrics.reports.count(&reported.report));
     claims.into_iter().for_each(|claim| claim.stored(()));
@@ -138,27 +151,37 @@ async fn unknown(
     (new, claimed)
 }
 
-/// What is published of a report: itself, and the callback that its address asks for.
+/// Which callbacks the message log is asked for, if the reports' address ends with `token`.
+fn looked_up(token: Option<&str>, state: &IngressState) -> Callbacks {
+    let can_be_wanted = token.is_none() && state.config.compat.call_back();
+    if can_be_wanted { Callbacks::Wanted } else { Callbacks::NotWanted }
+}
+
+/// What is published of a report: itself, and the callback that its address, or else the message log, holds.
 fn report(
     reported: &Reported,
-    callback: Option<&str>,
+    token: Option<&str>,
     state: &IngressState,
 ) -> impl Iterator<Item = (Address, Envelope)> {
     let backend = &reported.report.backend;
-    let notice = notice(callback, state, reported);
+    let notice = notice(token, state, reported);
     let notice = notice.map(|notice| (Address::Callbacks(backend.clone()), Envelope::from(&notice)));
     std::iter::once((Address::Reports(backend.clone()), Envelope::from(&reported.report))).chain(notice)
 }
 
-/// What the message's client is to be told of a report, if `token`, which the report's address ends
-/// with, holds a callback.
+/// What the message's client is to be told of a report, if `token`, with which the report's address ends, or
+/// else the message log holds a callback.
 fn notice(token: Option<&str>, state: &IngressState, reported: &Reported) -> Option<CallbackEvent> {
-    let (token, report) = (token?, &reported.report);
-    let Some(callback) = state.callback_keys.open(token) else {
+    let report = &reported.report;
+    let token = token.or(reported.callback.as_deref())?;
+    // Whoever publishes a message can put the token of another one into its row.
+    let is_its =
+        |callback: &Callback| reported.callback.is_none() || callback.message_id == report.message_id;
+    let Some(callback) = state.callback_keys.open(token).filter(is_its) else {
         if state.report_lines.admits(StatusCode::OK.as_u16()) {
             tracing::warn!(
                 message_id = %report.message_id,
-                "the report's address carries a callback that was not requested by a currently configured user: not called"
+                "the report's callback was not requested by a currently configured user: not called"
             );
         }
         return None;

@@ -1,4 +1,5 @@
-//! Several messages and delivery reports in one request: all of them in one publish before the 2xx, or none.
+//! Several messages and delivery reports in one request: all that can be read in one publish before the 2xx, or
+//! none.
 
 use crate::server::Running;
 use postern_broker::{Address, BrokerError, Envelope};
@@ -108,7 +109,7 @@ async fn every_item_is_a_message_and_all_are_one_publish() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_batch_is_taken_whole_or_refused_whole() {
+async fn what_can_be_read_of_a_batch_is_taken_and_one_of_which_nothing_can_is_refused() {
     let server = Running::start(EACH).await;
     let good = message("m1", "one");
     let invalid =
@@ -116,18 +117,27 @@ async fn a_batch_is_taken_whole_or_refused_whole() {
     for (body, wanted) in [
         (
             results(&[good.clone(), json!({"id": "m2", "message": {"text": "two"}})]),
-            invalid("results[1].from: This field is required."),
+            (200, "OK".to_owned(), vec![vec!["one".to_owned()]]),
         ),
         (
             results(&[
                 json!({"from": "1", "age": 0}),
-                good.clone(),
+                message("m7", "seven"),
+                json!({"from": "2", "message": {"text": "spam"}}),
+                message("m8", "eight"),
+                json!({"from": {"n": 1}}),
+            ]),
+            (200, "OK".to_owned(), vec![vec!["seven".to_owned(), "eight".to_owned()]]),
+        ),
+        (
+            results(&[
+                json!({"from": "1", "age": 0}),
                 json!({"from": "2", "message": {"text": "spam"}}),
                 json!({"from": {"n": 1}}),
             ]),
             invalid(
-                "results[0]: age: Ensure this value is greater than or equal to 1.\nresults[2]: no spam\n\
-                 results[3].from: Enter a valid value.",
+                "results[0]: age: Ensure this value is greater than or equal to 1.\nresults[1]: no spam\n\
+                 results[2].from: Enter a valid value.",
             ),
         ),
         (results(&[json!("x")]), invalid("results[0].from: This field is required.")),
@@ -145,7 +155,8 @@ async fn a_batch_is_taken_whole_or_refused_whole() {
             results(&vec![good.clone(); 6]),
             (413, "at most 5 items are taken in one request (ingress.max_items)\n".to_owned(), vec![]),
         ),
-        (results(&[good]), (200, "OK".to_owned(), vec![vec!["one".to_owned()]])),
+        // Known from the first row.
+        (results(&[good]), (200, "OK".to_owned(), vec![])),
     ] {
         assert_eq!(posted(&server, "/backends/demo", &body).await, wanted, "{body}");
     }
@@ -153,6 +164,55 @@ async fn a_batch_is_taken_whole_or_refused_whole() {
     assert_eq!(form.status, 400);
     assert!(form.body.contains("the body is not JSON (receive.each)"), "{}", form.body);
     assert_eq!(server.metric("postern_ingress_ignored_total{backend=\"demo\"}"), Some(1.0));
+    assert_eq!(server.metric("postern_ingress_invalid_items_total{backend=\"demo\"}"), Some(4.0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_tells_the_items_of_one_list_apart() {
+    let server = Running::start(
+        r#"
+        [backends.page]
+        type = "http"
+        [backends.page.receive]
+        each = "/entry/*/messaging"
+        when = 'body.object == settings.object && has(item.message) && !has(item.message.is_echo)'
+        ignore = true
+        params = { identity = "/sender/id", text = "/message/text", external_id = "/message/mid" }
+        [backends.page.status]
+        each = "/entry/*/messaging"
+        when = 'has(item.delivery)'
+        params = { external_id = "/delivery/mids/0", state = "/delivery/state" }
+        states = { ok = "delivered" }
+        [backends.page.settings]
+        object = "page"
+        "#,
+    )
+    .await;
+    let message = |id: &str, text: &str| json!({"sender": {"id": "1"}, "message": {"mid": id, "text": text}});
+    let echo = json!({"sender": {"id": "2"}, "message": {"mid": "e", "text": "echo", "is_echo": true}});
+    let report = json!({"sender": {"id": "1"}, "delivery": {"mids": ["r"], "state": "ok"}});
+    let read = json!({"sender": {"id": "1"}, "read": {"watermark": 7}});
+    let body = |object: &str, items: &[Value]| json!({"object": object, "entry": [{"messaging": items}]});
+    for (body, wanted) in [
+        (
+            body(
+                "page",
+                &[message("a", "one"), echo.clone(), report.clone(), read.clone(), message("b", "two")],
+            ),
+            vec![vec!["one", "two", "r delivered"]],
+        ),
+        (body("page", &[echo, read]), vec![]),
+        (body("other", &[message("c", "three"), report]), vec![vec!["r delivered"]]),
+    ] {
+        let (status, answer, calls) = posted(&server, "/backends/page", &body).await;
+        assert_eq!((status, answer.as_str(), calls), (200, "OK", calls_of(wanted)), "{body}");
+    }
+    assert_eq!(server.metric("postern_ingress_ignored_total{backend=\"page\"}"), Some(1.0));
+    assert_eq!(server.metric("postern_ingress_invalid_items_total{backend=\"page\"}"), Some(0.0));
+}
+
+fn calls_of(texts: Vec<Vec<&str>>) -> Vec<Vec<String>> {
+    texts.into_iter().map(|call| call.into_iter().map(str::to_owned).collect()).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -187,10 +247,12 @@ async fn every_item_is_a_report_too() {
     let both = results(&[report("r1", "DELIVERED"), report("r2", "REJECTED")]);
     let stored = vec![vec!["r1 delivered".to_owned(), "r2 failed".to_owned()]];
     assert_eq!(posted(&server, path, &both).await, (200, "OK".to_owned(), stored));
-    let (status, body, calls) =
-        posted(&server, path, &results(&[report("r1", "DELIVERED"), json!({"id": "r2"})])).await;
+    let one_is_none = results(&[report("r1", "DELIVERED"), json!({"id": "r2"})]);
+    let taken = vec![vec!["r1 delivered".to_owned()]];
+    assert_eq!(posted(&server, path, &one_is_none).await, (200, "OK".to_owned(), taken));
+    let (status, body, calls) = posted(&server, path, &results(&[json!({"id": "r2"})])).await;
     assert_eq!((status, calls.len()), (400, 0));
-    assert_eq!(body, "form failed to validate\nresults[1].status.name: This field is required.\n");
+    assert_eq!(body, "form failed to validate\nresults[0].status.name: This field is required.\n");
     server.broker.fail(Some(|| BrokerError::Closed));
     assert_eq!(posted(&server, path, &both).await.0, 503);
 }
@@ -226,8 +288,10 @@ async fn messages_and_reports_of_one_body_are_one_publish() {
     ] {
         assert_eq!(posted(&server, "/backends/chat", &body).await, wanted, "{body}");
     }
-    // What is wrong with a report keeps the messages of the same body out, and the other way round.
+    // What is wrong with a report does not keep the messages of the same body out.
     let broken = body(&[value(json!({"messages": [text("f", "six")], "statuses": [{"id": "s4"}]}))]);
+    assert_eq!(posted(&server, "/backends/chat", &broken).await, taken(&[&["six"]]));
+    let broken = body(&[value(json!({"statuses": [{"id": "s4"}]}))]);
     let (refused, why, calls) = posted(&server, "/backends/chat", &broken).await;
     assert_eq!((refused, calls.len()), (400, 0));
     let place = "entry[0].changes[0].value.statuses[0].status: This field is required.";

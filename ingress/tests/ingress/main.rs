@@ -12,6 +12,7 @@ mod batches;
 mod handshakes;
 mod hostile;
 mod logged;
+mod looked_up;
 mod numbers;
 mod program;
 mod raw_targets;

@@ -211,7 +211,8 @@ async fn what_is_published_is_addressed_typed_and_traced() {
         [("proves", trace, true), ("proves", "nonsense", false), ("demo", trace, false)]
     {
         let path = format!("/backends/{backend}?t=t&identity=1&text=a");
-        let request = client::written("GET", &path, &[("Traceparent", header)], b"");
+        let state = ("Tracestate", "rojo=1,congo=t61");
+        let request = client::written("GET", &path, &[("Traceparent", header), state], b"");
         assert_eq!(client::send(server.address, &request).await.status, 200);
         let published = server.broker.take();
         let [(address, envelope)] = &published[..] else { panic!("{published:?}") };
@@ -221,6 +222,7 @@ async fn what_is_published_is_addressed_typed_and_traced() {
         let passed = envelope.text_header("traceparent").unwrap();
         assert_eq!((passed == trace, passed.ends_with("-00")), (kept, kept), "{backend} {header}");
         assert_eq!((passed.len(), &passed[..3]), (55, "00-"));
+        assert_eq!(envelope.text_header("tracestate"), kept.then_some(state.1));
         let message: serde_json::Value = serde_json::from_slice(&envelope.body).unwrap();
         assert_eq!(message["id"].as_str(), envelope.message_id.as_deref());
         assert!(message["received_at"].as_str().unwrap().len() <= "2026-11-22T17:00:00.123Z".len());

@@ -4,6 +4,7 @@ use crate::{
     broker::Recording,
     client::{self, Answer},
 };
+use postern_broker::Broker;
 use postern_config::{Config, ProviderRegistry};
 use postern_ingress::{Ingress, forms::Forms};
 use postern_service::{
@@ -35,29 +36,51 @@ pub(crate) fn config(text: &str, forms: &Forms) -> Config {
     Config::parse("test.toml", Some(text), local, &providers).unwrap()
 }
 
+/// Has an ingress read `log`.
+fn reading(log: Arc<dyn MessageLog>) -> impl FnOnce(&mut Monitoring) {
+    let open = OpenLog::new(log, Retention { age: None, max_bytes: None });
+    |monitoring| monitoring.log = Some(open)
+}
+
 impl Running {
     pub(crate) async fn start(text: &str) -> Self {
         Self::with_forms(text, Forms::builtin()).await
     }
 
     pub(crate) async fn with_forms(text: &str, forms: Forms) -> Self {
-        Self::with(text, forms, None).await
+        Self::with(text, forms, |_| {}).await
     }
 
     pub(crate) async fn with_log(text: &str, log: Arc<dyn MessageLog>) -> Self {
-        Self::with(text, Forms::builtin(), Some(log)).await
+        Self::with(text, Forms::builtin(), reading(log)).await
     }
 
-    async fn with(text: &str, forms: Forms, log: Option<Arc<dyn MessageLog>>) -> Self {
+    /// An ingress that publishes to `broker`, of which `log` is the message log.
+    pub(crate) async fn logged_by(broker: Arc<dyn Broker>, text: &str, log: Arc<dyn MessageLog>) -> Self {
+        Self::on(broker, text, Forms::builtin(), reading(log)).await
+    }
+
+    pub(crate) async fn with(text: &str, forms: Forms, set: impl FnOnce(&mut Monitoring)) -> Self {
         let broker = Arc::new(Recording::new());
+        let ingress = Self::on(broker.clone(), text, forms, set).await;
+        Self { broker, ..ingress }
+    }
+
+    async fn on(
+        broker: Arc<dyn Broker>,
+        text: &str,
+        forms: Forms,
+        set: impl FnOnce(&mut Monitoring),
+    ) -> Self {
         let metrics = Metrics::new("test", "0").unwrap();
         let config = Arc::new(config(text, &forms));
         let (trigger, shutdown) = Shutdown::new();
-        let open = |log| OpenLog::new(log, Retention { age: None, max_bytes: None });
-        let monitoring = Monitoring { log: log.map(open), ..Monitoring::new(metrics.clone()) };
-        let ingress = Ingress::bind(config, broker.clone(), monitoring, &forms).unwrap();
+        let mut monitoring = Monitoring::new(metrics.clone());
+        set(&mut monitoring);
+        let ingress = Ingress::bind(config, broker, monitoring, &forms).unwrap();
         let (address, api) = (ingress.address().unwrap(), ingress.api_address().unwrap());
         let ended = tokio::spawn(ingress.run(shutdown));
+        let broker = Arc::new(Recording::new());
         Self { broker, address, api, metrics, trigger, ended }
     }
 

@@ -1,6 +1,7 @@
 //! Taking messages from a queue: what a broker feeds, what a caller holds.
 
 use super::{Envelope, QueueName};
+use postern_shared::trace_context::TraceContext;
 use std::time::Instant;
 use tokio::sync::{mpsc, oneshot};
 
@@ -55,8 +56,15 @@ impl Delivery {
 
     /// The same lease, its message in a trace: the application's, else a new one.
     #[must_use]
-    pub fn in_trace(mut self) -> Self {
-        self.envelope = std::mem::take(&mut self.envelope).in_trace();
+    pub fn in_own_trace(mut self) -> Self {
+        self.envelope = std::mem::take(&mut self.envelope).in_own_trace();
+        self
+    }
+
+    /// The same lease, its message in `trace`.
+    #[must_use]
+    pub fn in_trace(mut self, trace: &TraceContext) -> Self {
+        self.envelope.set_trace(trace);
         self
     }
 

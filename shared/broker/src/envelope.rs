@@ -9,7 +9,7 @@ use postern_shared::{
         CALLBACK_V1, CallbackEvent, EVENT_V1, INBOUND_V1, Inbound, MessageId, OUTBOUND_V1, Outbound,
         REPORT_V1, Report,
     },
-    trace_context::{self, TraceContext},
+    trace_context::{self, TraceContext, is_state},
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -26,7 +26,9 @@ pub mod header {
     /// How the names of Postern's own headers begin.
     pub const OWN: &str = "x-postern-";
     /// W3C Trace Context: `00-<trace id>-<span id>-<flags>`.
-    pub const TRACEPARENT: &str = "traceparent";
+    pub use postern_shared::trace_context::TRACEPARENT;
+    /// W3C Trace Context: what tracing systems on the way noted about the trace.
+    pub use postern_shared::trace_context::TRACESTATE;
     /// Why a dead message is dead.
     pub const REASON: &str = "x-postern-reason";
     /// The failure class of a dead message: one of a closed set.
@@ -129,14 +131,50 @@ impl Envelope {
         self
     }
 
-    /// The same in a trace: its own where its header says one, else a new one.
+    /// The same in a trace: its own where its headers say one, else a new one.
     #[must_use]
-    pub fn in_trace(self) -> Self {
-        let trace = match self.text_header(header::TRACEPARENT) {
-            Some(trace) if TraceContext::is_ours(trace) => return self,
-            other => TraceContext::from_header(other),
+    pub fn in_own_trace(mut self) -> Self {
+        let parent = self.text_header(header::TRACEPARENT);
+        if parent.is_some_and(TraceContext::is_ours) {
+            if self.headers.contains_key(header::TRACESTATE)
+                && !self.text_header(header::TRACESTATE).is_some_and(is_state)
+            {
+                self.headers.remove(header::TRACESTATE);
+            }
+            return self;
+        }
+        let trace = self.trace().unwrap_or_else(TraceContext::begin);
+        self.set_trace(&trace);
+        self
+    }
+
+    /// The trace that its headers say. `None` if they say none.
+    pub fn trace(&self) -> Option<TraceContext> {
+        let trace = TraceContext::parse(self.text_header(header::TRACEPARENT)?)?;
+        Some(match self.text_header(header::TRACESTATE) {
+            Some(state) => trace.with_state(state),
+            None => trace,
+        })
+    }
+
+    /// Puts it into `trace`, whatever its headers said.
+    pub fn set_trace(&mut self, trace: &TraceContext) {
+        self.headers.insert(header::TRACEPARENT.to_owned(), trace.as_str().into());
+        match trace.state() {
+            Some(state) => self.headers.insert(header::TRACESTATE.to_owned(), state.into()),
+            None => self.headers.remove(header::TRACESTATE),
         };
-        self.with(header::TRACEPARENT, trace.as_str())
+    }
+
+    /// The same in the trace of `original`, if that is in one.
+    #[must_use]
+    pub fn in_trace_of(mut self, original: &Self) -> Self {
+        for name in [header::TRACEPARENT, header::TRACESTATE] {
+            if let Some(value) = original.headers.get(name) {
+                self.headers.insert(name.to_owned(), value.clone());
+            }
+        }
+        self
     }
 
     /// The id of its trace, for logs.

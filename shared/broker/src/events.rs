@@ -15,7 +15,7 @@ use crate::{
     queued::{has_id, read, says},
 };
 use postern_shared::{
-    callback::CONTEXT_KEY,
+    callback::{CONTEXT_KEY, token},
     error::FailureClass,
     event::{Content, Direction, Event, EventKind},
     message::{Identity, Inbound, Malformed, Outbound, Recipient, Report, State},
@@ -78,6 +78,7 @@ fn accepted(envelope: &Envelope) -> Result<Option<Event>, Malformed> {
     let made_at = (!says(&envelope.body).created_at).then(|| message.id.made_at()).flatten();
     let Outbound { id, backend, identities, text, mut context, created_at, .. } = message;
     let at = made_at.unwrap_or(created_at);
+    let callback = token(&context).map(str::to_owned);
     context.shift_remove(CONTEXT_KEY);
     let segments = envelope.integer_header(header::SEGMENTS);
     let content = Content {
@@ -89,7 +90,8 @@ fn accepted(envelope: &Envelope) -> Result<Option<Event>, Malformed> {
         fields: context,
     };
     let by = envelope.text_header(header::BY).map(str::to_owned);
-    Ok(Some(Event { at, by, content: Some(content), ..Event::new(EventKind::Accepted, id, backend) }))
+    let event = Event::new(EventKind::Accepted, id, backend);
+    Ok(Some(Event { at, by, content: Some(content), callback, ..event }))
 }
 
 fn reported(envelope: &Envelope) -> Result<Vec<Event>, Malformed> {

@@ -1,7 +1,9 @@
 //! What one section's types cannot say: bounds, and what two sections say together.
 
 use crate::{
-    backend::{Definition, auth::ReceiveAuth, userinfo},
+    backend::{
+        Definition, auth::ReceiveAuth, challenge::Challenge, expression::When, receive::Receive, userinfo,
+    },
     broker_url,
     config::Config,
     flow_check,
@@ -238,6 +240,11 @@ fn settings(definition: &Definition, path: &str, reader: &mut Reader<'_>) {
             missing.push(vec![name]);
         }
     }
+    for name in conditions(definition).flat_map(When::settings) {
+        if empty(&name) && !missing.iter().any(|names| names.contains(&name)) {
+            missing.push(vec![name]);
+        }
+    }
     for names in missing {
         let or =
             names[1..].iter().map(|name| format!(", or {path}.settings.{name} instead")).collect::<String>();
@@ -253,6 +260,13 @@ fn settings(definition: &Definition, path: &str, reader: &mut Reader<'_>) {
     for (key, why) in codec.iter().flat_map(|codec| codec.problems(&definition.settings)) {
         reader.problem(format!("{path}.settings.{key}"), why);
     }
+}
+
+/// The expressions that choose between what a provider's requests bring.
+fn conditions(definition: &Definition) -> impl Iterator<Item = &When> {
+    let Receive { when, challenge, .. } = &definition.receive;
+    let reports = definition.status.as_ref().and_then(|status| status.when.as_ref());
+    when.iter().chain(challenge.as_ref().map(Challenge::when)).chain(reports)
 }
 
 /// What several sections say together.

@@ -133,10 +133,7 @@ mod tests {
         let mut providers = ProviderRegistry::builtin();
         providers.add_connector("pigeon", Direction::Sends).unwrap();
         let why = providers.add_connector("pigeon", Direction::Sends).unwrap_err().to_string();
-        assert!(
-            why.contains("twice") && why.contains("console, http, kannel, pigeon, twilio, vumi"),
-            "{why}"
-        );
+        assert!(why.contains("twice") && why.contains(", pigeon, "), "{why}");
         assert!(providers.add_form("http").is_err());
     }
 }

@@ -168,6 +168,11 @@ fn keys(config: &Config, reader: &mut Reader<'_>) {
             let what = "names only backends without a send table, so that this key can send nothing";
             reader.warning(&format!("{path}.backends"), what);
         }
+        if key.may.contains(&Right::Read) && config.message_log().is_none() {
+            let what = "holds \"read\" while the message log is off, so that there is nothing to read: set log.url \
+                        to sqlite:DIR or postgres://user:pass@host/database, or take \"read\" out";
+            reader.warning(&format!("{path}.may"), what);
+        }
         if key.has_expired(Timestamp::now()) {
             reader.warning(&format!("{path}.expires"), "is over: this key is not taken any more");
         }

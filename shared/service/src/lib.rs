@@ -5,7 +5,8 @@
 //! [`bearer`] and [`rates`] guard, [`moment`] reads times that people write, [`queued`] reads a backend's queue,
 //! [`retries`] counts what waits for its next attempt, [`metrics`] counts, [`depths`] asks how much waits and
 //! [`waiting`] for how long, [`health`] says which backends send, and tells other processes, [`health_check`]
-//! asks a running program whether it is ready, [`shutdown`] ends it.
+//! asks a running program whether it is ready, [`heartbeat`] says whether its loops are alive, `systemd` tells
+//! systemd so, [`traces`] makes OpenTelemetry spans, [`shutdown`] ends it.
 
 pub mod admin;
 pub mod bearer;
@@ -17,6 +18,7 @@ pub mod folders;
 pub mod health;
 pub mod health_check;
 mod health_log;
+pub mod heartbeat;
 pub mod listener;
 pub mod message_log;
 pub mod metrics;
@@ -28,9 +30,11 @@ pub mod rates;
 pub mod retries;
 mod scan;
 pub mod shutdown;
+mod systemd;
 pub mod telemetry;
 pub mod tls;
 mod topology;
+pub mod traces;
 pub mod waiting;
 
 pub use monitoring::Monitoring;

@@ -1,8 +1,8 @@
 //! The message log that the configuration names, open, and whether it can be used.
 
 pub use postern_store::message_log::{
-    Access, Cursor, LogError, LoggedMessage, LoggedRecipient, LoggedState, MessageLog, MessageQuery, Order,
-    Page, Retention, SentMessage, UnknownState,
+    Access, Cursor, KnownAnswer, LogError, LoggedCallback, LoggedMessage, LoggedRecipient, LoggedState,
+    MessageLog, MessageQuery, Order, Page, Retention, SentMessage, UnknownState,
 };
 
 use postern_config::{Config, LogPlace, MessageLogConfig};

@@ -11,8 +11,8 @@ pub use publish::{PublishMetrics, Remains};
 pub use reports::ReportMetrics;
 
 use prometheus::{
-    Encoder, Error, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    TextEncoder, core::Collector, process_collector::ProcessCollector,
+    Encoder, Error, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder, core::Collector, process_collector::ProcessCollector,
 };
 
 /// The upper bounds of the time buckets, in seconds: 0.5 ms to 30 s.
@@ -27,6 +27,31 @@ pub struct Metrics {
     connections: ConnectionMetrics,
     reports: ReportMetrics,
     certificates: IntGaugeVec,
+}
+
+/// What the message log took and what it did not, whoever writes it: the embedded broker, or a recorder.
+#[derive(Debug, Clone)]
+pub struct LogMetrics {
+    /// Events that were written.
+    pub written: IntCounter,
+    /// Events of the embedded broker's that its tables did not take. Of a recorder: attempts to write a batch
+    /// that failed, and messages that could not be read.
+    pub failures: IntCounter,
+}
+
+impl LogMetrics {
+    /// Declares them on `metrics`.
+    ///
+    /// # Errors
+    /// Another part of this process writes the log.
+    pub fn declare(metrics: &Metrics) -> Result<Self, Error> {
+        let written = "Events that were written into the message log";
+        let failures = "Events, or batches of them when they were tried, that the message log did not take, and messages that cannot be read into it";
+        Ok(Self {
+            written: metrics.declare(IntCounter::new("log_events_total", written)?)?,
+            failures: metrics.declare(IntCounter::new("log_failures_total", failures)?)?,
+        })
+    }
 }
 
 impl Metrics {

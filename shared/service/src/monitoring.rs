@@ -1,8 +1,9 @@
 //! What a process shows of itself, and what operators ordered: its metrics, the health of its backends,
-//! the orders that hold, the message log.
+//! the orders that hold, the message log, the spans.
 
 use crate::{
-    control::Control, health::HealthRegistry, message_log::OpenLog, metrics::Metrics, waiting::WaitingLanes,
+    control::Control, health::HealthRegistry, heartbeat::Heartbeats, message_log::OpenLog, metrics::Metrics,
+    traces::Traces, waiting::WaitingLanes,
 };
 
 /// What a process shows of itself. Clones share it.
@@ -18,13 +19,19 @@ pub struct Monitoring {
     pub log: Option<OpenLog>,
     /// The lanes that this process takes messages from.
     pub waiting: WaitingLanes,
+    /// Whether its loops are alive.
+    pub heartbeats: Heartbeats,
+    /// The spans that are made.
+    pub traces: Traces,
 }
 
 impl Monitoring {
-    /// Counts into `metrics`; no backend's health is noted yet, nothing is ordered, and there is no message log.
+    /// Counts into `metrics`; no backend's health is noted yet, nothing is ordered, there is no message log, and
+    /// nobody watches the loops, and no spans are made.
     pub fn new(metrics: Metrics) -> Self {
         let health = HealthRegistry::default();
         let control = Control::new(health.clone());
-        Self { metrics, control, health, log: None, waiting: WaitingLanes::default() }
+        let (waiting, heartbeats) = (WaitingLanes::default(), Heartbeats::default());
+        Self { metrics, control, health, log: None, waiting, heartbeats, traces: Traces::off() }
     }
 }

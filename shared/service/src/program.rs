@@ -10,8 +10,10 @@ use crate::{
     health_log, message_log,
     metrics::Metrics,
     shutdown::Shutdown,
+    systemd,
     telemetry::{self, LogGuard, TelemetryError},
     tls::Tls,
+    traces::{TracedBroker, Traces, TracesError},
 };
 use clap::Args;
 use postern_broker::{Broker, BrokerError};
@@ -148,6 +150,7 @@ impl Runtime {
     pub async fn start(program: Program, arguments: &Arguments, config: &Config) -> Result<Self, Exit> {
         let Program { name, version, admin, spare_admin_ports } = program;
         let mut monitoring = Monitoring::new(Metrics::new(name, version)?);
+        monitoring.heartbeats = systemd::heartbeats();
         let log = telemetry::init(&config.log, &monitoring.metrics).map_err(|error| match error {
             TelemetryError::Level => Exit::Config(error.to_string()),
             other => Exit::Failed(other.into()),
@@ -160,6 +163,13 @@ impl Runtime {
                 tracing::warn!(key, line, "configuration: the value at this key {what}");
             }
         }
+        let broker =
+            if config.broker.is_embedded() { TracedBroker::Embedded } else { TracedBroker::RabbitMq };
+        let traces = Traces::start((name, version), broker, &monitoring.metrics);
+        monitoring.traces = traces.map_err(|error| match error {
+            TracesError::Variable(what) => Exit::Config(what),
+            other @ TracesError::Metric(_) => Exit::Failed(other.into()),
+        })?;
         raise_open_files();
         let shutdown = Shutdown::on_signals(log.buffer().clone())?;
         let (key, address, spare) = match (arguments.admin_listen, config.admin.listen) {
@@ -223,8 +233,10 @@ impl Runtime {
         let operator = Arc::new(Operator::new(broker.clone(), monitoring.control.clone(), config));
         tokio::spawn(unconfigured.watch(operator.clone()));
         let letters = DeadLetters::new(broker.clone(), log_route);
+        systemd::follow(readiness.clone(), monitoring.heartbeats.clone(), config.shutdown.deadline.0);
         let port = AdminPort {
             metrics: monitoring.metrics.clone(),
+            heartbeats: monitoring.heartbeats.clone(),
             readiness,
             letters,
             operator,
@@ -301,6 +313,7 @@ impl Runtime {
         if let Some(open) = &self.monitoring.log {
             open.log.close().await;
         }
+        self.monitoring.traces.close().await;
         tracing::info!("drained");
     }
 }

@@ -73,6 +73,19 @@ pub trait MessageLog: Send + Sync + fmt::Debug {
         external_id: &str,
     ) -> Result<Option<SentMessage>, LogError>;
 
+    /// What a client wants to be told of the message `id`.
+    ///
+    /// # Errors
+    /// [`LogError`].
+    async fn callback(&self, id: MessageId) -> Result<LoggedCallback, LogError>;
+
+    /// What the client was answered that gave the message `id` an id of its own, and whether it said what
+    /// `fingerprint` stands for. `None` if the log does not know.
+    ///
+    /// # Errors
+    /// [`LogError`].
+    async fn first_answer(&self, id: MessageId, fingerprint: &str) -> Result<Option<KnownAnswer>, LogError>;
+
     /// Erases what the log holds of a person: each message that only they sent or got, and their part of the
     /// others. Returns the number of messages that it changed or erased.
     ///
@@ -206,6 +219,28 @@ pub struct SentMessage {
     pub id: MessageId,
     /// The recipient to whom the provider sent it under that id. `None` if the log keeps states only.
     pub identity: Option<Identity>,
+    /// What a client wants to be told of it, sealed. `None` if nobody does, or the log keeps states only.
+    pub callback: Option<String>,
+}
+
+/// What the log knows of the callbacks that a client asked for with a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LoggedCallback {
+    /// The message is not in the log, or not yet.
+    UnknownMessage,
+    /// Nobody asked for any, or the log keeps states only.
+    NotWanted,
+    /// This is what the client wants to be told, sealed.
+    Wanted(String),
+}
+
+/// What a client was answered the last time that it had a message accepted under an id of its own.
+#[derive(Debug, Clone, PartialEq)]
+pub struct KnownAnswer {
+    /// Whether the client said then what it says now.
+    pub is_same: bool,
+    /// What the answer said.
+    pub answer: Map<String, Value>,
 }
 
 /// How long the log keeps what it knows.

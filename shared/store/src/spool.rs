@@ -3,7 +3,7 @@
 //!
 //! A [`Spool`] is a [`Broker`] around the broker. The modules, in the order in which a message meets
 //! them: this one decides whether it goes to the broker at once, `usage` whether there is room,
-//! `routing_headers` notes on it where it is to go, the embedded broker's store keeps it, `spool_queue` remembers
+//! `routing_headers` notes on it where it is to go, `store` has the embedded broker keep it, `queue` remembers
 //! which queues have something in the spool, `forward` hands it on. `condition` says how all that
 //! fares.
 //!
@@ -16,19 +16,20 @@ mod condition;
 mod forward;
 mod queue;
 mod routing_headers;
+mod store;
 #[cfg(test)]
 mod tests;
 mod usage;
 
 pub use usage::{SpoolLimits, SpoolUsage};
 
-use crate::embedded::{EmbeddedBroker, stored_bytes};
+use crate::embedded::EmbeddedBroker;
 use async_trait::async_trait;
 use postern_broker::{
     Address, Broker, BrokerError, BrokerStatus, Consumer, Depth, Envelope, QueueName, Topology,
     refused::NO_BACKEND, topology::OUTBOUND,
 };
-use postern_shared::{clock, message::BackendName};
+use postern_shared::message::BackendName;
 use queue::{SpoolQueue, SpoolQueues};
 use std::{
     collections::BTreeSet,
@@ -263,74 +264,6 @@ impl Core {
         tokio::select! {
             outcome = self.broker.publish(messages) => outcome,
             why = given_up => Err(BrokerError::Unavailable(why)),
-        }
-    }
-
-    /// Stores `messages`; `why` the broker did not take them.
-    async fn store(
-        self: &Arc<Self>,
-        messages: Vec<(Address, Envelope)>,
-        why: String,
-    ) -> Result<(), BrokerError> {
-        let count = messages.len();
-        let stored = match self.reserve(&messages) {
-            Ok(spool_queues) => self.store_reserved(messages, spool_queues).await,
-            Err(refused) => Err(refused),
-        };
-        stored.map_err(|refused| {
-            Counters::add(&self.counters.refused, count);
-            match refused {
-                // It may be stored all the same.
-                BrokerError::TimedOut(_) | BrokerError::Closed => refused,
-                refused => BrokerError::Blocked(format!("{why}; {refused}")),
-            }
-        })
-    }
-
-    /// Makes room, and has whatever comes from now on go behind `messages`.
-    fn reserve(
-        self: &Arc<Self>,
-        messages: &[(Address, Envelope)],
-    ) -> Result<Vec<Arc<SpoolQueue>>, BrokerError> {
-        let spool_queues: Vec<_> =
-            messages.iter().map(|(address, _)| self.spool_queue(&self.waiting_place(address))).collect();
-        if let Some(full) = spool_queues.iter().find(|spool_queue| spool_queue.is_full()) {
-            return Err(BrokerError::Full(full.queue().to_string()));
-        }
-        let bytes =
-            messages.iter().map(|(address, envelope)| routing_headers::stored_bytes(address, envelope)).sum();
-        let reserved = self.usage.reserve(messages.len() as u64, bytes);
-        reserved.map_err(|limit| BrokerError::Full(format!("the spool in {} holds {limit}", self.dir)))?;
-        spool_queues.iter().for_each(|spool_queue| spool_queue.enter(1));
-        Ok(spool_queues)
-    }
-
-    async fn store_reserved(
-        self: &Arc<Self>,
-        messages: Vec<(Address, Envelope)>,
-        spool_queues: Vec<Arc<SpoolQueue>>,
-    ) -> Result<(), BrokerError> {
-        let core = Arc::clone(self);
-        // A task of its own, since the count must be right also where the caller gives up.
-        let storing = self.tasks.spawn(async move {
-            let now = clock::now_ms();
-            let stamped: Vec<_> =
-                messages.into_iter().map(|message| routing_headers::put(message, now)).collect();
-            let bytes = stamped.iter().map(|(_, envelope)| stored_bytes(envelope)).sum();
-            let stored = core.store.publish(stamped).await;
-            match &stored {
-                Ok(()) => Counters::add(&core.counters.stored, spool_queues.len()),
-                Err(_) => {
-                    core.usage.release(spool_queues.len() as u64, bytes);
-                    spool_queues.iter().for_each(|spool_queue| spool_queue.leave(1));
-                }
-            }
-            stored
-        });
-        match timeout(self.publish_timeout, storing).await {
-            Ok(Ok(stored)) => stored,
-            Ok(Err(_)) => Err(BrokerError::Closed),
-            Err(_) => Err(BrokerError::TimedOut(self.publish_timeout)),
         }
     }
 }

@@ -12,7 +12,9 @@ use postern_shared::{
 use postern_store::{
     FILE,
     embedded::{EmbeddedBroker, RecordedEvents},
-    message_log::{Access, HashKey, Keeping, MessageLog, MessageQuery, SqliteLog, conformance::LogStorage},
+    message_log::{
+        Access, HashKey, Keeping, MessageLog, MessageQuery, Retention, SqliteLog, conformance::LogStorage,
+    },
 };
 use std::{path::Path, sync::Arc, time::Duration};
 use tempfile::TempDir;
@@ -161,6 +163,25 @@ async fn a_log_whose_tables_are_damaged_holds_up_no_message_and_says_what_it_mis
     assert_eq!(broker.depth(&QueueName::reports()).await.unwrap().ready, 1);
     assert_eq!(broker.recorded_events(), RecordedEvents { recorded: 0, failed: 3 });
     assert!(texts(&*broker.message_log().unwrap()).await.is_empty(), "none of them, not a part");
+    broker.close().await;
+}
+
+/// A backlog makes the log forget nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_in_the_queues_does_not_count_for_the_logs_bound() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = open(folder.path()).await;
+    broker.publish(vec![inbound("a"), inbound("b")]).await.unwrap();
+    let large = || Envelope { body: vec![b'x'; 100_000].into(), ..Envelope::default() };
+    let queue = QueueName::outbound(&"alpha".parse().unwrap(), Priority::Normal);
+    let later = || Address::Later { queue: queue.clone(), delay: Duration::from_secs(3600) };
+    broker.publish((0..40).map(|_| (Address::Queue(queue.clone()), large())).collect()).await.unwrap();
+    broker.publish((0..20).map(|_| (later(), large())).collect()).await.unwrap();
+    let log = broker.message_log().unwrap();
+    let bound = |max_bytes| Retention { age: None, max_bytes: Some(max_bytes) };
+    assert_eq!(log.expire(&bound(1 << 20)).await.unwrap(), 0);
+    assert_eq!(texts(&*log).await, ["b", "a"]);
+    assert_eq!(log.expire(&bound(1)).await.unwrap(), 2);
     broker.close().await;
 }
 

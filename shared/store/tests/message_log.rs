@@ -7,7 +7,9 @@ use postern_shared::{
     event::{Content, Direction, Event, EventKind},
     message::{Identity, MessageId},
 };
-use postern_store::message_log::{Keeping, LogError, MessageLog, SqliteLog, conformance::LogStorage};
+use postern_store::message_log::{
+    Access, Keeping, LogError, LoggedCallback, MessageLog, SqliteLog, conformance::LogStorage,
+};
 use rusqlite::Connection;
 use std::{
     os::unix::fs::PermissionsExt as _,
@@ -113,12 +115,45 @@ async fn what_cannot_be_opened_says_what_to_do() {
     let connection = Connection::open(file(folder.path())).unwrap();
     connection.execute("UPDATE log_settings SET value = '99' WHERE name = 'version'", []).unwrap();
     says("run the Postern that made them").await;
-    connection.execute_batch("UPDATE log_settings SET value = '1'; PRAGMA application_id = 7").unwrap();
+    connection.execute_batch("UPDATE log_settings SET value = '2'; PRAGMA application_id = 7").unwrap();
     says("another program's").await;
     drop(connection);
     std::fs::write(file(folder.path()), "no database, but a text that is longer than a header".repeat(50))
         .unwrap();
     says("no SQLite file").await;
+}
+
+/// A log of the first version, with a message in it.
+async fn earlier(folder: &Path) -> MessageId {
+    let log = open(folder).await.unwrap();
+    let event = accepted(&"+1".parse().unwrap());
+    log.record(std::slice::from_ref(&event)).await.unwrap();
+    log.close().await;
+    let columns = ["callback", "fingerprint", "answer"];
+    let connection = Connection::open(file(folder)).unwrap();
+    for column in columns {
+        connection.execute_batch(&format!("ALTER TABLE messages DROP COLUMN {column}")).unwrap();
+    }
+    connection.execute_batch("UPDATE log_settings SET value = '1' WHERE name = 'version'").unwrap();
+    event.message_id
+}
+
+#[tokio::test]
+async fn tables_of_an_earlier_version_are_brought_up_by_the_gateway_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let id = earlier(folder.path()).await;
+    match SqliteLog::beside(&file(folder.path()), Keeping::full(), Access::Read).await {
+        Err(LogError::Broken(why)) => assert!(why.contains("start the gateway of this version"), "{why}"),
+        other => panic!("{other:?}"),
+    }
+    let log = open(folder.path()).await.unwrap();
+    assert_eq!(log.callback(id).await.unwrap(), LoggedCallback::NotWanted);
+    assert_eq!(log.first_answer(id, "aa").await.unwrap(), None);
+    let asked = Event { callback: Some("a.b".to_owned()), ..accepted(&"+2".parse().unwrap()) };
+    log.record(std::slice::from_ref(&asked)).await.unwrap();
+    assert_eq!(log.callback(asked.message_id).await.unwrap(), LoggedCallback::Wanted("a.b".to_owned()));
+    log.close().await;
+    open(folder.path()).await.unwrap().close().await;
 }
 
 #[tokio::test]

@@ -195,7 +195,8 @@ impl Launch {
             }
         };
         guard::own_group(&mut command).current_dir(self.folder.path());
-        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("POSTERN_")) {
+        let ours = |name: &str| name.starts_with("POSTERN_") || name.starts_with("OTEL_");
+        for (name, _) in std::env::vars().filter(|(name, _)| ours(name)) {
             command.env_remove(name);
         }
         command.env_remove("RUST_LOG");

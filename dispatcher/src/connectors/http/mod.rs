@@ -7,7 +7,9 @@ use super::connector::Backend;
 pub use crate::outgoing::client::ClientTls;
 use crate::{
     outcome::{Outcome, Outcomes},
-    outgoing::{answer::ProviderAnswer, classify::Classifier, client::client, redact::Redactor},
+    outgoing::{
+        answer::ProviderAnswer, classify::Classifier, client::client, redact::Redactor, trace::trace_headers,
+    },
 };
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -18,13 +20,14 @@ use postern_config::{
         send::{Recipients, Send as SendTable},
     },
 };
+use postern_service::traces::{Scope, Span};
 use postern_shared::{
     error::Failure,
     message::{BackendName, Context, Identity, MessageId},
 };
 use request::Plan;
 use reqwest::{Client, Response, header::AUTHORIZATION};
-use scope::Constants;
+use scope::{Constants, RequestScope};
 use std::{sync::OnceLock, time::Duration};
 
 /// What a call may take besides its request.
@@ -73,8 +76,25 @@ impl Http {
 #[async_trait]
 impl Backend for Http {
     async fn send(&self, id: MessageId, text: &str, identities: &[Identity], context: &Context) -> Outcomes {
+        self.send_within(&Scope::default(), id, text, identities, context).await
+    }
+
+    async fn send_within(
+        &self,
+        scope: &Scope,
+        id: MessageId,
+        text: &str,
+        identities: &[Identity],
+        context: &Context,
+    ) -> Outcomes {
         match &self.0 {
-            Way::Sends(sender) => Outcomes::every(sender.send(id, text, identities, context).await),
+            Way::Sends(sender) => {
+                let mut span = scope.client(sender.plan.method());
+                let message = sender.constants.message(id, text, context, span.propagated());
+                let outcome = sender.send(&message, identities, &mut span).await;
+                span.note_answer(outcome.as_ref().map(|sent| sent.http_status));
+                Outcomes::every(outcome)
+            }
             Way::ReceivesOnly(name) => {
                 let why = format!("backend {name} has no send table: it only receives");
                 Outcomes::every(Err(Failure::permanent("no_send", why)))
@@ -101,9 +121,15 @@ impl Backend for Http {
 impl Http {
     /// Does everything that sending `message` is, except for the network: its one request is made, and
     /// dropped; the provider has answered `OK`. `None` without a `send` table.
-    pub(crate) fn rehearse(&self, message: &postern_shared::message::Outbound) -> Option<Outcome> {
+    pub(crate) fn rehearse(
+        &self,
+        message: &postern_shared::message::Outbound,
+        place: &Scope,
+    ) -> Option<Outcome> {
         let Way::Sends(sender) = &self.0 else { return None };
-        let scope = sender.constants.message(message.id, &message.text, &message.context);
+        let mut span = place.client(sender.plan.method());
+        let trace = span.propagated();
+        let scope = sender.constants.message(message.id, &message.text, &message.context, trace);
         let scope = scope.to(&message.identities, sender.recipients, &sender.separator);
         let answer = ProviderAnswer {
             status: 200,
@@ -112,7 +138,12 @@ impl Http {
             complete: true,
         };
         let request = sender.plan.request(&scope);
-        Some(request.and_then(|_| sender.classifier.classify(&answer, Timestamp::now())))
+        let outcome = request.and_then(|request| {
+            span.note_server(request.url());
+            sender.classifier.classify(&answer, Timestamp::now())
+        });
+        span.note_answer(outcome.as_ref().map(|sent| sent.http_status));
+        Some(outcome)
     }
 }
 
@@ -141,10 +172,14 @@ impl Sender {
         })
     }
 
-    /// Makes one request for `identities`, which are no more than it may have.
-    async fn send(&self, id: MessageId, text: &str, identities: &[Identity], context: &Context) -> Outcome {
-        let scope = self.constants.message(id, text, context);
-        let request = self.plan.request(&scope.to(identities, self.recipients, &self.separator))?;
+    /// Makes one request of `message` for `identities`, which are no more than it may have. It is what
+    /// `span` is of, and the provider is told so.
+    async fn send(&self, message: &RequestScope, identities: &[Identity], span: &mut Span) -> Outcome {
+        let mut request = self.plan.request(&message.to(identities, self.recipients, &self.separator))?;
+        span.note_server(request.url());
+        if let Some(trace) = span.propagated() {
+            trace_headers(trace, request.headers_mut());
+        }
         let client = self.client.get_or_init(|| client(self.timeout, self.tls.as_ref()));
         let client = client.as_ref().map_err(|why| Failure::config("client", why.clone()))?;
         let answered: Result<Response, reqwest::Error> = client.execute(request).await;

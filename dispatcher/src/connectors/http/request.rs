@@ -88,6 +88,11 @@ impl Plan {
         })
     }
 
+    /// The method of every request.
+    pub(super) fn method(&self) -> &str {
+        self.method.as_str()
+    }
+
     /// Whether TLS may be needed.
     pub(super) fn may_use_tls(&self) -> bool {
         self.fixed_url.as_ref().is_none_or(|url| url.scheme() == "https")
@@ -283,7 +288,8 @@ fn json_object(
     Ok(object)
 }
 
-/// `None` for a name that is not there: its key is left out.
+/// `None` for a name that is not there, and for an object or a list of which nothing is there: its key is left
+/// out.
 fn json_value(
     name: &str,
     template: &JsonTemplate,
@@ -291,13 +297,16 @@ fn json_value(
 ) -> Result<Option<serde_json::Value>, Failure> {
     Ok(match template {
         JsonTemplate::Plain(value) => Some(value.clone()),
-        JsonTemplate::Object(templates) => Some(json_object(templates, scope)?.into()),
+        JsonTemplate::Object(templates) => {
+            let object = json_object(templates, scope)?;
+            (templates.is_empty() || !object.is_empty()).then(|| object.into())
+        }
         JsonTemplate::List(items) => {
             let mut list = Vec::new();
             for item in items {
                 list.extend(json_value(name, item, scope)?);
             }
-            Some(list.into())
+            (items.is_empty() || !list.is_empty()).then(|| list.into())
         }
         JsonTemplate::Text(template) => {
             let value = template.evaluate(scope).map_err(|why| failed("json", name, &why))?;

@@ -12,6 +12,7 @@ use postern_config::backend::{
 use postern_shared::{
     callback,
     message::{Context, Identity, MessageId},
+    trace_context::TraceContext,
     value::{Secret, Settings},
 };
 use std::{borrow::Cow, collections::BTreeMap, fmt, sync::Arc};
@@ -25,7 +26,7 @@ use std::{borrow::Cow, collections::BTreeMap, fmt, sync::Arc};
 /// | `joined` | all, as one text | the same; it can also be looped over |
 /// | `list` | the one where there is just one, else not there | a list |
 #[derive(Debug, Clone)]
-pub(super) struct Scope {
+pub(super) struct RequestScope {
     id: Value,
     backend: Value,
     identity: Value,
@@ -63,9 +64,17 @@ impl Constants {
     }
 
     /// The scope of a message, recipients still to be given.
-    pub(super) fn message(&self, id: MessageId, text: &str, context: &Context) -> Scope {
+    /// Its delivery reports come to addresses that hold `trace`, so that they join it.
+    pub(super) fn message(
+        &self,
+        id: MessageId,
+        text: &str,
+        context: &Context,
+        trace: Option<&TraceContext>,
+    ) -> RequestScope {
         let callback = callback::token(context);
-        Scope {
+        let below = |address: &str| below(address, callback, trace);
+        RequestScope {
             id: id.to_string().into(),
             backend: self.backend.clone(),
             identity: Value::UNDEFINED,
@@ -73,11 +82,8 @@ impl Constants {
             text: text.into(),
             context: Value::from(Serde(visible(context))),
             settings: self.settings.clone(),
-            status_url: self
-                .status_url
-                .as_ref()
-                .map_or(Value::UNDEFINED, |url| below(url.expose(), callback)),
-            status_path: below(self.status_path.expose(), callback),
+            status_url: self.status_url.as_ref().map_or(Value::UNDEFINED, |url| below(url.expose())),
+            status_path: below(self.status_path.expose()),
             encoded: self.codec.as_ref().map_or(Value::UNDEFINED, |codec| encoded(text, codec)),
         }
     }
@@ -93,11 +99,15 @@ fn visible(context: &Context) -> Cow<'_, Context> {
     Cow::Owned(visible)
 }
 
-/// Where delivery reports about a message go: what its client asked for goes along.
-fn below(address: &str, callback: Option<&str>) -> Value {
-    match callback {
-        Some(token) => format!("{address}/{token}").into(),
-        None => address.into(),
+/// Where delivery reports about a message go: what its client asked for goes along, and the trace in which it
+/// is sent.
+fn below(address: &str, callback: Option<&str>, trace: Option<&TraceContext>) -> Value {
+    match (callback, trace) {
+        (None, None) => address.into(),
+        (callback, None) => format!("{address}/{}", callback.unwrap_or_default()).into(),
+        (callback, Some(trace)) => {
+            format!("{address}/{}{}", callback.unwrap_or_default(), trace.in_path()).into()
+        }
     }
 }
 
@@ -109,7 +119,7 @@ fn encoded(text: &str, (codec, settings): &(Codec, Settings)) -> Value {
     Value::from_object(names.collect::<BTreeMap<&'static str, Value>>())
 }
 
-impl Scope {
+impl RequestScope {
     /// The scope of a request to `identities`.
     pub(super) fn to(&self, identities: &[Identity], recipients: Recipients, separator: &str) -> Value {
         let list: Vec<Value> = identities.iter().map(|identity| identity.as_str().into()).collect();
@@ -143,7 +153,7 @@ impl Scope {
     }
 }
 
-impl Object for Scope {
+impl Object for RequestScope {
     fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
         self.get(key.as_str()?)
     }

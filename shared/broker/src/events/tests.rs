@@ -28,7 +28,7 @@ fn at() -> Timestamp {
 fn outbound() -> Outbound {
     let body = json!({
         "id": ID, "backend": "clinic", "identities": ["+1", "+2"], "text": "pong", "created_at": AT,
-        "context": {"order": 17, "postern:callback": "sealed"},
+        "context": {"order": 17, "postern:callback": "sealed.token"},
     });
     Outbound::from_json(body.to_string().as_bytes()).unwrap()
 }
@@ -81,6 +81,7 @@ fn an_applications_message_was_accepted_with_what_it_says_and_without_what_is_ou
     assert_eq!((content.direction, content.segments), (Direction::Outbound, Some(1)));
     assert_eq!((&content.identities, content.text.as_deref()), (&outbound().identities, Some("pong")));
     assert_eq!(serde_json::to_value(&content.fields).unwrap(), json!({"order": 17}));
+    assert_eq!(event.callback.as_deref(), Some("sealed.token"));
     assert_eq!(events(&to_send(), &envelope), made, "the same again");
 }
 

@@ -16,7 +16,7 @@ use serde::{Deserialize, Deserializer, de};
 pub struct Challenge {
     /// Which requests are one.
     when: When,
-    /// The body of the answer 200: a template over `body`, `query` and `headers`.
+    /// The body of the answer 200: a template over `body`, `query`, `headers` and `settings`.
     #[serde(deserialize_with = "template")]
     reply: Template,
 }
@@ -36,8 +36,13 @@ impl Challenge {
     /// # Errors
     /// [`RenderError`]
     pub fn reply(&self, request: &RequestValues<'_>) -> Result<String, RenderError> {
-        let RequestValues { body, query, headers } = request;
-        let scope = context! { body => Serde(body), query => Serde(query), headers => Serde(headers) };
+        let RequestValues { body, query, headers, settings } = request;
+        let scope = context! {
+            body => Serde(body),
+            query => Serde(query),
+            headers => Serde(headers),
+            settings => Serde(settings),
+        };
         self.reply.render(&scope)
     }
 }
@@ -55,6 +60,7 @@ mod tests {
             body: Cow::Owned(json!({"challenge": "a&b", "n": 7})),
             query: members(json!({"hub.challenge": "1158201444", "crc": "x"})),
             headers: members(json!({"x-hook-secret": "s"})),
+            settings: &members(json!({"code": "c1"})),
         };
         for (reply, wanted) in [
             ("{{ query['hub.challenge'] }}", "1158201444"),
@@ -66,6 +72,7 @@ mod tests {
             ),
             ("{{ headers['x-hook-secret'] }}", "s"),
             ("{{ query.absent }}", ""),
+            ("{{ settings.code }}", "c1"),
             ("fixed", "fixed"),
         ] {
             let challenge = json!({"when": "true", "reply": reply});

@@ -117,7 +117,7 @@ pub(super) fn cel_members(members: &Map<String, Json>) -> Value {
 }
 
 /// What a `when` may name, and the template of a challenge.
-pub(super) const REQUEST: [&str; 3] = ["body", "query", "headers"];
+pub(super) const REQUEST: [&str; 4] = ["body", "query", "headers", "settings"];
 
 /// `receive.when`, `status.when`, `receive.challenge.when`: an expression over a whole request.
 ///
@@ -126,29 +126,57 @@ pub(super) const REQUEST: [&str; 3] = ["body", "query", "headers"];
 /// | `body` | the JSON body; of a form, its parameters by name; empty if there is none |
 /// | `query` | the parameters of the query by name; of several with one name, the last |
 /// | `headers` | the headers by their name in lower case |
+/// | `settings` | the backend's own settings |
+/// | `item` | with `each`, one item of its lists: then the items of which it is true are messages, or reports |
 #[derive(Debug, Clone)]
-pub struct When(Expression);
+pub struct When {
+    expression: Expression,
+    /// Whether it looks at `item`.
+    chooses_items: bool,
+}
 
 impl When {
+    /// Whether it is about each item of a list, and not about the request as a whole.
+    pub fn chooses_items(&self) -> bool {
+        self.chooses_items
+    }
+
+    /// Whether it is true of `item` of `request`.
+    ///
+    /// # Errors
+    /// [`NotEvaluated`]
+    pub fn holds_of(&self, item: &Json, request: &RequestScope) -> Result<bool, NotEvaluated> {
+        let mut scope = request.0.new_inner_scope();
+        scope.add_variable_from_value("item", cel_value(item));
+        self.expression.holds(&scope)
+    }
+
     /// Whether it is true of `request`. It is false of a request that lacks what it looks at.
     ///
     /// # Errors
     /// [`NotEvaluated`]
     pub fn holds(&self, request: &RequestScope) -> Result<bool, NotEvaluated> {
-        self.0.holds(&request.0)
+        self.expression.holds(&request.0)
+    }
+
+    /// The settings that it takes to be there, by name.
+    pub(crate) fn settings(&self) -> Vec<String> {
+        Names::of(&self.expression.0).keys_needed_of("settings")
     }
 }
 
 impl<'de> Deserialize<'de> for When {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let expression = Expression::compile(&text, &REQUEST).map_err(de::Error::custom)?;
+        let known = [&REQUEST[..], &["item"]].concat();
+        let expression = Expression::compile(&text, &known).map_err(de::Error::custom)?;
         let (body, query, headers) = (Cow::Owned(Json::Object(Map::new())), Map::new(), Map::new());
-        let empty = RequestScope::from(&RequestValues { body, query, headers });
+        let empty = RequestScope::from(&RequestValues { body, query, headers, settings: &Map::new() });
         if expression.is_no_condition(&empty.0) {
             return Err(de::Error::custom("must be true or false, as has(body.message) is"));
         }
-        Ok(Self(expression))
+        let chooses_items = Names::of(&expression.0).variables.contains("item");
+        Ok(Self { expression, chooses_items })
     }
 }
 
@@ -160,6 +188,8 @@ pub struct RequestValues<'r> {
     pub query: Map<String, Json>,
     /// The headers; their names are in lower case.
     pub headers: Map<String, Json>,
+    /// The backend's settings, secrets included.
+    pub settings: &'r Map<String, Json>,
 }
 
 /// Hides what the request says.
@@ -178,6 +208,7 @@ impl From<&RequestValues<'_>> for RequestScope {
         context.add_variable_from_value("body", cel_value(&request.body));
         context.add_variable_from_value("query", cel_members(&request.query));
         context.add_variable_from_value("headers", cel_members(&request.headers));
+        context.add_variable_from_value("settings", cel_members(request.settings));
         Self(context)
     }
 }
@@ -201,7 +232,8 @@ mod tests {
     fn request(body: &Json, query: &Json, headers: &Json) -> RequestScope {
         let members = |json: &Json| json.as_object().cloned().unwrap();
         let (query, headers) = (members(query), members(headers));
-        RequestScope::from(&RequestValues { body: Cow::Borrowed(body), query, headers })
+        let settings = members(&json!({"token": "last", "number": 7}));
+        RequestScope::from(&RequestValues { body: Cow::Borrowed(body), query, headers, settings: &settings })
     }
 
     #[test]
@@ -217,6 +249,8 @@ mod tests {
             (r#"body.type.startsWith("status")"#, Ok(false)),
             (r#"body.count == 2 && body.rate < 2.0 && body.huge > 1 && body.no == null"#, Ok(true)),
             (r#"query.token == "last""#, Ok(true)),
+            ("query.token == settings.token && settings.number == 7", Ok(true)),
+            ("query.token == settings.absent", Ok(false)),
             (r#"headers["x-event"] == "message""#, Ok(true)),
             (r#"headers["x-other"] == "message""#, Ok(false)),
             ("has(body.type) && !has(body.other)", Ok(true)),
@@ -237,6 +271,22 @@ mod tests {
     }
 
     #[test]
+    fn a_when_may_choose_between_items() {
+        let whole = request(&json!({"object": "page"}), &json!({}), &json!({}));
+        for (text, item, wanted) in [
+            ("has(item.message) && body.object == \"page\"", json!({"message": {}}), true),
+            ("has(item.message)", json!({"delivery": {}}), false),
+            ("item.type == \"message\"", json!("a text"), false),
+            ("item == 7", json!(7), true),
+        ] {
+            let when = when(text).unwrap();
+            assert!(when.chooses_items(), "{text}");
+            assert_eq!(when.holds_of(&item, &whole).unwrap_or(false), wanted, "{text}");
+        }
+        assert!(!when("body.items.exists(item, item == 1)").unwrap().chooses_items());
+    }
+
+    #[test]
     fn a_body_need_not_be_an_object() {
         for (body, text, wanted) in [
             (json!([{"a": 1}]), "body[0].a == 1", Ok(true)),
@@ -253,7 +303,7 @@ mod tests {
         for (text, says) in [
             ("body.type ==", "not a CEL expression"),
             ("", "not a CEL expression"),
-            ("event == 1", "unknown name event; an expression sees body, query, headers"),
+            ("event == 1", "unknown name event; an expression sees body, query, headers, settings, item"),
             ("headrs.a == \"x\"", "did you mean headers?"),
             ("body.a.startWith(\"x\")", "did you mean startsWith?"),
             ("text == \"x\"", "unknown name text"),

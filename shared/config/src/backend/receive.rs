@@ -90,6 +90,13 @@ impl Default for Receive {
     }
 }
 
+/// Why a `when` that is about items has none to look at: its key, and what to write.
+pub(super) fn items_problem(when: Option<&When>, each: Option<&Each>) -> Option<(String, String)> {
+    let lacks = when.is_some_and(When::chooses_items) && each.is_none();
+    let why = "looks at item, which there is only with each: set each to the list, or look at body";
+    lacks.then(|| ("when".to_owned(), why.to_owned()))
+}
+
 impl Receive {
     /// What the request calls the parameter that we call `name`.
     pub fn param<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
@@ -129,6 +136,12 @@ impl Receive {
             wrong.extend(keys.map(|(key, why)| (format!("fields.{name}.{key}"), why)));
         }
         wrong.extend(self.batch().problems());
+        wrong.extend(items_problem(self.when.as_ref(), self.each.as_ref()));
+        if self.challenge.as_ref().is_some_and(|challenge| challenge.when().chooses_items()) {
+            let why =
+                "looks at item, and a handshake has no items: it sees body, query, headers and settings";
+            wrong.push(("challenge.when".to_owned(), why.to_owned()));
+        }
         if self.each.is_some() && self.codec.is_some() {
             let why = "decodes the parameters of a form, and each reads a JSON body: leave one of them out";
             wrong.push(("codec".to_owned(), why.to_owned()));

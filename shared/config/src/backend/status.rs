@@ -5,7 +5,7 @@ use super::{
     each::Each,
     expression::When,
     http::{BodyFormat, Method, method_problem},
-    receive::{Reply, name_problem, reply_problem},
+    receive::{Reply, items_problem, name_problem, reply_problem},
 };
 use indexmap::IndexMap;
 use postern_shared::{message::State, value::OneOrMany};
@@ -106,6 +106,7 @@ impl Status {
             wrong.push(("states".to_owned(), why.to_owned()));
         }
         wrong.extend(self.batch().problems());
+        wrong.extend(items_problem(self.when.as_ref(), self.each.as_ref()));
         wrong
     }
 

@@ -6,7 +6,7 @@ use postern_shared::text::{
     plain::plain_where_it_saves,
     segmentation,
 };
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 
 /// The room that a part's number takes, with [`MAX_PARTS`] of them.
@@ -84,7 +84,7 @@ pub struct Prepared<'t> {
 }
 
 /// What a text costs for each recipient.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cost {
     /// UCS-2 where any part needs it.
     pub alphabet: Alphabet,

@@ -66,6 +66,36 @@ const MISTAKES: &[Mistake] = &[
         "unknown name identity; an expression sees body, query, headers",
     ),
     (
+        "[backends.a]\ntype = \"http\"\n[backends.a.receive]\nwhen = 'body.to == settings.number || has(settings.any)'",
+        "backends.a.settings.number",
+        Some(1),
+        "is missing",
+    ),
+    (
+        "[backends.a]\ntype = \"http\"\n[backends.a.receive]\nchallenge = { when = 'query.t == settings[\"token\"]', reply = \"x\" }",
+        "backends.a.settings.token",
+        Some(1),
+        "is missing",
+    ),
+    (
+        "[backends.a]\ntype = \"http\"\n[backends.a.receive]\nwhen = 'has(item.message)'",
+        "backends.a.receive.when",
+        Some(4),
+        "only with each",
+    ),
+    (
+        "[backends.a]\ntype = \"http\"\n[backends.a.receive]\nchallenge = { when = 'item == 1', reply = \"x\" }",
+        "backends.a.receive.challenge.when",
+        Some(4),
+        "a handshake has no items",
+    ),
+    (
+        "[backends.a]\ntype = \"http\"\n[backends.a.status]\nstates = { a = \"sent\" }\nwhen = 'has(item.message)'",
+        "backends.a.status.when",
+        Some(5),
+        "only with each",
+    ),
+    (
         "[backends.a]\ntype = \"http\"\n[backends.a.receive]\nchallenge = { reply = \"x\" }",
         "backends.a.receive.challenge.when",
         Some(4),

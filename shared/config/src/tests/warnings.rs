@@ -26,6 +26,18 @@ const WARNINGS: &[Mistake] = &[
         "is over",
     ),
     (
+        "[broker]\nurl = \"amqp://h\"\n[[api.keys]]\nname = \"a\"\nkey = \"0123456789abcdef\"\nbackends = [\"a\"]\nmay = [\"send\", \"read\"]\n[backends.a]\ntype = \"console\"",
+        "api.keys[0].may",
+        Some(7),
+        "while the message log is off",
+    ),
+    (
+        "[log]\nmessages = false\n[[api.keys]]\nname = \"a\"\nkey = \"0123456789abcdef\"\nbackends = [\"a\"]\nmay = [\"read\"]\n[backends.a]\ntype = \"console\"",
+        "api.keys[0].may",
+        Some(7),
+        "set log.url",
+    ),
+    (
         "[backends.a]\ntype = \"console\"\n[compat.kannel]\nusers = [{ username = \"u\", password = \"0123456789abcdef\", backend = \"a\" }]",
         "compat.kannel",
         Some(3),
@@ -195,7 +207,7 @@ const SECRETS: &str = r#"
     [application]
     type = "webhook"
     url = "http://h/"
-    secret = { env = "POSTERN_NO_SUCH" }
+    secret = { credential = "no-such" }
     [backends.a]
     type = "twilio"
     receive = { auth = { token = { secret = [{ env = "POSTERN_NO_SUCH" }], query = "t" } } }

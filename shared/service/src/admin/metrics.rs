@@ -1,7 +1,10 @@
 //! What the admin port asks the rest of the process for when `/metrics` is read: the broker, the
 //! spool, the backends' health.
 
-use crate::{health::BackendHealth, metrics::Metrics};
+use crate::{
+    health::BackendHealth,
+    metrics::{LogMetrics, Metrics},
+};
 use postern_broker::BrokerStatus;
 use postern_shared::{control::ControlState, message::BackendName};
 use postern_store::{embedded::RecordedEvents, spool::Figures};
@@ -22,14 +25,7 @@ pub(super) struct AdminMetrics {
     pub(super) refused: IntCounter,
     spool: SpoolMetrics,
     /// Of the embedded broker; elsewhere the recorder counts.
-    recording: Option<RecordingMetrics>,
-}
-
-/// What became of the events that the embedded broker writes with the messages.
-#[derive(Debug, Clone)]
-struct RecordingMetrics {
-    recorded: IntCounter,
-    failed: IntCounter,
+    recording: Option<LogMetrics>,
 }
 
 impl AdminMetrics {
@@ -74,19 +70,14 @@ impl AdminMetrics {
     /// # Errors
     /// Another part of this process writes it.
     pub(super) fn recording(self, metrics: &Metrics) -> Result<Self, Error> {
-        let counter = |name: &str, help: &str| metrics.declare(IntCounter::new(name, help)?);
-        let recording = RecordingMetrics {
-            recorded: counter("log_events_total", "Events that were written into the message log")?,
-            failed: counter("log_failures_total", "Events that the message log's tables did not take")?,
-        };
-        Ok(Self { recording: Some(recording), ..self })
+        Ok(Self { recording: Some(LogMetrics::declare(metrics)?), ..self })
     }
 
     /// Shows what became of the events.
     pub(super) fn recorded(&self, events: RecordedEvents) {
-        if let Some(RecordingMetrics { recorded, failed }) = &self.recording {
-            recorded.inc_by(events.recorded.saturating_sub(recorded.get()));
-            failed.inc_by(events.failed.saturating_sub(failed.get()));
+        if let Some(LogMetrics { written, failures }) = &self.recording {
+            written.inc_by(events.recorded.saturating_sub(written.get()));
+            failures.inc_by(events.failed.saturating_sub(failures.get()));
         }
     }
 

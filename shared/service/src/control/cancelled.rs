@@ -2,7 +2,7 @@
 
 use crate::queued::Queued;
 use jiff::Timestamp;
-use postern_broker::{Address, Envelope, header};
+use postern_broker::{Address, Envelope};
 use postern_shared::{
     callback::{self, CallbackKeys, KannelEvent},
     error::Failure,
@@ -25,15 +25,11 @@ pub fn cancelled(queued: Queued<'_>, keys: &CallbackKeys, now: Timestamp) -> Vec
         at: now,
         recipients: message.identities.iter().map(recipient).collect(),
     };
-    let traced = |out: Envelope| match envelope.text_header(header::TRACEPARENT) {
-        Some(trace) => out.with(header::TRACEPARENT, trace),
-        None => out,
-    };
     let refused = || Some((KannelEvent::Refused, None, format!("NACK/{CANCELLED}")));
     let events = message.identities.iter().map(|_| refused());
     let notices = callback::notices(keys, message, events, now);
     let told =
         notices.iter().map(|notice| (Address::Callbacks(notice.backend.clone()), Envelope::from(notice)));
     let reported = (Address::Reports(message.backend.clone()), Envelope::from(&report));
-    std::iter::once(reported).chain(told).map(|(address, out)| (address, traced(out))).collect()
+    std::iter::once(reported).chain(told).map(|(address, out)| (address, out.in_trace_of(envelope))).collect()
 }

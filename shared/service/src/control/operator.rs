@@ -1,7 +1,7 @@
 //! Giving orders.
 
 use super::Control;
-use crate::retries::RetryCount;
+use crate::{retries::RetryCount, scan::Scans};
 use jiff::Timestamp;
 use postern_broker::{Address, Broker, BrokerError, Depth, Envelope, QueueName};
 use postern_config::Config;
@@ -80,6 +80,7 @@ pub struct Paused {
 #[derive(Debug)]
 pub struct Operator {
     pub(super) broker: Arc<dyn Broker>,
+    pub(super) scans: Scans,
     pub(super) control: Control,
     pub(super) backends: BTreeSet<BackendName>,
     /// Every queue of the configuration, those in which retries wait too.
@@ -99,7 +100,8 @@ impl Operator {
         let mut queues: Vec<_> = topology.queues().into_iter().map(|spec| spec.name).collect();
         queues.extend(topology.delays.iter().map(|delay| QueueName::wait(*delay)));
         let retries = RetryCount::new(config);
-        Self { broker, control, backends, queues, retries, keys, turn: tokio::sync::Mutex::default() }
+        let scans = Scans::new(broker.clone());
+        Self { broker, scans, control, backends, queues, retries, keys, turn: tokio::sync::Mutex::default() }
     }
 
     /// Pauses `backend`, for all processes, until it is resumed. Requests in flight finish.

@@ -11,54 +11,49 @@
 //! a word while they had the message, but for the one that it came with: notes are kept only of what
 //! was there when the store was opened, so that a message that is sent at once costs nothing.
 
+mod browse;
 mod check;
 mod commit;
 mod consumer_task;
 mod disk;
 mod log;
 mod op;
+mod open;
 mod queue;
+mod queues;
 mod record;
 mod recorded_log;
 mod recording;
 mod store;
+mod write;
 mod writer;
 
-use crate::{
-    message_log::{Keeping, MessageLog},
-    sqlite::{Folder, StoreError},
-};
+use crate::message_log::{Keeping, MessageLog};
 use async_trait::async_trait;
 pub(crate) use check::problems;
-use commit::{DelayedMessages, Publish, QueueEntry, StoredQueues};
 use log::{Log, is_for_the_log};
 use op::{NewConsumer, Op, Ops};
 use postern_broker::{
-    Address, Broker, BrokerError, BrokerOptions, BrokerStatus, Consumer, Depth, Envelope, QueueName,
-    events::events,
-    subscription,
-    topology::{QUARANTINE, QueueSpec},
+    Address, Broker, BrokerError, BrokerOptions, BrokerStatus, Browse, Consumer, Depth, Envelope, QueueName,
+    events::events, subscription,
 };
 use postern_shared::clock;
-use queue::Queue;
-use record::{Position, Record};
+use record::Record;
 use recorded_log::recorded_log;
 pub use recording::RecordedEvents;
 use recording::Recording;
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::HashMap,
     future::Future,
     path::Path,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
-        mpsc,
     },
     time::Duration,
 };
-use store::Store;
 use tokio::sync::{oneshot, watch};
-use writer::Writer;
+use write::{Publish, QueueEntry, Write};
 
 /// The largest message, with its properties. RabbitMQ 4 has the same limit.
 pub const MAX_MESSAGE_BYTES: usize = 16 * 1024 * 1024;
@@ -129,7 +124,7 @@ impl EmbeddedBroker {
     ) -> Result<Self, BrokerError> {
         let path = dir.to_owned();
         let shown = path.display().to_string();
-        let opening = tokio::task::spawn_blocking(move || open(&path, &options, recording));
+        let opening = tokio::task::spawn_blocking(move || open::open(&path, &options, recording));
         match opening.await {
             Ok(Ok(broker)) => Ok(broker),
             Ok(Err(store_error)) => Err(store_error.explain(shown)),
@@ -181,6 +176,30 @@ impl EmbeddedBroker {
         })
     }
 
+    /// What `messages` are in the store, and what happens by them.
+    ///
+    /// # Errors
+    /// One of them is too large.
+    fn to_be_stored(&self, messages: Vec<(Address, Envelope)>) -> Result<Publish, BrokerError> {
+        let happened = match self.recording {
+            // What is no message is dead-lettered when it is taken.
+            Some(_) => {
+                let of = |(address, envelope): &_| events(address, envelope).unwrap_or_default();
+                messages.iter().flat_map(of).collect()
+            }
+            None => Vec::new(),
+        };
+        // No queue holds what is for the message log alone.
+        let messages = messages.into_iter().filter(|(address, _)| *address != Address::Log);
+        let entries = messages.map(|(address, envelope)| self.entry(address, envelope));
+        Ok(Publish { entries: entries.collect::<Result<_, _>>()?, events: happened })
+    }
+
+    async fn write(&self, write: Write) -> Result<Vec<u64>, BrokerError> {
+        let (answer, answered) = oneshot::channel();
+        self.ask(Op::Write(write, answer), answered).await?
+    }
+
     fn entry(&self, address: Address, envelope: Envelope) -> Result<QueueEntry, BrokerError> {
         let entry = match address {
             Address::Later { queue, delay } => {
@@ -207,160 +226,19 @@ async fn within<T>(time: Duration, doing: impl Future<Output = T>) -> Result<T, 
     tokio::time::timeout(time, doing).await.map_err(|_| BrokerError::TimedOut(time))
 }
 
-/// Opens the store, declares the queues and starts the writer.
-fn open(
-    path: &Path,
-    options: &BrokerOptions,
-    recording: Option<Recording>,
-) -> Result<EmbeddedBroker, StoreError> {
-    let folder = Folder::lock(path)?;
-    let store = Store::open(&folder, recording.as_ref().map(|recording| &recording.keeping))?;
-    let specs = specs(&store, options)?;
-    start(folder, store, specs, options, recording)
-}
-
-/// Declares the queues of `specs` and starts the writer.
-fn start(
-    folder: Folder,
-    store: Store,
-    specs: Vec<QueueSpec>,
-    options: &BrokerOptions,
-    recording: Option<Recording>,
-) -> Result<EmbeddedBroker, StoreError> {
-    let path = folder.path().display().to_string();
-    let queues = declare(&store, &specs)?;
-    let declared: HashMap<QueueName, usize> = specs
-        .into_iter()
-        .filter_map(|spec| queues.by_name.get(spec.name.as_str()).map(|index| (spec.name.clone(), *index)))
-        .collect();
-    let undeclared =
-        queues.all.iter().enumerate().filter(|(_, queue)| !queue.declared && queue.is_outbound());
-    let undeclared = undeclared.map(|(index, queue)| (QueueName::stored(&queue.name), index)).collect();
-    let unrouted = declared.get(&QueueName::unrouted()).copied().unwrap_or_default();
-    let log = match declared.get(&QueueName::control()) {
-        Some(index) => Log::read(&store, &queues.all[*index])?,
-        None => Log::default(),
-    };
-    let held = queues.all.iter().filter(|queue| queue.position.count > 0);
-    let found = held.map(|queue| FoundQueue {
-        queue: QueueName::stored(&queue.name),
-        messages: queue.position.count,
-        bytes: queue.position.bytes,
-    });
-    let found = found.collect();
-    #[expect(clippy::disallowed_methods, reason = "whoever publishes waits for the answer: one each")]
-    let (ops, inbox) = mpsc::channel();
-    let (status, watched) = watch::channel(BrokerStatus::Ready);
-    let writer = Writer::new(folder, store, queues, options.min_free_disk, status, inbox);
-    let writer = writer.recording(recording.clone());
-    std::thread::Builder::new().name("postern-store".to_owned()).spawn(move || writer.run()).map_err(
-        |error| StoreError::Broken(format!("cannot be used: no thread could be started ({error})")),
-    )?;
-    Ok(EmbeddedBroker {
-        path,
-        ops,
-        declared,
-        undeclared,
-        unrouted,
-        log,
-        recording,
-        found,
-        next_consumer: AtomicU64::new(0),
-        publish_timeout: options.publish_timeout,
-        status: watched,
-    })
-}
-
-/// The queues to declare: those of the topology, the log of orders, and the queue that a dispatcher
-/// empties if an earlier version left messages in it.
-fn specs(store: &Store, options: &BrokerOptions) -> Result<Vec<QueueSpec>, StoreError> {
-    let mut specs = options.topology.queues();
-    specs.push(QueueSpec { name: QueueName::control(), limit: None });
-    let quarantined = |(name, position): &(String, Position)| name == QUARANTINE && position.count > 0;
-    if store.queues()?.iter().any(quarantined) {
-        specs.push(QueueSpec { name: QueueName::quarantine(), limit: None });
-    }
-    Ok(specs)
-}
-
-/// The queues of the store and those of `specs`. One that is no longer declared is kept with its
-/// messages.
-fn declare(store: &Store, specs: &[QueueSpec]) -> Result<StoredQueues, StoreError> {
-    let mut queues = StoredQueues { delayed: DelayedMessages::read(store)?, ..StoredQueues::default() };
-    let mut ids = BTreeSet::new();
-    for (name, mut position) in store.queues()? {
-        if let Some(end) = store.beyond(position.id, position.tail)? {
-            let behind = end - position.tail;
-            tracing::error!(
-                queue = name,
-                behind,
-                "the embedded store holds messages behind the end of a queue: it was damaged; they are taken in; check the disk"
-            );
-            position.tail = end;
-        }
-        ids.insert(position.id);
-        queues.by_name.insert(name.clone(), queues.all.len());
-        queues.all.push(Queue::new(name, position));
-    }
-    if let Some(stray) = store.stray(&ids)? {
-        return Err(StoreError::damaged("cannot be used", &format!("the row of queue {stray} is missing")));
-    }
-    for (id, sequence, lost) in store.leases()? {
-        if let Some(queue) = queues.all.iter_mut().find(|queue| queue.position.id == id) {
-            queue.remember(sequence, lost);
-        }
-    }
-    let batch = store.batch()?;
-    for QueueSpec { name, limit } in specs {
-        let name = name.as_str();
-        let index = match queues.by_name.get(name) {
-            Some(index) => *index,
-            None => {
-                let id = queues.all.iter().map(|queue| queue.position.id).max().unwrap_or_default() + 1;
-                let position = Position { id, ..Position::default() };
-                batch.set_position(name, &position)?;
-                queues.by_name.insert(name.to_owned(), queues.all.len());
-                queues.all.push(Queue::new(name.to_owned(), position));
-                queues.all.len() - 1
-            }
-        };
-        queues.all[index].declared = true;
-        queues.all[index].limit = *limit;
-    }
-    batch.commit()?;
-    Ok(queues)
-}
-
 #[async_trait]
 impl Broker for EmbeddedBroker {
     async fn publish(&self, messages: Vec<(Address, Envelope)>) -> Result<(), BrokerError> {
         if *self.status.borrow() == BrokerStatus::Closed {
             return Err(BrokerError::Closed);
         }
-        let happened = match self.recording {
-            // What is no message is dead-lettered when it is taken.
-            Some(_) => {
-                let of = |(address, envelope): &_| events(address, envelope).unwrap_or_default();
-                messages.iter().flat_map(of).collect()
-            }
-            None => Vec::new(),
-        };
-        // No queue holds what is for the message log alone.
-        let messages: Vec<_> = messages.into_iter().filter(|(address, _)| *address != Address::Log).collect();
-        if messages.is_empty() && happened.is_empty() {
-            return Ok(());
-        }
         let orders = messages.iter().filter(|(address, _)| is_for_the_log(address));
         let orders = orders.map(|(_, envelope)| envelope.clone()).collect();
-        let entries: Result<Vec<_>, _> =
-            messages.into_iter().map(|(address, envelope)| self.entry(address, envelope)).collect();
-        let publish = Publish { entries: entries?, events: happened };
-        self.log
-            .append(orders, async {
-                let (answer, answered) = oneshot::channel();
-                self.ask(Op::Publish(publish, answer), answered).await?
-            })
-            .await
+        let publish = self.to_be_stored(messages)?;
+        if publish.is_empty() {
+            return Ok(());
+        }
+        self.log.append(orders, async { self.write(Write::Publish(publish)).await.map(drop) }).await
     }
 
     async fn consume(&self, queue: &QueueName, prefetch: u16) -> Result<Consumer, BrokerError> {
@@ -378,6 +256,14 @@ impl Broker for EmbeddedBroker {
         self.ops.send(Op::Consume(new)).map_err(|_| self.gone())?;
         tokio::spawn(consumer_task::feed_consumer(id, feed, leased, self.ops.clone()));
         Ok(consumer)
+    }
+
+    async fn browse<'b>(
+        &'b self,
+        queue: &QueueName,
+        named: &[String],
+    ) -> Result<Option<Box<dyn Browse + 'b>>, BrokerError> {
+        Ok(Some(Box::new(browse::StoreBrowse::begin(self, queue, named).await?)))
     }
 
     async fn depth(&self, queue: &QueueName) -> Result<Depth, BrokerError> {
@@ -407,47 +293,5 @@ impl Broker for EmbeddedBroker {
 impl Drop for EmbeddedBroker {
     fn drop(&mut self) {
         let _ = self.ops.send(Op::Close(oneshot::channel().0));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use postern_broker::Topology;
-
-    fn options() -> BrokerOptions {
-        let topology = Topology {
-            backends: [].into(),
-            delays: [].into(),
-            max_reports: 1,
-            max_callbacks: 1,
-            max_messages: None,
-            log: postern_broker::LogRoute::None,
-        };
-        let publish_timeout = Duration::from_secs(30);
-        let client_name = "test".to_owned();
-        BrokerOptions { topology, publish_timeout, client_name, min_free_disk: 0, max_deliveries: 20 }
-    }
-
-    #[tokio::test(flavor = "multi_thread")]
-    async fn what_an_earlier_version_set_apart_can_be_taken_and_then_its_queue_is_unknown() {
-        let (dir, queue) = (tempfile::tempdir().unwrap(), QueueName::quarantine());
-        let earlier = {
-            let folder = Folder::lock(dir.path()).unwrap();
-            let store = Store::open(&folder, None).unwrap();
-            let mut specs = options().topology.queues();
-            specs.push(QueueSpec { name: queue.clone(), limit: None });
-            start(folder, store, specs, &options(), None).unwrap()
-        };
-        earlier.publish(vec![(Address::Queue(queue.clone()), Envelope::default())]).await.unwrap();
-        earlier.close().await;
-        let broker = EmbeddedBroker::open(dir.path(), options()).await.unwrap();
-        let mut consumer = broker.consume(&queue, 1).await.unwrap();
-        consumer.next().await.unwrap().ack();
-        consumer.close().await;
-        broker.close().await;
-        let broker = EmbeddedBroker::open(dir.path(), options()).await.unwrap();
-        assert!(matches!(broker.depth(&queue).await, Err(BrokerError::Refused(_))));
-        broker.close().await;
     }
 }

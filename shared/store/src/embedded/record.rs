@@ -5,8 +5,19 @@
 
 use bytes::Bytes;
 use crc32fast::Hasher;
-use postern_broker::{Envelope, Headers};
-use rusqlite::{Row, types::ValueRef};
+use postern_broker::{Envelope, Headers, header};
+use rusqlite::{
+    Params, Row, params_from_iter,
+    types::{ToSqlOutput, ValueRef},
+};
+
+/// The columns of a message in both of its tables, as [`decode`] reads them and [`Record::row`] fills them.
+macro_rules! message_columns {
+    () => {
+        "message_id, type, content_type, headers, body, checksum"
+    };
+}
+pub(super) use message_columns;
 
 /// A row that this program cannot read, and why; never what it holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -53,6 +64,17 @@ pub(super) struct Spoiled {
     pub(super) size: u64,
 }
 
+impl Spoiled {
+    /// A dead letter around it, which was in `queue`. When it died is not noted.
+    pub(super) fn dead_letter(self, queue: &str) -> Envelope {
+        Envelope { body: self.body, ..Envelope::default() }
+            .with(header::REASON, "its stored record cannot be decoded; the body is the one that was found")
+            .with(header::CLASS, "permanent")
+            .with(header::CODE, "undecodable")
+            .with(header::QUEUE, queue)
+    }
+}
+
 impl Record {
     /// `envelope` as it is stored.
     pub(super) fn of(envelope: Envelope) -> Self {
@@ -72,15 +94,20 @@ impl Record {
         (texts.into_iter().flatten().map(String::len).sum::<usize>() + self.body.len()) as u64
     }
 
-    /// The values of its columns from `message_id` to `headers`, and `body`.
-    pub(super) fn columns(&self) -> ([Option<&str>; 4], &[u8]) {
-        let texts = [&self.message_id, &self.kind, &self.content_type, &self.headers];
-        (texts.map(Option::as_deref), &self.body)
-    }
-
-    /// The checksum of a row with this message and `key`.
-    pub(super) fn checksum(&self, key: Key<'_>) -> i64 {
-        key.checksum(self.checksum)
+    /// What a statement is given that inserts it: the id of the row and the columns of the message, and of a
+    /// delayed one when it is due and its queue.
+    pub(super) fn row<'r>(&'r self, key: Key<'r>) -> impl Params + 'r {
+        let value = |text: &'r Option<String>| text.as_deref().map_or(ValueRef::Null, ValueRef::from);
+        let (id, due, queue) = match key {
+            Key::Message(id) => (id, None, None),
+            Key::Delayed(id, due, queue) => (id, Some(due), Some(queue)),
+        };
+        let texts = [&self.message_id, &self.kind, &self.content_type, &self.headers].map(value);
+        let checksum = ValueRef::Integer(key.checksum(self.checksum));
+        let message = texts.into_iter().chain([ValueRef::Blob(&self.body), checksum]);
+        let more = due.map(ValueRef::Integer).into_iter().chain(queue.map(ValueRef::from));
+        let row = std::iter::once(ValueRef::Integer(id)).chain(message).chain(more);
+        params_from_iter(row.map(ToSqlOutput::Borrowed))
     }
 }
 
@@ -265,12 +292,12 @@ mod tests {
     /// What is read of the columns of `record`, after `change` to them.
     fn read(record: &Record, key: Key<'_>, change: &str) -> (Result<Envelope, Spoiled>, u64) {
         let connection = Connection::open_in_memory().unwrap();
-        connection.execute_batch("CREATE TABLE t (a, b, c, d, e, f)").unwrap();
-        let ([a, b, c, d], e) = record.columns();
-        let row = params![a, b, c, d, e, record.checksum(KEY)];
-        connection.execute("INSERT INTO t VALUES (?1, ?2, ?3, ?4, ?5, ?6)", row).unwrap();
+        connection.execute_batch("CREATE TABLE t (id, a, b, c, d, e, f, due, queue)").unwrap();
+        connection
+            .execute("INSERT INTO t VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)", record.row(KEY))
+            .unwrap();
         connection.execute_batch(change).unwrap();
-        connection.query_row("SELECT * FROM t", [], |row| decode(row, 0, key)).unwrap()
+        connection.query_row("SELECT * FROM t", [], |row| decode(row, 1, key)).unwrap()
     }
 
     proptest! {

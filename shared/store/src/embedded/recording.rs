@@ -47,20 +47,16 @@ impl Recording {
         self.changes.send_modify(|changes| *changes += 1);
     }
 
-    /// Writes `events` in the transaction that is open on `connection`. Returns whether the tables took them:
-    /// if not, nothing of them is written, and the transaction goes on.
+    /// Writes `events` in the transaction that is open on `connection`. Returns whether the tables took them: if
+    /// not, some of them may be written, and the transaction is to be rolled back.
     ///
     /// # Errors
     /// Nothing at all can be written.
     pub(super) fn write(&self, connection: &Connection, events: &[Event]) -> Result<bool, StoreError> {
-        let cannot = |error: &rusqlite::Error| StoreError::sqlite("cannot be written", error);
-        let step = |sql: &str| connection.execute_batch(sql).map_err(|error| cannot(&error));
-        step("SAVEPOINT events")?;
         match sqlite::record(connection, &self.keeping, events) {
-            Ok(()) => step("RELEASE events").map(|()| true),
-            Err(error) if is_of_the_file(&error) => Err(cannot(&error)),
+            Ok(()) => Ok(true),
+            Err(error) if is_of_the_file(&error) => Err(StoreError::sqlite("cannot be written", &error)),
             Err(error) => {
-                step("ROLLBACK TO events; RELEASE events")?;
                 self.missed(events, &error);
                 Ok(false)
             }

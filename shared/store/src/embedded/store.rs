@@ -1,12 +1,15 @@
 //! The statements that the broker runs on `postern.db`. Each is prepared once and found again by its
 //! text.
 
+mod delayed;
 mod leases;
+mod messages;
 
 pub(super) use leases::Note;
+pub(super) use messages::{Chunk, Range, read_past_damage};
 
 use super::{
-    record::{self, BEYOND, Key, Position, Record, StoredMessage},
+    record::{self, BEYOND, Key, Position, Record, StoredMessage, message_columns},
     recording::{self, Recording},
 };
 use crate::{
@@ -16,18 +19,13 @@ use crate::{
     },
     sqlite::{self, Database, Folder, NUMBER_BITS, StoreError},
 };
-use postern_broker::Envelope;
 use postern_shared::event::Event;
-use rusqlite::{CachedStatement, OptionalExtension, Transaction, TransactionBehavior, params};
-use std::collections::{BTreeSet, HashMap};
+use rusqlite::{CachedStatement, Transaction, TransactionBehavior, config::DbConfig, params};
+use std::collections::BTreeSet;
 use tokio::sync::oneshot;
 
-const READ: &str = "SELECT id, message_id, type, content_type, headers, body, checksum FROM message \
-    WHERE id >= ?1 AND id < ?2 ORDER BY id LIMIT ?3";
-const GET: &str =
-    "SELECT id, message_id, type, content_type, headers, body, checksum FROM message WHERE id = ?1";
-const PUT: &str = "INSERT INTO message (id, message_id, type, content_type, headers, body, checksum) \
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+const PUT: &str =
+    concat!("INSERT INTO message (id, ", message_columns!(), ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)");
 const REMOVE: &str = "DELETE FROM message WHERE id = ?1";
 const LAST: &str = "SELECT max(id) FROM message WHERE id >= ?1 AND id < ?2";
 const FIRST: &str = "SELECT min(id) FROM message WHERE id >= ?1";
@@ -37,18 +35,6 @@ const SET_POSITION: &str = "INSERT INTO queue (id, name, next, messages, bytes, 
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (id) DO UPDATE SET next = excluded.next, \
     messages = excluded.messages, bytes = excluded.bytes, handed = excluded.handed, \
     checksum = excluded.checksum";
-
-// Two steps, so that one row that the disk does not give stops no other.
-const DUE: &str =
-    "SELECT due, id FROM delayed INDEXED BY delayed_due WHERE due <= ?1 ORDER BY due, id LIMIT ?2";
-const NEXT_DUE: &str = "SELECT due FROM delayed INDEXED BY delayed_due WHERE due > ?1 ORDER BY due LIMIT 1";
-const GET_DELAYED: &str = "SELECT queue, message_id, type, content_type, headers, body, checksum \
-    FROM delayed WHERE id = ?1";
-const PUT_DELAYED: &str = "INSERT INTO delayed (id, message_id, type, content_type, headers, body, checksum, due, queue) \
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
-const REMOVE_DELAYED: &str = "DELETE FROM delayed WHERE id = ?1";
-const SET_DELAYED_COUNT: &str = "INSERT INTO delayed_count (queue, messages) VALUES (?1, ?2) \
-    ON CONFLICT (queue) DO UPDATE SET messages = excluded.messages";
 
 /// How many statements of this file stay prepared.
 const STATEMENTS: usize = 32;
@@ -122,43 +108,19 @@ impl Store {
         Ok(None)
     }
 
-    /// The messages of queue `id` from the number `from` to below `to`, in order: at least one where
-    /// there is one, at most `count`, and no more once they have `bytes`. The flag says whether there
-    /// are none behind them.
-    pub(super) fn read(
-        &self,
-        id: u32,
-        from: u64,
-        to: u64,
-        count: usize,
-        bytes: u64,
-    ) -> rusqlite::Result<Chunk> {
-        let mut chunk = Chunk { messages: Vec::new(), last: false };
-        let mut size = 0;
-        let mut statement = self.connection.prepare_cached(READ)?;
-        let most = i64::try_from(count).unwrap_or(i64::MAX);
-        let mut rows = statement.query([row_id(id, from), row_id(id, to), most])?;
-        while size < bytes {
-            let Some(row) = rows.next()? else {
-                chunk.last = chunk.messages.len() < count;
-                break;
-            };
-            let row_id: i64 = row.get(0)?;
-            let (envelope, its) = record::decode(row, 1, Key::Message(row_id))?;
-            size += its;
-            chunk.messages.push(StoredMessage { number: number(row_id), size: its, envelope });
-        }
-        Ok(chunk)
+    /// The messages of `range`: see [`messages::read`].
+    pub(super) fn read(&self, range: Range, most: (usize, u64)) -> rusqlite::Result<Chunk> {
+        messages::read(&self.connection, range, most, None)
     }
 
-    /// One message.
+    /// The same, past a place where the disk is damaged: see [`messages::read_past_damage`].
+    pub(super) fn read_past_damage(&self, range: Range, most: (usize, u64)) -> Chunk {
+        messages::read_past_damage(&self.connection, range, most, None)
+    }
+
+    /// Message `number` of queue `id`.
     pub(super) fn get(&self, id: u32, number: u64) -> rusqlite::Result<Option<StoredMessage>> {
-        let row_id = row_id(id, number);
-        let mut statement = self.connection.prepare_cached(GET)?;
-        let mut rows = statement.query([row_id])?;
-        let Some(row) = rows.next()? else { return Ok(None) };
-        let (envelope, size) = record::decode(row, 1, Key::Message(row_id))?;
-        Ok(Some(StoredMessage { number, size, envelope }))
+        messages::get(&self.connection, id, number)
     }
 
     /// The number behind the last message of queue `id`, if there are messages from `tail` on.
@@ -169,82 +131,6 @@ impl Store {
         };
         let last = last().map_err(|error| StoreError::sqlite("cannot be read", &error))?;
         Ok(last.map(|last| number(last) + 1))
-    }
-
-    /// How many delayed messages return to the queue of each name, and the id for the next one.
-    pub(super) fn delayed(&self) -> Result<(HashMap<String, u64>, i64), StoreError> {
-        let read = || {
-            let mut counts = self.delayed_counts("SELECT queue, messages FROM delayed_count")?;
-            let one = |sql| self.connection.query_row(sql, [], |row| row.get::<_, i64>(0));
-            let stored = one("SELECT count(*) FROM delayed")?;
-            let counted: u64 = counts.values().fold(0, |sum, count| sum.saturating_add(*count));
-            if u64::try_from(stored) != Ok(counted) {
-                tracing::error!(
-                    counted,
-                    found = stored,
-                    "the embedded store holds another number of delayed messages than it counted: it was damaged; check the disk"
-                );
-                counts = self.delayed_counts("SELECT queue, count(*) FROM delayed GROUP BY queue")?;
-            }
-            Ok((counts, one("SELECT coalesce(max(id), 0) FROM delayed")?.saturating_add(1)))
-        };
-        read().map_err(|error: rusqlite::Error| StoreError::sqlite("cannot be read", &error))
-    }
-
-    fn delayed_counts(&self, sql: &str) -> rusqlite::Result<HashMap<String, u64>> {
-        let mut statement = self.connection.prepare(sql)?;
-        let count =
-            |row: &rusqlite::Row<'_>| Ok((row.get(0)?, u64::try_from(row.get::<_, i64>(1)?).unwrap_or(0)));
-        statement.query_map([], count)?.collect()
-    }
-
-    /// At most `count` delayed messages that are due at `now` (ms since 1970), the earliest first, but
-    /// for those in `passed_over`, to which the ones are added that the disk does not give. Then when the
-    /// next one is due.
-    pub(super) fn due(
-        &self,
-        now: u64,
-        count: usize,
-        passed_over: &mut BTreeSet<i64>,
-    ) -> Result<Due, StoreError> {
-        let now = i64::try_from(now).unwrap_or(i64::MAX);
-        let keys = || {
-            let most = i64::try_from(count + 1 + passed_over.len()).unwrap_or(i64::MAX);
-            let mut statement = self.connection.prepare_cached(DUE)?;
-            let keys = statement.query_map([now, most], |row| Ok((row.get(0)?, row.get(1)?)))?;
-            let mut keys = keys.collect::<rusqlite::Result<Vec<(i64, i64)>>>()?;
-            keys.retain(|(_, id)| !passed_over.contains(id));
-            let next = match keys.get(count) {
-                Some((next, _)) => Some(*next),
-                None => {
-                    self.connection.prepare_cached(NEXT_DUE)?.query_row([now], |row| row.get(0)).optional()?
-                }
-            };
-            keys.truncate(count);
-            Ok((keys, next))
-        };
-        let (keys, next) =
-            keys().map_err(|error: rusqlite::Error| StoreError::sqlite("cannot be read", &error))?;
-        let mut due = Due { messages: Vec::new(), next: next.map(|next| u64::try_from(next).unwrap_or(0)) };
-        for (at, id) in keys {
-            match self.get_delayed(at, id) {
-                Ok(message) => due.messages.push(message),
-                Err(error) => {
-                    tracing::error!(%error, "a delayed message cannot be read from the disk; it is passed over until the next start: check the disk");
-                    passed_over.insert(id);
-                }
-            }
-        }
-        Ok(due)
-    }
-
-    fn get_delayed(&self, due: i64, id: i64) -> rusqlite::Result<DelayedMessage> {
-        let mut statement = self.connection.prepare_cached(GET_DELAYED)?;
-        statement.query_row([id], |row| {
-            let queue = String::from_utf8_lossy(row.get_ref(0)?.as_bytes().unwrap_or_default()).into_owned();
-            let (envelope, _) = record::decode(row, 1, Key::Delayed(id, due, &queue))?;
-            Ok(DelayedMessage { id, queue, envelope })
-        })
     }
 
     /// Begins to write; nothing is stored before [`Batch::commit`].
@@ -271,7 +157,10 @@ impl Store {
 
     /// Moves the log into the file, if it has grown: between two writes, so that none waits long. What
     /// fails here has failed nobody, and is tried again.
-    pub(super) fn checkpoint(&mut self) {
+    ///
+    /// # Errors
+    /// The disk fails: it is not known what it has of the log.
+    pub(super) fn checkpoint(&mut self) -> Result<(), StoreError> {
         let state = |mode: &str| {
             let mut statement = self.connection.prepare_cached(mode)?;
             statement.query_row([], |row| Ok(row.get::<_, i64>(1)? - row.get::<_, i64>(2)?))
@@ -289,16 +178,31 @@ impl Store {
             Ok(Some(left)) => self.checkpoint_at = left + CHECKPOINT,
             Err(error) => {
                 let error: rusqlite::Error = error;
+                let store_error = StoreError::sqlite("cannot be written", &error);
+                if !store_error.is_undone() {
+                    return Err(store_error);
+                }
                 tracing::warn!(%error, "the write-ahead log of the embedded store cannot be moved into its file; it is tried again");
                 self.checkpoint_at += CHECKPOINT;
             }
         }
+        Ok(())
     }
 
     /// Makes room in the log, where that is possible without more of the disk.
-    pub(super) fn make_room(&mut self) {
+    ///
+    /// # Errors
+    /// As [`checkpoint`](Self::checkpoint).
+    pub(super) fn make_room(&mut self) -> Result<(), StoreError> {
         self.checkpoint_at = 0;
-        self.checkpoint();
+        self.checkpoint()
+    }
+
+    /// Closes the file and leaves the log as it is: what the disk has of it is not known.
+    pub(super) fn abandon(self) {
+        if let Err(error) = self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true) {
+            tracing::warn!(%error, "the write-ahead log of the embedded store may be moved into its file");
+        }
     }
 
     /// The bytes of the file that hold nothing.
@@ -336,15 +240,11 @@ pub(super) struct Batch<'s> {
 impl Batch<'_> {
     /// Adds a message.
     pub(super) fn put(&mut self, id: u32, number: u64, record: &Record) -> Result<(), StoreError> {
-        let row_id = row_id(id, number);
-        let ([message_id, kind, content_type, headers], body) = record.columns();
-        let checksum = record.checksum(Key::Message(row_id));
-        let put = self.put.execute(params![row_id, message_id, kind, content_type, headers, body, checksum]);
-        written(put)
+        written(self.put.execute(record.row(Key::Message(row_id(id, number)))))
     }
 
-    /// Adds `events` to the message log. Returns whether its tables took them: if not, nothing of them is
-    /// stored, and all the rest is.
+    /// Adds `events` to the message log. Returns whether its tables took them: if not, the batch is to be
+    /// dropped, with what else is in it.
     ///
     /// # Errors
     /// Nothing at all can be written.
@@ -355,34 +255,6 @@ impl Batch<'_> {
     /// Removes a message.
     pub(super) fn remove(&mut self, id: u32, number: u64) -> Result<(), StoreError> {
         written(self.remove.execute([row_id(id, number)]))
-    }
-
-    /// Adds a message to `queue` that is due at `due` (ms since 1970).
-    pub(super) fn put_delayed(
-        &self,
-        id: i64,
-        due: u64,
-        queue: &str,
-        record: &Record,
-    ) -> Result<(), StoreError> {
-        let due = i64::try_from(due).unwrap_or(i64::MAX);
-        let ([message_id, kind, content_type, headers], body) = record.columns();
-        let checksum = record.checksum(Key::Delayed(id, due, queue));
-        self.execute(
-            PUT_DELAYED,
-            params![id, message_id, kind, content_type, headers, body, checksum, due, queue],
-        )
-    }
-
-    /// Removes a delayed message.
-    pub(super) fn remove_delayed(&self, id: i64) -> Result<(), StoreError> {
-        self.execute(REMOVE_DELAYED, [id])
-    }
-
-    /// Sets how many delayed messages return to `queue`.
-    pub(super) fn set_delayed_count(&self, queue: &str, messages: u64) -> Result<(), StoreError> {
-        let messages = i64::try_from(messages).unwrap_or(i64::MAX);
-        self.execute(SET_DELAYED_COUNT, params![queue, messages])
     }
 
     /// Sets a queue's position, or adds the queue.
@@ -410,32 +282,6 @@ impl Batch<'_> {
 
 fn written(outcome: rusqlite::Result<usize>) -> Result<(), StoreError> {
     outcome.map(drop).map_err(|error| StoreError::sqlite("cannot be written", &error))
-}
-
-/// Messages read in one go.
-pub(super) struct Chunk {
-    /// In order.
-    pub(super) messages: Vec<StoredMessage>,
-    /// Whether the range holds no more.
-    pub(super) last: bool,
-}
-
-/// Delayed messages whose time has come.
-pub(super) struct Due {
-    /// The earliest first.
-    pub(super) messages: Vec<DelayedMessage>,
-    /// When the first one is due that was not read (ms since 1970).
-    pub(super) next: Option<u64>,
-}
-
-/// A delayed message.
-pub(super) struct DelayedMessage {
-    /// Its row's id.
-    pub(super) id: i64,
-    /// The queue that it returns to.
-    pub(super) queue: String,
-    /// The message, if it can be decoded.
-    pub(super) envelope: Result<Envelope, record::Spoiled>,
 }
 
 /// The id of the row of message `number` in queue `id`.

@@ -13,10 +13,11 @@ use anyhow::{Context as _, Result, bail, ensure};
 use async_trait::async_trait;
 use jiff::Timestamp;
 use postern_shared::{
-    event::{Content, Direction, Event, EventKind},
+    event::{Content, Direction, Event, EventKind, FirstAnswer},
     message::{Identity, MessageId},
     value::Secret,
 };
+use serde_json::{Map, Value};
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
 /// A place for rows that outlives the logs opened on it.
@@ -44,6 +45,8 @@ macro_rules! for_each_log_case {
             pages_follow_one_another
             a_cursor_misses_nothing_that_is_written_side_by_side
             a_provider_s_id_finds_the_latest_message
+            a_callback_is_found_by_the_message_and_by_the_provider_s_id
+            a_first_answer_is_found_by_the_message_s_id
             ids_are_found_by_where_they_lie
             what_is_written_outlives_the_log
             states_only_keeps_no_number_and_no_word
@@ -121,6 +124,31 @@ fn accepted(id: MessageId, milliseconds: i64, people: &[usize]) -> Result<Event>
     };
     let by = Some("clinic-app".to_owned());
     Ok(Event { by, content: Some(content), ..event(id, milliseconds, EventKind::Accepted)? })
+}
+
+/// The same message, accepted with a callback.
+fn with_callback(event: Event, token: &str) -> Event {
+    Event { callback: Some(token.to_owned()), ..event }
+}
+
+/// The client of a message was answered that it has so many recipients, after it had said what `fingerprint`
+/// stands for.
+fn answered(id: MessageId, milliseconds: i64, fingerprint: &str, recipients: usize) -> Result<Event> {
+    let answer = Map::from_iter([("identities".to_owned(), recipients.into())]);
+    let first_answer = Some(FirstAnswer { fingerprint: fingerprint.to_owned(), answer });
+    let by = Some("clinic-app".to_owned());
+    Ok(Event { by, first_answer, ..event(id, milliseconds, EventKind::Accepted)? })
+}
+
+/// How many recipients the client was answered, and whether it says the same now.
+async fn known_answer(
+    log: &Arc<dyn MessageLog>,
+    id: MessageId,
+    fingerprint: &str,
+) -> Result<Option<(bool, u64)>> {
+    let known = log.first_answer(id, fingerprint).await?;
+    let count = |answer: &Map<String, Value>| answer["identities"].as_u64().unwrap_or_default();
+    Ok(known.map(|known| (known.is_same, count(&known.answer))))
 }
 
 /// A message from a person was received.

@@ -42,7 +42,7 @@ impl Keeping {
         Self { keep: Keep::Full, key: None }
     }
 
-    /// Keeps no text, no fields and no details, and of a number only its hash under `key`.
+    /// Keeps no text, no fields, no details and no callbacks, and of a number only its hash under `key`.
     pub fn states(key: HashKey) -> Self {
         Self { keep: Keep::States, key: Some(key) }
     }
@@ -82,6 +82,25 @@ impl Keeping {
     pub(super) fn fields(&self, content: &Content) -> Option<String> {
         let kept = self.words() && !content.fields.is_empty();
         kept.then(|| serde_json::to_string(&content.fields).unwrap_or_default())
+    }
+
+    /// What a client wants to be told, as a row holds it. Its address may hold a number.
+    pub(super) fn callback<'a>(&self, event: &'a Event) -> Option<&'a str> {
+        event.callback.as_deref().filter(|_| self.words())
+    }
+
+    /// The fingerprint of what a client said, as a row holds it: without the key, whoever reads the row could
+    /// find out the number and the text by trying.
+    pub(super) fn fingerprint<'a>(&self, fingerprint: &'a str) -> Cow<'a, str> {
+        match (self.keep, &self.key) {
+            (Keep::States, Some(key)) => Cow::Owned(key.fingerprint(fingerprint)),
+            _ => Cow::Borrowed(fingerprint),
+        }
+    }
+
+    /// Whether a row that holds `kept` has that fingerprint, in whatever form it was written.
+    pub(super) fn is_fingerprint(&self, kept: &str, fingerprint: &str) -> bool {
+        kept == fingerprint || self.key.as_ref().is_some_and(|key| key.fingerprint(fingerprint) == kept)
     }
 
     /// The failure's detail as a row holds it. It may quote a number or a text.
@@ -147,6 +166,10 @@ impl HashKey {
         format!("{HASHED}{}", self.digest(identity.as_str()))
     }
 
+    fn fingerprint(&self, fingerprint: &str) -> String {
+        format!("{HASHED}{}", self.digest(&format!("fingerprint {fingerprint}")))
+    }
+
     /// The first 128 bits of the HMAC-SHA-256, in hexadecimal digits.
     fn digest(&self, text: &str) -> String {
         let mac = self.0.clone().chain_update(text.as_bytes()).finalize().into_bytes();
@@ -182,6 +205,18 @@ mod tests {
         let forms = Keeping::full().with_earlier_key(key("a")).forms(&identity);
         assert_eq!(forms, [kept, "+15551234567".to_owned()]);
         assert!(!format!("{:?}", Keeping::states(key("secret"))).contains("secret"));
+    }
+
+    #[test]
+    fn a_fingerprint_is_told_in_either_form() {
+        let key = || HashKey::new(&Secret::from("a".to_owned()));
+        let (full, states) = (Keeping::full().with_earlier_key(key()), Keeping::states(key()));
+        let hashed = states.fingerprint("abc").into_owned();
+        assert!(is_hashed(&hashed) && full.fingerprint("abc") == "abc");
+        for keeping in [full, states] {
+            assert!(keeping.is_fingerprint("abc", "abc") && keeping.is_fingerprint(&hashed, "abc"));
+            assert!(!keeping.is_fingerprint(&hashed, "abd") && !keeping.is_fingerprint("abd", "abc"));
+        }
     }
 
     #[test]

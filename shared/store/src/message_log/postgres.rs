@@ -19,7 +19,10 @@ mod schema;
 mod tell;
 mod tls;
 
-use super::{Keeping, LogError, LoggedMessage, MessageLog, MessageQuery, Page, Retention, SentMessage};
+use super::{
+    Keeping, KnownAnswer, LogError, LoggedCallback, LoggedMessage, MessageLog, MessageQuery, Page, Retention,
+    SentMessage,
+};
 use async_trait::async_trait;
 use connection::Connections;
 use postern_shared::{
@@ -88,6 +91,15 @@ impl MessageLog for PostgresLog {
         external_id: &str,
     ) -> Result<Option<SentMessage>, LogError> {
         self.connections.run(async |session| query::sent_as(session, backend, external_id).await).await
+    }
+
+    async fn callback(&self, id: MessageId) -> Result<LoggedCallback, LogError> {
+        self.connections.run(async |session| query::callback(session, id).await).await
+    }
+
+    async fn first_answer(&self, id: MessageId, fingerprint: &str) -> Result<Option<KnownAnswer>, LogError> {
+        let ask = async |session: &mut _| query::first_answer(session, &self.keeping, id, fingerprint).await;
+        self.connections.run(ask).await
     }
 
     async fn forget(&self, identity: &Identity) -> Result<u64, LogError> {

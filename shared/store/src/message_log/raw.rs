@@ -1,6 +1,9 @@
 //! Rows of the tables, which every store has, and what they are as values.
 
-use super::{LoggedMessage, LoggedRecipient, words::Word};
+use super::{
+    Keeping, KnownAnswer, LoggedCallback, LoggedMessage, LoggedRecipient, SentMessage, keeping::is_hashed,
+    words::Word,
+};
 use jiff::Timestamp;
 use postern_shared::{
     event::Event,
@@ -13,6 +16,30 @@ use std::collections::HashMap;
 #[error("holds a row whose `{0}` this version does not know: a newer version, or somebody else, wrote it")]
 pub(super) struct Unreadable(pub(super) &'static str);
 
+/// A value that either database can hold in a column.
+pub(super) trait Value: rusqlite::types::FromSql + for<'a> tokio_postgres::types::FromSql<'a> {}
+
+impl<T: rusqlite::types::FromSql + for<'a> tokio_postgres::types::FromSql<'a>> Value for T {}
+
+/// A row of either database.
+pub(super) trait Columns {
+    type Error;
+
+    /// The value in a column.
+    fn value<T: Value>(&self, column: usize) -> Result<T, Self::Error>;
+
+    /// The id in a column.
+    fn id(&self, column: usize) -> Result<MessageId, Self::Error>;
+}
+
+/// The columns of [`RawMessage::of`]. The last is JSON.
+pub(super) const MESSAGE: &str = "message, id, direction, backend, text, segments, created_at, fields";
+/// The columns of [`RawRecipient::of`].
+pub(super) const RECIPIENT: &str = "message, recipient, identity, state, external_id";
+/// The columns of [`RawEvent::of`].
+pub(super) const EVENT: &str =
+    "recipient, at, event, attempt, external_id, class, code, detail, http_status, duration_ms, done_by";
+
 /// A row of `messages`.
 pub(super) struct RawMessage {
     pub(super) id: MessageId,
@@ -22,6 +49,32 @@ pub(super) struct RawMessage {
     pub(super) segments: Option<i64>,
     pub(super) created_at: i64,
     pub(super) fields: Option<String>,
+}
+
+/// The columns of `messages` that are about its client.
+pub(super) struct RawAnswer {
+    pub(super) fingerprint: String,
+    pub(super) answer: String,
+}
+
+impl RawAnswer {
+    /// The answer, and whether it was given to what `fingerprint` stands for.
+    pub(super) fn read(self, keeping: &Keeping, fingerprint: &str) -> Result<KnownAnswer, Unreadable> {
+        let is_same = keeping.is_fingerprint(&self.fingerprint, fingerprint);
+        let answer = serde_json::from_str(&self.answer).map_err(|_| Unreadable("answer"))?;
+        Ok(KnownAnswer { is_same, answer })
+    }
+}
+
+impl LoggedCallback {
+    /// What a row of `messages` says, if there is one.
+    pub(super) fn of_row(row: Option<Option<String>>) -> Self {
+        match row {
+            None => Self::UnknownMessage,
+            Some(None) => Self::NotWanted,
+            Some(Some(token)) => Self::Wanted(token),
+        }
+    }
 }
 
 /// A row of `recipients`.
@@ -48,6 +101,20 @@ pub(super) struct RawEvent {
 }
 
 impl RawMessage {
+    /// Its number, and the row.
+    pub(super) fn of<R: Columns>(row: &R) -> Result<(i64, Self), R::Error> {
+        let raw = Self {
+            id: row.id(1)?,
+            direction: row.value(2)?,
+            backend: row.value(3)?,
+            text: row.value(4)?,
+            segments: row.value(5)?,
+            created_at: row.value(6)?,
+            fields: row.value(7)?,
+        };
+        Ok((row.value(0)?, raw))
+    }
+
     /// The message with those recipients, and those events.
     pub(super) fn with(
         self,
@@ -80,13 +147,50 @@ impl RawMessage {
 }
 
 impl RawRecipient {
+    /// Its message's number, and the row.
+    pub(super) fn of<R: Columns>(row: &R) -> Result<(i64, Self), R::Error> {
+        let raw = Self {
+            recipient: row.value(1)?,
+            identity: row.value(2)?,
+            state: row.value(3)?,
+            external_id: row.value(4)?,
+        };
+        Ok((row.value(0)?, raw))
+    }
+
     fn read(self) -> Result<LoggedRecipient, Unreadable> {
         let state = read("state", &self.state)?;
         Ok(LoggedRecipient { identity: self.identity, state, external_id: self.external_id })
     }
 }
 
+impl SentMessage {
+    /// That of a row of an id, an identity, which may be hashed, and a callback.
+    pub(super) fn of<R: Columns>(row: &R) -> Result<Self, R::Error> {
+        let identity = row.value::<Option<String>>(1)?.filter(|identity| !is_hashed(identity));
+        let identity = identity.and_then(|identity| identity.parse().ok());
+        Ok(Self { id: row.id(0)?, identity, callback: row.value(2)? })
+    }
+}
+
 impl RawEvent {
+    /// The row.
+    pub(super) fn of<R: Columns>(row: &R) -> Result<Self, R::Error> {
+        Ok(Self {
+            recipient: row.value(0)?,
+            at: row.value(1)?,
+            event: row.value(2)?,
+            attempt: row.value(3)?,
+            external_id: row.value(4)?,
+            class: row.value(5)?,
+            code: row.value(6)?,
+            detail: row.value(7)?,
+            http_status: row.value(8)?,
+            duration_ms: row.value(9)?,
+            done_by: row.value(10)?,
+        })
+    }
+
     fn read(
         self,
         message_id: MessageId,

@@ -18,15 +18,18 @@ mod schema;
 mod writer;
 
 pub use erase::{STEP, bytes, expire_older, expire_oldest, forget};
-pub use query::{ids, message, messages, sent_as};
+pub use query::{callback, first_answer, ids, message, messages, sent_as};
 pub use record::record;
 pub use schema::{STATEMENTS, prepare};
 
 pub(crate) use failure::DEADLINE;
 pub(crate) use job::{Job, Jobs};
 
-use super::{Keeping, LogError, LoggedMessage, MessageLog, MessageQuery, Page, Retention, SentMessage};
-use crate::sqlite::{FILE, Folder, StoreError, open as store};
+use super::{
+    Keeping, KnownAnswer, LogError, LoggedCallback, LoggedMessage, MessageLog, MessageQuery, Page, Retention,
+    SentMessage,
+};
+use crate::sqlite::{FILE, Folder, StoreError, open as store, queued_bytes};
 use async_trait::async_trait;
 use failure::closed;
 use jiff::Timestamp;
@@ -133,12 +136,18 @@ impl SqliteLog {
         Ok(Self { keeping, writer: Box::new(writer), readers, _alone: alone })
     }
 
-    /// The bytes of the file that rows take.
+    /// The bytes that the log's rows take in the file; about as many, if it is an embedded broker's, whose
+    /// queues do not count.
     ///
     /// # Errors
     /// [`LogError`].
     pub async fn bytes(&self) -> Result<u64, LogError> {
-        self.readers.read(bytes).await
+        let shares = self.readers.file.ends_with(FILE);
+        let ask = move |connection: &Connection| {
+            let queued = if shares { queued_bytes(connection)? } else { 0 };
+            Ok(bytes(connection)?.saturating_sub(queued))
+        };
+        self.readers.read(ask).await
     }
 }
 
@@ -171,6 +180,15 @@ impl MessageLog for SqliteLog {
     ) -> Result<Option<SentMessage>, LogError> {
         let (backend, external_id) = (backend.clone(), external_id.to_owned());
         self.readers.read(move |connection| sent_as(connection, &backend, &external_id)).await
+    }
+
+    async fn callback(&self, id: MessageId) -> Result<LoggedCallback, LogError> {
+        self.readers.read(move |connection| callback(connection, id)).await
+    }
+
+    async fn first_answer(&self, id: MessageId, fingerprint: &str) -> Result<Option<KnownAnswer>, LogError> {
+        let (keeping, fingerprint) = (self.keeping.clone(), fingerprint.to_owned());
+        self.readers.read(move |connection| first_answer(connection, &keeping, id, &fingerprint)).await
     }
 
     async fn forget(&self, identity: &Identity) -> Result<u64, LogError> {

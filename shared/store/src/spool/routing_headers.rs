@@ -1,7 +1,7 @@
 //! Where a spooled message is to go and since when it waits: headers that it has only in the store.
 
 use crate::embedded;
-use postern_broker::{Address, Envelope, HeaderValue, header};
+use postern_broker::{Address, Envelope, HeaderValue, QueueName, header};
 use postern_shared::{clock, message::BackendName};
 
 const EXCHANGE: &str = "x-postern-spool-exchange";
@@ -9,13 +9,14 @@ const KEY: &str = "x-postern-spool-key";
 /// Milliseconds since 1970.
 const AT: &str = "x-postern-spool-at";
 
-/// `message` as it is stored.
+/// `message` as it is stored. What is for the message log alone has no queue of its own in the store.
 pub(super) fn put((address, envelope): (Address, Envelope), now: u64) -> (Address, Envelope) {
     let envelope = envelope
         .with(EXCHANGE, address.exchange())
         .with(KEY, address.routing_key())
         .with(AT, i64::try_from(now).unwrap_or(i64::MAX));
-    (address, envelope)
+    let place = if address == Address::Log { Address::Queue(QueueName::unrouted()) } else { address };
+    (place, envelope)
 }
 
 /// The bytes that [`put`] makes of it in the store.
@@ -60,7 +61,10 @@ mod tests {
         assert_eq!(same, address);
         assert_eq!(stored_bytes(&address, &envelope), embedded::stored_bytes(&stamped));
         let nobody = postern_broker::refused::NO_BACKEND.parse().unwrap();
-        assert_eq!(take(stamped, &nobody), (address, envelope, Some(now)));
+        assert_eq!(take(stamped, &nobody), (address, envelope.clone(), Some(now)));
+        let (place, stamped) = put((Address::Log, envelope.clone()), now);
+        assert_eq!(place, Address::Queue(QueueName::unrouted()));
+        assert_eq!(take(stamped, &nobody), (Address::Log, envelope, Some(now)));
         let dead = Envelope::default().with(header::REASON, "unreadable");
         assert_eq!(take(dead.clone(), &nobody), (Address::Dead(nobody.clone()), dead, None));
         let (address, bare, _) = take(Envelope::default(), &nobody);

@@ -173,6 +173,24 @@ async fn what_was_stored_is_forwarded_as_it_was_in_order_also_by_the_next_proces
 }
 
 #[tokio::test]
+async fn what_is_for_the_message_log_alone_is_stored_and_forwarded_too() {
+    let (dir, broker) = (tempfile::tempdir().unwrap(), Fake::new());
+    broker.goes();
+    let spool = open(dir.path(), &broker).await;
+    let both = vec![(outbound(), letter("message")), (Address::Log, letter("event"))];
+    spool.publish(both.clone()).await.unwrap();
+    assert_eq!(spool.figures().usage.messages, 2);
+    spool.close().await;
+    let spool = open(dir.path(), &broker).await;
+    broker.comes_back();
+    holds(&spool, 0).await;
+    let mut taken = broker.taken.lock().unwrap().clone();
+    taken.sort_by_key(|(address, _)| *address == Address::Log);
+    assert_eq!(taken, both);
+    spool.close().await;
+}
+
+#[tokio::test]
 async fn what_comes_later_goes_behind_until_the_queue_is_drained_and_other_queues_are_free() {
     let (dir, broker) = (tempfile::tempdir().unwrap(), Fake::new());
     let spool = open(dir.path(), &broker).await;

@@ -3,16 +3,20 @@
 //! One process at a time writes it: the one that has the folder's file `lock` locked. Others may read
 //! beside it. `schema` has the tables and the steps from one version to the next.
 
+mod connect;
 mod error;
 mod folder;
 mod log_end;
 mod open;
 mod schema;
+mod usage;
 
+pub(crate) use connect::connect;
 pub(crate) use error::StoreError;
 pub(crate) use folder::{Folder, private};
 pub(crate) use open::{Database, open, read_beside};
 pub(crate) use schema::NUMBER_BITS;
+pub(crate) use usage::queued_bytes;
 
 use std::path::Path;
 

@@ -1,34 +1,29 @@
 //! Opening `postern.db`.
 
 use super::{
-    FILE, Folder, StoreError,
+    FILE, Folder, StoreError, connect,
     folder::{self, LastUse, OpenNote},
     log_end, schema,
 };
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 use std::{
     fs::{self, File, OpenOptions},
     io,
     ops::Deref,
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{FileExt as _, OpenOptionsExt},
     path::Path,
-    time::Duration,
 };
-
-/// How long another program may have the file locked.
-const BUSY: Duration = Duration::from_secs(5);
 
 /// Up to this many bytes, a file's structure is checked whenever it is opened: some 50 ms.
 const CHECKED: u64 = 32 * 1024 * 1024;
 
-/// What every connection needs. The pages in memory are few: messages are read once, in order, and a
-/// large cache would only hold the past. Who writes moves the log's pages into the file itself.
+/// How many statements stay prepared.
+const STATEMENTS: usize = 32;
+
+/// The pages in memory are few: messages are read once, in order, and a large cache would only hold the
+/// past. Who writes moves the log's pages into the file itself.
 const PRAGMAS: &str = "
     PRAGMA cache_size = -2048;
-    PRAGMA temp_store = MEMORY;
-    PRAGMA trusted_schema = OFF;
-    PRAGMA cell_size_check = ON;
-    PRAGMA synchronous = FULL;
     PRAGMA wal_autocheckpoint = 0;
     PRAGMA journal_size_limit = 16777216;
 ";
@@ -61,7 +56,7 @@ pub(crate) fn open(folder: &Folder) -> Result<Database, StoreError> {
     let size = find_or_make(folder, &path, last_use)?;
     let log = wal(&path);
     let log_is_missing = last_use == LastUse::Open && bytes(&log)? == 0;
-    let connection = connect(&path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    let connection = open_file(&path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     let new = schema::is_new(&connection)?;
     let left_out = left_out(&connection, &log)?;
     if log_is_missing || left_out > 0 {
@@ -73,6 +68,7 @@ pub(crate) fn open(folder: &Folder) -> Result<Database, StoreError> {
         (false, _) => schema::version(&connection)?,
     };
     use_wal(&connection, new)?;
+    write_again(&connection, &log)?;
     check(&connection, size)?;
     schema::bring_forward(&connection, version)?;
     // The first write: what cannot be written is not opened.
@@ -94,7 +90,7 @@ pub(crate) fn read_beside(dir: &Path) -> Result<Connection, StoreError> {
             missing(dir).unwrap_or_else(|| StoreError::Broken(format!("holds no store: there is no {FILE}")))
         );
     }
-    let connection = connect(&path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    let connection = open_file(&path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     schema::version(&connection)?;
     Ok(connection)
 }
@@ -137,12 +133,9 @@ fn make(folder: &Folder, path: &Path) -> io::Result<()> {
     File::open(folder.path())?.sync_all()
 }
 
-fn connect(path: &Path, access: OpenFlags) -> Result<Connection, StoreError> {
+fn open_file(path: &Path, access: OpenFlags) -> Result<Connection, StoreError> {
     let open = || {
-        // One thread has it at a time.
-        let connection = Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
-        connection.busy_timeout(BUSY)?;
-        connection.set_prepared_statement_cache_capacity(32);
+        let connection = connect(path, access, STATEMENTS)?;
         connection.execute_batch(PRAGMAS)?;
         Ok(connection)
     };
@@ -177,6 +170,35 @@ fn tell_of_the_log(folder: &Folder, log: &Path, transactions: usize) {
         kept,
         "the end of the store's write-ahead log postern.db-wal is missing or damaged: messages that were confirmed last may be lost, others may come again; check the disk"
     );
+}
+
+/// Writes the log's bytes to the disk once more. What of it a disk that failed has lost may still be in the
+/// system's memory, and be read from there: what is appended behind it would be lost with it.
+fn write_again(connection: &Connection, log: &Path) -> Result<(), StoreError> {
+    if bytes(log)? == 0 {
+        return Ok(());
+    }
+    // Nobody appends meanwhile.
+    let alone = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)
+        .map_err(|error| StoreError::sqlite("cannot be written", &error))?;
+    let copy = || {
+        let file = OpenOptions::new().read(true).write(true).open(log)?;
+        let (mut at, mut part) = (0, vec![0; 1024 * 1024]);
+        loop {
+            match file.read_at(&mut part, at)? {
+                0 => return file.sync_all(),
+                read => {
+                    file.write_all_at(&part[..read], at)?;
+                    at += read as u64;
+                }
+            }
+        }
+    };
+    copy().map_err(|error| match StoreError::io("cannot be written", &error) {
+        StoreError::Broken(_) => StoreError::Unwritable(error.to_string()),
+        known => known,
+    })?;
+    alone.rollback().map_err(|error| StoreError::sqlite("cannot be written", &error))
 }
 
 /// How many finished transactions of the log SQLite did not take.

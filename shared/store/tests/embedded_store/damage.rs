@@ -110,9 +110,11 @@ fn harm(file: &Path, harm: Harm) {
 
 /// What can still be read, within a moment after the last message; the writer may have stopped.
 async fn readable(broker: &EmbeddedBroker) -> BTreeSet<usize> {
+    // On a busy disk an acknowledgement, which lets the next come, takes a while.
+    const MOMENT: Duration = Duration::from_secs(3);
     let mut found = BTreeSet::new();
     let Ok(mut consumer) = broker.consume(&queue(), 500).await else { return found };
-    while let Ok(Some(delivery)) = tokio::time::timeout(Duration::from_millis(300), consumer.next()).await {
+    while let Ok(Some(delivery)) = tokio::time::timeout(MOMENT, consumer.next()).await {
         found.insert(number(&delivery));
         delivery.ack();
         if found.len() == MESSAGES {

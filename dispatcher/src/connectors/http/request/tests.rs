@@ -50,7 +50,7 @@ fn request(backend: &str, text: &str, more: &str) -> Result<Request, Failure> {
     let plan = Plan::new(backend.definition.connector.http().unwrap()).unwrap();
     let mut context = Context::new();
     context.insert("more".to_owned(), more.into());
-    let scope = Constants::new(backend).message(MessageId::default(), text, &context);
+    let scope = Constants::new(backend).message(MessageId::default(), text, &context, None);
     let to: Identity = "+15551234567".parse().unwrap();
     plan.request(&scope.to(&[to], Recipients::Each, ","))
 }

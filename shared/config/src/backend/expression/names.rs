@@ -16,6 +16,8 @@ pub(super) struct Names {
     /// The keys of each name that it looks at: `fields` and `age` for `fields.age`, `fields["age"]`,
     /// `has(fields.age)` and `"age" in fields`.
     pub(super) keys: BTreeSet<(String, String)>,
+    /// Those of them whose presence it asks for: `has(fields.age)`.
+    pub(super) asked_for: BTreeSet<(String, String)>,
 }
 
 impl Names {
@@ -31,12 +33,21 @@ impl Names {
         self.keys.iter().filter(|(name, _)| name == of).map(|(_, key)| key.clone()).collect()
     }
 
+    /// The keys of the name `of` that it takes to be there.
+    pub(super) fn keys_needed_of(&self, of: &str) -> Vec<String> {
+        let needed = self.keys.difference(&self.asked_for).filter(|(name, _)| name == of);
+        needed.map(|(_, key)| key.clone()).collect()
+    }
+
     fn walk(&mut self, expression: &IdedExpr, bound: &mut Vec<String>) {
         match &expression.expr {
             Expr::Ident(name) if bound.contains(name) => {}
             Expr::Ident(name) => drop(self.variables.insert(name.clone())),
             Expr::Select(select) => {
                 self.key(&select.operand, Some(&select.field), bound);
+                if let (true, Expr::Ident(name)) = (select.test, &select.operand.expr) {
+                    self.asked_for.insert((name.clone(), select.field.clone()));
+                }
                 self.walk(&select.operand, bound);
             }
             Expr::Call(call) => {

@@ -1,7 +1,7 @@
 //! Questions: lists, pages, the provider's id.
 
 use super::*;
-use crate::message_log::{LoggedState, SentMessage};
+use crate::message_log::{LoggedCallback, LoggedState, SentMessage};
 use EventKind::{Failed, Forwarded};
 use postern_shared::message::State;
 
@@ -163,7 +163,7 @@ pub(super) async fn a_provider_s_id_finds_the_latest_message(storage: Arc<dyn Lo
     log.record(&[received(third, 3, 1)?]).await?;
     let clinic = "clinic".parse()?;
     let found =
-        |id, number| Ok::<_, anyhow::Error>(Some(SentMessage { id, identity: Some(person(number)?) }));
+        |id, number| anyhow::Ok(Some(SentMessage { id, identity: Some(person(number)?), callback: None }));
     for (external_id, should) in [
         ("SM1", found(first, 1)?),
         ("P1", found(second, 3)?),
@@ -179,6 +179,63 @@ pub(super) async fn a_provider_s_id_finds_the_latest_message(storage: Arc<dyn Lo
     let reused = MessageId::new();
     log.record(&[accepted(reused, 9, &[9])?, sent(reused, 10, 9, "SM1")?]).await?;
     same("reused", &log.sent_as(&clinic, "SM1").await?, &found(reused, 9)?)?;
+    log.close().await;
+    Ok(())
+}
+
+pub(super) async fn a_callback_is_found_by_the_message_and_by_the_provider_s_id(
+    storage: Arc<dyn LogStorage>,
+) -> Result<()> {
+    let log = open(&storage).await?;
+    let [asked, late, plain, unknown] = [(); 4].map(|()| MessageId::new());
+    let clinic = "clinic".parse()?;
+    log.record(&[with_callback(accepted(asked, 0, &[1, 2])?, "a.b"), sent(asked, 1, 2, "SM1")?]).await?;
+    log.record(&[accepted(plain, 0, &[1])?, sent(plain, 1, 1, "SM2")?]).await?;
+    // Of this one a report is there before it is.
+    log.record(&[sent(late, 1, 3, "SM3")?]).await?;
+    same("of a report alone", &log.callback(late).await?, &LoggedCallback::NotWanted)?;
+    log.record(&[with_callback(accepted(late, 0, &[3])?, "c.d")]).await?;
+    for (id, external_id, token) in
+        [(asked, "SM1", Some("a.b")), (plain, "SM2", None), (late, "SM3", Some("c.d"))]
+    {
+        let found = log.sent_as(&clinic, external_id).await?.context("not found")?;
+        same(external_id, &(found.id, found.callback.as_deref()), &(id, token))?;
+        let wanted =
+            token.map_or(LoggedCallback::NotWanted, |token| LoggedCallback::Wanted(token.to_owned()));
+        same("by the message", &log.callback(id).await?, &wanted)?;
+    }
+    same("nobody's", &log.callback(unknown).await?, &LoggedCallback::UnknownMessage)?;
+    let shown = [message(&log, asked).await?, log.messages(&oldest()).await?.messages.remove(0)];
+    ensure!(!serde_json::to_string(&shown)?.contains("a.b"), "the message shows its callback");
+    log.close().await;
+    Ok(())
+}
+
+pub(super) async fn a_first_answer_is_found_by_the_message_s_id(storage: Arc<dyn LogStorage>) -> Result<()> {
+    let log = open(&storage).await?;
+    let [plain, id, late, unknown] = [(); 4].map(|()| MessageId::new());
+    log.record(&[accepted(plain, 0, &[1])?, accepted(id, 0, &[1, 2])?, answered(id, 0, "aa", 2)?]).await?;
+    // Of a message to many, the second batch; and an answer that overtakes its message.
+    log.record(&[accepted(id, 0, &[3])?]).await?;
+    log.record(&[answered(late, 0, "bb", 1)?]).await?;
+    log.record(&[accepted(late, 0, &[1])?]).await?;
+    for _ in 0..2 {
+        same("the same", &known_answer(&log, id, "aa").await?, &Some((true, 2)))?;
+        same("another", &known_answer(&log, id, "ab").await?, &Some((false, 2)))?;
+        same("late", &known_answer(&log, late, "bb").await?, &Some((true, 1)))?;
+        for nothing in [plain, unknown] {
+            same("no answer", &known_answer(&log, nothing, "aa").await?, &None)?;
+        }
+        // What is written again changes nothing.
+        log.record(&[accepted(id, 0, &[1, 2])?, answered(id, 0, "aa", 2)?]).await?;
+    }
+    let is = message(&log, id).await?;
+    same("events", &is.events.len(), &1)?;
+    same("states", &words(&is)?.join(" "), &"queued queued queued".to_owned())?;
+    ensure!(!serde_json::to_string(&is)?.contains("aa"), "the message shows its fingerprint");
+    // Accepted once more, when the first answer was no longer remembered.
+    log.record(&[accepted(id, 9, &[1])?, answered(id, 9, "cc", 1)?]).await?;
+    same("the last", &known_answer(&log, id, "cc").await?, &Some((true, 1)))?;
     log.close().await;
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! What is not kept, and what goes.
 
 use super::*;
-use crate::message_log::Retention;
+use crate::message_log::{LoggedCallback, Retention};
 use EventKind::{Delivered, Failed};
 
 pub(super) async fn states_only_keeps_no_number_and_no_word(storage: Arc<dyn LogStorage>) -> Result<()> {
@@ -12,7 +12,8 @@ pub(super) async fn states_only_keeps_no_number_and_no_word(storage: Arc<dyn Log
 
     let log = storage.open(states("a key of the test")).await?;
     let failure = Event { detail: Some(format!("no {}", person(1)?.as_str())), ..event(id, 2, Failed)? };
-    let events = [accepted(id, 1, &[1, 2])?, sent(id, 2, 1, "SM1")?, failure.about(person(2)?)];
+    let asked = with_callback(accepted(id, 1, &[1, 2])?, "a.callback");
+    let events = [asked, answered(id, 1, "ab", 2)?, sent(id, 2, 1, "SM1")?, failure.about(person(2)?)];
     log.record(&events).await?;
     log.record(&[received(inbound, 3, 1)?]).await?;
     log.record(&events).await?;
@@ -26,7 +27,10 @@ pub(super) async fn states_only_keeps_no_number_and_no_word(storage: Arc<dyn Log
     let about_one = MessageQuery { identity: Some(person(1)?), ..MessageQuery::default() };
     same("found", &ids(&log, &about_one).await?, &vec![inbound, id, clear])?;
     let found = log.sent_as(&"clinic".parse()?, "SM1").await?.context("not found")?;
-    same("sent as", &(found.id, found.identity), &(id, None))?;
+    same("sent as", &(found.id, found.identity, found.callback), &(id, None, None))?;
+    same("callback", &log.callback(id).await?, &LoggedCallback::NotWanted)?;
+    same("the same", &known_answer(&log, id, "ab").await?, &Some((true, 2)))?;
+    same("another", &known_answer(&log, id, "abc").await?, &Some((false, 2)))?;
     ensure!(storage.open(states("another key")).await.is_err(), "another key is taken");
     same("forgotten", &log.forget(&person(1)?).await?, &3)?;
     same("what is left", &ids(&log, &MessageQuery::default()).await?, &vec![id])?;
@@ -38,7 +42,9 @@ pub(super) async fn forgetting_erases_one_person(storage: Arc<dyn LogStorage>) -
     let log = open(&storage).await?;
     let [alone, both, others, inbound] = [(); 4].map(|()| MessageId::new());
     log.record(&[accepted(alone, 0, &[1])?, sent(alone, 1, 1, "A")?, accepted(others, 0, &[2])?]).await?;
-    log.record(&[accepted(both, 0, &[1, 2])?, sent(both, 1, 1, "B1")?, sent(both, 1, 2, "B2")?]).await?;
+    let asked = with_callback(accepted(both, 0, &[1, 2])?, "a.callback");
+    log.record(&[asked, answered(both, 0, "ab", 2)?, sent(both, 1, 1, "B1")?, sent(both, 1, 2, "B2")?])
+        .await?;
     log.record(&[report(both, 2, Delivered, "B1")?, report(both, 2, Delivered, "B2")?]).await?;
     log.record(&[received(inbound, 3, 1)?]).await?;
     same("forgotten", &log.forget(&person(1)?).await?, &3)?;
@@ -52,6 +58,8 @@ pub(super) async fn forgetting_erases_one_person(storage: Arc<dyn LogStorage>) -
     same("events", &left.events.len(), &3)?;
     let written = serde_json::to_string(&left)?;
     ensure!(!written.contains(person(1)?.as_str()) && !written.contains("B1"), "left behind: {written}");
+    same("callback", &log.callback(both).await?, &LoggedCallback::NotWanted)?;
+    same("answer", &known_answer(&log, both, "ab").await?, &None)?;
     same("nothing by that id", &log.sent_as(&"clinic".parse()?, "A").await?, &None)?;
     same("again", &log.forget(&person(1)?).await?, &0)?;
     // More than one step.

@@ -18,10 +18,12 @@ pub(super) async fn complete(
     event: &Event,
     content: &Content,
 ) -> Result<Known, LogError> {
-    session.execute("DELETE FROM postern.messages WHERE message = $1", &[&known.message]).await?;
+    let sql = "DELETE FROM postern.messages WHERE message = $1 RETURNING fingerprint, answer";
+    let answered = session.query_one(sql, &[&known.message]).await?;
+    let (fingerprint, answer): (Option<String>, Option<String>) = (answered.get(0), answered.get(1));
     let sql = "INSERT INTO postern.messages \
-               (id, direction, backend, text, segments, created_at, fields, complete) \
-               VALUES ($1, $2, $3, $4, $5, $6, $7::text::json, true) RETURNING message";
+               (id, direction, backend, text, segments, created_at, fields, complete, callback, fingerprint, answer) \
+               VALUES ($1, $2, $3, $4, $5, $6, $7::text::json, true, $8, $9, $10) RETURNING message";
     let (id, direction) = (Uuid::from(event.message_id), content.direction.word());
     let row = session
         .query_one(
@@ -34,6 +36,9 @@ pub(super) async fn complete(
                 &segments(content),
                 &content.created_at.as_millisecond(),
                 &keeping.fields(content),
+                &keeping.callback(event).map(clean),
+                &fingerprint,
+                &answer,
             ],
         )
         .await?;

@@ -45,6 +45,13 @@ pub(super) async fn forget(session: &mut Session, forms: &[String]) -> Result<u6
             session.execute(&sql, &[&messages, &recipients]).await?;
         }
     }
+    // A callback's address may hold the number, and who knows the others' can find it by the fingerprint.
+    let sql = "UPDATE postern.messages SET callback = NULL, fingerprint = NULL, answer = NULL \
+               WHERE message = ANY($1)";
+    if !parts.is_empty() {
+        let sql = session.prepared(sql).await?;
+        session.execute(&sql, &[&messages]).await?;
+    }
     session.batch_execute("COMMIT").await?;
     Ok(rows.len() as u64)
 }

@@ -2,9 +2,9 @@
 
 use super::connection::Session;
 use crate::message_log::{
-    Cursor, Keeping, LogError, LoggedMessage, MessageQuery, Order, Page, SentMessage,
-    keeping::is_hashed,
-    raw::{RawEvent, RawMessage, RawRecipient},
+    Cursor, Keeping, KnownAnswer, LogError, LoggedCallback, LoggedMessage, MessageQuery, Order, Page,
+    SentMessage,
+    raw::{self, Columns, EVENT, MESSAGE, RECIPIENT, RawAnswer, RawEvent, RawMessage, RawRecipient},
     words::Word,
 };
 use postern_shared::message::{BackendName, MessageId};
@@ -12,21 +12,19 @@ use std::collections::HashMap;
 use tokio_postgres::{Row, types::ToSql};
 use uuid::Uuid;
 
-const COLUMNS: &str = "message, id, direction, backend, text, segments, created_at, fields::text";
-
 /// One moment's rows: others write.
 const SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
 pub(super) async fn message(session: &mut Session, id: MessageId) -> Result<Option<LoggedMessage>, LogError> {
-    let find = session.prepared(&format!("SELECT {COLUMNS} FROM postern.messages WHERE id = $1")).await?;
-    let events = "SELECT recipient, at, event, attempt, external_id, class, code, detail, http_status, \
-                  duration_ms, done_by FROM postern.events WHERE message = $1";
-    let events = session.prepared(events).await?;
+    let find =
+        session.prepared(&format!("SELECT {MESSAGE}::text FROM postern.messages WHERE id = $1")).await?;
+    let events = session.prepared(&format!("SELECT {EVENT} FROM postern.events WHERE message = $1")).await?;
     session.batch_execute(SNAPSHOT).await?;
     let found = match session.query_opt(&find, &[&Uuid::from(id)]).await? {
         Some(row) => {
-            let (message, raw) = raw_message(&row);
-            let events = session.query(&events, &[&message]).await?.iter().map(raw_event).collect();
+            let (message, raw) = RawMessage::of(&row)?;
+            let events = session.query(&events, &[&message]).await?;
+            let events = events.iter().map(RawEvent::of).collect::<Result<_, _>>()?;
             let recipients = recipients(session, &[message]).await?.remove(&message).unwrap_or_default();
             Some(raw.with(recipients, events)?)
         }
@@ -48,14 +46,14 @@ pub(super) async fn messages(
     filters.values.push(Box::new(i64::try_from(limit).unwrap_or(500) + 1));
     let number = filters.values.len();
     let sql = format!(
-        "SELECT {COLUMNS} FROM postern.messages WHERE {wanted} ORDER BY message {order} LIMIT ${number}"
+        "SELECT {MESSAGE}::text FROM postern.messages WHERE {wanted} ORDER BY message {order} LIMIT ${number}"
     );
     let sql = session.prepared(&sql).await?;
     let values: Vec<&(dyn ToSql + Sync)> = filters.values.iter().map(|value| &**value as _).collect();
     session.batch_execute(SNAPSHOT).await?;
     let rows = session.query(&sql, &values).await?;
     let more = rows.len() > limit;
-    let rows: Vec<_> = rows.iter().take(limit).map(raw_message).collect();
+    let rows: Vec<_> = rows.iter().take(limit).map(RawMessage::of).collect::<Result<_, _>>()?;
     let numbers: Vec<i64> = rows.iter().map(|(message, _)| *message).collect();
     let mut of_each = recipients(session, &numbers).await?;
     let mut page = Page::default();
@@ -86,7 +84,7 @@ pub(super) async fn ids(
     let find = session.prepared(find).await?;
     let most = i64::try_from(most).unwrap_or(i64::MAX);
     let rows = session.query(&find, &[&Uuid::from(first), &Uuid::from(last), &most]).await?;
-    Ok(rows.iter().map(|row| MessageId::from(row.get::<_, Uuid>(0))).collect())
+    Ok(rows.iter().map(|row| row.id(0)).collect::<Result<_, _>>()?)
 }
 
 pub(super) async fn sent_as(
@@ -94,19 +92,33 @@ pub(super) async fn sent_as(
     backend: &BackendName,
     external_id: &str,
 ) -> Result<Option<SentMessage>, LogError> {
-    let sql = "SELECT id, identity FROM postern.events JOIN postern.messages USING (message) \
+    let sql = "SELECT id, identity, callback FROM postern.events JOIN postern.messages USING (message) \
                LEFT JOIN postern.recipients USING (message, recipient) \
                WHERE events.external_id = $1 AND events.external_id <> '' AND event IN ('received', 'sent') \
                AND event = 'sent' AND backend = $2 ORDER BY message DESC, at DESC LIMIT 1";
     let sql = session.prepared(sql).await?;
     let external_id = super::row::clean(external_id);
     let row = session.query_opt(&sql, &[&external_id, &backend.as_str()]).await?;
-    Ok(row.map(|row| {
-        let identity: Option<String> = row.get(1);
-        let identity =
-            identity.filter(|identity| !is_hashed(identity)).and_then(|identity| identity.parse().ok());
-        SentMessage { id: row.get::<_, Uuid>(0).into(), identity }
-    }))
+    Ok(row.as_ref().map(SentMessage::of).transpose()?)
+}
+
+pub(super) async fn callback(session: &mut Session, id: MessageId) -> Result<LoggedCallback, LogError> {
+    let find = session.prepared("SELECT callback FROM postern.messages WHERE id = $1").await?;
+    let row = session.query_opt(&find, &[&Uuid::from(id)]).await?;
+    Ok(LoggedCallback::of_row(row.map(|row| row.get(0))))
+}
+
+pub(super) async fn first_answer(
+    session: &mut Session,
+    keeping: &Keeping,
+    id: MessageId,
+    fingerprint: &str,
+) -> Result<Option<KnownAnswer>, LogError> {
+    let find = "SELECT fingerprint, answer FROM postern.messages WHERE id = $1 AND answer IS NOT NULL";
+    let find = session.prepared(find).await?;
+    let row = session.query_opt(&find, &[&Uuid::from(id)]).await?;
+    let raw = row.map(|row| RawAnswer { fingerprint: row.get(0), answer: row.get(1) });
+    Ok(raw.map(|raw| raw.read(keeping, fingerprint)).transpose()?)
 }
 
 #[derive(Default)]
@@ -177,47 +189,26 @@ async fn recipients(
     session: &mut Session,
     messages: &[i64],
 ) -> Result<HashMap<i64, Vec<RawRecipient>>, LogError> {
-    let sql = "SELECT message, recipient, identity, state, external_id FROM postern.recipients \
-               WHERE message = ANY($1) ORDER BY message, recipient";
-    let sql = session.prepared(sql).await?;
+    let sql = format!(
+        "SELECT {RECIPIENT} FROM postern.recipients WHERE message = ANY($1) ORDER BY message, recipient"
+    );
+    let sql = session.prepared(&sql).await?;
     let mut of_each: HashMap<i64, Vec<RawRecipient>> = HashMap::new();
     for row in session.query(&sql, &[&messages]).await? {
-        of_each.entry(row.get(0)).or_default().push(RawRecipient {
-            recipient: row.get(1),
-            identity: row.get(2),
-            state: row.get(3),
-            external_id: row.get(4),
-        });
+        let (message, recipient) = RawRecipient::of(&row)?;
+        of_each.entry(message).or_default().push(recipient);
     }
     Ok(of_each)
 }
 
-/// Its number, and the row.
-fn raw_message(row: &Row) -> (i64, RawMessage) {
-    let raw = RawMessage {
-        id: row.get::<_, Uuid>(1).into(),
-        direction: row.get(2),
-        backend: row.get(3),
-        text: row.get(4),
-        segments: row.get(5),
-        created_at: row.get(6),
-        fields: row.get(7),
-    };
-    (row.get(0), raw)
-}
+impl Columns for Row {
+    type Error = tokio_postgres::Error;
 
-fn raw_event(row: &Row) -> RawEvent {
-    RawEvent {
-        recipient: row.get(0),
-        at: row.get(1),
-        event: row.get(2),
-        attempt: row.get(3),
-        external_id: row.get(4),
-        class: row.get(5),
-        code: row.get(6),
-        detail: row.get(7),
-        http_status: row.get(8),
-        duration_ms: row.get(9),
-        done_by: row.get(10),
+    fn value<T: raw::Value>(&self, column: usize) -> Result<T, tokio_postgres::Error> {
+        self.try_get(column)
+    }
+
+    fn id(&self, column: usize) -> Result<MessageId, tokio_postgres::Error> {
+        Ok(MessageId::from(self.try_get::<_, Uuid>(column)?))
     }
 }

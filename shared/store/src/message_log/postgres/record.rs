@@ -50,6 +50,7 @@ pub(super) async fn record(
     };
     batch.find_messages(session).await?;
     batch.insert_messages(session).await?;
+    batch.remember_answers(session).await?;
     batch.find_recipients(session).await?;
     batch.insert_recipients(session).await?;
     let new = batch.insert_events(session).await?;
@@ -151,21 +152,47 @@ impl<'a> Batch<'a> {
         let fields: Vec<Option<String>> =
             new.iter().map(|(_, content)| content.and_then(|content| self.keeping.fields(content))).collect();
         let complete: Vec<bool> = new.iter().map(|(_, content)| content.is_some()).collect();
+        let callbacks: Vec<Option<Cow<'_, str>>> =
+            new.iter().map(|(event, _)| self.keeping.callback(event).map(clean)).collect();
         let sql = "INSERT INTO postern.messages \
-                   (id, direction, backend, text, segments, created_at, fields, complete) \
-                   SELECT id, direction, backend, text, segments, created_at, fields::json, complete \
+                   (id, direction, backend, text, segments, created_at, fields, complete, callback) \
+                   SELECT id, direction, backend, text, segments, created_at, fields::json, complete, callback \
                    FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], \
-                   $7::text[], $8::boolean[]) WITH ORDINALITY \
-                   AS new (id, direction, backend, text, segments, created_at, fields, complete, place) \
+                   $7::text[], $8::boolean[], $9::text[]) WITH ORDINALITY \
+                   AS new (id, direction, backend, text, segments, created_at, fields, complete, callback, place) \
                    ORDER BY place RETURNING id, message, complete, direction";
         let sql = session.prepared(sql).await?;
-        let values: [&(dyn tokio_postgres::types::ToSql + Sync); 8] =
-            [&ids, &directions, &backends, &texts, &segments, &created, &fields, &complete];
+        let values: [&(dyn tokio_postgres::types::ToSql + Sync); 9] =
+            [&ids, &directions, &backends, &texts, &segments, &created, &fields, &complete, &callbacks];
         for row in session.query(&sql, &values).await? {
             let direction = Direction::of_word(row.get(3)).unwrap_or(Direction::Outbound);
             let known = Known { message: row.get(1), complete: row.get(2), direction, new: true };
             self.messages.insert(row.get::<_, Uuid>(0).into(), known);
         }
+        Ok(())
+    }
+
+    /// What clients were answered the last time.
+    async fn remember_answers(&self, session: &mut Session) -> Result<(), LogError> {
+        let (mut messages, mut fingerprints, mut answers) = (Vec::new(), Vec::new(), Vec::new());
+        // Of several to one message, the last counts.
+        let mut seen = HashSet::new();
+        for event in self.events.iter().rev() {
+            let (Some(first), Some(known)) = (&event.first_answer, self.known(event)) else { continue };
+            if seen.insert(known.message) {
+                messages.push(known.message);
+                fingerprints.push(self.keeping.fingerprint(&first.fingerprint));
+                answers.push(serde_json::to_string(&first.answer).unwrap_or_default());
+            }
+        }
+        if messages.is_empty() {
+            return Ok(());
+        }
+        let sql = "UPDATE postern.messages SET fingerprint = new.fingerprint, answer = new.answer \
+                   FROM unnest($1::bigint[], $2::text[], $3::text[]) AS new (message, fingerprint, answer) \
+                   WHERE messages.message = new.message";
+        let sql = session.prepared(sql).await?;
+        session.execute(&sql, &[&messages, &fingerprints, &answers]).await?;
         Ok(())
     }
 

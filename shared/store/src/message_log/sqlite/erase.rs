@@ -11,7 +11,7 @@ pub const STEP: u32 = 200;
 /// Returns from how many: 0 means that none is left.
 ///
 /// A message that only this person sent or got goes with all of its events. Of one to several, the person's
-/// part goes: the others' rows and the text stay.
+/// part goes, and what may tell their number: the others' rows and the text stay.
 ///
 /// # Errors
 /// SQLite's. The transaction must then be rolled back.
@@ -81,10 +81,12 @@ fn remove_recipient(connection: &Connection, message: i64, recipient: i64) -> ru
     ] {
         connection.prepare_cached(sql)?.execute([message, recipient])?;
     }
-    Ok(())
+    // A callback's address may hold the number, and who knows the others' can find it by the fingerprint.
+    let sql = "UPDATE messages SET callback = NULL, fingerprint = NULL, answer = NULL WHERE message = ?1";
+    connection.prepare_cached(sql)?.execute([message]).map(drop)
 }
 
-/// The bytes of the file that rows take, free pages not counted.
+/// The bytes of the file that rows take, whosever they are; free pages are not counted.
 ///
 /// # Errors
 /// SQLite's.

@@ -1,16 +1,14 @@
 //! The file of a log that has one of its own.
 
-use crate::message_log::LogError;
+use super::STATEMENTS;
+use crate::{message_log::LogError, sqlite::connect};
 use rusqlite::{Connection, OpenFlags, config::DbConfig};
 use std::{
     fs::{DirBuilder, OpenOptions},
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
-    time::Duration,
 };
 
-/// How long to wait for another process that writes.
-const BUSY: Duration = Duration::from_secs(5);
 /// "Pslg": tells this file from other programs'.
 const APPLICATION_ID: i64 = 0x5073_6c67;
 /// The file's name in the log's folder.
@@ -28,8 +26,7 @@ pub(super) fn create(folder: &Path) -> Result<PathBuf, LogError> {
 
 /// A connection that writes: each commit is on the disk.
 pub(super) fn writing(file: &Path) -> Result<Connection, LogError> {
-    let connection = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-    connection.busy_timeout(BUSY)?;
+    let connection = connect(file, OpenFlags::SQLITE_OPEN_READ_WRITE, STATEMENTS)?;
     let id: i64 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
     match id {
         0 => connection.pragma_update(None, "application_id", APPLICATION_ID)?,
@@ -42,39 +39,29 @@ pub(super) fn writing(file: &Path) -> Result<Connection, LogError> {
         }
     }
     connection.pragma_update(None, "journal_mode", "WAL")?;
-    connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "secure_delete", "ON")?;
     connection.pragma_update(None, "cache_size", -16_000)?;
-    connection.pragma_update(None, "trusted_schema", "OFF")?;
     Ok(connection)
 }
 
 /// A connection that only reads.
 pub(super) fn reading(file: &Path) -> rusqlite::Result<Connection> {
     // Not opened read-only: the last reader of a file in WAL mode may have to recover it.
-    let connection = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-    connection.busy_timeout(BUSY)?;
+    let connection = connect(file, OpenFlags::SQLITE_OPEN_READ_WRITE, STATEMENTS)?;
     connection.pragma_update(None, "query_only", "ON")?;
-    connection.set_prepared_statement_cache_capacity(super::STATEMENTS);
     Ok(connection)
 }
 
 /// A connection that only reads a file which is another process's, and leaves it as it is.
 pub(super) fn reading_beside(file: &Path) -> rusqlite::Result<Connection> {
-    let connection = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-    connection.busy_timeout(BUSY)?;
-    connection.set_prepared_statement_cache_capacity(super::STATEMENTS);
-    Ok(connection)
+    connect(file, OpenFlags::SQLITE_OPEN_READ_ONLY, STATEMENTS)
 }
 
 /// A connection that writes to a file which is another process's. What that process has in the write-ahead
 /// log stays there when this connection is closed.
 pub(super) fn writing_beside(file: &Path) -> rusqlite::Result<Connection> {
-    let connection = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-    connection.busy_timeout(BUSY)?;
+    let connection = connect(file, OpenFlags::SQLITE_OPEN_READ_WRITE, STATEMENTS)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
-    connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "secure_delete", "ON")?;
-    connection.set_prepared_statement_cache_capacity(super::STATEMENTS);
     Ok(connection)
 }

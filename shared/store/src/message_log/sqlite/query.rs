@@ -2,16 +2,13 @@
 
 use super::failure::unreadable;
 use crate::message_log::{
-    Cursor, Keeping, LoggedMessage, MessageQuery, Order, Page, SentMessage,
-    keeping::is_hashed,
-    raw::{RawEvent, RawMessage, RawRecipient},
+    Cursor, Keeping, KnownAnswer, LoggedCallback, LoggedMessage, MessageQuery, Order, Page, SentMessage,
+    raw::{self, Columns, EVENT, MESSAGE, RECIPIENT, RawAnswer, RawEvent, RawMessage, RawRecipient},
     words::Word,
 };
 use postern_shared::message::{BackendName, MessageId};
 use rusqlite::{Connection, OptionalExtension as _, Row, params, params_from_iter, types::Value};
 use uuid::Uuid;
-
-const COLUMNS: &str = "message, id, direction, backend, text, segments, created_at, fields";
 
 /// The message `id` with its events in order of time.
 ///
@@ -20,17 +17,11 @@ const COLUMNS: &str = "message, id, direction, backend, text, segments, created_
 pub fn message(connection: &Connection, id: MessageId) -> rusqlite::Result<Option<LoggedMessage>> {
     // One moment's rows: another connection writes.
     let snapshot = connection.unchecked_transaction()?;
-    let mut statement = snapshot.prepare_cached(
-        "SELECT message, id, direction, backend, text, segments, created_at, fields FROM messages WHERE id = ?1",
-    )?;
-    let Some((message, raw)) = statement.query_row([id.as_bytes()], raw_message).optional()? else {
-        return Ok(None);
-    };
-    let mut statement = snapshot.prepare_cached(
-        "SELECT recipient, at, event, attempt, external_id, class, code, detail, http_status, duration_ms, \
-         done_by FROM events WHERE message = ?1",
-    )?;
-    let events = statement.query_map([message], raw_event)?.collect::<rusqlite::Result<_>>()?;
+    let mut statement = snapshot.prepare_cached(&format!("SELECT {MESSAGE} FROM messages WHERE id = ?1"))?;
+    let found = statement.query_row([id.as_bytes()], |row| RawMessage::of(row)).optional()?;
+    let Some((message, raw)) = found else { return Ok(None) };
+    let mut statement = snapshot.prepare_cached(&format!("SELECT {EVENT} FROM events WHERE message = ?1"))?;
+    let events = statement.query_map([message], |row| RawEvent::of(row))?.collect::<rusqlite::Result<_>>()?;
     raw.with(recipients(&snapshot, message)?, events).map(Some).map_err(unreadable)
 }
 
@@ -43,8 +34,8 @@ pub fn messages(connection: &Connection, keeping: &Keeping, query: &MessageQuery
     let limit = query.limit.clamp(1, 500);
     let (sql, values) = select(keeping, query, limit);
     let mut statement = snapshot.prepare_cached(&sql)?;
-    let rows: Vec<_> =
-        statement.query_map(params_from_iter(values), raw_message)?.collect::<rusqlite::Result<_>>()?;
+    let rows = statement.query_map(params_from_iter(values), |row| RawMessage::of(row))?;
+    let rows: Vec<_> = rows.collect::<rusqlite::Result<_>>()?;
     let more = rows.len() > limit;
     let mut page = Page::default();
     let mut last = None;
@@ -78,7 +69,7 @@ pub fn ids(
     let sql = "SELECT id FROM messages WHERE id BETWEEN ?1 AND ?2 ORDER BY id LIMIT ?3";
     let most = i64::try_from(most).unwrap_or(i64::MAX);
     let mut statement = connection.prepare_cached(sql)?;
-    statement.query_map(params![first.as_bytes(), last.as_bytes(), most], |row| id(row, 0))?.collect()
+    statement.query_map(params![first.as_bytes(), last.as_bytes(), most], |row| row.id(0))?.collect()
 }
 
 /// The latest message that `backend`'s provider calls `external_id`.
@@ -91,18 +82,38 @@ pub fn sent_as(
     external_id: &str,
 ) -> rusqlite::Result<Option<SentMessage>> {
     let mut statement = connection.prepare_cached(
-        "SELECT id, identity FROM events JOIN messages USING (message) \
+        "SELECT id, identity, callback FROM events JOIN messages USING (message) \
          LEFT JOIN recipients USING (message, recipient) \
          WHERE events.external_id = ?1 AND events.external_id <> '' AND event IN ('received', 'sent') \
          AND event = 'sent' AND backend = ?2 ORDER BY message DESC, at DESC LIMIT 1",
     )?;
-    let found = |row: &Row<'_>| {
-        let identity: Option<String> = row.get(1)?;
-        let identity =
-            identity.filter(|identity| !is_hashed(identity)).and_then(|identity| identity.parse().ok());
-        Ok(SentMessage { id: id(row, 0)?, identity })
-    };
-    statement.query_row([external_id, backend.as_str()], found).optional()
+    statement.query_row([external_id, backend.as_str()], |row| SentMessage::of(row)).optional()
+}
+
+/// What a client wants to be told of the message `id`.
+///
+/// # Errors
+/// SQLite's.
+pub fn callback(connection: &Connection, id: MessageId) -> rusqlite::Result<LoggedCallback> {
+    let mut statement = connection.prepare_cached("SELECT callback FROM messages WHERE id = ?1")?;
+    let row = statement.query_row([id.as_bytes()], |row| row.get::<_, Option<String>>(0)).optional()?;
+    Ok(LoggedCallback::of_row(row))
+}
+
+/// What the client was answered that gave the message `id` an id of its own.
+///
+/// # Errors
+/// As [`message`].
+pub fn first_answer(
+    connection: &Connection,
+    keeping: &Keeping,
+    id: MessageId,
+    fingerprint: &str,
+) -> rusqlite::Result<Option<KnownAnswer>> {
+    let sql = "SELECT fingerprint, answer FROM messages WHERE id = ?1 AND answer IS NOT NULL";
+    let row = |row: &Row<'_>| Ok(RawAnswer { fingerprint: row.get(0)?, answer: row.get(1)? });
+    let raw = connection.prepare_cached(sql)?.query_row([id.as_bytes()], row).optional()?;
+    raw.map(|raw| raw.read(keeping, fingerprint).map_err(unreadable)).transpose()
 }
 
 /// The statement that finds `query`'s messages, and one more to see whether there are more; and its values.
@@ -154,7 +165,7 @@ fn select(keeping: &Keeping, query: &MessageQuery, limit: usize) -> (String, Vec
     let wanted = if wanted.is_empty() { String::new() } else { format!(" WHERE {wanted}") };
     let more = i64::try_from(limit).unwrap_or(500) + 1;
     filters.values.push(more.into());
-    (format!("SELECT {COLUMNS} FROM messages{wanted} ORDER BY message {order} LIMIT ?"), filters.values)
+    (format!("SELECT {MESSAGE} FROM messages{wanted} ORDER BY message {order} LIMIT ?"), filters.values)
 }
 
 /// Messages come roughly in the order in which they were created. The index says between which numbers those
@@ -191,50 +202,19 @@ impl Filters {
 }
 
 fn recipients(connection: &Connection, message: i64) -> rusqlite::Result<Vec<RawRecipient>> {
-    let mut statement = connection.prepare_cached(
-        "SELECT recipient, identity, state, external_id FROM recipients WHERE message = ?1 ORDER BY recipient",
-    )?;
-    let recipient = |row: &Row<'_>| {
-        Ok(RawRecipient {
-            recipient: row.get(0)?,
-            identity: row.get(1)?,
-            state: row.get(2)?,
-            external_id: row.get(3)?,
-        })
-    };
-    statement.query_map(params![message], recipient)?.collect()
+    let sql = format!("SELECT {RECIPIENT} FROM recipients WHERE message = ?1 ORDER BY recipient");
+    let mut statement = connection.prepare_cached(&sql)?;
+    statement.query_map([message], |row| RawRecipient::of(row).map(|(_, recipient)| recipient))?.collect()
 }
 
-/// Its number, and the row.
-fn raw_message(row: &Row<'_>) -> rusqlite::Result<(i64, RawMessage)> {
-    let raw = RawMessage {
-        id: id(row, 1)?,
-        direction: row.get(2)?,
-        backend: row.get(3)?,
-        text: row.get(4)?,
-        segments: row.get(5)?,
-        created_at: row.get(6)?,
-        fields: row.get(7)?,
-    };
-    Ok((row.get(0)?, raw))
-}
+impl Columns for Row<'_> {
+    type Error = rusqlite::Error;
 
-fn raw_event(row: &Row<'_>) -> rusqlite::Result<RawEvent> {
-    Ok(RawEvent {
-        recipient: row.get(0)?,
-        at: row.get(1)?,
-        event: row.get(2)?,
-        attempt: row.get(3)?,
-        external_id: row.get(4)?,
-        class: row.get(5)?,
-        code: row.get(6)?,
-        detail: row.get(7)?,
-        http_status: row.get(8)?,
-        duration_ms: row.get(9)?,
-        done_by: row.get(10)?,
-    })
-}
+    fn value<T: raw::Value>(&self, column: usize) -> rusqlite::Result<T> {
+        self.get(column)
+    }
 
-fn id(row: &Row<'_>, column: usize) -> rusqlite::Result<MessageId> {
-    Ok(MessageId::from(Uuid::from_bytes(row.get(column)?)))
+    fn id(&self, column: usize) -> rusqlite::Result<MessageId> {
+        Ok(MessageId::from(Uuid::from_bytes(self.get(column)?)))
+    }
 }

@@ -6,7 +6,7 @@ use crate::message_log::{
     words::Word,
 };
 use postern_shared::{
-    event::{Content, Direction, Event, EventKind},
+    event::{Content, Direction, Event, EventKind, FirstAnswer},
     message::{Identity, MessageId},
 };
 use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Row, params};
@@ -47,7 +47,8 @@ impl Tables<'_> {
             return self.record_of(&known, event);
         };
         if let Some(message) = self.insert_message(event, content)? {
-            return self.first_of(message, event, content);
+            self.first_of(message, event, content)?;
+            return self.remember_answer(message, event);
         }
         let known = self.find(event.message_id)?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
         if known.complete {
@@ -67,6 +68,7 @@ impl Tables<'_> {
         if !known.complete {
             self.learn(known.message, event)?;
         }
+        self.remember_answer(known.message, event)?;
         let recipient = match &event.identity {
             Some(identity) => self.recipient(known, identity, event.at.as_millisecond())?,
             None => NOBODY,
@@ -117,10 +119,27 @@ impl Tables<'_> {
         self.prepare(sql)?.execute(params![message, event.at.as_millisecond(), direction]).map(drop)
     }
 
+    /// What a client was answered the last time.
+    fn remember_answer(&self, message: i64, event: &Event) -> rusqlite::Result<()> {
+        let Some(FirstAnswer { fingerprint, answer }) = &event.first_answer else { return Ok(()) };
+        let answer = serde_json::to_string(answer).unwrap_or_default();
+        self.set_answer(message, Some(self.keeping.fingerprint(fingerprint).as_ref()), Some(&answer))
+    }
+
+    fn set_answer(
+        &self,
+        message: i64,
+        fingerprint: Option<&str>,
+        answer: Option<&str>,
+    ) -> rusqlite::Result<()> {
+        let sql = "UPDATE messages SET fingerprint = ?2, answer = ?3 WHERE message = ?1";
+        self.prepare(sql)?.execute(params![message, fingerprint, answer]).map(drop)
+    }
+
     /// The new message's number; `None` if it is there.
     fn insert_message(&self, event: &Event, content: &Content) -> rusqlite::Result<Option<i64>> {
-        let sql = "INSERT INTO messages (id, direction, backend, text, segments, created_at, fields, complete) \
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 1) ON CONFLICT (id) DO NOTHING";
+        let sql = "INSERT INTO messages (id, direction, backend, text, segments, created_at, fields, complete, \
+                   callback) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 1, ?8) ON CONFLICT (id) DO NOTHING";
         let new = self.prepare(sql)?.execute(params![
             event.message_id.as_bytes(),
             content.direction.word(),
@@ -129,6 +148,7 @@ impl Tables<'_> {
             content.segments.and_then(|segments| i64::try_from(segments).ok()),
             content.created_at.as_millisecond(),
             self.keeping.fields(content),
+            self.keeping.callback(event),
         ])?;
         Ok((new > 0).then(|| self.connection.last_insert_rowid()))
     }
@@ -154,8 +174,14 @@ impl Tables<'_> {
     /// A message that was known from its reports becomes one that is known whole, under a new number: whoever
     /// reads on from a number gets it with its text.
     fn complete(&self, known: &Known, event: &Event, content: &Content) -> rusqlite::Result<Known> {
-        self.prepare("DELETE FROM messages WHERE message = ?1")?.execute([known.message])?;
+        let sql = "DELETE FROM messages WHERE message = ?1 RETURNING fingerprint, answer";
+        let answered = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
+        let (fingerprint, answer): (Option<String>, Option<String>) =
+            self.prepare(sql)?.query_row([known.message], answered)?;
         let message = self.insert_message(event, content)?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
+        if fingerprint.is_some() {
+            self.set_answer(message, fingerprint.as_deref(), answer.as_deref())?;
+        }
         for sql in [
             "UPDATE recipients SET message = ?2 WHERE message = ?1",
             "UPDATE events SET message = ?2 WHERE message = ?1",

@@ -3,16 +3,16 @@
 use crate::message_log::{Keeping, LogError};
 use rusqlite::{Connection, OptionalExtension as _};
 
-/// The version of the tables below.
-const VERSION: i64 = 1;
-
 /// How many statements of this folder a connection keeps prepared.
 pub const STATEMENTS: usize = 48;
 
 /// `recipient` 0 is the whole message: so the primary keys have no column that may be absent, and an event
 /// that is there already is seen by its key. `events` are clustered by message and recipient: what happened
 /// to one recipient stands together.
-const TABLES: &str = "
+///
+/// Each makes the next version of the tables. One that was released does not change any more.
+const MIGRATIONS: [&str; 2] = [
+    "
 CREATE TABLE messages (
     message     INTEGER PRIMARY KEY AUTOINCREMENT,  -- grows in the order in which the log learnt of them
     id          BLOB NOT NULL UNIQUE,               -- the 16 bytes of the UUID
@@ -69,19 +69,26 @@ CREATE TABLE log_settings (
     name  TEXT PRIMARY KEY,
     value TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
-";
+",
+    "
+ALTER TABLE messages ADD COLUMN callback TEXT;      -- what a client wants to be told, sealed
+ALTER TABLE messages ADD COLUMN fingerprint TEXT;   -- of what a client said under an id of its own
+ALTER TABLE messages ADD COLUMN answer TEXT;        -- what it was answered: a JSON object
+",
+];
 
-/// Makes the tables in a file that has none, and sees that they are of this version and were written under
-/// the same key. The caller commits.
+/// Makes the tables in a file that has none or those of an earlier version, and sees that they were written
+/// under the same key. The caller commits.
 ///
 /// # Errors
 /// [`LogError::Broken`] if a newer Postern made the tables, or another `log.hash_key` was set;
 /// [`LogError::Unavailable`] if the file takes nothing.
 pub fn prepare(connection: &Connection, keeping: &Keeping) -> Result<(), LogError> {
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
-    if !has_tables(connection)? {
-        connection.execute_batch(TABLES)?;
-        set(connection, "version", &VERSION.to_string())?;
+    let version = if has_tables(connection)? { version(connection)? } else { Some(0) };
+    if let Some(missing) = version.and_then(|version| MIGRATIONS.get(version..)) {
+        missing.iter().try_for_each(|migration| connection.execute_batch(migration))?;
+        set(connection, "version", &MIGRATIONS.len().to_string())?;
     }
     check(connection, keeping)?;
     if let (Some(now), None) = (keeping.key_check(), setting(connection, "hash_key")?) {
@@ -100,12 +107,18 @@ pub(super) fn check(connection: &Connection, keeping: &Keeping) -> Result<(), Lo
             "is not there yet: no gateway has written one into the file".to_owned(),
         ));
     }
-    let version = setting(connection, "version")?.and_then(|version| version.parse::<i64>().ok());
-    if version != Some(VERSION) {
+    let (version, known) = (version(connection)?, MIGRATIONS.len());
+    if version != Some(known) {
         let found =
             version.map_or_else(|| "an unknown version".to_owned(), |version| format!("version {version}"));
+        let mend = match version {
+            Some(earlier) if earlier < known => {
+                "start the gateway of this version once, which brings them up to it"
+            }
+            _ => "run the Postern that made them",
+        };
         return Err(LogError::Broken(format!(
-            "has tables of {found}, and this Postern knows {VERSION}: run the Postern that made them"
+            "has tables of {found}, and this Postern knows {known}: {mend}"
         )));
     }
     match (keeping.key_check(), setting(connection, "hash_key")?) {
@@ -119,11 +132,18 @@ fn has_tables(connection: &Connection) -> rusqlite::Result<bool> {
     Ok(connection.query_row(there, [], |_| Ok(())).optional()?.is_some())
 }
 
+/// The version of the tables; `None` if it is none that a Postern writes.
+fn version(connection: &Connection) -> rusqlite::Result<Option<usize>> {
+    Ok(setting(connection, "version")?.and_then(|version| version.parse().ok()))
+}
+
 fn setting(connection: &Connection, name: &str) -> rusqlite::Result<Option<String>> {
     let value = "SELECT value FROM log_settings WHERE name = ?1";
     connection.query_row(value, [name], |row| row.get(0)).optional()
 }
 
 fn set(connection: &Connection, name: &str, value: &str) -> rusqlite::Result<()> {
-    connection.execute("INSERT INTO log_settings (name, value) VALUES (?1, ?2)", [name, value]).map(drop)
+    let sql = "INSERT INTO log_settings (name, value) VALUES (?1, ?2) \
+               ON CONFLICT (name) DO UPDATE SET value = excluded.value";
+    connection.execute(sql, [name, value]).map(drop)
 }

@@ -1,0 +1,102 @@
+//! Asking the message log for what helps to answer a request, and can be missing: whose a delivery report is,
+//! and whether a submission is a repetition. No request waits long for it.
+
+use crate::metrics::{Lookup, LookupMetrics};
+use postern_service::message_log::{LogError, MessageLog};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::time::{Instant, timeout};
+
+/// How long what one request asks may take, in all.
+const DEADLINE: Duration = Duration::from_secs(1);
+/// How long it is until a log that failed is asked again.
+const REST: Duration = Duration::from_secs(5);
+
+/// The message log, as far as requests can do without its answer.
+#[derive(Debug)]
+pub(crate) struct LogLookup {
+    log: Option<Arc<dyn MessageLog>>,
+    metrics: LookupMetrics,
+    /// Until when the log is not asked, since it failed.
+    rests: Mutex<Option<Instant>>,
+}
+
+impl LogLookup {
+    /// Asks `log`. `None`: there is none.
+    pub(crate) fn new(log: Option<Arc<dyn MessageLog>>, metrics: LookupMetrics) -> Self {
+        Self { log, metrics, rests: Mutex::default() }
+    }
+
+    /// Whether there is a message log.
+    pub(crate) fn has_log(&self) -> bool {
+        self.log.is_some()
+    }
+
+    /// What `question` comes to. `None` without a log, and if the log does not answer in time: this is counted
+    /// and logged, and the log is left alone for a while, which is counted, too.
+    pub(crate) async fn ask<T>(
+        &self,
+        lookup: Lookup,
+        question: impl AsyncFnOnce(&dyn MessageLog) -> Result<T, LogError>,
+    ) -> Option<T> {
+        let log = self.log.as_deref()?;
+        if self.rests() {
+            self.metrics.failed(lookup);
+            return None;
+        }
+        let failure = match timeout(DEADLINE, question(log)).await {
+            Ok(Ok(answer)) => return Some(answer),
+            Ok(Err(error)) => error,
+            Err(_) => LogError::TimedOut(DEADLINE),
+        };
+        self.metrics.failed(lookup);
+        *self.rests.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + REST);
+        let lookup = lookup.as_str();
+        tracing::warn!(lookup, error = %failure, "the message log did not answer a look-up, not asked for {REST:?}");
+        None
+    }
+
+    fn rests(&self) -> bool {
+        let rests = self.rests.lock().unwrap_or_else(PoisonError::into_inner);
+        rests.is_some_and(|until| Instant::now() < until)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::IngressMetrics;
+    use postern_service::metrics::Metrics;
+    use postern_store::message_log::{Keeping, SqliteLog};
+
+    /// A log that does not answer is not waited for, and then left alone for a while.
+    #[tokio::test]
+    async fn a_log_that_hangs_holds_up_one_request_and_rests() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = SqliteLog::open(folder.path(), Keeping::full()).await.unwrap();
+        let metrics = Metrics::new("test", "0").unwrap();
+        let lookups = IngressMetrics::declare(&metrics).unwrap().lookups;
+        let lookup = LogLookup::new(Some(Arc::new(log)), lookups.clone());
+        let failures = |number: u32| {
+            let line =
+                format!("postern_ingress_log_lookup_failures_total{{lookup=\"submission\"}} {number}\n");
+            metrics.text().contains(&line)
+        };
+        let begun = Instant::now();
+        let hangs = async |_: &dyn MessageLog| std::future::pending::<Result<(), LogError>>().await;
+        assert_eq!(lookup.ask(Lookup::Submission, hangs).await, None);
+        assert!(begun.elapsed() >= DEADLINE);
+        assert!(failures(1), "{}", metrics.text());
+        let answers = async |_: &dyn MessageLog| Ok(7);
+        assert_eq!(lookup.ask(Lookup::Submission, answers).await, None);
+        assert!(failures(2), "also what was not asked counts");
+        // As if the time had passed.
+        *lookup.rests.lock().unwrap() = Some(Instant::now());
+        assert_eq!(lookup.ask(Lookup::Submission, answers).await, Some(7));
+        let off = LogLookup::new(None, lookups);
+        assert_eq!(off.ask(Lookup::Submission, answers).await, None);
+        assert!(failures(2), "what is off does not fail");
+    }
+}

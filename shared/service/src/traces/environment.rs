@@ -1,0 +1,271 @@
+//! What the `OTEL_*` variables of OpenTelemetry's specification say, as far as Postern reads them itself. Of
+//! the rest, `OTEL_EXPORTER_OTLP_*` and `OTEL_BSP_*`, `OTEL_SPAN_*` and `OTEL_RESOURCE_ATTRIBUTES`, the
+//! OpenTelemetry library reads what it needs.
+
+use std::time::Duration;
+use url::Url;
+
+/// The longest time that the exporter waits for an answer, unless `OTEL_EXPORTER_OTLP_TIMEOUT` says so.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// How many spans wait at most, unless `OTEL_BSP_MAX_QUEUE_SIZE` says so: the library's default.
+const MAX_QUEUED: usize = 2_048;
+
+/// What the variables come to.
+#[derive(Debug, PartialEq)]
+pub(super) struct Environment {
+    /// `None`: traces are off.
+    pub(super) exporting: Option<Exporting>,
+    /// What is not done as asked, for the log.
+    pub(super) remarks: Vec<String>,
+}
+
+/// Where spans go, and how.
+#[derive(Debug, PartialEq)]
+pub(super) struct Exporting {
+    endpoint: Url,
+    /// How long an export may take.
+    pub(super) timeout: Duration,
+    /// How many spans may wait.
+    pub(super) max_queued: usize,
+    pub(super) propagates: bool,
+}
+
+impl Exporting {
+    /// The host that spans go to, for the log.
+    pub(super) fn shown_endpoint(&self) -> String {
+        self.endpoint.origin().ascii_serialization()
+    }
+}
+
+/// The variable `name` of this process. An empty one is none, as the specification wants it.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the names are OpenTelemetry's, and no keys of the configuration"
+)]
+pub(super) fn of_process(name: &str) -> Option<String> {
+    std::env::var(name).ok().map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
+}
+
+impl Environment {
+    /// What this process's variables say.
+    ///
+    /// # Errors
+    /// What is wrong, and what to set.
+    pub(super) fn of_process() -> Result<Self, String> {
+        Self::read(&of_process)
+    }
+
+    /// What `variable` says.
+    fn read(variable: &dyn Fn(&str) -> Option<String>) -> Result<Self, String> {
+        let off = |remarks| Ok(Self { exporting: None, remarks });
+        if variable("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true")) {
+            return off(Vec::new());
+        }
+        let mut remarks = Vec::new();
+        let exporters = variable("OTEL_TRACES_EXPORTER");
+        let asked: Vec<_> = list(exporters.as_deref().unwrap_or("otlp")).collect();
+        let others: Vec<_> = asked.iter().filter(|name| !matches!(**name, "otlp" | "none")).collect();
+        if let Some(other) = others.first() {
+            remarks.push(format!(
+                "OTEL_TRACES_EXPORTER: there is no exporter \"{other}\"; there are otlp and none"
+            ));
+        }
+        if !asked.contains(&"otlp") {
+            return off(remarks);
+        }
+        let Some((name, endpoint)) = of_signal(variable, "ENDPOINT") else {
+            if exporters.is_some() {
+                remarks.push(
+                    "OTEL_TRACES_EXPORTER asks for otlp, but nothing says where traces go: set \
+                     OTEL_EXPORTER_OTLP_ENDPOINT, such as http://collector:4318"
+                        .to_owned(),
+                );
+            }
+            return off(remarks);
+        };
+        let endpoint = endpoint_of(&name, &endpoint)?;
+        protocol(variable, &endpoint)?;
+        headers(variable)?;
+        sampler(variable)?;
+        let timeout = of_signal(variable, "TIMEOUT").map(|(name, text)| milliseconds(&name, &text));
+        let max_queued = "OTEL_BSP_MAX_QUEUE_SIZE";
+        let max_queued = variable(max_queued).map(|text| number(max_queued, &text)).transpose()?;
+        let propagates = propagators(variable, &mut remarks);
+        let exporting = Exporting {
+            endpoint,
+            timeout: timeout.transpose()?.unwrap_or(TIMEOUT),
+            max_queued: max_queued.map_or(MAX_QUEUED, |size| usize::try_from(size).unwrap_or(usize::MAX)),
+            propagates,
+        };
+        Ok(Self { exporting: Some(exporting), remarks })
+    }
+}
+
+fn list(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',').map(str::trim).filter(|item| !item.is_empty())
+}
+
+/// The variable of traces that ends in `what`, else that of all signals, with its name.
+fn of_signal(variable: &dyn Fn(&str) -> Option<String>, what: &str) -> Option<(String, String)> {
+    let names = [format!("OTEL_EXPORTER_OTLP_TRACES_{what}"), format!("OTEL_EXPORTER_OTLP_{what}")];
+    names.into_iter().find_map(|name| variable(&name).map(|value| (name, value)))
+}
+
+fn endpoint_of(name: &str, text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    url.ok_or_else(|| format!("{name}: must be a URL, such as http://collector:4318"))
+}
+
+/// # Errors
+/// Another protocol is asked for than Postern has.
+fn protocol(variable: &dyn Fn(&str) -> Option<String>, endpoint: &Url) -> Result<(), String> {
+    match of_signal(variable, "PROTOCOL") {
+        Some((name, asked)) if asked != "http/protobuf" => {
+            let grpc = if asked == "grpc" || endpoint.port() == Some(4317) {
+                ", and the endpoint to the collector's port for HTTP, which is 4318 and not 4317"
+            } else {
+                ""
+            };
+            Err(format!(
+                "{name}: Postern exports traces by http/protobuf alone, and not by \"{asked}\": set it to \
+                 http/protobuf{grpc}"
+            ))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// # Errors
+/// The headers are no list of `name=value`. What they say is a secret.
+fn headers(variable: &dyn Fn(&str) -> Option<String>) -> Result<(), String> {
+    let Some((name, text)) = of_signal(variable, "HEADERS") else { return Ok(()) };
+    let is_header = |item: &str| item.split_once('=').is_some_and(|(name, _)| !name.trim().is_empty());
+    if list(&text).all(is_header) {
+        return Ok(());
+    }
+    Err(format!("{name}: must be name=value,name=value"))
+}
+
+/// The library would take another sampler for what it does not know.
+///
+/// # Errors
+/// There is no such sampler, or its argument is no ratio.
+fn sampler(variable: &dyn Fn(&str) -> Option<String>) -> Result<(), String> {
+    const KNOWN: [&str; 6] = [
+        "always_on",
+        "always_off",
+        "traceidratio",
+        "parentbased_always_on",
+        "parentbased_always_off",
+        "parentbased_traceidratio",
+    ];
+    let Some(asked) = variable("OTEL_TRACES_SAMPLER") else { return Ok(()) };
+    if !KNOWN.contains(&&*asked) {
+        let known = KNOWN.join(", ");
+        return Err(format!("OTEL_TRACES_SAMPLER: there is no sampler \"{asked}\"; there are {known}"));
+    }
+    let ratio = || variable("OTEL_TRACES_SAMPLER_ARG")?.parse::<f64>().ok();
+    if asked.ends_with("traceidratio") && !ratio().is_some_and(|ratio| (0.0..=1.0).contains(&ratio)) {
+        return Err(format!(
+            "OTEL_TRACES_SAMPLER_ARG: {asked} needs the part of the traces that is kept, from 0 to 1, such as 0.1"
+        ));
+    }
+    Ok(())
+}
+
+/// Whether traces are taken over and passed on.
+fn propagators(variable: &dyn Fn(&str) -> Option<String>, remarks: &mut Vec<String>) -> bool {
+    let Some(asked) = variable("OTEL_PROPAGATORS") else { return true };
+    // Baggage is what others wrote: Postern carries none.
+    for other in list(&asked).filter(|name| !matches!(*name, "tracecontext" | "baggage" | "none")) {
+        remarks.push(format!(
+            "OTEL_PROPAGATORS: there is no propagator \"{other}\"; there are tracecontext and none"
+        ));
+    }
+    list(&asked).any(|name| name == "tracecontext")
+}
+
+fn milliseconds(name: &str, text: &str) -> Result<Duration, String> {
+    number(name, text).map(Duration::from_millis)
+}
+
+fn number(name: &str, text: &str) -> Result<u64, String> {
+    let number = text.parse().ok().filter(|number| *number > 0);
+    number.ok_or_else(|| format!("{name}: must be a whole number above 0"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(variables: &[(&str, &str)]) -> Result<Environment, String> {
+        Environment::read(&|name| {
+            variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
+        })
+    }
+
+    const WHERE: (&str, &str) =
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://user:secret@collector:4318/x?token=1");
+
+    #[test]
+    fn traces_are_off_until_a_variable_says_where_they_go() {
+        for (variables, remarked) in [
+            (&[][..], None),
+            (&[("OTEL_SERVICE_NAME", "x"), ("OTEL_PROPAGATORS", "none")][..], None),
+            (&[WHERE, ("OTEL_SDK_DISABLED", "TRUE"), ("OTEL_TRACES_SAMPLER", "wrong")][..], None),
+            (&[WHERE, ("OTEL_TRACES_EXPORTER", "none")][..], None),
+            (&[WHERE, ("OTEL_TRACES_EXPORTER", "zipkin")][..], Some("there are otlp and none")),
+            (&[("OTEL_TRACES_EXPORTER", "otlp")][..], Some("set OTEL_EXPORTER_OTLP_ENDPOINT")),
+        ] {
+            let Environment { exporting, remarks } = read(variables).unwrap();
+            assert_eq!(exporting, None, "{variables:?}");
+            assert_eq!(remarks.len(), usize::from(remarked.is_some()), "{remarks:?}");
+            assert!(remarked.is_none_or(|said| remarks[0].contains(said)), "{remarks:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_set_is_read_and_what_is_not_has_the_specifications_default() {
+        let Environment { exporting, remarks } = read(&[WHERE]).unwrap();
+        let exporting = exporting.unwrap();
+        assert_eq!(exporting.shown_endpoint(), "https://collector:4318");
+        assert_eq!((exporting.timeout, exporting.max_queued), (Duration::from_secs(10), 2_048));
+        assert!(exporting.propagates && remarks.is_empty(), "{remarks:?}");
+        let set = [
+            ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://traces:4318/v1/traces"),
+            WHERE,
+            ("OTEL_EXPORTER_OTLP_TIMEOUT", "2500"),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"),
+            ("OTEL_EXPORTER_OTLP_HEADERS", "api-key=abc%3D,b=c="),
+            ("OTEL_BSP_MAX_QUEUE_SIZE", "100"),
+            ("OTEL_TRACES_EXPORTER", "otlp,console"),
+            ("OTEL_TRACES_SAMPLER", "parentbased_traceidratio"),
+            ("OTEL_TRACES_SAMPLER_ARG", "0.25"),
+            ("OTEL_PROPAGATORS", "b3,baggage"),
+        ];
+        let Environment { exporting, remarks } = read(&set).unwrap();
+        let exporting = exporting.unwrap();
+        assert_eq!(exporting.shown_endpoint(), "http://traces:4318");
+        assert_eq!((exporting.timeout, exporting.max_queued), (Duration::from_millis(2500), 100));
+        assert!(!exporting.propagates);
+        assert!(remarks[0].contains("\"console\"") && remarks[1].contains("\"b3\""), "{remarks:?}");
+    }
+
+    #[test]
+    fn what_cannot_be_done_is_an_error_that_says_what_to_set_and_repeats_no_secret() {
+        for (name, value, says) in [
+            ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "secret:4318", "such as http://collector:4318"),
+            ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "secret", "must be a URL"),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc", "set it to http/protobuf, and the endpoint to"),
+            ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/json", "set it to http/protobuf"),
+            ("OTEL_EXPORTER_OTLP_HEADERS", "a=b,secret", "must be name=value"),
+            ("OTEL_EXPORTER_OTLP_TIMEOUT", "10s", "must be a whole number"),
+            ("OTEL_BSP_MAX_QUEUE_SIZE", "0", "must be a whole number"),
+            ("OTEL_TRACES_SAMPLER", "jaeger_remote", "there are always_on, always_off"),
+            ("OTEL_TRACES_SAMPLER", "traceidratio", "from 0 to 1"),
+        ] {
+            let error = read(&[(name, value), WHERE]).unwrap_err();
+            assert!(error.contains(says) && !error.contains("secret"), "{error}");
+        }
+    }
+}

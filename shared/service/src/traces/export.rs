@@ -1,0 +1,231 @@
+//! Sending spans: a queue with a bound, the library's thread that makes batches of it, and an HTTP client of
+//! our own. Whatever becomes of the receiver, nobody waits for it: what there is no room for is dropped, and
+//! counted.
+
+use super::environment::Exporting;
+use crate::metrics::Metrics;
+use async_trait::async_trait;
+use opentelemetry::Context;
+use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
+use opentelemetry_otlp::{SpanExporter as OtlpExporter, WithExportConfig, WithHttpConfig};
+use opentelemetry_sdk::{
+    Resource,
+    error::OTelSdkResult,
+    trace::{BatchSpanProcessor, Span, SpanData, SpanExporter, SpanProcessor},
+};
+use prometheus::{IntCounter, IntCounterVec};
+use reqwest::{Client, redirect::Policy};
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+use tokio::runtime::Handle;
+
+/// The pause between two log lines about spans that are lost.
+const SAYS: Duration = Duration::from_secs(60);
+/// The most bytes of a receiver's answer that are read.
+const MAX_ANSWER: usize = 64 * 1024;
+
+/// Why there was no answer to the last request that had none; the library says "network error" of it.
+type Unreached = Arc<Mutex<Option<String>>>;
+
+/// Counts what becomes of spans.
+#[derive(Debug, Clone)]
+pub(super) struct Counts {
+    exported: IntCounter,
+    /// There was no room for them.
+    dropped: IntCounter,
+    /// The receiver did not take them.
+    failed: IntCounter,
+}
+
+impl Counts {
+    /// # Errors
+    /// The metric is declared already.
+    pub(super) fn declare(metrics: &Metrics) -> Result<Self, prometheus::Error> {
+        let help = "Spans by what became of them: exported, dropped (too many waited), failed (not taken)";
+        let spans: IntCounterVec = metrics.counter("trace_spans_total", help, &["outcome"])?;
+        let [exported, dropped, failed] =
+            ["exported", "dropped", "failed"].map(|outcome| spans.with_label_values(&[outcome]));
+        Ok(Self { exported, dropped, failed })
+    }
+}
+
+/// What takes spans that have ended, and exports them as `exporting` says. Within a Tokio runtime.
+///
+/// # Errors
+/// What is wrong with the variables.
+pub(super) fn processor(exporting: &Exporting, counts: Counts) -> Result<impl SpanProcessor + use<>, String> {
+    let unreached = Arc::new(Mutex::default());
+    let client = ExportClient::new(exporting.timeout, Arc::clone(&unreached))?;
+    // Where to, with which headers and how compressed, the library reads itself.
+    let exporter = OtlpExporter::builder().with_http().with_http_client(client);
+    let exporter = exporter.with_timeout(exporting.timeout).build();
+    let exporter = exporter.map_err(|error| format!("OTEL_EXPORTER_OTLP_…: {error}"))?;
+    let queued = Arc::new(AtomicUsize::new(0));
+    let exporter = CountedExporter {
+        exporter,
+        queued: Arc::clone(&queued),
+        counts: counts.clone(),
+        unreached,
+        said: Mutex::new(None),
+    };
+    let next = BatchSpanProcessor::builder(exporter).build();
+    Ok(BoundedProcessor { next, queued, max: exporting.max_queued, dropped: counts.dropped })
+}
+
+/// The library's processor drops what is too much without a number that anybody could ask for: this one
+/// drops it before.
+#[derive(Debug)]
+struct BoundedProcessor {
+    next: BatchSpanProcessor,
+    /// How many spans wait.
+    queued: Arc<AtomicUsize>,
+    max: usize,
+    dropped: IntCounter,
+}
+
+impl SpanProcessor for BoundedProcessor {
+    fn on_start(&self, span: &mut Span, context: &Context) {
+        self.next.on_start(span, context);
+    }
+
+    fn on_end(&self, span: SpanData) {
+        if self.queued.fetch_add(1, Ordering::Relaxed) >= self.max {
+            self.queued.fetch_sub(1, Ordering::Relaxed);
+            self.dropped.inc();
+            return;
+        }
+        self.next.on_end(span);
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        self.next.force_flush()
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        self.next.shutdown_with_timeout(timeout)
+    }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        self.next.set_resource(resource);
+    }
+}
+
+/// Counts what is exported and what is not, and says the latter now and then.
+#[derive(Debug)]
+struct CountedExporter {
+    exporter: OtlpExporter,
+    queued: Arc<AtomicUsize>,
+    counts: Counts,
+    unreached: Unreached,
+    /// When it was last said that spans are lost. `None` while none is.
+    said: Mutex<Option<Instant>>,
+}
+
+impl SpanExporter for CountedExporter {
+    async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+        let spans = batch.len();
+        self.queued.fetch_sub(spans, Ordering::Relaxed);
+        let exported = self.exporter.export(batch).await;
+        let counted = if exported.is_ok() { &self.counts.exported } else { &self.counts.failed };
+        counted.inc_by(spans as u64);
+        let unreached = self.unreached.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.say(exported.as_ref().err().map(|error| unreached.unwrap_or_else(|| error.to_string())));
+        exported
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        self.exporter.shutdown_with_timeout(timeout)
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        self.exporter.force_flush()
+    }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        self.exporter.set_resource(resource);
+    }
+}
+
+impl CountedExporter {
+    fn say(&self, error: Option<String>) {
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        match error {
+            None if said.take().is_some() => tracing::info!("traces are exported again"),
+            None => {}
+            Some(error) if said.is_none_or(|said| said.elapsed() >= SAYS) => {
+                *said = Some(Instant::now());
+                let (failed, dropped) = (self.counts.failed.get(), self.counts.dropped.get());
+                tracing::warn!(
+                    error,
+                    failed,
+                    dropped,
+                    "spans cannot be exported, and are lost; messages are not"
+                );
+            }
+            Some(_) => {}
+        }
+    }
+}
+
+/// The HTTP client of the exporter, on the process's runtime: the library's thread has none.
+#[derive(Debug)]
+struct ExportClient {
+    client: Client,
+    runtime: Handle,
+    unreached: Unreached,
+}
+
+impl ExportClient {
+    fn new(timeout: Duration, unreached: Unreached) -> Result<Self, String> {
+        // The one provider of the process; where another part of it was first, that one stands.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        #[expect(clippy::disallowed_methods, reason = "follows neither; where the operator sends traces")]
+        let client = Client::builder().redirect(Policy::none()).no_proxy().timeout(timeout).build();
+        let client = client.map_err(|error| format!("traces: no HTTP client can be built: {error}"))?;
+        Ok(Self { client, runtime: Handle::current(), unreached })
+    }
+}
+
+#[async_trait]
+impl HttpClient for ExportClient {
+    async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
+        let (client, request) = (self.client.clone(), request.try_into()?);
+        // All of it: already the beginning of a request needs the runtime's clock.
+        let answered = async move { read(client.execute(request).await?).await };
+        let answered = self.runtime.spawn(answered).await?;
+        answered.map_err(|error| {
+            let why = innermost(&error);
+            *self.unreached.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
+            error.without_url().into()
+        })
+    }
+}
+
+/// The answer, with the beginning of its body: what is wrong with spans that were taken is said there.
+async fn read(mut answer: reqwest::Response) -> Result<Response<Bytes>, reqwest::Error> {
+    let mut body = Vec::new();
+    while let Some(chunk) = answer.chunk().await? {
+        if body.len() + chunk.len() > MAX_ANSWER {
+            break;
+        }
+        body.extend_from_slice(&chunk);
+    }
+    let mut response = Response::new(Bytes::from(body));
+    *response.status_mut() = answer.status();
+    response.headers_mut().clone_from(answer.headers());
+    Ok(response)
+}
+
+/// What an error comes down to, without the address: "Connection refused".
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error.to_string()
+}

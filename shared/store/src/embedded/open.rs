@@ -1,0 +1,190 @@
+//! Opening the store: its queues are read and declared, and its writer is started.
+
+use super::{
+    EmbeddedBroker, FoundQueue,
+    log::Log,
+    queue::Queue,
+    queues::{DelayedMessages, StoredQueues},
+    record::Position,
+    recording::Recording,
+    store::Store,
+    writer::Writer,
+};
+use crate::sqlite::{Folder, StoreError};
+use postern_broker::{
+    BrokerOptions, BrokerStatus, QueueName,
+    topology::{QUARANTINE, QueueSpec},
+};
+use std::{
+    collections::{BTreeSet, HashMap},
+    path::Path,
+    sync::{atomic::AtomicU64, mpsc},
+};
+use tokio::sync::watch;
+
+/// Opens the store, declares the queues and starts the writer.
+pub(super) fn open(
+    path: &Path,
+    options: &BrokerOptions,
+    recording: Option<Recording>,
+) -> Result<EmbeddedBroker, StoreError> {
+    let folder = Folder::lock(path)?;
+    let store = Store::open(&folder, recording.as_ref().map(|recording| &recording.keeping))?;
+    let specs = specs(&store, options)?;
+    start(folder, store, specs, options, recording)
+}
+
+/// Declares the queues of `specs` and starts the writer.
+fn start(
+    folder: Folder,
+    store: Store,
+    specs: Vec<QueueSpec>,
+    options: &BrokerOptions,
+    recording: Option<Recording>,
+) -> Result<EmbeddedBroker, StoreError> {
+    let path = folder.path().display().to_string();
+    let queues = declare(&store, &specs)?;
+    let declared: HashMap<QueueName, usize> = specs
+        .into_iter()
+        .filter_map(|spec| queues.by_name.get(spec.name.as_str()).map(|index| (spec.name.clone(), *index)))
+        .collect();
+    let undeclared =
+        queues.all.iter().enumerate().filter(|(_, queue)| !queue.declared && queue.is_outbound());
+    let undeclared = undeclared.map(|(index, queue)| (QueueName::stored(&queue.name), index)).collect();
+    let unrouted = declared.get(&QueueName::unrouted()).copied().unwrap_or_default();
+    let log = match declared.get(&QueueName::control()) {
+        Some(index) => Log::read(&store, &queues.all[*index])?,
+        None => Log::default(),
+    };
+    let held = queues.all.iter().filter(|queue| queue.position.count > 0);
+    let found = held.map(|queue| FoundQueue {
+        queue: QueueName::stored(&queue.name),
+        messages: queue.position.count,
+        bytes: queue.position.bytes,
+    });
+    let found = found.collect();
+    #[expect(clippy::disallowed_methods, reason = "whoever publishes waits for the answer: one each")]
+    let (ops, inbox) = mpsc::channel();
+    let (status, watched) = watch::channel(BrokerStatus::Ready);
+    let writer = Writer::new(folder, store, queues, options.min_free_disk, status, inbox);
+    let writer = writer.recording(recording.clone());
+    std::thread::Builder::new().name("postern-store".to_owned()).spawn(move || writer.run()).map_err(
+        |error| StoreError::Broken(format!("cannot be used: no thread could be started ({error})")),
+    )?;
+    Ok(EmbeddedBroker {
+        path,
+        ops,
+        declared,
+        undeclared,
+        unrouted,
+        log,
+        recording,
+        found,
+        next_consumer: AtomicU64::new(0),
+        publish_timeout: options.publish_timeout,
+        status: watched,
+    })
+}
+
+/// The queues to declare: those of the topology, the log of orders, and the queue that a dispatcher
+/// empties if an earlier version left messages in it.
+fn specs(store: &Store, options: &BrokerOptions) -> Result<Vec<QueueSpec>, StoreError> {
+    let mut specs = options.topology.queues();
+    specs.push(QueueSpec { name: QueueName::control(), limit: None });
+    let quarantined = |(name, position): &(String, Position)| name == QUARANTINE && position.count > 0;
+    if store.queues()?.iter().any(quarantined) {
+        specs.push(QueueSpec { name: QueueName::quarantine(), limit: None });
+    }
+    Ok(specs)
+}
+
+/// The queues of the store and those of `specs`. One that is no longer declared is kept with its
+/// messages.
+fn declare(store: &Store, specs: &[QueueSpec]) -> Result<StoredQueues, StoreError> {
+    let mut queues = StoredQueues { delayed: DelayedMessages::read(store)?, ..StoredQueues::default() };
+    let mut ids = BTreeSet::new();
+    for (name, mut position) in store.queues()? {
+        if let Some(end) = store.beyond(position.id, position.tail)? {
+            let behind = end - position.tail;
+            tracing::error!(
+                queue = name,
+                behind,
+                "the embedded store holds messages behind the end of a queue: it was damaged; they are taken in; check the disk"
+            );
+            position.tail = end;
+        }
+        ids.insert(position.id);
+        queues.by_name.insert(name.clone(), queues.all.len());
+        queues.all.push(Queue::new(name, position));
+    }
+    if let Some(stray) = store.stray(&ids)? {
+        return Err(StoreError::damaged("cannot be used", &format!("the row of queue {stray} is missing")));
+    }
+    for (id, sequence, lost) in store.leases()? {
+        if let Some(queue) = queues.all.iter_mut().find(|queue| queue.position.id == id) {
+            queue.remember(sequence, lost);
+        }
+    }
+    let batch = store.batch()?;
+    for QueueSpec { name, limit } in specs {
+        let name = name.as_str();
+        let index = match queues.by_name.get(name) {
+            Some(index) => *index,
+            None => {
+                let id = queues.all.iter().map(|queue| queue.position.id).max().unwrap_or_default() + 1;
+                let position = Position { id, ..Position::default() };
+                batch.set_position(name, &position)?;
+                queues.by_name.insert(name.to_owned(), queues.all.len());
+                queues.all.push(Queue::new(name.to_owned(), position));
+                queues.all.len() - 1
+            }
+        };
+        queues.all[index].declared = true;
+        queues.all[index].limit = *limit;
+    }
+    batch.commit()?;
+    Ok(queues)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use postern_broker::{Address, Broker as _, BrokerError, Envelope, Topology};
+    use std::time::Duration;
+
+    fn options() -> BrokerOptions {
+        let topology = Topology {
+            backends: [].into(),
+            delays: [].into(),
+            max_reports: 1,
+            max_callbacks: 1,
+            max_messages: None,
+            log: postern_broker::LogRoute::None,
+        };
+        let publish_timeout = Duration::from_secs(30);
+        let client_name = "test".to_owned();
+        BrokerOptions { topology, publish_timeout, client_name, min_free_disk: 0, max_deliveries: 20 }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_an_earlier_version_set_apart_can_be_taken_and_then_its_queue_is_unknown() {
+        let (dir, queue) = (tempfile::tempdir().unwrap(), QueueName::quarantine());
+        let earlier = {
+            let folder = Folder::lock(dir.path()).unwrap();
+            let store = Store::open(&folder, None).unwrap();
+            let mut specs = options().topology.queues();
+            specs.push(QueueSpec { name: queue.clone(), limit: None });
+            start(folder, store, specs, &options(), None).unwrap()
+        };
+        earlier.publish(vec![(Address::Queue(queue.clone()), Envelope::default())]).await.unwrap();
+        earlier.close().await;
+        let broker = EmbeddedBroker::open(dir.path(), options()).await.unwrap();
+        let mut consumer = broker.consume(&queue, 1).await.unwrap();
+        consumer.next().await.unwrap().ack();
+        consumer.close().await;
+        broker.close().await;
+        let broker = EmbeddedBroker::open(dir.path(), options()).await.unwrap();
+        assert!(matches!(broker.depth(&queue).await, Err(BrokerError::Refused(_))));
+        broker.close().await;
+    }
+}
