@@ -154,6 +154,12 @@ fn resolve(value: &Value) -> Option<Result<String, String>> {
     }
 }
 
+/// If `value` is `{ env = "NAME" }` or `{ file = "PATH" }`: what that holds now, or `None` if it cannot be read.
+/// Only to be compared.
+pub fn referenced_secret(value: &Value) -> Option<Option<String>> {
+    resolve(value).map(Result::ok)
+}
+
 /// Where `value` says that a secret is in a variable or a file that does not hold one: why not.
 pub fn absent_secret(value: &Value) -> Option<String> {
     match resolve(value)? {

@@ -2,18 +2,19 @@
 //! only then taken over.
 
 use super::{
-    queue::{Known, Queue},
+    queue::Known,
     record::{Position, Record, Spoiled},
     recording::Recording,
     store::Store,
+    stored_queues::StoredQueues,
 };
 use crate::sqlite::StoreError;
 use postern_broker::{
     BrokerError, Envelope, HeaderValue, header,
-    topology::{DEAD, Overflow, UNROUTED},
+    topology::{DEAD, Overflow},
 };
 use postern_shared::{clock, event::Event};
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 /// How many delayed messages are moved in one write.
 const MOVED_AT_ONCE: usize = 256;
@@ -51,43 +52,6 @@ impl Publish {
     /// The bytes of its messages.
     pub(super) fn size(&self) -> u64 {
         self.entries.iter().map(QueueEntry::size).sum()
-    }
-}
-
-/// All queues, and the delayed messages.
-#[derive(Debug, Default)]
-pub(super) struct StoredQueues {
-    /// By index; none is ever removed.
-    pub(super) all: Vec<Queue>,
-    /// The index of each name.
-    pub(super) by_name: HashMap<String, usize>,
-    /// The delayed messages.
-    pub(super) delayed: DelayedMessages,
-}
-
-/// What is known of the delayed messages.
-#[derive(Debug, Default)]
-pub(super) struct DelayedMessages {
-    /// How many of them return to the queue of each name.
-    pub(super) counts: HashMap<String, u64>,
-    /// The id of the next one.
-    next_id: i64,
-    /// When the first of them is due (ms since 1970), as far as known.
-    pub(super) next_due: Option<u64>,
-    /// Those that the disk does not give.
-    unreadable: BTreeSet<i64>,
-}
-
-impl DelayedMessages {
-    /// What the store says of them.
-    ///
-    /// # Errors
-    /// It cannot be read.
-    pub(super) fn read(store: &Store) -> Result<Self, StoreError> {
-        let (counts, next_id) = store.delayed()?;
-        let mut unreadable = BTreeSet::new();
-        let next_due = store.due(0, 0, &mut unreadable)?.next;
-        Ok(Self { counts, next_id, next_due, unreadable })
     }
 }
 
@@ -365,17 +329,6 @@ impl Staged {
             for (sequence, known) in change.evicted {
                 queues.all[index].put_back(sequence, known);
             }
-        }
-    }
-}
-
-impl StoredQueues {
-    /// The index of the queue `name`, if it is declared or a backend's that was declared once, else that of
-    /// `postern.unrouted`.
-    fn returns_to(&self, name: &str) -> usize {
-        match self.by_name.get(name) {
-            Some(index) if self.all[*index].declared || self.all[*index].is_outbound() => *index,
-            _ => self.by_name[UNROUTED],
         }
     }
 }

@@ -1,6 +1,6 @@
 //! When a write fails: telling, trying again, and opening the store again if that is needed.
 
-use super::super::{commit::DelayedMessages, store::Store};
+use super::super::{store::Store, stored_queues::DelayedMessages};
 use super::{Publishes, Writer, retry_backoff};
 use crate::sqlite::StoreError;
 use postern_broker::BrokerError;
