@@ -23,6 +23,7 @@ use postern_broker::{
 };
 use postern_service::{
     control::{Control, cancelled},
+    current::Current,
     queued::Queued,
 };
 use postern_shared::{
@@ -35,7 +36,7 @@ use std::{collections::BTreeMap, time::Duration};
 /// What it takes to settle the messages of one backend.
 pub(crate) struct Settling {
     /// What the messages' wishes for callbacks are read with.
-    pub(crate) keys: CallbackKeys,
+    pub(crate) keys: Current<CallbackKeys>,
     pub(crate) publisher: Publisher,
     pub(crate) metrics: SendingMetrics,
     /// What operators cancelled.
@@ -48,7 +49,7 @@ impl Settling {
     pub(crate) async fn settle(&self, delivery: Delivery, queue: &QueueName, attempt: &Attempt<'_>) {
         let now = Timestamp::now();
         let mut messages = settlement(&delivery.envelope, queue, attempt, now);
-        messages.extend(callbacks(&self.keys, &delivery.envelope, attempt, now));
+        messages.extend(callbacks(&self.keys.get(), &delivery.envelope, attempt, now));
         if !self.publisher.publish(messages).await {
             return delivery.release();
         }
@@ -64,7 +65,7 @@ impl Settling {
     /// cancelled it.
     pub(crate) fn cancelled(&self, queued: Queued<'_>, held: Duration) -> Option<Vec<(Address, Envelope)>> {
         let is_cancelled = self.control.cancels(queued, held);
-        is_cancelled.then(|| cancelled(queued, &self.keys, Timestamp::now()))
+        is_cancelled.then(|| cancelled(queued, &self.keys.get(), Timestamp::now()))
     }
 
     /// Publishes `cancelled`, counts and logs it, and acknowledges `delivery`, which holds `message`.

@@ -9,10 +9,9 @@ mod accepted;
 mod idempotency;
 
 pub(crate) use accepted::Accepted;
-pub(crate) use idempotency::{Fingerprint, SubmissionClaim, Taken};
+pub(crate) use idempotency::{Fingerprint, SubmissionClaim, Submissions, Taken};
 
 use crate::{auth::Principal, publish::MeteredPublisher};
-use idempotency::Submissions;
 use jiff::Timestamp;
 use postern_broker::{
     Address, BrokerError, Envelope,
@@ -179,9 +178,15 @@ pub(crate) struct Acceptor {
 }
 
 impl Acceptor {
-    /// An acceptor that publishes with `publisher` and seals callbacks with `callback_keys`.
-    pub(crate) fn new(config: Arc<Config>, publisher: MeteredPublisher, callback_keys: CallbackKeys) -> Self {
-        let submissions = Submissions::new(config.ingress.dedupe_window.0);
+    /// An acceptor that publishes with `publisher` and seals callbacks with `callback_keys`. `submissions` are
+    /// those that were accepted before.
+    pub(crate) fn new(
+        config: Arc<Config>,
+        publisher: MeteredPublisher,
+        callback_keys: CallbackKeys,
+        submissions: &Submissions,
+    ) -> Self {
+        let submissions = submissions.within(config.ingress.dedupe_window.0);
         Self { config, publisher, callback_keys, submissions }
     }
 

@@ -1,8 +1,11 @@
 //! The ingress as a whole: its listeners, its servers, its drain.
 
 use crate::{
+    certificates,
     forms::Forms,
+    lasting::Lasting,
     metrics::IngressMetrics,
+    reload::IngressReload,
     routes,
     state::{self, IngressState},
 };
@@ -13,9 +16,10 @@ use actix_web::{
 };
 use futures_util::future::{join_all, select_all};
 use postern_broker::Broker;
-use postern_config::{Config, Problem, TlsFiles};
+use postern_config::{Config, Problem};
 use postern_service::{
     Monitoring,
+    current::Current,
     listener::{self, ConnectionLimits, Listener, Share},
     metrics::Metrics,
     program::Exit,
@@ -73,15 +77,14 @@ struct Port {
 /// What the ingress finds wrong with `config`, beyond what [`Config`] itself checks: defaults that
 /// do not clean, unknown regions and forms, replies that are none, certificates that are none.
 pub fn problems(config: &Config, forms: &Forms) -> Vec<Problem> {
-    let tls = [("ingress.tls", &config.ingress.tls), ("api.tls", &config.api.tls)];
-    let tls = tls.into_iter().filter_map(|(section, files)| load(section, files.as_ref()).err());
-    state::problems(config, forms).into_iter().chain(tls).collect()
+    state::problems(config, forms).into_iter().chain(certificates::problems(config)).collect()
 }
 
 /// The ingress, listening; [`run`](Self::run) makes it answer.
 #[derive(Debug)]
 pub struct Ingress {
-    state: Data<IngressState>,
+    lasting: Lasting,
+    state: Current<IngressState>,
     metrics: Metrics,
     public: Port,
     /// `api.listen`.
@@ -103,7 +106,9 @@ impl Ingress {
         let metrics = monitoring.metrics.clone();
         let own =
             IngressMetrics::declare(&metrics).map_err(|error| StartError::Metrics(error.to_string()))?;
-        let state = IngressState::new(config, broker, own, monitoring, forms).map_err(StartError::Config)?;
+        let lasting = Lasting::new(&config, broker, own, monitoring);
+        let state = IngressState::new(config, &lasting, None, forms).map_err(StartError::Config)?;
+        state.announce();
         let wrong = |problem| StartError::Config(vec![problem]);
         let (ingress, api) = (&state.config.ingress, &state.config.api);
         let limits = |max: Option<usize>, share| ConnectionLimits {
@@ -118,7 +123,7 @@ impl Ingress {
         let share = if api.listen.is_some() { Share::Most } else { Share::Whole };
         let public = Port {
             name: "ingress",
-            tls: load("ingress.tls", ingress.tls.as_ref()).map_err(wrong)?,
+            tls: certificates::load("ingress.tls", ingress.tls.as_ref()).map_err(wrong)?,
             listener: listen("ingress.listen", ingress.listen)?,
             connections: limits(ingress.max_connections, share),
         };
@@ -126,12 +131,17 @@ impl Ingress {
             None => None,
             Some(address) => Some(Port {
                 name: "api",
-                tls: load("api.tls", api.tls.as_ref()).map_err(wrong)?,
+                tls: certificates::load("api.tls", api.tls.as_ref()).map_err(wrong)?,
                 listener: listen("api.listen", address)?,
                 connections: limits(api.max_connections, Share::Quarter),
             }),
         };
-        Ok(Self { metrics, public, api, state: Data::new(state) })
+        Ok(Self { metrics, public, api, lasting, state: Current::new(state) })
+    }
+
+    /// What has it take over another configuration while it runs.
+    pub fn reload(&self) -> IngressReload {
+        IngressReload { lasting: self.lasting.clone(), state: self.state.clone() }
     }
 
     /// Where providers reach it.
@@ -156,7 +166,7 @@ impl Ingress {
     /// # Errors
     /// A server could not start or ended by itself.
     pub async fn run(self, shutdown: Shutdown) -> io::Result<bool> {
-        let deadline = self.state.config.shutdown.deadline.0;
+        let deadline = self.state.get().config.shutdown.deadline.0;
         tracing::info!(address = %self.address()?, tls = self.public.tls.is_some(), "ingress listens");
         let servers = match self.api {
             None => {
@@ -184,7 +194,7 @@ impl Ingress {
             () = shutdown.started() => {}
         }
         tracing::info!("no more requests are accepted");
-        self.state.log.stop_waiting();
+        self.lasting.log.stop_waiting();
         let answered = async {
             join_all(handles.iter().map(|handle| handle.stop(true))).await;
         };
@@ -200,8 +210,14 @@ type Routes = fn(&IngressState, &mut ServiceConfig);
 
 impl Port {
     /// The server that answers on `routes`.
-    fn serve(self, state: &Data<IngressState>, metrics: &Metrics, routes: Vec<Routes>) -> io::Result<Server> {
+    fn serve(
+        self,
+        current: &Current<IngressState>,
+        metrics: &Metrics,
+        routes: Vec<Routes>,
+    ) -> io::Result<Server> {
         let Self { name, listener, tls, connections } = self;
+        let state = current.get();
         let config = &state.config;
         let workers = match config.ingress.workers {
             0 => thread::available_parallelism()?.get(),
@@ -217,15 +233,10 @@ impl Port {
             // Longer than ours, which counts.
             drain: config.shutdown.deadline.0 + Duration::from_secs(2),
         };
-        let state = state.clone();
+        let current = Data::new(current.clone());
         listener.serve(metrics, move || {
-            let app = App::new().app_data(state.clone());
+            let app = App::new().app_data(current.clone());
             routes.iter().fold(app, |app, routes| app.configure(|config| routes(&state, config)))
         })
     }
-}
-
-fn load(section: &'static str, files: Option<&TlsFiles>) -> Result<Option<Tls>, Problem> {
-    let loaded = files.map(|files| Tls::load(section, files)).transpose();
-    loaded.map_err(|wrong| Problem { key: format!("{section}.{}", wrong.key), line: None, what: wrong.what })
 }

@@ -67,14 +67,20 @@ struct First {
     accepted: Accepted,
 }
 
-/// The submissions with a client's own id that were accepted within `ingress.dedupe_window`.
-#[derive(Debug)]
-pub(super) struct Submissions(Dedup<First>);
+/// The submissions with a client's own id that were accepted within `ingress.dedupe_window`. Clones share
+/// them.
+#[derive(Debug, Clone)]
+pub(crate) struct Submissions(Dedup<First>);
 
 impl Submissions {
     /// Remembers for as long as `window`; zero: nothing.
-    pub(super) fn new(window: Duration) -> Self {
+    pub(crate) fn new(window: Duration) -> Self {
         Self(Dedup::new(window))
+    }
+
+    /// The same ones, remembered for as long as `window`.
+    pub(super) fn within(&self, window: Duration) -> Self {
+        Self(self.0.within(window))
     }
 
     /// Claims the id that `key` of `principal` makes. While another submission under it is being

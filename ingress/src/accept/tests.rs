@@ -6,7 +6,7 @@ use postern_broker::{Broker, BrokerError, BrokerStatus, Consumer, Depth, QueueNa
 use postern_config::ProviderRegistry;
 use postern_service::metrics::Metrics;
 use serde_json::{Value, json};
-use std::sync::Mutex;
+use std::{sync::Mutex, time::Duration};
 use tokio::sync::watch;
 
 const CONFIG: &str = r#"
@@ -93,9 +93,10 @@ impl Fixture {
         let config = Arc::new(Config::parse("test", Some(CONFIG), [], &ProviderRegistry::builtin()).unwrap());
         let broker = Arc::new(broker);
         let publisher =
-            MeteredPublisher::new(broker.clone(), Metrics::new("test", "0").unwrap().publish().clone(), &[]);
+            MeteredPublisher::new(broker.clone(), Metrics::new("test", "0").unwrap().publish().clone());
         let keys = config.compat.callback_keys();
-        let acceptor = Acceptor::new(Arc::clone(&config), publisher, keys.clone());
+        let acceptor =
+            Acceptor::new(Arc::clone(&config), publisher, keys.clone(), &Submissions::new(Duration::ZERO));
         Self { config, broker, keys, acceptor }
     }
 

@@ -5,7 +5,7 @@ use crate::{
     client::{self, Answer},
 };
 use postern_config::{Config, ProviderRegistry};
-use postern_ingress::{Ingress, forms::Forms};
+use postern_ingress::{Ingress, IngressReload, forms::Forms};
 use postern_service::{
     Monitoring,
     message_log::{MessageLog, OpenLog, Retention},
@@ -23,6 +23,7 @@ pub(crate) struct Running {
     pub(crate) address: SocketAddr,
     pub(crate) api: SocketAddr,
     pub(crate) metrics: Metrics,
+    pub(crate) reload: IngressReload,
     pub(crate) trigger: Trigger,
     pub(crate) ended: JoinHandle<io::Result<bool>>,
 }
@@ -57,8 +58,9 @@ impl Running {
         let monitoring = Monitoring { log: log.map(open), ..Monitoring::new(metrics.clone()) };
         let ingress = Ingress::bind(config, broker.clone(), monitoring, &forms).unwrap();
         let (address, api) = (ingress.address().unwrap(), ingress.api_address().unwrap());
+        let reload = ingress.reload();
         let ended = tokio::spawn(ingress.run(shutdown));
-        Self { broker, address, api, metrics, trigger, ended }
+        Self { broker, address, api, metrics, reload, trigger, ended }
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {

@@ -5,12 +5,15 @@
 //! [`bearer`] and [`rates`] guard, [`moment`] reads times that people write, [`queued`] reads a backend's queue,
 //! [`retries`] counts what waits for its next attempt, [`metrics`] counts, [`depths`] asks how much waits and
 //! [`waiting`] for how long, [`health`] says which backends send, and tells other processes, [`health_check`]
-//! asks a running program whether it is ready, [`shutdown`] ends it.
+//! asks a running program whether it is ready, [`reload`] takes over
+//! a changed configuration, of which [`Configured`] is what all look at, as a [`current`] value, [`shutdown`] ends it.
 
 pub mod admin;
 pub mod bearer;
 pub mod broker;
+mod configured;
 pub mod control;
+pub mod current;
 pub mod dead;
 pub mod depths;
 pub mod folders;
@@ -25,6 +28,7 @@ mod monitoring;
 pub mod program;
 pub mod queued;
 pub mod rates;
+pub mod reload;
 pub mod retries;
 mod scan;
 pub mod shutdown;
@@ -33,5 +37,6 @@ pub mod tls;
 mod topology;
 pub mod waiting;
 
+pub use configured::Configured;
 pub use monitoring::Monitoring;
 pub use topology::topology;

@@ -134,6 +134,6 @@ impl Operator {
         }
         done.messages += 1;
         done.recipients += message.identities.len() as u64;
-        Some(cancelled(queued, &self.keys, clock::now()))
+        Some(cancelled(queued, &self.configured.get().keys, clock::now()))
     }
 }

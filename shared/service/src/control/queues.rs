@@ -110,7 +110,7 @@ impl Operator {
     /// The broker's.
     pub async fn queues(&self) -> Result<QueueList, OrderError> {
         let mut queues = Vec::new();
-        for name in &self.queues {
+        for name in &self.configured.get().queues() {
             queues.extend(self.shown(name, true).await?);
         }
         for backend in self.unconfigured_backends() {
@@ -156,7 +156,7 @@ impl Operator {
     fn unconfigured_backends(&self) -> Vec<BackendName> {
         let mut known = self.control.state().known().clone();
         known.extend(self.broker.undeclared().iter().filter_map(QueueName::backend));
-        known.difference(&self.backends).cloned().collect()
+        known.difference(self.configured.get().backends()).cloned().collect()
     }
 
     /// Has the backend of `order` send what waits for the backend `from`, which need not be configured.
@@ -224,7 +224,7 @@ impl Operator {
         let queued = Queued { envelope, message: &message, lane };
         if self.control.cancels(queued, delivery.since.elapsed()) {
             moved.cancelled += 1;
-            return Some(cancelled(queued, &self.keys, clock::now()));
+            return Some(cancelled(queued, &self.configured.get().keys, clock::now()));
         }
         moved.messages += 1;
         let new = Envelope { headers: envelope.own_headers(), body, ..envelope.clone() };
