@@ -43,6 +43,7 @@ mod queues;
 mod readme;
 mod receive;
 mod recorder;
+mod reload;
 mod reports;
 mod retry;
 mod send;
