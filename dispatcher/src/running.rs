@@ -72,8 +72,9 @@ impl Running {
     {
         let (name, drain) = (name.to_owned(), self.drain.part(name));
         let (run, own) = (part(drain.clone()), drain.clone());
+        let heartbeats = self.builder.monitoring.heartbeats.clone();
         self.tasks.spawn(async move {
-            let result = run.await;
+            let result = heartbeats.keep(name.clone(), run).await;
             Ended { name, drained: own.has_begun(), result }
         });
         drain

@@ -20,6 +20,7 @@ use postern_config::{Config, Problem};
 use postern_service::{
     Monitoring,
     current::Current,
+    heartbeat::Heartbeats,
     listener::{self, ConnectionLimits, Listener, Share},
     metrics::Metrics,
     program::Exit,
@@ -86,6 +87,7 @@ pub struct Ingress {
     lasting: Lasting,
     state: Current<IngressState>,
     metrics: Metrics,
+    heartbeats: Heartbeats,
     public: Port,
     /// `api.listen`.
     api: Option<Port>,
@@ -103,7 +105,7 @@ impl Ingress {
         monitoring: Monitoring,
         forms: &Forms,
     ) -> Result<Self, StartError> {
-        let metrics = monitoring.metrics.clone();
+        let (metrics, heartbeats) = (monitoring.metrics.clone(), monitoring.heartbeats.clone());
         let own =
             IngressMetrics::declare(&metrics).map_err(|error| StartError::Metrics(error.to_string()))?;
         let lasting = Lasting::new(&config, broker, own, monitoring);
@@ -136,7 +138,7 @@ impl Ingress {
                 connections: limits(api.max_connections, Share::Quarter),
             }),
         };
-        Ok(Self { metrics, public, api, lasting, state: Current::new(state) })
+        Ok(Self { metrics, heartbeats, public, api, lasting, state: Current::new(state) })
     }
 
     /// What has it take over another configuration while it runs.
@@ -167,20 +169,22 @@ impl Ingress {
     /// A server could not start or ended by itself.
     pub async fn run(self, shutdown: Shutdown) -> io::Result<bool> {
         let deadline = self.state.get().config.shutdown.deadline.0;
+        // It is empty: an ingress runs once.
+        let _ = self.lasting.shutdown.set(shutdown.clone());
         tracing::info!(address = %self.address()?, tls = self.public.tls.is_some(), "ingress listens");
         let servers = match self.api {
             None => {
                 let all =
                     [routes::providers as Routes, routes::compat, routes::applications, routes::everyone];
-                vec![self.public.serve(&self.state, &self.metrics, all.to_vec())?]
+                vec![self.public.serve(&self.state, (&self.metrics, &self.heartbeats), all.to_vec())?]
             }
             Some(api) => {
                 tracing::info!(address = %api.listener.local_addr()?, tls = api.tls.is_some(), "API listens");
                 let providers = vec![routes::providers as Routes, routes::compat, routes::everyone];
                 let applications = vec![routes::applications as Routes, routes::everyone];
                 vec![
-                    self.public.serve(&self.state, &self.metrics, providers)?,
-                    api.serve(&self.state, &self.metrics, applications)?,
+                    self.public.serve(&self.state, (&self.metrics, &self.heartbeats), providers)?,
+                    api.serve(&self.state, (&self.metrics, &self.heartbeats), applications)?,
                 ]
             }
         };
@@ -213,7 +217,7 @@ impl Port {
     fn serve(
         self,
         current: &Current<IngressState>,
-        metrics: &Metrics,
+        (metrics, heartbeats): (&Metrics, &Heartbeats),
         routes: Vec<Routes>,
     ) -> io::Result<Server> {
         let Self { name, listener, tls, connections } = self;
@@ -232,6 +236,7 @@ impl Port {
             workers,
             // Longer than ours, which counts.
             drain: config.shutdown.deadline.0 + Duration::from_secs(2),
+            heartbeats: heartbeats.clone(),
         };
         let current = Data::new(current.clone());
         listener.serve(metrics, move || {

@@ -6,8 +6,13 @@ use crate::{
 };
 use postern_broker::Broker;
 use postern_config::Config;
-use postern_service::{Monitoring, health::HealthRegistry, rates::Buckets, telemetry::LineLimit};
-use std::{net::IpAddr, sync::Arc};
+use postern_service::{
+    Monitoring, health::HealthRegistry, rates::Buckets, shutdown::Shutdown, telemetry::LineLimit,
+};
+use std::{
+    net::IpAddr,
+    sync::{Arc, OnceLock},
+};
 use tracing::Level;
 
 /// What requests remember, and what they work with besides the configuration. Clones share it.
@@ -18,6 +23,8 @@ pub(crate) struct Lasting {
     pub(crate) health: HealthRegistry,
     pub(crate) log: Arc<LogReader>,
     pub(crate) report_lookup: Arc<ReportLookup>,
+    /// When to stop, once the ingress runs.
+    pub(crate) shutdown: Arc<OnceLock<Shutdown>>,
     /// Of requests that store nothing.
     pub(crate) request_lines: LineLimit,
     /// Of reports whose callback nobody asked for.
@@ -48,6 +55,7 @@ impl Lasting {
             health: monitoring.health,
             log: Arc::new(LogReader::new(config, log.clone())),
             report_lookup: Arc::new(ReportLookup::new(log)),
+            shutdown: Arc::default(),
             request_lines: LineLimit::new("requests", Level::INFO),
             report_lines: LineLimit::new("delivery reports", Level::WARN),
             dedup: Dedup::new(window),

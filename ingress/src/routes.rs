@@ -4,7 +4,7 @@ use crate::{
     compat::{kannel, vumi},
     respond::answering,
     state::IngressState,
-    views::{backends, logged, messages, openapi, provider, unmatched},
+    views::{backends, health, logged, messages, openapi, provider, unmatched},
 };
 use actix_web::{
     http::Method,
@@ -59,6 +59,8 @@ pub(crate) fn applications(_: &IngressState, routes: &mut ServiceConfig) {
 /// For both.
 pub(crate) fn everyone(_: &IngressState, routes: &mut ServiceConfig) {
     routes
+        .route("/health", web::get().to(health::answer))
+        .route("/health", answering(unmatched::only_get))
         .route("/openapi.json", answering(openapi::document).method(Method::GET))
         .route("/openapi.json", answering(unmatched::only_get))
         .default_service(answering(unmatched::text));

@@ -11,9 +11,14 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use postern_broker::QueueName;
 use postern_config::{Config, Problem};
-use postern_service::{health::HealthRegistry, retries::RetryCount, telemetry::LineLimit};
+use postern_service::{
+    health::HealthRegistry, retries::RetryCount, shutdown::Shutdown, telemetry::LineLimit,
+};
 use postern_shared::{callback::CallbackKeys, message::Priority};
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{Arc, OnceLock},
+};
 
 /// What every handler works with. All threads share it; nothing in it is ever locked or changed, except what
 /// is remembered. A reload puts another one in its place, with the same memory ([`Lasting`]).
@@ -40,6 +45,8 @@ pub(crate) struct IngressState {
     /// Of reports whose callback nobody asked for.
     pub(crate) report_lines: LineLimit,
     pub(crate) openapi: Bytes,
+    /// When to stop, once the ingress runs.
+    pub(crate) shutdown: Arc<OnceLock<Shutdown>>,
 }
 
 /// What receives for each backend, by its name.
@@ -58,7 +65,7 @@ impl IngressState {
     ) -> Result<Self, Vec<Problem>> {
         let Lasting { publisher, metrics, health, log, report_lookup, request_lines, report_lines, .. } =
             lasting.clone();
-        let Lasting { dedup, submissions, addresses, keys, users, .. } = lasting.clone();
+        let Lasting { dedup, submissions, addresses, keys, users, shutdown, .. } = lasting.clone();
         let callback_keys = config.compat.callback_keys();
         Ok(Self {
             providers: providers(&config, before, forms)?,
@@ -82,6 +89,7 @@ impl IngressState {
             report_lines,
             openapi: openapi::render(&config),
             retries: RetryCount::new(&config),
+            shutdown,
             config,
         })
     }
@@ -93,6 +101,11 @@ impl IngressState {
         }
         declare(&self.config, &self.providers, &self.metrics);
         self.publisher.declare(&queues(&self.config));
+    }
+
+    /// Whether the drain has begun.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.shutdown.get().is_some_and(Shutdown::is_draining)
     }
 }
 

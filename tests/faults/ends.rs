@@ -6,7 +6,7 @@ use postern_tests::{Answer, Provider, Request};
 use serde_json::Value;
 use std::{sync::Arc, time::Duration};
 
-/// How long both take for an answer: what is sent meanwhile is in flight when a fault strikes.
+/// How long both take for an answer, unless a scenario says another time: what is sent meanwhile is in flight when a fault strikes.
 pub(crate) const THINKING: Duration = Duration::from_millis(20);
 
 /// The provider behind backend `x`, and the application.
@@ -17,12 +17,13 @@ pub(crate) struct Ends {
 }
 
 impl Ends {
-    pub(crate) async fn start(ledger: &Arc<Ledger>) -> Self {
+    /// Both, which take `thinking` for an answer.
+    pub(crate) async fn start(ledger: &Arc<Ledger>, thinking: Duration) -> Self {
         let (provider, application) = (Provider::start().await, Provider::start().await);
         for end in [&provider, &application] {
             end.forget();
             let ledger = Arc::clone(ledger);
-            end.otherwise(move |request| Answer::status(take(&ledger, request)).after(THINKING));
+            end.otherwise(move |request| Answer::status(take(&ledger, request)).after(thinking));
         }
         Self { provider, application }
     }

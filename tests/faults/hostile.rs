@@ -73,6 +73,6 @@ async fn beside(name: &'static str, span: Duration, attack: Attack) -> Row {
         () = attack(attacker) => panic!("the attack ended by itself"),
     };
     field.recovers().await;
-    let row = field.settle(name, Allowance::default()).await;
+    let row = field.settle(name, Allowance::NONE).await;
     row.beside(Beside { span, without, with })
 }

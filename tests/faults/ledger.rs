@@ -1,102 +1,36 @@
-//! What was accepted, what came of it, and what of that nobody can explain.
+//! What was accepted, and what came of it.
+//!
+//! - `entry`: one message; `verdict`: what came of all of them, and what of that nobody can explain
+//! - `logged`: the message log beside it
 
+mod entry;
+mod logged;
+mod verdict;
+
+use entry::Entry;
+pub(crate) use entry::{Fate, Way};
+pub(crate) use logged::{Audit, Logged};
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::HashMap,
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
+use uuid::Uuid;
+pub(crate) use verdict::{Strike, Verdict, Window};
 
-/// How a message came in, and so at which end it comes out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Way {
-    /// From a provider's form, or one of several in a JSON body: to the application.
-    Received,
-    /// By `POST /v1/messages`: to the provider.
-    Submitted,
-}
-
-impl Way {
-    pub(crate) const BOTH: [Self; 2] = [Self::Received, Self::Submitted];
-}
-
-/// What the end where a message comes out makes of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fate {
-    /// It takes it.
-    Taken,
-    /// It says 503 the first time, and takes it then: a retry.
-    PutOff,
-    /// It says 400, for ever: a dead letter.
-    Refused,
-}
-
-impl Fate {
-    /// That of the message with this number.
-    pub(crate) fn of(number: usize) -> Self {
-        match number % 64 {
-            7 | 28 | 49 => Self::PutOff,
-            14 => Self::Refused,
-            _ => Self::Taken,
-        }
-    }
-}
-
-/// From the moment before a fault until everything flows again.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Window {
-    pub(crate) from: Instant,
-    pub(crate) to: Instant,
-}
-
-#[derive(Debug)]
-struct Entry {
-    way: Way,
-    /// The first message of the request that it was posted with.
-    request: usize,
-    begun: Instant,
-    /// When it was last posted.
-    tried: Instant,
-    tries: usize,
-    accepted: bool,
-    put_off: bool,
-    cancelled: bool,
-    /// When its end took it, or refused it for ever.
-    ended: Vec<Instant>,
-    /// Under which ids it was answered and seen.
-    ids: BTreeSet<String>,
-    reports: usize,
-}
-
-impl Entry {
-    fn new(way: Way, request: usize) -> Self {
-        let (tries, accepted, put_off, cancelled, reports) = (0, false, false, false, 0);
-        let (now, ended, ids) = (Instant::now(), Vec::new(), BTreeSet::new());
-        Self {
-            way,
-            request,
-            begun: now,
-            tried: now,
-            tries,
-            accepted,
-            put_off,
-            cancelled,
-            ended,
-            ids,
-            reports,
-        }
-    }
-}
+/// The ids of dead letters, each with how many have it.
+pub(crate) type Dead = HashMap<Uuid, usize>;
 
 #[derive(Debug, Default)]
 struct Book {
     entries: Vec<Entry>,
-    numbers: BTreeMap<String, usize>,
+    /// The messages by their ids.
+    numbers: HashMap<Uuid, u32>,
+    counts: Counts,
     accepted: Vec<Instant>,
     /// How long each of `accepted` took to be answered.
     answers: Vec<Duration>,
     ended: Vec<Instant>,
-    /// Answered 503, and not answered at all.
-    not_taken: [usize; 2],
     strange: Vec<String>,
 }
 
@@ -105,6 +39,8 @@ struct Book {
 pub(crate) struct Counts {
     pub(crate) accepted: [usize; 2],
     pub(crate) ended: [usize; 2],
+    /// Accepted, and not ended.
+    pub(crate) waiting: usize,
     /// Answers 503.
     pub(crate) refusals: usize,
     /// Requests that got no answer.
@@ -120,24 +56,6 @@ pub(crate) struct Span {
     pub(crate) ended: usize,
 }
 
-/// What came of all of it.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Verdict {
-    pub(crate) accepted: usize,
-    pub(crate) lost: usize,
-    /// Ends beyond the first, but for those that a repetition of its sender explains.
-    pub(crate) doubled: usize,
-    /// Ends beyond the first of messages that their senders repeated since nobody answered them.
-    pub(crate) repeated: usize,
-    /// The most of both that belong to one strike of the fault.
-    pub(crate) at_once: [usize; 2],
-    pub(crate) dead: usize,
-    /// The longest time in which nothing was accepted, and in which nothing came out.
-    pub(crate) pauses: [Duration; 2],
-    /// What must not be.
-    pub(crate) problems: Vec<String>,
-}
-
 /// The ledger of one scenario. Numbers are its messages'.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger(Mutex<Book>);
@@ -147,14 +65,15 @@ impl Ledger {
     pub(crate) fn begin(&self, way: Way, messages: usize) -> Vec<usize> {
         let mut book = self.book();
         let request = book.entries.len();
-        book.entries.extend((0..messages).map(|_| Entry::new(way, request)));
+        let first = u32::try_from(request).expect("a ledger of less than four billion messages");
+        book.entries.extend((0..messages).map(|_| Entry::new(way, first)));
         (request..request + messages).collect()
     }
 
     /// It is posted, once more.
     pub(crate) fn tries(&self, number: usize) {
         let entry = &mut self.book().entries[number];
-        entry.tries += 1;
+        entry.tries = entry.tries.saturating_add(1);
         entry.tried = Instant::now();
     }
 
@@ -165,14 +84,16 @@ impl Ledger {
             Some(200..=299) => {
                 let now = Instant::now();
                 let entry = &mut book.entries[number];
-                entry.accepted = true;
-                let took = now.duration_since(entry.tried);
+                let (way, known) = (entry.way, std::mem::replace(&mut entry.accepted, true));
+                let (waits, took) = (!known && entry.ends == 0, now.duration_since(entry.tried));
+                book.counts.accepted[way as usize] += usize::from(!known);
+                book.counts.waiting += usize::from(waits);
                 book.accepted.push(now);
                 book.answers.push(took);
                 book.seen(number, id);
             }
-            Some(503) => book.not_taken[0] += 1,
-            None => book.not_taken[1] += 1,
+            Some(503) => book.counts.refusals += 1,
+            None => book.counts.unanswered += 1,
             Some(status) => book.strange.push(format!("message {number} was answered {status}")),
         }
     }
@@ -191,7 +112,7 @@ impl Ledger {
             book.seen(number, id);
             return 503;
         }
-        entry.ended.push(now);
+        book.ends(number, now);
         book.ended.push(now);
         book.seen(number, id);
         if fate == Fate::Refused { 400 } else { 200 }
@@ -200,8 +121,8 @@ impl Ledger {
     /// A report says what became of the message with that id.
     pub(crate) fn reported(&self, id: &str) {
         let mut book = self.book();
-        match book.numbers.get(id).copied() {
-            Some(number) => book.entries[number].reports += 1,
+        match book.number(id) {
+            Some(number) => book.entries[number].reports = book.entries[number].reports.saturating_add(1),
             None => book.strange.push(format!("a report on a message {id} that nobody knows")),
         }
     }
@@ -210,11 +131,11 @@ impl Ledger {
     /// that was stored although its sender got no answer.
     pub(crate) fn cancelled(&self, id: &str) {
         let mut book = self.book();
-        if let Some(number) = book.numbers.get(id).copied() {
+        if let Some(number) = book.number(id) {
             let entry = &mut book.entries[number];
             entry.cancelled = true;
-            entry.reports += 1;
-            entry.ended.push(Instant::now());
+            entry.reports = entry.reports.saturating_add(1);
+            book.ends(number, Instant::now());
         }
     }
 
@@ -224,14 +145,7 @@ impl Ledger {
     }
 
     pub(crate) fn counts(&self) -> Counts {
-        let book = self.book();
-        let mut counts =
-            Counts { refusals: book.not_taken[0], unanswered: book.not_taken[1], ..Counts::default() };
-        for entry in &book.entries {
-            counts.accepted[entry.way as usize] += usize::from(entry.accepted);
-            counts.ended[entry.way as usize] += usize::from(!entry.ended.is_empty());
-        }
-        counts
+        self.book().counts
     }
 
     /// What happened after `from` and before `until`.
@@ -252,24 +166,24 @@ impl Ledger {
 
     /// Whether a message of that way that was begun after `mark` has come out.
     pub(crate) fn arrived_since(&self, mark: Instant, way: Way) -> bool {
-        self.book().begun_since(mark).any(|entry| entry.way == way && !entry.ended.is_empty())
+        self.book().begun_since(mark).any(|entry| entry.way == way && entry.ends > 0)
     }
 
     /// Whether a message that was begun after `mark` has been put off and has come out then.
     pub(crate) fn retried_since(&self, mark: Instant) -> bool {
-        self.book().begun_since(mark).any(|entry| entry.put_off && !entry.ended.is_empty())
+        self.book().begun_since(mark).any(|entry| entry.put_off && entry.ends > 0)
     }
 
     /// The accepted messages that have not come out, are not reported though they are to be, or are
     /// refused and not among `dead`.
-    pub(crate) fn outstanding(&self, dead: &[String], reports: bool) -> Vec<usize> {
+    pub(crate) fn outstanding(&self, dead: &Dead, reports: bool) -> Vec<usize> {
         let book = self.book();
         let open = book.entries.iter().enumerate().filter(|(number, entry)| {
             let unreported = reports && entry.way == Way::Submitted && entry.reports == 0;
             let unburied = !entry.cancelled
                 && Fate::of(*number) == Fate::Refused
-                && dead.iter().all(|id| !entry.ids.contains(id));
-            entry.accepted && (entry.ended.is_empty() || unreported || unburied)
+                && entry.id.is_none_or(|id| !dead.contains_key(&id));
+            entry.accepted && (entry.ends == 0 || unreported || unburied)
         });
         open.map(|(number, _)| number).collect()
     }
@@ -279,70 +193,12 @@ impl Ledger {
     pub(crate) fn torn_requests(&self) -> Vec<String> {
         let book = self.book();
         let torn = book.entries.chunk_by(|one, next| one.request == next.request).filter_map(|messages| {
-            let ended = messages.iter().filter(|entry| !entry.ended.is_empty()).count();
+            let ended = messages.iter().filter(|entry| entry.ends > 0).count();
             let (number, all) = (messages[0].request, messages.len());
             (0 < ended && ended < all)
                 .then(|| format!("{ended} of {all} messages of one request came out, from {number} on"))
         });
         torn.collect()
-    }
-
-    /// What came of everything between `begun` and `stopped`, when the load did; `windows` are those
-    /// of the faults, `dead` the ids of the dead letters, each as often as it is there.
-    pub(crate) fn verdict(
-        &self,
-        (begun, stopped): (Instant, Instant),
-        windows: &[Window],
-        dead: &[String],
-        reports: bool,
-    ) -> Verdict {
-        let lost = self.outstanding(dead, reports);
-        let book = self.book();
-        let mut verdict = Verdict { dead: dead.len(), lost: lost.len(), ..Verdict::default() };
-        verdict.problems = book.strange.clone();
-        verdict
-            .problems
-            .extend(lost.iter().take(5).map(|number| format!("lost: {:?}", book.entries[*number])));
-        let mut copies: BTreeMap<usize, usize> = BTreeMap::new();
-        for id in dead {
-            match book.numbers.get(id) {
-                Some(number) if Fate::of(*number) == Fate::Refused => {
-                    *copies.entry(*number).or_default() += 1
-                }
-                Some(number) => {
-                    verdict.problems.push(format!("message {number} is dead, and nobody refused it"))
-                }
-                None => verdict.problems.push(format!("{id} is dead, and nobody posted it")),
-            }
-        }
-        let mut strikes = vec![[0, 0]; windows.len()];
-        for (number, entry) in book.entries.iter().enumerate() {
-            verdict.accepted += usize::from(entry.accepted);
-            if entry.ids.len() > 1 {
-                verdict.problems.push(format!("message {number} has several ids: {:?}", entry.ids));
-            }
-            let ends = entry.ended.len().max(copies.get(&number).copied().unwrap_or(0));
-            let doubles = ends.saturating_sub(1);
-            let repeated = doubles.min(entry.tries.saturating_sub(1));
-            verdict.repeated += repeated;
-            verdict.doubled += doubles - repeated;
-            let last = entry.ended.last().copied().unwrap_or(entry.begun);
-            match windows.iter().position(|window| entry.begun <= window.to && window.from <= last) {
-                Some(strike) => {
-                    strikes[strike][0] += doubles - repeated;
-                    strikes[strike][1] += repeated;
-                }
-                None if doubles == 0 => {}
-                None => {
-                    verdict.problems.push(format!("message {number} came {ends} times, far from any fault"));
-                }
-            }
-        }
-        for strike in strikes {
-            verdict.at_once = [verdict.at_once[0].max(strike[0]), verdict.at_once[1].max(strike[1])];
-        }
-        verdict.pauses = [&book.accepted, &book.ended].map(|moments| longest_pause(moments, begun, stopped));
-        verdict
     }
 
     fn book(&self) -> MutexGuard<'_, Book> {
@@ -355,22 +211,35 @@ impl Book {
         self.entries.iter().rev().take_while(move |entry| entry.begun > mark)
     }
 
-    fn seen(&mut self, number: usize, id: Option<&str>) {
-        let Some(id) = id else { return };
-        self.entries[number].ids.insert(id.to_owned());
-        self.numbers.insert(id.to_owned(), number);
+    fn number(&self, id: &str) -> Option<usize> {
+        let id = id.parse().ok()?;
+        self.numbers.get(&id).map(|number| *number as usize)
     }
-}
 
-fn longest_pause(moments: &[Instant], begun: Instant, stopped: Instant) -> Duration {
-    let within = moments.iter().copied().filter(|moment| (begun..stopped).contains(moment));
-    let mut last = begun;
-    let mut longest = Duration::ZERO;
-    for moment in within.chain([stopped]) {
-        longest = longest.max(moment.saturating_duration_since(last));
-        last = moment;
+    /// Its end took it, or refused it.
+    fn ends(&mut self, number: usize, now: Instant) {
+        let entry = &mut self.entries[number];
+        let first = entry.ends == 0;
+        self.counts.ended[entry.way as usize] += usize::from(first);
+        self.counts.waiting -= usize::from(first && entry.accepted);
+        entry.ends = entry.ends.saturating_add(1);
+        entry.ended = Some(now);
     }
-    longest
+
+    fn seen(&mut self, number: usize, id: Option<&str>) {
+        let Some(told) = id else { return };
+        let Ok(id) = told.parse() else {
+            return self.strange.push(format!("message {number} has the id {told}, which is no UUID"));
+        };
+        match self.entries[number].id {
+            None => {
+                self.entries[number].id = Some(id);
+                self.numbers.insert(id, u32::try_from(number).expect("as many as were begun"));
+            }
+            Some(known) if known == id => {}
+            Some(known) => self.strange.push(format!("message {number} has several ids: {known}, {id}")),
+        }
+    }
 }
 
 #[cfg(test)]

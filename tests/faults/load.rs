@@ -25,6 +25,10 @@ const BATCH: usize = 5;
 pub(crate) const UNDER_WAY: usize = 2 * CLIENTS + BATCH_CLIENTS * BATCH;
 /// How long a client rests after an answer; in a rush, not at all.
 const REST: Duration = Duration::from_millis(200);
+/// In a rush, how many accepted messages may wait to come out: more would only have to be waited for later.
+const WAITING: usize = 300;
+/// How long it rests while more are waiting.
+const FULL: Duration = Duration::from_millis(5);
 /// How long it rests after anything but a 2xx.
 const SORRY: Duration = Duration::from_millis(100);
 
@@ -44,8 +48,10 @@ impl Target {
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Pace {
+    /// With a rest after each answer.
     Calm,
-    Rush,
+    /// As fast as answers come, while no more accepted messages than this wait to come out.
+    Rush(usize),
     Over,
 }
 
@@ -77,9 +83,19 @@ impl Load {
         Self { pace, clients }
     }
 
-    /// From now on as fast as answers come, or not.
-    pub(crate) fn rush(&self, rushing: bool) {
-        self.pace.send_replace(if rushing { Pace::Rush } else { Pace::Calm });
+    /// From now on with a rest after each answer.
+    pub(crate) fn calm(&self) {
+        self.pace.send_replace(Pace::Calm);
+    }
+
+    /// From now on as fast as answers come and messages come out.
+    pub(crate) fn rush(&self) {
+        self.pace.send_replace(Pace::Rush(WAITING));
+    }
+
+    /// From now on as fast as answers come.
+    pub(crate) fn pile_up(&self) {
+        self.pace.send_replace(Pace::Rush(usize::MAX));
     }
 
     /// Ends it, once every client has an answer to its last request.
@@ -109,9 +125,18 @@ impl Poster {
             while !self.post(&numbers).await && self.repeats && *pace.borrow() != Pace::Over {
                 tokio::time::sleep(SORRY).await;
             }
-            if *pace.borrow() == Pace::Calm {
-                // Woken by a rush. An error: the load is gone.
-                let _ = tokio::time::timeout(REST, pace.changed()).await;
+            let now = *pace.borrow();
+            match now {
+                Pace::Calm => {
+                    // Woken by a rush. An error: the load is gone.
+                    let _ = tokio::time::timeout(REST, pace.changed()).await;
+                }
+                Pace::Rush(most) => {
+                    while self.ledger.counts().waiting > most && *pace.borrow() == now {
+                        tokio::time::sleep(FULL).await;
+                    }
+                }
+                Pace::Over => {}
             }
         }
     }

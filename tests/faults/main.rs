@@ -4,6 +4,7 @@
 //!
 //! - `load`: the clients; `ends`: the provider and the application; `ledger`: what both say
 //! - `services`, `field`: Postern's programs between them
+//! - `long_run`: a million messages and all faults in one field
 //! - `faults`: what happens to them; `hostile`: what is done to them; `table`: what came of it
 #![allow(
     clippy::expect_used,
@@ -19,13 +20,16 @@ mod field;
 mod hostile;
 mod ledger;
 mod load;
+mod long_run;
 mod services;
 mod table;
 
 use clap::Parser;
-use faults::{Extent, LANES, Scenario};
+use faults::{Extent, Scenario};
+use futures_util::future::LocalBoxFuture;
+use long_run::{LongRun, Outcome, RUNS};
 use std::{
-    panic::catch_unwind,
+    panic::{UnwindSafe, catch_unwind},
     process::ExitCode,
     time::{Duration, Instant},
 };
@@ -42,7 +46,10 @@ struct Arguments {
     /// Begin all scenarios again until so many minutes have passed
     #[arg(long, default_value_t = 0)]
     minutes: u64,
-    /// Only faults whose name has one of these in it
+    /// One long run for each broker, with this many messages in each, instead of the scenarios
+    #[arg(long)]
+    messages: Option<usize>,
+    /// Only faults, or long runs, whose name has one of these in it
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
 }
@@ -52,33 +59,51 @@ impl Arguments {
         Extent { times: self.times, attack: Duration::from_secs(self.attack) }
     }
 
-    fn wants(&self, scenario: &Scenario) -> bool {
-        self.only.is_empty() || self.only.iter().any(|part| scenario.name.contains(part.as_str()))
+    fn wants(&self, name: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|part| name.contains(part.as_str()))
     }
 }
 
 fn main() -> ExitCode {
-    let table = campaign(&Arguments::parse());
-    println!("{table}");
-    let problems = table.problems();
+    let arguments = Arguments::parse();
+    let problems = match arguments.messages {
+        None => {
+            let table = campaign(&arguments);
+            println!("{table}");
+            table.problems()
+        }
+        Some(messages) => long_runs(&arguments, messages),
+    };
     for problem in &problems {
         eprintln!("postern-faults: {problem}");
     }
     if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
+/// All long runs, one after the other; what must not be.
+fn long_runs(arguments: &Arguments, messages: usize) -> Vec<String> {
+    let mut problems = Vec::new();
+    for LongRun { name, run } in RUNS.iter().filter(|run| arguments.wants(run.name)) {
+        let outcome = until_its_end(|| run(name, messages));
+        let outcome = outcome.unwrap_or_else(|why| Outcome::failed(name, why));
+        println!("{outcome}");
+        problems.extend(outcome.problems());
+    }
+    problems
+}
+
 /// All lanes side by side, and each until the time is over: once at least.
 fn campaign(arguments: &Arguments) -> Table {
     let begun = Instant::now();
     let until = begun + Duration::from_secs(60 * arguments.minutes);
-    let mut table = Table::default();
+    let (lanes, mut table) = (faults::lanes(arguments.extent()), Table::default());
     std::thread::scope(|threads| {
-        let lanes: Vec<_> = LANES.iter().map(|lane| threads.spawn(|| run(lane, arguments, until))).collect();
+        let lanes: Vec<_> = lanes.iter().map(|lane| threads.spawn(|| run(lane, arguments, until))).collect();
         for lane in lanes {
             lane.join().expect("a lane").into_iter().for_each(|row| table.add(row));
         }
     });
-    let names: Vec<_> = LANES.iter().flat_map(|lane| lane.iter()).map(|scenario| scenario.name).collect();
+    let names: Vec<_> = lanes.iter().flat_map(|lane| lane.iter()).map(|scenario| scenario.name).collect();
     table.sort(&names);
     eprintln!("--- {:.0} s", begun.elapsed().as_secs_f64());
     table
@@ -87,7 +112,7 @@ fn campaign(arguments: &Arguments) -> Table {
 fn run(lane: &[Scenario], arguments: &Arguments, until: Instant) -> Vec<Row> {
     let mut rows = Vec::new();
     loop {
-        for scenario in lane.iter().filter(|scenario| arguments.wants(scenario)) {
+        for scenario in lane.iter().filter(|scenario| arguments.wants(scenario.name)) {
             let begun = Instant::now();
             let row = one(scenario, arguments.extent());
             let found = if row.problems.is_empty() { "" } else { ": FAILED" };
@@ -105,14 +130,20 @@ fn run(lane: &[Scenario], arguments: &Arguments, until: Instant) -> Vec<Row> {
 
 /// One that panics is a row, too.
 fn one(scenario: &Scenario, extent: Extent) -> Row {
+    let row = until_its_end(|| (scenario.run)(scenario.name, extent));
+    row.unwrap_or_else(|why| Row::failed(scenario.name, why))
+}
+
+/// What comes of a scenario, or why it panicked.
+fn until_its_end<T>(scenario: impl FnOnce() -> LocalBoxFuture<'static, T> + UnwindSafe) -> Result<T, String> {
     let tried = catch_unwind(|| {
         // The load has a thread of its own: the scenario may block this one.
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
-        runtime.expect("a runtime").block_on((scenario.run)(scenario.name, extent))
+        runtime.expect("a runtime").block_on(scenario())
     });
-    tried.unwrap_or_else(|panic| {
+    tried.map_err(|panic| {
         let why = panic.downcast_ref::<String>().cloned();
         let why = why.or_else(|| panic.downcast_ref::<&str>().map(|why| (*why).to_owned()));
-        Row::failed(scenario.name, why.unwrap_or_else(|| "it panicked".to_owned()))
+        why.unwrap_or_else(|| "it panicked".to_owned())
     })
 }

@@ -57,7 +57,12 @@ impl Service {
     /// What `/metrics` says of `name` now. An error is no problem of the program's: a connection that
     /// was idle for some seconds may end as it is used again.
     pub(crate) async fn metric(&self, name: &str) -> Result<f64, String> {
+        Ok(self.metrics().await?.value(name, &[]))
+    }
+
+    /// All that `/metrics` says now.
+    pub(crate) async fn metrics(&self) -> Result<Metrics, String> {
         let told = self.program().admin("/metrics").await.map_err(|error| error.to_string())?;
-        Ok(Metrics::parse(&told.text).value(name, &[]))
+        Ok(Metrics::parse(&told.text))
     }
 }

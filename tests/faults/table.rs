@@ -15,6 +15,11 @@ pub(crate) struct Allowance {
     pub(crate) repeated: usize,
 }
 
+impl Allowance {
+    /// Nothing may come twice.
+    pub(crate) const NONE: Self = Self { doubled: 0, repeated: 0 };
+}
+
 /// How long two programs may take to drain after an attack: below the deadline of one of them.
 const DRAINS: Duration = Duration::from_secs(15);
 
@@ -93,13 +98,12 @@ impl Row {
     }
 
     fn cells(&self) -> [String; 8] {
-        let Verdict { accepted, lost, doubled, repeated, at_once, dead, pauses, .. } = &self.verdict;
+        let Verdict { accepted, lost, doubled, repeated, at_once, dead, pauses: longest, .. } = &self.verdict;
         let fault = self.fault.to_owned();
         if let Some(why) = &self.skipped {
             let none = String::new;
             return [fault, format!("not run: {why}"), none(), none(), none(), none(), none(), none()];
         }
-        let seconds = |pause: Duration| format!("{:.1} s", pause.as_secs_f64());
         [
             fault,
             self.times.to_string(),
@@ -108,7 +112,7 @@ impl Row {
             doubles(*doubled, at_once[0], self.allowed[0]),
             doubles(*repeated, at_once[1], self.allowed[1]),
             dead.to_string(),
-            format!("{} / {}", seconds(pauses[0]), seconds(pauses[1])),
+            pauses(*longest),
         ]
     }
 }
@@ -131,8 +135,13 @@ impl Row {
     }
 }
 
+/// Of accepting, and of delivering.
+pub(crate) fn pauses([accepting, delivering]: [Duration; 2]) -> String {
+    format!("{:.1} s / {:.1} s", accepting.as_secs_f64(), delivering.as_secs_f64())
+}
+
 /// How many, the most at once, and how many of these may be.
-fn doubles(all: usize, at_once: usize, allowed: usize) -> String {
+pub(crate) fn doubles(all: usize, at_once: usize, allowed: usize) -> String {
     if all == 0 { "0".to_owned() } else { format!("{all} ({at_once} ≤ {allowed})") }
 }
 
@@ -197,7 +206,11 @@ impl fmt::Display for Table {
 }
 
 /// A table as Markdown, in columns that a terminal shows well, too.
-fn write_markdown(f: &mut fmt::Formatter<'_>, head: [&str; 8], rows: &[[String; 8]]) -> fmt::Result {
+pub(crate) fn write_markdown(
+    f: &mut fmt::Formatter<'_>,
+    head: [&str; 8],
+    rows: &[[String; 8]],
+) -> fmt::Result {
     let head = head.map(str::to_owned);
     let mut widths = [3; 8];
     for row in [&head].into_iter().chain(rows) {

@@ -1,8 +1,8 @@
 //! The alerts in deploy/prometheus: what they look at exists, and each is explained and tried. `tests/run`
-//! has promtool try them.
+//! has promtool try them, and tests/it/dashboards.rs has RabbitMQ export what they name.
 
 use crate::operations::{METRICS_OF_ALL, METRICS_OF_DISPATCHER, METRICS_OF_INGRESS};
-use postern_tests::{Launch, Metrics, Rabbit, eventually, http_client};
+use postern_tests::Launch;
 use saphyr::{LoadableYamlNode as _, Yaml};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,9 +11,6 @@ use std::{
 
 /// What a program exports only with TLS: tests/it/access/tls.rs has it.
 const METRICS_WITH_TLS: [&str; 1] = ["tls_not_after_seconds"];
-/// The queries that prometheus.yml asks RabbitMQ's plugin.
-const RABBITMQ: [&str; 2] =
-    ["/metrics", "/metrics/detailed?family=queue_coarse_metrics&family=queue_consumer_count"];
 
 fn read(path: &str) -> String {
     let path = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).join(path);
@@ -45,7 +42,7 @@ fn with_alerts(name: &str, look: impl FnOnce(BTreeMap<&str, &Yaml<'_>>)) {
 
 /// The metrics in the expressions of the file `name` that begin with `prefix`, without what a histogram
 /// appends.
-fn metrics_in(name: &str, prefix: &str) -> BTreeSet<String> {
+pub(crate) fn metrics_in(name: &str, prefix: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     with_alerts(name, |alerts| {
         for rule in alerts.values() {
@@ -69,25 +66,6 @@ async fn every_metric_in_a_rule_is_one_that_postern_exports() {
     for name in metrics_in("postern", "process_") {
         assert!(metrics.has(&name), "no program exports {name}");
     }
-}
-
-#[tokio::test]
-async fn every_metric_in_a_rule_is_one_that_rabbitmq_exports() {
-    let (rabbit, port) = Rabbit::scraped();
-    rabbit.vhost().declare_classic("any");
-    let wanted = metrics_in("rabbitmq", "rabbitmq_");
-    let client = http_client();
-    eventually("RabbitMQ's metrics", async || {
-        let mut missing = wanted.clone();
-        for path in RABBITMQ {
-            let answer = client.get(format!("http://127.0.0.1:{port}{path}")).send().await;
-            let body = answer.map_err(|e| e.to_string())?.text().await.map_err(|e| e.to_string())?;
-            let metrics = Metrics::parse(&body);
-            missing.retain(|name| !metrics.has(name));
-        }
-        if missing.is_empty() { Ok(()) } else { Err(format!("{missing:?} are missing")) }
-    })
-    .await;
 }
 
 #[test]

@@ -135,7 +135,12 @@ fn variables_secrets_and_configuration_are_those_that_exist() {
     assert_eq!(config["ingress"]["listen"].as_str(), Some("0.0.0.0:8080"));
     assert_eq!(config["admin"]["listen"].as_str(), Some("0.0.0.0:8081"), "Prometheus asks there");
     assert!(config["broker"]["max_messages"].as_integer().is_some(), "anyone could fill the broker's disk");
-    let files = [&config["broker"]["url"], &config["admin"]["token"], &config["api"]["keys"][0]["key"]];
+    let files = [
+        &config["broker"]["url"],
+        &config["log"]["url"],
+        &config["admin"]["token"],
+        &config["api"]["keys"][0]["key"],
+    ];
     for file in files.map(|secret| secret["file"].as_str().unwrap()) {
         let name = file.strip_prefix("/run/secrets/").unwrap();
         assert!(secrets.keys().any(|secret| secret.as_str() == Some(name)), "{name} is not mounted");

@@ -233,7 +233,7 @@ async fn the_file_can_be_named_by_the_environment() {
 }
 
 #[tokio::test]
-async fn secrets_come_from_the_environment_and_from_files() {
+async fn secrets_come_from_the_environment_from_files_and_from_credentials() {
     let toml = |key: &str| format!("{RIGHT}[[api.keys]]\nname = \"a\"\nkey = {key}\nbackends = [\"*\"]\n");
     let by_env = Launch::gateway()
         .config(&toml("{ env = \"MY_KEY\" }").replace("amqp://postern:hush-hush@localhost/", "embedded:d"));
@@ -256,4 +256,12 @@ async fn secrets_come_from_the_environment_and_from_files() {
     let there = by_file.run().await;
     assert_eq!(there.code, Some(0), "{}", said(&there));
     assert!(!said(&there).contains("from-a-file"), "{}", said(&there));
+    let by_credential = by_file.config(&toml("{ credential = \"api-key\" }"));
+    let no_unit = by_credential.run().await;
+    assert!(said(&no_unit).contains("LoadCredential=api-key:PATH"), "{}", said(&no_unit));
+    let folder = by_credential.folder().path().to_str().unwrap().to_owned();
+    by_credential.folder().write("api-key", "from-a-credential\n");
+    let loaded = by_credential.env("CREDENTIALS_DIRECTORY", &folder).run().await;
+    assert_eq!(loaded.code, Some(0), "{}", said(&loaded));
+    assert!(!said(&loaded).contains("from-a-credential"), "{}", said(&loaded));
 }

@@ -179,6 +179,11 @@ impl Rabbit {
         self.eval("element(2, application:get_key(rabbit, vsn))").trim_matches('"').to_owned()
     }
 
+    /// The id of its process.
+    pub fn process(&self) -> u32 {
+        self.eval("os:getpid()").trim_matches('"').parse().expect("a process id")
+    }
+
     /// Raises the memory alarm, or ends it: blocked, the node takes no publishes.
     pub fn block(&self, blocked: bool) {
         self.alarm(Alarm::Memory, blocked);

@@ -9,8 +9,10 @@ deploy/docker/postern.toml. Nothing is stored: it shows the last hundred message
 import html
 import itertools
 import json
+import signal
 import sys
 import threading
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -22,6 +24,8 @@ ADDRESS, PORT = (sys.argv[2] if len(sys.argv) > 2 else "127.0.0.1:9009").rsplit(
 REPORT_AFTER = 1.0  # seconds
 LARGEST = 65536  # bytes of a request's body
 
+# Another start gives other ids.
+started = int(time.time())
 numbers = itertools.count(1)
 messages = deque(maxlen=100)
 
@@ -62,7 +66,7 @@ class Provider(BaseHTTPRequestHandler):
             return self.answer(413, "text/plain", "too large")
         form = dict(urllib.parse.parse_qsl(self.rfile.read(length).decode(errors="replace")))
         if self.path == "/send":
-            external_id = f"demo-{next(numbers)}"
+            external_id = f"demo-{started}-{next(numbers)}"
             messages.appendleft(("to " + form.get("to", ""), form.get("text", ""), external_id))
             threading.Timer(REPORT_AFTER, report, [external_id]).start()
             self.answer(200, "application/json", json.dumps({"id": external_id}))
@@ -89,4 +93,6 @@ class Provider(BaseHTTPRequestHandler):
 
 
 if __name__ == "__main__":
+    # As the first process of a container, it would ignore it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     ThreadingHTTPServer((ADDRESS, int(PORT)), Provider).serve_forever()

@@ -47,8 +47,9 @@ pub(crate) enum Action {
     /// Put them back into the queues that they died in, to be sent again from the first attempt: by ids or
     /// conditions, or, with --yes, all of them
     ///
-    /// --limit is no condition: with nothing beside it, it needs --yes, too. The id stays the same. Whatever interrupts this, nothing is lost; a crash of this program can
-    /// double up to 256 messages. What has expired (expires_at) dies again at once.
+    /// --limit is no condition: with nothing beside it, it needs --yes, too. The id stays the same. Whatever
+    /// interrupts this, nothing is lost; on RabbitMQ, a crash of this program can double up to 256 messages.
+    /// What has expired (expires_at) dies again at once.
     Redrive {
         /// Only these
         #[arg(value_name = "ID")]

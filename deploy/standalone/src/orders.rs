@@ -70,9 +70,9 @@ pub(crate) enum QueueAction {
     },
     /// Have another backend send what waits for a backend that was renamed, was removed or is down
     ///
-    /// Both lanes are moved. Each message is stored in its new queue before it leaves the old one: killed
-    /// halfway, nothing is lost, and up to 256 messages may be doubled, under their ids. Messages that wait
-    /// for a retry come to the old queue when they are due: another move takes them.
+    /// Both lanes are moved. Killed halfway, nothing is lost; on RabbitMQ, where each message is stored in its
+    /// new queue before it leaves the old one, up to 256 messages may be doubled, under their ids. Messages
+    /// that wait for a retry come to the old queue when they are due: another move takes them.
     Move {
         /// The backend whose messages they are; it need not be configured
         #[arg(value_name = "FROM")]

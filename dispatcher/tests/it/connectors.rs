@@ -1,15 +1,18 @@
 //! A connector's life: started, called, stopped, and what others see of it.
 
-use crate::setup::{Running, message, until};
+use crate::{
+    memory::MemoryBroker,
+    setup::{Running, message, until},
+};
 use async_trait::async_trait;
 use postern_config::{ProviderRegistry, backend::connector::Direction};
 use postern_dispatcher::connectors::{
     Backend, Connector, ConnectorContext, ConnectorRegistry, Outcomes, Sent,
 };
-use postern_service::health::BackendHealth;
+use postern_service::{health::BackendHealth, heartbeat::Heartbeats};
 use postern_shared::message::{Context, Identity, Inbound, MessageId, Priority, Recipient, Report, State};
 use std::{
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, mpsc},
     time::{Duration, Instant},
 };
 use tokio_util::task::TaskTracker;
@@ -206,4 +209,30 @@ fn a_registered_kind_says_whether_it_sends_and_needs_no_url() {
     let wrong = "[backends.a]\ntype = \"modem\"\nsend = { url = \"http://h/\", batch = 0 }";
     let why = postern_config::Config::parse("test", Some(wrong), [], &providers).unwrap_err().to_string();
     assert!(why.contains("backends.a.send.url: unknown key") && why.contains("send.batch"), "{why}");
+}
+
+/// A connector that holds up its thread at the start until the other end is dropped.
+struct Blocking(Arc<Mutex<mpsc::Receiver<()>>>);
+
+#[async_trait]
+impl Connector for Blocking {
+    async fn start(self: Arc<Self>, _: ConnectorContext) -> Result<Arc<dyn Backend>, String> {
+        let _ = self.0.lock().unwrap().recv();
+        Err("held up".to_owned())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn a_backend_that_is_held_up_gives_no_sign_of_life() {
+    let (release, held) = mpsc::sync_channel::<()>(0);
+    let held = Arc::new(Mutex::new(held));
+    let connectors =
+        ConnectorRegistry::builtin().with("custom", move |_| Ok(Blocking(held.clone()))).unwrap();
+    let heartbeats = Heartbeats::every(Duration::from_millis(5));
+    let running = Running::watched(MemoryBroker::new(), TWO, &connectors, heartbeats.clone());
+    let silent = || heartbeats.silent(Instant::now() - Duration::from_millis(200));
+    until("the one that is held up to be silent", || silent() == ["demo"]).await;
+    drop(release);
+    until("both to be alive", || silent().is_empty()).await;
+    running.stop().await;
 }

@@ -14,6 +14,7 @@ use postern_service::{
     Monitoring,
     control::Control,
     health::HealthRegistry,
+    heartbeat::Heartbeats,
     metrics::Metrics,
     shutdown::{Shutdown, Trigger},
 };
@@ -83,9 +84,18 @@ impl Running {
     }
 
     pub(crate) fn on(broker: MemoryBroker, text: &str, connectors: &ConnectorRegistry) -> Self {
+        Self::watched(broker, text, connectors, Heartbeats::default())
+    }
+
+    pub(crate) fn watched(
+        broker: MemoryBroker,
+        text: &str,
+        connectors: &ConnectorRegistry,
+        heartbeats: Heartbeats,
+    ) -> Self {
         let metrics = Metrics::new("test", "0").unwrap();
         let shared: Arc<dyn Broker> = Arc::new(broker.clone());
-        let monitoring = Monitoring::new(metrics.clone());
+        let monitoring = Monitoring { heartbeats, ..Monitoring::new(metrics.clone()) };
         let (health, control) = (monitoring.health.clone(), monitoring.control.clone());
         let dispatcher = Dispatcher::new(validated(text, connectors), shared, &monitoring).unwrap();
         let (trigger, shutdown) = Shutdown::new();

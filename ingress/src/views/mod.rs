@@ -2,6 +2,7 @@
 
 mod authenticate;
 pub(crate) mod backends;
+pub(crate) mod health;
 pub(crate) mod logged;
 pub(crate) mod messages;
 pub(crate) mod openapi;

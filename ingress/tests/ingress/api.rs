@@ -257,6 +257,7 @@ async fn the_description_is_served_and_names_every_status_that_was_seen_here() {
         "/v1/messages",
         "/v1/messages/{id}",
         "/v1/backends",
+        "/health",
         "/openapi.json",
     ];
     assert_eq!(paths, all);
@@ -268,6 +269,7 @@ async fn the_description_is_served_and_names_every_status_that_was_seen_here() {
         ("/paths/~1v1~1messages/get", &["200", "401", "403", "422", "503"]),
         ("/paths/~1v1~1messages~1{id}/get", &["200", "401", "403", "404", "503"]),
         ("/paths/~1v1~1backends/get", &["200", "401"]),
+        ("/paths/~1health/get", &["200", "503"]),
         ("/paths/~1backends~1{name}/post", &["2XX", "400", "404", "405", "408", "413", "415", "503"]),
         ("/paths/~1backends~1{name}/get", &["2XX", "400", "404", "405", "503"]),
         ("/paths/~1backends~1{name}~1status/post", &["2XX", "400", "404", "405", "408", "413", "415", "503"]),

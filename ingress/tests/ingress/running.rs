@@ -5,9 +5,16 @@ use crate::{
     client,
     server::{Running, config},
 };
-use postern_ingress::{Ingress, forms::Forms};
-use postern_service::{Monitoring, metrics::Metrics};
-use std::{net::TcpListener, sync::Arc, time::Instant};
+use postern_ingress::{
+    Ingress,
+    forms::{Cleaned, Errors, Form, Forms, Request},
+};
+use postern_service::{Monitoring, heartbeat::Heartbeats, metrics::Metrics};
+use std::{
+    net::TcpListener,
+    sync::{Arc, Mutex, mpsc},
+    time::{Duration, Instant},
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -58,6 +65,8 @@ async fn with_a_port_of_its_own_the_api_is_nowhere_else() {
         (server.api, "/v1/backends", 200),
         (server.address, "/openapi.json", 200),
         (server.api, "/openapi.json", 200),
+        (server.address, "/health", 200),
+        (server.api, "/health", 200),
     ] {
         let answer = client::send(address, &client::written("GET", path, &[], b"")).await;
         assert_eq!(answer.status, status, "{address} {path}");
@@ -88,6 +97,79 @@ async fn a_drain_answers_what_is_in_flight_and_closes_what_is_idle() {
     assert!(server.ended.await.unwrap().unwrap(), "everything was answered");
     assert!(TcpStream::connect(address).await.is_err(), "nobody listens any more");
     assert_eq!(server.broker.take().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_load_balancer_learns_that_the_drain_has_begun_and_nothing_else() {
+    let rate = "[ingress]\nrate_limit = { per_address = \"1/h\", burst = 2 }\n";
+    let server = Running::start(&format!("{rate}{DEMO}")).await;
+    assert_eq!(server.get("/nowhere").await.status, 404);
+    let refused = server.method("POST", "/health").await;
+    assert_eq!((refused.status, refused.header("allow")), (405, Some("GET")));
+    for _ in 0..5 {
+        let answer = server.get("/health").await;
+        assert_eq!(
+            (answer.status, answer.body.as_str()),
+            (200, "ok\n"),
+            "no address exceeds a rate by probes"
+        );
+    }
+    assert_eq!(server.get("/nowhere").await.status, 429);
+    assert!(!server.metrics.text().contains("status=\"200\""), "a probe is no request that counts");
+
+    server.trigger.drain();
+    // Until nobody listens any more, whoever still gets an answer gets this one.
+    let request = client::written("GET", "/health", &[], b"");
+    while let Ok(mut stream) = TcpStream::connect(server.address).await {
+        let mut answer = String::new();
+        let asked = async {
+            stream.write_all(&request).await?;
+            stream.read_to_string(&mut answer).await
+        };
+        if asked.await.is_ok() && !answer.is_empty() {
+            assert!(
+                answer.starts_with("HTTP/1.1 503 ") && answer.ends_with("\r\n\r\ndraining\n"),
+                "{answer}"
+            );
+        }
+    }
+    assert!(server.ended.await.unwrap().unwrap());
+}
+
+/// A form that holds up its thread until the other end is dropped.
+struct Blocking(Arc<Mutex<mpsc::Receiver<()>>>);
+
+impl Form for Blocking {
+    fn clean(&self, _: &Request<'_>) -> Result<Cleaned, Errors> {
+        let _ = self.0.lock().unwrap().recv();
+        Err(Errors::whole("held up"))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thread_that_is_held_up_gives_no_sign_of_life() {
+    let (release, held) = mpsc::sync_channel::<()>(0);
+    let held = Arc::new(Mutex::new(held));
+    let forms = Forms::builtin().with("blocking", move |_| Ok(Blocking(held.clone()))).unwrap();
+    let heartbeats = Heartbeats::every(Duration::from_millis(5));
+    let text = "[backends.demo]\ntype = \"http\"\n[backends.demo.receive]\nform = \"blocking\"\n";
+    let server = Running::with(text, forms, |monitoring| monitoring.heartbeats = heartbeats.clone()).await;
+    let silent = async |wanted: &[&str]| {
+        let begun = Instant::now();
+        while heartbeats.silent(Instant::now() - Duration::from_millis(200)) != wanted {
+            assert!(begun.elapsed().as_secs() < 60, "it is not {wanted:?}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    assert_eq!(server.get("/health").await.status, 200);
+    silent(&[]).await;
+    let address = server.address;
+    let request = client::written("GET", "/backends/demo?identity=1&text=a", &[], b"");
+    let asked = tokio::spawn(async move { client::send(address, &request).await });
+    silent(&["ingress listener"]).await;
+    drop(release);
+    assert_eq!(asked.await.unwrap().status, 400);
+    silent(&[]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -42,20 +42,21 @@ impl Running {
     }
 
     pub(crate) async fn with_forms(text: &str, forms: Forms) -> Self {
-        Self::with(text, forms, None).await
+        Self::with(text, forms, |_| {}).await
     }
 
     pub(crate) async fn with_log(text: &str, log: Arc<dyn MessageLog>) -> Self {
-        Self::with(text, Forms::builtin(), Some(log)).await
+        let open = OpenLog::new(log, Retention { age: None, max_bytes: None });
+        Self::with(text, Forms::builtin(), |monitoring| monitoring.log = Some(open)).await
     }
 
-    async fn with(text: &str, forms: Forms, log: Option<Arc<dyn MessageLog>>) -> Self {
+    pub(crate) async fn with(text: &str, forms: Forms, set: impl FnOnce(&mut Monitoring)) -> Self {
         let broker = Arc::new(Recording::new());
         let metrics = Metrics::new("test", "0").unwrap();
         let config = Arc::new(config(text, &forms));
         let (trigger, shutdown) = Shutdown::new();
-        let open = |log| OpenLog::new(log, Retention { age: None, max_bytes: None });
-        let monitoring = Monitoring { log: log.map(open), ..Monitoring::new(metrics.clone()) };
+        let mut monitoring = Monitoring::new(metrics.clone());
+        set(&mut monitoring);
         let ingress = Ingress::bind(config, broker.clone(), monitoring, &forms).unwrap();
         let (address, api) = (ingress.address().unwrap(), ingress.api_address().unwrap());
         let reload = ingress.reload();

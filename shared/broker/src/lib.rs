@@ -1,8 +1,10 @@
 //! The queue between the two services: the trait [`Broker`], what is declared ([`Topology`]), what is
-//! published ([`Envelope`]) and consumed ([`Consumer`]), and what of it happened to a message ([`events`]). RabbitMQ is `postern-rabbitmq`, the store in
+//! published ([`Envelope`]), consumed ([`Consumer`]) and looked at ([`Browse`]), and what of it happened to a
+//! message ([`events`]). RabbitMQ is `postern-rabbitmq`, the store in
 //! the process itself `postern-store`. No caller may rely on what the suite `conformance` does not say
 //! about both.
 
+mod browse;
 mod consumer;
 pub mod dead_letter;
 mod envelope;
@@ -14,6 +16,7 @@ pub mod topology;
 #[cfg(feature = "testing")]
 pub mod conformance;
 
+pub use browse::{Browse, BrowsedMessage, Replacement};
 pub use consumer::{Consumer, Delivery, Feed, Settle, SettleRequest, subscription};
 pub use envelope::{CUT_BODY, Envelope, HeaderValue, Headers, header};
 pub use topology::{Address, LogRoute, QueueName, Topology};
@@ -62,6 +65,21 @@ pub trait Broker: Send + Sync + fmt::Debug {
     /// # Errors
     /// [`BrokerError::Refused`] for a queue that no topology declared.
     async fn depth(&self, queue: &QueueName) -> Result<Depth, BrokerError>;
+
+    /// Begins to look at what waits in `queue`, without taking it: at all of it, or, if `named` names any, at
+    /// the messages whose `message_id` is one of `named`, and those without one. `None` if the broker can only
+    /// hand messages out, as RabbitMQ does.
+    ///
+    /// # Errors
+    /// [`BrokerError::Refused`] for a queue that no topology declared.
+    async fn browse<'b>(
+        &'b self,
+        queue: &QueueName,
+        named: &[String],
+    ) -> Result<Option<Box<dyn Browse + 'b>>, BrokerError> {
+        let _ = (queue, named);
+        Ok(None)
+    }
 
     /// Whether it can be used now, and each change of that.
     fn status(&self) -> watch::Receiver<BrokerStatus>;

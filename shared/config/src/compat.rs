@@ -17,7 +17,7 @@ const MAX_ATTEMPTS: usize = 10;
 /// What stands for the conversation in the path of `[compat.vumi]`.
 pub const CONVERSATION: &str = "{conversation}";
 /// Paths that are taken already, and everything below them.
-const TAKEN: [&str; 3] = ["/backends", "/v1", "/openapi.json"];
+const TAKEN: [&str; 4] = ["/backends", "/v1", "/openapi.json", "/health"];
 
 /// `[compat]`. A listener is off unless its table is there.
 #[derive(Debug, Clone, Deserialize)]

@@ -13,6 +13,7 @@ use crate::{
     current::Current,
     dead::DeadLetters,
     health::{BackendHealth, HealthRegistry},
+    heartbeat::Heartbeats,
     listener::{self, ConnectionLimits, Listener, Share},
     message_log::OpenLog,
     metrics::{Metrics, PublishMetrics},
@@ -110,9 +111,14 @@ impl Readiness {
 
     /// The backends that do not send now, a line each, and the application's webhook if it takes nothing.
     pub fn paused(&self) -> Vec<String> {
-        let line = |(backend, health)| format!("backend {backend} {health}");
+        self.not_sending(ToString::to_string)
+    }
+
+    /// As [`Self::paused`], with the health in the words of `said`.
+    pub(crate) fn not_sending(&self, said: fn(&BackendHealth) -> String) -> Vec<String> {
+        let line = |(backend, health)| format!("backend {backend} {}", said(&health));
         let application = self.health.application().filter(|health| *health != BackendHealth::Ready);
-        let application = application.map(|health| format!("application webhook {health}"));
+        let application = application.map(|health| format!("application webhook {}", said(&health)));
         self.health.not_ready().into_iter().map(line).chain(application).collect()
     }
 
@@ -241,6 +247,8 @@ pub struct AdminPort {
     pub token: Option<SecretDigest>,
     /// Its TLS, if it has any.
     pub tls: Option<Tls>,
+    /// Where its thread says that it is alive.
+    pub heartbeats: Heartbeats,
 }
 
 /// The server of the admin port; to be awaited or spawned. It serves until the process ends, so
@@ -249,7 +257,7 @@ pub struct AdminPort {
 /// # Errors
 /// The listener cannot be used, or this process has an admin port already.
 pub fn serve(listener: TcpListener, port: AdminPort) -> std::io::Result<Server> {
-    let AdminPort { metrics, readiness, letters, operator, reload, token, tls } = port;
+    let AdminPort { metrics, readiness, letters, operator, reload, token, tls, heartbeats } = port;
     let own = AdminMetrics::declare(&metrics).and_then(|own| match &readiness.recording {
         Some(_) => own.recording(&metrics),
         None => Ok(own),
@@ -272,6 +280,7 @@ pub fn serve(listener: TcpListener, port: AdminPort) -> std::io::Result<Server> 
         read_timeout: READ_TIMEOUT,
         workers: 1,
         drain: Duration::ZERO,
+        heartbeats,
     };
     let connections = metrics.clone();
     listener.serve(&connections, move || {

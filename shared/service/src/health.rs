@@ -36,21 +36,32 @@ pub enum BackendHealth {
     },
 }
 
+impl BackendHealth {
+    /// What an operator reads, without the time until the next attempt.
+    pub fn cause(&self) -> String {
+        match self {
+            Self::Ready => "ready".to_owned(),
+            Self::NotBound { why } => format!("is not bound: {why}"),
+            Self::PausedByOperator { since, by } => {
+                format!("is paused by an operator since {}, by {by}; its messages wait", Written(*since))
+            }
+            Self::Paused { why, .. } => format!("pauses: {why}"),
+        }
+    }
+}
+
 /// What an operator reads.
 impl fmt::Display for BackendHealth {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.cause())?;
         match self {
-            Self::Ready => f.write_str("ready"),
-            Self::NotBound { why } => write!(f, "is not bound: {why}"),
-            Self::PausedByOperator { since, by } => {
-                write!(f, "is paused by an operator since {}, by {by}; its messages wait", Written(*since))
-            }
-            Self::Paused { why, until } => {
+            Self::Ready | Self::NotBound { .. } | Self::PausedByOperator { .. } => Ok(()),
+            Self::Paused { until, .. } => {
                 let left = until.saturating_duration_since(Instant::now()).as_secs_f64().ceil();
                 if left > 0.0 {
-                    write!(f, "pauses: {why}; the next message is tried in {left} s")
+                    write!(f, "; the next message is tried in {left} s")
                 } else {
-                    write!(f, "pauses: {why}; the next message is tried at once")
+                    f.write_str("; the next message is tried at once")
                 }
             }
         }

@@ -48,11 +48,25 @@ pub async fn check(
     wanted: &HealthArguments,
     providers: &ProviderRegistry,
 ) -> Result<(), Exit> {
-    let (url, certificate) = match &wanted.url {
-        Some(text) => (given(text)?, Certificate::Trusted),
-        None => (configured(program, arguments, providers)?, Certificate::Any),
-    };
-    Ok(ask(url, certificate).await?)
+    match &wanted.url {
+        Some(text) => Ok(ask(given(text)?, Certificate::Trusted).await?),
+        None => {
+            let (url, hint) = configured(program, arguments, providers)?;
+            let asked = ask(url, Certificate::Any).await;
+            Ok(asked.map_err(|error| anyhow!("{error:#}{}", hint.unwrap_or_default()))?)
+        }
+    }
+}
+
+/// Where else `program` may be, if it has one of its spare ports.
+fn elsewhere(Program { name, admin, spare_admin_ports, .. }: Program) -> Option<String> {
+    let last = admin.port().checked_add(spare_admin_ports)?;
+    (spare_admin_ports > 0).then(|| {
+        format!(
+            "; without admin.listen, {name} takes the first free port up to {last}, and the line \"starting\" of its \
+             log has it as `admin`: if that is another, ask by --url http://HOST:PORT"
+        )
+    })
 }
 
 fn given(text: &str) -> anyhow::Result<Url> {
@@ -66,23 +80,25 @@ fn given(text: &str) -> anyhow::Result<Url> {
     Ok(url)
 }
 
-/// Where the configuration has the admin port of `program`.
+/// Where the configuration has the admin port of `program`, and what to add to an answer that it is not ready.
 fn configured(
     program: Program,
     arguments: &Arguments,
     providers: &ProviderRegistry,
-) -> Result<Url, anyhow::Error> {
+) -> Result<(Url, Option<String>), anyhow::Error> {
     let loader = Loader::new(providers).needing(NeededSecrets::Of(&[]));
     let config = program::configuration_by(loader, arguments).map_err(|exit| match exit {
         Exit::Config(problems) => anyhow!("the configuration is invalid: {}", problems.replace('\n', "; ")),
         Exit::Failed(error) => error,
     })?;
-    let address = arguments.admin_listen.or(config.admin.listen).unwrap_or(program.admin);
+    let said = arguments.admin_listen.or(config.admin.listen);
+    let hint = if said.is_none() { elsewhere(program) } else { None };
+    let address = said.unwrap_or(program.admin);
     if address.port() == 0 {
         bail!("the admin port is any free one: say which by --url http://HOST:PORT");
     }
     let scheme = if config.admin.tls.is_some() { "https" } else { "http" };
-    Ok(format!("{scheme}://{}/readyz", reachable(address)).parse()?)
+    Ok((format!("{scheme}://{}/readyz", reachable(address)).parse()?, hint))
 }
 
 /// An address at which a program that listens on `address` can be reached from the same machine.
@@ -132,6 +148,24 @@ mod tests {
         for text in ["127.0.0.1:8081", "ftp://h/", "nonsense"] {
             assert!(given(text).unwrap_err().to_string().contains("allowed is http://HOST:PORT"), "{text}");
         }
+    }
+
+    #[test]
+    fn a_program_with_spare_ports_may_be_at_another() {
+        let providers = ProviderRegistry::builtin();
+        let asked = |spare_admin_ports, admin_listen: Option<&str>| {
+            let admin = "127.0.0.1:8082".parse().unwrap();
+            let program = Program { name: "postern-dispatcher", version: "0", admin, spare_admin_ports };
+            let admin_listen = admin_listen.map(|address| address.parse().unwrap());
+            configured(program, &Arguments { config: None, admin_listen }, &providers).unwrap()
+        };
+        let (url, hint) = asked(16, None);
+        assert_eq!(url.as_str(), "http://127.0.0.1:8082/readyz");
+        let hint = hint.unwrap();
+        assert!(hint.contains("postern-dispatcher takes the first free port up to 8098"), "{hint}");
+        assert!(hint.contains("--url http://HOST:PORT"), "{hint}");
+        assert_eq!(asked(16, Some("127.0.0.1:9000")).1, None, "that is where it is");
+        assert_eq!(asked(0, None).1, None);
     }
 
     #[test]

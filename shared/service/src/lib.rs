@@ -5,8 +5,9 @@
 //! [`bearer`] and [`rates`] guard, [`moment`] reads times that people write, [`queued`] reads a backend's queue,
 //! [`retries`] counts what waits for its next attempt, [`metrics`] counts, [`depths`] asks how much waits and
 //! [`waiting`] for how long, [`health`] says which backends send, and tells other processes, [`health_check`]
-//! asks a running program whether it is ready, [`reload`] takes over
-//! a changed configuration, of which [`Configured`] is what all look at, as a [`current`] value, [`shutdown`] ends it.
+//! asks a running program whether it is ready, [`heartbeat`] says whether its loops are alive, `systemd` tells
+//! systemd so, [`reload`] takes over a changed configuration, of which [`Configured`] is what all look at, as a
+//! [`current`] value, [`shutdown`] ends it.
 
 pub mod admin;
 pub mod bearer;
@@ -20,6 +21,7 @@ pub mod folders;
 pub mod health;
 pub mod health_check;
 mod health_log;
+pub mod heartbeat;
 pub mod listener;
 pub mod message_log;
 pub mod metrics;
@@ -32,6 +34,7 @@ pub mod reload;
 pub mod retries;
 mod scan;
 pub mod shutdown;
+mod systemd;
 pub mod telemetry;
 pub mod tls;
 mod topology;

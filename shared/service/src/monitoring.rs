@@ -2,7 +2,8 @@
 //! the orders that hold, the message log.
 
 use crate::{
-    control::Control, health::HealthRegistry, message_log::OpenLog, metrics::Metrics, waiting::WaitingLanes,
+    control::Control, health::HealthRegistry, heartbeat::Heartbeats, message_log::OpenLog, metrics::Metrics,
+    waiting::WaitingLanes,
 };
 
 /// What a process shows of itself. Clones share it.
@@ -18,13 +19,17 @@ pub struct Monitoring {
     pub log: Option<OpenLog>,
     /// The lanes that this process takes messages from.
     pub waiting: WaitingLanes,
+    /// Whether its loops are alive.
+    pub heartbeats: Heartbeats,
 }
 
 impl Monitoring {
-    /// Counts into `metrics`; no backend's health is noted yet, nothing is ordered, and there is no message log.
+    /// Counts into `metrics`; no backend's health is noted yet, nothing is ordered, there is no message log, and
+    /// nobody watches the loops.
     pub fn new(metrics: Metrics) -> Self {
         let health = HealthRegistry::default();
         let control = Control::new(health.clone());
-        Self { metrics, control, health, log: None, waiting: WaitingLanes::default() }
+        let (waiting, heartbeats) = (WaitingLanes::default(), Heartbeats::default());
+        Self { metrics, control, health, log: None, waiting, heartbeats }
     }
 }

@@ -12,6 +12,7 @@ use crate::{
     metrics::Metrics,
     reload::{self, ReloadParts, Reloads},
     shutdown::Shutdown,
+    systemd,
     telemetry::{self, LogGuard, TelemetryError},
     tls::Tls,
 };
@@ -163,6 +164,7 @@ impl Runtime {
     ) -> Result<(Self, Reloads), Exit> {
         let Program { name, version, admin, spare_admin_ports } = program;
         let mut monitoring = Monitoring::new(Metrics::new(name, version)?);
+        monitoring.heartbeats = systemd::heartbeats();
         let log = telemetry::init(&config.log, &monitoring.metrics).map_err(|error| match error {
             TelemetryError::Level => Exit::Config(error.to_string()),
             other => Exit::Failed(other.into()),
@@ -243,8 +245,10 @@ impl Runtime {
             configured,
         };
         let (reloads, reload) = Reloads::new(parts, &monitoring.metrics)?;
+        systemd::follow(readiness.clone(), monitoring.heartbeats.clone(), config.shutdown.deadline.0);
         let port = AdminPort {
             metrics: monitoring.metrics.clone(),
+            heartbeats: monitoring.heartbeats.clone(),
             readiness,
             letters,
             operator,

@@ -1,183 +1,295 @@
-//! Going through the messages of a queue. A queue cannot be searched: a scan takes its messages one after
-//! the other and holds them, unsettled, until it has seen all that were there when it began.
+//! Going through the messages of a queue, to look at them or to put others in their place.
+//!
+//! If the broker lets its queues be looked at, as the embedded one does, nothing is taken, and a message and
+//! what is put in its place are swapped in one transaction. RabbitMQ hands messages out and does nothing
+//! else: they are taken one after the other and held (`taken`), and what is put in place of one is
+//! published first. Here alone is it decided which of the two a scan does.
 
-use postern_broker::{Address, Broker, BrokerError, Consumer, Delivery, Envelope, QueueName};
-use std::time::Duration;
-use tokio::time::{sleep, timeout};
+mod taken;
 
-/// How many messages one consumer holds; RabbitMQ prefetches at most 2,000.
-const WINDOW: u16 = 1_000;
-/// How long handing back may take.
-const HAND_BACK: Duration = Duration::from_secs(30);
-/// How long the broker may take to count what was handed back, and how often it is asked. Beyond,
-/// somebody else has taken of it.
-const COUNTED: Duration = Duration::from_secs(2);
-const ASK_AGAIN: Duration = Duration::from_millis(10);
+use postern_broker::{
+    Address, Broker, BrokerError, Browse, BrowsedMessage, Delivery, Envelope, QueueName, Replacement,
+};
+use std::{
+    collections::VecDeque,
+    ops::ControlFlow,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use taken::Taken;
+use tokio::sync::{Mutex, MutexGuard};
 
-/// How many messages are replaced in one publish: so many may be doubled by a crash.
-pub(crate) const AT_ONCE: usize = 256;
+/// The most messages that are replaced together, and the bytes of their bodies from which on it is fewer. On
+/// RabbitMQ a crash may double so many.
+const AT_ONCE: (usize, usize) = (256, 8 * 1024 * 1024);
 
-/// What is published in place of a message.
-pub(crate) type Replacement = Vec<(Address, Envelope)>;
+/// What is published in place of a message; nothing if it is dropped.
+pub(crate) type Published = Vec<(Address, Envelope)>;
 
-/// One scan over a queue: what has been seen of it and is held.
-pub(crate) struct Scan<'a> {
-    broker: &'a dyn Broker,
-    queue: QueueName,
-    /// How many messages are still to be seen.
-    left: u64,
-    /// How long a message that was counted may take to come.
-    patience: Duration,
-    /// The consumers that are full of what is held, and at the end the one that gives.
-    windows: Vec<Window>,
+/// The scans over the queues of a broker. Those that take go one after the other: two at once would each see
+/// what the other does not hold.
+#[derive(Debug)]
+pub(crate) struct Scans {
+    broker: Arc<dyn Broker>,
+    turn: Mutex<()>,
 }
 
-/// A consumer, and what is held of what it gave.
-struct Window {
-    consumer: Consumer,
-    size: usize,
-    held: Vec<Delivery>,
-    /// How many messages the caller has of it.
-    out: usize,
-}
-
-impl Window {
-    /// How many more messages it gives before one is acknowledged.
-    fn room(&self) -> usize {
-        self.size.saturating_sub(self.held.len() + self.out)
+impl Scans {
+    /// Those of `broker`.
+    pub(crate) fn new(broker: Arc<dyn Broker>) -> Self {
+        Self { broker, turn: Mutex::default() }
     }
-}
 
-impl<'a> Scan<'a> {
-    /// Begins a scan over what waits in `queue` now. A message that was counted and does not come within
-    /// `patience` ends it: somebody else has the rest.
+    /// Begins a scan over what waits in `queue` now: all of it, or, if `named` names any and that can be told
+    /// beforehand, the messages whose `message_id` is one of `named`, and those without one. If messages are
+    /// taken, one that was counted and does not come within `patience` ends it: somebody else has the rest.
     ///
     /// # Errors
-    /// The broker's.
+    /// The broker's; [`BrokerError::Refused`] if there is no such queue.
     pub(crate) async fn begin(
-        broker: &'a dyn Broker,
+        &self,
         queue: QueueName,
         patience: Duration,
-    ) -> Result<Self, BrokerError> {
-        let left = broker.depth(&queue).await?.ready;
-        Ok(Self { broker, queue, left, patience, windows: Vec::new() })
+        named: &[String],
+    ) -> Result<Scan<'_>, BrokerError> {
+        let (way, turn) = match self.broker.browse(&queue, named).await? {
+            Some(browse) => (Way::Browse(browse), None),
+            None => {
+                let turn = self.turn.lock().await;
+                (Way::Take(Taken::begin(&*self.broker, queue, patience).await?), Some(turn))
+            }
+        };
+        let waiting = match &way {
+            Way::Browse(browse) => browse.waiting(),
+            Way::Take(taken) => taken.left(),
+        };
+        Ok(Scan { way, waiting, _turn: turn })
+    }
+}
+
+/// One scan over a queue.
+pub(crate) struct Scan<'s> {
+    way: Way<'s>,
+    waiting: u64,
+    _turn: Option<MutexGuard<'s, ()>>,
+}
+
+enum Way<'s> {
+    Browse(Box<dyn Browse + 's>),
+    Take(Taken<'s>),
+}
+
+/// A message that a scan has come to.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    /// The message.
+    pub(crate) envelope: Envelope,
+    /// Since when it is known to have waited.
+    pub(crate) since: Instant,
+    place: Place,
+}
+
+#[derive(Debug)]
+enum Place {
+    /// Its number in the queue, where it stays.
+    Number(u64),
+    /// It is held, without its text.
+    Lease(Delivery),
+}
+
+impl From<BrowsedMessage> for Seen {
+    fn from(BrowsedMessage { number, envelope }: BrowsedMessage) -> Self {
+        Self { envelope, since: Instant::now(), place: Place::Number(number) }
+    }
+}
+
+impl From<Delivery> for Seen {
+    fn from(mut delivery: Delivery) -> Self {
+        let (envelope, since) = (std::mem::take(&mut delivery.envelope), delivery.since);
+        Self { envelope, since, place: Place::Lease(delivery) }
+    }
+}
+
+/// What is to become of a message. `T` is what the caller wants to be told of it when it is done.
+#[derive(Debug)]
+pub(crate) enum Becomes<T> {
+    /// It stays: it is not meant.
+    Stays,
+    /// It stays although it is meant, and why.
+    Cannot(T, String),
+    /// These are published in its place.
+    Replaced(T, Published),
+    /// It stays, and so does all that is behind it.
+    Enough,
+}
+
+/// Messages that are to be replaced.
+type Batch<T> = VecDeque<(Seen, T, Published)>;
+
+impl Scan<'_> {
+    /// How many messages waited when this began.
+    pub(crate) fn waiting(&self) -> u64 {
+        self.waiting
     }
 
-    /// How many messages are still to be seen.
-    pub(crate) fn left(&self) -> u64 {
-        self.left
-    }
-
-    /// Whether the caller has as many messages as it may: one is to be acknowledged or held before the
-    /// next comes.
-    pub(crate) fn is_full(&self) -> bool {
-        self.windows.last().is_some_and(|window| window.room() == 0 && window.out > 0)
-    }
-
-    /// The next message, to be [held](Self::hold) or [acknowledged](Self::ack); `None` when all that were
-    /// there at the beginning were seen. Messages that come meanwhile stand behind them. Not to be called
-    /// while this [is full](Self::is_full).
+    /// Shows `look` each message, until it wants no more.
     ///
     /// # Errors
     /// The broker's.
-    pub(crate) async fn next(&mut self) -> Result<Option<Delivery>, BrokerError> {
-        if self.left == 0 {
-            return Ok(None);
-        }
-        if self.windows.last().is_none_or(|window| window.room() == 0) {
-            let size = u16::try_from(self.left).unwrap_or(WINDOW).min(WINDOW);
-            let consumer = self.broker.consume(&self.queue, size).await?;
-            self.windows.push(Window { consumer, size: usize::from(size), held: Vec::new(), out: 0 });
-        }
-        let Some(window) = self.windows.last_mut() else { return Ok(None) };
-        match timeout(self.patience, window.consumer.next()).await {
-            Ok(Some(delivery)) => {
-                self.left -= 1;
-                window.out += 1;
-                Ok(Some(delivery))
-            }
-            Ok(None) => Err(BrokerError::Closed),
-            // Somebody else has it.
-            Err(_) => Ok(None),
-        }
-    }
-
-    /// Goes through all messages and puts in the place of each what `becomes` says: that is published and
-    /// confirmed before the message is acknowledged. A message of which it says nothing stays.
-    ///
-    /// The number is that of the messages of which it said something and that are not replaced: none,
-    /// unless there is an error.
-    pub(crate) async fn replace(
+    pub(crate) async fn look(
         mut self,
-        mut becomes: impl FnMut(&Delivery) -> Option<Replacement>,
-    ) -> (u64, Result<(), BrokerError>) {
-        let mut batch = Vec::new();
-        let outcome = loop {
-            match self.next().await {
-                Ok(Some(delivery)) => match becomes(&delivery) {
-                    Some(replacement) => batch.push((delivery, replacement)),
-                    None => self.hold(delivery),
-                },
-                Ok(None) => break self.publish(&mut batch).await,
-                Err(error) => break Err(error),
+        mut look: impl FnMut(&Envelope) -> ControlFlow<()>,
+    ) -> Result<(), BrokerError> {
+        while let Some(seen) = self.next().await? {
+            let flow = look(&seen.envelope);
+            self.hold(seen);
+            if flow.is_break() {
+                break;
             }
-            if (batch.len() >= AT_ONCE || self.is_full())
-                && let Err(error) = self.publish(&mut batch).await
-            {
-                break Err(error);
-            }
-        };
-        let unreplaced = batch.len() as u64;
-        batch.into_iter().for_each(|(delivery, _)| self.hold(delivery));
+        }
         self.end().await;
-        (unreplaced, outcome)
-    }
-
-    async fn publish(&mut self, batch: &mut Vec<(Delivery, Replacement)>) -> Result<(), BrokerError> {
-        let messages = batch.iter().flat_map(|(_, replacement)| replacement.clone()).collect();
-        self.broker.publish(messages).await?;
-        batch.drain(..).for_each(|(delivery, _)| self.ack(delivery));
         Ok(())
     }
 
-    /// Removes a message from the queue, and makes room for another one.
-    pub(crate) fn ack(&mut self, delivery: Delivery) {
-        self.settled();
-        delivery.ack();
+    /// Puts in place of each message what `becomes` says, and tells `done` of each that is replaced, or that
+    /// stays although it is meant, and why. In a dry run nothing is replaced, and told as if it were. Of what
+    /// somebody else takes meanwhile nothing is told.
+    ///
+    /// # Errors
+    /// Those of `becomes`, and the broker's; what was told to be replaced until then is.
+    pub(crate) async fn replace<T>(
+        mut self,
+        dry_run: bool,
+        mut becomes: impl AsyncFnMut(&Seen) -> Result<Becomes<T>, BrokerError>,
+        mut done: impl FnMut(T, Result<(), String>),
+    ) -> Result<(), BrokerError> {
+        let mut batch = Batch::new();
+        let through = self.go_through(&mut batch, dry_run, &mut becomes, &mut done).await;
+        batch.into_iter().for_each(|(seen, ..)| self.hold(seen));
+        self.end().await;
+        through
     }
 
-    /// Keeps a message until the end, so that it does not come again.
-    pub(crate) fn hold(&mut self, delivery: Delivery) {
-        self.settled();
-        if let Some(window) = self.windows.last_mut() {
-            // What is held needs no memory for its text.
-            window.held.push(delivery.emptied());
+    async fn go_through<T>(
+        &mut self,
+        batch: &mut Batch<T>,
+        dry_run: bool,
+        becomes: &mut impl AsyncFnMut(&Seen) -> Result<Becomes<T>, BrokerError>,
+        done: &mut impl FnMut(T, Result<(), String>),
+    ) -> Result<(), BrokerError> {
+        let mut bytes = 0;
+        loop {
+            if batch.len() >= AT_ONCE.0 || bytes >= AT_ONCE.1 || self.is_full() {
+                self.put(batch, done).await?;
+                bytes = 0;
+            }
+            let Some(seen) = self.next().await? else { break };
+            match becomes(&seen).await? {
+                Becomes::Stays => self.hold(seen),
+                Becomes::Cannot(what, why) => {
+                    self.hold(seen);
+                    done(what, Err(why));
+                }
+                Becomes::Replaced(what, _) if dry_run => {
+                    self.hold(seen);
+                    done(what, Ok(()));
+                }
+                Becomes::Replaced(what, published) => {
+                    bytes += published.iter().map(|(_, envelope)| envelope.body.len()).sum::<usize>();
+                    batch.push_back((seen, what, published));
+                }
+                Becomes::Enough => {
+                    self.hold(seen);
+                    break;
+                }
+            }
         }
+        self.put(batch, done).await
     }
 
-    fn settled(&mut self) {
-        if let Some(window) = self.windows.last_mut() {
-            window.out = window.out.saturating_sub(1);
+    /// Replaces all of `batch`; what the broker will never accept stays. After an error, what is not replaced
+    /// is still in `batch`.
+    async fn put<T>(
+        &mut self,
+        batch: &mut Batch<T>,
+        done: &mut impl FnMut(T, Result<(), String>),
+    ) -> Result<(), BrokerError> {
+        match self.put_together(batch, done).await {
+            Err(BrokerError::Refused(_)) => {}
+            outcome => return outcome,
         }
+        // One of them, which is found when each goes alone.
+        while let Some(one) = batch.pop_front() {
+            let mut alone = Batch::from([one]);
+            let outcome = self.put_together(&mut alone, done).await;
+            match (outcome, alone.pop_front()) {
+                (Err(BrokerError::Refused(why)), Some((seen, what, _))) => {
+                    self.hold(seen);
+                    done(what, Err(format!("the broker will never accept it: {why}")));
+                }
+                (outcome, left) => {
+                    left.into_iter().for_each(|one| batch.push_front(one));
+                    outcome?;
+                }
+            }
+        }
+        Ok(())
     }
 
-    /// Hands back what is held, in order: to nobody here, so each window is shut before.
-    pub(crate) async fn end(mut self) {
-        for window in &mut self.windows {
-            let _ = timeout(HAND_BACK, window.consumer.stop()).await;
+    async fn put_together<T>(
+        &mut self,
+        batch: &mut Batch<T>,
+        done: &mut impl FnMut(T, Result<(), String>),
+    ) -> Result<(), BrokerError> {
+        if batch.is_empty() {
+            return Ok(());
         }
-        let mut back = 0;
-        for window in self.windows {
-            back += window.held.len() as u64;
-            window.held.into_iter().for_each(Delivery::release);
-            let _ = timeout(HAND_BACK, window.consumer.close()).await;
-        }
-        // RabbitMQ counts it a moment later: whoever looked until then would see a part.
-        let counted = async {
-            while self.broker.depth(&self.queue).await.is_ok_and(|depth| depth.ready < back) {
-                sleep(ASK_AGAIN).await;
+        let gone = match &mut self.way {
+            Way::Browse(browse) => browse.replace(batch.iter().filter_map(replacement).collect()).await?,
+            Way::Take(taken) => {
+                taken.publish(batch.iter().flat_map(|(.., published)| published.clone()).collect()).await?;
+                Vec::new()
             }
         };
-        let _ = timeout(COUNTED, counted).await;
+        for (seen, what, _) in batch.drain(..) {
+            match (&mut self.way, seen.place) {
+                (Way::Take(taken), Place::Lease(delivery)) => taken.ack(delivery),
+                (_, Place::Number(number)) if gone.contains(&number) => continue,
+                _ => {}
+            }
+            done(what, Ok(()));
+        }
+        Ok(())
+    }
+
+    async fn next(&mut self) -> Result<Option<Seen>, BrokerError> {
+        Ok(match &mut self.way {
+            Way::Browse(browse) => browse.next().await?.map(Seen::from),
+            Way::Take(taken) => taken.next().await?.map(Seen::from),
+        })
+    }
+
+    fn is_full(&self) -> bool {
+        matches!(&self.way, Way::Take(taken) if taken.is_full())
+    }
+
+    /// Leaves a message where it is.
+    fn hold(&mut self, seen: Seen) {
+        if let (Way::Take(taken), Place::Lease(delivery)) = (&mut self.way, seen.place) {
+            taken.hold(delivery);
+        }
+    }
+
+    async fn end(self) {
+        if let Way::Take(taken) = self.way {
+            taken.end().await;
+        }
+    }
+}
+
+fn replacement<T>((seen, _, messages): &(Seen, T, Published)) -> Option<Replacement> {
+    match seen.place {
+        Place::Number(number) => Some(Replacement { number, messages: messages.clone() }),
+        Place::Lease(_) => None,
     }
 }

@@ -7,6 +7,7 @@ mod header_value;
 mod networks;
 mod reference;
 mod secret;
+mod secret_source;
 mod signing_key;
 mod values;
 

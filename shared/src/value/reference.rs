@@ -1,4 +1,7 @@
-//! Texts that were meant to stand for an environment variable or a file, and are taken as they are.
+//! Texts that were meant to stand for an environment variable, a file or a credential, and are taken as
+//! they are.
+
+use super::secret_source::credential_in;
 
 /// Why `text` is probably not the secret itself, but meant as a reference to one: `$TOKEN`,
 /// `${TOKEN}`, `%TOKEN%` and the like. `None` if it does not look so.
@@ -6,6 +9,11 @@ pub(super) fn problem(text: &str) -> Option<String> {
     let text = text.trim();
     if let Some(path) = text.strip_prefix("file:").filter(|path| path.contains('/')) {
         return Some(format!("is taken as it is, and no file is read: write {{ file = \"{path}\" }}"));
+    }
+    if let Some(name) = credential_in(text) {
+        return Some(format!(
+            "is taken as it is, and no credential is read: write {{ credential = \"{name}\" }}"
+        ));
     }
     let otherwise = "a secret that does look so goes into a file: { file = \"PATH\" }";
     let whole = whole(text);
@@ -127,6 +135,8 @@ mod tests {
             ("$ecret", "{ env = \"NAME\" }"),
             ("amqp://postern:${PASSWORD}@host/", "{ env = \"NAME\" }"),
             ("file:/run/secrets/token", "{ file = \"/run/secrets/token\" }"),
+            ("${CREDENTIALS_DIRECTORY}/token", "{ credential = \"token\" }"),
+            ("%d/token", "{ credential = \"token\" }"),
         ] {
             let why = problem(text).unwrap_or_default();
             assert!(why.contains(says) && !why.contains("ecret\""), "{text}: {why}");

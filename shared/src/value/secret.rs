@@ -1,6 +1,6 @@
-//! Secrets: written in place, or named by an environment variable or a file.
+//! Secrets: written in place, or named by an environment variable, a file or a credential.
 
-use super::reference;
+use super::{reference, secret_source::SecretSource};
 use indexmap::IndexMap;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{
@@ -13,8 +13,8 @@ use serde::{
 use serde_json::{Map, Value};
 use std::{fmt, marker::PhantomData};
 
-/// A secret: in TOML a string, `{ env = "NAME" }` or `{ file = "PATH" }`, resolved when it is
-/// read. It prints as `[REDACTED]` and is wiped from memory when dropped.
+/// A secret: in TOML a string, `{ env = "NAME" }`, `{ file = "PATH" }` or `{ credential = "NAME" }`,
+/// resolved when it is read. It prints as `[REDACTED]` and is wiped from memory when dropped.
 #[derive(Clone, Default)]
 pub struct Secret(SecretString);
 
@@ -101,7 +101,9 @@ impl<'de, T: Deserialize<'de>> de::Visitor<'de> for OneOrSeveral<T> {
     type Value = Vec<T>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a text, { env = \"NAME\" } or { file = \"PATH\" }, or a list of them")
+        f.write_str(
+            "a text, { env = \"NAME\" }, { file = \"PATH\" } or { credential = \"NAME\" }, or a list of them",
+        )
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<Vec<T>, E> {
@@ -133,37 +135,30 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Where `value` is `{ env = "NAME" }` or `{ file = "PATH" }`, what that holds.
+/// What `value` names, read; `None` if it names no secret elsewhere.
 ///
 /// # Errors
-/// What is missing, by the variable's or the file's name.
-#[expect(clippy::disallowed_methods, reason = "a secret's own variable, which its key names")]
+/// What is missing, by the variable's, the file's or the credential's name.
 fn resolve(value: &Value) -> Option<Result<String, String>> {
-    let table = value.as_object().filter(|table| table.len() == 1)?;
-    match table.iter().next()? {
-        (key, Value::String(name)) if key == "env" => Some(
-            std::env::var(name)
-                .map_err(|_| format!("the environment variable {name} is not set (or not UTF-8)")),
-        ),
-        (key, Value::String(path)) if key == "file" => Some(
-            std::fs::read_to_string(path)
-                .map(|text| text.trim_end_matches(['\r', '\n']).to_owned())
-                .map_err(|error| format!("the file {path} cannot be read: {error}")),
-        ),
-        _ => None,
-    }
+    SecretSource::of(value).map(SecretSource::read)
 }
 
-/// If `value` is `{ env = "NAME" }` or `{ file = "PATH" }`: what that holds now, or `None` if it cannot be read.
-/// Only to be compared.
+/// If `value` names a secret elsewhere (`{ env = "NAME" }` and the like): what that holds now, or `None` if it
+/// cannot be read. Only to be compared.
 pub fn referenced_secret(value: &Value) -> Option<Option<String>> {
     resolve(value).map(Result::ok)
 }
 
-/// Where `value` says that a secret is in a variable or a file that does not hold one: why not.
+/// Where `value` says that a secret is in a variable, a file or a credential that does not hold one: why
+/// not. `None` also if there can be no such credential anywhere.
 pub fn absent_secret(value: &Value) -> Option<String> {
-    match resolve(value)? {
-        Ok(text) if text.is_empty() => Some(empty(value)),
+    SecretSource::of(value).filter(|source| source.is_possible()).and_then(unusable)
+}
+
+/// Why `source` gives no secret.
+fn unusable(source: SecretSource<'_>) -> Option<String> {
+    match source.read() {
+        Ok(text) if text.is_empty() => Some(empty(Some(source))),
         Ok(_) => None,
         Err(why) => Some(why),
     }
@@ -171,24 +166,22 @@ pub fn absent_secret(value: &Value) -> Option<String> {
 
 /// What is said of `value` where it stands for a secret and cannot be one. `None` if it is one.
 pub fn secret_problem(value: &Value) -> Option<String> {
-    match value {
-        Value::String(text) if text.is_empty() => Some(empty(value)),
-        Value::String(text) => reference::problem(text),
-        _ if resolve(value).is_some() => absent_secret(value),
+    match (value, SecretSource::of(value)) {
+        (Value::String(text), _) if text.is_empty() => Some(empty(None)),
+        (Value::String(text), _) => reference::problem(text),
+        (_, Some(source)) => unusable(source),
         _ => Some(RULE.to_owned()),
     }
 }
 
 /// What a secret may be.
-const RULE: &str = "must be a text, { env = \"NAME\" } or { file = \"PATH\" }";
+const RULE: &str = "must be a text, { env = \"NAME\" }, { file = \"PATH\" } or { credential = \"NAME\" }";
 
-/// What is said of the empty secret that `value` is, or stands for.
-fn empty(value: &Value) -> String {
-    let of = |key: &str| value.get(key).and_then(Value::as_str);
-    match (of("env"), of("file")) {
-        (Some(name), _) => format!("the secret is empty: the environment variable {name} holds nothing"),
-        (_, Some(path)) => format!("the secret is empty: the file {path} holds nothing"),
-        _ => "the secret is empty".to_owned(),
+/// What is said of an empty secret, which is in `source` unless it stands in the configuration itself.
+fn empty(source: Option<SecretSource<'_>>) -> String {
+    match source {
+        Some(source) => format!("the secret is empty: {source} holds nothing"),
+        None => "the secret is empty".to_owned(),
     }
 }
 
@@ -200,7 +193,7 @@ impl<'de> Deserialize<'de> for Secret {
             table => resolve(table).unwrap_or_else(|| Err(RULE.to_owned())),
         };
         match text {
-            Ok(text) if text.is_empty() => Err(de::Error::custom(empty(&value))),
+            Ok(text) if text.is_empty() => Err(de::Error::custom(empty(SecretSource::of(&value)))),
             Ok(text) => Ok(text.into()),
             Err(why) => Err(de::Error::custom(why)),
         }
@@ -262,7 +255,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn a_secret_comes_from_three_places_and_prints_as_none() {
+    fn a_secret_comes_from_several_places_and_prints_as_none() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "hush\n").unwrap();
         for source in [json!("hush"), json!({"file": file.path()})] {

@@ -19,6 +19,8 @@ pub(crate) struct Effort {
     pub(crate) backends: usize,
     /// The most messages that wait.
     pub(crate) waiting: u64,
+    /// How many events the message log holds when it is asked.
+    pub(crate) events: u64,
 }
 
 impl Effort {
@@ -31,6 +33,7 @@ impl Effort {
         singles: 600,
         backends: 1_000,
         waiting: 1_000_000,
+        events: 10_000_000,
     };
     /// For comparing.
     pub(crate) const QUICK: Self = Self {
@@ -41,6 +44,7 @@ impl Effort {
         singles: 200,
         backends: 100,
         waiting: 100_000,
+        events: 300_000,
     };
     /// For seeing whether it works.
     pub(crate) const SMOKE: Self = Self {
@@ -51,5 +55,6 @@ impl Effort {
         singles: 20,
         backends: 10,
         waiting: 1_000,
+        events: 3_000,
     };
 }

@@ -55,7 +55,8 @@ impl Queues {
         Ok(())
     }
 
-    async fn depth(&self, queue: &str) -> Result<u32> {
+    /// How many messages wait in `queue`.
+    pub(crate) async fn depth(&self, queue: &str) -> Result<u32> {
         let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
         let found = self.channel.queue_declare(queue.into(), passive, FieldTable::default()).await?;
         Ok(found.message_count())

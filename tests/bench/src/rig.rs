@@ -54,14 +54,44 @@ impl Bench {
     }
 
     /// The gateway on the embedded broker, with `backends` of them; it serves their queues, or none.
-    pub(crate) fn gateway(&self, backends: usize, concurrency: usize, sends: bool) -> String {
-        let served = if sends { "*" } else { "quiet" };
+    pub(crate) fn gateway(&self, backends: usize, served: Served, log: MessageLog) -> String {
+        let (served, log) = (served.names(), log == MessageLog::On);
         format!(
-            "[broker]\nurl = \"embedded:data\"\n[dispatcher]\nbackends = [\"{served}\"]\n{}\
+            "[broker]\nurl = \"embedded:data\"\n[log]\nmessages = {log}\n[dispatcher]\nbackends = [\"{served}\"]\n{}\
              [backends.quiet]\ntype = \"console\"\n",
-            self.backends(backends, concurrency)
+            self.backends(backends, CONCURRENCY)
         )
     }
+}
+
+/// Sends in flight, unless a row says otherwise.
+const CONCURRENCY: usize = 64;
+
+/// Whether a gateway on the embedded broker sends what waits for its backends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Served {
+    /// All of it.
+    All,
+    /// Nothing.
+    None,
+}
+
+impl Served {
+    fn names(self) -> &'static str {
+        match self {
+            Self::All => "*",
+            Self::None => "quiet",
+        }
+    }
+}
+
+/// Whether what becomes of every message is recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum MessageLog {
+    /// As it is by default on the embedded broker.
+    On,
+    /// As it is by default on RabbitMQ.
+    Off,
 }
 
 /// Makes a floor publish as Postern does: not straight into the queue, but to a topic exchange.
@@ -168,21 +198,32 @@ pub(crate) struct Stretch {
     pub(crate) cpu: f64,
 }
 
-/// How fast `messages` come to the provider that was told to expect them, and what that costs the
-/// processes; from when a tenth has come until a tenth is still to come.
+/// How fast `messages` come to the provider that was told to expect them, and what each of them costs
+/// `process`; from when a tenth has come until a tenth is still to come.
 pub(crate) async fn sending(
     seen: &crate::provider::Seen,
     messages: u64,
-    processes: &[u32],
+    process: Option<u32>,
 ) -> Result<Stretch> {
-    let used = || processes.iter().map(|process| usage::cpu(*process)).sum::<Duration>();
+    let [stretch, _] = sending_beside(seen, messages, [process, None]).await?;
+    Ok(stretch)
+}
+
+/// The same for two processes that share the work.
+pub(crate) async fn sending_beside(
+    seen: &crate::provider::Seen,
+    messages: u64,
+    processes: [Option<u32>; 2],
+) -> Result<[Stretch; 2]> {
+    let used = || processes.map(|process| process.map_or(Duration::ZERO, usage::cpu));
     seen.reach(messages / 10).await?;
     let (from, before) = (seen.count(), used());
     seen.reach(messages - messages / 10).await?;
     let (to, after) = (seen.count(), used());
     seen.reach(messages).await?;
-    let cpu = (after - before).as_secs_f64() * 1e6 / (to - from).max(1) as f64;
-    Ok(Stretch { rate: seen.rate(messages, 0.1, 0.9), cpu })
+    let rate = seen.rate(messages, 0.1, 0.9);
+    let each = |index: usize| (after[index] - before[index]).as_secs_f64() * 1e6 / (to - from).max(1) as f64;
+    Ok([0, 1].map(|index| Stretch { rate, cpu: each(index) }))
 }
 
 /// Waits until `path` says what `wanted` wants.

@@ -1,7 +1,7 @@
 //! A RabbitMQ node that crashes, and one that takes no publishes.
 
 use crate::{
-    field::{FORWARDED, Field, IN_HAND, PATIENCE},
+    field::{FORWARDED, Field, IN_HAND, PATIENCE, Setup},
     load::UNDER_WAY,
     table::{Allowance, Row},
 };
@@ -17,6 +17,10 @@ const BLOCKED: f64 = 150.0;
 pub(crate) const CONNECTION_LOST: Allowance =
     Allowance { doubled: UNDER_WAY + FORWARDED + IN_HAND, repeated: UNDER_WAY };
 
+/// Nothing is lost with an alarm: what was on its way may be in the broker and in the spool, and retries whose
+/// confirm is late are published twice.
+pub(crate) const BLOCKED_BROKER: Allowance = Allowance { doubled: UNDER_WAY + IN_HAND, repeated: 0 };
+
 async fn node() -> MutexGuard<'static, Rabbit> {
     Rabbit::to_harm().await
 }
@@ -31,58 +35,71 @@ async fn is_away(field: &mut Field) {
     .await;
 }
 
+/// Kills the node, and starts it again once messages are spooled.
+pub(crate) async fn kill(field: &mut Field, rabbit: &Rabbit) {
+    field.strike().await;
+    rabbit.kill();
+    field.calm();
+    is_away(field).await;
+    field.spools(SPOOLED).await;
+    rabbit.start().await;
+    field.recovers().await;
+    field.spool_empties().await;
+}
+
+/// Kills the node and both services, and starts all of them again.
+pub(crate) async fn cut_power(field: &mut Field, rabbit: &Rabbit) {
+    field.strike().await;
+    rabbit.kill();
+    field.front.kill();
+    field.dispatcher().kill();
+    field.calm();
+    field.goes_unanswered(UNDER_WAY).await;
+    // A machine that boots starts its services before the broker is ready.
+    field.front.restart().await;
+    field.spools(SPOOLED).await;
+    rabbit.start().await;
+    field.dispatcher().restart().await;
+    field.recovers().await;
+}
+
+/// Raises an alarm, and ends it once many messages are spooled.
+pub(crate) async fn raise(field: &mut Field, rabbit: &Rabbit, alarm: Alarm) {
+    field.strike().await;
+    rabbit.alarm(alarm, true);
+    field.calm();
+    field.front_metric("postern_broker_blocked", |blocked| blocked == 1.0).await;
+    field.spools(BLOCKED).await;
+    rabbit.alarm(alarm, false);
+    field.recovers().await;
+    field.spool_empties().await;
+}
+
 pub(crate) async fn killed(name: &'static str, times: usize) -> Row {
     let rabbit = node().await;
-    let mut field = Field::pair(&rabbit.vhost().url(), "").await;
+    let mut field = Field::pair(Setup::new(&rabbit.vhost().url())).await;
     for _ in 0..times {
-        field.strike().await;
-        rabbit.kill();
-        field.calm();
-        is_away(&mut field).await;
-        field.spools(SPOOLED).await;
-        rabbit.start().await;
-        field.recovers().await;
-        field.spool_empties().await;
+        kill(&mut field, &rabbit).await;
     }
     field.settle(name, CONNECTION_LOST).await
 }
 
 pub(crate) async fn power_cut(name: &'static str, times: usize) -> Row {
     let rabbit = node().await;
-    let mut field = Field::pair(&rabbit.vhost().url(), "").await;
+    let mut field = Field::pair(Setup::new(&rabbit.vhost().url())).await;
     for _ in 0..times {
-        field.strike().await;
-        rabbit.kill();
-        field.front.kill();
-        field.dispatcher().kill();
-        field.calm();
-        field.goes_unanswered(UNDER_WAY).await;
-        // A machine that boots starts its services before the broker is ready.
-        field.front.restart().await;
-        field.spools(SPOOLED).await;
-        rabbit.start().await;
-        field.dispatcher().restart().await;
-        field.recovers().await;
+        cut_power(&mut field, &rabbit).await;
     }
     field.settle(name, CONNECTION_LOST).await
 }
 
 async fn alarm(name: &'static str, times: usize, alarm: Alarm) -> Row {
     let rabbit = node().await;
-    let mut field = Field::pair(&rabbit.vhost().url(), "").await;
+    let mut field = Field::pair(Setup::new(&rabbit.vhost().url())).await;
     for _ in 0..times {
-        field.strike().await;
-        rabbit.alarm(alarm, true);
-        field.calm();
-        field.front_metric("postern_broker_blocked", |blocked| blocked == 1.0).await;
-        field.spools(BLOCKED).await;
-        rabbit.alarm(alarm, false);
-        field.recovers().await;
-        field.spool_empties().await;
+        raise(&mut field, &rabbit, alarm).await;
     }
-    // Nothing is lost with the alarm: what was on its way may be in the broker and in the spool, and
-    // retries whose confirm is late are published twice.
-    field.settle(name, Allowance { doubled: UNDER_WAY + IN_HAND, repeated: 0 }).await
+    field.settle(name, BLOCKED_BROKER).await
 }
 
 pub(crate) async fn memory_alarm(name: &'static str, times: usize) -> Row {

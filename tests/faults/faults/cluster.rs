@@ -2,7 +2,7 @@
 
 use super::broker::CONNECTION_LOST;
 use crate::{
-    field::{Field, PATIENCE},
+    field::{Field, PATIENCE, Setup},
     table::Row,
 };
 use postern_tests::{Proxy, Rabbit, Vhost, within};
@@ -24,7 +24,7 @@ pub(crate) async fn leader_killed(name: &'static str, times: usize) -> Row {
     let vhost = nodes[0].vhost();
     let ports: Vec<_> = nodes.iter().map(Rabbit::port).collect();
     let proxy = Proxy::to_any(&ports).await;
-    let mut field = Field::pair(&vhost.url_at(proxy.port()), "").await;
+    let mut field = Field::pair(Setup::new(&vhost.url_at(proxy.port()))).await;
     for queue in QUEUES.iter().cycle().take(times) {
         let led = leader(&nodes, &vhost, queue).await;
         field.strike().await;

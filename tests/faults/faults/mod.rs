@@ -9,7 +9,10 @@ pub(crate) mod orders;
 pub(crate) mod processes;
 pub(crate) mod spool;
 
-use crate::{hostile::ATTACKS, table::Row};
+use crate::{
+    hostile::{ATTACKS, measure::MEASURES},
+    table::Row,
+};
 use futures_util::future::LocalBoxFuture;
 use std::time::Duration;
 
@@ -36,12 +39,10 @@ macro_rules! scenario {
     };
 }
 
-/// Those of a lane strike one after the other, the lanes side by side.
-pub(crate) const LANES: &[&[Scenario]] = &[
-    &[
-        scenario!("three nodes: kill -9 of the queues' leader", cluster::leader_killed),
-        scenario!("full disk under the spool", disk::full_under_spool),
-    ],
+/// Those of a lane strike one after the other, the lanes side by side. Most of the time they wait for timers and
+/// for programs to start.
+const LANES: &[&[Scenario]] = &[
+    &[scenario!("three nodes: kill -9 of the queues' leader", cluster::leader_killed)],
     &[
         scenario!("kill -9 of the broker", broker::killed),
         scenario!("kill -9 of the broker, the ingress and the dispatcher at once", broker::power_cut),
@@ -65,15 +66,22 @@ pub(crate) const LANES: &[&[Scenario]] = &[
         scenario!("kill -9 of the one process, embedded", processes::embedded_killed),
         scenario!("SIGTERM to the one process, embedded", processes::embedded_drained),
         scenario!("full disk under the embedded broker, and kill -9", disk::full_under_embedded),
-        scenario!("kill -9 of the ingress with a spool that is not empty", spool::killed),
-    ],
-    &[
-        scenario!("a pause and kill -9 of the one process, RabbitMQ", orders::paused),
-        scenario!("kill -9 during a cancellation, RabbitMQ", orders::cancelled),
-        scenario!("kill -9 during a move, RabbitMQ", orders::moved),
         scenario!("a pause and kill -9 of the one process, embedded", orders::paused_embedded),
         scenario!("kill -9 during a cancellation, embedded", orders::cancelled_embedded),
         scenario!("kill -9 during a move, embedded", orders::moved_embedded),
     ],
-    ATTACKS,
+    &[
+        scenario!("full disk under the spool", disk::full_under_spool),
+        scenario!("kill -9 of the ingress with a spool that is not empty", spool::killed),
+        scenario!("a pause and kill -9 of the one process, RabbitMQ", orders::paused),
+        scenario!("kill -9 during a cancellation, RabbitMQ", orders::cancelled),
+        scenario!("kill -9 during a move, RabbitMQ", orders::moved),
+    ],
 ];
+
+/// The lanes with the attacks. What is measured is measured alone among them; a span that is too short to measure
+/// much has two lanes.
+pub(crate) fn lanes(extent: Extent) -> Vec<&'static [Scenario]> {
+    let together = if extent.attack < MEASURES { ATTACKS.len().div_ceil(2) } else { ATTACKS.len() };
+    LANES.iter().copied().chain(ATTACKS.chunks(together)).collect()
+}

@@ -2,7 +2,7 @@
 
 use super::broker::CONNECTION_LOST;
 use crate::{
-    field::{Field, PATIENCE},
+    field::{Field, PATIENCE, Setup},
     table::{Allowance, Row},
 };
 use postern_tests::{Direction, Proxy, Rabbit, Vhost, within};
@@ -10,6 +10,65 @@ use std::time::Duration;
 
 /// Far below `publish_timeout`: nothing may come twice.
 const SLOW: Duration = Duration::from_millis(150);
+/// With these parameters of its address, a broker that went silent is found out soon.
+pub(crate) const HEARTBEAT: &str = "?heartbeat=5&connection_timeout=2000";
+/// Which direction is closed, in turn.
+pub(crate) const DIRECTIONS: [Direction; 2] = [Direction::Down, Direction::Up];
+
+/// Waits until both services have dialled again: each has two connections.
+async fn dialled_again(proxy: &Proxy, before: usize) {
+    within(PATIENCE, "the services to connect again", async || {
+        let now = proxy.accepted();
+        if now >= before + 4 { Ok(()) } else { Err(format!("{} new connections", now - before)) }
+    })
+    .await;
+}
+
+/// Cuts every connection.
+pub(crate) async fn cut_all(field: &mut Field, proxy: &Proxy) {
+    field.strike().await;
+    let before = proxy.accepted();
+    proxy.cut();
+    field.calm();
+    dialled_again(proxy, before).await;
+    field.recovers().await;
+}
+
+/// Closes one direction of every connection.
+pub(crate) async fn half_close(field: &mut Field, proxy: &Proxy, direction: Direction) {
+    field.strike().await;
+    let before = proxy.accepted();
+    proxy.half_close(direction);
+    field.calm();
+    dialled_again(proxy, before).await;
+    field.recovers().await;
+}
+
+/// Lets no packet through and tells nobody: heartbeats find it out.
+pub(crate) async fn silence(field: &mut Field, proxy: &Proxy) {
+    field.strike().await;
+    let before = proxy.accepted();
+    proxy.freeze();
+    field.spools(30.0).await;
+    field.calm();
+    dialled_again(proxy, before).await;
+    proxy.thaw();
+    field.recovers().await;
+}
+
+/// Delays everything.
+pub(crate) async fn slow_down(field: &mut Field, proxy: &Proxy) {
+    field.strike().await;
+    proxy.delay(SLOW);
+    let before = field.ledger.counts();
+    for _ in 0..5 {
+        let took = field.time_of_one().await;
+        assert!(took > SLOW, "accepted after {took:?}, and nothing was slow");
+    }
+    assert!(field.ledger.counts().accepted > before.accepted, "nothing but those five");
+    proxy.delay(Duration::ZERO);
+    field.recovers().await;
+}
 
 struct Net {
     proxy: Proxy,
@@ -22,57 +81,30 @@ impl Net {
         let vhost = Rabbit::shared().vhost();
         let proxy = Proxy::to(vhost.port()).await;
         let url = vhost.url_at(proxy.port()) + parameters;
-        Self { field: Field::pair(&url, "").await, proxy, _vhost: vhost }
-    }
-
-    /// Waits until both services have dialled again: each has two connections.
-    async fn dialled_again(&self, before: usize) {
-        within(PATIENCE, "the services to connect again", async || {
-            let now = self.proxy.accepted();
-            if now >= before + 4 { Ok(()) } else { Err(format!("{} new connections", now - before)) }
-        })
-        .await;
+        Self { field: Field::pair(Setup::new(&url)).await, proxy, _vhost: vhost }
     }
 }
 
 pub(crate) async fn cut(name: &'static str, times: usize) -> Row {
     let mut net = Net::start("").await;
     for _ in 0..times {
-        net.field.strike().await;
-        let before = net.proxy.accepted();
-        net.proxy.cut();
-        net.field.calm();
-        net.dialled_again(before).await;
-        net.field.recovers().await;
+        cut_all(&mut net.field, &net.proxy).await;
     }
     net.field.settle(name, CONNECTION_LOST).await
 }
 
 pub(crate) async fn half_closed(name: &'static str, times: usize) -> Row {
-    let mut net = Net::start("?heartbeat=5").await;
-    for time in 0..times {
-        net.field.strike().await;
-        let before = net.proxy.accepted();
-        net.proxy.half_close(if time % 2 == 0 { Direction::Down } else { Direction::Up });
-        net.field.calm();
-        net.dialled_again(before).await;
-        net.field.recovers().await;
+    let mut net = Net::start(HEARTBEAT).await;
+    for direction in DIRECTIONS.iter().cycle().take(times) {
+        half_close(&mut net.field, &net.proxy, *direction).await;
     }
     net.field.settle(name, CONNECTION_LOST).await
 }
 
-/// No packet arrives and nobody is told: heartbeats find it out.
 pub(crate) async fn silent(name: &'static str, times: usize) -> Row {
-    let mut net = Net::start("?heartbeat=5&connection_timeout=2000").await;
+    let mut net = Net::start(HEARTBEAT).await;
     for _ in 0..times {
-        net.field.strike().await;
-        let before = net.proxy.accepted();
-        net.proxy.freeze();
-        net.field.spools(30.0).await;
-        net.field.calm();
-        net.dialled_again(before).await;
-        net.proxy.thaw();
-        net.field.recovers().await;
+        silence(&mut net.field, &net.proxy).await;
     }
     net.field.settle(name, CONNECTION_LOST).await
 }
@@ -80,16 +112,7 @@ pub(crate) async fn silent(name: &'static str, times: usize) -> Row {
 pub(crate) async fn slow(name: &'static str, times: usize) -> Row {
     let mut net = Net::start("").await;
     for _ in 0..times {
-        net.field.strike().await;
-        net.proxy.delay(SLOW);
-        let before = net.field.ledger.counts();
-        for _ in 0..5 {
-            let took = net.field.time_of_one().await;
-            assert!(took > SLOW, "accepted after {took:?}, and nothing was slow");
-        }
-        assert!(net.field.ledger.counts().accepted > before.accepted, "nothing but those five");
-        net.proxy.delay(Duration::ZERO);
-        net.field.recovers().await;
+        slow_down(&mut net.field, &net.proxy).await;
     }
-    net.field.settle(name, Allowance::default()).await
+    net.field.settle(name, Allowance::NONE).await
 }

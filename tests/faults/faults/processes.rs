@@ -1,7 +1,7 @@
 //! Postern's own processes: killed, or told to end.
 
 use crate::{
-    field::{ECHOED, Field, IN_HAND},
+    field::{ECHOED, Field, IN_HAND, Setup},
     load::UNDER_WAY,
     services::Service,
     table::{Allowance, Row},
@@ -13,13 +13,15 @@ async fn shared() -> String {
 }
 
 /// What was in flight at the ingress: senders that got no answer repeat themselves.
-const UNANSWERED: Allowance = Allowance { doubled: 0, repeated: UNDER_WAY };
-/// The same, and what its dispatcher and its echo held.
+pub(crate) const UNANSWERED: Allowance = Allowance { doubled: 0, repeated: UNDER_WAY };
+/// What the dispatcher held.
+pub(crate) const HELD: Allowance = Allowance { doubled: IN_HAND, repeated: 0 };
+/// What was in flight at the ingress, and what its dispatcher and its echo held.
 const ONE_PROCESS: Allowance = Allowance { doubled: IN_HAND + ECHOED, ..UNANSWERED };
 
 /// How a process is ended.
-#[derive(Clone, Copy)]
-enum End {
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum End {
     /// `kill -9`
     Kill,
     /// SIGTERM, and its drain.
@@ -36,66 +38,74 @@ impl End {
 }
 
 /// Ends what accepts, the ingress or the one process, and starts it again.
+pub(crate) async fn end_front(field: &mut Field, end: End) {
+    field.strike().await;
+    end.strike(&mut field.front).await;
+    field.calm();
+    field.goes_unanswered(UNDER_WAY).await;
+    field.front.restart().await;
+    field.recovers().await;
+    field.spool_empties().await;
+}
+
+/// Ends the dispatcher, while the ingress accepts, and starts it again.
+pub(crate) async fn end_dispatcher(field: &mut Field, end: End) {
+    field.strike().await;
+    end.strike(field.dispatcher()).await;
+    field.calm();
+    field.accepts_meanwhile().await;
+    field.dispatcher().restart().await;
+    field.recovers().await;
+}
+
 async fn front(name: &'static str, mut field: Field, times: usize, end: End, allowed: Allowance) -> Row {
     for _ in 0..times {
-        field.strike().await;
-        end.strike(&mut field.front).await;
-        field.calm();
-        field.goes_unanswered(UNDER_WAY).await;
-        field.front.restart().await;
-        field.recovers().await;
-        field.spool_empties().await;
+        end_front(&mut field, end).await;
     }
     field.settle(name, allowed).await
 }
 
-/// Ends the dispatcher, while the ingress accepts, and starts it again.
 async fn back(name: &'static str, times: usize, end: End, allowed: Allowance) -> Row {
-    let mut field = Field::pair(&shared().await, "").await;
+    let mut field = Field::pair(Setup::new(&shared().await)).await;
     for _ in 0..times {
-        field.strike().await;
-        end.strike(field.dispatcher()).await;
-        field.calm();
-        field.accepts_meanwhile().await;
-        field.dispatcher().restart().await;
-        field.recovers().await;
+        end_dispatcher(&mut field, end).await;
     }
     field.settle(name, allowed).await
 }
 
 pub(crate) async fn ingress_killed(name: &'static str, times: usize) -> Row {
-    let field = Field::pair(&shared().await, "").await;
+    let field = Field::pair(Setup::new(&shared().await)).await;
     front(name, field, times, End::Kill, UNANSWERED).await
 }
 
 pub(crate) async fn dispatcher_killed(name: &'static str, times: usize) -> Row {
-    back(name, times, End::Kill, Allowance { doubled: IN_HAND, repeated: 0 }).await
+    back(name, times, End::Kill, HELD).await
 }
 
 pub(crate) async fn gateway_killed(name: &'static str, times: usize) -> Row {
-    let field = Field::gateway(&shared().await, "").await;
+    let field = Field::gateway(Setup::new(&shared().await).echo()).await;
     front(name, field, times, End::Kill, ONE_PROCESS).await
 }
 
 pub(crate) async fn embedded_killed(name: &'static str, times: usize) -> Row {
     let folder = Folder::new();
-    let field = Field::gateway(&embedded(&folder), "").await;
+    let field = Field::gateway(Setup::new(&embedded(&folder)).echo()).await;
     front(name, field, times, End::Kill, ONE_PROCESS).await
 }
 
 pub(crate) async fn ingress_drained(name: &'static str, times: usize) -> Row {
-    let field = Field::pair(&shared().await, "").await;
-    front(name, field, times, End::Drain, Allowance::default()).await
+    let field = Field::pair(Setup::new(&shared().await)).await;
+    front(name, field, times, End::Drain, Allowance::NONE).await
 }
 
 pub(crate) async fn dispatcher_drained(name: &'static str, times: usize) -> Row {
-    back(name, times, End::Drain, Allowance::default()).await
+    back(name, times, End::Drain, Allowance::NONE).await
 }
 
 pub(crate) async fn embedded_drained(name: &'static str, times: usize) -> Row {
     let folder = Folder::new();
-    let field = Field::gateway(&embedded(&folder), "").await;
-    front(name, field, times, End::Drain, Allowance::default()).await
+    let field = Field::gateway(Setup::new(&embedded(&folder)).echo()).await;
+    front(name, field, times, End::Drain, Allowance::NONE).await
 }
 
 fn embedded(folder: &Folder) -> String {

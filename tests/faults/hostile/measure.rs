@@ -13,7 +13,7 @@ const SHORT: f64 = 0.025;
 /// How often memory is looked at.
 const LOOK: Duration = Duration::from_millis(50);
 /// A span that says something of the rate.
-const MEASURES: Duration = Duration::from_secs(30);
+pub(crate) const MEASURES: Duration = Duration::from_secs(30);
 /// How much memory an attack may take, of both programs together, in MiB.
 const GROWS: f64 = 90.0;
 const MIB: f64 = 1024.0 * 1024.0;

@@ -1,4 +1,4 @@
-use super::*;
+use super::{verdict::longest_pause, *};
 
 /// A ledger with so many messages that were posted once and accepted.
 fn accepted(count: usize) -> (Ledger, Instant) {
@@ -12,26 +12,32 @@ fn accepted(count: usize) -> (Ledger, Instant) {
 }
 
 fn id(number: usize) -> String {
-    format!("id-{number}")
+    Uuid::from_u128(number as u128 + 1).to_string()
+}
+
+fn letters(ids: &[String]) -> Dead {
+    let mut dead = Dead::new();
+    ids.iter().for_each(|id| *dead.entry(id.parse().unwrap()).or_default() += 1);
+    dead
 }
 
 fn judge(ledger: &Ledger, begun: Instant, windows: &[Window], dead: &[String]) -> Verdict {
-    ledger.verdict((begun, Instant::now()), windows, dead, false)
+    ledger.verdict((begun, Instant::now()), windows, &letters(dead), false)
 }
 
 #[test]
 fn what_does_not_come_out_is_lost() {
     let (ledger, begun) = accepted(3);
-    assert_eq!(ledger.arrived(0, Some("id-0")), 200);
+    assert_eq!(ledger.arrived(0, Some(&id(0))), 200);
     let verdict = judge(&ledger, begun, &[], &[]);
     assert_eq!((verdict.accepted, verdict.lost, verdict.problems.len()), (3, 2, 2));
     ledger.arrived(1, None);
     ledger.arrived(2, None);
     let verdict = judge(&ledger, begun, &[], &[]);
     assert_eq!((verdict.lost, verdict.doubled, verdict.problems), (0, 0, vec![]));
-    assert_eq!(ledger.verdict((begun, begun), &[], &[], true).lost, 3, "nobody reported them");
-    ledger.reported("id-1");
-    assert_eq!(ledger.verdict((begun, begun), &[], &[], true).lost, 2);
+    assert_eq!(ledger.verdict((begun, begun), &[], &Dead::new(), true).lost, 3, "nobody reported them");
+    ledger.reported(&id(1));
+    assert_eq!(ledger.verdict((begun, begun), &[], &Dead::new(), true).lost, 2);
 }
 
 #[test]
@@ -64,17 +70,17 @@ fn the_refused_are_to_be_dead_and_nobody_else() {
         assert_eq!(status, expected);
     }
     assert_eq!(ledger.arrived(put_off, None), 200);
-    assert_eq!(ledger.outstanding(&[], false), [refused]);
+    assert_eq!(ledger.outstanding(&Dead::new(), false), [refused]);
     assert_eq!(judge(&ledger, begun, &[], &[id(refused)]).problems, Vec::<String>::new());
     let window = Window { from: begun, to: Instant::now() };
     assert_eq!(judge(&ledger, begun, &[window], &[id(refused), id(refused)]).doubled, 1);
-    assert_eq!(judge(&ledger, begun, &[], &[id(refused), id(0), "other".to_owned()]).problems.len(), 2);
+    assert_eq!(judge(&ledger, begun, &[], &[id(refused), id(0), id(9999)]).problems.len(), 2);
 }
 
 #[test]
 fn one_message_has_one_id_and_only_503_is_a_refusal() {
     let (ledger, begun) = accepted(2);
-    ledger.arrived(0, Some("another"));
+    ledger.arrived(0, Some(&id(7)));
     ledger.arrived(1, None);
     ledger.arrived(9, None);
     ledger.answered(1, Some(503), None);
@@ -110,4 +116,86 @@ fn a_request_comes_out_whole_or_is_torn() {
     ledger.arrived(3, None);
     ledger.arrived(5, None);
     assert_eq!(ledger.torn_requests(), Vec::<String>::new());
+}
+
+/// A message as the log exports it, with these events.
+fn logged(number: usize, direction: &str, state: &str, events: &[&str]) -> Logged {
+    let events: Vec<_> = events.iter().map(|event| serde_json::json!({ "event": event })).collect();
+    let message = serde_json::json!({
+        "id": id(number), "direction": direction, "recipients": [{ "state": state }], "events": events,
+    });
+    serde_json::from_value(message).unwrap()
+}
+
+#[test]
+fn the_log_has_to_say_of_every_message_what_its_end_saw() {
+    let (ledger, _) = accepted(3);
+    for number in 0..3 {
+        assert_eq!(ledger.arrived(number, Some(&id(number))), 200);
+    }
+    let audit = |log: &[Logged]| {
+        let mut auditor = ledger.auditor(false);
+        log.iter().for_each(|logged| auditor.compare(logged));
+        let audit = auditor.finish();
+        (audit.messages, audit.differing)
+    };
+    let sent = |number| logged(number, "outbound", "sent", &["accepted", "sent"]);
+    assert_eq!(audit(&[sent(0), sent(1), sent(2)]), (3, 0));
+    for (wrong, differing) in [
+        (vec![sent(0), sent(1)], 1),
+        (vec![sent(0), sent(1), sent(2), sent(2)], 1),
+        (vec![sent(0), sent(1), sent(2), sent(9)], 1),
+        (vec![sent(0), sent(1), logged(2, "outbound", "queued", &["accepted"])], 1),
+        (vec![sent(0), sent(1), logged(2, "outbound", "sent", &["sent"])], 1),
+        (vec![sent(0), sent(1), logged(2, "outbound", "sent", &["accepted", "sent", "sent"])], 1),
+        // As one that was received, it is not there as one that was sent.
+        (vec![sent(0), sent(1), logged(2, "inbound", "forwarded", &["received", "forwarded"])], 1),
+    ] {
+        assert_eq!(audit(&wrong), (wrong.len(), differing), "{wrong:?}");
+    }
+}
+
+#[test]
+fn what_was_refused_is_dead_in_the_log_and_what_was_not_confirmed_is_counted() {
+    let refused = (0..).find(|number| Fate::of(*number) == Fate::Refused).unwrap();
+    let (ledger, _) = accepted(refused + 1);
+    ledger.begin(Way::Submitted, 1);
+    for number in 0..=refused {
+        assert_eq!(ledger.arrived(number, Some(&id(number))) == 400, number == refused);
+    }
+    let compared = |log: Logged| {
+        let mut auditor = ledger.auditor(false);
+        auditor.compare(&log);
+        let audit = auditor.finish();
+        // All but this one are missing.
+        (audit.differing - refused, audit.unconfirmed)
+    };
+    assert_eq!(compared(logged(refused, "outbound", "failed", &["accepted", "failed", "dead"])), (0, 0));
+    assert_eq!(compared(logged(refused, "outbound", "failed", &["accepted", "failed"])), (1, 0));
+    let text = format!("{} {}", crate::load::TEXT, refused + 1);
+    let mut unconfirmed = serde_json::json!({
+        "id": id(refused + 1), "direction": "outbound", "text": text, "recipients": [{ "state": "queued" }],
+        "events": [{ "event": "accepted" }],
+    });
+    assert_eq!(compared(serde_json::from_value(unconfirmed.clone()).unwrap()), (1, 1));
+    unconfirmed["events"] = serde_json::json!([{ "event": "failed", "code": "cancelled" }]);
+    assert_eq!(compared(serde_json::from_value(unconfirmed).unwrap()), (1, 0));
+}
+
+#[test]
+fn what_is_lost_or_doubled_belongs_to_the_strike_beside_it() {
+    let (ledger, begun) = accepted(1);
+    let first = Window { from: begun, to: Instant::now() };
+    std::thread::sleep(Duration::from_millis(2));
+    let between = Instant::now();
+    std::thread::sleep(Duration::from_millis(2));
+    ledger.arrived(0, None);
+    ledger.arrived(0, None);
+    ledger.begin(Way::Submitted, 1);
+    ledger.tries(1);
+    ledger.answered(1, Some(202), Some(&id(1)));
+    let second = Window { from: between, to: Instant::now() };
+    let verdict = judge(&ledger, begun, &[first, second], &[]);
+    let told = verdict.strikes.iter().map(|strike| [strike.accepted, strike.lost, strike.doubled]);
+    assert_eq!(told.collect::<Vec<_>>(), [[1, 0, 1], [1, 1, 0]]);
 }

@@ -9,7 +9,8 @@ use postern_shared::message::{Context, Identity, MessageId};
 use std::{fs::OpenOptions, hint::black_box, io::Write, path::PathBuf, process::ExitCode, time::Duration};
 
 /// Writes a line `ID TEXT` into the file `settings.file` and then, by the first word of the text,
-/// aborts, overflows its stack, kills its process, panics, hangs, or has sent it.
+/// aborts, overflows its stack, kills its process, panics, hangs, blocks its thread until the file is gone, or
+/// has sent it.
 struct Fragile {
     file: PathBuf,
 }
@@ -41,6 +42,11 @@ impl Backend for Fragile {
             }
             #[allow(clippy::panic, reason = "that is what the test is about")]
             Some("panic") => panic!("on purpose"),
+            Some("block") => {
+                while self.file.exists() {
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+            }
             Some("hang") => std::future::pending::<()>().await,
             // What is sent at the same time is in work when something else crashes.
             _ => tokio::time::sleep(Duration::from_millis(20)).await,

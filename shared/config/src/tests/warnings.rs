@@ -195,7 +195,7 @@ const SECRETS: &str = r#"
     [application]
     type = "webhook"
     url = "http://h/"
-    secret = { env = "POSTERN_NO_SUCH" }
+    secret = { credential = "no-such" }
     [backends.a]
     type = "twilio"
     receive = { auth = { token = { secret = [{ env = "POSTERN_NO_SUCH" }], query = "t" } } }

@@ -12,10 +12,10 @@ use super::{
 use crate::{
     moment,
     queued::Queued,
-    scan::{Replacement, Scan},
+    scan::{Becomes, Seen},
 };
 use jiff::Timestamp;
-use postern_broker::{BrokerError, Delivery, QueueName, queued::read};
+use postern_broker::{BrokerError, QueueName, queued::read};
 use postern_shared::{
     clock,
     control::{CancelRule, ControlOrder, QueueAction},
@@ -117,23 +117,32 @@ impl Operator {
     /// Settles what `done`'s rule means of what waits in `lane`.
     async fn sweep(&self, done: &mut Cancellation, lane: Priority) -> Result<(), BrokerError> {
         let queue = QueueName::outbound(&done.rule.backend, lane);
-        let scan = Scan::begin(&*self.broker, queue, PATIENCE).await?;
-        done.waiting += scan.left();
-        let dry_run = done.dry_run;
-        let becomes = |delivery: &Delivery| self.cancelled(done, delivery, lane).filter(|_| !dry_run);
-        scan.replace(becomes).await.1
+        let scan = self.scans.begin(queue, PATIENCE, &[]).await?;
+        done.waiting += scan.waiting();
+        let Cancellation { rule, messages, recipients, .. } = done;
+        let becomes = async |seen: &Seen| Ok(self.cancelled(rule, seen, lane));
+        let told = |people: usize, outcome: Result<(), String>| {
+            // One that stays is settled by the dispatcher that takes it.
+            if outcome.is_ok() {
+                *messages += 1;
+                *recipients += people as u64;
+            }
+        };
+        scan.replace(done.dry_run, becomes, told).await
     }
 
-    /// What is published of a message if it is meant, which is then counted.
-    fn cancelled(&self, done: &mut Cancellation, delivery: &Delivery, lane: Priority) -> Option<Replacement> {
-        let message = read(&delivery.envelope).ok().filter(|message| message.backend == done.rule.backend)?;
-        let queued = Queued { envelope: &delivery.envelope, message: &message, lane };
+    /// What a message becomes if `rule` means it, and how many recipients it has.
+    fn cancelled(&self, rule: &CancelRule, seen: &Seen, lane: Priority) -> Becomes<usize> {
+        let message = read(&seen.envelope).ok().filter(|message| message.backend == rule.backend);
+        let Some(message) = message else { return Becomes::Stays };
+        let queued = Queued { envelope: &seen.envelope, message: &message, lane };
         // One that does not say when it was created was there when the order was given.
-        if !done.rule.covers(queued.counts_from(done.rule.until), lane) {
-            return None;
+        if !rule.covers(queued.counts_from(rule.until), lane) {
+            return Becomes::Stays;
         }
-        done.messages += 1;
-        done.recipients += message.identities.len() as u64;
-        Some(cancelled(queued, &self.configured.get().keys, clock::now()))
+        Becomes::Replaced(
+            message.identities.len(),
+            cancelled(queued, &self.configured.get().keys, clock::now()),
+        )
     }
 }

@@ -1,7 +1,7 @@
 //! Giving orders.
 
 use super::Control;
-use crate::{configured::Configured, current::Current};
+use crate::{configured::Configured, current::Current, scan::Scans};
 use jiff::Timestamp;
 use postern_broker::{Address, Broker, BrokerError, Depth, Envelope, QueueName};
 use postern_shared::{
@@ -78,6 +78,7 @@ pub struct Paused {
 #[derive(Debug)]
 pub struct Operator {
     pub(super) broker: Arc<dyn Broker>,
+    pub(super) scans: Scans,
     pub(super) control: Control,
     pub(super) configured: Current<Configured>,
     pub(super) turn: tokio::sync::Mutex<()>,
@@ -87,7 +88,8 @@ impl Operator {
     /// Orders go to the log of `broker`, which `control` follows, and are about the backends that are
     /// `configured`.
     pub fn new(broker: Arc<dyn Broker>, control: Control, configured: Current<Configured>) -> Self {
-        Self { broker, control, configured, turn: tokio::sync::Mutex::default() }
+        let scans = Scans::new(broker.clone());
+        Self { broker, scans, control, configured, turn: tokio::sync::Mutex::default() }
     }
 
     /// Pauses `backend`, for all processes, until it is resumed. Requests in flight finish.

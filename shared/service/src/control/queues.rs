@@ -7,10 +7,10 @@ use super::{
 use crate::{
     dead::Stays,
     queued::{Queued, with_backend},
-    scan::{Replacement, Scan},
+    scan::{Becomes, Published, Scan, Seen},
 };
 use postern_broker::{
-    Address, BrokerError, Delivery, Envelope, QueueName,
+    Address, BrokerError, Envelope, QueueName,
     queued::read,
     topology::{CONTROL, HEALTH},
 };
@@ -103,6 +103,13 @@ pub struct Purged {
     pub messages: u64,
 }
 
+/// A message that is to leave its queue.
+struct Leaves {
+    id: Option<String>,
+    /// Whether it was cancelled before, and is reported instead of moved.
+    cancelled: bool,
+}
+
 impl Operator {
     /// All queues with what waits in them.
     ///
@@ -160,7 +167,7 @@ impl Operator {
     }
 
     /// Has the backend of `order` send what waits for the backend `from`, which need not be configured.
-    /// Each message is stored in its new queue before it leaves the old one.
+    /// No message leaves its queue before it is stored in the new one.
     ///
     /// # Errors
     /// [`OrderError`]; what was moved until then is.
@@ -194,42 +201,42 @@ impl Operator {
     async fn move_lane(&self, moved: &mut Moved, lane: Priority) -> Result<(), OrderError> {
         let queue = QueueName::outbound(&moved.from, lane);
         let scan = self.scan(queue).await?;
-        moved.waiting += scan.left();
-        let dry_run = moved.dry_run;
-        let becomes = |delivery: &Delivery| self.way(moved, delivery, lane).filter(|_| !dry_run);
-        let (unreplaced, outcome) = scan.replace(becomes).await;
-        moved.messages = moved.messages.saturating_sub(unreplaced);
-        Ok(outcome?)
+        moved.waiting += scan.waiting();
+        let Moved { from, to, messages, cancelled, stay, .. } = moved;
+        let becomes = async |seen: &Seen| Ok(self.way(from, to, seen, lane));
+        let told = |left: Leaves, outcome: Result<(), String>| match (outcome, left.cancelled) {
+            (Ok(()), false) => *messages += 1,
+            (Ok(()), true) => *cancelled += 1,
+            (Err(why), _) => stay.push(Stays { id: left.id, why }),
+        };
+        Ok(scan.replace(moved.dry_run, becomes, told).await?)
     }
 
-    /// What is published in place of a message of `moved`'s, which is then counted. `None` if it stays.
-    fn way(&self, moved: &mut Moved, delivery: &Delivery, lane: Priority) -> Option<Replacement> {
-        let envelope = &delivery.envelope;
+    /// What a message that waits for `from` becomes if `to` is to send it.
+    fn way(&self, from: &BackendName, to: &BackendName, seen: &Seen, lane: Priority) -> Becomes<Leaves> {
+        let envelope = &seen.envelope;
+        let leaves = |cancelled| Leaves { id: envelope.message_id.clone(), cancelled };
         let message = read(envelope).map_err(|malformed| malformed.to_string());
-        let message = message.and_then(|message| match message.backend == moved.from {
+        let message = message.and_then(|message| match message.backend == *from {
             true => Ok(message),
             false => Err("backend: this queue is another backend's".to_owned()),
         });
         let body = message.and_then(|message| {
-            let body = with_backend(&envelope.body, &moved.to).ok_or("its backend cannot be changed")?;
+            let body = with_backend(&envelope.body, to).ok_or("its backend cannot be changed")?;
             Ok((message, body))
         });
         let (message, body) = match body {
             Ok(read) => read,
-            Err(why) => {
-                moved.stay.push(Stays { id: envelope.message_id.clone(), why });
-                return None;
-            }
+            Err(why) => return Becomes::Cannot(leaves(false), why),
         };
         let queued = Queued { envelope, message: &message, lane };
-        if self.control.cancels(queued, delivery.since.elapsed()) {
-            moved.cancelled += 1;
-            return Some(cancelled(queued, &self.configured.get().keys, clock::now()));
+        if self.control.cancels(queued, seen.since.elapsed()) {
+            let keys = &self.configured.get().keys;
+            return Becomes::Replaced(leaves(true), cancelled(queued, keys, clock::now()));
         }
-        moved.messages += 1;
         let new = Envelope { headers: envelope.own_headers(), body, ..envelope.clone() };
-        let address = Address::Queue(QueueName::outbound(&moved.to, lane));
-        Some(vec![(address, new.requeued(clock::now()))])
+        let address = Address::Queue(QueueName::outbound(to, lane));
+        Becomes::Replaced(leaves(false), vec![(address, new.requeued(clock::now()))])
     }
 
     /// Drops for good what waits in the queue called `name`, or in both of the backend called so.
@@ -253,28 +260,18 @@ impl Operator {
     }
 
     async fn purge_queue(&self, purged: &mut Purged, queue: QueueName) -> Result<(), OrderError> {
-        let mut scan = self.scan(queue).await?;
+        let scan = self.scan(queue).await?;
         if purged.dry_run {
-            purged.messages += scan.left();
+            purged.messages += scan.waiting();
             return Ok(());
         }
-        let outcome = loop {
-            match scan.next().await {
-                Ok(Some(delivery)) => {
-                    purged.messages += 1;
-                    scan.ack(delivery);
-                }
-                Ok(None) => break Ok(()),
-                Err(error) => break Err(error),
-            }
-        };
-        scan.end().await;
-        Ok(outcome?)
+        let nothing = async |_: &Seen| Ok(Becomes::Replaced((), Published::new()));
+        Ok(scan.replace(false, nothing, |(), _| purged.messages += 1).await?)
     }
 
     async fn scan(&self, queue: QueueName) -> Result<Scan<'_>, OrderError> {
         let name = queue.to_string();
-        match Scan::begin(&*self.broker, queue, PATIENCE).await {
+        match self.scans.begin(queue, PATIENCE, &[]).await {
             Err(BrokerError::Refused(_)) => Err(OrderError::UnknownQueue { name }),
             scan => Ok(scan?),
         }

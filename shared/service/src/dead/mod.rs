@@ -1,10 +1,10 @@
 //! Dead letters: looking at them, putting them back, dropping them, on either broker.
 //!
-//! A queue cannot be searched, so [`DeadLetters`] takes its messages one after the other and holds
-//! them, unsettled, until it has seen all that were there when it began: what is not to go is handed
-//! back then, in order, and comes back by itself if the process ends before. What is to go back to
-//! where it died is published first, confirmed, and only then acknowledged: a crash in between doubles
-//! it, under the same id, and loses nothing. RabbitMQ counts that a message was looked at; the count
+//! [`DeadLetters`] goes through a queue by a scan (`scan`). On the embedded broker nothing is taken by that,
+//! and a letter and what goes back in its place are swapped in one transaction: nothing is lost or doubled,
+//! whenever the process ends. On RabbitMQ the messages are taken and held, and handed back in order; what is to
+//! go back to where it died is published first, confirmed, and only then acknowledged: a crash in between
+//! doubles it, under the same id, and loses nothing. RabbitMQ counts that a message was looked at; the count
 //! means nothing in these queues.
 
 mod dead_letter;
@@ -20,18 +20,11 @@ pub use filter::{Age, Filter, InvalidFilter};
 pub use ids::AmbiguousId;
 pub use queue::DeadQueue;
 
-use crate::scan::{AT_ONCE, Scan};
+use crate::scan::{Becomes, Published, Scan, Scans, Seen};
 use ids::GivenIds;
-use postern_broker::{
-    Address, Broker, BrokerError, Delivery, Envelope, LogRoute, QueueName, events::redriven,
-};
+use postern_broker::{Address, Broker, BrokerError, Envelope, LogRoute, QueueName, events::redriven};
 use serde::{Deserialize, Serialize};
-use std::{
-    collections::{HashMap, VecDeque},
-    sync::Arc,
-    time::Duration,
-};
-use tokio::sync::Mutex;
+use std::{collections::HashMap, ops::ControlFlow, sync::Arc, time::Duration};
 
 /// How long a message that was counted may take to come. Beyond, somebody else has it.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -52,7 +45,7 @@ pub struct Listing<T> {
 pub struct Done {
     /// How many messages were in the queue.
     pub waiting: u64,
-    /// How many match.
+    /// How many match, also of what somebody else took meanwhile.
     pub matched: u64,
     /// How many are put back, or dropped; in a dry run, would be.
     pub done: u64,
@@ -61,9 +54,6 @@ pub struct Done {
     /// Those that match and stay.
     pub stay: Vec<Stays>,
 }
-
-/// A dead letter, and the message as it goes back.
-type GoesBack = (Delivery, (Address, Envelope));
 
 /// Why nothing was done, or not all of it.
 #[derive(Debug, thiserror::Error)]
@@ -85,19 +75,18 @@ pub struct Stays {
     pub why: String,
 }
 
-/// The messages that nobody works on, behind a broker. One scan at a time: two at once would each
-/// see what the other does not hold.
+/// The messages that nobody works on, behind a broker.
 #[derive(Debug)]
 pub struct DeadLetters {
     broker: Arc<dyn Broker>,
+    scans: Scans,
     log: LogRoute,
-    turn: Mutex<()>,
 }
 
 impl DeadLetters {
     /// Those of `broker`. What is put back is told to the message log by way of `log`.
     pub fn new(broker: Arc<dyn Broker>, log: LogRoute) -> Self {
-        Self { broker, log, turn: Mutex::default() }
+        Self { scans: Scans::new(broker.clone()), broker, log }
     }
 
     /// Those that `filter` lets pass, each made into what `of` makes of it. The queue is
@@ -110,23 +99,21 @@ impl DeadLetters {
         filter: &Filter,
         of: impl Fn(&DeadLetter) -> T,
     ) -> Result<Listing<T>, DeadLetterError> {
-        let _turn = self.turn.lock().await;
         let filter = &self.with_whole_ids(filter).await?;
-        let mut scan = Scan::begin(&*self.broker, filter.queue.queue(), PATIENCE).await?;
-        let mut listing = Listing { waiting: scan.left(), more: false, letters: Vec::new() };
-        while let Some(delivery) = scan.next().await? {
-            let letter = DeadLetter::new(&delivery.envelope, filter.queue);
+        let scan = self.scan(filter).await?;
+        let mut listing = Listing { waiting: scan.waiting(), more: false, letters: Vec::new() };
+        let look = |envelope: &Envelope| {
+            let letter = DeadLetter::new(envelope, filter.queue);
             if filter.passes(&letter) {
                 if filter.is_full(listing.letters.len() as u64) {
                     listing.more = true;
-                    scan.hold(delivery);
-                    break;
+                    return ControlFlow::Break(());
                 }
                 listing.letters.push(of(&letter));
             }
-            scan.hold(delivery);
-        }
-        scan.end().await;
+            ControlFlow::Continue(())
+        };
+        scan.look(look).await?;
         Ok(listing)
     }
 
@@ -141,46 +128,14 @@ impl DeadLetters {
         dry_run: bool,
         by: Option<&str>,
     ) -> Result<Done, DeadLetterError> {
-        let _turn = self.turn.lock().await;
-        let filter = &self.with_whole_ids(filter).await?;
-        let mut scan = Scan::begin(&*self.broker, filter.queue.queue(), PATIENCE).await?;
-        let mut done = Done { waiting: scan.left(), dry_run, ..Done::default() };
-        let mut batch = VecDeque::new();
         let mut queues = HashMap::new();
-        let mut outcome = Ok(());
-        while !filter.is_full(done.matched) {
-            if batch.len() >= AT_ONCE || scan.is_full() {
-                outcome = self.put_back(&mut batch, &mut scan, &mut done, by).await;
-                if outcome.is_err() {
-                    break;
-                }
-            }
-            let Some(delivery) = scan.next().await? else { break };
-            let letter = DeadLetter::new(&delivery.envelope, filter.queue);
-            if !filter.passes(&letter) {
-                scan.hold(delivery);
-                continue;
-            }
-            done.matched += 1;
-            match self.way_back(&letter, &mut queues).await? {
-                Ok(_) if dry_run => {
-                    done.done += 1;
-                    scan.hold(delivery);
-                }
-                Ok(back) => batch.push_back((delivery, back)),
-                Err(why) => {
-                    done.stay.push(Stays { id: Some(letter.name()), why });
-                    scan.hold(delivery);
-                }
-            }
-        }
-        if outcome.is_ok() {
-            outcome = self.put_back(&mut batch, &mut scan, &mut done, by).await;
-        }
-        batch.into_iter().for_each(|(delivery, _)| scan.hold(delivery));
-        scan.end().await;
-        outcome?;
-        Ok(done)
+        let becomes = async |letter: &DeadLetter| {
+            Ok(match self.way_back(letter, &mut queues).await? {
+                Ok(back) => Becomes::Replaced(letter.name(), self.with_events(back, by)),
+                Err(why) => Becomes::Cannot(letter.name(), why),
+            })
+        };
+        self.replace(filter, dry_run, becomes).await
     }
 
     /// Drops those that `filter` lets pass, for good.
@@ -188,34 +143,55 @@ impl DeadLetters {
     /// # Errors
     /// [`DeadLetterError`]; what was dropped until then is.
     pub async fn discard(&self, filter: &Filter, dry_run: bool) -> Result<Done, DeadLetterError> {
-        let _turn = self.turn.lock().await;
+        let nothing = async |letter: &DeadLetter| Ok(Becomes::Replaced(letter.name(), Published::new()));
+        self.replace(filter, dry_run, nothing).await
+    }
+
+    /// Puts in place of each letter that `filter` lets pass what `becomes` says.
+    async fn replace(
+        &self,
+        filter: &Filter,
+        dry_run: bool,
+        mut becomes: impl AsyncFnMut(&DeadLetter) -> Result<Becomes<String>, BrokerError>,
+    ) -> Result<Done, DeadLetterError> {
         let filter = &self.with_whole_ids(filter).await?;
-        let mut scan = Scan::begin(&*self.broker, filter.queue.queue(), PATIENCE).await?;
-        let mut done = Done { waiting: scan.left(), dry_run, ..Done::default() };
-        while !filter.is_full(done.matched) {
-            let Some(delivery) = scan.next().await? else { break };
-            let passes = filter.passes(&DeadLetter::new(&delivery.envelope, filter.queue));
-            done.matched += u64::from(passes);
-            if passes && !dry_run {
-                scan.ack(delivery);
-            } else {
-                scan.hold(delivery);
+        let scan = self.scan(filter).await?;
+        let mut done = Done { waiting: scan.waiting(), dry_run, ..Done::default() };
+        let meant = async |seen: &Seen| {
+            if filter.is_full(done.matched) {
+                return Ok(Becomes::Enough);
             }
-        }
-        done.done = done.matched;
-        scan.end().await;
+            let letter = DeadLetter::new(&seen.envelope, filter.queue);
+            if !filter.passes(&letter) {
+                return Ok(Becomes::Stays);
+            }
+            done.matched += 1;
+            becomes(&letter).await
+        };
+        let told = |id: String, outcome: Result<(), String>| match outcome {
+            Ok(()) => done.done += 1,
+            Err(why) => done.stay.push(Stays { id: Some(id), why }),
+        };
+        scan.replace(dry_run, meant, told).await?;
         Ok(done)
+    }
+
+    /// A scan for those that `filter` lets pass, whose ids are whole.
+    async fn scan(&self, filter: &Filter) -> Result<Scan<'_>, BrokerError> {
+        // A handle is nothing that a broker knows.
+        let named = if filter.id.iter().any(|id| handle::is_handle(id)) { &[] } else { &*filter.id };
+        self.scans.begin(filter.queue.queue(), PATIENCE, named).await
     }
 
     /// `filter` with whole ids in place of their beginnings, which takes a scan of its own.
     async fn with_whole_ids(&self, filter: &Filter) -> Result<Filter, DeadLetterError> {
         let Some(mut given) = GivenIds::with_beginnings(&filter.id) else { return Ok(filter.clone()) };
-        let mut scan = Scan::begin(&*self.broker, filter.queue.queue(), PATIENCE).await?;
-        while let Some(delivery) = scan.next().await? {
-            given.look_at(&DeadLetter::new(&delivery.envelope, filter.queue));
-            scan.hold(delivery);
-        }
-        scan.end().await;
+        let scan = self.scans.begin(filter.queue.queue(), PATIENCE, &[]).await?;
+        let look = |envelope: &Envelope| {
+            given.look_at(&DeadLetter::new(envelope, filter.queue));
+            ControlFlow::Continue(())
+        };
+        scan.look(look).await?;
         Ok(Filter { id: given.whole()?, ..filter.clone() })
     }
 
@@ -250,56 +226,12 @@ impl DeadLetters {
     }
 
     /// A message as it goes back, and behind it what the message log is told of that.
-    fn with_events(&self, back: &(Address, Envelope), by: Option<&str>) -> Vec<(Address, Envelope)> {
-        let (address, envelope) = back;
+    fn with_events(&self, back: (Address, Envelope), by: Option<&str>) -> Published {
         let events = match self.log {
             LogRoute::None => Vec::new(),
-            LogRoute::Queue(_) | LogRoute::Store => redriven(&address.queue(), envelope, by),
+            LogRoute::Queue(_) | LogRoute::Store => redriven(&back.0.queue(), &back.1, by),
         };
         let told = events.iter().map(|event| (Address::Log, Envelope::from(event)));
-        std::iter::once(back.clone()).chain(told).collect()
-    }
-
-    /// Publishes all of `batch`, confirmed, and then acknowledges it; what the broker will never accept
-    /// stays. After an error, what is not put back is still in `batch`.
-    async fn put_back(
-        &self,
-        batch: &mut VecDeque<GoesBack>,
-        scan: &mut Scan<'_>,
-        done: &mut Done,
-        by: Option<&str>,
-    ) -> Result<(), BrokerError> {
-        let messages = batch.iter().flat_map(|(_, back)| self.with_events(back, by)).collect();
-        match self.broker.publish(messages).await {
-            Ok(()) => {
-                done.done += batch.len() as u64;
-                batch.drain(..).for_each(|(delivery, _)| scan.ack(delivery));
-                return Ok(());
-            }
-            // One of them, which is found when each goes alone.
-            Err(BrokerError::Refused(_)) => {}
-            Err(error) => return Err(error),
-        }
-        while let Some((_, back)) = batch.front() {
-            let published = self.broker.publish(self.with_events(back, by)).await;
-            let why = match published {
-                Ok(()) => None,
-                Err(BrokerError::Refused(why)) => Some(format!("the broker will never accept it: {why}")),
-                Err(error) => return Err(error),
-            };
-            let Some((delivery, _)) = batch.pop_front() else { break };
-            match why {
-                None => {
-                    done.done += 1;
-                    scan.ack(delivery);
-                }
-                Some(why) => {
-                    let letter = DeadLetter::new(&delivery.envelope, DeadQueue::Dead);
-                    done.stay.push(Stays { id: Some(letter.name()), why });
-                    scan.hold(delivery);
-                }
-            }
-        }
-        Ok(())
+        std::iter::once(back).chain(told).collect()
     }
 }

@@ -19,7 +19,7 @@ pub use admission::ConnectionLimits;
 pub use client_closed::ClientClosed;
 pub use descriptors::Share;
 
-use crate::{metrics::Metrics, tls::Tls};
+use crate::{heartbeat::Heartbeats, metrics::Metrics, tls::Tls};
 use actix_http::{HttpService, KeepAlive, Protocol, Request};
 use actix_server::Server;
 use actix_service::{
@@ -29,13 +29,16 @@ use actix_service::{
 use actix_web::{
     Error,
     dev::{AppConfig, ServiceResponse},
+    rt,
 };
 use admission::Admission;
 use exchange::{Exchange, InFlight};
 use paced::{Pace, PacedStream};
 use socket::{ClientSocket, Transport};
 use std::{
-    fmt, io,
+    fmt,
+    future::pending,
+    io,
     net::{SocketAddr, TcpListener},
     rc::Rc,
     sync::Arc,
@@ -139,6 +142,8 @@ pub struct Listener {
     pub workers: usize,
     /// How long requests in flight may go on after a graceful stop. Whole seconds count.
     pub drain: Duration,
+    /// Where its threads say that they are alive.
+    pub heartbeats: Heartbeats,
 }
 
 impl Listener {
@@ -157,7 +162,7 @@ impl Listener {
         S::Service: 'static,
         <S::Service as Service<Request>>::Future: 'static,
     {
-        let Self { name, socket, tls, connections, read_timeout, workers, drain } = self;
+        let Self { name, socket, tls, connections, read_timeout, workers, drain, heartbeats } = self;
         let most = descriptors::most(connections.max, connections.share);
         if let Some(wanted) = connections.max
             && wanted > most
@@ -190,6 +195,9 @@ impl Listener {
             .shutdown_timeout(drain.as_secs());
         let stop = builder.graceful_shutdown_signal();
         let builder = builder.listen(name, socket, move || {
+            let heartbeats = heartbeats.clone();
+            // Here each thread begins.
+            rt::spawn(async move { heartbeats.keep(format!("{name} listener"), pending::<()>()).await });
             let app = app().into_factory().map_err(|error: Error| error.error_response());
             let app = map_config(app, |()| AppConfig::default());
             let app = apply_fn_factory(app, |mut request: Request, app: &_| {

@@ -3,14 +3,15 @@
 
 use super::{
     queue::Known,
+    queues::StoredQueues,
     record::{Position, Record, Spoiled},
     recording::Recording,
     store::Store,
-    stored_queues::StoredQueues,
+    write::{Publish, QueueEntry, Replace, Write},
 };
 use crate::sqlite::StoreError;
 use postern_broker::{
-    BrokerError, Envelope, HeaderValue, header,
+    BrokerError, header,
     topology::{DEAD, Overflow},
 };
 use postern_shared::{clock, event::Event};
@@ -22,44 +23,12 @@ const MOVED_AT_ONCE: usize = 256;
 /// How long delayed messages that the disk does not give are left alone.
 const UNREADABLE_MS: u64 = 60_000;
 
-/// A message with its way, ready to be stored.
-#[derive(Debug)]
-pub(super) enum QueueEntry {
-    /// Into the queue of this index.
-    Now(usize, Record),
-    /// Into the delayed messages: due at this time (ms since 1970), and then into this queue.
-    Later(u64, String, Record),
-}
-
-impl QueueEntry {
-    /// The bytes of its columns.
-    pub(super) fn size(&self) -> u64 {
-        let (Self::Now(_, record) | Self::Later(_, _, record)) = self;
-        record.size()
-    }
-}
-
-/// What is stored together.
-#[derive(Debug)]
-pub(super) struct Publish {
-    /// For the queues.
-    pub(super) entries: Vec<QueueEntry>,
-    /// For the message log: what happens to messages by that.
-    pub(super) events: Vec<Event>,
-}
-
-impl Publish {
-    /// The bytes of its messages.
-    pub(super) fn size(&self) -> u64 {
-        self.entries.iter().map(QueueEntry::size).sum()
-    }
-}
-
 /// What becomes of one queue.
 struct Change {
     position: Position,
     added: VecDeque<(u64, Record)>,
-    evicted: Vec<(u64, Known)>,
+    /// Of what waited: evicted or replaced.
+    taken: Vec<(u64, Known)>,
 }
 
 /// Changes on their way into the store.
@@ -78,7 +47,7 @@ pub(super) struct Staged {
 /// What a successful write changed.
 #[derive(Debug, Default)]
 pub(super) struct Written {
-    /// StoredQueues with something new to deliver.
+    /// Queues with something new to deliver.
     pub(super) grown: Vec<usize>,
     /// Bytes of the records that were removed.
     pub(super) removed: u64,
@@ -102,7 +71,7 @@ impl Staged {
         self.changes.entry(index).or_insert_with(|| Change {
             position: queues.all[index].position,
             added: VecDeque::new(),
-            evicted: Vec::new(),
+            taken: Vec::new(),
         })
     }
 
@@ -112,14 +81,57 @@ impl Staged {
         position.tail += 1;
     }
 
-    /// Takes one publish: all of it, or nothing where a queue that refuses would overflow.
+    /// Takes one write: all of it, or nothing where a queue that refuses would overflow. Returns the numbers
+    /// of the messages that were to be replaced and do not wait any more.
     pub(super) fn admit(
         &mut self,
+        queues: &mut StoredQueues,
+        store: &Store,
+        write: Write,
+    ) -> Result<Vec<u64>, BrokerError> {
+        match write {
+            Write::Publish(publish) => {
+                self.has_room(queues, &publish.entries)?;
+                self.publish(queues, publish);
+                Ok(Vec::new())
+            }
+            Write::Replace(replace) => self.replace(queues, store, replace),
+        }
+    }
+
+    fn replace(
+        &mut self,
+        queues: &mut StoredQueues,
+        store: &Store,
+        Replace { queue: index, messages }: Replace,
+    ) -> Result<Vec<u64>, BrokerError> {
+        let (mut gone, mut there) = (Vec::new(), Vec::new());
+        for (number, publish) in messages {
+            match queues.all[index].waiting(store, number) {
+                Some(known) => there.push((number, known, publish)),
+                None => gone.push(number),
+            }
+        }
+        self.has_room(queues, there.iter().flat_map(|(.., publish)| &publish.entries))?;
+        for (number, known, publish) in there {
+            queues.all[index].take_out(number);
+            self.change(queues, index).taken.push((number, known));
+            self.publish(queues, publish);
+        }
+        Ok(gone)
+    }
+
+    /// Whether `entries` overflow no queue that refuses.
+    ///
+    /// # Errors
+    /// [`BrokerError::Full`]
+    fn has_room<'e>(
+        &self,
         queues: &StoredQueues,
-        Publish { entries, events }: Publish,
+        entries: impl IntoIterator<Item = &'e QueueEntry>,
     ) -> Result<(), BrokerError> {
         let mut more: BTreeMap<usize, u64> = BTreeMap::new();
-        for entry in &entries {
+        for entry in entries {
             if let QueueEntry::Now(index, _) = entry {
                 *more.entry(*index).or_default() += 1;
             }
@@ -137,6 +149,10 @@ impl Staged {
                 )));
             }
         }
+        Ok(())
+    }
+
+    fn publish(&mut self, queues: &StoredQueues, Publish { entries, events }: Publish) {
         self.events.extend(events);
         for entry in entries {
             match entry {
@@ -144,7 +160,6 @@ impl Staged {
                 QueueEntry::Later(due, queue, record) => self.delay(due, queue, record),
             }
         }
-        Ok(())
     }
 
     fn delay(&mut self, due: u64, queue: String, record: Record) {
@@ -178,7 +193,7 @@ impl Staged {
                 Err(found) => {
                     let error = found.why;
                     tracing::error!(%error, "a delayed message cannot be decoded; it becomes a dead letter");
-                    (queues.by_name[DEAD], spoiled("the delayed messages", found))
+                    (queues.by_name[DEAD], dead_letter("the delayed messages", found))
                 }
             };
             self.add(queues, index, record);
@@ -192,7 +207,7 @@ impl Staged {
         for (index, queue) in queues.all.iter().enumerate().filter(|(_, queue)| queue.dirty()) {
             self.change(queues, index);
             for found in queue.spoiled.values() {
-                self.add(queues, queues.by_name[DEAD], spoiled(&queue.name, found.clone()));
+                self.add(queues, queues.by_name[DEAD], dead_letter(&queue.name, found.clone()));
             }
         }
     }
@@ -205,9 +220,9 @@ impl Staged {
             let Some(limit) = queue.limit.filter(|limit| limit.overflow == Overflow::DropOldest) else {
                 continue;
             };
-            while queue.kept() + change.added.len() as u64 > limit.messages + change.evicted.len() as u64 {
+            while queue.kept() + change.added.len() as u64 > limit.messages + change.taken.len() as u64 {
                 match queue.evict(store) {
-                    Some(oldest) => change.evicted.push(oldest),
+                    Some(oldest) => change.taken.push(oldest),
                     None if change.added.pop_front().is_some() => {}
                     None => break,
                 }
@@ -267,8 +282,8 @@ impl Staged {
             }
             let settled = queue.settled.iter().map(|(sequence, known)| (*sequence, known.size));
             let spoiled = queue.spoiled.iter().map(|(sequence, found)| (*sequence, found.size));
-            let evicted = change.evicted.iter().map(|(sequence, known)| (*sequence, known.size));
-            for (sequence, size) in settled.chain(spoiled).chain(evicted) {
+            let taken = change.taken.iter().map(|(sequence, known)| (*sequence, known.size));
+            for (sequence, size) in settled.chain(spoiled).chain(taken) {
                 if queue.is_noted(sequence) {
                     batch.note_lease((position.id, sequence, 0))?;
                 }
@@ -314,10 +329,10 @@ impl Staged {
             if change.position.tail > before.tail {
                 written.grown.push(index);
             }
-            let sizes = queue.settled.values().chain(change.evicted.iter().map(|(_, known)| known));
+            let sizes = queue.settled.values().chain(change.taken.iter().map(|(_, known)| known));
             written.removed += sizes.map(|known| known.size).sum::<u64>();
             written.removed += queue.spoiled.values().map(|found| found.size).sum::<u64>();
-            let gone = change.evicted.iter().map(|(sequence, _)| *sequence);
+            let gone = change.taken.iter().map(|(sequence, _)| *sequence);
             let gone = gone.chain(std::mem::take(&mut queue.settled).into_keys());
             gone.chain(std::mem::take(&mut queue.spoiled).into_keys())
                 .for_each(|sequence| queue.forget(sequence));
@@ -326,26 +341,15 @@ impl Staged {
 
     fn take_back(self, queues: &mut StoredQueues) {
         for (index, change) in self.changes {
-            for (sequence, known) in change.evicted {
+            for (sequence, known) in change.taken {
                 queues.all[index].put_back(sequence, known);
             }
         }
     }
 }
 
-/// A dead letter around a message that cannot be decoded.
-fn spoiled(queue: &str, found: Spoiled) -> Record {
+/// What a message of `queue` becomes that cannot be decoded.
+fn dead_letter(queue: &str, found: Spoiled) -> Record {
     let now = clock::Written(clock::now()).to_string();
-    let reason = "its stored record cannot be decoded; the body is the one that was found";
-    let mut envelope = Envelope { body: found.body, ..Envelope::default() };
-    for (name, value) in [
-        (header::REASON, reason),
-        (header::CLASS, "permanent"),
-        (header::CODE, "undecodable"),
-        (header::QUEUE, queue),
-        (header::DEAD_AT, &*now),
-    ] {
-        envelope.headers.insert(name.to_owned(), HeaderValue::from(value));
-    }
-    Record::of(envelope)
+    Record::of(found.dead_letter(queue).with(header::DEAD_AT, &*now))
 }

@@ -1,6 +1,9 @@
 //! The log of orders: a queue of the store from which nothing is taken. All of it is in memory.
 
-use super::{queue::Queue, store::Store};
+use super::{
+    queue::Queue,
+    store::{Range, Store},
+};
 use crate::sqlite::StoreError;
 use postern_broker::{Address, BrokerError, BrokerStatus, Envelope, Feed, QueueName};
 use std::{collections::HashSet, future::Future, sync::Arc};
@@ -26,8 +29,9 @@ impl Log {
     /// The disk does not give them. A record that cannot be decoded is passed over.
     pub(super) fn read(store: &Store, queue: &Queue) -> Result<Self, StoreError> {
         let position = queue.position;
+        let all = Range { id: position.id, from: 0, to: position.tail };
         let chunk = store
-            .read(position.id, 0, position.tail, usize::MAX, u64::MAX)
+            .read(all, (usize::MAX, u64::MAX))
             .map_err(|error| StoreError::sqlite("cannot be read", &error))?;
         let records = chunk.messages.into_iter().filter_map(|stored| {
             let number = stored.number;

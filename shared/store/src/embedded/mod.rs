@@ -11,6 +11,7 @@
 //! a word while they had the message, but for the one that it came with: notes are kept only of what
 //! was there when the store was opened, so that a message that is sent at once costs nothing.
 
+mod browse;
 mod check;
 mod commit;
 mod consumer_task;
@@ -19,21 +20,21 @@ mod log;
 mod op;
 mod open;
 mod queue;
+mod queues;
 mod record;
 mod recorded_log;
 mod recording;
 mod store;
-mod stored_queues;
+mod write;
 mod writer;
 
 use crate::message_log::{Keeping, MessageLog};
 use async_trait::async_trait;
 pub(crate) use check::problems;
-use commit::{Publish, QueueEntry};
 use log::{Log, is_for_the_log};
 use op::{NewConsumer, Op, Ops};
 use postern_broker::{
-    Address, Broker, BrokerError, BrokerOptions, BrokerStatus, Consumer, Depth, Envelope, QueueName,
+    Address, Broker, BrokerError, BrokerOptions, BrokerStatus, Browse, Consumer, Depth, Envelope, QueueName,
     Topology, events::events, subscription, topology::QueueSpec,
 };
 use postern_shared::clock;
@@ -52,6 +53,7 @@ use std::{
     time::Duration,
 };
 use tokio::sync::{oneshot, watch};
+use write::{Publish, QueueEntry, Write};
 
 /// The largest message, with its properties. RabbitMQ 4 has the same limit.
 pub const MAX_MESSAGE_BYTES: usize = 16 * 1024 * 1024;
@@ -186,6 +188,30 @@ impl EmbeddedBroker {
         })
     }
 
+    /// What `messages` are in the store, and what happens by them.
+    ///
+    /// # Errors
+    /// One of them is too large.
+    fn to_be_stored(&self, messages: Vec<(Address, Envelope)>) -> Result<Publish, BrokerError> {
+        let happened = match self.recording {
+            // What is no message is dead-lettered when it is taken.
+            Some(_) => {
+                let of = |(address, envelope): &_| events(address, envelope).unwrap_or_default();
+                messages.iter().flat_map(of).collect()
+            }
+            None => Vec::new(),
+        };
+        // No queue holds what is for the message log alone.
+        let messages = messages.into_iter().filter(|(address, _)| *address != Address::Log);
+        let entries = messages.map(|(address, envelope)| self.entry(address, envelope));
+        Ok(Publish { entries: entries.collect::<Result<_, _>>()?, events: happened })
+    }
+
+    async fn write(&self, write: Write) -> Result<Vec<u64>, BrokerError> {
+        let (answer, answered) = oneshot::channel();
+        self.ask(Op::Write(write, answer), answered).await?
+    }
+
     fn entry(&self, address: Address, envelope: Envelope) -> Result<QueueEntry, BrokerError> {
         let entry = match address {
             Address::Later { queue, delay } => {
@@ -218,30 +244,13 @@ impl Broker for EmbeddedBroker {
         if *self.status.borrow() == BrokerStatus::Closed {
             return Err(BrokerError::Closed);
         }
-        let happened = match self.recording {
-            // What is no message is dead-lettered when it is taken.
-            Some(_) => {
-                let of = |(address, envelope): &_| events(address, envelope).unwrap_or_default();
-                messages.iter().flat_map(of).collect()
-            }
-            None => Vec::new(),
-        };
-        // No queue holds what is for the message log alone.
-        let messages: Vec<_> = messages.into_iter().filter(|(address, _)| *address != Address::Log).collect();
-        if messages.is_empty() && happened.is_empty() {
-            return Ok(());
-        }
         let orders = messages.iter().filter(|(address, _)| is_for_the_log(address));
         let orders = orders.map(|(_, envelope)| envelope.clone()).collect();
-        let entries: Result<Vec<_>, _> =
-            messages.into_iter().map(|(address, envelope)| self.entry(address, envelope)).collect();
-        let publish = Publish { entries: entries?, events: happened };
-        self.log
-            .append(orders, async {
-                let (answer, answered) = oneshot::channel();
-                self.ask(Op::Publish(publish, answer), answered).await?
-            })
-            .await
+        let publish = self.to_be_stored(messages)?;
+        if publish.is_empty() {
+            return Ok(());
+        }
+        self.log.append(orders, async { self.write(Write::Publish(publish)).await.map(drop) }).await
     }
 
     async fn consume(&self, queue: &QueueName, prefetch: u16) -> Result<Consumer, BrokerError> {
@@ -276,6 +285,14 @@ impl Broker for EmbeddedBroker {
             queues.declared.insert(name, index);
         }
         Ok(())
+    }
+
+    async fn browse<'b>(
+        &'b self,
+        queue: &QueueName,
+        named: &[String],
+    ) -> Result<Option<Box<dyn Browse + 'b>>, BrokerError> {
+        Ok(Some(Box::new(browse::StoreBrowse::begin(self, queue, named).await?)))
     }
 
     async fn depth(&self, queue: &QueueName) -> Result<Depth, BrokerError> {

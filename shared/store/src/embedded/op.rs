@@ -1,12 +1,12 @@
 //! What the writer is asked to do.
 
-use super::{commit::Publish, queue::Leased};
+use super::{queue::Leased, write::Write};
 use crate::{
     message_log::{LogError, sqlite::Job},
     sqlite::StoreError,
 };
 use postern_broker::{BrokerError, Depth, QueueName, SettleRequest, topology::QueueSpec};
-use std::sync::mpsc;
+use std::{collections::BTreeSet, sync::mpsc};
 use tokio::sync::{mpsc::UnboundedSender, oneshot};
 
 /// The way to the writer.
@@ -15,8 +15,8 @@ pub(super) type Ops = mpsc::Sender<Op>;
 /// What the writer is asked to do.
 #[derive(Debug)]
 pub(super) enum Op {
-    /// Store all of it, or none.
-    Publish(Publish, oneshot::Sender<Result<(), BrokerError>>),
+    /// Write all of it, or nothing.
+    Write(Write, WriteAnswer),
     /// Hand out messages.
     Consume(NewConsumer),
     /// What a consumer settled.
@@ -29,6 +29,8 @@ pub(super) enum Op {
     Declare(Vec<QueueSpec>, oneshot::Sender<Result<Vec<(QueueName, usize)>, StoreError>>),
     /// How much waits in this queue.
     Depth(usize, oneshot::Sender<Depth>),
+    /// Which messages wait in this queue.
+    Waiting(usize, oneshot::Sender<Waiting>),
     /// Work on the message log.
     Log(Job, oneshot::Sender<Result<u64, LogError>>),
     /// Finish.
@@ -39,10 +41,27 @@ impl Op {
     /// The bytes of the messages that it holds.
     pub(super) fn size(&self) -> u64 {
         match self {
-            Self::Publish(publish, _) => publish.size(),
+            Self::Write(write, _) => write.size(),
             _ => 0,
         }
     }
+}
+
+/// Who asked for a write learns when it is done, and the numbers of the messages that were to be replaced and
+/// did not wait any more.
+pub(super) type WriteAnswer = oneshot::Sender<Result<Vec<u64>, BrokerError>>;
+
+/// What waits in a queue: the messages of the queue `id` with numbers below `tail`, but for those that are `out`.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    /// The queue's id.
+    pub(super) id: u32,
+    /// Above the last number.
+    pub(super) tail: u64,
+    /// The numbers of those that consumers hold, that are about to go, or that the disk does not give.
+    pub(super) out: BTreeSet<u64>,
+    /// How many wait.
+    pub(super) messages: u64,
 }
 
 /// A consumer to be.

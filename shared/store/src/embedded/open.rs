@@ -4,10 +4,10 @@ use super::{
     EmbeddedBroker, FoundQueue, Indexes,
     log::Log,
     queue::Queue,
+    queues::{DelayedMessages, StoredQueues},
     record::Position,
     recording::Recording,
     store::Store,
-    stored_queues::{DelayedMessages, StoredQueues},
     writer::Writer,
 };
 use crate::sqlite::{Folder, StoreError};

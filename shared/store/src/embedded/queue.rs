@@ -2,7 +2,7 @@
 //! themselves stay in the store, but for a few that were read ahead.
 
 use super::record::{Position, Spoiled, StoredMessage};
-use super::store::{Chunk, Note, Store};
+use super::store::{Chunk, Note, Range, Store};
 use postern_broker::{Envelope, QueueName, topology::QueueLimit};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -74,6 +74,8 @@ pub(super) struct Queue {
     /// Handed back, or read and not handed out: delivered before all that is ahead.
     released: BTreeMap<u64, Known>,
     ahead: VecDeque<(u64, Envelope, u64)>,
+    /// Taken out before they would have been read, or had their turn: reading passes them over.
+    out_of_turn: BTreeSet<u64>,
     cursor: u64,
     handed: u64,
     /// Below, messages may have been handed out by an earlier broker.
@@ -132,6 +134,7 @@ impl Queue {
     /// Forgets a message that is gone, and whose note is.
     pub(super) fn forget(&mut self, sequence: u64) {
         self.past.remove(&sequence);
+        self.out_of_turn.remove(&sequence);
     }
 
     /// The messages that wait for a consumer.
@@ -179,7 +182,36 @@ impl Queue {
         }
     }
 
-    /// Puts back what [`evict`](Self::evict) took.
+    /// What is known of the message `number`, if it waits.
+    pub(super) fn waiting(&self, store: &Store, number: u64) -> Option<Known> {
+        let ahead = || self.ahead.binary_search_by_key(&number, |(number, ..)| *number).ok();
+        let size = if let Some(known) = self.released.get(&number) {
+            return Some(*known);
+        } else if let Some(index) = ahead() {
+            self.ahead[index].2
+        } else if (self.cursor..self.position.tail).contains(&number) && !self.out_of_turn.contains(&number) {
+            store.get(self.position.id, number).ok().flatten()?.size
+        } else {
+            return None;
+        };
+        Some(Known { redelivered: number < self.handed_before, size })
+    }
+
+    /// Takes a message out of what [waits](Self::waiting), whichever are before it.
+    pub(super) fn take_out(&mut self, number: u64) {
+        if self.released.remove(&number).is_none() {
+            self.ahead.retain(|(ahead, ..)| *ahead != number);
+            self.out_of_turn.insert(number);
+        }
+    }
+
+    /// The numbers of its messages that do not wait for a consumer.
+    pub(super) fn out(&self) -> BTreeSet<u64> {
+        let out = self.leased.keys().chain(self.settled.keys()).chain(self.spoiled.keys());
+        out.chain(&self.unreadable).copied().collect()
+    }
+
+    /// Puts back what [`evict`](Self::evict) or [`take_out`](Self::take_out) took: it comes next.
     pub(super) fn put_back(&mut self, sequence: u64, known: Known) {
         self.released.insert(sequence, known);
     }
@@ -246,45 +278,20 @@ impl Queue {
         let mut read = false;
         while self.ahead.is_empty() && self.cursor < self.position.tail {
             read = true;
-            match store.read(self.position.id, self.cursor, self.position.tail, AHEAD.0, AHEAD.1) {
-                Ok(chunk) => self.take(chunk),
-                Err(_) => self.read_one_by_one(store),
-            }
+            let range = Range { id: self.position.id, from: self.cursor, to: self.position.tail };
+            self.take(store.read_past_damage(range, AHEAD));
         }
         read && self.cursor == self.position.tail
     }
 
-    fn take(&mut self, Chunk { messages, last }: Chunk) {
-        if let Some(message) = messages.last() {
-            self.cursor = message.number + 1;
-        }
+    fn take(&mut self, Chunk { messages, next, unreadable }: Chunk) {
+        self.cursor = next;
         for message in messages {
-            let sound = self.sound(message);
-            self.ahead.extend(sound);
-        }
-        if last {
-            self.cursor = self.position.tail;
-        }
-    }
-
-    /// Past a place where the disk is damaged: what can be read is, the rest is left alone.
-    fn read_one_by_one(&mut self, store: &Store) {
-        let end = self.position.tail.min(self.cursor + AHEAD.0 as u64);
-        let mut unreadable = None;
-        for sequence in self.cursor..end {
-            match store.get(self.position.id, sequence) {
-                Ok(Some(stored)) => {
-                    let sound = self.sound(stored);
-                    self.ahead.extend(sound);
-                }
-                Ok(None) => {}
-                Err(error) => {
-                    let (numbers, _) = unreadable.get_or_insert_with(|| (BTreeSet::new(), error));
-                    numbers.insert(sequence);
-                }
+            if !self.out_of_turn.contains(&message.number) {
+                let sound = self.sound(message);
+                self.ahead.extend(sound);
             }
         }
-        self.cursor = end;
         if let Some((numbers, error)) = unreadable {
             self.set_aside(numbers, &error);
         }

@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use crc32fast::Hasher;
-use postern_broker::{Envelope, Headers};
+use postern_broker::{Envelope, Headers, header};
 use rusqlite::{Row, types::ValueRef};
 
 /// A row that this program cannot read, and why; never what it holds.
@@ -51,6 +51,17 @@ pub(super) struct Spoiled {
     pub(super) body: Bytes,
     /// The bytes of its columns.
     pub(super) size: u64,
+}
+
+impl Spoiled {
+    /// A dead letter around it, which was in `queue`. When it died is not noted.
+    pub(super) fn dead_letter(self, queue: &str) -> Envelope {
+        Envelope { body: self.body, ..Envelope::default() }
+            .with(header::REASON, "its stored record cannot be decoded; the body is the one that was found")
+            .with(header::CLASS, "permanent")
+            .with(header::CODE, "undecodable")
+            .with(header::QUEUE, queue)
+    }
 }
 
 impl Record {

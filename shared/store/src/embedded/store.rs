@@ -3,8 +3,10 @@
 
 mod delayed;
 mod leases;
+mod messages;
 
 pub(super) use leases::Note;
+pub(super) use messages::{Chunk, Range, read_past_damage};
 
 use super::{
     record::{self, BEYOND, Key, Position, Record, StoredMessage},
@@ -22,10 +24,6 @@ use rusqlite::{CachedStatement, Transaction, TransactionBehavior, params};
 use std::collections::BTreeSet;
 use tokio::sync::oneshot;
 
-const READ: &str = "SELECT id, message_id, type, content_type, headers, body, checksum FROM message \
-    WHERE id >= ?1 AND id < ?2 ORDER BY id LIMIT ?3";
-const GET: &str =
-    "SELECT id, message_id, type, content_type, headers, body, checksum FROM message WHERE id = ?1";
 const PUT: &str = "INSERT INTO message (id, message_id, type, content_type, headers, body, checksum) \
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
 const REMOVE: &str = "DELETE FROM message WHERE id = ?1";
@@ -110,43 +108,19 @@ impl Store {
         Ok(None)
     }
 
-    /// The messages of queue `id` from the number `from` to below `to`, in order: at least one where
-    /// there is one, at most `count`, and no more once they have `bytes`. The flag says whether there
-    /// are none behind them.
-    pub(super) fn read(
-        &self,
-        id: u32,
-        from: u64,
-        to: u64,
-        count: usize,
-        bytes: u64,
-    ) -> rusqlite::Result<Chunk> {
-        let mut chunk = Chunk { messages: Vec::new(), last: false };
-        let mut size = 0;
-        let mut statement = self.connection.prepare_cached(READ)?;
-        let most = i64::try_from(count).unwrap_or(i64::MAX);
-        let mut rows = statement.query([row_id(id, from), row_id(id, to), most])?;
-        while size < bytes {
-            let Some(row) = rows.next()? else {
-                chunk.last = chunk.messages.len() < count;
-                break;
-            };
-            let row_id: i64 = row.get(0)?;
-            let (envelope, its) = record::decode(row, 1, Key::Message(row_id))?;
-            size += its;
-            chunk.messages.push(StoredMessage { number: number(row_id), size: its, envelope });
-        }
-        Ok(chunk)
+    /// The messages of `range`: see [`messages::read`].
+    pub(super) fn read(&self, range: Range, most: (usize, u64)) -> rusqlite::Result<Chunk> {
+        messages::read(&self.connection, range, most, None)
     }
 
-    /// One message.
+    /// The same, past a place where the disk is damaged: see [`messages::read_past_damage`].
+    pub(super) fn read_past_damage(&self, range: Range, most: (usize, u64)) -> Chunk {
+        messages::read_past_damage(&self.connection, range, most, None)
+    }
+
+    /// Message `number` of queue `id`.
     pub(super) fn get(&self, id: u32, number: u64) -> rusqlite::Result<Option<StoredMessage>> {
-        let row_id = row_id(id, number);
-        let mut statement = self.connection.prepare_cached(GET)?;
-        let mut rows = statement.query([row_id])?;
-        let Some(row) = rows.next()? else { return Ok(None) };
-        let (envelope, size) = record::decode(row, 1, Key::Message(row_id))?;
-        Ok(Some(StoredMessage { number, size, envelope }))
+        messages::get(&self.connection, id, number)
     }
 
     /// The number behind the last message of queue `id`, if there are messages from `tail` on.
@@ -294,14 +268,6 @@ impl Batch<'_> {
 
 fn written(outcome: rusqlite::Result<usize>) -> Result<(), StoreError> {
     outcome.map(drop).map_err(|error| StoreError::sqlite("cannot be written", &error))
-}
-
-/// Messages read in one go.
-pub(super) struct Chunk {
-    /// In order.
-    pub(super) messages: Vec<StoredMessage>,
-    /// Whether the range holds no more.
-    pub(super) last: bool,
 }
 
 /// The id of the row of message `number` in queue `id`.

@@ -4,13 +4,15 @@
 mod recovery;
 
 use super::{
-    commit::{Publish, Staged, Written},
+    commit::{Staged, Written},
     disk::Disk,
-    op::{NewConsumer, Op},
+    op::{NewConsumer, Op, Waiting, WriteAnswer},
     queue::{Leased, Queue},
+    queues::StoredQueues,
+    record::Position,
     recording::Recording,
     store::{Note, Store},
-    stored_queues::StoredQueues,
+    write::Write,
 };
 use crate::{
     message_log::{LogError, sqlite::Job},
@@ -54,9 +56,6 @@ struct QueueConsumer {
     out: UnboundedSender<Vec<Leased>>,
 }
 
-/// Publishes that wait for the next write.
-type Publishes = Vec<(Publish, oneshot::Sender<Result<(), BrokerError>>)>;
-
 /// The writer's state.
 pub(super) struct Writer {
     folder: Folder,
@@ -67,7 +66,8 @@ pub(super) struct Writer {
     store_error: Option<StoreError>,
     /// When it is tried again to write, or to open the store if there is none.
     retry: Option<(Instant, Backoff)>,
-    publishes: Publishes,
+    /// What waits for the next write.
+    writes: Vec<(Write, WriteAnswer)>,
     /// `None`: there is no message log.
     recording: Option<Recording>,
     /// Work on the message log that waits for the next write to be done.
@@ -103,7 +103,7 @@ impl Writer {
             consumers: HashMap::new(),
             store_error: None,
             retry: None,
-            publishes: Vec::new(),
+            writes: Vec::new(),
             recording: None,
             log_jobs: VecDeque::new(),
             ready: BTreeSet::new(),
@@ -190,8 +190,8 @@ impl Writer {
 
     fn take(&mut self, op: Op) {
         match op {
-            Op::Publish(_, answer) if self.closing.is_some() => drop(answer.send(Err(BrokerError::Closed))),
-            Op::Publish(publish, answer) => self.publishes.push((publish, answer)),
+            Op::Write(_, answer) if self.closing.is_some() => drop(answer.send(Err(BrokerError::Closed))),
+            Op::Write(write, answer) => self.writes.push((write, answer)),
             Op::Consume(new) => self.add_consumer(new),
             Op::Settle(consumer, settlements) => self.settle(consumer, &settlements),
             Op::Stop(consumer) => self.stop(consumer),
@@ -202,6 +202,11 @@ impl Writer {
                 let consumers = u32::try_from(queue.consumers.len()).unwrap_or(u32::MAX);
                 let delayed = self.queues.delayed.counts.get(&queue.name).copied().unwrap_or_default();
                 let _ = answer.send(Depth { ready: queue.ready(), consumers, delayed: Some(delayed) });
+            }
+            Op::Waiting(index, answer) => {
+                let queue = &self.queues.all[index];
+                let (Position { id, tail, .. }, out) = (queue.position, queue.out());
+                let _ = answer.send(Waiting { id, tail, out, messages: queue.ready() });
             }
             Op::Log(job, answer) => self.log_jobs.push_back((job, answer)),
             Op::Close(answer) => self.close(answer),
@@ -270,26 +275,27 @@ impl Writer {
 
     /// Stages and writes what was asked for, and answers.
     fn write(&mut self) {
-        let publishes = std::mem::take(&mut self.publishes);
+        let writes = std::mem::take(&mut self.writes);
         let failing = self.store_error.is_some();
         if failing && !self.retry_is_due() {
-            return self.refuse(publishes);
+            return self.refuse(writes.into_iter().map(|(_, answer)| answer));
         }
         let Some(store) = &self.store else {
-            return self.refuse(publishes);
+            return self.refuse(writes.into_iter().map(|(_, answer)| answer));
         };
         let mut staged = Staged::new(&self.queues);
         staged.move_due(&mut self.queues, store, now_ms());
-        let mut accepted = Vec::with_capacity(publishes.len());
-        let bytes: u64 = publishes.iter().map(|(publish, _)| publish.size()).sum();
+        let mut accepted = Vec::with_capacity(writes.len());
+        let bytes: u64 = writes.iter().map(|(write, _)| write.size()).sum();
         let full = self.disk.problem(bytes).map(str::to_owned);
-        for (publish, answer) in publishes {
+        for (write, answer) in writes {
             let admitted = match &full {
-                Some(why) => Err(BrokerError::Blocked(why.clone())),
-                None => staged.admit(&self.queues, publish),
+                // What only removes makes room.
+                Some(why) if write.size() > 0 => Err(BrokerError::Blocked(why.clone())),
+                _ => staged.admit(&mut self.queues, store, write),
             };
             match admitted {
-                Ok(()) => accepted.push(answer),
+                Ok(gone) => accepted.push((answer, gone)),
                 Err(refused) => drop(answer.send(Err(refused))),
             }
         }
@@ -300,16 +306,17 @@ impl Writer {
         } else {
             self.queues.delayed.next_due = staged.next_due();
             // With nothing else to write, this shows whether it works again.
-            if failing { store.touch().map(|()| Written::default()) } else { return }
+            let touched = if failing { store.touch() } else { Ok(()) };
+            touched.map(|()| Written::default())
         };
         match written {
             Ok(Written { grown, removed }) => {
                 self.recovered();
                 self.ready.extend(grown);
                 self.removed += removed;
-                accepted.into_iter().for_each(|answer| drop(answer.send(Ok(()))));
+                accepted.into_iter().for_each(|(answer, gone)| drop(answer.send(Ok(gone))));
             }
-            Err(store_error) => self.fail(store_error, accepted),
+            Err(store_error) => self.fail(store_error, accepted.into_iter().map(|(answer, _)| answer)),
         }
     }
 
@@ -346,7 +353,7 @@ impl Writer {
             let _ = self.consumers[&id].out.send(leased);
         }
         if let Err(store_error) = noted {
-            self.fail(store_error, Vec::new());
+            self.fail(store_error, []);
         }
     }
 
@@ -378,7 +385,7 @@ impl Writer {
         if std::mem::take(&mut self.removed) < REMOVED
             && let Err(store_error) = store.shrink(SHRINK.0)
         {
-            return self.fail(store_error, Vec::new());
+            return self.fail(store_error, []);
         }
         let live = self.queues.all.iter().map(|queue| queue.position.bytes).fold(KEPT_FREE, u64::max);
         self.shrink = (store.free_bytes() > live).then(|| Instant::now() + SHRINK.1);

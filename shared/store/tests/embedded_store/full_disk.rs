@@ -1,9 +1,13 @@
 use super::*;
+use postern_broker::Replacement;
 use std::{
     collections::BTreeSet,
     io::{BufRead, BufReader, Write},
     process::Command,
 };
+
+/// The number of a message that is never stored.
+const NEVER: usize = 1_000_000;
 
 fn say(what: &str) {
     writeln!(std::io::stdout().lock(), "child: {what}").unwrap();
@@ -42,6 +46,14 @@ async fn child_meets_a_full_disk() {
     }
     let status = broker.status().borrow().clone();
     assert!(matches!(&status, BrokerStatus::Blocked(why) if why.contains("cannot be written")), "{status:?}");
+    // What cannot be put in place of a message leaves it where it is.
+    let mut look = broker.browse(&queue(), &[]).await.unwrap().unwrap();
+    let message = look.next().await.unwrap().unwrap();
+    let large = Envelope { body: vec![1; 2 << 20].into(), ..letter(NEVER) };
+    let replacement = Replacement { number: message.number, messages: vec![(address(), large)] };
+    let refused = look.replace(vec![replacement]).await;
+    assert!(matches!(refused, Err(BrokerError::Blocked(_))), "{refused:?}");
+    drop(look);
     // Settled while nothing can be written: one is to be removed, one to come again.
     let [first, second] = held;
     first.ack();
@@ -59,6 +71,7 @@ async fn child_meets_a_full_disk() {
         delivery.ack();
     }
     assert!(!found.contains(&0), "an acked message came again");
+    assert!(!found.contains(&NEVER), "what was refused came");
     within(consumer.close()).await;
     broker.close().await;
 

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![allow(clippy::disallowed_methods, reason = "it starts itself once more, to be killed or given no disk")]
 
+mod browse;
 mod crash;
 mod damage;
 mod full_disk;

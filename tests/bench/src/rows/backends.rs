@@ -5,7 +5,7 @@ use super::{
     embedded::drain,
 };
 use crate::{
-    rig::{Bench, Stretch},
+    rig::{Bench, MessageLog, Served, Stretch},
     table::{Row, Table, Target},
 };
 use anyhow::Result;
@@ -25,7 +25,7 @@ pub(super) async fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
             let (accept, size) = accepted(bench, *number).await?;
             accepts[index].push(accept.cpu);
             sizes[index] = size;
-            sends[index].push(drain(bench, bench.effort.messages, *number).await?.cpu);
+            sends[index].push(drain(bench, bench.effort.messages, *number, MessageLog::On).await?.cpu);
         }
     }
     for (what, figures) in [("accepted", accepts), ("sent", sends)] {
@@ -44,7 +44,7 @@ pub(super) async fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
 
 /// What accepting costs, and the memory after it, in MB.
 async fn accepted(bench: &Bench, backends: usize) -> Result<(Stretch, f64)> {
-    let config = bench.gateway(backends, 64, true);
+    let config = bench.gateway(backends, Served::All, MessageLog::On);
     let gateway = Launch::gateway().config(&config).unread_log().start().await;
     let post = form(&gateway.url(), "/backends/bench");
     let stretch = run(&post, gateway.id(), 64, bench.effort.load / 2).await?;

@@ -5,76 +5,110 @@ use super::{
     send::bare,
 };
 use crate::{
-    floor::ACCEPTED,
+    floor,
     queue::outbound,
-    rig::{Bench, Stretch, sending},
+    rig::{Bench, MessageLog, Served, Stretch, sending},
     table::{Row, Table, Target},
 };
 use anyhow::Result;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use postern_broker::{Address, Broker, BrokerOptions, Envelope, Topology};
+use postern_broker::{Address, Broker, BrokerOptions, Envelope, LogRoute, Topology};
 use postern_shared::message::{BackendName, Priority};
-use postern_store::embedded::EmbeddedBroker;
+use postern_store::{embedded::EmbeddedBroker, message_log::Keeping};
 use postern_tests::Launch;
 use std::{path::Path, time::Duration};
+
+/// What is asked of each, beside the floor and beside the same without the message log.
+const ACCEPTED: Target = Target::AtLeast(2.5);
+const SENT: Target = Target::AtLeast(2.0);
+const RECORDING: Target = Target::AtLeast(0.75);
 
 pub(super) async fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
     let room = bench.room().await?;
     let (floor, base) = room.bare_handler().await?;
     let bare_post = form(&base, "/");
     for connections in [64, 256] {
-        let mut pairs = Vec::new();
+        let mut rounds = Rounds::default();
         for _ in 0..bench.effort.rounds {
             let there = run(&bare_post, floor.id()?, connections, bench.effort.load).await?;
-            room.queues.purge(ACCEPTED).await?;
-            let here = accepts(bench, connections).await?;
-            pairs.push((here.rate, there.rate));
+            room.queues.purge(floor::ACCEPTED).await?;
+            let without = accepts(bench, connections, MessageLog::Off).await?;
+            rounds.0.push([there, without, accepts(bench, connections, MessageLog::On).await?]);
         }
         let what = format!("embedded broker, form POST, {connections} connections");
-        let row = Row::paired(what, "accepts/s", "bare handler on RabbitMQ", &pairs);
-        table.add(row.judged_by(Target::AtLeast(1.5)));
+        rounds.beside_floor(table, (&what, "accepts/s", "bare handler on RabbitMQ"), ACCEPTED, Target::Shown);
+        rounds.beside_without(table, (&what, "accepts/s"), RECORDING);
     }
     floor.end().await?;
     room.bare_loop(&bench.provider.url(), 64).await?.end().await?;
-    let mut pairs = Vec::new();
+    let mut rounds = Rounds::default();
     for _ in 0..bench.effort.rounds {
         let there = bare(bench, &room, &[]).await?;
-        let here = drain(bench, bench.effort.messages, 1).await?;
-        pairs.push((here.rate, there.rate));
+        let without = drain(bench, bench.effort.messages, 1, MessageLog::Off).await?;
+        rounds.0.push([there, without, drain(bench, bench.effort.messages, 1, MessageLog::On).await?]);
     }
-    let row =
-        Row::paired("embedded broker, sent, 64 in flight", "messages/s", "bare loop on RabbitMQ", &pairs);
-    table.add(row.judged_by(Target::AtLeast(2.0)));
+    let what = "embedded broker, sent, 64 in flight";
+    rounds.beside_floor(table, (what, "messages/s", "bare loop on RabbitMQ"), SENT, SENT);
+    rounds.beside_without(table, (what, "messages/s"), Target::Shown);
     Ok(())
 }
 
+/// Of each round the floor, the gateway without its message log, and the gateway with it.
+#[derive(Debug, Default)]
+struct Rounds(Vec<[Stretch; 3]>);
+
+impl Rounds {
+    fn pairs(&self, ours: usize, theirs: usize, figure: impl Fn(&Stretch) -> f64) -> Vec<(f64, f64)> {
+        self.0.iter().map(|round| (figure(&round[ours]), figure(&round[theirs]))).collect()
+    }
+
+    /// The gateway without its message log, and with it, beside the floor.
+    fn beside_floor(
+        &self,
+        table: &mut Table,
+        (what, unit, floor): (&str, &'static str, &str),
+        without: Target,
+        with: Target,
+    ) {
+        for (ours, log, target) in [(1, "off", without), (2, "on", with)] {
+            let rates = self.pairs(ours, 0, |stretch| stretch.rate);
+            table.add(Row::paired(format!("{what}, log {log}"), unit, floor, &rates).judged_by(target));
+        }
+    }
+
+    /// The gateway with its message log beside the same without.
+    fn beside_without(&self, table: &mut Table, (what, unit): (&str, &'static str), target: Target) {
+        let rates = self.pairs(2, 1, |stretch| stretch.rate);
+        table.add(Row::paired(format!("{what}, log on"), unit, "log off", &rates).judged_by(target));
+        let cpu = self.pairs(2, 1, |stretch| stretch.cpu);
+        table.add(Row::paired(format!("{what}, log on: CPU"), "µs each", "log off", &cpu));
+    }
+}
+
 /// How fast a gateway with nothing in its store accepts.
-pub(super) async fn accepts(bench: &Bench, connections: usize) -> Result<Stretch> {
-    let gateway = Launch::gateway().config(&bench.gateway(1, 64, false)).unread_log().start().await;
+pub(super) async fn accepts(bench: &Bench, connections: usize, log: MessageLog) -> Result<Stretch> {
+    let config = bench.gateway(1, Served::None, log);
+    let gateway = Launch::gateway().config(&config).unread_log().start().await;
     let post = form(&gateway.url(), "/backends/bench");
     let stretch = run(&post, gateway.id(), connections, bench.effort.load).await?;
     gateway.terminate().await;
     Ok(stretch)
 }
 
-/// How fast the first `effort.messages` of those that wait are sent.
-pub(super) async fn drain(bench: &Bench, waiting: u64, backends: usize) -> Result<Stretch> {
-    let launch = Launch::gateway().config(&bench.gateway(backends, 64, true)).unread_log();
-    fill(&launch.folder().path().join("data"), waiting).await?;
-    let measured = bench.effort.messages;
-    let seen = bench.provider.expect(waiting.max(measured), Duration::ZERO);
+/// How fast `messages` are sent that were there before the gateway started.
+pub(super) async fn drain(bench: &Bench, messages: u64, backends: usize, log: MessageLog) -> Result<Stretch> {
+    let launch = Launch::gateway().config(&bench.gateway(backends, Served::All, log)).unread_log();
+    fill(&launch.folder().path().join("data"), messages, log).await?;
+    let seen = bench.provider.expect(messages, Duration::ZERO);
     let gateway = launch.start().await;
-    let stretch = sending(&seen, measured, &[gateway.id()]).await?;
-    if waiting > measured {
-        gateway.kill();
-    } else {
-        gateway.terminate().await;
-    }
+    let stretch = sending(&seen, messages, Some(gateway.id())).await?;
+    gateway.terminate().await;
     Ok(stretch)
 }
 
-/// Puts messages for `bench` into the embedded store in `folder`, and closes it.
-pub(super) async fn fill(folder: &Path, messages: u64) -> Result<()> {
+/// Puts messages for `bench` into the embedded store in `folder`, as if a gateway had accepted them, and
+/// closes it.
+pub(super) async fn fill(folder: &Path, messages: u64, log: MessageLog) -> Result<()> {
     let backend: BackendName = "bench".parse()?;
     let topology = Topology {
         backends: [backend.clone()].into(),
@@ -82,7 +116,10 @@ pub(super) async fn fill(folder: &Path, messages: u64) -> Result<()> {
         max_reports: 1_000_000,
         max_callbacks: 100_000,
         max_messages: None,
-        log: postern_broker::LogRoute::None,
+        log: match log {
+            MessageLog::On => LogRoute::Store,
+            MessageLog::Off => LogRoute::None,
+        },
     };
     let options = BrokerOptions {
         topology,
@@ -91,7 +128,10 @@ pub(super) async fn fill(folder: &Path, messages: u64) -> Result<()> {
         min_free_disk: 64 << 20,
         max_deliveries: 20,
     };
-    let broker = EmbeddedBroker::open(folder, options).await?;
+    let broker = match log {
+        MessageLog::On => EmbeddedBroker::open_recording(folder, options, Keeping::full()).await?,
+        MessageLog::Off => EmbeddedBroker::open(folder, options).await?,
+    };
     let batch = |first: u64| {
         (first..(first + 500).min(messages))
             .map(|number| {

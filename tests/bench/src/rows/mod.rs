@@ -7,9 +7,11 @@ mod embedded;
 mod idle;
 mod instructions;
 mod latency;
+mod lookup;
 mod memory;
 mod pair;
 mod peers;
+mod recorder;
 mod routed;
 mod send;
 mod slow;
@@ -34,7 +36,7 @@ pub(crate) enum Group {
     Slow,
     /// Two dispatchers on one backend's queue
     Pair,
-    /// The embedded broker: accepted and sent a second
+    /// The embedded broker: accepted and sent a second, with its message log and without
     Embedded,
     /// From the request to the provider, one message at a time
     Idle,
@@ -42,8 +44,12 @@ pub(crate) enum Group {
     Allocations,
     /// Instructions of a message, without sockets and broker: with valgrind
     Instructions,
-    /// Memory: idle, a million queued, 2,000 in flight
+    /// Memory: idle, accepting a million, starting with them, 2,000 in flight
     Memory,
+    /// The message log in PostgreSQL beside RabbitMQ: what it costs, how fast it is written
+    Recorder,
+    /// A look-up among ten million events of the message log
+    Lookup,
     /// The cost of more backends
     Backends,
     /// The cost of more messages that wait
@@ -73,6 +79,8 @@ impl Group {
             Self::Allocations => allocations::measure(bench, table).await,
             Self::Instructions => instructions::measure(table).await,
             Self::Memory => memory::measure(bench, table).await,
+            Self::Recorder => recorder::measure(bench, table).await,
+            Self::Lookup => lookup::measure(bench, table).await,
             Self::Backends => backends::measure(bench, table).await,
             Self::Waiting => waiting::measure(bench, table).await,
             Self::Peers => peers::measure(bench, table).await,

@@ -31,7 +31,7 @@ async fn run(bench: &Bench, room: &Room, dispatchers: u64) -> Result<f64> {
     let messages = (possible * bench.effort.load.as_secs_f64()) as u64;
     let seen = bench.provider.expect(messages, DELAY);
     room.queues.fill("postern.outbound", "bench", messages).await?;
-    let stretch = sending(&seen, messages, &[]).await?;
+    let stretch = sending(&seen, messages, None).await?;
     room.queues.depth_becomes("postern.reports", messages).await?;
     join_all(dispatchers.into_iter().map(postern_tests::Program::terminate)).await;
     room.queues.purge("postern.reports").await?;

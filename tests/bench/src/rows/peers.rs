@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     load::{Request, wrk},
-    rig::{Bench, Room},
+    rig::{Bench, MessageLog, Room},
     table::{Row, Table, Target},
 };
 use anyhow::Result;
@@ -98,7 +98,7 @@ async fn kannel(bench: &Bench, room: &Room, table: &mut Table) -> Result<()> {
     let mut pairs = Vec::new();
     for _ in 0..bench.effort.rounds {
         let there = kannel_sends(bench).await?;
-        let here = embedded::drain(bench, bench.effort.messages, 1).await?;
+        let here = embedded::drain(bench, bench.effort.messages, 1, MessageLog::On).await?;
         pairs.push((here.rate, there));
     }
     let what = "embedded broker, sent, provider answers at once";
@@ -112,7 +112,7 @@ async fn embedded_accepts(bench: &Bench, kannel: &kannel::Kannel, table: &mut Ta
     let mut pairs = Vec::new();
     for _ in 0..bench.effort.rounds {
         let there = wrk::load(&kannel.sendsms(), CONNECTIONS, bench.effort.load).await?;
-        let here = embedded::accepts(bench, CONNECTIONS).await?;
+        let here = embedded::accepts(bench, CONNECTIONS, MessageLog::On).await?;
         pairs.push((here.rate, there.per_second));
     }
     let what = format!("embedded broker, form POST, {CONNECTIONS} connections");

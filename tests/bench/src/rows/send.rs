@@ -37,7 +37,7 @@ pub(crate) async fn bare(bench: &Bench, room: &Room, further: &[&str]) -> Result
     let seen = bench.provider.expect(messages, Duration::ZERO);
     let provider = bench.provider.url();
     let floor = room.bare_loop_of("postern-bench", &provider, CONCURRENCY, further).await?;
-    let stretch = sending(&seen, messages, &[floor.id()?]).await?;
+    let stretch = sending(&seen, messages, Some(floor.id()?)).await?;
     room.queues.depth_becomes(REPORTS, messages).await?;
     floor.end().await?;
     room.queues.purge(REPORTS).await?;
@@ -50,7 +50,7 @@ pub(crate) async fn ours(bench: &Bench, room: &Room, config: &str) -> Result<Str
     room.queues.fill("postern.outbound", "bench", messages).await?;
     let seen = bench.provider.expect(messages, Duration::ZERO);
     let dispatcher = room.dispatcher(config).await;
-    let stretch = sending(&seen, messages, &[dispatcher.id()]).await?;
+    let stretch = sending(&seen, messages, Some(dispatcher.id())).await?;
     room.queues.depth_becomes("postern.reports", messages).await?;
     dispatcher.terminate().await;
     room.queues.purge("postern.reports").await?;

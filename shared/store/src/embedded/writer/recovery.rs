@@ -1,16 +1,15 @@
 //! When a write fails: telling, trying again, and opening the store again if that is needed.
 
-use super::super::{store::Store, stored_queues::DelayedMessages};
-use super::{Publishes, Writer, retry_backoff};
+use super::super::{op::WriteAnswer, queues::DelayedMessages, store::Store};
+use super::{Writer, retry_backoff};
 use crate::sqlite::StoreError;
 use postern_broker::BrokerError;
 use std::{collections::HashMap, time::Instant};
-use tokio::sync::oneshot;
 
 impl Writer {
     /// Nothing can be written: who wanted it learns why.
-    pub(super) fn refuse(&self, publishes: Publishes) {
-        for (_, answer) in publishes {
+    pub(super) fn refuse(&self, waiting: impl IntoIterator<Item = WriteAnswer>) {
+        for answer in waiting {
             let _ = answer.send(Err(self.error()));
         }
     }
@@ -18,11 +17,7 @@ impl Writer {
     /// A write failed. If it is known to be undone, the store is used on, and what waits in it is handed
     /// out meanwhile. Else, as when the disk did not say whether it has the last write, opening the store
     /// again reads what is there.
-    pub(super) fn fail(
-        &mut self,
-        store_error: StoreError,
-        waiting: Vec<oneshot::Sender<Result<(), BrokerError>>>,
-    ) {
+    pub(super) fn fail(&mut self, store_error: StoreError, waiting: impl IntoIterator<Item = WriteAnswer>) {
         if self.store_error.as_ref() != Some(&store_error) {
             tracing::error!(path = %self.folder.path().display(), ?store_error, "the embedded store cannot be written, retrying");
         }
@@ -31,9 +26,7 @@ impl Writer {
             store => *store = None,
         }
         self.store_error = Some(store_error);
-        for answer in waiting {
-            let _ = answer.send(Err(self.error()));
-        }
+        self.refuse(waiting);
         // What fails in between puts off no trial.
         if self.retry.is_none() || self.retry_is_due() {
             self.retry_later();

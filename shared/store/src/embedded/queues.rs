@@ -1,4 +1,4 @@
-//! All queues of the store, as they are in memory.
+//! All queues of the store, and what is known of the delayed messages.
 
 use super::{queue::Queue, record::Position, store::Store};
 use crate::sqlite::StoreError;

@@ -1,0 +1,147 @@
+//! Going through a queue whose messages can only be taken: one after the other, and held, unsettled, until all
+//! that were there at the beginning were seen. What is not to go is handed back then, in order, and comes
+//! back by itself if the process ends before.
+
+use postern_broker::{Address, Broker, BrokerError, Consumer, Delivery, Envelope, QueueName};
+use std::time::Duration;
+use tokio::time::{sleep, timeout};
+
+/// How many messages one consumer holds; RabbitMQ prefetches at most 2,000.
+const WINDOW: u16 = 1_000;
+/// How long handing back may take.
+const HAND_BACK: Duration = Duration::from_secs(30);
+/// How long the broker may take to count what was handed back, and how often it is asked. Beyond,
+/// somebody else has taken of it.
+const COUNTED: Duration = Duration::from_secs(2);
+const ASK_AGAIN: Duration = Duration::from_millis(10);
+
+/// What has been taken of a queue and is held.
+pub(super) struct Taken<'a> {
+    broker: &'a dyn Broker,
+    queue: QueueName,
+    /// How many messages are still to be seen.
+    left: u64,
+    /// How long a message that was counted may take to come.
+    patience: Duration,
+    /// The consumers that are full of what is held, and at the end the one that gives.
+    windows: Vec<Window>,
+}
+
+/// A consumer, and what is held of what it gave.
+struct Window {
+    consumer: Consumer,
+    size: usize,
+    held: Vec<Delivery>,
+    /// How many messages the caller has of it.
+    out: usize,
+}
+
+impl Window {
+    /// How many more messages it gives before one is acknowledged.
+    fn room(&self) -> usize {
+        self.size.saturating_sub(self.held.len() + self.out)
+    }
+}
+
+impl<'a> Taken<'a> {
+    /// Begins a scan over what waits in `queue` now. A message that was counted and does not come within
+    /// `patience` ends it: somebody else has the rest.
+    ///
+    /// # Errors
+    /// The broker's.
+    pub(super) async fn begin(
+        broker: &'a dyn Broker,
+        queue: QueueName,
+        patience: Duration,
+    ) -> Result<Self, BrokerError> {
+        let left = broker.depth(&queue).await?.ready;
+        Ok(Self { broker, queue, left, patience, windows: Vec::new() })
+    }
+
+    /// How many messages are still to be seen.
+    pub(super) fn left(&self) -> u64 {
+        self.left
+    }
+
+    /// Whether the caller has as many messages as it may: one is to be acknowledged or held before the
+    /// next comes.
+    pub(super) fn is_full(&self) -> bool {
+        self.windows.last().is_some_and(|window| window.room() == 0 && window.out > 0)
+    }
+
+    /// The next message, to be [held](Self::hold) or [acknowledged](Self::ack); `None` when all that were
+    /// there at the beginning were seen. Messages that come meanwhile stand behind them. Not to be called
+    /// while this [is full](Self::is_full).
+    ///
+    /// # Errors
+    /// The broker's.
+    pub(super) async fn next(&mut self) -> Result<Option<Delivery>, BrokerError> {
+        if self.left == 0 {
+            return Ok(None);
+        }
+        if self.windows.last().is_none_or(|window| window.room() == 0) {
+            let size = u16::try_from(self.left).unwrap_or(WINDOW).min(WINDOW);
+            let consumer = self.broker.consume(&self.queue, size).await?;
+            self.windows.push(Window { consumer, size: usize::from(size), held: Vec::new(), out: 0 });
+        }
+        let Some(window) = self.windows.last_mut() else { return Ok(None) };
+        match timeout(self.patience, window.consumer.next()).await {
+            Ok(Some(delivery)) => {
+                self.left -= 1;
+                window.out += 1;
+                Ok(Some(delivery))
+            }
+            Ok(None) => Err(BrokerError::Closed),
+            // Somebody else has it.
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// Publishes `messages`, confirmed.
+    ///
+    /// # Errors
+    /// The broker's.
+    pub(super) async fn publish(&self, messages: Vec<(Address, Envelope)>) -> Result<(), BrokerError> {
+        if messages.is_empty() { Ok(()) } else { self.broker.publish(messages).await }
+    }
+
+    /// Removes a message from the queue, and makes room for another one.
+    pub(super) fn ack(&mut self, delivery: Delivery) {
+        self.settled();
+        delivery.ack();
+    }
+
+    /// Keeps a message until the end, so that it does not come again.
+    pub(super) fn hold(&mut self, delivery: Delivery) {
+        self.settled();
+        if let Some(window) = self.windows.last_mut() {
+            window.held.push(delivery);
+        }
+    }
+
+    fn settled(&mut self) {
+        if let Some(window) = self.windows.last_mut() {
+            window.out = window.out.saturating_sub(1);
+        }
+    }
+
+    /// Hands back what is held, in order: to nobody here, so each window is shut before.
+    pub(super) async fn end(mut self) {
+        for window in &mut self.windows {
+            let _ = timeout(HAND_BACK, window.consumer.stop()).await;
+        }
+        let mut back = 0;
+        for window in self.windows {
+            back += window.held.len() as u64;
+            window.held.into_iter().for_each(Delivery::release);
+            let _ = timeout(HAND_BACK, window.consumer.close()).await;
+        }
+        // RabbitMQ counts it a moment later: whoever looked until then would see a part.
+        let counted = async {
+            while self.broker.depth(&self.queue).await.is_ok_and(|depth| depth.ready < back) {
+                sleep(ASK_AGAIN).await;
+            }
+        };
+        let _ = timeout(COUNTED, counted).await;
+    }
+}

@@ -1,0 +1,251 @@
+//! What systemd is told of a program that runs as a unit with `Type=notify`: when it is ready, what its state
+//! is, that its loops are alive, and that it drains. Without `NOTIFY_SOCKET` nothing is told.
+//!
+//! The state is looked at twice a second, and what follows from it is decided in [`Told::next`]. `RELOADING=1`
+//! and the `READY=1` behind it belong there, too, for a program that reads its configuration again.
+
+use crate::{admin::Readiness, heartbeat::Heartbeats};
+use postern_shared::terminal;
+use sd_notify::NotifyState;
+use std::time::{Duration, Instant};
+use tokio::time::{MissedTickBehavior, interval};
+
+/// How often the state is looked at.
+const LOOK: Duration = Duration::from_millis(500);
+/// How much longer than until now the drain may take, each time that systemd is told so.
+const EXTENSION: Duration = Duration::from_secs(10);
+/// What a drain needs beyond `shutdown.deadline`: what is unfinished goes back, files and connections are
+/// closed. A drain that takes longer hangs, and is ended by the unit's `TimeoutStopSec`.
+const CLOSING: Duration = Duration::from_secs(15);
+/// The longest state, in characters: `systemctl status` shows it in one line.
+const SHOWN: usize = 400;
+
+/// The signs of life that loops are to give: none without a watchdog (`WatchdogSec` of the unit).
+pub(crate) fn heartbeats() -> Heartbeats {
+    match watchdog() {
+        Some(limit) => Heartbeats::every(limit / 8),
+        None => Heartbeats::default(),
+    }
+}
+
+/// Tells systemd what becomes of the program until it ends, if it wants to know. `deadline` is how long a
+/// drain may take. Within a Tokio runtime.
+pub(crate) fn follow(readiness: Readiness, heartbeats: Heartbeats, deadline: Duration) {
+    if !is_supervised() {
+        return;
+    }
+    tokio::spawn(async move {
+        let mut told = Told::new(watchdog(), deadline);
+        let mut failed = false;
+        let mut looks = interval(LOOK);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = looks.tick() => {}
+                () = readiness.shutdown.started(), if !told.is_stopping() => {}
+            }
+            let now = Instant::now();
+            let seen = told.look(&readiness, &heartbeats, now);
+            let news = told.next(&seen, now);
+            if news.is_empty() {
+                continue;
+            }
+            if let Err(error) = sd_notify::notify(&news)
+                && !std::mem::replace(&mut failed, true)
+            {
+                tracing::warn!(%error, "systemd cannot be told the state: is NOTIFY_SOCKET that of this unit?");
+            }
+        }
+    });
+}
+
+/// Whether something wants to be told.
+#[expect(clippy::disallowed_methods, reason = "it is systemd's, and no key of the configuration")]
+fn is_supervised() -> bool {
+    std::env::var_os("NOTIFY_SOCKET").is_some_and(|socket| !socket.is_empty())
+}
+
+/// How long systemd waits for a sign of life before it restarts the program.
+fn watchdog() -> Option<Duration> {
+    sd_notify::watchdog_enabled().filter(|limit| !limit.is_zero() && is_supervised())
+}
+
+/// The state of the program at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Seen {
+    ready: bool,
+    draining: bool,
+    /// In one line.
+    state: String,
+    /// The loops that give no sign of life.
+    silent: Vec<String>,
+}
+
+/// What systemd was told.
+#[derive(Debug)]
+struct Told {
+    watchdog: Option<Duration>,
+    /// How long a drain may take, everything included.
+    drain: Duration,
+    ready: bool,
+    stopping_since: Option<Instant>,
+    extended: Option<Instant>,
+    state: String,
+    alive: Option<Instant>,
+    silent: Vec<String>,
+}
+
+impl Told {
+    fn new(watchdog: Option<Duration>, deadline: Duration) -> Self {
+        Self {
+            watchdog,
+            drain: deadline + CLOSING,
+            ready: false,
+            stopping_since: None,
+            extended: None,
+            state: String::new(),
+            alive: None,
+            silent: Vec::new(),
+        }
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.stopping_since.is_some()
+    }
+
+    fn look(&self, readiness: &Readiness, heartbeats: &Heartbeats, now: Instant) -> Seen {
+        let missing = readiness.missing();
+        let silent = self.watchdog.and_then(|limit| now.checked_sub(limit / 2));
+        Seen {
+            ready: missing.is_empty(),
+            draining: readiness.shutdown.is_draining(),
+            state: state(missing, readiness),
+            silent: silent.map(|since| heartbeats.silent(since)).unwrap_or_default(),
+        }
+    }
+
+    /// What is new to systemd in `seen`.
+    fn next<'s>(&mut self, seen: &'s Seen, now: Instant) -> Vec<NotifyState<'s>> {
+        let mut news = Vec::new();
+        if seen.ready && !self.ready {
+            self.ready = true;
+            news.push(NotifyState::Ready);
+        }
+        if seen.draining {
+            let since = *self.stopping_since.get_or_insert_with(|| {
+                news.push(NotifyState::Stopping);
+                now
+            });
+            if now.duration_since(since) < self.drain && is_due(self.extended, EXTENSION / 4, now) {
+                self.extended = Some(now);
+                news.push(NotifyState::ExtendTimeoutUsec(EXTENSION.as_micros() as u32));
+            }
+        }
+        if seen.state != self.state {
+            self.state.clone_from(&seen.state);
+            news.push(NotifyState::Status(&seen.state));
+        }
+        if let Some(limit) = self.watchdog {
+            if seen.silent.is_empty() && is_due(self.alive, limit / 4, now) {
+                self.alive = Some(now);
+                news.push(NotifyState::Watchdog);
+            }
+            if seen.silent != self.silent {
+                self.silent.clone_from(&seen.silent);
+                self.log_silent();
+            }
+        }
+        news
+    }
+
+    fn log_silent(&self) {
+        if self.silent.is_empty() {
+            tracing::warn!("all loops are alive again");
+        } else {
+            let silent = self.silent.join(", ");
+            tracing::error!(
+                silent,
+                "no sign of life: if that lasts, systemd restarts this process (WatchdogSec)"
+            );
+        }
+    }
+}
+
+/// Whether what was last done at `last` is to be done again after `pause`.
+fn is_due(last: Option<Instant>, pause: Duration, now: Instant) -> bool {
+    last.is_none_or(|last| now.duration_since(last) >= pause)
+}
+
+/// What `/readyz` says, in one line without figures that change each second.
+fn state(missing: Vec<String>, readiness: &Readiness) -> String {
+    let mut lines = missing;
+    if lines.is_empty() {
+        lines.push("ready".to_owned());
+        lines.extend(readiness.remarks());
+    }
+    lines.extend(readiness.not_sending(|health| health.cause()));
+    let line: String = lines.join("; ").chars().take(SHOWN).collect();
+    terminal::plain(&line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WATCHDOG: Duration = Duration::from_secs(30);
+
+    fn seen(state: &str) -> Seen {
+        Seen { ready: false, draining: false, state: state.to_owned(), silent: Vec::new() }
+    }
+
+    /// What is told of `seen`, `seconds` after the first look.
+    fn told(told: &mut Told, seen: &Seen, first: Instant, seconds: u64) -> Vec<String> {
+        let news = told.next(seen, first + Duration::from_secs(seconds));
+        news.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn readiness_is_told_once_and_the_state_when_it_changes() {
+        let (mut to, first) = (Told::new(None, Duration::from_secs(25)), Instant::now());
+        let starting = seen("broker not connected");
+        assert_eq!(told(&mut to, &starting, first, 0), ["STATUS=broker not connected"]);
+        assert!(told(&mut to, &starting, first, 1).is_empty());
+        let ready = Seen { ready: true, ..seen("ready") };
+        assert_eq!(told(&mut to, &ready, first, 2), ["READY=1", "STATUS=ready"]);
+        assert_eq!(told(&mut to, &starting, first, 3), ["STATUS=broker not connected"]);
+        assert_eq!(told(&mut to, &ready, first, 4), ["STATUS=ready"]);
+    }
+
+    #[test]
+    fn a_drain_is_given_time_until_it_hangs() {
+        let (mut to, first) = (Told::new(None, Duration::from_secs(5)), Instant::now());
+        let draining = Seen { draining: true, ..seen("draining") };
+        let begins = ["STOPPING=1", "EXTEND_TIMEOUT_USEC=10000000", "STATUS=draining"];
+        assert_eq!(told(&mut to, &draining, first, 0), begins);
+        assert!(told(&mut to, &draining, first, 1).is_empty());
+        for seconds in [3, 6, 9, 12, 15, 19] {
+            assert_eq!(
+                told(&mut to, &draining, first, seconds),
+                ["EXTEND_TIMEOUT_USEC=10000000"],
+                "{seconds}"
+            );
+        }
+        for seconds in [20, 23, 60] {
+            assert!(told(&mut to, &draining, first, seconds).is_empty(), "{seconds}");
+        }
+    }
+
+    #[test]
+    fn the_watchdog_hears_nothing_while_a_loop_is_silent() {
+        let (mut to, first) = (Told::new(Some(WATCHDOG), Duration::from_secs(25)), Instant::now());
+        let alive = seen("ready");
+        assert_eq!(told(&mut to, &alive, first, 0), ["STATUS=ready", "WATCHDOG=1"]);
+        assert!(told(&mut to, &alive, first, 7).is_empty());
+        assert_eq!(told(&mut to, &alive, first, 8), ["WATCHDOG=1"]);
+        let silent = Seen { silent: vec!["demo".to_owned()], ..seen("ready") };
+        for seconds in [16, 24, 38] {
+            assert!(told(&mut to, &silent, first, seconds).is_empty(), "{seconds}");
+        }
+        assert_eq!(told(&mut to, &alive, first, 39), ["WATCHDOG=1"]);
+    }
+}

@@ -1,0 +1,159 @@
+//! Where a secret is, if it does not stand in the configuration itself.
+
+use serde_json::Value;
+use std::{
+    ffi::OsString,
+    fmt::{self, Display, Formatter},
+    io::ErrorKind,
+    path::Path,
+};
+
+/// The variable in which systemd says where the credentials of a unit are.
+const DIRECTORY: &str = "CREDENTIALS_DIRECTORY";
+
+/// What names a secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum SecretSource<'v> {
+    /// `{ env = "NAME" }`
+    Variable(&'v str),
+    /// `{ file = "PATH" }`
+    File(&'v str),
+    /// `{ credential = "NAME" }`: a credential that systemd gives to the unit.
+    Credential(&'v str),
+}
+
+impl<'v> SecretSource<'v> {
+    /// What `value` names; `None` if it names none.
+    pub(super) fn of(value: &'v Value) -> Option<Self> {
+        let table = value.as_object().filter(|table| table.len() == 1)?;
+        let (key, name) = table.iter().next()?;
+        let name = name.as_str()?;
+        match key.as_str() {
+            "env" => Some(Self::Variable(name)),
+            "file" => Some(Self::File(name)),
+            "credential" => Some(Self::Credential(name)),
+            _ => None,
+        }
+    }
+
+    /// What it holds; of a file and a credential, without the ends of lines behind it.
+    ///
+    /// # Errors
+    /// Why it cannot be read, and what to do.
+    #[expect(clippy::disallowed_methods, reason = "a secret's own variable, which its key names")]
+    pub(super) fn read(self) -> Result<String, String> {
+        match self {
+            Self::Variable(name) => {
+                std::env::var(name).map_err(|_| format!("{self} is not set (or not UTF-8)"))
+            }
+            Self::File(path) => read(Path::new(path)).map_err(|error| {
+                let hint = credential_in(path).map(|name| {
+                    format!("; for a credential of systemd, write {{ credential = \"{name}\" }}")
+                });
+                format!("{self} cannot be read: {error}{}", hint.unwrap_or_default())
+            }),
+            Self::Credential(name) => credential(name, std::env::var_os(DIRECTORY)),
+        }
+    }
+
+    /// Whether it can be what it is meant to be, on this machine or another.
+    pub(super) fn is_possible(self) -> bool {
+        !matches!(self, Self::Credential(name) if !is_credential_name(name))
+    }
+}
+
+impl Display for SecretSource<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Variable(name) => write!(f, "the environment variable {name}"),
+            Self::File(path) => write!(f, "the file {path}"),
+            Self::Credential(name) => write!(f, "the credential {name}"),
+        }
+    }
+}
+
+fn read(path: &Path) -> std::io::Result<String> {
+    std::fs::read_to_string(path).map(|text| text.trim_end_matches(['\r', '\n']).to_owned())
+}
+
+/// What the credential `name` in `directory` holds.
+///
+/// # Errors
+/// As [`SecretSource::read`].
+fn credential(name: &str, directory: Option<OsString>) -> Result<String, String> {
+    if !is_credential_name(name) {
+        return Err(format!(
+            "the credential \"{name}\" cannot exist: its name is that of a file, without `/` and `:`, as in \
+             LoadCredential=NAME:PATH"
+        ));
+    }
+    let loaded = format!("LoadCredential={name}:PATH");
+    let Some(directory) = directory.filter(|directory| !directory.is_empty()) else {
+        return Err(format!(
+            "the credential {name} is not there: {DIRECTORY} is not set, which systemd sets for a unit with \
+             {loaded}. Outside of its unit, use `postern check --without-secrets`"
+        ));
+    };
+    read(&Path::new(&directory).join(name)).map_err(|error| match error.kind() {
+        ErrorKind::NotFound => format!(
+            "the credential {name} is not there: the unit has none of this name. Add {loaded} to it \
+             (`systemctl edit UNIT`), and restart it"
+        ),
+        _ => format!("the credential {name} cannot be read: {error}"),
+    })
+}
+
+/// Whether systemd has credentials of such a name.
+fn is_credential_name(name: &str) -> bool {
+    !matches!(name, "" | "." | "..") && name.len() < 256 && !name.contains(['/', ':']) && name.is_ascii()
+}
+
+/// The credential that `text` means by the path that systemd gives it.
+pub(super) fn credential_in(text: &str) -> Option<&str> {
+    let starts = ["${CREDENTIALS_DIRECTORY}/", "$CREDENTIALS_DIRECTORY/", "%d/"];
+    let name = starts.into_iter().find_map(|start| text.strip_prefix(start))?;
+    is_credential_name(name).then_some(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_credential_is_a_file_in_the_folder_that_systemd_names() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("api-key"), "hush\n").unwrap();
+        std::fs::create_dir(folder.path().join("folder")).unwrap();
+        let directory = || Some(folder.path().into());
+        assert_eq!(credential("api-key", directory()).unwrap(), "hush");
+        for (name, directory, says) in [
+            ("key", directory(), "none of this name. Add LoadCredential=key:PATH to it (`systemctl edit"),
+            ("key", None, "CREDENTIALS_DIRECTORY is not set"),
+            ("key", Some(OsString::new()), "with LoadCredential=key:PATH"),
+            ("folder", directory(), "cannot be read: "),
+            ("../api-key", directory(), "cannot exist"),
+            ("a:b", directory(), "without `/` and `:`"),
+            ("..", directory(), "cannot exist"),
+            ("", None, "cannot exist"),
+        ] {
+            let why = credential(name, directory).unwrap_err();
+            assert!(why.contains(says) && !why.contains("hush"), "{name}: {why}");
+        }
+    }
+
+    #[test]
+    fn the_path_of_a_credential_is_known_for_one() {
+        for (text, name) in [
+            ("%d/key", Some("key")),
+            ("$CREDENTIALS_DIRECTORY/key", Some("key")),
+            ("${CREDENTIALS_DIRECTORY}/key", Some("key")),
+            ("/run/credentials/key", None),
+            ("%d/", None),
+            ("%d", None),
+        ] {
+            assert_eq!(credential_in(text), name, "{text}");
+        }
+        let why = SecretSource::File("%d/key").read().unwrap_err();
+        assert!(why.ends_with("write { credential = \"key\" }"), "{why}");
+    }
+}

@@ -1,0 +1,114 @@
+//! Reading the messages that wait. What is read here changes nothing, so that it may as well be read by a
+//! connection beside the writer's.
+
+use super::{
+    super::record::{self, Key, StoredMessage},
+    number, row_id,
+};
+use rusqlite::{Connection, params};
+use std::collections::BTreeSet;
+
+const READ: &str = "SELECT id, message_id, type, content_type, headers, body, checksum FROM message \
+    WHERE id >= ?1 AND id < ?2 ORDER BY id LIMIT ?3";
+const READ_NAMED: &str = "SELECT id, message_id, type, content_type, headers, body, checksum FROM message \
+    WHERE id >= ?1 AND id < ?2 AND (message_id IS NULL OR message_id IN (SELECT value FROM json_each(?4))) \
+    ORDER BY id LIMIT ?3";
+const GET: &str =
+    "SELECT id, message_id, type, content_type, headers, body, checksum FROM message WHERE id = ?1";
+
+/// Some of a queue's messages.
+#[derive(Debug, Clone, Copy)]
+pub(in super::super) struct Range {
+    /// The queue's id.
+    pub(in super::super) id: u32,
+    /// The first number.
+    pub(in super::super) from: u64,
+    /// Above the last number.
+    pub(in super::super) to: u64,
+}
+
+/// Messages read in one go.
+#[derive(Debug)]
+pub(in super::super) struct Chunk {
+    /// In order.
+    pub(in super::super) messages: Vec<StoredMessage>,
+    /// The number from which reading goes on; the range's end if it holds no more.
+    pub(in super::super) next: u64,
+    /// The numbers of those that the disk does not give, and why.
+    pub(in super::super) unreadable: Option<(BTreeSet<u64>, rusqlite::Error)>,
+}
+
+/// The messages of `range`, in order: at least one if there is one, at most `count`, and no more once they
+/// have `bytes`. If `named` is there, a JSON array of texts, only those whose `message_id` is one of them,
+/// and those without one.
+pub(in super::super) fn read(
+    connection: &Connection,
+    Range { id, from, to }: Range,
+    (count, bytes): (usize, u64),
+    named: Option<&str>,
+) -> rusqlite::Result<Chunk> {
+    let mut messages: Vec<StoredMessage> = Vec::new();
+    let mut size = 0;
+    let most = i64::try_from(count).unwrap_or(i64::MAX);
+    let mut statement = connection.prepare_cached(if named.is_some() { READ_NAMED } else { READ })?;
+    let mut rows = match named {
+        None => statement.query(params![row_id(id, from), row_id(id, to), most])?,
+        Some(named) => statement.query(params![row_id(id, from), row_id(id, to), most, named])?,
+    };
+    let mut is_all = false;
+    while size < bytes {
+        let Some(row) = rows.next()? else {
+            is_all = messages.len() < count;
+            break;
+        };
+        let row_id: i64 = row.get(0)?;
+        let (envelope, its) = record::decode(row, 1, Key::Message(row_id))?;
+        size += its;
+        messages.push(StoredMessage { number: number(row_id), size: its, envelope });
+    }
+    let next = match messages.last() {
+        Some(last) if !is_all => last.number + 1,
+        _ => to,
+    };
+    Ok(Chunk { messages, next, unreadable: None })
+}
+
+/// As [`read`], and past a place where the disk is damaged what can be read.
+pub(in super::super) fn read_past_damage(
+    connection: &Connection,
+    range: Range,
+    most: (usize, u64),
+    named: Option<&str>,
+) -> Chunk {
+    read(connection, range, most, named).unwrap_or_else(|_| one_by_one(connection, range, most.0))
+}
+
+/// Of the first `count` numbers of a range those messages that can be read.
+fn one_by_one(connection: &Connection, Range { id, from, to }: Range, count: usize) -> Chunk {
+    let next = to.min(from.saturating_add(count as u64));
+    let mut chunk = Chunk { messages: Vec::new(), next, unreadable: None };
+    for number in from..next {
+        match get(connection, id, number) {
+            Ok(stored) => chunk.messages.extend(stored),
+            Err(error) => {
+                let (numbers, _) = chunk.unreadable.get_or_insert_with(|| (BTreeSet::new(), error));
+                numbers.insert(number);
+            }
+        }
+    }
+    chunk
+}
+
+/// One message.
+pub(in super::super) fn get(
+    connection: &Connection,
+    id: u32,
+    number: u64,
+) -> rusqlite::Result<Option<StoredMessage>> {
+    let row_id = row_id(id, number);
+    let mut statement = connection.prepare_cached(GET)?;
+    let mut rows = statement.query([row_id])?;
+    let Some(row) = rows.next()? else { return Ok(None) };
+    let (envelope, size) = record::decode(row, 1, Key::Message(row_id))?;
+    Ok(Some(StoredMessage { number, size, envelope }))
+}

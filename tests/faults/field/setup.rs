@@ -1,0 +1,100 @@
+//! What Postern's programs are configured with.
+
+use super::{Application, BATCHES, CONCURRENCY};
+use crate::ends::{Ends, THINKING};
+use std::time::Duration;
+
+/// The configuration of a scenario, with the backends `x`, and `batches`, which takes several messages in one
+/// request.
+#[derive(Debug, Clone)]
+pub(crate) struct Setup {
+    /// The broker's.
+    pub(super) url: String,
+    pub(super) application: Application,
+    /// How long the provider and the application take for an answer.
+    pub(super) thinking: Duration,
+    /// Lines of `[ingress]`.
+    ingress: String,
+    /// Further backends.
+    backends: Vec<&'static str>,
+    /// Further sections.
+    sections: String,
+    /// Whether there is a message log, which the ledger is compared with.
+    pub(super) logged: bool,
+}
+
+impl Setup {
+    /// Around the broker at `url`, with a webhook.
+    pub(crate) fn new(url: &str) -> Self {
+        Self {
+            url: url.to_owned(),
+            application: Application::Webhook,
+            thinking: THINKING,
+            ingress: String::new(),
+            backends: Vec::new(),
+            sections: String::new(),
+            logged: url.starts_with("embedded:"),
+        }
+    }
+
+    /// With the application `echo`.
+    pub(crate) fn echo(self) -> Self {
+        Self { application: Application::Echo, ..self }
+    }
+
+    /// With these lines of `[ingress]`.
+    pub(crate) fn ingress(self, lines: &str) -> Self {
+        Self { ingress: lines.to_owned(), ..self }
+    }
+
+    /// With one more backend.
+    pub(crate) fn backend(mut self, name: &'static str) -> Self {
+        self.backends.push(name);
+        self
+    }
+
+    /// With these sections besides.
+    pub(crate) fn sections(self, sections: &str) -> Self {
+        Self { sections: sections.to_owned(), ..self }
+    }
+
+    /// With ends that take as long as this for an answer.
+    pub(crate) fn thinking(self, thinking: Duration) -> Self {
+        Self { thinking, ..self }
+    }
+
+    /// With a message log, of which the sections have said where it is.
+    pub(crate) fn logged(self) -> Self {
+        Self { logged: true, ..self }
+    }
+
+    /// As TOML.
+    pub(super) fn toml(&self, ends: &Ends) -> String {
+        let Self { url, ingress, sections, .. } = self;
+        let application = match self.application {
+            Application::Echo => "type = \"echo\"".to_owned(),
+            Application::Webhook => format!(
+                "type = \"webhook\"\nurl = \"{}\"\nconcurrency = {CONCURRENCY}\n\
+                 secret = \"whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\"",
+                ends.application()
+            ),
+        };
+        let backends = ["x", BATCHES].iter().chain(&self.backends);
+        let backends: String = backends.map(|name| backend(name, ends)).collect();
+        format!(
+            "[broker]\nurl = \"{url}\"\npublish_timeout = \"5s\"\nmin_free_disk = 0\n[ingress]\n{ingress}\n\
+             [dispatcher]\nconcurrency = {CONCURRENCY}\n[application]\n{application}\n\
+             [retry]\ndelays = [\"1s\", \"1s\", \"1s\"]\n{backends}[backends.{BATCHES}.receive]\n\
+             each = \"/results\"\nparams = {{ identity = \"/from\", text = \"/text\", external_id = \"/id\" }}\n\
+             {sections}"
+        )
+    }
+}
+
+fn backend(name: &str, ends: &Ends) -> String {
+    format!(
+        "[backends.{name}]\ntype = \"http\"\n[backends.{name}.send]\nurl = \"{}\"\n\
+         json = {{ id = \"{{{{ id }}}}\", to = \"{{{{ identity }}}}\", text = \"{{{{ text }}}}\" }}\n",
+        ends.provider()
+    )
+}

@@ -1,0 +1,87 @@
+//! The faults of the one process with the embedded broker, whose message log is in the broker's own store.
+
+use super::{Fault, LOG, Outcome, Stage, THINKING, fault};
+use crate::{
+    faults::{
+        disk,
+        orders::{self, IN_FLIGHT, Order},
+        processes::{self, End},
+    },
+    field::{Field, Setup},
+    table::Allowance,
+};
+use postern_tests::SmallDisk;
+
+/// What a message takes on the disk, with its place in the log: so many of them need a mebibyte.
+const MESSAGES_IN_A_MEBIBYTE: usize = 350;
+
+/// A crash of the process.
+const CRASH: &[&str] = &[
+    "dispatcher → provider",
+    "embedded broker → dispatcher",
+    "dispatcher → webhook, callbacks",
+    "an application repeats itself",
+    "the provider repeats itself",
+];
+
+const FAULTS: &[Fault<()>] = &[
+    fault!(
+        "kill -9 of the process",
+        |stage, _| processes::end_front(&mut stage.field, End::Kill),
+        IN_FLIGHT,
+        CRASH
+    ),
+    fault!(
+        "SIGTERM to the process",
+        |stage, _| processes::end_front(&mut stage.field, End::Drain),
+        Allowance::NONE,
+        &[]
+    ),
+    fault!(
+        "full disk",
+        |stage, _| disk::fill(&mut stage.field, &stage.disk),
+        IN_FLIGHT,
+        &["an application repeats itself", "the provider repeats itself"]
+    ),
+    fault!(
+        "full disk, and kill -9 of the process",
+        |stage, _| disk::fill_and_kill(&mut stage.field, &stage.disk),
+        IN_FLIGHT,
+        CRASH
+    ),
+    fault!(
+        "a pause, and kill -9 of the process",
+        |stage, time| orders::interrupt(&mut stage.field, time, Order::Pause),
+        Order::Pause.allowance(true),
+        CRASH
+    ),
+    fault!(
+        "kill -9 during a cancellation",
+        |stage, time| orders::interrupt(&mut stage.field, time, Order::Cancel),
+        Order::Cancel.allowance(true),
+        &["postern cancel", "dispatcher → provider", "dispatcher → webhook, callbacks"]
+    ),
+    fault!(
+        "kill -9 during a move",
+        |stage, time| orders::interrupt(&mut stage.field, time, Order::Move),
+        Order::Move.allowance(true),
+        &["postern queue move", "dispatcher → provider", "dispatcher → webhook, callbacks"]
+    ),
+];
+
+pub(super) async fn run(name: &'static str, messages: usize) -> Outcome {
+    let mebibytes = disk::MEBIBYTES as usize + messages / MESSAGES_IN_A_MEBIBYTE;
+    let disk = match SmallDisk::mount(u32::try_from(mebibytes).unwrap_or(u32::MAX)) {
+        Ok(disk) => disk,
+        Err(why) => return Outcome::failed(name, format!("no tmpfs can be mounted: {why}")),
+    };
+    let url = format!("embedded:{}", disk.path().join("data").display());
+    let setup = Setup::new(&url).backend("y").sections(LOG).thinking(THINKING);
+    let stage = Stage { field: Field::gateway(setup).await, disk, broker: () };
+    super::run(name, messages, stage, FAULTS).await
+}
+
+#[cfg(test)]
+pub(super) fn windows() -> impl Iterator<Item = &'static str> {
+    FAULTS.iter().flat_map(|fault| fault.windows.iter().copied())
+}
