@@ -266,9 +266,14 @@ impl Gateway {
             admin: runtime.admin,
         };
         greeting::print(&greeting::ready(PROGRAM.version, &addresses, &config))?;
-        let (gateway, providers) = (self, self.providers()?);
-        let (receiving, sending) = (ingress.reload(), dispatcher.reload());
-        let reload = Reloadable { gateway, arguments, providers, ingress: receiving, dispatcher: sending };
+        let reload = Reloadable {
+            connectors: &self.connectors,
+            forms: &self.forms,
+            arguments,
+            providers: self.providers()?,
+            ingress: ingress.reload(),
+            dispatcher: dispatcher.reload(),
+        };
         runtime.started();
         let (received, sent) = tokio::select! {
             ended = together(&runtime.shutdown, ingress, dispatcher) => ended,

@@ -1,9 +1,8 @@
 //! What the whole gateway takes over of a changed configuration.
 
-use crate::Gateway;
 use postern_config::{Config, Problem, ProviderRegistry};
-use postern_dispatcher::{DispatcherReload, Validated};
-use postern_ingress::{IngressReload, Prepared};
+use postern_dispatcher::{DispatcherReload, Validated, connectors::ConnectorRegistry};
+use postern_ingress::{IngressReload, Prepared, forms::Forms};
 use postern_service::{
     program::{self, Arguments},
     reload::Reload,
@@ -12,7 +11,8 @@ use std::sync::Arc;
 
 /// Both halves of a running gateway.
 pub(crate) struct Reloadable<'g> {
-    pub(crate) gateway: &'g Gateway,
+    pub(crate) connectors: &'g ConnectorRegistry,
+    pub(crate) forms: &'g Forms,
     pub(crate) arguments: &'g Arguments,
     pub(crate) providers: ProviderRegistry,
     pub(crate) ingress: IngressReload,
@@ -24,8 +24,8 @@ impl Reload for Reloadable<'_> {
 
     fn read(&self) -> Result<Self::Read, Vec<Problem>> {
         let config = Arc::new(program::load(self.arguments, &self.providers)?);
-        let receiving = self.ingress.prepare(Arc::clone(&config), &self.gateway.forms);
-        match (postern_dispatcher::validate(config, &self.gateway.connectors), receiving) {
+        let receiving = self.ingress.prepare(Arc::clone(&config), self.forms);
+        match (postern_dispatcher::validate(config, self.connectors), receiving) {
             (Ok(validated), Ok(prepared)) => Ok((validated, prepared)),
             (sending, receiving) => {
                 let wrong = [receiving.err(), sending.err()].into_iter().flatten();

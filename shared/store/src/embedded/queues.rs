@@ -52,10 +52,10 @@ impl StoredQueues {
     /// The store cannot be written.
     pub(super) fn declare(&mut self, store: &Store, specs: &[QueueSpec]) -> Result<(), StoreError> {
         let batch = store.batch()?;
-        let mut id = self.all.iter().map(|queue| queue.position.id).max().unwrap_or_default();
+        let last = self.all.iter().map(|queue| queue.position.id).max().unwrap_or_default();
+        let missing = specs.iter().filter(|spec| !self.by_name.contains_key(spec.name.as_str()));
         let mut new = Vec::new();
-        for spec in specs.iter().filter(|spec| !self.by_name.contains_key(spec.name.as_str())) {
-            id += 1;
+        for (id, spec) in (last + 1..).zip(missing) {
             let position = Position { id, ..Position::default() };
             batch.set_position(spec.name.as_str(), &position)?;
             new.push(Queue::new(spec.name.to_string(), position));
