@@ -158,7 +158,7 @@ mod tests {
         let more = Topology {
             backends: ["demo".parse().unwrap()].into(),
             delays: [Duration::MAX].into(),
-            ..topology.clone()
+            ..topology
         };
         let both = topology.with(&more);
         assert_eq!((both.backends.len(), both.delays.len()), (1, 4));
