@@ -1,38 +1,30 @@
-//! The dispatcher as a whole: built from a configuration, run until the drain is over.
+//! The dispatcher as a whole: built from a configuration, run until the drain is over. Another configuration
+//! may take the place of the first meanwhile.
 
 use crate::{
     backend_part::BackendPart,
-    callbacks::{self, CallbackClients},
-    connectors::Connector,
-    consume::Queues,
+    builder::{Builder, Plan},
     drain::Drain,
-    echo::EchoWorker,
-    flow::{FlowControl, FlowShown, Rated, count_processes, settling},
+    flow::RatedQueues,
     metrics::{DispatcherMetrics, RecorderMetrics},
     part::{Shared, WorkerPart},
     poison::DeliveryLimit,
     publish::Publisher,
     quarantine::empty_quarantine,
     recorder::{Recorder, expire},
-    retry::Schedule,
-    settle::Settling,
+    reload::{DispatcherReload, Takeover},
+    running::{Ended, Running},
     validated::Validated,
-    webhook::WebhookWorker,
 };
-use postern_broker::{Broker, BrokerError, LogRoute, QueueName, Topology, topology::LOG};
-use postern_config::{ApplicationSection, Config, backend::BackendConfig};
-use postern_service::{Monitoring, heartbeat::Heartbeats, message_log::OpenLog, shutdown::Shutdown};
-use postern_shared::{
-    callback::CallbackKeys,
-    message::{BackendName, Priority},
-};
-use std::{fmt, future::Future, sync::Arc, time::Duration};
-use tokio::{sync::Notify, task::JoinSet, time::timeout_at};
+use postern_broker::{Broker, BrokerError, LogRoute, QueueName, topology::LOG};
+use postern_config::Config;
+use postern_service::{Monitoring, current::Current, message_log::OpenLog, shutdown::Shutdown};
+use postern_shared::message::BackendName;
+use std::{fmt, sync::Arc, time::Duration};
+use tokio::{sync::mpsc, task::JoinSet, time::timeout_at};
 
 /// How often the drain says what it still waits for.
 const DRAIN_SAYS: Duration = Duration::from_secs(5);
-/// How many inbound messages the application here answers at a time.
-const ECHO_CONCURRENCY: u16 = 128;
 
 /// Why a running dispatcher ended without being asked to.
 #[derive(Debug, thiserror::Error)]
@@ -52,23 +44,16 @@ pub enum RunError {
 
 /// Takes outbound messages from their queues and sends them.
 pub struct Dispatcher {
+    config: Arc<Config>,
     backends: Vec<BackendPart>,
-    /// The application that is served here, and the callbacks.
-    others: Vec<WorkerPart>,
+    application: Option<WorkerPart>,
+    callbacks: Vec<WorkerPart>,
     /// What writes the message log, and what removes from it.
     recording: Recording,
-    rates: Rates,
+    builder: Builder,
     shared: Shared,
-    publisher: Publisher,
-    patience: Duration,
-    heartbeats: Heartbeats,
-}
-
-/// The rates that are kept, together with other processes.
-struct Rates {
-    /// How many backends of the configuration have one, also those that are not served here.
-    number: usize,
-    recount: Arc<Notify>,
+    reload: DispatcherReload,
+    takeovers: mpsc::Receiver<Takeover>,
 }
 
 /// The work on the message log.
@@ -77,89 +62,6 @@ struct Recording {
     /// If the log comes by a queue.
     recorder: Option<Recorder>,
     log: Option<OpenLog>,
-}
-
-/// What the parts are made of.
-struct Builder<'a> {
-    config: &'a Config,
-    topology: Arc<Topology>,
-    keys: CallbackKeys,
-    rates: Rates,
-    publisher: Publisher,
-    metrics: DispatcherMetrics,
-    monitoring: &'a Monitoring,
-}
-
-impl Builder<'_> {
-    fn backend(&self, backend: &Arc<BackendConfig>, connector: Arc<dyn Connector>) -> BackendPart {
-        let rated = if backend.definition.rate.is_some() { Rated::Yes } else { Rated::No };
-        let shown = FlowShown {
-            metrics: self.metrics.flow.of(&backend.name, rated),
-            health: self.monitoring.health.reporter(&backend.name),
-        };
-        let flow = FlowControl::new(backend, settling(self.rates.number), self.rates.recount.clone(), shown);
-        let metrics = self.metrics.sending(&backend.name);
-        if backend.definition.text.segments {
-            metrics.declare_segments();
-        }
-        BackendPart {
-            backend: backend.clone(),
-            connector,
-            queues: Queues {
-                normal: QueueName::outbound(&backend.name, Priority::Normal),
-                bulk: Some(QueueName::outbound(&backend.name, Priority::Bulk)),
-                flow: Arc::new(flow),
-            },
-            schedule: Schedule::new(backend, self.topology.clone()),
-            settling: Settling {
-                keys: self.keys.clone(),
-                publisher: self.publisher.clone(),
-                metrics,
-                control: self.monitoring.control.clone(),
-            },
-            taken: self.monitoring.waiting.follow(&backend.name),
-            monitoring: self.monitoring.clone(),
-        }
-    }
-
-    fn application(&self, caller: Option<crate::webhook::Caller>) -> Option<WorkerPart> {
-        let normal = QueueName::inbound();
-        match (&self.config.application, caller) {
-            (ApplicationSection::Echo, _) => {
-                let worker = Arc::new(EchoWorker::new(self.config, self.publisher.clone()));
-                let flow = Arc::new(FlowControl::fixed(ECHO_CONCURRENCY));
-                let queues = Queues { normal, bulk: None, flow };
-                Some(WorkerPart { name: "application echo".to_owned(), worker, queues })
-            }
-            (ApplicationSection::Webhook(webhook), Some(caller)) => {
-                let (topology, publisher) = (self.topology.clone(), self.publisher.clone());
-                let metrics = &self.metrics;
-                let worker = WebhookWorker::new(self.config, (webhook, caller), topology, publisher, metrics);
-                // People go first, reports never stand still.
-                let bulk = webhook.wants_reports().then(QueueName::reports);
-                let breaker = webhook.breaker_over(self.config.breaker);
-                let health = self.monitoring.health.application_reporter();
-                let flow = FlowControl::of_receiver("application", webhook.concurrency, breaker, health);
-                let flow = Arc::new(flow);
-                let queues = Queues { normal, bulk, flow };
-                let name = "application webhook".to_owned();
-                Some(WorkerPart { name, worker: Arc::new(worker), queues })
-            }
-            (ApplicationSection::None | ApplicationSection::Webhook(_), _) => None,
-        }
-    }
-
-    fn callbacks(&self, clients: CallbackClients) -> [WorkerPart; 2] {
-        let workers =
-            callbacks::workers(self.config, clients, &self.topology, &self.publisher, &self.metrics);
-        workers.map(|(worker, concurrency)| {
-            let normal = worker.queue().clone();
-            let name = normal.to_string();
-            let flow = Arc::new(FlowControl::fixed(concurrency));
-            let queues = Queues { normal, bulk: None, flow };
-            WorkerPart { name, worker: Arc::new(worker), queues }
-        })
-    }
 }
 
 impl Dispatcher {
@@ -176,25 +78,22 @@ impl Dispatcher {
         let Validated { config, mut connectors, webhook, callbacks } = validated;
         let metrics = DispatcherMetrics::declare(&monitoring.metrics)?;
         let publisher = Publisher::new(broker.clone(), metrics.publish.clone());
-        let rated = config.backends.values().filter(|backend| backend.definition.rate.is_some());
         let builder = Builder {
-            config: &config,
-            topology: Arc::new(postern_service::topology(&config)),
-            keys: config.compat.callback_keys(),
-            rates: Rates { number: rated.count(), recount: Arc::default() },
+            keys: Current::new(config.compat.callback_keys()),
+            recount: Arc::default(),
             publisher: publisher.clone(),
             metrics: metrics.clone(),
-            monitoring,
+            monitoring: monitoring.clone(),
         };
-        let chosen = |backend: &&Arc<BackendConfig>| config.dispatcher.backends.contains(&backend.name);
-        let backends = config.backends.values().filter(chosen);
-        let backends = backends.filter_map(|backend| {
-            connectors.remove(&backend.name).map(|connector| builder.backend(backend, connector))
+        let plan = Plan::new(&config);
+        let backends = plan.served().filter_map(|backend| {
+            let connector = connectors.remove(&backend.name)?;
+            Some(builder.backend(&plan, backend, connector))
         });
         let backends = backends.collect();
-        let topology = builder.topology.clone();
+        let route = plan.topology.log;
         let log = monitoring.log.clone();
-        let recorder = match (&log, topology.log) {
+        let recorder = match (&log, route) {
             (Some(open), LogRoute::Queue(_)) => {
                 Some(Recorder::new(open.clone(), RecorderMetrics::declare(&monitoring.metrics)?))
             }
@@ -203,31 +102,39 @@ impl Dispatcher {
         let called_back =
             config.compat.call_back().then(|| [QueueName::callbacks(), QueueName::bulk_callbacks()]);
         let called_back = called_back.into_iter().flatten();
-        let logged = matches!(topology.log, LogRoute::Queue(_)).then(QueueName::log);
+        let logged = matches!(route, LogRoute::Queue(_)).then(QueueName::log);
         let queues = [QueueName::reports(), QueueName::dead()].into_iter().chain(called_back).chain(logged);
         for queue in queues {
             metrics.publish.declare_queue(&queue);
         }
         metrics.publish.declare_outcomes();
-        let application = builder.application(webhook);
-        let callbacks = callbacks.map(|clients| builder.callbacks(clients)).into_iter().flatten();
+        let application = builder.application(&plan, webhook);
+        let callbacks = callbacks.map(|clients| builder.callbacks(&plan, clients)).into_iter().flatten();
+        let callbacks = callbacks.collect();
         let max = config.dispatcher.max_deliveries;
-        let limit = Arc::new(DeliveryLimit::new(max, publisher.clone(), metrics, monitoring.traces.clone()));
+        let limit = DeliveryLimit::new(max, publisher, metrics, monitoring.traces.clone());
+        let (reload, takeovers) = DispatcherReload::new();
         Ok(Self {
             backends,
-            others: application.into_iter().chain(callbacks).collect(),
+            application,
+            callbacks,
             recording: Recording { recorder, log },
-            rates: builder.rates,
-            shared: Shared { broker, limit },
-            publisher,
-            patience: config.shutdown.deadline.0,
-            heartbeats: monitoring.heartbeats.clone(),
+            builder,
+            shared: Shared { broker, limit: Arc::new(limit) },
+            reload,
+            takeovers,
+            config,
         })
     }
 
     /// The backends that are served.
     pub fn backends(&self) -> impl Iterator<Item = &BackendName> {
         self.backends.iter().map(BackendPart::name)
+    }
+
+    /// What has it take over another configuration while it runs.
+    pub fn reload(&self) -> DispatcherReload {
+        self.reload.clone()
     }
 
     /// Sends until `shutdown` begins, then drains: takes nothing more, hands back what is not
@@ -239,44 +146,43 @@ impl Dispatcher {
     /// # Errors
     /// [`RunError`]: a part ended before `shutdown` began. The others were drained.
     pub async fn run(self, shutdown: Shutdown) -> Result<(), RunError> {
-        let drain = Drain::new(self.patience);
-        let rated = self.backends.iter().map(|part| &part.queues).filter(|queues| queues.flow.is_rated());
-        let rated = rated.map(|queues| (queues.normal.clone(), queues.flow.clone())).collect();
+        let Self { config, backends, application, callbacks, builder, shared, mut takeovers, .. } = self;
+        let drain = Drain::new(config.shutdown.deadline.0);
+        let rated = RatedQueues::default();
+        rated.configured(Plan::new(&config).rated());
         let mut counting = JoinSet::new();
-        counting.spawn(count_processes(
-            self.shared.broker.clone(),
-            rated,
-            self.rates.number,
-            self.rates.recount,
-        ));
-        let mut parts = JoinSet::new();
-        for part in self.backends {
-            let (name, drain) = (part.name().to_string(), drain.part(part.name().as_str()));
-            parts.spawn(named(name, self.heartbeats.clone(), part.run(self.shared.clone(), drain)));
-        }
-        for part in self.others {
-            let (name, drain) = (part.name.clone(), drain.part(&part.name));
-            parts.spawn(named(name, self.heartbeats.clone(), part.run(self.shared.clone(), drain)));
-        }
+        counting.spawn(rated.clone().count_processes(shared.broker.clone(), builder.recount.clone()));
+        let (broker, publisher) = (shared.broker.clone(), builder.publisher.clone());
+        let mut running = Running::new(config, builder, shared, drain.clone(), rated);
+        backends.into_iter().for_each(|part| running.serve(part));
+        running.serve_application(application);
+        running.serve_callbacks(callbacks);
         let Recording { recorder, log } = self.recording;
         if let Some(recorder) = recorder {
-            let (broker, drain) = (self.shared.broker.clone(), drain.part(LOG));
-            parts.spawn(named(
-                "message log".to_owned(),
-                self.heartbeats.clone(),
-                recorder.run(broker, drain),
-            ));
+            running.spawn(LOG, |drain| recorder.run(broker.clone(), drain));
         }
         let expiring = log.map(|log| tokio::spawn(expire(log, drain.clone())));
-        let (broker, publisher, draining) = (self.shared.broker, self.publisher, drain.clone());
+        let draining = drain.clone();
         let emptying = tokio::spawn(async move { empty_quarantine(&*broker, &publisher, &draining).await });
-        let ended = tokio::select! {
-            () = shutdown.started() => Ok(()),
-            ended = parts.join_next(), if !parts.is_empty() => outcome(ended),
+        let ended = loop {
+            tokio::select! {
+                () = shutdown.started() => break Ok(()),
+                Some(ended) = running.next_ended() => match ended {
+                    // What was replaced or removed.
+                    Ok(Ended { drained: true, .. }) => {}
+                    Ok(ended) => break outcome(ended),
+                    Err(_) => break Err(RunError::Panicked),
+                },
+                Some(Takeover { validated, done }) = takeovers.recv() => {
+                    running.take_over(validated);
+                    let _ = done.send(());
+                }
+            }
         };
+        drop(takeovers);
         tracing::info!("no more messages are taken");
         drain.begin();
-        let drained = drained(parts, &drain).await;
+        let drained = drained(running, &drain).await;
         let _ = timeout_at(drain.deadline(), emptying).await;
         if let Some(expiring) = expiring {
             let _ = timeout_at(drain.deadline(), expiring).await;
@@ -292,31 +198,18 @@ impl fmt::Debug for Dispatcher {
     }
 }
 
-/// Runs a part, notes that it is alive, and names it in its error.
-async fn named(
-    part: String,
-    heartbeats: Heartbeats,
-    run: impl Future<Output = Result<(), BrokerError>>,
-) -> Result<(), RunError> {
-    heartbeats.keep(part.clone(), run).await.map_err(|error| RunError::Broker { part, error })
-}
-
 /// What the first part that ended by itself comes to.
-fn outcome(ended: Option<Result<Result<(), RunError>, tokio::task::JoinError>>) -> Result<(), RunError> {
-    match ended {
-        Some(Ok(result)) => result,
-        Some(Err(_)) => Err(RunError::Panicked),
-        None => Ok(()),
-    }
+fn outcome(Ended { name: part, result, .. }: Ended) -> Result<(), RunError> {
+    result.map_err(|error| RunError::Broker { part, error })
 }
 
-/// Waits for `parts`, and says now and then for what.
-async fn drained(mut parts: JoinSet<Result<(), RunError>>, drain: &Drain) -> Result<(), RunError> {
+/// Waits for all that runs, and says now and then for what.
+async fn drained(mut running: Running, drain: &Drain) -> Result<(), RunError> {
     let mut result = Ok(());
     let mut says = tokio::time::interval(DRAIN_SAYS);
     loop {
         tokio::select! {
-            ended = parts.join_next() => match ended {
+            ended = running.next_ended() => match ended {
                 None => return result,
                 // A broker that is closed while parts drain ends them: that is no error any more.
                 Some(Err(_)) => result = Err(RunError::Panicked),

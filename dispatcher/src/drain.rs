@@ -55,6 +55,11 @@ impl Drain {
         self.begun.cancel();
     }
 
+    /// Whether the drain of this part has begun.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.begun.is_cancelled()
+    }
+
     /// A token that is cancelled when the drain begins.
     pub(crate) fn token(&self) -> CancellationToken {
         self.begun.child_token()

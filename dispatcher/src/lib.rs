@@ -3,7 +3,7 @@
 //!
 //! The modules, in the order in which a message meets them. `validated` is a configuration that can be
 //! served, `dispatcher` serves it: in a `part` for each queue that is worked through, a `backend_part`
-//! for each backend, whose [`connectors`] have a life of their own. `consume` takes messages from a backend's two queues, as many as
+//! for each backend, all made by `builder` and kept `running`, where a `reload` replaces what changed, whose [`connectors`] have a life of their own. `consume` takes messages from a backend's two queues, as many as
 //! `flow` allows; `deliver` takes one to its end: `attempt` has the parts of
 //! its text sent by the [`connectors`] and says for each recipient what follows (`outcome`, `retry`),
 //! and `settle` puts that into messages (`report`, `dead_letter`), has them stored (`publish`) and
@@ -17,7 +17,10 @@
 //!
 //! [`program`] runs all of it, alone beside a shared broker.
 
+mod builder;
 mod dispatcher;
+mod reload;
+mod running;
 mod validated;
 
 mod backend_part;
@@ -58,4 +61,5 @@ pub mod program;
 pub mod measure;
 
 pub use dispatcher::{Dispatcher, RunError};
+pub use reload::{DispatcherReload, Drains};
 pub use validated::{Validated, validate};

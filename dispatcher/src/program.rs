@@ -1,11 +1,17 @@
 //! The program `postern-dispatcher`, which `postern dispatcher` is too.
 
-use crate::{connectors::ConnectorRegistry, dispatcher::Dispatcher, validated::validate};
+use crate::{
+    connectors::ConnectorRegistry,
+    dispatcher::Dispatcher,
+    reload::DispatcherReload,
+    validated::{Validated, validate},
+};
 use clap::{Args, Subcommand};
-use postern_config::{ApplicationSection, Config, ProviderRegistry, Selection};
+use postern_config::{ApplicationSection, Config, Problem, ProviderRegistry, Selection};
 use postern_service::{
     health_check::{self, HealthArguments},
     program::{self, Arguments, Exit, Program, Runtime},
+    reload::Reload,
 };
 use postern_shared::{message::BackendName, suggest};
 use std::{
@@ -52,24 +58,65 @@ pub async fn run(
 ) -> Result<(), Exit> {
     let mut config = program::configuration(arguments, providers)?;
     program::needs_shared_broker(&config, PROGRAM.name)?;
-    if choice.only_log {
-        only_log(&mut config)?;
-    }
-    choose(&mut config, choice.backends)?;
+    narrow(&mut config, &choice).map_err(Exit::Config)?;
     let validated = validate(Arc::new(config), connectors).map_err(|problems| Exit::problems(&problems))?;
-    let runtime = Runtime::start(PROGRAM, arguments, validated.config()).await?;
+    let config = validated.config().clone();
+    let (runtime, reloads) = Runtime::start(PROGRAM, arguments, &config).await?;
     let dispatcher = Dispatcher::new(validated, runtime.broker.clone(), &runtime.monitoring)?;
+    let reload = Reloadable { arguments, choice, providers, connectors, dispatcher: dispatcher.reload() };
     runtime.started();
-    let ended = dispatcher.run(runtime.shutdown.clone()).await;
+    let ended = tokio::select! {
+        ended = dispatcher.run(runtime.shutdown.clone()) => ended,
+        never = reloads.serve(config, &reload) => match never {},
+    };
     runtime.close().await;
     Ok(ended?)
 }
 
+/// What takes over a changed configuration.
+struct Reloadable<'p> {
+    arguments: &'p Arguments,
+    choice: Choice,
+    providers: &'p ProviderRegistry,
+    connectors: &'p ConnectorRegistry,
+    dispatcher: DispatcherReload,
+}
+
+impl Reload for Reloadable<'_> {
+    type Read = Validated;
+
+    fn read(&self) -> Result<Validated, Vec<Problem>> {
+        let mut config = program::load(self.arguments, self.providers)?;
+        narrow(&mut config, &self.choice)
+            .map_err(|what| vec![Problem { key: String::new(), line: None, what }])?;
+        validate(Arc::new(config), self.connectors)
+    }
+
+    fn config(validated: &Validated) -> &Arc<Config> {
+        validated.config()
+    }
+
+    async fn apply(&self, validated: Validated) -> Result<(), String> {
+        self.dispatcher.apply(validated).await.map_err(|error| error.to_string())
+    }
+}
+
+/// Leaves of `config` what the command line wants served.
+///
+/// # Errors
+/// What is wrong with the command line.
+fn narrow(config: &mut Config, choice: &Choice) -> Result<(), String> {
+    if choice.only_log {
+        only_log(config)?;
+    }
+    choose(config, choice.backends.clone())
+}
+
 /// Leaves nothing to do but the message log.
-fn only_log(config: &mut Config) -> Result<(), Exit> {
+fn only_log(config: &mut Config) -> Result<(), String> {
     if config.message_log().is_none() {
         let why = "--only-log: there is no message log: set log.url, or log.messages = true";
-        return Err(Exit::Config(why.to_owned()));
+        return Err(why.to_owned());
     }
     config.dispatcher.backends = Selection::Some(Vec::new());
     config.application = ApplicationSection::None;
@@ -90,17 +137,15 @@ pub async fn health(
     health_check::check(PROGRAM, arguments, wanted, providers).await
 }
 
-fn choose(config: &mut Config, backends: Vec<String>) -> Result<(), Exit> {
+fn choose(config: &mut Config, backends: Vec<String>) -> Result<(), String> {
     if backends.is_empty() {
         return Ok(());
     }
-    let chosen = Selection::try_from(backends).map_err(|why| Exit::Config(format!("--backends: {why}")))?;
+    let chosen = Selection::try_from(backends).map_err(|why| format!("--backends: {why}"))?;
     if let Some(unknown) = chosen.names().iter().find(|name| !config.backends.contains_key(*name)) {
         let known = config.backends.keys().map(BackendName::as_str).collect::<Vec<_>>().join(", ");
         let hint = suggest::hint(unknown.as_str(), config.backends.keys().map(BackendName::as_str));
-        return Err(Exit::Config(format!(
-            "--backends: unknown backend `{unknown}`; configured are: {known}{hint}"
-        )));
+        return Err(format!("--backends: unknown backend `{unknown}`; configured are: {known}{hint}"));
     }
     config.dispatcher.backends = chosen;
     Ok(())

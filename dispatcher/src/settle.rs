@@ -25,6 +25,7 @@ use postern_broker::{
 };
 use postern_service::{
     control::{Control, cancelled},
+    current::Current,
     queued::Queued,
     traces::Span,
 };
@@ -38,7 +39,7 @@ use std::{collections::BTreeMap, time::Duration};
 /// What it takes to settle the messages of one backend.
 pub(crate) struct Settling {
     /// What the messages' wishes for callbacks are read with.
-    pub(crate) keys: CallbackKeys,
+    pub(crate) keys: Current<CallbackKeys>,
     pub(crate) publisher: Publisher,
     pub(crate) metrics: SendingMetrics,
     /// What operators cancelled.
@@ -58,7 +59,7 @@ impl Settling {
     ) {
         let now = Timestamp::now();
         let mut messages = settlement(&delivery.envelope, queue, attempt, now);
-        messages.extend(callbacks(&self.keys, &delivery.envelope, attempt, now));
+        messages.extend(callbacks(&self.keys.get(), &delivery.envelope, attempt, now));
         tally::note(attempt, span);
         let scope = span.scope();
         if !self.publisher.publish(messages, &scope).await {
@@ -78,7 +79,7 @@ impl Settling {
     /// cancelled it.
     pub(crate) fn cancelled(&self, queued: Queued<'_>, held: Duration) -> Option<Vec<(Address, Envelope)>> {
         let is_cancelled = self.control.cancels(queued, held);
-        is_cancelled.then(|| cancelled(queued, &self.keys, Timestamp::now()))
+        is_cancelled.then(|| cancelled(queued, &self.keys.get(), Timestamp::now()))
     }
 
     /// Publishes `cancelled`, counts and logs it, and acknowledges the delivery, which came from the queue and

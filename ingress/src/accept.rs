@@ -10,11 +10,10 @@ mod idempotency;
 mod rejection;
 
 pub(crate) use accepted::Accepted;
-pub(crate) use idempotency::{Fingerprint, SubmissionClaim, Taken};
+pub(crate) use idempotency::{Fingerprint, SubmissionClaim, Submissions, Taken};
 pub(crate) use rejection::{Rejected, Rejection, SubmissionField};
 
 use crate::{auth::Principal, log_lookup::LogLookup, publish::MeteredPublisher};
-use idempotency::Submissions;
 use jiff::Timestamp;
 use postern_broker::{
     Address, BrokerError, Envelope,
@@ -122,16 +121,17 @@ impl AnswersFor {
 }
 
 impl Acceptor {
-    /// An acceptor that publishes with `publisher`, seals callbacks with `callback_keys`, and looks up with
-    /// `lookup` what other processes accepted.
+    /// An acceptor that publishes with `publisher` and seals callbacks with `callback_keys`. `submissions` are
+    /// those that were accepted before, and `lookup` says whether other processes are to be told of its own.
     pub(crate) fn new(
         config: Arc<Config>,
         publisher: MeteredPublisher,
         callback_keys: CallbackKeys,
-        lookup: Arc<LogLookup>,
+        lookup: &LogLookup,
+        submissions: &Submissions,
     ) -> Self {
-        let answers = AnswersFor::of(&config, &lookup);
-        let submissions = Submissions::new(config.ingress.dedupe_window.0, lookup);
+        let answers = AnswersFor::of(&config, lookup);
+        let submissions = submissions.within(config.ingress.dedupe_window.0);
         Self { config, publisher, callback_keys, submissions, answers }
     }
 

@@ -1,8 +1,11 @@
 //! The ingress as a whole: its listeners, its servers, its drain.
 
 use crate::{
+    certificates,
     forms::Forms,
+    lasting::Lasting,
     metrics::IngressMetrics,
+    reload::IngressReload,
     routes,
     state::{self, IngressState},
 };
@@ -13,9 +16,10 @@ use actix_web::{
 };
 use futures_util::future::{join_all, select_all};
 use postern_broker::Broker;
-use postern_config::{Config, Problem, TlsFiles};
+use postern_config::{Config, Problem};
 use postern_service::{
     Monitoring,
+    current::Current,
     heartbeat::Heartbeats,
     listener::{self, ConnectionLimits, Listener, Share},
     metrics::Metrics,
@@ -74,15 +78,14 @@ struct Port {
 /// What the ingress finds wrong with `config`, beyond what [`Config`] itself checks: defaults that
 /// do not clean, unknown regions and forms, replies that are none, certificates that are none.
 pub fn problems(config: &Config, forms: &Forms) -> Vec<Problem> {
-    let tls = [("ingress.tls", &config.ingress.tls), ("api.tls", &config.api.tls)];
-    let tls = tls.into_iter().filter_map(|(section, files)| load(section, files.as_ref()).err());
-    state::problems(config, forms).into_iter().chain(tls).collect()
+    state::problems(config, forms).into_iter().chain(certificates::problems(config)).collect()
 }
 
 /// The ingress, listening; [`run`](Self::run) makes it answer.
 #[derive(Debug)]
 pub struct Ingress {
-    state: Data<IngressState>,
+    lasting: Lasting,
+    state: Current<IngressState>,
     metrics: Metrics,
     heartbeats: Heartbeats,
     public: Port,
@@ -105,7 +108,9 @@ impl Ingress {
         let (metrics, heartbeats) = (monitoring.metrics.clone(), monitoring.heartbeats.clone());
         let own =
             IngressMetrics::declare(&metrics).map_err(|error| StartError::Metrics(error.to_string()))?;
-        let state = IngressState::new(config, broker, own, monitoring, forms).map_err(StartError::Config)?;
+        let lasting = Lasting::new(&config, broker, own, monitoring);
+        let state = IngressState::new(config, &lasting, None, forms).map_err(StartError::Config)?;
+        state.announce();
         let wrong = |problem| StartError::Config(vec![problem]);
         let (ingress, api) = (&state.config.ingress, &state.config.api);
         let limits = |max: Option<usize>, share| ConnectionLimits {
@@ -120,7 +125,7 @@ impl Ingress {
         let share = if api.listen.is_some() { Share::Most } else { Share::Whole };
         let public = Port {
             name: "ingress",
-            tls: load("ingress.tls", ingress.tls.as_ref()).map_err(wrong)?,
+            tls: certificates::load("ingress.tls", ingress.tls.as_ref()).map_err(wrong)?,
             listener: listen("ingress.listen", ingress.listen)?,
             connections: limits(ingress.max_connections, share),
         };
@@ -128,12 +133,17 @@ impl Ingress {
             None => None,
             Some(address) => Some(Port {
                 name: "api",
-                tls: load("api.tls", api.tls.as_ref()).map_err(wrong)?,
+                tls: certificates::load("api.tls", api.tls.as_ref()).map_err(wrong)?,
                 listener: listen("api.listen", address)?,
                 connections: limits(api.max_connections, Share::Quarter),
             }),
         };
-        Ok(Self { metrics, heartbeats, public, api, state: Data::new(state) })
+        Ok(Self { metrics, heartbeats, public, api, lasting, state: Current::new(state) })
+    }
+
+    /// What has it take over another configuration while it runs.
+    pub fn reload(&self) -> IngressReload {
+        IngressReload { lasting: self.lasting.clone(), state: self.state.clone() }
     }
 
     /// Where providers reach it.
@@ -158,9 +168,9 @@ impl Ingress {
     /// # Errors
     /// A server could not start or ended by itself.
     pub async fn run(self, shutdown: Shutdown) -> io::Result<bool> {
-        let deadline = self.state.config.shutdown.deadline.0;
+        let deadline = self.state.get().config.shutdown.deadline.0;
         // It is empty: an ingress runs once.
-        let _ = self.state.shutdown.set(shutdown.clone());
+        let _ = self.lasting.shutdown.set(shutdown.clone());
         tracing::info!(address = %self.address()?, tls = self.public.tls.is_some(), "ingress listens");
         let servers = match self.api {
             None => {
@@ -188,7 +198,7 @@ impl Ingress {
             () = shutdown.started() => {}
         }
         tracing::info!("no more requests are accepted");
-        self.state.log.stop_waiting();
+        self.lasting.log.stop_waiting();
         let answered = async {
             join_all(handles.iter().map(|handle| handle.stop(true))).await;
         };
@@ -206,11 +216,12 @@ impl Port {
     /// The server that answers on `routes`.
     fn serve(
         self,
-        state: &Data<IngressState>,
+        current: &Current<IngressState>,
         (metrics, heartbeats): (&Metrics, &Heartbeats),
         routes: Vec<Routes>,
     ) -> io::Result<Server> {
         let Self { name, listener, tls, connections } = self;
+        let state = current.get();
         let config = &state.config;
         let workers = match config.ingress.workers {
             0 => thread::available_parallelism()?.get(),
@@ -227,15 +238,10 @@ impl Port {
             drain: config.shutdown.deadline.0 + Duration::from_secs(2),
             heartbeats: heartbeats.clone(),
         };
-        let state = state.clone();
+        let current = Data::new(current.clone());
         listener.serve(metrics, move || {
-            let app = App::new().app_data(state.clone());
+            let app = App::new().app_data(current.clone());
             routes.iter().fold(app, |app, routes| app.configure(|config| routes(&state, config)))
         })
     }
-}
-
-fn load(section: &'static str, files: Option<&TlsFiles>) -> Result<Option<Tls>, Problem> {
-    let loaded = files.map(|files| Tls::load(section, files)).transpose();
-    loaded.map_err(|wrong| Problem { key: format!("{section}.{}", wrong.key), line: None, what: wrong.what })
 }

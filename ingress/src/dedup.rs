@@ -67,6 +67,11 @@ impl<N: Clone> Dedup<N> {
         Self { window, most: MAX_IDS, memory: Arc::new(Mutex::new(memory)) }
     }
 
+    /// The same memory with another length.
+    pub(crate) fn within(&self, window: Duration) -> Self {
+        Self { window, ..self.clone() }
+    }
+
     /// Says whether `id` was stored before. Of several with the same `id`, never two are published at the
     /// same time: each waits until no other is.
     pub(crate) async fn claim_in_turn(&self, id: MessageId) -> Claim<N> {

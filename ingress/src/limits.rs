@@ -4,7 +4,7 @@
 use crate::{auth::Clients, body::BodyLimits, forms::ParameterLimits};
 use actix_web::HttpRequest;
 use postern_config::IngressSection;
-use postern_service::rates::{self, AddressLimiter};
+use postern_service::rates::{self, AddressLimiter, Buckets};
 use std::{
     net::IpAddr,
     time::{Duration, Instant},
@@ -30,13 +30,14 @@ const PARAMETERS_OF_AN_ITEM: usize = 50;
 /// The most that this makes.
 const PARAMETERS_OF_A_BATCH: usize = 50_000;
 
-impl From<&IngressSection> for RequestLimits {
-    fn from(ingress: &IngressSection) -> Self {
+impl RequestLimits {
+    /// As `ingress` says. What each address has left of its rate is in `buckets`.
+    pub(crate) fn new(ingress: &IngressSection, buckets: Buckets<IpAddr>) -> Self {
         let parameters = ParameterLimits::from(ingress);
         let of_items = PARAMETERS_OF_A_BATCH.min(PARAMETERS_OF_AN_ITEM * ingress.max_items);
         Self {
             clients: Clients::from(ingress),
-            addresses: ingress.rate_limit.map(AddressLimiter::from),
+            addresses: ingress.rate_limit.map(|limit| AddressLimiter::new(limit, buckets)),
             body: BodyLimits::new(ingress.max_body, ingress.read_timeout.0),
             parameters,
             batch_parameters: ParameterLimits {
@@ -46,9 +47,7 @@ impl From<&IngressSection> for RequestLimits {
             max_items: ingress.max_items,
         }
     }
-}
 
-impl RequestLimits {
     /// The address of the client; `None` if the last trusted proxy does not say.
     pub(crate) fn client(&self, request: &HttpRequest) -> Option<IpAddr> {
         let peer = request.peer_addr().map(|peer| peer.ip());

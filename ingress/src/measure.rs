@@ -2,7 +2,7 @@
 //! seeing what it makes of requests that nobody would write.
 
 use crate::metrics::IngressMetrics;
-use crate::{forms::Forms, routes, state::IngressState};
+use crate::{forms::Forms, lasting::Lasting, routes, state::IngressState};
 use actix_web::{
     App, Error,
     body::{MessageBody, to_bytes},
@@ -19,7 +19,7 @@ use bytes::Bytes;
 use futures_util::{FutureExt, future::LocalBoxFuture};
 use postern_broker::Broker;
 use postern_config::Config;
-use postern_service::{Monitoring, metrics::Metrics};
+use postern_service::{Monitoring, current::Current, metrics::Metrics};
 use std::{fmt, net::SocketAddr, rc::Rc, sync::Arc};
 
 /// What a form is posted as.
@@ -109,17 +109,18 @@ impl fmt::Debug for Socketless {
 }
 
 /// Requests come from one address as fast as they can: no rate limit holds them up.
-fn state(mut config: Config, broker: Arc<dyn Broker>) -> Result<Data<IngressState>, String> {
+fn state(mut config: Config, broker: Arc<dyn Broker>) -> Result<Current<IngressState>, String> {
     config.ingress.rate_limit = None;
     let metrics = Metrics::new("measured", "0").map_err(|error| error.to_string())?;
     let own = IngressMetrics::declare(&metrics).map_err(|error| error.to_string())?;
     let monitoring = Monitoring::new(metrics);
-    let state = IngressState::new(Arc::new(config), broker, own, monitoring, &Forms::builtin());
-    state.map(Data::new).map_err(|problems| format!("{problems:?}"))
+    let lasting = Lasting::new(&config, broker, own, monitoring);
+    let state = IngressState::new(Arc::new(config), &lasting, None, &Forms::builtin());
+    state.map(Current::new).map_err(|problems| format!("{problems:?}"))
 }
 
 fn app(
-    state: &Data<IngressState>,
+    state: &Current<IngressState>,
 ) -> App<
     impl ServiceFactory<
         ServiceRequest,
@@ -129,7 +130,7 @@ fn app(
         Error = Error,
     > + use<>,
 > {
-    let app = App::new().app_data(state.clone());
+    let app = App::new().app_data(Data::new(state.clone()));
     let all = [routes::providers, routes::compat, routes::applications, routes::everyone];
-    all.iter().fold(app, |app, routes| app.configure(|app| routes(state, app)))
+    all.iter().fold(app, |app, routes| app.configure(|app| routes(&state.get(), app)))
 }

@@ -3,12 +3,14 @@
 use crate::{
     app::{Ingress, StartError, problems},
     forms::Forms,
+    reload::{IngressReload, Prepared},
 };
 use clap::Subcommand;
-use postern_config::ProviderRegistry;
+use postern_config::{Config, Problem, ProviderRegistry};
 use postern_service::{
     health_check::{self, HealthArguments},
     program::{self, Arguments, Exit, Program, Runtime},
+    reload::Reload,
 };
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -54,12 +56,44 @@ pub async fn run(arguments: &Arguments, providers: &ProviderRegistry, forms: &Fo
     if !problems.is_empty() {
         return Err(Exit::problems(&problems));
     }
-    let runtime = Runtime::start(PROGRAM, arguments, &config).await?;
+    let (runtime, reloads) = Runtime::start(PROGRAM, arguments, &config).await?;
     let accepting_broker = runtime.accepting_broker(&config).await?;
-    let ingress = Ingress::bind(config, accepting_broker, runtime.monitoring.clone(), forms)
-        .map_err(StartError::into_exit)?;
+    let monitoring = runtime.monitoring.clone();
+    let ingress =
+        Ingress::bind(config.clone(), accepting_broker, monitoring, forms).map_err(StartError::into_exit)?;
+    let reload = Reloadable { arguments, providers, forms, ingress: ingress.reload() };
     runtime.started();
-    ingress.run(runtime.shutdown.clone()).await?;
+    let ended = tokio::select! {
+        ended = ingress.run(runtime.shutdown.clone()) => ended,
+        never = reloads.serve(config, &reload) => match never {},
+    };
+    ended?;
     runtime.close().await;
     Ok(())
+}
+
+/// What takes over a changed configuration.
+struct Reloadable<'p> {
+    arguments: &'p Arguments,
+    providers: &'p ProviderRegistry,
+    forms: &'p Forms,
+    ingress: IngressReload,
+}
+
+impl Reload for Reloadable<'_> {
+    type Read = (Arc<Config>, Prepared);
+
+    fn read(&self) -> Result<Self::Read, Vec<Problem>> {
+        let config = Arc::new(program::load(self.arguments, self.providers)?);
+        Ok((Arc::clone(&config), self.ingress.prepare(config, self.forms)?))
+    }
+
+    fn config((config, _): &Self::Read) -> &Arc<Config> {
+        config
+    }
+
+    async fn apply(&self, (_, prepared): Self::Read) -> Result<(), String> {
+        self.ingress.apply(prepared);
+        Ok(())
+    }
 }

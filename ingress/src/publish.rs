@@ -20,10 +20,14 @@ pub(crate) struct MeteredPublisher {
 }
 
 impl MeteredPublisher {
-    /// One whose metrics are there from the start, for each of `queues`.
-    pub(crate) fn new(broker: Arc<dyn Broker>, metrics: PublishMetrics, queues: &[QueueName]) -> Self {
-        queues.iter().for_each(|queue| metrics.declare_queue(queue));
+    /// One to `broker`.
+    pub(crate) fn new(broker: Arc<dyn Broker>, metrics: PublishMetrics) -> Self {
         Self { broker, metrics, lines: LineLimit::new("messages that were not stored", Level::WARN) }
+    }
+
+    /// Makes the metrics of each of `queues` appear from the start.
+    pub(crate) fn declare(&self, queues: &[QueueName]) {
+        queues.iter().for_each(|queue| self.metrics.declare_queue(queue));
     }
 
     /// Publishes `messages`, in order, with spans below `scope`; `Ok` when all are stored.

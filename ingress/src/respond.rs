@@ -16,6 +16,7 @@ use actix_web::{
     dev::Payload,
     web::{self, Data},
 };
+use postern_service::current::Current;
 use postern_shared::message::BackendName;
 use std::time::{Duration, Instant};
 
@@ -24,9 +25,13 @@ pub(crate) fn answering<H>(handler: H) -> Route
 where
     H: AsyncFn(&HttpRequest, &mut Payload, &IngressState) -> Answer + Copy + 'static,
 {
-    web::to(move |request: HttpRequest, payload: web::Payload, state: Data<IngressState>| async move {
-        respond(handler, &request, payload.into_inner(), &state).await
-    })
+    web::to(
+        move |request: HttpRequest, payload: web::Payload, current: Data<Current<IngressState>>| async move {
+            // The request ends with what it began with.
+            let state = current.get();
+            respond(handler, &request, payload.into_inner(), &state).await
+        },
+    )
 }
 
 async fn respond<H>(handler: H, request: &HttpRequest, payload: Payload, state: &IngressState) -> HttpResponse

@@ -1,33 +1,32 @@
-//! What every handler works with, made ready at the start.
+//! What every handler works with, made ready at the start and at each reload.
 
 use crate::auth::RefusalReason;
 use crate::metrics::IngressMetrics;
 use crate::{
-    accept::Acceptor, auth::ApiKeys, compat::Compat, dedup::Dedup, forms::Forms, limits::RequestLimits,
-    log_lookup::LogLookup, log_reader::LogReader, openapi, provider::Provider, publish::MeteredPublisher,
+    accept::Acceptor, auth::ApiKeys, compat::Compat, dedup::Dedup, forms::Forms, lasting::Lasting,
+    limits::RequestLimits, log_lookup::LogLookup, log_reader::LogReader, openapi, provider::Provider,
+    publish::MeteredPublisher,
 };
 use bytes::Bytes;
 use jiff::Timestamp;
-use postern_broker::{Broker, QueueName};
+use postern_broker::QueueName;
 use postern_config::{Config, Problem};
 use postern_service::{
-    Monitoring, health::HealthRegistry, retries::RetryCount, shutdown::Shutdown, telemetry::LineLimit,
-    traces::Traces,
+    health::HealthRegistry, retries::RetryCount, shutdown::Shutdown, telemetry::LineLimit, traces::Traces,
 };
 use postern_shared::{callback::CallbackKeys, message::Priority};
 use std::{
     collections::HashMap,
     sync::{Arc, OnceLock},
 };
-use tracing::Level;
 
-/// What every handler works with. All threads share it; nothing in it is ever locked or changed,
-/// except what `dedup`, `keys`, `limits` and `compat` remember.
+/// What every handler works with. All threads share it; nothing in it is ever locked or changed, except what
+/// is remembered. A reload puts another one in its place, with the same memory ([`Lasting`]).
 #[derive(Debug)]
 pub(crate) struct IngressState {
     pub(crate) config: Arc<Config>,
     /// The backends' providers, by the backends' names.
-    pub(crate) providers: HashMap<String, Provider>,
+    pub(crate) providers: Providers,
     pub(crate) compat: Compat,
     pub(crate) acceptor: Acceptor,
     /// What callbacks are sealed with.
@@ -39,7 +38,7 @@ pub(crate) struct IngressState {
     pub(crate) metrics: IngressMetrics,
     pub(crate) health: HealthRegistry,
     pub(crate) retries: RetryCount,
-    pub(crate) log: LogReader,
+    pub(crate) log: Arc<LogReader>,
     pub(crate) keys: ApiKeys,
     pub(crate) limits: RequestLimits,
     /// Of requests that store nothing.
@@ -49,56 +48,63 @@ pub(crate) struct IngressState {
     pub(crate) traces: Traces,
     pub(crate) openapi: Bytes,
     /// When to stop, once the ingress runs.
-    pub(crate) shutdown: OnceLock<Shutdown>,
+    pub(crate) shutdown: Arc<OnceLock<Shutdown>>,
 }
 
+/// What receives for each backend, by its name.
+type Providers = HashMap<String, Arc<Provider>>;
+
 impl IngressState {
+    /// Makes `config` ready. Of `before`, what has not changed is taken over.
+    ///
     /// # Errors
     /// Every key that is wrong.
     pub(crate) fn new(
         config: Arc<Config>,
-        broker: Arc<dyn Broker>,
-        metrics: IngressMetrics,
-        monitoring: Monitoring,
+        lasting: &Lasting,
+        before: Option<&Self>,
         forms: &Forms,
     ) -> Result<Self, Vec<Problem>> {
-        let providers = providers(&config, forms)?;
-        let log = monitoring.log.map(|open| open.log);
-        let keys = ApiKeys::new(&config.api.keys);
-        for key in keys.expired(Timestamp::now()) {
-            tracing::warn!(name = key.name, "an API key has expired and is refused: take it out of api.keys");
-        }
-        declare(&config, &providers, &metrics);
-        let publisher =
-            MeteredPublisher::new(broker, metrics.publish.clone(), &queues(&config, log.is_some()));
+        let Lasting { publisher, metrics, health, log, lookup, request_lines, report_lines, .. } =
+            lasting.clone();
+        let Lasting { dedup, submissions, addresses, keys, users, traces, shutdown, .. } = lasting.clone();
         let callback_keys = config.compat.callback_keys();
-        let lookup = Arc::new(LogLookup::new(log.clone(), metrics.lookups.clone()));
         Ok(Self {
-            providers,
-            compat: Compat::new(&config.compat),
+            providers: providers(&config, before, forms)?,
+            compat: Compat::new(&config.compat, users),
             acceptor: Acceptor::new(
                 Arc::clone(&config),
                 publisher.clone(),
                 callback_keys.clone(),
-                Arc::clone(&lookup),
+                &lookup,
+                &submissions,
             ),
             callback_keys,
             publisher,
-            dedup: Dedup::new(config.ingress.dedupe_window.0),
-            log: LogReader::new(&config, log),
+            dedup: dedup.within(config.ingress.dedupe_window.0),
+            log,
             lookup,
             metrics,
-            health: monitoring.health,
-            keys,
-            limits: RequestLimits::from(&config.ingress),
-            request_lines: LineLimit::new("requests", Level::INFO),
-            report_lines: LineLimit::new("delivery reports", Level::WARN),
+            health,
+            keys: ApiKeys::new(&config.api.keys, keys),
+            limits: RequestLimits::new(&config.ingress, addresses),
+            request_lines,
+            report_lines,
             openapi: openapi::render(&config),
             retries: RetryCount::new(&config),
-            traces: monitoring.traces,
-            shutdown: OnceLock::new(),
+            traces,
+            shutdown,
             config,
         })
+    }
+
+    /// Shows what it counts, and says which keys have expired.
+    pub(crate) fn announce(&self) {
+        for key in self.keys.expired(Timestamp::now()) {
+            tracing::warn!(name = key.name, "an API key has expired and is refused: take it out of api.keys");
+        }
+        declare(&self.config, &self.providers, &self.metrics);
+        self.publisher.declare(&queues(&self.config, self.lookup.has_log()));
     }
 
     /// Whether the drain has begun.
@@ -118,7 +124,7 @@ fn queues(config: &Config, logged: bool) -> Vec<QueueName> {
 }
 
 /// Makes every label of the metrics appear from the start.
-fn declare(config: &Config, providers: &HashMap<String, Provider>, metrics: &IngressMetrics) {
+fn declare(config: &Config, providers: &Providers, metrics: &IngressMetrics) {
     config.backends.keys().for_each(|backend| metrics.declare_backend(backend));
     for provider in providers.values() {
         provider.declare(metrics);
@@ -139,20 +145,30 @@ fn declare(config: &Config, providers: &HashMap<String, Provider>, metrics: &Ing
 
 /// What is wrong with the receiving side of any backend.
 pub(crate) fn problems(config: &Config, forms: &Forms) -> Vec<Problem> {
-    providers(config, forms).err().unwrap_or_default()
+    providers(config, None, forms).err().unwrap_or_default()
 }
 
-/// What receives for each backend, by its name.
-fn providers(config: &Config, forms: &Forms) -> Result<HashMap<String, Provider>, Vec<Problem>> {
+/// What receives for each backend; that of `before` if it did not change.
+fn providers(
+    config: &Config,
+    before: Option<&IngressState>,
+    forms: &Forms,
+) -> Result<Providers, Vec<Problem>> {
     let (mut providers, mut problems) = (HashMap::new(), Vec::new());
     let public_url = config.ingress.public_url.as_deref();
     for (name, backend) in &config.backends {
+        let key = format!("backends.{name}");
+        let same = before.filter(|before| config.is_same_at(&before.config, &key));
+        if let Some(provider) = same.and_then(|before| before.providers.get(name.as_str())) {
+            providers.insert(name.as_str().to_owned(), Arc::clone(provider));
+            continue;
+        }
         match Provider::new(backend, public_url, forms) {
             Ok(provider) => {
-                providers.insert(name.as_str().to_owned(), provider);
+                providers.insert(name.as_str().to_owned(), Arc::new(provider));
             }
             Err(wrong) => {
-                let problem = |(key, what)| config.problem(format!("backends.{name}.{key}"), what);
+                let problem = |(below, what)| config.problem(format!("{key}.{below}"), what);
                 problems.extend(wrong.into_iter().map(problem));
             }
         }

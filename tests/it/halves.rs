@@ -45,9 +45,8 @@ async fn they_carry_a_message_each_way_and_drain() {
     assert_eq!(ingress.post_json("/v1/messages", &body).await.status, 202);
     provider.wait_for(1).await;
 
-    // Each drains: what is in flight ends first, and what comes now is for another dispatcher. What a
-    // terminal sends that is closed is no harsher.
-    dispatcher.signal("HUP");
+    // Each drains: what is in flight ends first, and what comes now is for another dispatcher.
+    dispatcher.signal("TERM");
     eventually("it is no longer ready", async || match dispatcher.ready().await {
         Ok(reply) if reply.status == 503 => Ok(()),
         seen => Err(format!("{seen:?}")),

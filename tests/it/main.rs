@@ -45,6 +45,7 @@ mod queues;
 mod readme;
 mod receive;
 mod recorder;
+mod reload;
 mod repeated;
 mod reports;
 mod retry;

@@ -132,12 +132,15 @@ async fn neither_does_the_embedded_gateway_nor_its_webhook() {
 }
 
 /// What every program shows.
-pub(crate) const METRICS_OF_ALL: [&str; 21] = [
+pub(crate) const METRICS_OF_ALL: [&str; 24] = [
     "admin_refused_total",
     "backend_paused",
     "broker_blocked",
     "broker_connected",
     "build_info",
+    "config_last_reload_successful",
+    "config_loaded_timestamp_seconds",
+    "config_reloads_total",
     "connections_open",
     "connections_refused_total",
     "dead_letters_waiting",

@@ -19,6 +19,8 @@ mod holder;
 mod key;
 mod log;
 mod orders;
+mod reload;
+mod reloadable;
 mod store;
 
 use anyhow::Context;
@@ -35,6 +37,7 @@ use postern_service::{
     program::{self, Arguments, Exit, Program, Runtime},
     shutdown::Shutdown,
 };
+use reloadable::Reloadable;
 use std::{future::Future, io, net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
 
 const PROGRAM: Program = Program {
@@ -103,6 +106,10 @@ enum Action {
     /// List the queues, have another backend send what waits for one, or drop what waits
     #[command(subcommand)]
     Queue(orders::QueueAction),
+    /// Have a running gateway read its configuration anew, and replace what changed
+    ///
+    /// A mistake changes nothing and is said, with every other one. So does what cannot change while it runs.
+    Reload(reload::ReloadArguments),
     /// Check the embedded store or the spool, copy it, or show its sizes, also while the gateway runs
     #[command(subcommand)]
     Store(store::StoreAction),
@@ -161,6 +168,9 @@ impl Gateway {
             Action::Resume(arguments) => self.order(orders::Order::Resume(arguments), &command.arguments),
             Action::Cancel(arguments) => self.order(orders::Order::Cancel(arguments), &command.arguments),
             Action::Queue(action) => self.order(orders::Order::Queue(action), &command.arguments),
+            Action::Reload(wanted) => self.configuration_of(arguments, OPERATOR_SECRETS).and_then(|config| {
+                in_runtime(reload::run(wanted, &config, arguments.admin_listen.unwrap_or(PROGRAM.admin)))
+            }),
             Action::Store(action) => {
                 let config = self.configuration_of(arguments, STORE_SECRETS);
                 config.and_then(|config| store::run(&action, &config))
@@ -244,7 +254,7 @@ impl Gateway {
     async fn run(&self, arguments: &Arguments) -> Result<(), Exit> {
         let validated = self.configuration(arguments)?;
         let config = validated.config().clone();
-        let runtime = Runtime::start(PROGRAM, arguments, &config).await?;
+        let (runtime, reloads) = Runtime::start(PROGRAM, arguments, &config).await?;
         let monitoring = runtime.monitoring.clone();
         let dispatcher = Dispatcher::new(validated, runtime.broker.clone(), &monitoring)?;
         let accepting_broker = runtime.accepting_broker(&config).await?;
@@ -256,8 +266,19 @@ impl Gateway {
             admin: runtime.admin,
         };
         greeting::print(&greeting::ready(PROGRAM.version, &addresses, &config))?;
+        let reload = Reloadable {
+            connectors: &self.connectors,
+            forms: &self.forms,
+            arguments,
+            providers: self.providers()?,
+            ingress: ingress.reload(),
+            dispatcher: dispatcher.reload(),
+        };
         runtime.started();
-        let (received, sent) = together(&runtime.shutdown, ingress, dispatcher).await;
+        let (received, sent) = tokio::select! {
+            ended = together(&runtime.shutdown, ingress, dispatcher) => ended,
+            never = reloads.serve(config, &reload) => match never {},
+        };
         runtime.close().await;
         received?;
         Ok(sent?)

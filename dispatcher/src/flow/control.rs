@@ -283,11 +283,13 @@ impl FlowControl {
         let (limit, concurrency) = (state.limit(now), state.concurrency());
         drop(state);
         self.limit.resize(limit);
-        if let (true, Some(FlowShown { metrics, .. })) = (concurrency != before, &self.shown) {
+        // Once the drain has begun, another may serve the backend, and show what it does.
+        let shown = self.shown.as_ref().filter(|_| !self.draining.is_cancelled());
+        if let (true, Some(FlowShown { metrics, .. })) = (concurrency != before, shown) {
             metrics.concurrency(concurrency);
         }
         if noted != Noted::default() {
-            if let Some(shown) = &self.shown {
+            if let Some(shown) = shown {
                 let is_closed = matches!(self.state().intake(Instant::now()), Intake::Closed(_));
                 shown.report(&self.name, noted, outcomes, is_closed);
             }

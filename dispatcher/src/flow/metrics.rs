@@ -67,6 +67,15 @@ impl AllFlowMetrics {
         })
     }
 
+    /// Shows no more what holds for `backend` now: it begins anew, or is no longer served.
+    pub(crate) fn forget(&self, backend: &BackendName) {
+        let labels = &[backend.as_str()];
+        // What was never shown is an error.
+        let _ = self.breaker_open.remove_label_values(labels);
+        let _ = self.rate_share.remove_label_values(labels);
+        let _ = self.concurrency.remove_label_values(labels);
+    }
+
     /// The metrics of `backend`, there from the start. Only a backend with a rate has a wait for it.
     pub(crate) fn of(&self, backend: &BackendName, rate: Rated) -> FlowMetrics {
         let name = backend.as_str();
@@ -129,7 +138,8 @@ mod tests {
     #[test]
     fn what_holds_messages_back_is_shown_from_the_start() {
         let metrics = Metrics::new("postern", "0").unwrap();
-        let flow = AllFlowMetrics::declare(&metrics).unwrap().of(&"demo".parse().unwrap(), Rated::Yes);
+        let all = AllFlowMetrics::declare(&metrics).unwrap();
+        let flow = all.of(&"demo".parse().unwrap(), Rated::Yes);
         flow.share(12.5);
         flow.breaker_opened();
         let text = metrics.text();
@@ -144,5 +154,9 @@ mod tests {
         }
         flow.breaker_closed();
         assert!(metrics.text().contains("postern_breaker_open{backend=\"demo\"} 0"));
+        all.forget(&"demo".parse().unwrap());
+        let text = metrics.text();
+        assert!(!text.contains("breaker_open{") && !text.contains("rate_share{"), "{text}");
+        assert!(text.contains("breaker_opened_total{"), "a counter stays");
     }
 }

@@ -29,7 +29,7 @@ pub(crate) use lanes::LaneScheduler;
 pub(crate) use limit::ConcurrencyPermit;
 pub(crate) use metrics::{AllFlowMetrics, Rated};
 pub(crate) use permit::WorkPermit;
-pub(crate) use processes::{count_processes, settling};
+pub(crate) use processes::{RatedQueues, settling};
 pub(crate) use sender::PacedSender;
 pub(crate) use shown::FlowShown;
 pub(crate) use state::Intake;

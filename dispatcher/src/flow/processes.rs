@@ -4,7 +4,12 @@
 use super::FlowControl;
 use futures_util::{StreamExt, stream};
 use postern_broker::{Broker, BrokerError, QueueName};
-use std::{sync::Arc, time::Duration};
+use postern_shared::message::BackendName;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 use tokio::{sync::Notify, time::sleep};
 
 /// The least time between two counts.
@@ -24,24 +29,59 @@ fn period(rated: usize) -> Duration {
     PERIOD + PERIOD_EACH * u32::try_from(rated).unwrap_or(u32::MAX).min(10_000)
 }
 
-/// Counts the consumers of each of `queues` for its flow control, again and again until it is
-/// dropped, and at once when `recount` is notified. `rated` is how many backends of the configuration
-/// have a rate.
-pub(crate) async fn count_processes(
-    broker: Arc<dyn Broker>,
-    queues: Vec<(QueueName, Arc<FlowControl>)>,
-    rated: usize,
-    recount: Arc<Notify>,
-) {
-    if queues.is_empty() {
-        return;
+/// The queues whose consumers are counted, and their flow control. Clones share them.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct RatedQueues(Arc<Mutex<Rated>>);
+
+#[derive(Debug, Default)]
+struct Rated {
+    /// How many backends of the configuration have a rate, also those that are not served here.
+    configured: usize,
+    queues: BTreeMap<BackendName, (QueueName, Arc<FlowControl>)>,
+}
+
+impl RatedQueues {
+    fn rated(&self) -> MutexGuard<'_, Rated> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
-    loop {
-        let questions: Vec<_> = queues.iter().map(|(queue, flow)| count(&*broker, queue, flow)).collect();
-        stream::iter(questions).buffer_unordered(AT_A_TIME).collect::<Vec<()>>().await;
-        tokio::select! {
-            () = sleep(period(rated)) => {}
-            () = recount.notified() => {}
+
+    /// So many backends of the configuration have a rate, also those that are not served here.
+    pub(crate) fn configured(&self, number: usize) {
+        self.rated().configured = number;
+    }
+
+    /// `backend` is served from `queue` with this flow control: its consumers are counted if it has a rate.
+    pub(crate) fn note(&self, backend: &BackendName, queue: &QueueName, flow: &Arc<FlowControl>) {
+        let mut rated = self.rated();
+        rated.queues.remove(backend);
+        if flow.is_rated() {
+            rated.queues.insert(backend.clone(), (queue.clone(), flow.clone()));
+        }
+    }
+
+    /// `backend` is no longer served.
+    pub(crate) fn forget(&self, backend: &BackendName) {
+        self.rated().queues.remove(backend);
+    }
+
+    /// Counts the consumers of each queue for its flow control, again and again until it is dropped, and at
+    /// once when `recount` is notified.
+    pub(crate) async fn count_processes(self, broker: Arc<dyn Broker>, recount: Arc<Notify>) {
+        loop {
+            let (configured, queues) = {
+                let rated = self.rated();
+                (rated.configured, rated.queues.values().cloned().collect::<Vec<_>>())
+            };
+            if queues.is_empty() {
+                recount.notified().await;
+                continue;
+            }
+            let questions: Vec<_> = queues.iter().map(|(queue, flow)| count(&*broker, queue, flow)).collect();
+            stream::iter(questions).buffer_unordered(AT_A_TIME).collect::<Vec<()>>().await;
+            tokio::select! {
+                () = sleep(period(configured)) => {}
+                () = recount.notified() => {}
+            }
         }
     }
 }

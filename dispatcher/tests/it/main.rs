@@ -18,6 +18,7 @@ mod program;
 mod provider;
 mod publishers;
 mod refused;
+mod reload;
 mod requests;
 mod setup;
 mod webhook;

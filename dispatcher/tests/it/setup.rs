@@ -7,7 +7,7 @@ use postern_config::{
     backend::{BackendConfig, connector::Direction},
 };
 use postern_dispatcher::{
-    Dispatcher, RunError, Validated,
+    Dispatcher, DispatcherReload, RunError, Validated,
     connectors::{Backend, ConnectorRegistry, Outcomes},
 };
 use postern_service::{
@@ -73,6 +73,7 @@ pub(crate) struct Running {
     pub(crate) metrics: Metrics,
     pub(crate) health: HealthRegistry,
     pub(crate) control: Control,
+    pub(crate) reload: DispatcherReload,
     trigger: Trigger,
     task: JoinHandle<Result<(), RunError>>,
 }
@@ -98,8 +99,9 @@ impl Running {
         let (health, control) = (monitoring.health.clone(), monitoring.control.clone());
         let dispatcher = Dispatcher::new(validated(text, connectors), shared, &monitoring).unwrap();
         let (trigger, shutdown) = Shutdown::new();
+        let reload = dispatcher.reload();
         let task = tokio::spawn(dispatcher.run(shutdown));
-        Self { broker, metrics, health, control, trigger, task }
+        Self { broker, metrics, health, control, reload, trigger, task }
     }
 
     /// Queues `body` for `backend`.

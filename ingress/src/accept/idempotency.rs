@@ -88,9 +88,10 @@ struct First {
     accepted: Accepted,
 }
 
-/// The submissions with a client's own id that were accepted within `ingress.dedupe_window`.
-#[derive(Debug)]
-pub(super) struct Submissions {
+/// The submissions with a client's own id that were accepted within `ingress.dedupe_window`. Clones share
+/// them.
+#[derive(Debug, Clone)]
+pub(crate) struct Submissions {
     window: Duration,
     /// Those of this process.
     own: Dedup<First>,
@@ -100,8 +101,13 @@ pub(super) struct Submissions {
 
 impl Submissions {
     /// Remembers for as long as `window`, as far as the log of `lookup` reaches; zero: nothing.
-    pub(super) fn new(window: Duration, lookup: Arc<LogLookup>) -> Self {
+    pub(crate) fn new(window: Duration, lookup: Arc<LogLookup>) -> Self {
         Self { window, own: Dedup::new(window), lookup }
+    }
+
+    /// The same ones, remembered for as long as `window`.
+    pub(super) fn within(&self, window: Duration) -> Self {
+        Self { window, own: self.own.within(window), lookup: Arc::clone(&self.lookup) }
     }
 
     /// Claims the id that `key` of `principal` makes. While another submission under it is being

@@ -103,10 +103,11 @@ impl Fixture {
         let config = Arc::new(Config::parse("test", Some(config), [], &ProviderRegistry::builtin()).unwrap());
         let broker = Arc::new(broker);
         let metrics = IngressMetrics::declare(&Metrics::new("test", "0").unwrap()).unwrap();
-        let publisher = MeteredPublisher::new(broker.clone(), metrics.publish, &[]);
+        let publisher = MeteredPublisher::new(broker.clone(), metrics.publish);
         let keys = config.compat.callback_keys();
         let lookup = Arc::new(LogLookup::new(log, metrics.lookups));
-        let acceptor = Acceptor::new(Arc::clone(&config), publisher, keys.clone(), lookup);
+        let submissions = Submissions::new(config.ingress.dedupe_window.0, Arc::clone(&lookup));
+        let acceptor = Acceptor::new(Arc::clone(&config), publisher, keys.clone(), &lookup, &submissions);
         Self { config, broker, keys, acceptor }
     }
 

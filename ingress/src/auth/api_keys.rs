@@ -19,9 +19,9 @@ pub(crate) struct ApiKeys {
 }
 
 impl ApiKeys {
-    /// These keys.
-    pub(crate) fn new(keys: &[ApiKey]) -> Self {
-        Self { keys: keys.to_vec(), buckets: Buckets::default() }
+    /// These keys. What each has left of its rate is in `buckets`.
+    pub(crate) fn new(keys: &[ApiKey], buckets: Buckets<String>) -> Self {
+        Self { keys: keys.to_vec(), buckets }
     }
 
     /// Those that are not taken any more.
@@ -96,8 +96,10 @@ mod tests {
         // printf key-hashed | sha256sum
         let hash = "be35011b541f98c9f5bd192c4994bc8bc45d55f6295d27032976826b64703d3e";
         let hashed = json!({"name": "c", "key": null, "key_sha256": hash});
-        let keys =
-            ApiKeys::new(&[key(&json!({})), key(&json!({"name": "b", "key": "key-bb"})), key(&hashed)]);
+        let keys = ApiKeys::new(
+            &[key(&json!({})), key(&json!({"name": "b", "key": "key-bb"})), key(&hashed)],
+            Buckets::default(),
+        );
         let now = Timestamp::now();
         for (header, name) in [
             ("Bearer key-a", Some("a")),
@@ -122,7 +124,10 @@ mod tests {
             }
         }
         assert!(keys.principal(&HeaderMap::new(), now).is_err());
-        assert!(matches!(ApiKeys::new(&[]).principal(&HeaderMap::new(), now), Ok(Principal::Anyone)));
+        assert!(matches!(
+            ApiKeys::new(&[], Buckets::default()).principal(&HeaderMap::new(), now),
+            Ok(Principal::Anyone)
+        ));
         assert!(!format!("{keys:?}").contains("key-a"));
     }
 
@@ -130,7 +135,7 @@ mod tests {
     fn a_key_ends_when_it_says() {
         let end: Timestamp = "2026-12-01T00:00:00Z".parse().unwrap();
         let old = key(&json!({"expires": "2026-12-01T00:00:00Z"}));
-        let keys = ApiKeys::new(&[old, key(&json!({"key": "key-new"}))]);
+        let keys = ApiKeys::new(&[old, key(&json!({"key": "key-new"}))], Buckets::default());
         let second = jiff::Span::new().seconds(1);
         for (header, now, wanted) in [
             ("Bearer key-a", end - second, Ok("a")),
@@ -150,8 +155,10 @@ mod tests {
     #[test]
     fn keys_of_one_name_share_a_bucket() {
         let rated = |secret: &str| key(&json!({"key": secret, "rate": "2/min"}));
-        let keys =
-            ApiKeys::new(&[rated("key-a"), rated("key-new"), key(&json!({"name": "b", "key": "key-b"}))]);
+        let keys = ApiKeys::new(
+            &[rated("key-a"), rated("key-new"), key(&json!({"name": "b", "key": "key-b"}))],
+            Buckets::default(),
+        );
         let start = Instant::now();
         for (secret, wanted) in [
             ("key-a", Ok(())),

@@ -12,6 +12,7 @@ mod vumi_message;
 
 use consumer_probe::ConsumerProbe;
 use postern_config::CompatSection;
+use postern_service::rates::Buckets;
 use postern_shared::callback::EgressPolicy;
 use users::Users;
 
@@ -24,11 +25,19 @@ pub(crate) struct Compat {
     consumers: ConsumerProbe,
 }
 
+/// What the users of each listener have left of their rates. Clones share it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct UserBuckets {
+    kannel: Buckets<String>,
+    vumi: Buckets<String>,
+}
+
 impl Compat {
-    pub(crate) fn new(section: &CompatSection) -> Self {
+    pub(crate) fn new(section: &CompatSection, buckets: UserBuckets) -> Self {
+        let UserBuckets { kannel, vumi } = buckets;
         Self {
-            kannel: Users::new(section.kannel.iter().flat_map(|kannel| &kannel.users)),
-            vumi: Users::new(section.vumi.iter().flat_map(|vumi| &vumi.users)),
+            kannel: Users::new(section.kannel.iter().flat_map(|kannel| &kannel.users), kannel),
+            vumi: Users::new(section.vumi.iter().flat_map(|vumi| &vumi.users), vumi),
             reach: EgressPolicy::new(&section.callbacks.allow),
             consumers: ConsumerProbe::default(),
         }

@@ -19,12 +19,13 @@ pub(super) struct Users {
 }
 
 impl Users {
-    pub(super) fn new<'a>(users: impl Iterator<Item = &'a CompatUser>) -> Self {
+    /// These users. What each has left of its rate is in `buckets`.
+    pub(super) fn new<'a>(users: impl Iterator<Item = &'a CompatUser>, buckets: Buckets<String>) -> Self {
         let user = |user: &CompatUser| {
             let [name, password] = [&*user.username, user.password.expose()];
             (SecretDigest::of(name.as_bytes()), SecretDigest::of(password.as_bytes()), user.clone())
         };
-        Self { users: users.map(user).collect(), buckets: Buckets::default() }
+        Self { users: users.map(user).collect(), buckets }
     }
 
     /// The users with this name and password that may come from `client`. At least one.

@@ -18,5 +18,6 @@ mod program;
 mod raw_targets;
 mod receive;
 mod refusals;
+mod reload;
 mod repeated;
 mod running;

@@ -6,7 +6,7 @@ use crate::{
 };
 use postern_broker::Broker;
 use postern_config::{Config, ProviderRegistry};
-use postern_ingress::{Ingress, forms::Forms};
+use postern_ingress::{Ingress, IngressReload, forms::Forms};
 use postern_service::{
     Monitoring,
     message_log::{MessageLog, OpenLog, Retention},
@@ -24,6 +24,7 @@ pub(crate) struct Running {
     pub(crate) address: SocketAddr,
     pub(crate) api: SocketAddr,
     pub(crate) metrics: Metrics,
+    pub(crate) reload: IngressReload,
     pub(crate) trigger: Trigger,
     pub(crate) ended: JoinHandle<io::Result<bool>>,
 }
@@ -79,9 +80,10 @@ impl Running {
         set(&mut monitoring);
         let ingress = Ingress::bind(config, broker, monitoring, &forms).unwrap();
         let (address, api) = (ingress.address().unwrap(), ingress.api_address().unwrap());
+        let reload = ingress.reload();
         let ended = tokio::spawn(ingress.run(shutdown));
         let broker = Arc::new(Recording::new());
-        Self { broker, address, api, metrics, trigger, ended }
+        Self { broker, address, api, metrics, reload, trigger, ended }
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {

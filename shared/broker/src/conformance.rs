@@ -71,6 +71,7 @@ macro_rules! for_each_case {
             two_consumers_share_a_queue
             each_address_reaches_its_queue
             an_undeclared_backend_is_unrouted
+            what_is_declared_later_is_there_from_then_on
             a_queue_can_be_addressed_by_its_name
             one_publish_may_go_to_many_queues
             an_unknown_queue_is_refused

@@ -49,6 +49,17 @@ pub trait Broker: Send + Sync + fmt::Debug {
     /// not let this process declare.
     async fn consume(&self, queue: &QueueName, prefetch: u16) -> Result<Consumer, BrokerError>;
 
+    /// Declares what of `topology` is not there yet. What was declared before stays: a process that takes over
+    /// another configuration may still have messages for it. Where the broker cannot be reached, it is declared
+    /// before the next publish. Nothing to do for a broker whose queues are there as soon as they are named.
+    ///
+    /// # Errors
+    /// The broker does not let this process declare it, or cannot store it.
+    async fn declare(&self, topology: &Topology) -> Result<(), BrokerError> {
+        let _ = topology;
+        Ok(())
+    }
+
     /// How much waits in `queue`, which an earlier topology may have declared.
     ///
     /// # Errors

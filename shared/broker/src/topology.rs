@@ -112,6 +112,24 @@ impl Topology {
         queues
     }
 
+    /// The same with the backends and the delays of `more`, too.
+    #[must_use]
+    pub fn with(&self, more: &Self) -> Self {
+        let mut both = self.clone();
+        both.backends.extend(more.backends.iter().cloned());
+        both.delays.extend(&more.delays);
+        both
+    }
+
+    /// The same with those backends and delays only that `other` does not have.
+    #[must_use]
+    pub fn without(&self, other: &Self) -> Self {
+        let mut rest = self.clone();
+        rest.backends.retain(|backend| !other.backends.contains(backend));
+        rest.delays.retain(|delay| !other.delays.contains(delay));
+        rest
+    }
+
     /// The shortest declared delay that is at least `wanted`, else the longest; `wanted` itself
     /// where none is declared.
     pub fn delay(&self, wanted: Duration) -> Duration {
@@ -137,5 +155,13 @@ mod tests {
         for (wanted, got) in [(0, 1), (5, 5), (6, 30), (300, 30)] {
             assert_eq!(topology.delay(Duration::from_secs(wanted)), Duration::from_secs(got));
         }
+        let more = Topology {
+            backends: ["demo".parse().unwrap()].into(),
+            delays: [Duration::MAX].into(),
+            ..topology
+        };
+        let both = topology.with(&more);
+        assert_eq!((both.backends.len(), both.delays.len()), (1, 4));
+        assert_eq!(both.without(&topology), more);
     }
 }

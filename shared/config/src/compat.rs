@@ -69,11 +69,11 @@ pub struct VumiSection {
     pub users: Vec<CompatUser>,
 }
 
-fn sendsms() -> String {
+pub(super) fn sendsms() -> String {
     "/cgi-bin/sendsms".to_owned()
 }
 
-fn messages() -> String {
+pub(super) fn messages() -> String {
     format!("/api/v1/go/http_api_nostream/{CONVERSATION}/messages.json")
 }
 

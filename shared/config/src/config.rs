@@ -6,7 +6,9 @@ use crate::{
         BackendConfig,
         flow::{BreakerSection, RetrySection},
     },
+    changes::Changes,
     compat::CompatSection,
+    completed::Completed,
     environment,
     lines::Lines,
     problem::Problem,
@@ -60,9 +62,22 @@ pub struct Config {
     pub(super) lines: Lines,
     /// The keys that the environment set, which have no line.
     pub(super) from_environment: BTreeSet<String>,
+    /// What it comes to, key by key.
+    pub(super) completed: Completed,
 }
 
 impl Config {
+    /// What differs from `before`: compared is what each key comes to, with defaults, types, environment and
+    /// secrets.
+    pub fn changes_from(&self, before: &Self) -> Changes {
+        self.completed.changes_from(&before.completed)
+    }
+
+    /// Whether what `key` holds comes to the same here as in `other`.
+    pub fn is_same_at(&self, other: &Self, key: &str) -> bool {
+        self.completed.is_same(&other.completed, key)
+    }
+
     /// Whether what is at `key` rests on a secret that is not there ([`Self::absent_secrets`]).
     pub fn lacks_secret(&self, key: &str) -> bool {
         self.absent_secrets.iter().any(|absent| is_in(absent, key) || is_in(key, absent))

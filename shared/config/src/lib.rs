@@ -7,7 +7,9 @@
 mod application;
 pub mod backend;
 mod broker_url;
+mod changes;
 mod compat;
+mod completed;
 mod config;
 mod connector;
 mod cross_check;
@@ -38,6 +40,7 @@ mod weak_secrets;
 
 pub use application::{ApplicationSection, Webhook, WebhookFormat, WebhookUrl};
 pub use backend::flow::{BreakerSection, RetrySection};
+pub use changes::Changes;
 pub use compat::{CONVERSATION, CallbacksSection, CompatSection, CompatUser, KannelSection, VumiSection};
 pub use config::Config;
 pub use listen::listen_address;

@@ -7,6 +7,7 @@ use crate::{
         flow::{BreakerSection, RetrySection},
     },
     compat,
+    completed::Completed,
     config::Config,
     connector, cross_check,
     document::{Document, overlay},
@@ -67,6 +68,7 @@ impl Loader<'_> {
         let is_empty = document.tree.is_empty() && set.is_empty() && text.is_some();
         let mut reader = Reader::new(&document, otherwise, set, self.secrets);
         let variables = warnings::variables(&tree);
+        let completed = Completed::of(&tree, self.providers);
         let config = read_sections(&mut reader, tree, self.providers);
         for (what, is_certain) in mistaken {
             if is_certain { reader.problem("", what) } else { reader.warning("", &what) }
@@ -79,7 +81,8 @@ impl Loader<'_> {
                 }
                 warnings::warn(&config, is_empty, &mut reader);
                 reader.warnings.sort_by_key(|warning| warning.line);
-                Ok(Config { warnings: reader.warnings, absent_secrets: reader.absent, ..config })
+                let (warnings, absent_secrets) = (reader.warnings, reader.absent);
+                Ok(Config { warnings, absent_secrets, completed, ..config })
             }
             _ => {
                 reader.problems.sort_by_key(|problem| problem.line);
@@ -133,6 +136,7 @@ fn read_sections(
         absent_secrets: BTreeSet::new(),
         lines: reader.lines(),
         from_environment: reader.from_environment.clone(),
+        completed: Completed::default(),
     };
     cross_check::across(&config, reader);
     message_log::check(&config, reader);

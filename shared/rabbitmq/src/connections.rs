@@ -10,11 +10,11 @@ use lapin::{
     options::QueueDeclareOptions,
     types::{FieldTable, ShortString},
 };
-use postern_broker::{BrokerError, BrokerOptions, BrokerStatus, Depth, QueueName};
+use postern_broker::{BrokerError, BrokerOptions, BrokerStatus, Depth, QueueName, Topology};
 use postern_shared::backoff::Backoff;
 use std::{
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -75,6 +75,8 @@ impl ConsumerConnection {
 pub(super) struct Connections {
     pub(super) endpoint: Endpoint,
     pub(super) options: BrokerOptions,
+    /// What is declared: `options.topology`, and what was added to it.
+    topology: RwLock<Arc<Topology>>,
     pub(super) status: watch::Sender<BrokerStatus>,
     pub(super) publishing: watch::Sender<ConnectionState>,
     pub(super) consuming: watch::Sender<ConnectionState>,
@@ -102,6 +104,7 @@ impl Connections {
         let status = BrokerStatus::Connecting(format!("connecting to {endpoint}"));
         Self {
             endpoint,
+            topology: RwLock::new(Arc::new(options.topology.clone())),
             options,
             status: watch::Sender::new(status),
             publishing: watch::Sender::new(ConnectionState::Starting),
@@ -241,11 +244,44 @@ impl Connections {
         if declarer.1.is_some_and(recent) {
             return Ok(());
         }
-        let done = declarer.0.run(link, &self.options.topology).await;
+        let done = declarer.0.run(link, &self.topology()).await;
         *self.remarks.lock().unwrap_or_else(PoisonError::into_inner) = declarer.0.remarks();
         done?;
         declarer.1 = Some(Instant::now());
         Ok(())
+    }
+
+    /// What is to be declared.
+    pub(super) fn topology(&self) -> Arc<Topology> {
+        Arc::clone(&self.topology.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn set_topology(&self, topology: Arc<Topology>) {
+        *self.topology.write().unwrap_or_else(PoisonError::into_inner) = topology;
+    }
+
+    /// Declares what of `more` is not there yet, now if there is a connection, else with the next one.
+    ///
+    /// # Errors
+    /// The broker does not let this process declare it, or does not answer; it is not tried again.
+    pub(super) async fn declare_more(&self, more: &Topology) -> Result<(), BrokerError> {
+        let mut declarer = self.declarer.lock().await;
+        let before = self.topology();
+        let both = before.with(more);
+        if both == *before {
+            return Ok(());
+        }
+        self.set_topology(Arc::new(both));
+        let connection = self.consumer_connection.borrow().clone();
+        let Some(connection) = connection else { return Ok(()) };
+        match declarer.0.run(&connection.link, &more.without(&before)).await {
+            // The next connection begins with all of it.
+            Err(error) if connection.link.is_up() => {
+                self.set_topology(before);
+                Err(BrokerError::Unavailable(self.endpoint.explain(&error)))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// What is used although it is not as it should be.

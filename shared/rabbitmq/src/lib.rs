@@ -21,7 +21,7 @@ use connections::Connections;
 use endpoint::Endpoint;
 use postern_broker::{
     Address, Broker, BrokerError, BrokerOptions, BrokerStatus, Consumer, Depth, Envelope, QueueName,
-    subscription,
+    Topology, subscription,
 };
 use publisher::CurrentChannel;
 use publishing::Publishing;
@@ -59,8 +59,7 @@ impl RabbitBroker {
     }
 
     fn is_declared(&self, queue: &QueueName) -> bool {
-        let topology = &self.shared.options.topology;
-        topology.queues().iter().any(|spec| spec.name == *queue)
+        self.shared.topology().queues().iter().any(|spec| spec.name == *queue)
     }
 }
 
@@ -87,6 +86,10 @@ impl Broker for RabbitBroker {
             let _ = timeout(self.shared.options.publish_timeout, started).await;
         }
         Ok(consumer)
+    }
+
+    async fn declare(&self, topology: &Topology) -> Result<(), BrokerError> {
+        self.shared.declare_more(topology).await
     }
 
     async fn depth(&self, queue: &QueueName) -> Result<Depth, BrokerError> {

@@ -1,13 +1,16 @@
-//! The admin port: `/metrics`, `/livez`, `/readyz`, `/v1/dead` ([`dead`]), and orders to backends and
-//! queues ([`orders`]). Whatever says or does more than health is wrapped in [`token_holders`].
+//! The admin port: `/metrics`, `/livez`, `/readyz`, `/v1/dead` ([`dead`]), orders to backends and
+//! queues ([`orders`]), and [`reload`]. Whatever says or does more than health is wrapped in [`token_holders`].
 
 pub mod dead;
 mod metrics;
 pub mod orders;
+pub mod reload;
 
 use crate::{
     bearer::bearer,
+    configured::Configured,
     control::{Control, Operator, Unconfigured},
+    current::Current,
     dead::DeadLetters,
     health::{BackendHealth, HealthRegistry},
     heartbeat::Heartbeats,
@@ -15,6 +18,7 @@ use crate::{
     message_log::OpenLog,
     metrics::{Metrics, PublishMetrics},
     rates::{self, Allowance, Buckets, retry_after},
+    reload::ReloadClient,
     shutdown::Shutdown,
     telemetry::LineLimit,
     tls::Tls,
@@ -32,10 +36,7 @@ use actix_web::{
 };
 use metrics::AdminMetrics;
 use postern_broker::{Broker, BrokerStatus};
-use postern_shared::{
-    message::BackendName,
-    value::{Networks, SecretDigest},
-};
+use postern_shared::value::{Networks, SecretDigest};
 use postern_store::{embedded::EmbeddedBroker, spool::Spool};
 use std::{
     io::ErrorKind,
@@ -77,8 +78,8 @@ pub struct Readiness {
     pub publish: PublishMetrics,
     /// What operators ordered.
     pub control: Control,
-    /// The backends that are configured.
-    pub backends: Vec<BackendName>,
+    /// The configuration that holds.
+    pub configured: Current<Configured>,
     /// What waits for backends that are not.
     pub unconfigured: Unconfigured,
     /// The message log, if there is one.
@@ -240,6 +241,8 @@ pub struct AdminPort {
     pub letters: DeadLetters,
     /// Who carries out orders.
     pub operator: Arc<Operator>,
+    /// Who has the configuration read anew.
+    pub reload: ReloadClient,
     /// What [`token_holders`] asks for.
     pub token: Option<SecretDigest>,
     /// Its TLS, if it has any.
@@ -254,7 +257,7 @@ pub struct AdminPort {
 /// # Errors
 /// The listener cannot be used, or this process has an admin port already.
 pub fn serve(listener: TcpListener, port: AdminPort) -> std::io::Result<Server> {
-    let AdminPort { metrics, readiness, letters, operator, token, tls, heartbeats } = port;
+    let AdminPort { metrics, readiness, letters, operator, reload, token, tls, heartbeats } = port;
     let own = AdminMetrics::declare(&metrics).and_then(|own| match &readiness.recording {
         Some(_) => own.recording(&metrics),
         None => Ok(own),
@@ -262,6 +265,7 @@ pub fn serve(listener: TcpListener, port: AdminPort) -> std::io::Result<Server> 
     let own = own.map_err(std::io::Error::other)?;
     let letters = web::Data::new(letters);
     let operator = web::Data::from(operator);
+    let reload = web::Data::new(reload);
     let guard = web::Data::new(TokenGuard::new(token));
     let listener = Listener {
         name: "admin",
@@ -288,6 +292,7 @@ pub fn serve(listener: TcpListener, port: AdminPort) -> std::io::Result<Server> 
         App::new()
             .app_data(letters.clone())
             .app_data(operator.clone())
+            .app_data(reload.clone())
             .app_data(web::Data::new(metrics.clone()))
             .app_data(web::Data::new(own.clone()))
             .app_data(web::Data::new(readiness.clone()))
@@ -298,6 +303,7 @@ pub fn serve(listener: TcpListener, port: AdminPort) -> std::io::Result<Server> 
             .configure(dead)
             .service(orders::backends())
             .service(orders::queues())
+            .service(reload::route())
             .route("/livez", web::get().to(async || HttpResponse::Ok().body("ok\n")))
             .route("/readyz", web::get().to(ready))
     })
@@ -318,7 +324,7 @@ async fn metrics_text(
     own.backends(&readiness.health.all());
     own.application(readiness.health.application());
     own.unconfigured(&readiness.unconfigured.all());
-    own.paused(&readiness.backends, &readiness.control.state());
+    own.paused(readiness.configured.get().backends(), &readiness.control.state());
     HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(metrics.text())
 }
 
@@ -335,9 +341,17 @@ async fn ready(readiness: web::Data<Readiness>) -> HttpResponse {
 
 /// An RFC 9457 problem document.
 fn problem(status: u16, detail: &str) -> HttpResponse {
+    problem_with(status, detail, None)
+}
+
+/// The same with one more member.
+fn problem_with(status: u16, detail: &str, more: Option<(&str, serde_json::Value)>) -> HttpResponse {
     let status = StatusCode::from_u16(status).unwrap_or_default();
     let title = status.canonical_reason().unwrap_or_default();
-    let body = serde_json::json!({"type": "about:blank", "title": title, "status": status.as_u16(), "detail": detail});
+    let mut body = serde_json::json!({"type": "about:blank", "title": title, "status": status.as_u16(), "detail": detail});
+    if let Some((name, value)) = more {
+        body[name] = value;
+    }
     HttpResponse::build(status).content_type("application/problem+json").body(body.to_string())
 }
 

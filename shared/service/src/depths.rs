@@ -1,12 +1,16 @@
 //! How much waits in each queue, as metrics. The queues are asked one after the other in the background: no scrape
 //! waits for a broker, and no answer that does not come holds up more than one question.
 
-use crate::{metrics::Metrics, waiting::WaitingLanes};
+use crate::{configured::Configured, current::Current, metrics::Metrics, waiting::WaitingLanes};
 use jiff::Timestamp;
 use postern_broker::{Broker, BrokerError, BrokerStatus, QueueName, Topology};
 use postern_shared::message::{BackendName, Priority};
 use prometheus::{Error, GaugeVec, IntGaugeVec, Opts};
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 use tokio::time::{sleep, timeout};
 
 /// The least time between two rounds.
@@ -20,47 +24,41 @@ const ANSWER: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct QueueDepths {
     broker: Arc<dyn Broker>,
-    queues: Vec<QueueName>,
-    backends: Vec<BackendName>,
+    configured: Current<Configured>,
     waiting: WaitingLanes,
+    limits: IntGaugeVec,
     messages: IntGaugeVec,
     dead: IntGaugeVec,
     oldest: GaugeVec,
 }
 
 impl QueueDepths {
-    /// Declares the metrics of the queues of `topology`, and shows how far each may grow. `waiting` are the
-    /// lanes that this process serves.
+    /// Declares the metrics of the queues that are `configured`, and shows how far each may grow. `waiting` are
+    /// the lanes that this process serves.
     ///
     /// # Errors
     /// This process has declared them already.
     pub fn declare(
         metrics: &Metrics,
         broker: Arc<dyn Broker>,
-        topology: &Topology,
+        configured: Current<Configured>,
         waiting: WaitingLanes,
     ) -> Result<Self, Error> {
-        let specs = topology.queues();
         let limits = metrics.gauge(
             "queue_max_messages",
             "How many messages the queue may hold; absent for one without a limit",
             &["queue"],
         )?;
-        for spec in &specs {
-            if let Some(limit) = spec.limit {
-                limits.with_label_values(&[spec.name.as_str()]).set(gauge(limit.messages));
-            }
-        }
-        let waits = topology.delays.iter().map(|delay| QueueName::wait(*delay));
+        show_limits(&limits, &configured.get().topology);
         let oldest = Opts::new(
             "oldest_message_age_seconds",
             "At most how long the oldest message has waited for the backend, 0 if none waits; of the backends that this process serves",
         );
         Ok(Self {
             broker,
-            queues: specs.into_iter().map(|spec| spec.name).chain(waits).collect(),
-            backends: topology.backends.iter().cloned().collect(),
+            configured,
             waiting,
+            limits,
             messages: metrics.gauge(
                 "queue_messages",
                 "Messages that wait for a consumer in the queue; every process shows those of all queues",
@@ -74,13 +72,23 @@ impl QueueDepths {
     /// Asks again and again, until it is dropped. What cannot be had is not shown: an old number would look
     /// like a new one.
     pub async fn watch(self) {
-        let each = PERIOD_EACH * u32::try_from(self.queues.len()).unwrap_or(u32::MAX).min(100_000);
         let mut status = self.broker.status();
+        let mut shown = self.configured.get();
         loop {
+            let configured = self.configured.get();
+            if !Arc::ptr_eq(&configured, &shown) {
+                // A reload may have removed some.
+                self.forget();
+                self.limits.reset();
+                show_limits(&self.limits, &configured.topology);
+                shown = configured;
+            }
+            let queues = shown.queues();
+            let each = PERIOD_EACH * u32::try_from(queues.len()).unwrap_or(u32::MAX).min(100_000);
             let usable =
                 matches!(*status.borrow_and_update(), BrokerStatus::Ready | BrokerStatus::Blocked(_));
             if usable {
-                self.ask().await;
+                self.ask(&queues, shown.backends()).await;
             } else {
                 self.forget();
             }
@@ -92,9 +100,9 @@ impl QueueDepths {
         }
     }
 
-    async fn ask(&self) {
+    async fn ask(&self, queues: &[QueueName], backends: &BTreeSet<BackendName>) {
         let mut found = BTreeMap::new();
-        for queue in &self.queues {
+        for queue in queues {
             let depth = timeout(ANSWER, self.broker.depth(queue)).await;
             match depth.unwrap_or(Err(BrokerError::TimedOut(ANSWER))) {
                 Ok(depth) => {
@@ -113,7 +121,7 @@ impl QueueDepths {
             None => self.dead.reset(),
         }
         let now = Timestamp::now();
-        for backend in &self.backends {
+        for backend in backends {
             let age = |lane| {
                 let ready = *found.get(&QueueName::outbound(backend, lane))?;
                 self.waiting.age(backend, lane, ready, now)
@@ -130,6 +138,14 @@ impl QueueDepths {
         self.messages.reset();
         self.dead.reset();
         self.oldest.reset();
+    }
+}
+
+fn show_limits(limits: &IntGaugeVec, topology: &Topology) {
+    for spec in topology.queues() {
+        if let Some(limit) = spec.limit {
+            limits.with_label_values(&[spec.name.as_str()]).set(gauge(limit.messages));
+        }
     }
 }
 

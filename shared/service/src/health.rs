@@ -88,6 +88,8 @@ struct Registered {
     paused: BTreeMap<BackendName, Pause>,
     /// What other processes told of the backends that they serve and that do not send, by process.
     told: BTreeMap<String, ToldHealth>,
+    /// The last one that was given.
+    generation: u64,
 }
 
 /// What another process told of its backends.
@@ -99,6 +101,11 @@ struct ToldHealth {
 }
 
 impl Registered {
+    fn next_generation(&mut self) -> u64 {
+        self.generation += 1;
+        self.generation
+    }
+
     /// What an operator ordered comes first: whatever else may be wrong, nothing is sent before it ends.
     fn health(&self, backend: &BackendName) -> BackendHealth {
         match (self.paused.get(backend), self.served.get(&Subject::Backend(backend.clone()))) {
@@ -126,6 +133,8 @@ impl Registered {
 /// What was noted about one backend: by its connector, and by its flow control.
 #[derive(Debug, Default)]
 struct NotedHealth {
+    /// Whose notes count: those of the reporters that were made since the backend was last begun.
+    generation: u64,
     not_started: Option<String>,
     not_bound: Option<String>,
     paused: Option<(String, Instant)>,
@@ -158,8 +167,35 @@ impl HealthRegistry {
     }
 
     fn reporter_of(&self, subject: Subject) -> HealthReporter {
-        self.registered().served.entry(subject.clone()).or_default();
-        HealthReporter { subject, all: self.clone() }
+        let generation = self.registered().served.entry(subject.clone()).or_default().generation;
+        HealthReporter { subject, generation, all: self.clone() }
+    }
+
+    /// Begins `backend` anew: it is ready until a reporter made from now on says something else. What the
+    /// earlier ones note counts no more.
+    pub fn begin(&self, backend: &BackendName) {
+        self.begin_anew(Subject::Backend(backend.clone()));
+    }
+
+    /// Begins the application's webhook anew, as [`begin`](Self::begin) does a backend.
+    pub fn begin_application(&self) {
+        self.begin_anew(Subject::Application);
+    }
+
+    fn begin_anew(&self, subject: Subject) {
+        let mut registered = self.registered();
+        let generation = registered.next_generation();
+        registered.served.insert(subject, NotedHealth { generation, ..NotedHealth::default() });
+    }
+
+    /// Takes note that this process no longer serves `backend`.
+    pub fn end(&self, backend: &BackendName) {
+        self.registered().served.remove(&Subject::Backend(backend.clone()));
+    }
+
+    /// Takes note that this process no longer calls the application's webhook.
+    pub fn end_application(&self) {
+        self.registered().served.remove(&Subject::Application);
     }
 
     /// Takes note of all pauses that operators ordered and that are not over.
@@ -224,12 +260,18 @@ impl HealthRegistry {
 #[derive(Debug, Clone)]
 pub struct HealthReporter {
     subject: Subject,
+    generation: u64,
     all: HealthRegistry,
 }
 
 impl HealthReporter {
     fn note(&self, note: impl FnOnce(&mut NotedHealth)) {
-        note(self.all.registered().served.entry(self.subject.clone()).or_default());
+        // What was replaced or removed has no say any more.
+        if let Some(noted) = self.all.registered().served.get_mut(&self.subject)
+            && noted.generation == self.generation
+        {
+            note(noted);
+        }
     }
 
     /// Notes that the connector was started.
@@ -294,6 +336,28 @@ mod tests {
         assert_eq!(health.of(&demo).to_string(), "is not bound: no such folder");
         reporter.started();
         assert_eq!(health.of(&demo), BackendHealth::Ready);
+    }
+
+    #[test]
+    fn what_was_replaced_or_removed_has_no_say() {
+        let health = HealthRegistry::default();
+        let demo: BackendName = "demo".parse().unwrap();
+        let old = health.reporter(&demo);
+        old.not_bound("connection refused");
+        health.begin(&demo);
+        assert_eq!(health.of(&demo), BackendHealth::Ready);
+        old.paused(Instant::now(), "its provider is down");
+        assert_eq!(health.of(&demo), BackendHealth::Ready);
+        let new = health.reporter(&demo);
+        new.not_bound("no such host");
+        old.bound();
+        assert_eq!(health.of(&demo).to_string(), "is not bound: no such host");
+        health.end(&demo);
+        new.not_bound("no such host");
+        assert!(health.all().is_empty());
+        health.begin(&demo);
+        new.not_bound("no such host");
+        assert_eq!(health.all(), [(demo, BackendHealth::Ready)]);
     }
 
     #[test]

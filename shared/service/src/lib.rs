@@ -6,12 +6,15 @@
 //! [`retries`] counts what waits for its next attempt, [`metrics`] counts, [`depths`] asks how much waits and
 //! [`waiting`] for how long, [`health`] says which backends send, and tells other processes, [`health_check`]
 //! asks a running program whether it is ready, [`heartbeat`] says whether its loops are alive, `systemd` tells
-//! systemd so, [`traces`] makes OpenTelemetry spans, [`shutdown`] ends it.
+//! systemd so, [`traces`] makes OpenTelemetry spans, [`reload`] takes over a changed configuration, of which
+//! [`Configured`] is what all look at, as a [`current`] value, [`shutdown`] ends it.
 
 pub mod admin;
 pub mod bearer;
 pub mod broker;
+mod configured;
 pub mod control;
+pub mod current;
 pub mod dead;
 pub mod depths;
 pub mod folders;
@@ -27,6 +30,7 @@ mod monitoring;
 pub mod program;
 pub mod queued;
 pub mod rates;
+pub mod reload;
 pub mod retries;
 mod scan;
 pub mod shutdown;
@@ -37,5 +41,6 @@ mod topology;
 pub mod traces;
 pub mod waiting;
 
+pub use configured::Configured;
 pub use monitoring::Monitoring;
 pub use topology::topology;

@@ -1,14 +1,16 @@
 //! What every program of Postern does around its own work: arguments in, exit status out.
 
 use crate::{
-    Monitoring,
+    Configured, Monitoring,
     admin::{self, AdminPort, Readiness},
     broker::{self, OpenBroker},
     control::{Operator, Unconfigured},
+    current::Current,
     dead::DeadLetters,
     depths::QueueDepths,
     health_log, message_log,
     metrics::Metrics,
+    reload::{self, ReloadParts, Reloads},
     shutdown::Shutdown,
     systemd,
     telemetry::{self, LogGuard, TelemetryError},
@@ -30,7 +32,7 @@ use std::{
     },
     time::Duration,
 };
-use tokio::{task::JoinHandle, time::timeout};
+use tokio::{sync::Notify, task::JoinHandle, time::timeout};
 
 /// How long the other processes may take to be told that this one serves no backend any more.
 const LAST_WORD: Duration = Duration::from_secs(1);
@@ -88,6 +90,14 @@ pub fn configuration(arguments: &Arguments, providers: &ProviderRegistry) -> Res
     configuration_by(Loader::new(providers), arguments)
 }
 
+/// Reads the configuration anew, with all of its secrets.
+///
+/// # Errors
+/// Every problem.
+pub fn load(arguments: &Arguments, providers: &ProviderRegistry) -> Result<Config, Vec<Problem>> {
+    Loader::new(providers).load(arguments.config.as_deref()).map_err(|invalid| invalid.problems)
+}
+
 /// Reads the configuration with `loader`.
 ///
 /// # Errors
@@ -143,11 +153,16 @@ pub struct Runtime {
 }
 
 impl Runtime {
-    /// Starts logs, signals, the broker and the admin port of `program`.
+    /// Starts logs, signals, the broker and the admin port of `program`. The reloads are to be
+    /// [served](Reloads::serve) once it has begun its work.
     ///
     /// # Errors
     /// [`Exit::Config`] for what the configuration can mend, [`Exit::Failed`] for the rest.
-    pub async fn start(program: Program, arguments: &Arguments, config: &Config) -> Result<Self, Exit> {
+    pub async fn start(
+        program: Program,
+        arguments: &Arguments,
+        config: &Config,
+    ) -> Result<(Self, Reloads), Exit> {
         let Program { name, version, admin, spare_admin_ports } = program;
         let mut monitoring = Monitoring::new(Metrics::new(name, version)?);
         monitoring.heartbeats = systemd::heartbeats();
@@ -155,14 +170,7 @@ impl Runtime {
             TelemetryError::Level => Exit::Config(error.to_string()),
             other => Exit::Failed(other.into()),
         })?;
-        let unread = config.unread_messages();
-        for Problem { key, line, what } in config.warnings.iter().chain(&unread) {
-            if key.is_empty() {
-                tracing::warn!("configuration: {what}");
-            } else {
-                tracing::warn!(key, line, "configuration: the value at this key {what}");
-            }
-        }
+        reload::log_warnings(config);
         let broker =
             if config.broker.is_embedded() { TracedBroker::Embedded } else { TracedBroker::RabbitMq };
         let traces = Traces::start((name, version), broker, &monitoring.metrics);
@@ -171,7 +179,8 @@ impl Runtime {
             other @ TracesError::Metric(_) => Exit::Failed(other.into()),
         })?;
         raise_open_files();
-        let shutdown = Shutdown::on_signals(log.buffer().clone())?;
+        let hang_up = Arc::new(Notify::new());
+        let shutdown = Shutdown::on_signals(log.buffer().clone(), hang_up.clone())?;
         let (key, address, spare) = match (arguments.admin_listen, config.admin.listen) {
             (Some(address), _) => ("--admin-listen", address, 0),
             (None, Some(address)) => ("admin.listen", address, 0),
@@ -187,10 +196,11 @@ impl Runtime {
             spare => admin::bind_first(address, spare),
         };
         let listener = listener.map_err(anyhow::Error::msg)?;
-        let topology = crate::topology(config);
+        let configured = Current::new(Configured::of(config));
+        let topology = configured.get().topology.clone();
         let log_route = topology.log;
         let options = postern_broker::BrokerOptions {
-            topology: topology.clone(),
+            topology,
             publish_timeout: config.broker.publish_timeout.0,
             client_name: format!("{name} {version}"),
             min_free_disk: config.broker.min_free_disk,
@@ -220,7 +230,7 @@ impl Runtime {
             health: monitoring.health.clone(),
             publish: monitoring.metrics.publish().clone(),
             control: monitoring.control.clone(),
-            backends: config.backends.keys().cloned().collect(),
+            configured: configured.clone(),
             unconfigured: unconfigured.clone(),
             log: monitoring.log.clone(),
             recording: embedded.filter(|broker| broker.message_log().is_some()),
@@ -229,10 +239,20 @@ impl Runtime {
         let telling = (!config.broker.is_embedded())
             .then(|| health_log::exchange(monitoring.health.clone(), broker.clone(), shutdown.clone()));
         let (metrics, waiting) = (&monitoring.metrics, monitoring.waiting.clone());
-        tokio::spawn(QueueDepths::declare(metrics, broker.clone(), &topology, waiting)?.watch());
-        let operator = Arc::new(Operator::new(broker.clone(), monitoring.control.clone(), config));
+        tokio::spawn(QueueDepths::declare(metrics, broker.clone(), configured.clone(), waiting)?.watch());
+        let operator =
+            Arc::new(Operator::new(broker.clone(), monitoring.control.clone(), configured.clone()));
         tokio::spawn(unconfigured.watch(operator.clone()));
         let letters = DeadLetters::new(broker.clone(), log_route);
+        let parts = ReloadParts {
+            hang_up,
+            started: started.clone(),
+            shutdown: shutdown.clone(),
+            broker: broker.clone(),
+            spool: spool.clone(),
+            configured,
+        };
+        let (reloads, reload) = Reloads::new(parts, &monitoring.metrics)?;
         systemd::follow(readiness.clone(), monitoring.heartbeats.clone(), config.shutdown.deadline.0);
         let port = AdminPort {
             metrics: monitoring.metrics.clone(),
@@ -240,12 +260,13 @@ impl Runtime {
             readiness,
             letters,
             operator,
+            reload,
             token: config.admin.token,
             tls,
         };
         tokio::spawn(admin::serve(listener, port)?);
         tracing::info!(program = name, version, %admin, "starting");
-        Ok(Self { broker, monitoring, shutdown, admin, started, spool, telling, _log: log })
+        Ok((Self { broker, monitoring, shutdown, admin, started, spool, telling, _log: log }, reloads))
     }
 
     /// The broker as whoever takes messages from outside uses it: with the spool in front of it that

@@ -7,7 +7,7 @@ use std::{
     collections::HashMap,
     hash::Hash,
     net::{IpAddr, Ipv6Addr},
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -47,13 +47,19 @@ impl Allowance {
 }
 
 /// The buckets: for each key the moment at which it is full again. What it lacks now is the time
-/// until then (the generic cell rate algorithm).
+/// until then (the generic cell rate algorithm). Clones share them.
 #[derive(Debug)]
-pub struct Buckets<K>(Mutex<HashMap<K, Instant>>);
+pub struct Buckets<K>(Arc<Mutex<HashMap<K, Instant>>>);
 
 impl<K> Default for Buckets<K> {
     fn default() -> Self {
-        Self(Mutex::default())
+        Self(Arc::default())
+    }
+}
+
+impl<K> Clone for Buckets<K> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
     }
 }
 
@@ -103,13 +109,12 @@ pub struct AddressLimiter {
     buckets: Buckets<IpAddr>,
 }
 
-impl From<AddressLimit> for AddressLimiter {
-    fn from(limit: AddressLimit) -> Self {
-        Self { allowance: limit.into(), buckets: Buckets::default() }
-    }
-}
-
 impl AddressLimiter {
+    /// A limit on what is taken from `buckets`.
+    pub fn new(limit: AddressLimit, buckets: Buckets<IpAddr>) -> Self {
+        Self { allowance: limit.into(), buckets }
+    }
+
     /// Whether there is anything in the bucket of `client`.
     ///
     /// # Errors

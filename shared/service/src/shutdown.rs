@@ -1,8 +1,11 @@
 //! When to stop, and by when to have stopped.
 
 use crate::telemetry::LogBuffer;
-use std::{future::Future, time::Duration};
-use tokio::signal::unix::{SignalKind, signal};
+use std::{future::Future, io::IsTerminal, sync::Arc, time::Duration};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::Notify,
+};
 use tokio_util::sync::CancellationToken;
 
 /// Tells every part of a process that it is to drain. Clones hear the same.
@@ -33,24 +36,33 @@ impl Shutdown {
         (Trigger(token.clone()), Self(token))
     }
 
-    /// One that SIGTERM, SIGINT or SIGHUP starts. A second signal ends the process at once, with status 1,
-    /// when the lines in `log` are written.
+    /// One that SIGTERM or SIGINT starts. A second signal ends the process at once, with status 1, when the
+    /// lines in `log` are written. SIGHUP notifies `hang_up`; if it says that the terminal of this process is
+    /// gone, it is as SIGTERM.
     ///
     /// # Errors
     /// The signals cannot be caught.
-    pub fn on_signals(log: LogBuffer) -> std::io::Result<Self> {
+    pub fn on_signals(log: LogBuffer, hang_up: Arc<Notify>) -> std::io::Result<Self> {
         let (trigger, shutdown) = Self::new();
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut hang_up = signal(SignalKind::hangup())?;
+        let mut hung_up = signal(SignalKind::hangup())?;
+        let had_terminal = std::io::stderr().is_terminal();
         tokio::spawn(async move {
-            for first in [true, false] {
+            loop {
                 let name = tokio::select! {
                     _ = terminate.recv() => "SIGTERM",
                     _ = interrupt.recv() => "SIGINT",
-                    _ = hang_up.recv() => "SIGHUP",
+                    // A terminal that is closed is none any more.
+                    _ = hung_up.recv() => match had_terminal && !std::io::stderr().is_terminal() {
+                        true => "SIGHUP",
+                        false => {
+                            hang_up.notify_one();
+                            continue;
+                        }
+                    },
                 };
-                if first {
+                if !trigger.0.is_cancelled() {
                     tracing::info!(signal = name, "draining; a second signal ends at once");
                     trigger.drain();
                 } else {

@@ -57,15 +57,20 @@ impl LanesTaken {
 }
 
 impl WaitingLanes {
-    /// Begins to follow the lanes of `backend`; what is taken from them is to be noted.
+    /// Follows the lanes of `backend`, as before if it did already; what is taken from them is to be noted.
     pub fn follow(&self, backend: &BackendName) -> LanesTaken {
         let [normal, bulk] = [Priority::Normal, Priority::Bulk].map(|lane| {
             let taken = TakenLast(Arc::new(AtomicI64::new(i64::MIN)));
-            let new = Lane { taken: taken.clone(), empty: None, first_seen: None };
-            self.0.lock().unwrap_or_else(PoisonError::into_inner).insert((backend.clone(), lane), new);
-            taken
+            let new = Lane { taken, empty: None, first_seen: None };
+            let mut lanes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            lanes.entry((backend.clone(), lane)).or_insert(new).taken.clone()
         });
         LanesTaken { normal, bulk }
+    }
+
+    /// Follows the lanes of `backend` no more: this process no longer serves it.
+    pub fn forget(&self, backend: &BackendName) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|(name, _), _| name != backend);
     }
 
     /// How long the oldest message has waited in the queue of this lane, in which `ready` messages wait at

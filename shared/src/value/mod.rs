@@ -16,6 +16,8 @@ pub use header_name::HeaderName;
 pub use header_value::{NOT_A_HEADER_VALUE, fits_header};
 pub use networks::Networks;
 pub use reference::has_variable;
-pub use secret::{Secret, Secrets, Settings, absent_secret, one_or_several, secret_problem};
+pub use secret::{
+    Secret, Secrets, Settings, absent_secret, one_or_several, referenced_secret, secret_problem,
+};
 pub use signing_key::{SigningKey, SigningKeys};
 pub use values::{MAX_CONCURRENCY, Moment, OneOrMany, Period, Rate, Span, Window};

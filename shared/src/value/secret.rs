@@ -143,6 +143,12 @@ fn resolve(value: &Value) -> Option<Result<String, String>> {
     SecretSource::of(value).map(SecretSource::read)
 }
 
+/// If `value` names a secret elsewhere (`{ env = "NAME" }` and the like): what that holds now, or `None` if it
+/// cannot be read. Only to be compared.
+pub fn referenced_secret(value: &Value) -> Option<Option<String>> {
+    resolve(value).map(Result::ok)
+}
+
 /// Where `value` says that a secret is in a variable, a file or a credential that does not hold one: why
 /// not. `None` also if there can be no such credential anywhere.
 pub fn absent_secret(value: &Value) -> Option<String> {

@@ -36,7 +36,7 @@ use std::{
     fmt,
     path::PathBuf,
     sync::{
-        Arc,
+        Arc, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -101,7 +101,7 @@ struct Core {
     /// The folder, for messages to people.
     dir: String,
     publish_timeout: Duration,
-    declared: BTreeSet<QueueName>,
+    declared: RwLock<BTreeSet<QueueName>>,
     /// Whose dead letters those are that say no backend.
     nobody: BackendName,
     usage: UsageCounter,
@@ -144,7 +144,7 @@ impl Spool {
             store,
             dir: options.dir.display().to_string(),
             publish_timeout: options.publish_timeout,
-            declared: declared.chain(found.iter().map(|found| found.queue.clone())).collect(),
+            declared: RwLock::new(declared.chain(found.iter().map(|found| found.queue.clone())).collect()),
             nobody,
             usage: UsageCounter::new(options.limits, &found),
             spool_queues: SpoolQueues::default(),
@@ -244,7 +244,8 @@ impl Core {
     /// The queue of the store in which messages to `address` wait.
     fn waiting_place(&self, address: &Address) -> QueueName {
         let queue = address.queue();
-        if self.declared.contains(&queue) { queue } else { QueueName::unrouted() }
+        let is_declared = self.declared.read().unwrap_or_else(PoisonError::into_inner).contains(&queue);
+        if is_declared { queue } else { QueueName::unrouted() }
     }
 
     /// Publishes to the broker, and does not wait for it long when it becomes unusable meanwhile.
@@ -308,6 +309,17 @@ impl Broker for Spool {
 
     async fn consume(&self, queue: &QueueName, prefetch: u16) -> Result<Consumer, BrokerError> {
         self.0.broker.consume(queue, prefetch).await
+    }
+
+    /// In the spool first: a message that the broker takes needs no place here.
+    async fn declare(&self, declared: &Topology) -> Result<(), BrokerError> {
+        let core = &self.0;
+        let own = topology(&declared.backends);
+        core.store.declare(&own).await?;
+        core.broker.declare(declared).await?;
+        let names = own.queues().into_iter().map(|spec| spec.name);
+        core.declared.write().unwrap_or_else(PoisonError::into_inner).extend(names);
+        Ok(())
     }
 
     async fn depth(&self, queue: &QueueName) -> Result<Depth, BrokerError> {

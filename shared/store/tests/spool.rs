@@ -59,6 +59,10 @@ impl Broker for Both {
         self.0.consume(queue, prefetch).await
     }
 
+    async fn declare(&self, topology: &Topology) -> Result<(), BrokerError> {
+        self.0.declare(topology).await
+    }
+
     async fn depth(&self, queue: &QueueName) -> Result<Depth, BrokerError> {
         self.0.depth(queue).await
     }

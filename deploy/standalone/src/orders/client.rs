@@ -8,11 +8,13 @@ use crate::{
 use postern_broker::Broker;
 use postern_config::Config;
 use postern_service::{
+    Configured,
     admin::orders::Plain,
     control::{
         CancelOrder, Cancellation, Control, MoveOrder, Moved, Operator, OrderError, Paused, PurgeOrder,
         Purged, QueueList,
     },
+    current::Current,
     health::HealthRegistry,
     program::Exit,
 };
@@ -46,9 +48,10 @@ impl OrderClient {
     async fn here(broker: Arc<dyn Broker>, config: &Config) -> Self {
         let control = Control::new(HealthRegistry::default());
         tokio::spawn(control.follow(broker.clone()));
+        let configured = Current::new(Configured::of(config));
         // Where the log cannot be read, the order says so.
         let _ = tokio::time::timeout(READING, control.until_read()).await;
-        Self::Here { operator: Operator::new(broker.clone(), control, config), broker }
+        Self::Here { operator: Operator::new(broker.clone(), control, configured), broker }
     }
 
     /// Pauses a backend.

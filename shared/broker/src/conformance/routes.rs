@@ -68,6 +68,34 @@ pub(super) async fn a_queue_can_be_addressed_by_its_name(storage: Arc<dyn Storag
     Ok(())
 }
 
+/// A backend and a delay that the first topology does not have; what it has stays.
+pub(super) async fn what_is_declared_later_is_there_from_then_on(storage: Arc<dyn Storage>) -> Result<()> {
+    let broker = open_default(&storage).await?;
+    let (alpha, late) = (backend("alpha")?, backend("late")?);
+    let (kept, queue) =
+        (Address::Outbound(alpha, Priority::Normal), QueueName::outbound(&late, Priority::Bulk));
+    post(&broker, &kept, 1..2).await?;
+    let delay = Duration::from_millis(700);
+    let more = Topology { backends: [late.clone()].into(), delays: [delay].into(), ..topology()? };
+    for _ in 0..2 {
+        within("declare", broker.declare(&more)).await??;
+    }
+    post(&broker, &Address::Outbound(late, Priority::Bulk), 2..3).await?;
+    only(&broker, &queue, 2).await?;
+    post(&broker, &Address::Later { queue: queue.clone(), delay }, 3..4).await?;
+    let mut consumer = consume(&broker, &queue, 1).await?;
+    let delivery = next(&mut consumer).await?;
+    ensure_same(&letter(3), &delivery.envelope)?;
+    delivery.ack();
+    within("close the consumer", consumer.close()).await?;
+    only(&broker, &kept.queue(), 1).await?;
+    let mut unrouted = consume(&broker, &QueueName::unrouted(), 1).await?;
+    silence(&mut unrouted).await.context("unrouted")?;
+    within("close the consumer", unrouted.close()).await?;
+    broker.close().await;
+    Ok(())
+}
+
 /// It is confirmed, and found in `postern.unrouted`.
 pub(super) async fn an_undeclared_backend_is_unrouted(storage: Arc<dyn Storage>) -> Result<()> {
     let broker = open_default(&storage).await?;

@@ -9,7 +9,7 @@ use postern_broker::BrokerStatus;
 use postern_shared::{control::ControlState, message::BackendName};
 use postern_store::{embedded::RecordedEvents, spool::Figures};
 use prometheus::{Error, Gauge, IntCounter, IntGauge, IntGaugeVec};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The metrics that are set when they are read. Clones share them.
 #[derive(Debug, Clone)]
@@ -89,6 +89,7 @@ impl AdminMetrics {
 
     /// Shows the health of each backend that this process serves.
     pub(super) fn backends(&self, backends: &[(BackendName, BackendHealth)]) {
+        self.ready.reset();
         for (backend, health) in backends {
             let ready = *health == BackendHealth::Ready;
             self.ready.with_label_values(&[backend.as_str()]).set(i64::from(ready));
@@ -97,6 +98,7 @@ impl AdminMetrics {
 
     /// Shows the health of the application's webhook, if this process calls it.
     pub(super) fn application(&self, health: Option<BackendHealth>) {
+        self.application_ready.reset();
         if let Some(health) = health {
             self.application_ready
                 .with_label_values::<&str>(&[])
@@ -106,6 +108,7 @@ impl AdminMetrics {
 
     /// Shows how many messages wait for each backend that is not configured.
     pub(super) fn unconfigured(&self, waiting: &BTreeMap<BackendName, u64>) {
+        self.unconfigured.reset();
         for (backend, messages) in waiting {
             let messages = i64::try_from(*messages).unwrap_or(i64::MAX);
             self.unconfigured.with_label_values(&[backend.as_str()]).set(messages);
@@ -113,7 +116,9 @@ impl AdminMetrics {
     }
 
     /// Shows which of `backends`, all that are configured, operators paused.
-    pub(super) fn paused(&self, backends: &[BackendName], state: &ControlState) {
+    pub(super) fn paused(&self, backends: &BTreeSet<BackendName>, state: &ControlState) {
+        // A reload may have removed some.
+        self.paused.reset();
         for backend in backends {
             let paused = state.pauses().contains_key(backend);
             self.paused.with_label_values(&[backend.as_str()]).set(i64::from(paused));

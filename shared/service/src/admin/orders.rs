@@ -94,7 +94,7 @@ fn name(request: &HttpRequest) -> &str {
 }
 
 /// Who gives an order: who the request says, and where it came from.
-fn by_whom(request: &HttpRequest, said: Option<&str>) -> String {
+pub(super) fn by_whom(request: &HttpRequest, said: Option<&str>) -> String {
     let address =
         request.peer_addr().map_or_else(|| "the admin port".to_owned(), |peer| peer.ip().to_string());
     match said {
@@ -104,7 +104,7 @@ fn by_whom(request: &HttpRequest, said: Option<&str>) -> String {
 }
 
 /// A body, which may be absent.
-fn read_body<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, String> {
+pub(super) fn read_body<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, String> {
     if body.is_empty() {
         return Ok(T::default());
     }

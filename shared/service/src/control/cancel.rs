@@ -140,6 +140,9 @@ impl Operator {
         if !rule.covers(queued.counts_from(rule.until), lane) {
             return Becomes::Stays;
         }
-        Becomes::Replaced(message.identities.len(), cancelled(queued, &self.keys, clock::now()))
+        Becomes::Replaced(
+            message.identities.len(),
+            cancelled(queued, &self.configured.get().keys, clock::now()),
+        )
     }
 }

@@ -1,18 +1,16 @@
 //! Giving orders.
 
 use super::Control;
-use crate::{retries::RetryCount, scan::Scans};
+use crate::{configured::Configured, current::Current, scan::Scans};
 use jiff::Timestamp;
 use postern_broker::{Address, Broker, BrokerError, Depth, Envelope, QueueName};
-use postern_config::Config;
 use postern_shared::{
-    callback::CallbackKeys,
     clock,
     control::{CONTROL_V1, ControlOrder, ControlRecord, Pause},
     message::{BackendName, Priority},
 };
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep, timeout};
 
 /// How long this process may take to learn of its own order.
@@ -82,26 +80,16 @@ pub struct Operator {
     pub(super) broker: Arc<dyn Broker>,
     pub(super) scans: Scans,
     pub(super) control: Control,
-    pub(super) backends: BTreeSet<BackendName>,
-    /// Every queue of the configuration, those in which retries wait too.
-    pub(super) queues: Vec<QueueName>,
-    pub(super) retries: RetryCount,
-    /// What the messages' wishes for callbacks are read with.
-    pub(super) keys: CallbackKeys,
+    pub(super) configured: Current<Configured>,
     pub(super) turn: tokio::sync::Mutex<()>,
 }
 
 impl Operator {
-    /// Orders go to the log of `broker`, which `control` follows, and are about the backends of `config`.
-    pub fn new(broker: Arc<dyn Broker>, control: Control, config: &Config) -> Self {
-        let backends = config.backends.keys().cloned().collect();
-        let keys = config.compat.callback_keys();
-        let topology = crate::topology(config);
-        let mut queues: Vec<_> = topology.queues().into_iter().map(|spec| spec.name).collect();
-        queues.extend(topology.delays.iter().map(|delay| QueueName::wait(*delay)));
-        let retries = RetryCount::new(config);
+    /// Orders go to the log of `broker`, which `control` follows, and are about the backends that are
+    /// `configured`.
+    pub fn new(broker: Arc<dyn Broker>, control: Control, configured: Current<Configured>) -> Self {
         let scans = Scans::new(broker.clone());
-        Self { broker, scans, control, backends, queues, retries, keys, turn: tokio::sync::Mutex::default() }
+        Self { broker, scans, control, configured, turn: tokio::sync::Mutex::default() }
     }
 
     /// Pauses `backend`, for all processes, until it is resumed. Requests in flight finish.
@@ -148,10 +136,11 @@ impl Operator {
     /// # Errors
     /// No backend of this name is configured.
     pub(super) fn configured(&self, name: &str) -> Result<BackendName, OrderError> {
-        let found = self.backends.iter().find(|backend| backend.as_str() == name);
+        let configured = self.configured.get();
+        let found = configured.backends().iter().find(|backend| backend.as_str() == name);
         found.cloned().ok_or_else(|| OrderError::UnknownBackend {
             name: name.chars().take(63).collect(),
-            configured: self.backends.iter().map(BackendName::as_str).collect::<Vec<_>>().join(", "),
+            configured: configured.backends().iter().map(BackendName::as_str).collect::<Vec<_>>().join(", "),
         })
     }
 
@@ -180,7 +169,7 @@ impl Operator {
         for lane in lanes {
             depths.push(self.broker.depth(&QueueName::outbound(backend, *lane)).await.ok()?);
         }
-        self.retries.of(&*self.broker, &depths, lanes.len() == LANES.len()).await
+        self.configured.get().retries.of(&*self.broker, &depths, lanes.len() == LANES.len()).await
     }
 
     /// What waits in the two queues of `backend`, and how many take from the first. Queues that are not there

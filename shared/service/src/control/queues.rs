@@ -117,7 +117,7 @@ impl Operator {
     /// The broker's.
     pub async fn queues(&self) -> Result<QueueList, OrderError> {
         let mut queues = Vec::new();
-        for name in &self.queues {
+        for name in &self.configured.get().queues() {
             queues.extend(self.shown(name, true).await?);
         }
         for backend in self.unconfigured_backends() {
@@ -163,7 +163,7 @@ impl Operator {
     fn unconfigured_backends(&self) -> Vec<BackendName> {
         let mut known = self.control.state().known().clone();
         known.extend(self.broker.undeclared().iter().filter_map(QueueName::backend));
-        known.difference(&self.backends).cloned().collect()
+        known.difference(self.configured.get().backends()).cloned().collect()
     }
 
     /// Has the backend of `order` send what waits for the backend `from`, which need not be configured.
@@ -231,7 +231,8 @@ impl Operator {
         };
         let queued = Queued { envelope, message: &message, lane };
         if self.control.cancels(queued, seen.since.elapsed()) {
-            return Becomes::Replaced(leaves(true), cancelled(queued, &self.keys, clock::now()));
+            let keys = &self.configured.get().keys;
+            return Becomes::Replaced(leaves(true), cancelled(queued, keys, clock::now()));
         }
         let new = Envelope { headers: envelope.own_headers(), body, ..envelope.clone() };
         let address = Address::Queue(QueueName::outbound(to, lane));

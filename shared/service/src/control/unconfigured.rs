@@ -63,7 +63,7 @@ impl Operator {
     /// Notes the backends of this configuration in the log of orders, if they are new.
     async fn make_known(&self) -> Result<(), super::OrderError> {
         let state = self.control.state();
-        let new: Vec<_> = self.backends.difference(state.known()).cloned().collect();
+        let new: Vec<_> = self.configured.get().backends().difference(state.known()).cloned().collect();
         if new.is_empty() {
             return Ok(());
         }

@@ -35,7 +35,7 @@ use log::{Log, is_for_the_log};
 use op::{NewConsumer, Op, Ops};
 use postern_broker::{
     Address, Broker, BrokerError, BrokerOptions, BrokerStatus, Browse, Consumer, Depth, Envelope, QueueName,
-    events::events, subscription,
+    Topology, events::events, subscription, topology::QueueSpec,
 };
 use postern_shared::clock;
 use record::Record;
@@ -47,7 +47,7 @@ use std::{
     future::Future,
     path::Path,
     sync::{
-        Arc,
+        Arc, PoisonError, RwLock, RwLockReadGuard,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -82,9 +82,7 @@ const CLOSING: Duration = Duration::from_secs(60);
 pub struct EmbeddedBroker {
     path: String,
     ops: Ops,
-    declared: HashMap<QueueName, usize>,
-    /// Those of backends that an earlier topology declared.
-    undeclared: HashMap<QueueName, usize>,
+    queues: RwLock<Indexes>,
     unrouted: usize,
     log: Log,
     recording: Option<Recording>,
@@ -92,6 +90,14 @@ pub struct EmbeddedBroker {
     next_consumer: AtomicU64,
     publish_timeout: Duration,
     status: watch::Receiver<BrokerStatus>,
+}
+
+/// The writer's index of each queue.
+#[derive(Debug)]
+struct Indexes {
+    declared: HashMap<QueueName, usize>,
+    /// Those of backends that an earlier topology declared.
+    undeclared: HashMap<QueueName, usize>,
 }
 
 impl EmbeddedBroker {
@@ -166,11 +172,17 @@ impl EmbeddedBroker {
         }
     }
 
+    fn indexes(&self) -> RwLockReadGuard<'_, Indexes> {
+        self.queues.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn known(&self, queue: &QueueName) -> Result<usize, BrokerError> {
         if *self.status.borrow() == BrokerStatus::Closed {
             return Err(BrokerError::Closed);
         }
-        let index = self.declared.get(queue).or_else(|| self.undeclared.get(queue)).copied();
+        let queues = self.indexes();
+        let index = queues.declared.get(queue).or_else(|| queues.undeclared.get(queue)).copied();
+        drop(queues);
         index.ok_or_else(|| {
             BrokerError::Refused(format!("there is no queue {queue}; is its backend configured?"))
         })
@@ -208,7 +220,7 @@ impl EmbeddedBroker {
                 QueueEntry::Later(due, queue.as_str().to_owned(), Record::of(envelope))
             }
             _ => {
-                let index = self.declared.get(&address.queue()).copied().unwrap_or(self.unrouted);
+                let index = self.indexes().declared.get(&address.queue()).copied().unwrap_or(self.unrouted);
                 QueueEntry::Now(index, Record::of(envelope))
             }
         };
@@ -258,6 +270,23 @@ impl Broker for EmbeddedBroker {
         Ok(consumer)
     }
 
+    async fn declare(&self, topology: &Topology) -> Result<(), BrokerError> {
+        let known = |spec: &QueueSpec| self.indexes().declared.contains_key(&spec.name);
+        let new: Vec<_> = topology.queues().into_iter().filter(|spec| !known(spec)).collect();
+        if new.is_empty() {
+            return Ok(());
+        }
+        let (answer, answered) = oneshot::channel();
+        let declared = self.ask(Op::Declare(new, answer), answered).await?;
+        let declared = declared.map_err(|store_error| store_error.explain(self.path.clone()))?;
+        let mut queues = self.queues.write().unwrap_or_else(PoisonError::into_inner);
+        for (name, index) in declared {
+            queues.undeclared.remove(&name);
+            queues.declared.insert(name, index);
+        }
+        Ok(())
+    }
+
     async fn browse<'b>(
         &'b self,
         queue: &QueueName,
@@ -277,7 +306,7 @@ impl Broker for EmbeddedBroker {
     }
 
     fn undeclared(&self) -> Vec<QueueName> {
-        self.undeclared.keys().cloned().collect()
+        self.indexes().undeclared.keys().cloned().collect()
     }
 
     async fn close(&self) {

@@ -1,8 +1,11 @@
 //! What the writer is asked to do.
 
 use super::{queue::Leased, write::Write};
-use crate::message_log::{LogError, sqlite::Job};
-use postern_broker::{BrokerError, Depth, SettleRequest};
+use crate::{
+    message_log::{LogError, sqlite::Job},
+    sqlite::StoreError,
+};
+use postern_broker::{BrokerError, Depth, QueueName, SettleRequest, topology::QueueSpec};
 use std::{collections::BTreeSet, sync::mpsc};
 use tokio::sync::{mpsc::UnboundedSender, oneshot};
 
@@ -22,6 +25,8 @@ pub(super) enum Op {
     Stop(u64),
     /// A consumer's task is over.
     Ended(u64),
+    /// Declare these queues, in the store too. Their indexes.
+    Declare(Vec<QueueSpec>, oneshot::Sender<Result<Vec<(QueueName, usize)>, StoreError>>),
     /// How much waits in this queue.
     Depth(usize, oneshot::Sender<Depth>),
     /// Which messages wait in this queue.

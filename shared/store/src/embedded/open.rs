@@ -1,7 +1,7 @@
 //! Opening the store: its queues are read and declared, and its writer is started.
 
 use super::{
-    EmbeddedBroker, FoundQueue,
+    EmbeddedBroker, FoundQueue, Indexes,
     log::Log,
     queue::Queue,
     queues::{DelayedMessages, StoredQueues},
@@ -18,7 +18,7 @@ use postern_broker::{
 use std::{
     collections::{BTreeSet, HashMap},
     path::Path,
-    sync::{atomic::AtomicU64, mpsc},
+    sync::{RwLock, atomic::AtomicU64, mpsc},
 };
 use tokio::sync::watch;
 
@@ -43,11 +43,8 @@ fn start(
     recording: Option<Recording>,
 ) -> Result<EmbeddedBroker, StoreError> {
     let path = folder.path().display().to_string();
-    let queues = declare(&store, &specs)?;
-    let declared: HashMap<QueueName, usize> = specs
-        .into_iter()
-        .filter_map(|spec| queues.by_name.get(spec.name.as_str()).map(|index| (spec.name.clone(), *index)))
-        .collect();
+    let queues = read_queues(&store, &specs)?;
+    let declared: HashMap<QueueName, usize> = queues.indexes(specs).into_iter().collect();
     let undeclared =
         queues.all.iter().enumerate().filter(|(_, queue)| !queue.declared && queue.is_outbound());
     let undeclared = undeclared.map(|(index, queue)| (QueueName::stored(&queue.name), index)).collect();
@@ -74,8 +71,7 @@ fn start(
     Ok(EmbeddedBroker {
         path,
         ops,
-        declared,
-        undeclared,
+        queues: RwLock::new(Indexes { declared, undeclared }),
         unrouted,
         log,
         recording,
@@ -100,7 +96,7 @@ fn specs(store: &Store, options: &BrokerOptions) -> Result<Vec<QueueSpec>, Store
 
 /// The queues of the store and those of `specs`. One that is no longer declared is kept with its
 /// messages.
-fn declare(store: &Store, specs: &[QueueSpec]) -> Result<StoredQueues, StoreError> {
+fn read_queues(store: &Store, specs: &[QueueSpec]) -> Result<StoredQueues, StoreError> {
     let mut queues = StoredQueues { delayed: DelayedMessages::read(store)?, ..StoredQueues::default() };
     let mut ids = BTreeSet::new();
     for (name, mut position) in store.queues()? {
@@ -125,24 +121,7 @@ fn declare(store: &Store, specs: &[QueueSpec]) -> Result<StoredQueues, StoreErro
             queue.remember(sequence, lost);
         }
     }
-    let batch = store.batch()?;
-    for QueueSpec { name, limit } in specs {
-        let name = name.as_str();
-        let index = match queues.by_name.get(name) {
-            Some(index) => *index,
-            None => {
-                let id = queues.all.iter().map(|queue| queue.position.id).max().unwrap_or_default() + 1;
-                let position = Position { id, ..Position::default() };
-                batch.set_position(name, &position)?;
-                queues.by_name.insert(name.to_owned(), queues.all.len());
-                queues.all.push(Queue::new(name.to_owned(), position));
-                queues.all.len() - 1
-            }
-        };
-        queues.all[index].declared = true;
-        queues.all[index].limit = *limit;
-    }
-    batch.commit()?;
+    queues.declare(store, specs)?;
     Ok(queues)
 }
 

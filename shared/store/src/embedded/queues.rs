@@ -1,8 +1,11 @@
 //! All queues of the store, and what is known of the delayed messages.
 
-use super::{queue::Queue, store::Store};
+use super::{queue::Queue, record::Position, store::Store};
 use crate::sqlite::StoreError;
-use postern_broker::topology::UNROUTED;
+use postern_broker::{
+    QueueName,
+    topology::{QueueSpec, UNROUTED},
+};
 use std::collections::{BTreeSet, HashMap};
 
 /// All queues, and the delayed messages.
@@ -43,6 +46,40 @@ impl DelayedMessages {
 }
 
 impl StoredQueues {
+    /// Declares the queues of `specs`; those that the store lacks are made. Nothing is changed after an error.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    pub(super) fn declare(&mut self, store: &Store, specs: &[QueueSpec]) -> Result<(), StoreError> {
+        let batch = store.batch()?;
+        let last = self.all.iter().map(|queue| queue.position.id).max().unwrap_or_default();
+        let missing = specs.iter().filter(|spec| !self.by_name.contains_key(spec.name.as_str()));
+        let mut new = Vec::new();
+        for (id, spec) in (last + 1..).zip(missing) {
+            let position = Position { id, ..Position::default() };
+            batch.set_position(spec.name.as_str(), &position)?;
+            new.push(Queue::new(spec.name.to_string(), position));
+        }
+        batch.commit()?;
+        for queue in new {
+            self.by_name.insert(queue.name.clone(), self.all.len());
+            self.all.push(queue);
+        }
+        for QueueSpec { name, limit } in specs {
+            if let Some(index) = self.by_name.get(name.as_str()) {
+                self.all[*index].declared = true;
+                self.all[*index].limit = *limit;
+            }
+        }
+        Ok(())
+    }
+
+    /// The indexes of the queues of `specs` that are there.
+    pub(super) fn indexes(&self, specs: Vec<QueueSpec>) -> Vec<(QueueName, usize)> {
+        let index = |spec: QueueSpec| Some((spec.name.clone(), *self.by_name.get(spec.name.as_str())?));
+        specs.into_iter().filter_map(index).collect()
+    }
+
     /// The index of the queue `name`, if it is declared or a backend's that was declared once, else that of
     /// `postern.unrouted`.
     pub(super) fn returns_to(&self, name: &str) -> usize {

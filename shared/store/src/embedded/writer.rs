@@ -18,7 +18,9 @@ use crate::{
     message_log::{LogError, sqlite::Job},
     sqlite::{Folder, StoreError},
 };
-use postern_broker::{BrokerError, BrokerStatus, Depth, Settle, SettleRequest};
+use postern_broker::{
+    BrokerError, BrokerStatus, Depth, QueueName, Settle, SettleRequest, topology::QueueSpec,
+};
 use postern_shared::{backoff::Backoff, clock::now_ms};
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
@@ -194,6 +196,7 @@ impl Writer {
             Op::Settle(consumer, settlements) => self.settle(consumer, &settlements),
             Op::Stop(consumer) => self.stop(consumer),
             Op::Ended(consumer) => self.end(consumer),
+            Op::Declare(specs, answer) => drop(answer.send(self.declare(specs))),
             Op::Depth(index, answer) => {
                 let queue = &self.queues.all[index];
                 let consumers = u32::try_from(queue.consumers.len()).unwrap_or(u32::MAX);
@@ -208,6 +211,14 @@ impl Writer {
             Op::Log(job, answer) => self.log_jobs.push_back((job, answer)),
             Op::Close(answer) => self.close(answer),
         }
+    }
+
+    fn declare(&mut self, specs: Vec<QueueSpec>) -> Result<Vec<(QueueName, usize)>, StoreError> {
+        let Some(store) = &self.store else {
+            return Err(StoreError::Broken("cannot be written now (see the log)".to_owned()));
+        };
+        self.queues.declare(store, &specs)?;
+        Ok(self.queues.indexes(specs))
     }
 
     fn add_consumer(&mut self, NewConsumer { id, queue, prefetch, out }: NewConsumer) {

@@ -1,0 +1,124 @@
+//! `postern reload`: has a running gateway, or one half of it, read its configuration anew.
+
+use crate::{admin_client::AdminClient, admin_target::AdminTarget, greeting::print};
+use clap::Args;
+use postern_config::Config;
+use postern_service::{admin::reload::ReloadOrder, control::this_machine, program::Exit, reload::Reloaded};
+use postern_shared::terminal::{self, plain};
+use serde_json::Value;
+use std::{fmt::Write as _, net::SocketAddr};
+
+/// What `postern reload` can be told.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ReloadArguments {
+    /// Only say what would change
+    #[arg(long)]
+    dry_run: bool,
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    admin: AdminTarget,
+    /// Who orders it, for the logs
+    #[arg(long, value_name = "NAME", env = "USER", default_value = "somebody")]
+    by: String,
+}
+
+/// Orders it. `admin` is where the admin port is if neither the command line nor `config` says so.
+///
+/// # Errors
+/// [`Exit::Config`] if the gateway finds mistakes or a change that needs a restart: each of them. [`Exit::Failed`]
+/// for anything else.
+pub(crate) async fn run(wanted: ReloadArguments, config: &Config, admin: SocketAddr) -> Result<(), Exit> {
+    let ReloadArguments { dry_run, json, admin: target, by } = wanted;
+    let url = target.admin.clone().unwrap_or_else(|| {
+        let scheme = if config.admin.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", config.admin.listen.unwrap_or(admin))
+    });
+    let client = AdminClient::new(&url, &target)?;
+    let order = ReloadOrder { dry_run, by: Some(format!("{by}@{}", this_machine())) };
+    let (status, body) = client.send(client.post(client.path(&["reload"])?).json(&order)).await?;
+    if let Some(mistakes) = mistakes(&body) {
+        return Err(Exit::Config(mistakes));
+    }
+    let done: Reloaded = client.read(status, &body)?;
+    let said = if json { terminal::json(&serde_json::to_string_pretty(&done)?) + "\n" } else { text(&done) };
+    Ok(print(&said)?)
+}
+
+/// The mistakes in a refusal, as `postern check` says them, or the keys that need a restart. `None` if it holds
+/// neither.
+fn mistakes(body: &[u8]) -> Option<String> {
+    let refusal: Value = serde_json::from_slice(body).ok()?;
+    let text = |value: &Value| value.as_str().map(plain).unwrap_or_default();
+    let line = |problem: &Value| {
+        let place = problem["line"].as_u64().map(|line| format!("line {line}: ")).unwrap_or_default();
+        let key = text(&problem["key"]);
+        let colon = if key.is_empty() { "" } else { ": " };
+        format!("{place}{key}{colon}{}", text(&problem["what"]))
+    };
+    let lines: Vec<String> = match (&refusal["problems"], &refusal["needs_restart"]) {
+        (Value::Array(problems), _) => problems.iter().map(line).collect(),
+        (_, Value::Array(keys)) => {
+            keys.iter().map(|key| format!("{}: cannot change while it runs: restart", text(key))).collect()
+        }
+        _ => return None,
+    };
+    Some(format!("{}\nnothing was changed", lines.join("\n")))
+}
+
+/// What a person reads.
+fn text(done: &Reloaded) -> String {
+    let Reloaded { added, changed, removed, unchanged, dry_run, waiting } = done;
+    let mut said = String::new();
+    for (what, keys) in [("added", added), ("changed", changed), ("removed", removed)] {
+        for key in keys {
+            let _ = writeln!(said, "{what:7}  {}", plain(key));
+        }
+    }
+    for (backend, messages) in waiting {
+        let _ = writeln!(
+            said,
+            "{messages} messages wait for {backend}, and stay: `postern queue move` helps them"
+        );
+    }
+    let done = match (said.is_empty(), *dry_run) {
+        (true, _) => "nothing differs from what runs",
+        (false, true) => "nothing was changed: a dry run",
+        (false, false) => "the configuration was taken over",
+    };
+    let _ = writeln!(said, "{done}; {unchanged} backends, keys and users are as they were");
+    said
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_changed_is_listed_and_mistakes_are_said_as_check_says_them() {
+        let done = Reloaded {
+            added: vec!["backends.new".to_owned()],
+            removed: vec!["backends.old".to_owned()],
+            unchanged: 3,
+            waiting: [("old".parse().unwrap(), 2)].into(),
+            ..Reloaded::default()
+        };
+        let said = text(&done);
+        assert_eq!(
+            said,
+            "added    backends.new\nremoved  backends.old\n2 messages wait for old, and stay: `postern queue move` helps \
+             them\nthe configuration was taken over; 3 backends, keys and users are as they were\n"
+        );
+        assert!(text(&Reloaded { dry_run: true, ..done }).contains("nothing was changed: a dry run; 3"));
+        assert!(text(&Reloaded::default()).starts_with("nothing differs from what runs; 0"));
+        let body = br#"{"problems":[{"key":"api.x","line":3,"what":"unknown key"},{"key":"","line":null,"what":"odd"}]}"#;
+        assert_eq!(mistakes(body).unwrap(), "line 3: api.x: unknown key\nodd\nnothing was changed");
+        let body = br#"{"needs_restart":["broker.url"]}"#;
+        assert_eq!(
+            mistakes(body).unwrap(),
+            "broker.url: cannot change while it runs: restart\nnothing was changed"
+        );
+        assert_eq!(mistakes(br#"{"detail":"drains"}"#), None);
+    }
+}

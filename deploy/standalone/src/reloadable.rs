@@ -1,0 +1,47 @@
+//! What the whole gateway takes over of a changed configuration.
+
+use postern_config::{Config, Problem, ProviderRegistry};
+use postern_dispatcher::{DispatcherReload, Validated, connectors::ConnectorRegistry};
+use postern_ingress::{IngressReload, Prepared, forms::Forms};
+use postern_service::{
+    program::{self, Arguments},
+    reload::Reload,
+};
+use std::sync::Arc;
+
+/// Both halves of a running gateway.
+pub(crate) struct Reloadable<'g> {
+    pub(crate) connectors: &'g ConnectorRegistry,
+    pub(crate) forms: &'g Forms,
+    pub(crate) arguments: &'g Arguments,
+    pub(crate) providers: ProviderRegistry,
+    pub(crate) ingress: IngressReload,
+    pub(crate) dispatcher: DispatcherReload,
+}
+
+impl Reload for Reloadable<'_> {
+    type Read = (Validated, Prepared);
+
+    fn read(&self) -> Result<Self::Read, Vec<Problem>> {
+        let config = Arc::new(program::load(self.arguments, &self.providers)?);
+        let receiving = self.ingress.prepare(Arc::clone(&config), self.forms);
+        match (postern_dispatcher::validate(config, self.connectors), receiving) {
+            (Ok(validated), Ok(prepared)) => Ok((validated, prepared)),
+            (sending, receiving) => {
+                let wrong = [receiving.err(), sending.err()].into_iter().flatten();
+                Err(wrong.flatten().collect())
+            }
+        }
+    }
+
+    fn config((validated, _): &Self::Read) -> &Arc<Config> {
+        validated.config()
+    }
+
+    /// The sending half first: what is accepted from then on is sent.
+    async fn apply(&self, (validated, prepared): Self::Read) -> Result<(), String> {
+        self.dispatcher.apply(validated).await.map_err(|error| error.to_string())?;
+        self.ingress.apply(prepared);
+        Ok(())
+    }
+}

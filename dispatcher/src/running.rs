@@ -1,0 +1,175 @@
+//! The parts of a running dispatcher: each has a task and a drain of its own, so that one can be replaced
+//! while the others go on.
+
+use crate::{
+    backend_part::BackendPart,
+    builder::{Builder, Plan},
+    connectors::Connectors,
+    drain::Drain,
+    flow::RatedQueues,
+    part::{Shared, WorkerPart},
+    validated::Validated,
+};
+use postern_broker::BrokerError;
+use postern_config::{ApplicationSection, Config, backend::BackendConfig};
+use postern_shared::message::BackendName;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    future::Future,
+    sync::Arc,
+};
+use tokio::task::{JoinError, JoinSet};
+
+/// The parts that run, and what they were made of.
+pub(crate) struct Running {
+    config: Arc<Config>,
+    builder: Builder,
+    shared: Shared,
+    drain: Drain,
+    rated: RatedQueues,
+    tasks: JoinSet<Ended>,
+    backends: BTreeMap<BackendName, Drain>,
+    application: Vec<Drain>,
+    callbacks: Vec<Drain>,
+}
+
+/// A part that ended.
+pub(crate) struct Ended {
+    /// What log lines and errors call it.
+    pub(crate) name: String,
+    /// Whether it was told to.
+    pub(crate) drained: bool,
+    /// What it came to.
+    pub(crate) result: Result<(), BrokerError>,
+}
+
+impl Running {
+    /// Nothing runs yet.
+    pub(crate) fn new(
+        config: Arc<Config>,
+        builder: Builder,
+        shared: Shared,
+        drain: Drain,
+        rated: RatedQueues,
+    ) -> Self {
+        Self {
+            config,
+            builder,
+            shared,
+            drain,
+            rated,
+            tasks: JoinSet::new(),
+            backends: BTreeMap::new(),
+            application: Vec::new(),
+            callbacks: Vec::new(),
+        }
+    }
+
+    /// Runs `part`, which has a drain of its own, as `name`.
+    pub(crate) fn spawn<F>(&mut self, name: &str, part: impl FnOnce(Drain) -> F) -> Drain
+    where
+        F: Future<Output = Result<(), BrokerError>> + Send + 'static,
+    {
+        let (name, drain) = (name.to_owned(), self.drain.part(name));
+        let (run, own) = (part(drain.clone()), drain.clone());
+        let heartbeats = self.builder.monitoring.heartbeats.clone();
+        self.tasks.spawn(async move {
+            let result = heartbeats.keep(name.clone(), run).await;
+            Ended { name, drained: own.has_begun(), result }
+        });
+        drain
+    }
+
+    /// Serves a backend.
+    pub(crate) fn serve(&mut self, part: BackendPart) {
+        let (name, shared) = (part.name().clone(), self.shared.clone());
+        self.rated.note(&name, &part.queues.normal, &part.queues.flow);
+        let drain = self.spawn(name.as_str(), |drain| part.run(shared, drain));
+        self.backends.insert(name, drain);
+    }
+
+    /// Serves the application, if it is served here.
+    pub(crate) fn serve_application(&mut self, part: Option<WorkerPart>) {
+        self.application = part.into_iter().map(|part| self.work(part)).collect();
+    }
+
+    /// Calls clients back, if there are any.
+    pub(crate) fn serve_callbacks(&mut self, parts: impl IntoIterator<Item = WorkerPart>) {
+        self.callbacks = parts.into_iter().map(|part| self.work(part)).collect();
+    }
+
+    fn work(&mut self, part: WorkerPart) -> Drain {
+        let (name, shared) = (part.name.clone(), self.shared.clone());
+        self.spawn(&name, |drain| part.run(shared, drain))
+    }
+
+    /// The next part that ends. `None` if none runs. Safe to cancel.
+    pub(crate) async fn next_ended(&mut self) -> Option<Result<Ended, JoinError>> {
+        self.tasks.join_next().await
+    }
+
+    /// Serves what `validated` says: see [`DispatcherReload::apply`](crate::DispatcherReload::apply).
+    pub(crate) fn take_over(&mut self, validated: Validated) {
+        let Validated { config, connectors, webhook, callbacks } = validated;
+        let before = std::mem::replace(&mut self.config, Arc::clone(&config));
+        let plan = Plan::new(&config);
+        self.builder.keys.set(config.compat.callback_keys());
+        self.rated.configured(plan.rated());
+        self.replace_backends(&plan, &before, connectors);
+        if !application_is_same(&config, &before) {
+            self.application.iter().for_each(Drain::begin);
+            let part = self.builder.application(&plan, webhook);
+            self.serve_application(part);
+        }
+        if !["compat", "retry"].iter().all(|key| config.is_same_at(&before, key)) {
+            self.callbacks.iter().for_each(Drain::begin);
+            let parts = callbacks.map(|clients| self.builder.callbacks(&plan, clients));
+            self.serve_callbacks(parts.into_iter().flatten());
+        }
+    }
+
+    fn replace_backends(&mut self, plan: &Plan<'_>, before: &Config, mut connectors: Connectors) {
+        let served: BTreeSet<&BackendName> = plan.served().map(|backend| &backend.name).collect();
+        let gone: Vec<_> = self.backends.keys().filter(|name| !served.contains(name)).cloned().collect();
+        for name in gone {
+            if let Some(drain) = self.backends.remove(&name) {
+                drain.begin();
+            }
+            self.rated.forget(&name);
+            self.builder.forget(&name);
+            tracing::info!(
+                backend = name.as_str(),
+                "no longer served: what is in flight ends, the rest waits"
+            );
+        }
+        let is_same =
+            |backend: &BackendConfig| plan.config.is_same_at(before, &format!("backends.{}", backend.name));
+        for backend in plan.served() {
+            let old = self.backends.get(&backend.name);
+            if old.is_some() && is_same(backend) {
+                continue;
+            }
+            let Some(connector) = connectors.remove(&backend.name) else { continue };
+            let name = backend.name.as_str();
+            match old {
+                Some(old) => {
+                    old.begin();
+                    tracing::info!(backend = name, "replaced: what is in flight ends as it began");
+                }
+                None => tracing::info!(backend = name, "served from now on"),
+            }
+            let part = self.builder.backend(plan, backend, connector);
+            self.serve(part);
+        }
+    }
+}
+
+/// Whether all is the same that the application's part is made of.
+fn application_is_same(config: &Config, before: &Config) -> bool {
+    let keys: &[&str] = match &config.application {
+        // It knows which backends only receive.
+        ApplicationSection::Echo => &["application", "backends"],
+        ApplicationSection::None | ApplicationSection::Webhook(_) => &["application", "retry", "breaker"],
+    };
+    keys.iter().all(|key| config.is_same_at(before, key))
+}

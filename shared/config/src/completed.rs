@@ -1,0 +1,169 @@
+//! What a configuration comes to, key by key, so that two can be compared: the defaults, the file of the
+//! backend's type, the environment and the secrets are in it. Only digests are kept.
+
+use crate::{
+    changes::Changes, document::overlay, lines::join, provider_registry::ProviderRegistry, reader::is_in,
+};
+use postern_shared::value::referenced_secret;
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+use std::{collections::BTreeMap, fmt};
+
+/// The listeners that are off unless their table is there, and the path that each has if none is set.
+const LISTENERS: [Listener; 2] = [("kannel", crate::compat::sendsms), ("vumi", crate::compat::messages)];
+/// Its table below `[compat]`, and its path.
+type Listener = (&'static str, fn() -> String);
+
+/// A digest for each backend, and for each key of the other sections. Prints no digest: a secret that can
+/// be guessed could be found by one.
+#[derive(Clone, Default)]
+pub(super) struct Completed(BTreeMap<String, [u8; 32]>);
+
+impl Completed {
+    /// What `tree`, over which the environment is laid already, comes to. To be called before the tree is
+    /// read: a secret's file that changes in between is then a change for the next comparison.
+    pub(super) fn of(tree: &Map<String, Value>, providers: &ProviderRegistry) -> Self {
+        let mut completed = Self::default();
+        for (name, section) in tree.iter().filter(|(name, _)| *name != "backends") {
+            completed.note(name.clone(), section);
+        }
+        let compat = tree.get("compat");
+        for (name, path) in LISTENERS {
+            if compat.and_then(|compat| compat.get(name)).is_some() {
+                let key = format!("compat.{name}.path");
+                completed.0.entry(key).or_insert_with(|| digest(&Value::String(path())));
+            }
+        }
+        let backends = tree.get("backends").and_then(Value::as_object);
+        for (name, table) in backends.into_iter().flatten() {
+            completed.0.insert(join("backends", name), digest(&whole(tree, table, providers)));
+        }
+        completed
+    }
+
+    fn note(&mut self, key: String, value: &Value) {
+        match value {
+            Value::Object(table) if referenced_secret(value).is_none() => {
+                table.iter().for_each(|(name, value)| self.note(join(&key, name), value));
+            }
+            Value::Array(items) if items.is_empty() => {}
+            Value::Array(items) => match items.iter().map(name_of).collect::<Option<Vec<_>>>() {
+                Some(names) => {
+                    let mut entries: BTreeMap<&str, Vec<&Value>> = BTreeMap::new();
+                    names.into_iter().zip(items).for_each(|(name, item)| {
+                        entries.entry(name).or_default().push(item);
+                    });
+                    for (name, entries) in entries {
+                        self.0.insert(join(&key, name), digest(&json!(entries)));
+                    }
+                }
+                None => drop(self.0.insert(key, digest(value))),
+            },
+            value => drop(self.0.insert(key, digest(value))),
+        }
+    }
+
+    /// Whether what stands at `key`, and below it, is the same in both.
+    pub(super) fn is_same(&self, other: &Self, key: &str) -> bool {
+        let at = |all: &Self| -> Vec<(String, [u8; 32])> {
+            all.0
+                .iter()
+                .filter(|(name, _)| is_in(name, key))
+                .map(|(name, hash)| (name.clone(), *hash))
+                .collect()
+        };
+        at(self) == at(other)
+    }
+
+    /// What is otherwise than in `before`.
+    pub(super) fn changes_from(&self, before: &Self) -> Changes {
+        let mut changes = Changes::default();
+        for (key, now) in &self.0 {
+            match before.0.get(key) {
+                None => changes.added.push(key.clone()),
+                Some(then) if then != now => changes.changed.push(key.clone()),
+                Some(_) => changes.unchanged += usize::from(is_component(key)),
+            }
+        }
+        changes.removed.extend(before.0.keys().filter(|key| !self.0.contains_key(*key)).cloned());
+        changes
+    }
+}
+
+impl fmt::Debug for Completed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+/// Whether `key` is a backend, an API key, or a user: what has a name of its own.
+fn is_component(key: &str) -> bool {
+    ["backends.", "api.keys.", "compat.kannel.users.", "compat.vumi.users."]
+        .iter()
+        .any(|prefix| key.starts_with(prefix))
+}
+
+/// The name of an entry of a list: an API key's, or a user's.
+fn name_of(item: &Value) -> Option<&str> {
+    item.get("name").or_else(|| item.get("username")).and_then(Value::as_str)
+}
+
+/// The table of a backend with all that it takes from elsewhere: from its type, and from the sections that
+/// hold for every backend.
+fn whole(tree: &Map<String, Value>, table: &Value, providers: &ProviderRegistry) -> Value {
+    let complete = || {
+        let (table, kind) = (table.as_object()?, table.get("type")?.as_str()?);
+        providers.complete(kind, table.clone())
+    };
+    // One that cannot be read is refused anyway.
+    let Some(mut backend) = complete() else { return table.clone() };
+    let section = |name: &str| tree.get(name).cloned().unwrap_or_default();
+    let of_all = |section: &str, key: &str| tree.get(section).and_then(|table| table.get(key)).cloned();
+    backend.entry("retry").or_insert_with(|| section("retry"));
+    backend.entry("concurrency").or_insert_with(|| of_all("dispatcher", "concurrency").unwrap_or_default());
+    let mut breaker = section("breaker");
+    match (&mut breaker, backend.remove("breaker")) {
+        (Value::Object(general), Some(Value::Object(own))) => overlay(general, own),
+        (_, None) => {}
+        (general, Some(own)) => *general = own,
+    }
+    backend.insert("breaker".to_owned(), breaker);
+    // No key of a backend's: it makes the addresses that its provider is told.
+    let public_url = of_all("ingress", "public_url").unwrap_or_default();
+    json!([backend, public_url])
+}
+
+fn digest(value: &Value) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    feed(&mut hash, value);
+    hash.finalize().into()
+}
+
+/// Feeds `value` with the secrets that it names. Every part says how long it is, so that no two values are
+/// fed as the same bytes.
+fn feed(hash: &mut Sha256, value: &Value) {
+    if let Some(secret) = referenced_secret(value) {
+        hash.update(b"s");
+        hash.update(Sha256::digest(secret.unwrap_or_default()));
+    }
+    match value {
+        Value::Object(table) => {
+            hash.update(format!("o{} ", table.len()));
+            for (name, value) in table {
+                hash.update(format!("{} {name}", name.len()));
+                feed(hash, value);
+            }
+        }
+        Value::Array(items) => {
+            hash.update(format!("a{} ", items.len()));
+            items.iter().for_each(|item| feed(hash, item));
+        }
+        plain => {
+            let text = plain.to_string();
+            hash.update(format!("v{} {text}", text.len()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,57 @@
+//! `POST /v1/reload`: has the configuration read anew. Where `admin.token` is set, it asks for it; without
+//! one the port is on a loopback address.
+
+use super::orders::{by_whom, read_body};
+use crate::reload::{ReloadClient, ReloadError};
+use actix_web::{
+    HttpRequest, HttpResponse, Resource, dev::HttpServiceFactory, http::StatusCode, middleware::from_fn, web,
+};
+use postern_config::Problem;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+/// What the request may say.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ReloadOrder {
+    /// Only say what would be changed.
+    pub dry_run: bool,
+    /// Who orders it, for the log, besides the address that it came from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+}
+
+/// The route.
+pub(super) fn route() -> impl HttpServiceFactory {
+    let resource: Resource = web::resource("/v1/reload");
+    resource.wrap(from_fn(super::token_holders)).route(web::post().to(reload))
+}
+
+async fn reload(request: HttpRequest, client: web::Data<ReloadClient>, body: web::Bytes) -> HttpResponse {
+    let ReloadOrder { dry_run, by } = match read_body(&body) {
+        Ok(order) => order,
+        Err(why) => return super::problem(400, &why),
+    };
+    match client.reload(dry_run, by_whom(&request, by.as_deref())).await {
+        Ok(done) => HttpResponse::Ok().json(done),
+        Err(error) => refusal(&error),
+    }
+}
+
+/// A problem document: with every mistake, or with the keys that need a restart.
+fn refusal(error: &ReloadError) -> HttpResponse {
+    let (status, more) = match error {
+        ReloadError::Invalid(problems) => {
+            (StatusCode::UNPROCESSABLE_ENTITY, ("problems", problems.iter().map(mistake).collect()))
+        }
+        ReloadError::NeedsRestart(keys) => (StatusCode::CONFLICT, ("needs_restart", json!(keys))),
+        ReloadError::Draining | ReloadError::Starting | ReloadError::Failed(_) => {
+            return super::problem(503, &error.to_string());
+        }
+    };
+    super::problem_with(status.as_u16(), &error.to_string(), Some(more))
+}
+
+fn mistake(Problem { key, line, what }: &Problem) -> Value {
+    json!({"key": key, "line": line, "what": what})
+}

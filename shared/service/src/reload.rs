@@ -1,0 +1,322 @@
+//! Taking over a changed configuration while the program runs: on SIGHUP and on `POST /v1/reload`. One after
+//! the other; the whole is checked first, and nothing is changed unless all of it can be.
+
+use crate::{configured::Configured, current::Current, metrics::Metrics, shutdown::Shutdown};
+use jiff::Timestamp;
+use postern_broker::{Broker, QueueName};
+use postern_config::{Changes, Config, Problem};
+use postern_shared::message::{BackendName, Priority};
+use postern_store::spool::Spool;
+use prometheus::{Error, IntCounterVec, IntGauge};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::BTreeMap,
+    convert::Infallible,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+use tokio::sync::{Notify, mpsc, oneshot};
+
+/// How many reloads may wait for the one that is carried out.
+const WAITING: usize = 8;
+
+/// What a program makes of a configuration, and takes over while it runs.
+pub trait Reload {
+    /// A configuration with what was built of it.
+    type Read;
+
+    /// Reads the configuration anew and checks the whole, as at the start.
+    ///
+    /// # Errors
+    /// Every mistake.
+    fn read(&self) -> Result<Self::Read, Vec<Problem>>;
+
+    /// The configuration that was read.
+    fn config(read: &Self::Read) -> &Arc<Config>;
+
+    /// Replaces what differs from what runs. The broker has the queues for it.
+    ///
+    /// # Errors
+    /// Why nothing was changed.
+    fn apply(&self, read: Self::Read) -> impl Future<Output = Result<(), String>>;
+}
+
+/// What a reload changed, by key: backends as `backends.NAME`, API keys as `api.keys.NAME`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reloaded {
+    /// What was not there before.
+    pub added: Vec<String>,
+    /// What was replaced.
+    pub changed: Vec<String>,
+    /// What is no longer there.
+    pub removed: Vec<String>,
+    /// How many backends, API keys and users are as they were.
+    pub unchanged: usize,
+    /// Whether this was a dry run, which changes nothing.
+    pub dry_run: bool,
+    /// How many messages wait for each backend that was removed. They stay in its queues.
+    pub waiting: BTreeMap<BackendName, u64>,
+}
+
+/// Why nothing was changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReloadError {
+    /// The configuration has mistakes: all of them.
+    #[error("the configuration is not valid, nothing was changed: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Invalid(Vec<Problem>),
+    /// Something changed that a running process cannot take over: the keys.
+    #[error("nothing was changed: a restart is needed for {}", .0.join(", "))]
+    NeedsRestart(Vec<String>),
+    /// The program is about to end.
+    #[error("nothing was changed: the program drains")]
+    Draining,
+    /// The program has not begun its work.
+    #[error("nothing was changed: the program starts, with the configuration as it is now")]
+    Starting,
+    /// What was to be changed could not be.
+    #[error("nothing was changed: {0}")]
+    Failed(String),
+}
+
+/// Asks for a reload. Clones ask the same program.
+#[derive(Debug, Clone)]
+pub struct ReloadClient {
+    orders: mpsc::Sender<ReloadOrder>,
+    started: Arc<AtomicBool>,
+    shutdown: Shutdown,
+}
+
+#[derive(Debug)]
+struct ReloadOrder {
+    dry_run: bool,
+    by: String,
+    answer: oneshot::Sender<Result<Reloaded, ReloadError>>,
+}
+
+impl ReloadClient {
+    /// Has the configuration read anew and, unless it is a `dry_run`, taken over. `by` is who orders it.
+    ///
+    /// # Errors
+    /// [`ReloadError`]: nothing was changed.
+    pub async fn reload(&self, dry_run: bool, by: String) -> Result<Reloaded, ReloadError> {
+        if self.shutdown.is_draining() {
+            return Err(ReloadError::Draining);
+        }
+        if !self.started.load(Ordering::Relaxed) {
+            return Err(ReloadError::Starting);
+        }
+        let (answer, answered) = oneshot::channel();
+        let order = ReloadOrder { dry_run, by, answer };
+        self.orders.send(order).await.map_err(|_| ReloadError::Draining)?;
+        answered.await.map_err(|_| ReloadError::Draining)?
+    }
+}
+
+/// Carries reloads out.
+#[derive(Debug)]
+pub struct Reloads {
+    orders: mpsc::Receiver<ReloadOrder>,
+    hang_up: Arc<Notify>,
+    shutdown: Shutdown,
+    broker: Arc<dyn Broker>,
+    spool: Arc<OnceLock<Arc<Spool>>>,
+    configured: Current<Configured>,
+    metrics: ReloadMetrics,
+}
+
+/// What reloads work with.
+pub(crate) struct ReloadParts {
+    /// Notified by SIGHUP.
+    pub(crate) hang_up: Arc<Notify>,
+    /// Set once the program has begun its work.
+    pub(crate) started: Arc<AtomicBool>,
+    pub(crate) shutdown: Shutdown,
+    pub(crate) broker: Arc<dyn Broker>,
+    /// The spool in front of it, once it is open, where there is one.
+    pub(crate) spool: Arc<OnceLock<Arc<Spool>>>,
+    /// Replaced by each reload.
+    pub(crate) configured: Current<Configured>,
+}
+
+impl Reloads {
+    /// Reloads, and whoever asks for them.
+    ///
+    /// # Errors
+    /// This process has declared the metrics already.
+    pub(crate) fn new(parts: ReloadParts, metrics: &Metrics) -> Result<(Self, ReloadClient), Error> {
+        let ReloadParts { hang_up, started, shutdown, broker, spool, configured } = parts;
+        let (sender, orders) = mpsc::channel(WAITING);
+        let metrics = ReloadMetrics::declare(metrics)?;
+        let client = ReloadClient { orders: sender, started, shutdown: shutdown.clone() };
+        Ok((Self { orders, hang_up, shutdown, broker, spool, configured, metrics }, client))
+    }
+
+    /// Carries out for `program`, which runs with `config`, what is asked for, one after the other, until it is
+    /// dropped.
+    pub async fn serve<R: Reload>(mut self, mut config: Arc<Config>, program: &R) -> Infallible {
+        loop {
+            let (dry_run, by, answer) = tokio::select! {
+                Some(ReloadOrder { dry_run, by, answer }) = self.orders.recv() => (dry_run, by, Some(answer)),
+                () = self.hang_up.notified() => (false, "SIGHUP".to_owned(), None),
+            };
+            let done = self.carry_out(&mut config, program, dry_run, &by).await;
+            if !dry_run {
+                self.metrics.count(&done);
+                log(&done, &by);
+            }
+            if let Some(answer) = answer {
+                // Whoever asked may be gone.
+                let _ = answer.send(done);
+            }
+        }
+    }
+
+    async fn carry_out<R: Reload>(
+        &self,
+        running: &mut Arc<Config>,
+        program: &R,
+        dry_run: bool,
+        by: &str,
+    ) -> Result<Reloaded, ReloadError> {
+        if self.shutdown.is_draining() {
+            return Err(ReloadError::Draining);
+        }
+        if !dry_run {
+            tracing::info!(by, "reading the configuration anew");
+        }
+        let read = program.read().map_err(ReloadError::Invalid)?;
+        let new = Arc::clone(R::config(&read));
+        let changes = new.changes_from(running);
+        let needing_restart = changes.needing_restart();
+        if !needing_restart.is_empty() {
+            return Err(ReloadError::NeedsRestart(needing_restart));
+        }
+        if !changes.is_empty() && !dry_run {
+            let failed = |error: postern_broker::BrokerError| {
+                ReloadError::Failed(format!("the queues cannot be declared: {error}"))
+            };
+            let configured = Configured::of(&new);
+            let declared = match self.spool.get() {
+                Some(spool) => spool.declare(&configured.topology).await,
+                None => self.broker.declare(&configured.topology).await,
+            };
+            declared.map_err(failed)?;
+            program.apply(read).await.map_err(ReloadError::Failed)?;
+            self.configured.set(configured);
+            log_warnings(&new);
+        }
+        let before = std::mem::replace(running, if dry_run { Arc::clone(running) } else { Arc::clone(&new) });
+        let removed = before.backends.keys().filter(|name| !new.backends.contains_key(*name));
+        let mut waiting = BTreeMap::new();
+        for backend in removed {
+            waiting.extend(self.waiting(backend).await.map(|messages| (backend.clone(), messages)));
+        }
+        let Changes { added, changed, removed, unchanged } = changes;
+        Ok(Reloaded { added, changed, removed, unchanged, dry_run, waiting })
+    }
+
+    /// How many messages wait for `backend`. `None` if the broker does not say, or if there are none.
+    async fn waiting(&self, backend: &BackendName) -> Option<u64> {
+        let mut messages = 0;
+        for lane in [Priority::Normal, Priority::Bulk] {
+            let depth = self.broker.depth(&QueueName::outbound(backend, lane)).await.ok()?;
+            messages += depth.ready + depth.delayed.unwrap_or_default();
+        }
+        (messages > 0).then_some(messages)
+    }
+}
+
+/// Writes what in `config` should be otherwise into the log, a line each.
+pub(crate) fn log_warnings(config: &Config) {
+    let unread = config.unread_messages();
+    for Problem { key, line, what } in config.warnings.iter().chain(&unread) {
+        if key.is_empty() {
+            tracing::warn!("configuration: {what}");
+        } else {
+            tracing::warn!(key, line, "configuration: the value at this key {what}");
+        }
+    }
+}
+
+/// Writes what a reload came to into the log, a line for each mistake.
+fn log(done: &Result<Reloaded, ReloadError>, by: &str) {
+    match done {
+        Ok(Reloaded { added, changed, removed, unchanged, waiting, .. }) => {
+            let (added, changed, removed) = (added.join(" "), changed.join(" "), removed.join(" "));
+            let is_same = [&added, &changed, &removed].iter().all(|keys| keys.is_empty());
+            let what = if is_same { "configuration unchanged" } else { "configuration reloaded" };
+            tracing::info!(by, added, changed, removed, unchanged, "{what}");
+            for (backend, messages) in waiting {
+                let backend = backend.as_str();
+                tracing::warn!(
+                    backend,
+                    messages,
+                    "removed backend: its messages stay in its queue: `postern queue move` has another backend send them"
+                );
+            }
+        }
+        Err(ReloadError::Invalid(problems)) => {
+            for Problem { key, line, what } in problems {
+                tracing::error!(key, line, "configuration not reloaded: {what}");
+            }
+            let problems = problems.len();
+            tracing::error!(by, problems, "configuration not reloaded, nothing was changed");
+        }
+        Err(error) => tracing::error!(by, "configuration not reloaded: {error}"),
+    }
+}
+
+/// What Prometheus sees of reloads.
+#[derive(Debug, Clone)]
+struct ReloadMetrics {
+    reloads: IntCounterVec,
+    loaded: IntGauge,
+    successful: IntGauge,
+}
+
+impl ReloadMetrics {
+    fn declare(metrics: &Metrics) -> Result<Self, Error> {
+        let declared = Self {
+            reloads: metrics.counter(
+                "config_reloads_total",
+                "How often the configuration was read anew, by what it came to",
+                &["outcome"],
+            )?,
+            loaded: metrics.declare(IntGauge::new(
+                "config_loaded_timestamp_seconds",
+                "Unix time at which the configuration that holds was read",
+            )?)?,
+            successful: metrics.declare(IntGauge::new(
+                "config_last_reload_successful",
+                "0 if the configuration that was read last is not the one that holds",
+            )?)?,
+        };
+        for outcome in ["changed", "unchanged", "invalid", "restart_needed", "failed"] {
+            declared.reloads.with_label_values(&[outcome]);
+        }
+        declared.holds();
+        Ok(declared)
+    }
+
+    fn holds(&self) {
+        self.loaded.set(Timestamp::now().as_second());
+        self.successful.set(1);
+    }
+
+    fn count(&self, done: &Result<Reloaded, ReloadError>) {
+        let outcome = match done {
+            Ok(done) if done.added.is_empty() && done.changed.is_empty() && done.removed.is_empty() => {
+                "unchanged"
+            }
+            Ok(_) => "changed",
+            Err(ReloadError::Invalid(_)) => "invalid",
+            Err(ReloadError::NeedsRestart(_)) => "restart_needed",
+            Err(ReloadError::Failed(_)) => "failed",
+            Err(ReloadError::Draining | ReloadError::Starting) => return,
+        };
+        self.reloads.with_label_values(&[outcome]).inc();
+        if done.is_ok() { self.holds() } else { self.successful.set(0) }
+    }
+}
