@@ -11,7 +11,8 @@ use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
 
-/// What docs/guarantees.md says that an interrupted cancellation or move may double.
+/// What docs/guarantees.md says that an interrupted cancellation or move may double on RabbitMQ; the embedded broker
+/// exchanges messages in one transaction.
 const AT_ONCE: usize = 256;
 /// How many messages wait for the backend when an order strikes: more than are settled at once.
 const WAITING: usize = 2 * AT_ONCE;
@@ -39,7 +40,8 @@ impl Order {
 
     /// What it may double if it is interrupted.
     pub(crate) const fn allowance(self, embedded: bool) -> Allowance {
-        let allowed = if matches!(self, Self::Pause) { IN_FLIGHT } else { INTERRUPTED };
+        let in_flight = embedded || matches!(self, Self::Pause);
+        let allowed = if in_flight { IN_FLIGHT } else { INTERRUPTED };
         // While RabbitMQ is slow to confirm, what is accepted goes through the spool.
         let spooled = if embedded { 0 } else { FORWARDED };
         Allowance { doubled: allowed.doubled + spooled, ..allowed }

@@ -59,13 +59,13 @@ const FAULTS: &[Fault<()>] = &[
         "kill -9 during a cancellation",
         |stage, time| orders::interrupt(&mut stage.field, time, Order::Cancel),
         Order::Cancel.allowance(true),
-        &["postern cancel", "dispatcher → provider", "dispatcher → webhook, callbacks"]
+        CRASH
     ),
     fault!(
         "kill -9 during a move",
         |stage, time| orders::interrupt(&mut stage.field, time, Order::Move),
         Order::Move.allowance(true),
-        &["postern queue move", "dispatcher → provider", "dispatcher → webhook, callbacks"]
+        CRASH
     ),
 ];
 
