@@ -23,7 +23,7 @@ from cloudcoil.models.prometheus_operator import v1 as prometheus
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 CHART = ROOT / "deploy" / "helm" / "postern"
 # The oldest that the chart allows, and the newest that there are schemas for.
-KUBERNETES = ["1.27", "1.37"]
+KUBERNETES = ["1.30", "1.37"]
 MODELS = {
     "ScaledObject": keda.ScaledObject,
     "TriggerAuthentication": keda.TriggerAuthentication,

@@ -1,8 +1,8 @@
 //! What systemd is told of a program that runs as a unit with `Type=notify`: when it is ready, what its state
 //! is, that its loops are alive, and that it drains. Without `NOTIFY_SOCKET` nothing is told.
 //!
-//! The state is looked at twice a second, and what follows from it is decided in [`Told::next`]. `RELOADING=1`
-//! and the `READY=1` behind it belong there, too, for a program that reads its configuration again.
+//! The state is looked at twice a second, and what follows from it is decided in [`Told::next`]. A reload is not
+//! told: it takes less time than a look, and the program is ready meanwhile.
 
 use crate::{admin::Readiness, heartbeat::Heartbeats};
 use postern_shared::terminal;

@@ -21,7 +21,7 @@ spec:
   automountServiceAccountToken: false
   enableServiceLinks: false
   # A drain lasts at most 25 seconds: sends in flight end and are reported before the process does.
-  terminationGracePeriodSeconds: 40
+  terminationGracePeriodSeconds: 45
   securityContext:
     runAsNonRoot: true
     runAsUser: 10001
@@ -78,6 +78,12 @@ spec:
         - { name: http, containerPort: 8080 }
         {{- end }}
         - { name: admin, containerPort: 8081 }
+      {{- if $ingress }}
+      # It goes on taking requests until nobody is told its address any more.
+      lifecycle:
+        preStop:
+          sleep: { seconds: 5 }
+      {{- end }}
       startupProbe:
         httpGet: { path: /livez, port: admin }
         periodSeconds: 1
