@@ -5,12 +5,13 @@
 
 use crate::{answer::text, state::IngressState};
 use actix_web::{HttpResponse, http::StatusCode, web::Data};
+use postern_service::current::Current;
 
 /// Answers 200 `ok`, or 503 once the drain has begun. What stands in the way of storing messages is for
 /// `/readyz` on the admin port: a broker that is away is no reason to take every ingress out of a load
 /// balancer.
-pub(crate) async fn answer(state: Data<IngressState>) -> HttpResponse {
-    if state.is_draining() { draining() } else { text(StatusCode::OK, "ok") }
+pub(crate) async fn answer(current: Data<Current<IngressState>>) -> HttpResponse {
+    if current.get().is_draining() { draining() } else { text(StatusCode::OK, "ok") }
 }
 
 fn draining() -> HttpResponse {

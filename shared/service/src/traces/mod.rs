@@ -1,6 +1,6 @@
 //! OpenTelemetry traces: what was done for a message, from a provider's request to the next provider's, in
 //! spans that have one trace id. Off unless the standard `OTEL_*` variables say where to send them
-//! ([`environment`]); then [`span`] makes them, by the conventions for HTTP and for messaging, and [`export`]
+//! (`environment`); then `span` makes them, by the conventions for HTTP and for messaging, and `export`
 //! sends them, beside the work and within bounds.
 //!
 //! No span holds an identity, a text, a secret, or a URL's path and query: attributes are names of the
