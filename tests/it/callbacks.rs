@@ -112,12 +112,12 @@ async fn calls_back_at_a_fixed_address(
     client: &Provider,
 ) {
     provider.script([Answer::json(200, &json!({"id": "P1"}))]);
-    let dlr = client.url("/dlr?pin=4711&type=%d&to=%p&id=%I&theirs=%F");
+    let dlr = client.url("/dlr?pin=own-pin&type=%d&to=%p&id=%I&theirs=%F");
     let message = [("to", NUMBER), ("text", "ping"), ("dlr-mask", "9"), ("dlr-url", &dlr)];
     is_accepted(&sendsms(ingress, &message).await);
     let id = value(&provider.take().await.form(), "id");
     let expected = |event: &str, theirs: &str| {
-        pairs(&[("pin", "4711"), ("type", event), ("to", NUMBER), ("id", &id), ("theirs", theirs)])
+        pairs(&[("pin", "own-pin"), ("type", event), ("to", NUMBER), ("id", &id), ("theirs", theirs)])
     };
     assert_eq!(client.take().await.query(), expected("8", "P1"));
     let seen = async || {
@@ -144,7 +144,7 @@ async fn calls_back_at_a_fixed_address(
     assert_eq!(ingress.post_form("/backends/x/status", &not_told).await.status, 200);
     told(dispatcher, "sent", 3).await;
     let shown = has("called_back", 3).await;
-    assert!(!shown.contains("4711") && !shown.contains("dlr"), "{shown}");
+    assert!(!shown.contains("own-pin") && !shown.contains("dlr"), "{shown}");
     // The line of each report names the message, also of one that was found by the provider's id.
     for form in [&fixed[..], &ours] {
         let before = ingress.log().lines().len();
@@ -177,8 +177,8 @@ async fn a_provider_whose_report_address_is_fixed_has_the_client_called_back() {
     assert_eq!(value(&client.take().await.query(), "type"), "1");
     let export = launch.clone().arg("log").arg("export").arg("--events").run().await;
     assert!(export.code == Some(0) && export.out.contains("called_back"), "{} {}", export.out, export.log);
-    assert!(!export.out.contains("4711"), "{}", export.out);
-    postern.ends_silent(&[NUMBER, PASSWORD, "4711"]).await;
+    assert!(!export.out.contains("own-pin"), "{}", export.out);
+    postern.ends_silent(&[NUMBER, PASSWORD, "own-pin"]).await;
 }
 
 #[tokio::test]
@@ -188,7 +188,7 @@ async fn a_fixed_report_address_calls_back_over_rabbitmq_too() {
     let log = format!("[log]\nurl = \"sqlite:{}\"\n", folder.path().display());
     let pair = Pair::start(&(kannel("") + &both(&provider) + &reader() + &log)).await;
     calls_back_at_a_fixed_address(&pair.ingress, &pair.dispatcher, &provider, &client).await;
-    pair.ends_silent(&[NUMBER, PASSWORD, "4711"]).await;
+    pair.ends_silent(&[NUMBER, PASSWORD, "own-pin"]).await;
 }
 
 #[tokio::test]

@@ -49,6 +49,7 @@ mod reload;
 mod repeated;
 mod reports;
 mod retry;
+mod rolling;
 mod send;
 mod spool;
 mod standalone;

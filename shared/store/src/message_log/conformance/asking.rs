@@ -214,28 +214,33 @@ pub(super) async fn a_callback_is_found_by_the_message_and_by_the_provider_s_id(
 pub(super) async fn a_first_answer_is_found_by_the_message_s_id(storage: Arc<dyn LogStorage>) -> Result<()> {
     let log = open(&storage).await?;
     let [plain, id, late, unknown] = [(); 4].map(|()| MessageId::new());
-    log.record(&[accepted(plain, 0, &[1])?, accepted(id, 0, &[1, 2])?, answered(id, 0, "aa", 2)?]).await?;
+    log.record(&[
+        accepted(plain, 0, &[1])?,
+        accepted(id, 0, &[1, 2])?,
+        answered(id, 0, "the first body", 2)?,
+    ])
+    .await?;
     // Of a message to many, the second batch; and an answer that overtakes its message.
     log.record(&[accepted(id, 0, &[3])?]).await?;
-    log.record(&[answered(late, 0, "bb", 1)?]).await?;
+    log.record(&[answered(late, 0, "a late body", 1)?]).await?;
     log.record(&[accepted(late, 0, &[1])?]).await?;
     for _ in 0..2 {
-        same("the same", &known_answer(&log, id, "aa").await?, &Some((true, 2)))?;
-        same("another", &known_answer(&log, id, "ab").await?, &Some((false, 2)))?;
-        same("late", &known_answer(&log, late, "bb").await?, &Some((true, 1)))?;
+        same("the same", &known_answer(&log, id, "the first body").await?, &Some((true, 2)))?;
+        same("another", &known_answer(&log, id, "another body").await?, &Some((false, 2)))?;
+        same("late", &known_answer(&log, late, "a late body").await?, &Some((true, 1)))?;
         for nothing in [plain, unknown] {
-            same("no answer", &known_answer(&log, nothing, "aa").await?, &None)?;
+            same("no answer", &known_answer(&log, nothing, "the first body").await?, &None)?;
         }
         // What is written again changes nothing.
-        log.record(&[accepted(id, 0, &[1, 2])?, answered(id, 0, "aa", 2)?]).await?;
+        log.record(&[accepted(id, 0, &[1, 2])?, answered(id, 0, "the first body", 2)?]).await?;
     }
     let is = message(&log, id).await?;
     same("events", &is.events.len(), &1)?;
     same("states", &words(&is)?.join(" "), &"queued queued queued".to_owned())?;
-    ensure!(!serde_json::to_string(&is)?.contains("aa"), "the message shows its fingerprint");
+    ensure!(!serde_json::to_string(&is)?.contains("the first body"), "the message shows its fingerprint");
     // Accepted once more, when the first answer was no longer remembered.
-    log.record(&[accepted(id, 9, &[1])?, answered(id, 9, "cc", 1)?]).await?;
-    same("the last", &known_answer(&log, id, "cc").await?, &Some((true, 1)))?;
+    log.record(&[accepted(id, 9, &[1])?, answered(id, 9, "the last body", 1)?]).await?;
+    same("the last", &known_answer(&log, id, "the last body").await?, &Some((true, 1)))?;
     log.close().await;
     Ok(())
 }
