@@ -79,9 +79,9 @@ async fn the_line_of_a_refused_request_has_its_reason_and_never_a_value() {
     let many = "a=1&".repeat(11);
     for (path, kind, body, expected) in [
         ("", form, "", [Some("form"), Some("phone, text"), None]),
-        ("", form, "phone=1555&text=a&age=hush", [Some("form"), Some("age"), None]),
+        ("", form, "phone=15550100&text=a&age=hush", [Some("form"), Some("age"), None]),
         ("", form, "phone=1&text=hush", [Some("check"), None, Some("1, 2")]),
-        ("", form, "phone=1555&text=hush", [Some("check"), None, Some("2")]),
+        ("", form, "phone=15550100&text=hush", [Some("check"), None, Some("2")]),
         ("", json, "{hush", [Some("json"), None, None]),
         ("", form, &many, [Some("size"), None, None]),
         ("", form, &"hush".repeat(300), [Some("size"), None, None]),
@@ -96,10 +96,10 @@ async fn the_line_of_a_refused_request_has_its_reason_and_never_a_value() {
         assert_eq!((told(&line), &line["status"]), (expected, &answer.status.into()), "{body}");
         assert_eq!(line["client"], "127.0.0.1");
     }
-    server.get("/backends/kan-refusals?id=1555&text=%ff&charset=hush").await;
+    server.get("/backends/kan-refusals?id=15550100&text=%ff&charset=hush").await;
     let charset = last_line("\"backend\":\"kan-refusals\"");
     assert_eq!(told(&charset), [Some("charset"), Some("charset"), None]);
-    server.get("/backends/refusals?phone=1555&text=a&age=7").await;
+    server.get("/backends/refusals?phone=15550100&text=a&age=7").await;
     assert_eq!(told(&last_line("\"backend\":\"refusals\"")), [None; 3]);
 
     let key = ("Authorization", "Bearer key-of-clinic");
@@ -151,7 +151,7 @@ async fn the_line_of_a_refused_request_has_its_reason_and_never_a_value() {
         assert_eq!(told(&last_line(&trace)), expected, "{path} {body}");
     }
     let log = String::from_utf8(WRITTEN.get().unwrap().lock().unwrap().clone()).unwrap();
-    assert!(!log.contains("hush") && !log.contains("+1555"), "{log}");
+    assert!(!log.contains("hush") && !log.contains("15550100"), "{log}");
     let metrics = server.metrics.text();
     for (backend, reason, count) in
         [("refusals", "json", 2), ("refusals", "check", 2), ("", "charset", 1), ("", "json", 2)]
