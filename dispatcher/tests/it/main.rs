@@ -10,7 +10,6 @@ mod consumer_loop;
 mod drains;
 mod echo;
 mod flow;
-mod logs;
 mod memory;
 mod orders;
 mod poison;

@@ -1,26 +1,50 @@
 //! What the log must never hold, whatever happens.
+//!
+//! A program of its own: while a subscriber is set, a line that is written for the first time by another thread
+//! can be taken for one that nobody wants, and is then never written. Here each test sets the one subscriber
+//! before anything else.
 
-use crate::{
-    provider::{Provider, answer},
-    setup::{Running, message, until},
-};
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::disallowed_methods, reason = "it starts the program")]
+
+#[path = "it/memory.rs"]
+#[allow(dead_code, reason = "the tests beside this one need more of it")]
+mod memory;
+#[path = "it/provider.rs"]
+#[allow(dead_code, reason = "the tests beside this one need more of it")]
+mod provider;
+#[path = "it/setup.rs"]
+#[allow(dead_code, reason = "the tests beside this one need more of it")]
+mod setup;
+
 use postern_broker::{Envelope, header};
 use postern_dispatcher::connectors::ConnectorRegistry;
 use postern_shared::message::{MessageId, Priority};
+use provider::{Provider, answer};
 use serde_json::{Value, json};
+use setup::{Running, message, until};
 use std::{
+    cell::RefCell,
     io,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, Once},
 };
-use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::{Layer, filter::filter_fn, layer::SubscriberExt};
 
-#[derive(Clone, Default)]
-struct Written(Arc<Mutex<Vec<u8>>>);
+thread_local! {
+    /// What this thread logs, which is one test's.
+    static LINES: RefCell<Option<Written>> = const { RefCell::new(None) };
+}
 
-impl io::Write for Written {
+/// Writes to what the thread's test follows.
+struct OfThread;
+
+impl io::Write for OfThread {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
+        LINES.with_borrow(|lines| {
+            if let Some(Written(lines)) = lines {
+                lines.lock().unwrap().extend_from_slice(bytes);
+            }
+        });
         Ok(bytes.len())
     }
 
@@ -29,13 +53,22 @@ impl io::Write for Written {
     }
 }
 
+#[derive(Clone, Default)]
+struct Written(Arc<Mutex<Vec<u8>>>);
+
 impl Written {
-    /// Follows what this thread logs until the guard is dropped.
-    fn follow(&self) -> DefaultGuard {
-        let writer = self.clone();
-        let lines = tracing_subscriber::fmt::layer().json().with_writer(move || writer.clone());
-        let ours = filter_fn(|m| m.target().starts_with("postern") || *m.level() <= tracing::Level::WARN);
-        tracing::subscriber::set_default(tracing_subscriber::registry().with(lines.with_filter(ours)))
+    /// What this thread logs from now on.
+    fn follow() -> Self {
+        static SUBSCRIBER: Once = Once::new();
+        SUBSCRIBER.call_once(|| {
+            let lines = tracing_subscriber::fmt::layer().json().with_writer(|| OfThread);
+            let ours = filter_fn(|m| m.target().starts_with("postern") || *m.level() <= tracing::Level::WARN);
+            let registry = tracing_subscriber::registry().with(lines.with_filter(ours));
+            tracing::subscriber::set_global_default(registry).unwrap();
+        });
+        let written = Self::default();
+        LINES.set(Some(written.clone()));
+        written
     }
 
     fn text(&self) -> String {
@@ -55,8 +88,7 @@ impl Written {
 
 #[tokio::test(flavor = "current_thread")]
 async fn a_host_without_an_answer_is_named_with_the_reason_and_a_dead_letter_has_its_own_line() {
-    let written = Written::default();
-    let _guard = written.follow();
+    let written = Written::follow();
     let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let text = format!(
         "[backends.demo]\ntype = \"http\"\nretry = {{ delays = [] }}\nbreaker = {{ failures = 1 }}\n\
@@ -64,7 +96,7 @@ async fn a_host_without_an_answer_is_named_with_the_reason_and_a_dead_letter_has
     );
     let running = Running::start(&text, &ConnectorRegistry::builtin());
     let id = MessageId::new();
-    let body = json!({"id": id, "backend": "demo", "identities": ["+1555"], "text": "the-text"});
+    let body = json!({"id": id, "backend": "demo", "identities": ["+15550100"], "text": "the-text"});
     running.queue("demo", Priority::Normal, body.to_string()).await;
     running.dead(1).await;
     let paused = running.health.not_ready();
@@ -82,13 +114,12 @@ async fn a_host_without_an_answer_is_named_with_the_reason_and_a_dead_letter_has
     });
     assert_eq!(dead, wanted);
     let log = written.text();
-    assert!(["1555", "the-text", "the-secret"].iter().all(|never| !log.contains(never)), "{log}");
+    assert!(["15550100", "the-text", "the-secret"].iter().all(|never| !log.contains(never)), "{log}");
 }
 
 #[tokio::test(flavor = "current_thread")]
 async fn the_delivery_of_a_report_is_logged_under_the_messages_id() {
-    let written = Written::default();
-    let _guard = written.follow();
+    let written = Written::follow();
     let provider = Provider::answering(answer(200, "")).await;
     let text = format!(
         "[backends.demo]\ntype = \"console\"\n[application]\ntype = \"webhook\"\nurl = \"{}/\"\n\
@@ -97,7 +128,7 @@ async fn the_delivery_of_a_report_is_logged_under_the_messages_id() {
     );
     let running = Running::start(&text, &ConnectorRegistry::builtin());
     let id = MessageId::new();
-    let body = json!({"id": id, "backend": "demo", "identities": ["+1555"], "text": "the-text"});
+    let body = json!({"id": id, "backend": "demo", "identities": ["+15550100"], "text": "the-text"});
     running.queue("demo", Priority::Normal, body.to_string()).await;
     until("the delivery", || written.text().contains("\"delivered\"")).await;
     running.stop().await;
@@ -109,9 +140,8 @@ async fn the_delivery_of_a_report_is_logged_under_the_messages_id() {
 /// One thread, so that everything is written to this test's log.
 #[tokio::test(flavor = "current_thread")]
 async fn a_line_for_each_attempt_and_in_none_a_number_a_text_a_secret_or_an_answer() {
-    let written = Written::default();
-    let _guard = written.follow();
-    let provider = Provider::start(|request| match request.body.contains("1555good") {
+    let written = Written::follow();
+    let provider = Provider::start(|request| match request.body.contains("15550100good") {
         true => answer(200, "the-answer"),
         false => answer(400, &format!("the-answer {}", request.body)),
     })
@@ -123,13 +153,13 @@ async fn a_line_for_each_attempt_and_in_none_a_number_a_text_a_secret_or_an_answ
         provider.url
     );
     let running = Running::start(&text, &ConnectorRegistry::builtin());
-    let body = message(&["+1555good", "+1555bad"]).replace("pong", "the-text");
+    let body = message(&["+15550100good", "+15550100bad"]).replace("pong", "the-text");
     let envelope = Envelope { body: body.clone().into(), ..Envelope::default() };
     let traced =
         envelope.with(header::TRACEPARENT, "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
     running.queue_envelope("demo", Priority::Normal, traced).await;
     running.queue("console", Priority::Normal, body.replace("demo", "console")).await;
-    running.queue("demo", Priority::Normal, body.replace("identities", "+1555 the-text")).await;
+    running.queue("demo", Priority::Normal, body.replace("identities", "+15550100 the-text")).await;
     running.queue("demo", Priority::Normal, body.replace("\"the-text\"", "[\"the-text\"]")).await;
     running.reports(2).await;
     running.dead(3).await;
@@ -139,7 +169,7 @@ async fn a_line_for_each_attempt_and_in_none_a_number_a_text_a_secret_or_an_answ
     running.stop().await;
 
     let log = written.text();
-    for never in ["1555", "the-text", "the-secret", "the-answer"] {
+    for never in ["15550100", "the-text", "the-secret", "the-answer"] {
         assert!(!log.contains(never), "{never} is in\n{log}");
     }
     let attempt = log.lines().find(|line| line.contains("0af7651916cd43dd8448eb211c80319c"));
