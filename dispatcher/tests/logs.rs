@@ -6,6 +6,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![allow(clippy::disallowed_methods, reason = "it starts the program")]
+#![allow(
+    clippy::disallowed_macros,
+    reason = "the subscriber is global, and what each test logs is its thread's"
+)]
 
 #[path = "it/memory.rs"]
 #[allow(dead_code, reason = "the tests beside this one need more of it")]

@@ -12,9 +12,12 @@ use std::{
     time::Duration,
 };
 
-/// The ingresses that a load balancer sends requests to, and how many each has not answered yet.
+/// An ingress's address, and how many requests it has not answered yet.
+type InService = (String, Arc<AtomicUsize>);
+
+/// The ingresses that a load balancer sends requests to.
 #[derive(Clone)]
-struct Balancer(Arc<Mutex<Vec<(String, Arc<AtomicUsize>)>>>);
+struct Balancer(Arc<Mutex<Vec<InService>>>);
 
 impl Balancer {
     fn new(ingresses: &[Program]) -> Self {
@@ -28,7 +31,7 @@ impl Balancer {
     }
 
     /// Where the `number`th request goes; to be counted down when it is answered.
-    fn choose(&self, number: usize) -> (String, Arc<AtomicUsize>) {
+    fn choose(&self, number: usize) -> InService {
         let ingresses = self.0.lock().unwrap();
         let (url, open) = &ingresses[number % ingresses.len()];
         open.fetch_add(1, Ordering::SeqCst);
