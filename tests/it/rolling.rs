@@ -1,6 +1,6 @@
 //! A rolling restart, as docs/operations.md describes it: under load nothing is lost, doubled or refused.
 
-use postern_tests::{Launch, Program, Provider, Rabbit, Vhost, eventually, fetch};
+use postern_tests::{Answer, Launch, Program, Provider, Rabbit, Vhost, eventually, fetch};
 use reqwest::Method;
 use serde_json::json;
 use std::{
@@ -64,9 +64,10 @@ async fn restarted(launch: &Launch, program: Program) -> Program {
 async fn a_rolling_restart_loses_doubles_and_refuses_nothing() {
     let vhost: Vhost = Rabbit::shared().vhost();
     let provider = Provider::start().await;
+    provider.otherwise(|_| Answer::ok(""));
     let config = vhost.config(&format!(
         "[api]\nkeys = []\n[backends.x]\ntype = \"http\"\n[backends.x.send]\nurl = \"{}\"\n\
-         json = {{ text = \"{{{{ text }}}}\" }}\n",
+         json = {{ to = \"{{{{ identity }}}}\", text = \"{{{{ text }}}}\" }}\n",
         provider.url("/send")
     ));
     let launches = [Launch::ingress(&config), Launch::ingress(&config)];
