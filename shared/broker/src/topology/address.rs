@@ -18,11 +18,11 @@ pub enum Address {
     /// To the dead letters.
     Dead(BackendName),
     /// To the message log alone: what happened without anything else being published. Only where there is a
-    /// log: see [`LogRoute`].
+    /// log: see [`LogRoute`](super::LogRoute).
     Log,
     /// Into that queue and no other, whatever else is bound to its exchange.
     Queue(QueueName),
-    /// Back to `queue`, not before `delay` has passed. The delay is one of [`Topology::delays`].
+    /// Back to `queue`, not before `delay` has passed. The delay is one of [`Topology::delays`](super::Topology::delays).
     Later {
         /// Where it returns to.
         queue: QueueName,
