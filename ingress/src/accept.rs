@@ -199,11 +199,11 @@ impl Acceptor {
             at: clock::now(),
         };
         let mut messages = self.messages(principal, submission, &accepted).map_err(rejected)?;
-        let event = claim.as_ref().and_then(|claim| claim.event(&accepted, principal.shown_name()));
+        let event = || claim.as_ref()?.event(&accepted, principal.shown_name());
         let (together, behind) = match self.answers {
             AnswersFor::Nobody => (None, None),
-            AnswersFor::EmbeddedLog => (event, None),
-            AnswersFor::SharedLog => (None, event),
+            AnswersFor::EmbeddedLog => (event(), None),
+            AnswersFor::SharedLog => (None, event()),
         };
         messages.extend(together);
         let mark = |message| marked(message, principal, &accepted, trace);

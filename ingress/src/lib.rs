@@ -4,12 +4,12 @@
 //! The modules, in the order in which a message meets them: `app` listens, `routes` finds the
 //! handler, `respond` holds the request to its address's rate (`limits`), calls the handler
 //! and logs and counts the `answer` that it returns. The handlers are `views` (providers and `/v1`)
-//! and `compat` (clients of other gateways); all of them work with the `state`, in whose
-//! place `reload` puts another while `lasting` stays. What a provider
-//! brings is read by `provider`: `auth` checks that it is the provider's own, [`forms`] turn it into a message,
+//! and `compat` (clients of other gateways); all of them work with the `state`, in whose place `reload` puts
+//! another while `lasting` stays. What a provider brings is read by `provider`: `auth` checks that it is the provider's own, [`forms`] turn it into a message,
 //! `dedup` knows those that a provider repeats, `report_lookup` the messages of delivery reports. What somebody
 //! wants sent goes through `accept`, which alone decides whether it is taken. `publish` hands both to the
-//! broker. Both ask the message log by `log_lookup`; `log_reader` tells from it what became of messages. [`program`] runs it all, alone beside a shared broker.
+//! broker. Both ask the message log by `log_lookup`; `log_reader` tells from it what became of messages.
+//! [`program`] runs it all, alone beside a shared broker.
 
 mod app;
 mod certificates;

@@ -65,9 +65,22 @@ impl IngressState {
         before: Option<&Self>,
         forms: &Forms,
     ) -> Result<Self, Vec<Problem>> {
-        let Lasting { publisher, metrics, health, log, lookup, request_lines, report_lines, .. } =
-            lasting.clone();
-        let Lasting { dedup, submissions, addresses, keys, users, traces, shutdown, .. } = lasting.clone();
+        let Lasting {
+            publisher,
+            metrics,
+            health,
+            log,
+            lookup,
+            traces,
+            shutdown,
+            request_lines,
+            report_lines,
+            dedup,
+            submissions,
+            addresses,
+            keys,
+            users,
+        } = lasting.clone();
         let callback_keys = config.compat.callback_keys();
         Ok(Self {
             providers: providers(&config, before, forms)?,

@@ -92,25 +92,20 @@ impl<'r> Incoming<'r> {
         RequestValues { body, query, headers, settings: self.settings.expose() }
     }
 
-    /// The part of it that `each`, the value of `key`, names, and of it the items of which `when` is true if
-    /// it is about items; without `each`, all of it.
+    /// The part of it that `each` names, and of it the items of which `when` is true if it is about items;
+    /// without `each`, all of it.
     ///
     /// # Errors
     /// Why the items are not taken.
-    pub(super) fn part(
-        &self,
-        each: Option<&Each>,
-        when: Option<&When>,
-        key: &'static str,
-    ) -> Result<Part<'r>, Refusal> {
+    pub(super) fn part(&self, choice: Choice<'_>) -> Result<Part<'r>, Refusal> {
+        let Choice { each, when, each_key: key, when_key } = choice;
         let Some(each) = each else { return Ok(Part::Whole) };
         let whole = self.whole;
         let Some(json) = &whole.json else { return Ok(Part::Missing(format!("is not JSON ({key})"))) };
         match (each.items(json, self.max_items), each.path()) {
             (Ok(Some(mut items)), _) => {
                 if let Some(when) = when.filter(|when| when.chooses_items()) {
-                    let key = key.replace("each", "when");
-                    items.retain(|item| self.evaluate(&key, |scope| when.holds_of(item.value, scope)));
+                    items.retain(|item| self.evaluate(when_key, |scope| when.holds_of(item.value, scope)));
                 }
                 Ok(Part::Items(items))
             }
@@ -124,6 +119,16 @@ impl<'r> Incoming<'r> {
     pub(super) fn too_many(&self) -> Refusal {
         Refusal::TooMuch(NoItems::TooMany(self.max_items).to_string())
     }
+}
+
+/// What a table says of which part of a request it is about.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Choice<'c> {
+    pub(super) each: Option<&'c Each>,
+    pub(super) when: Option<&'c When>,
+    /// What the configuration calls the two.
+    pub(super) each_key: &'static str,
+    pub(super) when_key: &'static str,
 }
 
 /// The parameters of a query or a form; of several with one name, the last.

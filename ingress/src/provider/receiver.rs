@@ -3,6 +3,7 @@
 use super::{
     endpoint::{Bodies, ProviderEndpoint, Route},
     list_reads::ListReads,
+    parts::Choice,
     refusal::Refusal,
 };
 use crate::{
@@ -75,6 +76,12 @@ impl Receiver {
             codec: receive.codec.map(|codec| (codec, text_names(receive))),
             panics: LineLimit::new("forms that panicked", tracing::Level::WARN),
         })
+    }
+
+    /// Which part of a request is messages.
+    pub(super) fn choice(&self) -> Choice<'_> {
+        let (each, when) = (self.each.as_ref(), self.when.as_ref());
+        Choice { each, when, each_key: "receive.each", when_key: "receive.when" }
     }
 
     /// Its refusals, there in the metrics from the start.

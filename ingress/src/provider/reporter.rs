@@ -3,6 +3,7 @@
 use super::{
     endpoint::{Bodies, ProviderEndpoint, Route},
     list_reads::ListReads,
+    parts::Choice,
     refusal::Refusal,
 };
 use crate::{
@@ -58,6 +59,12 @@ impl Reporter {
             list_reads: ListReads::new(params),
             table: table.clone(),
         }))
+    }
+
+    /// Which part of a request is reports.
+    pub(super) fn choice(&self) -> Choice<'_> {
+        let (each, when) = (self.each.as_ref(), self.when.as_ref());
+        Choice { each, when, each_key: "status.each", when_key: "status.when" }
     }
 
     /// Its reports, and its refusals that a receiving side has not, there in the metrics from the start.

@@ -227,14 +227,11 @@ impl Provider {
                 // What is a report is a message, too, only if it has both lists.
                 None => !has_reports || receiver.each.is_some(),
             };
-        let part = |has, (each, when), key| match has {
-            true => incoming.part(each, when, key),
-            false => Ok(Part::None),
+        let messages = if has_messages { incoming.part(receiver.choice())? } else { Part::None };
+        let reports = match here.filter(|_| has_reports) {
+            Some(reporter) => incoming.part(reporter.choice())?,
+            None => Part::None,
         };
-        let messages = (receiver.each.as_ref(), receiver.when.as_ref());
-        let messages = part(has_messages, messages, "receive.each")?;
-        let reports = here.map_or((None, None), |it| (it.each.as_ref(), it.when.as_ref()));
-        let reports = part(has_reports, reports, "status.each")?;
         if messages.is_nothing() && reports.is_nothing() && !self.ignores {
             return Err(Refusal::Invalid(Errors::whole(nothing_taken(&messages, &reports))));
         }

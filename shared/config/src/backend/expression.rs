@@ -59,9 +59,13 @@ impl Expression {
         Ok(Self(Arc::new(program)))
     }
 
+    fn names(&self) -> Names {
+        Names::of(&self.0)
+    }
+
     /// The keys of the variable `of` that it looks at.
     pub(super) fn keys_of(&self, of: &str) -> Vec<String> {
-        Names::of(&self.0).keys_of(of)
+        self.names().keys_of(of)
     }
 
     /// Whether it comes to something, and that is neither true nor false.
@@ -161,7 +165,7 @@ impl When {
 
     /// The settings that it takes to be there, by name.
     pub(crate) fn settings(&self) -> Vec<String> {
-        Names::of(&self.expression.0).keys_needed_of("settings")
+        self.expression.names().keys_needed_of("settings")
     }
 }
 
@@ -175,7 +179,7 @@ impl<'de> Deserialize<'de> for When {
         if expression.is_no_condition(&empty.0) {
             return Err(de::Error::custom("must be true or false, as has(body.message) is"));
         }
-        let chooses_items = Names::of(&expression.0).variables.contains("item");
+        let chooses_items = expression.names().variables.contains("item");
         Ok(Self { expression, chooses_items })
     }
 }
