@@ -1,6 +1,7 @@
 //! What one section's types cannot say: bounds, and what two sections say together.
 
 use crate::{
+    about::About,
     backend::{
         Definition, auth::ReceiveAuth, challenge::Challenge, expression::When, receive::Receive, userinfo,
     },
@@ -177,7 +178,7 @@ pub(super) fn backend(
         reader.problem(format!("{path}.text.{key}"), why);
     }
     batches(definition, path, reader);
-    settings(definition, path, reader);
+    settings(definition, path, providers.about(&definition.kind), reader);
     if let Some(own) = &definition.retry {
         flow_check::retry(own, &format!("{path}.retry"), reader);
     }
@@ -226,8 +227,8 @@ fn batches(definition: &Definition, path: &str, reader: &mut Reader<'_>) {
     }
 }
 
-/// The settings that a definition needs.
-fn settings(definition: &Definition, path: &str, reader: &mut Reader<'_>) {
+/// The settings that a definition needs; `about` is what the file of its type says of each.
+fn settings(definition: &Definition, path: &str, about: Option<&About>, reader: &mut Reader<'_>) {
     let empty = |name: &String| {
         let value = definition.settings.expose().get(name);
         value
@@ -248,8 +249,11 @@ fn settings(definition: &Definition, path: &str, reader: &mut Reader<'_>) {
     for names in missing {
         let or =
             names[1..].iter().map(|name| format!(", or {path}.settings.{name} instead")).collect::<String>();
-        let key = format!("{path}.settings.{}", names.first().map_or("", String::as_str));
-        reader.problem(key, format!("is missing: backends of type {} need it{or}", definition.kind));
+        let first = names.first().map_or("", String::as_str);
+        let said = about.and_then(|about| about.settings.get(first));
+        let said = said.map_or_else(String::new, |line| format!(". {line}"));
+        let what = format!("is missing: backends of type {} need it{or}{said}", definition.kind);
+        reader.problem(format!("{path}.settings.{first}"), what);
     }
     if let Some(send) = definition.connector.http() {
         for name in userinfo::settings_with_user(send.url.source(), &definition.settings) {

@@ -4,6 +4,7 @@
 //! environment over both. [`backend`] is what `[backends.NAME]` and the files in `shared/providers/`
 //! may say.
 
+mod about;
 mod application;
 pub mod backend;
 mod broker_url;
@@ -38,6 +39,7 @@ mod type_settings;
 mod warnings;
 mod weak_secrets;
 
+pub use about::About;
 pub use application::{ApplicationSection, Webhook, WebhookFormat, WebhookUrl};
 pub use backend::flow::{BreakerSection, RetrySection};
 pub use changes::Changes;

@@ -242,6 +242,9 @@ fn read_backend(
     if table.shift_remove("engine").is_some() {
         reader.unreadable(join(&path, "engine"), "unknown key: engine is now connector");
     }
+    if table.shift_remove("about").is_some() {
+        reader.unreadable(join(&path, "about"), "unknown key: only a provider's file has a table [about]");
+    }
     let connector = connector::read(reader, &path, &table, providers);
     let definition: DefinitionTable = reader.read(&path, Value::Object(table))?;
     let definition = definition.with(connector?);

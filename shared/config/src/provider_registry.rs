@@ -1,10 +1,12 @@
 //! The backend types that a program knows.
 
 use super::{
+    about::About,
     backend::connector::{BUILT_IN, Direction},
     document::{Document, overlay},
     type_settings,
 };
+use postern_shared::read;
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,10 +19,28 @@ const PROVIDERS: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/providers
 /// explicitly. A name can be given once.
 #[derive(Debug, Clone)]
 pub struct ProviderRegistry {
-    types: BTreeMap<String, Map<String, Value>>,
+    types: BTreeMap<String, BackendType>,
     /// The kinds that are not built in.
     connectors: BTreeMap<String, Direction>,
     forms: BTreeSet<String>,
+}
+
+/// A backend type.
+#[derive(Debug, Clone, Default)]
+struct BackendType {
+    /// What a backend of this type says unless its own table says otherwise.
+    tree: Map<String, Value>,
+    /// What its file says of it to people. `None` for a type that is registered in Rust.
+    about: Option<About>,
+}
+
+impl BackendType {
+    /// The one of a built-in file, whose `text` the tests of this module have read.
+    fn built_in(text: &str) -> Self {
+        let mut tree = Document::parse(text).map(|document| document.tree).unwrap_or_default();
+        let about = tree.shift_remove("about").and_then(|about| read::from_value(&about).ok());
+        Self { tree, about }
+    }
 }
 
 /// A name that was registered before.
@@ -35,10 +55,7 @@ pub struct NameTaken {
 impl ProviderRegistry {
     /// The types of `shared/providers/` and the form `http`.
     pub fn builtin() -> Self {
-        let read = |&(name, text): &(&str, &str)| {
-            let tree = Document::parse(text).map(|document| document.tree).unwrap_or_default();
-            (name.to_owned(), tree)
-        };
+        let read = |&(name, text): &(&str, &str)| (name.to_owned(), BackendType::built_in(text));
         Self {
             types: PROVIDERS.iter().map(read).collect(),
             connectors: BTreeMap::new(),
@@ -56,7 +73,7 @@ impl ProviderRegistry {
             return Err(NameTaken { what: "backend type", name: name.to_owned(), known: self.known_types() });
         }
         let tree = [("connector".to_owned(), name.into())].into_iter().collect();
-        self.types.insert(name.to_owned(), tree);
+        self.types.insert(name.to_owned(), BackendType { tree, about: None });
         self.connectors.insert(name.to_owned(), direction);
         Ok(())
     }
@@ -99,13 +116,19 @@ impl ProviderRegistry {
 
     /// The settings that backends of the type `kind` may have.
     pub(super) fn settings_of(&self, kind: &str) -> BTreeSet<String> {
-        self.types.get(kind).map(type_settings::settings_in).unwrap_or_default()
+        self.types.get(kind).map(|kind| type_settings::settings_in(&kind.tree)).unwrap_or_default()
+    }
+
+    /// What the file of the type `kind` says to people. `None` for an unknown type, and for one that is
+    /// registered in Rust.
+    pub fn about(&self, kind: &str) -> Option<&About> {
+        self.types.get(kind)?.about.as_ref()
     }
 
     /// `table` over the file of its type; `None` for an unknown type. Its `receive.auth` takes the
     /// place of the file's whole: a request proves itself in one way.
     pub(super) fn complete(&self, kind: &str, table: Map<String, Value>) -> Option<Map<String, Value>> {
-        let mut tree = self.types.get(kind)?.clone();
+        let mut tree = self.types.get(kind)?.tree.clone();
         if table.get("receive").and_then(|receive| receive.get("auth")).is_some()
             && let Some(Value::Object(receive)) = tree.get_mut("receive")
         {
@@ -121,11 +144,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_provider_file_parses_and_is_listed() {
+    fn every_provider_file_can_be_read_and_is_listed() {
         for (name, text) in PROVIDERS {
             assert!(Document::parse(text).is_ok_and(|d| d.tree.contains_key("connector")), "{name}");
         }
         assert!(ProviderRegistry::builtin().known_types().contains("console, http"));
+    }
+
+    #[test]
+    fn every_provider_file_says_what_it_is_and_what_each_of_its_settings_is() {
+        let providers = ProviderRegistry::builtin();
+        for (name, text) in PROVIDERS {
+            let about = Document::parse(text).unwrap().tree.get("about").cloned();
+            let about = about.unwrap_or_else(|| panic!("{name}.toml has no table [about]"));
+            if let Err(mistake) = read::from_value::<About>(&about) {
+                panic!("{name}.toml: about.{mistake}");
+            }
+            let wrong = providers.about(name).unwrap().problems(&providers.settings_of(name));
+            assert_eq!(wrong, [], "{name}.toml: [about]");
+        }
     }
 
     #[test]
