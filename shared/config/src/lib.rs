@@ -24,6 +24,8 @@ mod loader;
 mod message_log;
 mod needed_secrets;
 mod problem;
+mod provider_file;
+mod provider_folder;
 mod provider_registry;
 mod reader;
 mod section_names;

@@ -3,12 +3,16 @@
 use super::{
     about::About,
     backend::connector::{BUILT_IN, Direction},
-    document::{Document, overlay},
+    document::overlay,
+    problem::{InvalidConfig, Problem},
+    provider_file::{FilePlace, ProviderFile},
     type_settings,
 };
-use postern_shared::read;
 use serde_json::{Map, Value};
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 /// Every `shared/providers/*.toml`, by name.
 const PROVIDERS: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/providers.rs"));
@@ -19,28 +23,10 @@ const PROVIDERS: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/providers
 /// explicitly. A name can be given once.
 #[derive(Debug, Clone)]
 pub struct ProviderRegistry {
-    types: BTreeMap<String, BackendType>,
+    types: BTreeMap<String, ProviderFile>,
     /// The kinds that are not built in.
     connectors: BTreeMap<String, Direction>,
     forms: BTreeSet<String>,
-}
-
-/// A backend type.
-#[derive(Debug, Clone, Default)]
-struct BackendType {
-    /// What a backend of this type says unless its own table says otherwise.
-    tree: Map<String, Value>,
-    /// What its file says of it to people. `None` for a type that is registered in Rust.
-    about: Option<About>,
-}
-
-impl BackendType {
-    /// The one of a built-in file, whose `text` the tests of this module have read.
-    fn built_in(text: &str) -> Self {
-        let mut tree = Document::parse(text).map(|document| document.tree).unwrap_or_default();
-        let about = tree.shift_remove("about").and_then(|about| read::from_value(&about).ok());
-        Self { tree, about }
-    }
 }
 
 /// A name that was registered before.
@@ -55,7 +41,7 @@ pub struct NameTaken {
 impl ProviderRegistry {
     /// The types of `shared/providers/` and the form `http`.
     pub fn builtin() -> Self {
-        let read = |&(name, text): &(&str, &str)| (name.to_owned(), BackendType::built_in(text));
+        let read = |&(name, text): &(&str, &str)| (name.to_owned(), ProviderFile::built_in(text));
         Self {
             types: PROVIDERS.iter().map(read).collect(),
             connectors: BTreeMap::new(),
@@ -73,9 +59,30 @@ impl ProviderRegistry {
             return Err(NameTaken { what: "backend type", name: name.to_owned(), known: self.known_types() });
         }
         let tree = [("connector".to_owned(), name.into())].into_iter().collect();
-        self.types.insert(name.to_owned(), BackendType { tree, about: None });
+        self.types.insert(name.to_owned(), ProviderFile { tree, ..ProviderFile::default() });
         self.connectors.insert(name.to_owned(), direction);
         Ok(())
+    }
+
+    /// Adds the type that the file at `path` says, or puts it in the place of the type `name`.
+    ///
+    /// # Errors
+    /// Every problem with the file.
+    pub(super) fn add_file(&mut self, name: &str, path: &Path) -> Result<(), Vec<Problem>> {
+        self.types.insert(name.to_owned(), ProviderFile::read(path)?);
+        Ok(())
+    }
+
+    /// The same with the type that the file at `path` says, in the place of one that has the file's name.
+    /// Returns the type's name, too: that of the file, without `.toml`.
+    ///
+    /// # Errors
+    /// Every problem with the file.
+    pub fn with_file(mut self, path: &Path) -> Result<(Self, String), InvalidConfig> {
+        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let source_name = path.display().to_string();
+        self.add_file(&name, path).map_err(|problems| InvalidConfig { source_name, problems })?;
+        Ok((self, name))
     }
 
     /// Adds a form that is registered in Rust, for `receive.form`.
@@ -89,9 +96,24 @@ impl ProviderRegistry {
         Ok(())
     }
 
+    /// The types, in order.
+    pub fn types(&self) -> impl Iterator<Item = &str> {
+        self.types.keys().map(String::as_str)
+    }
+
+    /// Whether there is a type `name`.
+    pub(super) fn knows(&self, name: &str) -> bool {
+        self.types.contains_key(name)
+    }
+
+    /// Where the file of the type `kind` is; `None` if it is compiled in, or there is no such type.
+    pub(super) fn place(&self, kind: &str) -> Option<&FilePlace> {
+        self.types.get(kind)?.place.as_ref()
+    }
+
     /// The types, comma-separated.
     pub fn known_types(&self) -> String {
-        self.types.keys().map(String::as_str).collect::<Vec<_>>().join(", ")
+        self.types().collect::<Vec<_>>().join(", ")
     }
 
     /// The kinds of connectors, comma-separated.
@@ -114,8 +136,8 @@ impl ProviderRegistry {
         self.forms.contains(name)
     }
 
-    /// The settings that backends of the type `kind` may have.
-    pub(super) fn settings_of(&self, kind: &str) -> BTreeSet<String> {
+    /// The settings that the file of the type `kind` has, needs or looks at.
+    pub fn settings_of(&self, kind: &str) -> BTreeSet<String> {
         self.types.get(kind).map(|kind| type_settings::settings_in(&kind.tree)).unwrap_or_default()
     }
 
@@ -142,6 +164,8 @@ impl ProviderRegistry {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::document::Document;
+    use postern_shared::read;
 
     #[test]
     fn every_provider_file_can_be_read_and_is_listed() {
