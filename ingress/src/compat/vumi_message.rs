@@ -42,7 +42,7 @@ const TEXTS: [&str; 7] =
 
 /// What is wrong with a body.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Wrong {
+pub(super) struct WrongMessage {
     /// The keys, in the alphabet's order; none if it is not such a table at all.
     pub(super) keys: Vec<&'static str>,
     /// Vumi Go's words.
@@ -53,12 +53,12 @@ pub(super) struct Wrong {
 ///
 /// # Errors
 /// All that is wrong.
-pub(super) fn read(body: &[u8]) -> Result<UserMessage, Wrong> {
+pub(super) fn read(body: &[u8]) -> Result<UserMessage, WrongMessage> {
     let body = String::from_utf8_lossy(without_byte_order_mark(body));
     let body = without_lone_surrogates(&body);
     let exact = with_exact_numbers(&body);
     let Ok(Value::Object(mut given)) = value_within(exact.as_bytes(), MESSAGE_LIMITS) else {
-        return Err(Wrong { keys: Vec::new(), words: "Invalid Message".to_owned() });
+        return Err(WrongMessage { keys: Vec::new(), words: "Invalid Message".to_owned() });
     };
     if let Cow::Owned(_) = exact {
         restore_numbers(&body, &mut given, &TEXTS);
@@ -92,7 +92,7 @@ pub(super) fn read(body: &[u8]) -> Result<UserMessage, Wrong> {
         }
         _ => {
             wrong.sort_unstable();
-            Err(Wrong { words: reason(&wrong), keys: wrong })
+            Err(WrongMessage { words: reason(&wrong), keys: wrong })
         }
     }
 }

@@ -7,7 +7,7 @@ use super::{
 use crate::auth::RefusalReason;
 use crate::{
     accept::{
-        Accepted, Acceptor, Fingerprint, MESSAGE_LIMITS, Rejection, Submission, SubmissionField, Taken,
+        Accepted, Acceptor, Fingerprint, KeyTaken, MESSAGE_LIMITS, Rejection, Submission, SubmissionField,
     },
     answer::Answer,
     auth::Principal,
@@ -99,13 +99,13 @@ fn read(
 
 /// The answer to a submission whose `Idempotency-Key` was used before: the first answer, if it is the
 /// same submission.
-fn repeated(taken: Taken, state: &IngressState) -> Result<Answer, ProblemDocument> {
+fn repeated(taken: KeyTaken, state: &IngressState) -> Result<Answer, ProblemDocument> {
     match taken {
-        Taken::Repeated(first) => {
+        KeyTaken::Repeated(first) => {
             state.metrics.duplicate(&first.backend);
             Ok(accepted(&first))
         }
-        Taken::Another => {
+        KeyTaken::Another => {
             let why = "was used for another message, which is accepted: a message that is not the same needs a \
                        key of its own";
             let problem = ProblemDocument::invalid(vec![Invalid::header(IDEMPOTENCY_KEY, why)]);

@@ -1,6 +1,6 @@
 //! A dead letter, read as far as it says something.
 
-use super::{fields::Fields, handle, queue::DeadQueue, reason};
+use super::{fields::ObjectFields, handle, queue::DeadQueue, reason};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use jiff::Timestamp;
 use postern_broker::{Envelope, QueueName, header};
@@ -19,7 +19,7 @@ pub struct DeadLetter {
     envelope: Envelope,
     from: DeadQueue,
     /// The body's, if it is a JSON object.
-    fields: Option<Fields>,
+    fields: Option<ObjectFields>,
 }
 
 /// What can be told of a letter without telling who wrote what to whom.
@@ -57,7 +57,7 @@ pub struct Summary {
 impl DeadLetter {
     /// The message `envelope`, which is in the queue `from`.
     pub fn new(envelope: &Envelope, from: DeadQueue) -> Self {
-        Self { envelope: envelope.clone(), from, fields: Fields::of(&envelope.body) }
+        Self { envelope: envelope.clone(), from, fields: ObjectFields::of(&envelope.body) }
     }
 
     fn field(&self, name: &str) -> Option<&str> {
@@ -142,7 +142,7 @@ impl DeadLetter {
     /// The message as it is to be tried again: the first attempt, and nothing of how it died.
     pub fn afresh(&self) -> Envelope {
         #[derive(Deserialize)]
-        struct Counted<'a> {
+        struct WithAttempt<'a> {
             #[serde(borrow)]
             attempt: Option<&'a RawValue>,
         }
@@ -150,7 +150,7 @@ impl DeadLetter {
         let mut envelope = envelope.requeued(clock::now());
         let body = &*self.envelope.body;
         if self.fields.is_some()
-            && let Ok(Counted { attempt: Some(attempt) }) = serde_json::from_slice(body)
+            && let Ok(WithAttempt { attempt: Some(attempt) }) = serde_json::from_slice(body)
         {
             // The rest stays as it is, byte for byte.
             let start = attempt.get().as_ptr() as usize - body.as_ptr() as usize;

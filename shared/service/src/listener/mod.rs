@@ -32,7 +32,7 @@ use actix_web::{
     rt,
 };
 use admission::Admission;
-use exchange::{Exchange, InFlight};
+use exchange::{Exchange, RequestInFlight};
 use paced::{Pace, PacedStream};
 use socket::{ClientSocket, Transport};
 use std::{
@@ -206,7 +206,7 @@ impl Listener {
                 let answer = Service::call(app, request);
                 async move {
                     let answer = actix_http::Response::from(answer.await?);
-                    Ok(answer.map_body(|_, body| InFlight::until_written(in_flight, body)))
+                    Ok(answer.map_body(|_, body| RequestInFlight::until_written(in_flight, body)))
                 }
             });
             let stop = stop.clone();
