@@ -140,7 +140,7 @@ pub(super) fn check(compat: &CompatSection, reader: &mut Reader) {
         reader.problem("compat.callbacks.timeout", "must be longer than 0 and at most 10m");
     }
     if !(1..=MAX_CONCURRENCY).contains(&callbacks.concurrency) {
-        reader.problem("compat.callbacks.concurrency", "must be 1 to 2000");
+        reader.problem("compat.callbacks.concurrency", format!("must be 1 to {MAX_CONCURRENCY}"));
     }
     if !(1..=MAX_ATTEMPTS).contains(&callbacks.attempts) {
         reader.problem("compat.callbacks.attempts", format!("must be 1 to {MAX_ATTEMPTS}"));

@@ -59,4 +59,4 @@ pub use sections::{
     IngressSection, LogFormat, LogSection, Right, Selection, ShutdownSection,
 };
 pub use spool::SpoolSection;
-pub use tls_files::{Fingerprint, TlsFiles, TlsProblem};
+pub use tls_files::{FilesDigest, TlsFiles, TlsProblem};
