@@ -218,6 +218,7 @@ impl ProviderEndpoint {
         let parsed = match self.format {
             _ if method == Method::GET => Request::parse(method, headers, query, body, self.charset, limits),
             Some(BodyFormat::Form) => Request::parse_form(method, headers, query, body, self.charset, limits),
+            Some(BodyFormat::Text) => Request::parse_text(method, headers, query, body, self.charset, limits),
             Some(BodyFormat::Json) => Request::parse_json(method, headers, body, limits),
             None if self.reads_as_json(request) => Request::parse_json(method, headers, body, limits),
             None => Request::parse(method, headers, query, body, self.charset, limits),

@@ -10,6 +10,8 @@ pub enum BodyFormat {
     Json,
     /// A form: multipart if it is declared so, else urlencoded.
     Form,
+    /// A text, which is the parameter `body`; the others stand in the query.
+    Text,
 }
 
 /// A method that a backend may take.

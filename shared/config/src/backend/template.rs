@@ -108,6 +108,7 @@ impl Template {
         jinja.set_undefined_behavior(UndefinedBehavior::Chainable);
         jinja.set_auto_escape_callback(|_| AutoEscape::None);
         jinja.set_fuel(Some(FUEL));
+        jinja.add_filter("hex", hex);
         jinja.set_formatter(move |out, _, value| {
             let mut escaped = String::new();
             escape.write(&text_of(value), &mut escaped);
@@ -313,6 +314,15 @@ fn text_of(value: &Value) -> String {
     match value.kind() {
         ValueKind::Undefined | ValueKind::None => String::new(),
         _ => value.to_string(),
+    }
+}
+
+/// The filter `hex`: the bytes of `encoded.text`, or of a text in UTF-8, as two digits each.
+fn hex(value: &Value) -> String {
+    let digits = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    match value.as_bytes() {
+        Some(bytes) => digits(bytes),
+        None => digits(text_of(value).as_bytes()),
     }
 }
 

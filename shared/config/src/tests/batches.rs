@@ -111,7 +111,13 @@ const MISTAKES: &[Mistake] = &[
         "[backends.a]\ntype = \"http\"\n[backends.a.receive]\nformat = \"yaml\"",
         "backends.a.receive.format",
         Some(4),
-        "\"json\" or \"form\"",
+        "\"json\", \"form\", \"text\"",
+    ),
+    (
+        "[backends.a]\ntype = \"http\"\n[backends.a.receive]\nformat = \"text\"\neach = \"/r\"\nparams = { text = \"/t\" }",
+        "backends.a.receive.format",
+        Some(4),
+        "the body is a text",
     ),
     (
         "[backends.a]\ntype = \"http\"\n[backends.a.receive]\nformat = \"form\"\neach = \"/r\"\nparams = { text = \"/t\" }",
