@@ -11,13 +11,13 @@ mod sign;
 
 use crate::metrics::DispatcherMetrics;
 use crate::{
-    http_delivery::{DeliveryContext, HttpDelivery, Receiver},
+    http_delivery::{DeliveryContext, HttpDelivery, ReceiverCount},
     publish::Publisher,
     retry::Schedule,
     worker::{Job, Worker},
 };
 use async_trait::async_trait;
-pub(crate) use call::Caller;
+pub(crate) use call::WebhookCaller;
 use call::WebhookRequest;
 use postern_broker::{Envelope, QueueName, Topology};
 use postern_config::{Config, Webhook, WebhookFormat};
@@ -31,7 +31,7 @@ use url::form_urlencoded;
 /// `webhook-id`.
 #[derive(Debug)]
 pub(crate) struct WebhookWorker {
-    caller: Caller,
+    caller: WebhookCaller,
     format: WebhookFormat,
     delivery: HttpDelivery,
     inbound: QueueName,
@@ -42,7 +42,7 @@ impl WebhookWorker {
     /// A worker that calls with `caller`, as `webhook` says.
     pub(crate) fn new(
         config: &Config,
-        (webhook, caller): (&Webhook, Caller),
+        (webhook, caller): (&Webhook, WebhookCaller),
         topology: Arc<Topology>,
         publisher: Publisher,
         metrics: &DispatcherMetrics,
@@ -60,7 +60,7 @@ impl WebhookWorker {
                 schedule: Schedule::general(&retry.delays, topology),
                 publisher,
                 metrics: metrics.delivery(&queues),
-                receiver: Receiver::One,
+                receiver: ReceiverCount::One,
                 most_dead: None,
             },
             inbound,

@@ -5,11 +5,13 @@
 //! say of a value with alternatives only that none fits, and see no rule of a type of our own. The
 //! reading without the mistakes, which the checks behind it need, stays ours either way.
 
+mod byte_order_mark;
 mod limited;
 mod numbers;
 mod surrogates;
 mod wanted;
 
+pub use byte_order_mark::without_byte_order_mark;
 pub use limited::{JsonLimits, NotTaken, value_within};
 pub use numbers::{restore_numbers, with_exact_numbers};
 use serde::de::DeserializeOwned;
