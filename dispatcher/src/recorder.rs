@@ -5,6 +5,7 @@
 //! wait in the queue, which drops its oldest at its bound. Nothing else waits for the log.
 
 use crate::{drain::Drain, metrics::RecorderMetrics};
+use futures_util::future::join;
 use postern_broker::{
     Address, Broker, BrokerError, Consumer, Delivery, Envelope, QueueName, events::events, header,
 };
@@ -107,18 +108,27 @@ impl Recorder {
         }
     }
 
-    /// Records what `consumer` brings. `None`: the log could not be written for too long. Cancelled, it lets go
-    /// of what is not acknowledged.
+    /// Records what `consumer` brings, and gathers the next batch while one is written. `None`: the log could
+    /// not be written for too long. Cancelled, it lets go of what is not acknowledged.
     async fn session(&self, consumer: &mut Consumer) -> Option<Result<(), BrokerError>> {
-        loop {
-            let Some(mut batch) = self.gather(consumer).await else {
-                return Some(Err(BrokerError::Closed));
-            };
-            if !self.write(&mut batch.events).await {
+        let mut gathered = self.gather(consumer).await;
+        while let Some(batch) = gathered {
+            let written;
+            (written, gathered) = join(self.record(batch), self.gather(consumer)).await;
+            if !written {
                 return None;
             }
+        }
+        Some(Err(BrokerError::Closed))
+    }
+
+    /// Writes `batch` and acknowledges it. `false`: the log did not take it within [`HOLD`].
+    async fn record(&self, mut batch: QueuedBatch) -> bool {
+        let written = self.write(&mut batch.events).await;
+        if written {
             batch.deliveries.into_iter().for_each(Delivery::ack);
         }
+        written
     }
 
     /// The next batch, of at least one message. `None` once the broker is closed.
