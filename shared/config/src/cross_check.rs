@@ -2,7 +2,8 @@
 
 use crate::{
     backend::{
-        Definition, auth::ReceiveAuth, challenge::Challenge, expression::When, receive::Receive, userinfo,
+        Definition, auth::ReceiveAuth, challenge::Challenge, expression::When, provider_tls::ProviderTls,
+        receive::Receive, userinfo,
     },
     broker_url,
     config::Config,
@@ -12,7 +13,7 @@ use crate::{
     sections::{
         AdminSection, ApiSection, BrokerSection, DispatcherSection, IngressSection, LogSection, Selection,
     },
-    tls_files::TlsProblem,
+    tls_files::{TlsFiles, TlsProblem},
 };
 use postern_shared::{
     message::BackendName,
@@ -46,7 +47,7 @@ pub(super) fn broker(broker: &BrokerSection, reader: &mut Reader<'_>) {
 }
 
 pub(super) fn ingress(ingress: &IngressSection, reader: &mut Reader<'_>) {
-    reader.note_absent_files("ingress.tls", ingress.tls.as_ref());
+    reader.note_absent_files("ingress.tls", ingress.tls.iter().flat_map(TlsFiles::files));
     if let Some(public) = &ingress.public_url {
         let right = url::Url::parse(public).is_ok_and(|url| {
             matches!(url.scheme(), "http" | "https") && url.query().is_none() && url.fragment().is_none()
@@ -88,7 +89,7 @@ pub(super) fn ingress(ingress: &IngressSection, reader: &mut Reader<'_>) {
 }
 
 pub(super) fn admin(admin: &AdminSection, reader: &mut Reader<'_>) {
-    reader.note_absent_files("admin.tls", admin.tls.as_ref());
+    reader.note_absent_files("admin.tls", admin.tls.iter().flat_map(TlsFiles::files));
     // Every program has this port. The ingress looks at the files of its own: no other needs them.
     if let Some(Err(TlsProblem { key, what })) = admin.tls.as_ref().map(|files| files.read().1) {
         reader.problem(format!("admin.tls.{key}"), what);
@@ -99,7 +100,7 @@ pub(super) fn admin(admin: &AdminSection, reader: &mut Reader<'_>) {
 }
 
 pub(super) fn api(api: &ApiSection, reader: &mut Reader<'_>) {
-    reader.note_absent_files("api.tls", api.tls.as_ref());
+    reader.note_absent_files("api.tls", api.tls.iter().flat_map(TlsFiles::files));
     if api.tls.is_some() && api.listen.is_none() {
         let why = "is of no port: /v1 is on ingress.listen, with ingress.tls, unless api.listen is set";
         reader.problem("api.tls", why);
@@ -176,6 +177,8 @@ pub(super) fn backend(
     for (key, why) in definition.text.problems() {
         reader.problem(format!("{path}.text.{key}"), why);
     }
+    let tls = definition.connector.http().and_then(|send| send.tls.as_ref());
+    reader.note_absent_files(&format!("{path}.send.tls"), tls.into_iter().flat_map(ProviderTls::files));
     batches(definition, path, reader);
     settings(definition, path, reader);
     if let Some(own) = &definition.retry {

@@ -5,7 +5,7 @@ use crate::{
     backend::{
         BackendConfig,
         auth::ReceiveAuth,
-        send::{Auth, Recipients, Send},
+        send::{Recipients, Send},
         template::{Use, uses},
     },
     config::Config,
@@ -56,8 +56,8 @@ impl Templates<'_> {
                 all.push(used);
             }
         }
-        for (key, secret) in self.secrets() {
-            self.secret(&format!("{}.send.auth.{key}", self.path), secret, &mut all, reader);
+        for (key, secret) in self.send.secrets() {
+            self.secret(&format!("{}.send.{key}", self.path), secret, &mut all, reader);
         }
         self.message(&all, reader);
         self.settings(&all, reader);
@@ -123,16 +123,6 @@ impl Templates<'_> {
             let why =
                 format!("there is no encoded text without {}.send.codec: use {{{{ text }}}}", self.path);
             reader.problem(key, why);
-        }
-    }
-
-    fn secrets(&self) -> Vec<(&'static str, &Secret)> {
-        match &self.send.auth {
-            Some(Auth::Basic { username, password }) => {
-                vec![("basic.username", username), ("basic.password", password)]
-            }
-            Some(Auth::Bearer(token)) => vec![("bearer", token)],
-            None => Vec::new(),
         }
     }
 

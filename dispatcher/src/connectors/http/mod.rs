@@ -1,5 +1,6 @@
 //! The connector `http`: sends as a backend's `send` table says.
 
+mod provider_client;
 mod request;
 mod scope;
 
@@ -7,9 +8,7 @@ use super::connector::Backend;
 pub use crate::outgoing::client::ClientTls;
 use crate::{
     outcome::{Outcome, Outcomes},
-    outgoing::{
-        answer::ProviderAnswer, classify::Classifier, client::client, redact::Redactor, trace::trace_headers,
-    },
+    outgoing::{classify::Classifier, redact::Redactor, trace::trace_headers},
 };
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -18,6 +17,7 @@ use postern_config::{
     backend::{
         BackendConfig,
         send::{Recipients, Send as SendTable},
+        send_auth::SendAuth,
     },
 };
 use postern_service::traces::{Scope, Span};
@@ -25,10 +25,11 @@ use postern_shared::{
     error::Failure,
     message::{BackendName, Context, Identity, MessageId},
 };
+use provider_client::ProviderClient;
 use request::Plan;
-use reqwest::{Client, Response, header::AUTHORIZATION};
+use reqwest::header::AUTHORIZATION;
 use scope::{Constants, RequestScope};
-use std::{sync::OnceLock, time::Duration};
+use std::time::Duration;
 
 /// What a call may take besides its request.
 const MARGIN: Duration = Duration::from_secs(5);
@@ -53,11 +54,7 @@ struct Sender {
     separator: String,
     /// The most identities of one request.
     recipients_per_request: usize,
-    timeout: Duration,
-    /// Absent where the URL needs none.
-    tls: Option<ClientTls>,
-    /// Built with the first message: a backend that sends none costs nothing.
-    client: OnceLock<Result<Client, String>>,
+    client: ProviderClient,
 }
 
 impl Http {
@@ -111,7 +108,7 @@ impl Backend for Http {
 
     fn deadline(&self, _: usize) -> Duration {
         match &self.0 {
-            Way::Sends(sender) => sender.timeout + MARGIN,
+            Way::Sends(sender) => sender.client.longest() + MARGIN,
             Way::ReceivesOnly(_) => MARGIN,
         }
     }
@@ -131,7 +128,7 @@ impl Http {
         let trace = span.propagated();
         let scope = sender.constants.message(message.id, &message.text, &message.context, trace);
         let scope = scope.to(&message.identities, sender.recipients, &sender.separator);
-        let answer = ProviderAnswer {
+        let answer = crate::outgoing::answer::ProviderAnswer {
             status: 200,
             headers: reqwest::header::HeaderMap::new(),
             body: "OK".to_owned(),
@@ -154,6 +151,10 @@ impl Sender {
         let plan = Plan::new(table)?;
         let authorization = plan.fixed_header(&AUTHORIZATION);
         let redactor = Redactor::new(backend, table, authorization);
+        // The token endpoint and the proxy may need it, too.
+        let others = matches!(table.auth, Some(SendAuth::Oauth2(_))) || table.proxy.is_some();
+        let tls = Some(tls).filter(|_| plan.may_use_tls() || others);
+        let client = ProviderClient::new(backend, table, tls).map_err(|problem| vec![problem])?;
         Ok(Self {
             constants: Constants::new(backend),
             classifier: Classifier {
@@ -165,10 +166,8 @@ impl Sender {
             recipients: table.recipients,
             separator: table.separator().to_owned(),
             recipients_per_request: backend.definition.connector.calls().recipients_per_request(),
-            timeout: table.timeout.0,
-            tls: plan.may_use_tls().then(|| tls.clone()),
             plan,
-            client: OnceLock::new(),
+            client,
         })
     }
 
@@ -180,12 +179,7 @@ impl Sender {
         if let Some(trace) = span.propagated() {
             trace_headers(trace, request.headers_mut());
         }
-        let client = self.client.get_or_init(|| client(self.timeout, self.tls.as_ref()));
-        let client = client.as_ref().map_err(|why| Failure::config("client", why.clone()))?;
-        let answered: Result<Response, reqwest::Error> = client.execute(request).await;
-        match answered {
-            Ok(response) => self.classifier.classify(&ProviderAnswer::read(response).await, Timestamp::now()),
-            Err(error) => Err(self.classifier.no_answer(&error)),
-        }
+        let answer = self.client.ask(request, &self.classifier).await?;
+        self.classifier.classify(&answer, Timestamp::now())
     }
 }

@@ -1,5 +1,5 @@
 //! What a configuration says of a backend: how its requests are received ([`receive`]) and what they
-//! must prove ([`auth`]), what it sends through ([`connector`], [`send`]) and to whom ([`identity`]), how long its texts may be ([`text`]),
+//! must prove ([`auth`]), what it sends through ([`connector`], [`send`], [`send_auth`]) and to whom ([`identity`]), how long its texts may be ([`text`]),
 //! what its delivery reports mean ([`status`]). A provider's file under `shared/providers/` is the
 //! same, with a `[backends.NAME]` table laid over it.
 
@@ -15,8 +15,10 @@ pub mod field;
 pub mod flow;
 pub mod http;
 pub mod identity;
+pub mod provider_tls;
 pub mod receive;
 pub mod send;
+pub mod send_auth;
 pub mod status;
 pub mod template;
 pub mod text;
