@@ -9,6 +9,7 @@ use crate::{
     flow::{FlowControl, FlowShown, Rated, settling},
     metrics::DispatcherMetrics,
     part::WorkerPart,
+    polls::PollSchedule,
     publish::Publisher,
     retry::Schedule,
     settle::Settling,
@@ -109,7 +110,9 @@ impl Builder {
                 publisher: self.publisher.clone(),
                 metrics,
                 control: self.monitoring.control.clone(),
+                polls: PollSchedule::new(backend, &plan.topology),
             },
+            polls: backend.definition.poll.as_ref().map(|_| self.metrics.polls(&backend.name)),
             taken: self.monitoring.waiting.follow(&backend.name),
             monitoring: self.monitoring.clone(),
         }

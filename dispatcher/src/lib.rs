@@ -12,7 +12,7 @@
 //!
 //! What works on another queue implements the same `worker` in its own file: `webhook` calls an
 //! application's server, `echo` answers people in this process, `callbacks` tells the clients of compatibility listeners
-//! what became of their messages. The first and the last share `http_delivery`; `outgoing` is what
+//! what became of their messages, `polls` asks providers for it that do not report by themselves. The first and the third share `http_delivery`; `outgoing` is what
 //! all HTTP requests have in common. `recorder` writes the message log.
 //!
 //! [`program`] runs all of it, alone beside a shared broker.
@@ -47,6 +47,7 @@ mod settle;
 mod callbacks;
 mod echo;
 mod http_delivery;
+mod polls;
 mod webhook;
 
 mod drain;

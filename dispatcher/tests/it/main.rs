@@ -13,6 +13,7 @@ mod flow;
 mod memory;
 mod orders;
 mod poison;
+mod polls;
 mod program;
 mod provider;
 mod provider_tls;

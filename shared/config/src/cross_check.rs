@@ -174,10 +174,15 @@ pub(super) fn backend(
     for (key, why) in definition.status.iter().flat_map(|status| status.problems()) {
         reader.problem(format!("{path}.status.{key}"), why);
     }
+    let send = definition.connector.http();
+    for (key, why) in definition.poll.iter().flat_map(|poll| poll.problems(send, definition.status.as_ref()))
+    {
+        reader.problem(format!("{path}.poll.{key}"), why);
+    }
     for (key, why) in definition.text.problems() {
         reader.problem(format!("{path}.text.{key}"), why);
     }
-    let tls = definition.connector.http().and_then(|send| send.tls.as_ref());
+    let tls = send.and_then(|send| send.tls.as_ref());
     reader.note_absent_files(&format!("{path}.send.tls"), tls.into_iter().flat_map(ProviderTls::files));
     batches(definition, path, reader);
     settings(definition, path, reader);
@@ -254,8 +259,9 @@ fn settings(definition: &Definition, path: &str, reader: &mut Reader<'_>) {
         let key = format!("{path}.settings.{}", names.first().map_or("", String::as_str));
         reader.problem(key, format!("is missing: backends of type {} need it{or}", definition.kind));
     }
-    if let Some(send) = definition.connector.http() {
-        for name in userinfo::settings_with_user(send.url.source(), &definition.settings) {
+    let urls = definition.connector.http().map(|send| send.url.source());
+    for url in urls.into_iter().chain(definition.poll.iter().map(|poll| poll.url.source())) {
+        for name in userinfo::settings_with_user(url, &definition.settings) {
             reader.problem(format!("{path}.settings.{name}"), userinfo::belongs_into("send.auth"));
         }
     }

@@ -44,7 +44,7 @@ struct Templates<'a> {
 
 impl Templates<'_> {
     fn check(&self, reader: &mut Reader<'_>) {
-        let mut all = Vec::new();
+        let (mut all, mut polls) = (Vec::new(), Vec::new());
         for (key, source) in self.send.sources() {
             let key = format!("{}.send.{key}", self.path);
             for used in uses(source) {
@@ -56,10 +56,20 @@ impl Templates<'_> {
                 all.push(used);
             }
         }
+        // The same tables, with what is a poll's own.
+        for (key, source) in self.backend.definition.poll.iter().flat_map(|poll| poll.sources()) {
+            let key = format!("{}.poll.{key}", self.path);
+            for used in uses(source) {
+                self.setting(&key, &used, reader);
+                polls.push(used);
+            }
+        }
         for (key, secret) in self.send.secrets() {
             self.secret(&format!("{}.send.{key}", self.path), secret, &mut all, reader);
         }
         self.message(&all, reader);
+        // They look at settings, but hold nothing of a message.
+        all.extend(polls);
         self.settings(&all, reader);
     }
 

@@ -1,5 +1,6 @@
 //! The connector `http`: sends as a backend's `send` table says.
 
+mod poller;
 mod provider_client;
 mod request;
 mod scope;
@@ -7,11 +8,12 @@ mod scope;
 use super::connector::Backend;
 pub use crate::outgoing::client::ClientTls;
 use crate::{
-    outcome::{Outcome, Outcomes},
+    outcome::{Outcome, Outcomes, Polled},
     outgoing::{classify::Classifier, redact::Redactor, trace::trace_headers},
 };
 use async_trait::async_trait;
 use jiff::Timestamp;
+use poller::Poller;
 use postern_config::{
     KeyProblem,
     backend::{
@@ -23,7 +25,7 @@ use postern_config::{
 use postern_service::traces::{Scope, Span};
 use postern_shared::{
     error::Failure,
-    message::{BackendName, Context, Identity, MessageId},
+    message::{BackendName, Context, Identity, MessageId, Poll},
 };
 use provider_client::ProviderClient;
 use request::Plan;
@@ -55,6 +57,7 @@ struct Sender {
     /// The most identities of one request.
     recipients_per_request: usize,
     client: ProviderClient,
+    poller: Option<Poller>,
 }
 
 impl Http {
@@ -97,6 +100,12 @@ impl Backend for Http {
                 Outcomes::every(Err(Failure::permanent("no_send", why)))
             }
         }
+    }
+
+    async fn poll(&self, scope: &Scope, poll: &Poll) -> Result<Polled, Failure> {
+        let Way::Sends(sender) = &self.0 else { return Err(not_polled()) };
+        let Some(poller) = &sender.poller else { return Err(not_polled()) };
+        poller.ask(&sender.client, poll, &sender.constants.settings, scope).await
     }
 
     fn recipients_per_request(&self) -> Option<usize> {
@@ -144,6 +153,10 @@ impl Http {
     }
 }
 
+fn not_polled() -> Failure {
+    Failure::config("no_poll", "the backend has no poll table any more")
+}
+
 impl Sender {
     fn new(backend: &BackendConfig, table: &SendTable, tls: &ClientTls) -> Result<Self, Vec<KeyProblem>> {
         let auth = table.auth.as_ref().and_then(|auth| auth.resolved(&backend.definition.settings));
@@ -151,8 +164,11 @@ impl Sender {
         let plan = Plan::new(table)?;
         let authorization = plan.fixed_header(&AUTHORIZATION);
         let redactor = Redactor::new(backend, table, authorization);
-        // The token endpoint and the proxy may need it, too.
-        let others = matches!(table.auth, Some(SendAuth::Oauth2(_))) || table.proxy.is_some();
+        let poller = Poller::new(backend, table)?;
+        // What else is asked may need it, too.
+        let others = poller.as_ref().is_some_and(Poller::may_use_tls)
+            || matches!(table.auth, Some(SendAuth::Oauth2(_)))
+            || table.proxy.is_some();
         let tls = Some(tls).filter(|_| plan.may_use_tls() || others);
         let client = ProviderClient::new(backend, table, tls).map_err(|problem| vec![problem])?;
         Ok(Self {
@@ -168,6 +184,7 @@ impl Sender {
             recipients_per_request: backend.definition.connector.calls().recipients_per_request(),
             plan,
             client,
+            poller,
         })
     }
 

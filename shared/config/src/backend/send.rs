@@ -5,7 +5,7 @@ use super::{
     field::Pattern,
     provider_tls::ProviderTls,
     send_auth::SendAuth,
-    template::{Template, UrlTemplate},
+    template::{NAMES, Template, UrlTemplate},
 };
 use indexmap::IndexMap;
 use postern_shared::{
@@ -341,7 +341,7 @@ impl<'de> Deserialize<'de> for JsonTemplate {
 
 impl JsonTemplate {
     /// Adds each template of it, which stands at `key`.
-    fn sources<'s>(&'s self, key: String, all: &mut Vec<(String, &'s str)>) {
+    pub(super) fn sources<'s>(&'s self, key: String, all: &mut Vec<(String, &'s str)>) {
         match self {
             Self::Text(template) => all.push((key, template.source())),
             Self::Plain(_) => {}
@@ -356,11 +356,22 @@ impl JsonTemplate {
     }
 
     fn parse(value: Value) -> Result<Self, String> {
+        Self::seeing(value, &NAMES)
+    }
+
+    /// As it is in a `send` table, with templates that see nothing but `names`.
+    ///
+    /// # Errors
+    /// A text for the user.
+    pub(super) fn seeing(value: Value, names: &[&str]) -> Result<Self, String> {
         Ok(match value {
-            Value::String(source) => Self::Text(Template::parse(&source)?),
-            Value::Array(items) => Self::List(items.into_iter().map(Self::parse).collect::<Result<_, _>>()?),
+            Value::String(source) => Self::Text(Template::seeing(&source, names)?),
+            Value::Array(items) => {
+                let items = items.into_iter().map(|item| Self::seeing(item, names));
+                Self::List(items.collect::<Result<_, _>>()?)
+            }
             Value::Object(table) => {
-                let parse = |(name, value)| Self::parse(value).map(|value| (name, value));
+                let parse = |(name, value)| Self::seeing(value, names).map(|value| (name, value));
                 Self::Object(table.into_iter().map(parse).collect::<Result<_, String>>()?)
             }
             plain => Self::Plain(plain),

@@ -111,3 +111,48 @@ fn every_mistake_in_the_way_to_a_provider_names_its_key_and_what_is_allowed() {
     let plain = with("tls = { ca = \"ca.pem\" }").replace("https://", "http://");
     assert_named(&[(&plain, "backends.a.send.tls", Some(6), "begins with http://")]);
 }
+
+#[test]
+fn every_mistake_in_polling_names_its_key_and_what_is_allowed() {
+    let poll = |lines: &str| {
+        format!(
+            "[backends.a]\ntype = \"http\"\n[backends.a.send]\nexternal_id = \"/id\"\n\
+             send = \"\"\n[backends.a.poll]\n{lines}\n"
+        )
+        .replace(
+            "send = \"\"",
+            "url = \"https://h/\"\nform = { to = \"{{ identity }}\", text = \"{{ text }}\" }",
+        )
+    };
+    let right =
+        "url = \"https://h/{{ external_id }}\"\nparams = { state = \"/s\" }\nstates = { D = \"delivered\" }";
+    assert!(super::parse(&poll(right)).is_ok());
+    for (from, to, key, says) in [
+        (
+            "external_id }}",
+            "external }}",
+            "url",
+            "a template sees id, backend, identity, external_id, settings",
+        ),
+        ("https://h/{{ external_id }}", "h", "url", "http:// or https://"),
+        ("state = \"/s\"", "status = \"/s\", state = \"/s\"", "params.status", "use state, code, detail"),
+        ("params = { state = \"/s\" }", "params = {}", "params.state", "is missing"),
+        ("states = { D = \"delivered\" }", "", "states", "what the provider's words mean"),
+        ("states = { D = \"delivered\" }", "states = { D = \"done\" }", "states.D", "\"delivered\""),
+        ("params", "delays = []\nparams", "delays", "at least one delay"),
+        ("params", "delays = [\"1m\", \"2d\"]\nparams", "delays[1]", "100ms to 24h"),
+        ("params", "concurrency = 0\nparams", "concurrency", "1 to 2000"),
+        ("params", "form = { id = \"{{ external_id }}\" }\nparams", "method", "use query"),
+        ("params", "interval = \"1m\"\nparams", "interval", "allowed here: url, method"),
+    ] {
+        let text = poll(&right.replace(from, to));
+        let problems = super::parse(&text).expect_err(&text).problems;
+        let [problem] = &problems[..] else { panic!("{text}: {problems:?}") };
+        assert_eq!(problem.key, format!("backends.a.poll.{key}"), "{text}: {problem}");
+        assert!(problem.what.contains(says), "{text}: {problem}");
+    }
+    let without_id = poll(right).replace("external_id = \"/id\"\n", "");
+    assert_named(&[(&without_id, "backends.a.poll.url", Some(7), "needs send.external_id")]);
+    let receives = format!("[backends.a]\ntype = \"http\"\n[backends.a.poll]\n{right}\n");
+    assert_named(&[(&receives, "backends.a.poll.url", Some(4), "nothing is sent")]);
+}
