@@ -11,6 +11,7 @@ use postern_config::{
     KeyProblem,
     backend::{
         send::{JsonTemplate, Send as SendTable},
+        send_auth::SendAuth,
         template::{RenderError, Template},
     },
 };
@@ -53,7 +54,8 @@ impl Plan {
             let form = HeaderValue::from_static("application/x-www-form-urlencoded");
             fixed_headers.insert(CONTENT_TYPE, form);
         }
-        match table.auth.as_ref().map(authorization).transpose() {
+        let fixed = table.auth.as_ref().and_then(SendAuth::fixed);
+        match fixed.as_ref().map(authorization).transpose() {
             Ok(value) => fixed_headers.extend(value.map(|value| (AUTHORIZATION, value))),
             Err((key, why)) => problem(format!("send.{key}"), &why),
         }

@@ -3,13 +3,15 @@
 use super::{
     codec::Codec,
     field::Pattern,
-    template::{Template, UrlTemplate},
+    provider_tls::ProviderTls,
+    send_auth::SendAuth,
+    template::{NAMES, Template, UrlTemplate},
 };
 use indexmap::IndexMap;
 use postern_shared::{
     error::FailureClass,
     read::{with_exact_numbers, without_lone_surrogates},
-    value::{HeaderName, OneOrMany, Secret, Settings, Span},
+    value::{HeaderName, OneOrMany, Secret, Span},
 };
 use serde::{Deserialize, Deserializer, de};
 use serde_json::Value;
@@ -41,8 +43,12 @@ pub struct Send {
     /// Further headers.
     #[serde(default)]
     pub headers: IndexMap<HeaderName, Template>,
-    /// The `Authorization` header.
-    pub auth: Option<Auth>,
+    /// How requests prove whose they are.
+    pub auth: Option<SendAuth>,
+    /// Whose certificates are trusted, and which one is shown. `None`: the system's, and none.
+    pub tls: Option<ProviderTls>,
+    /// The URL of the proxy that requests go through, with its user and password. `None`: they go directly.
+    pub proxy: Option<Secret>,
     /// How many recipients one request has.
     #[serde(default)]
     pub recipients: Recipients,
@@ -108,7 +114,15 @@ impl Send {
         let headers =
             self.headers.iter().map(|(name, value)| (format!("headers.{}", name.0), value.source()));
         all.extend(headers);
+        all.extend(self.auth.iter().flat_map(SendAuth::sources));
         all
+    }
+
+    /// Everything in it that is secret, with its key below `send`.
+    pub fn secrets(&self) -> impl Iterator<Item = (String, &Secret)> {
+        let auth = self.auth.iter().flat_map(SendAuth::secrets);
+        let auth = auth.map(|(key, secret)| (format!("auth.{key}"), secret));
+        auth.chain(self.proxy.iter().map(|proxy| ("proxy".to_owned(), proxy)))
     }
 
     /// What is wrong beyond the types: a key below `send`, and why.
@@ -137,6 +151,11 @@ impl Send {
         check("success.status", self.success.status.is_empty(), "must name at least one status");
         let own = |name: &HeaderName| self.auth.is_some() && name.0 == "authorization";
         check("headers", self.headers.keys().any(own), "Authorization is what auth sets: use one of them");
+        let plain =
+            self.url.source().starts_with("http://") && !matches!(self.auth, Some(SendAuth::Oauth2(_)));
+        check("tls", self.tls.is_some() && plain, "has no use: url begins with http://");
+        wrong.extend(self.auth.iter().flat_map(SendAuth::problems));
+        wrong.extend(self.tls.iter().flat_map(ProviderTls::problems));
         wrong
     }
 }
@@ -192,34 +211,6 @@ pub enum WhenUncertain {
     Retry,
     /// The dead letters: at most once.
     Fail,
-}
-
-/// The `Authorization` header.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "lowercase", deny_unknown_fields)]
-pub enum Auth {
-    /// RFC 7617.
-    Basic {
-        /// Without a colon.
-        username: Secret,
-        /// The password.
-        password: Secret,
-    },
-    /// RFC 6750.
-    Bearer(Secret),
-}
-
-impl Auth {
-    /// It with the settings that it stands for; `None` where one of them is not there: then requests
-    /// have no `Authorization`.
-    pub fn resolved(&self, settings: &Settings) -> Option<Self> {
-        Some(match self {
-            Self::Basic { username, password } => {
-                Self::Basic { username: username.resolved(settings)?, password: password.resolved(settings)? }
-            }
-            Self::Bearer(token) => Self::Bearer(token.resolved(settings)?),
-        })
-    }
 }
 
 /// An answer whose meaning the provider's documentation gives.
@@ -350,7 +341,7 @@ impl<'de> Deserialize<'de> for JsonTemplate {
 
 impl JsonTemplate {
     /// Adds each template of it, which stands at `key`.
-    fn sources<'s>(&'s self, key: String, all: &mut Vec<(String, &'s str)>) {
+    pub(super) fn sources<'s>(&'s self, key: String, all: &mut Vec<(String, &'s str)>) {
         match self {
             Self::Text(template) => all.push((key, template.source())),
             Self::Plain(_) => {}
@@ -365,11 +356,22 @@ impl JsonTemplate {
     }
 
     fn parse(value: Value) -> Result<Self, String> {
+        Self::seeing(value, &NAMES)
+    }
+
+    /// As it is in a `send` table, with templates that see nothing but `names`.
+    ///
+    /// # Errors
+    /// A text for the user.
+    pub(super) fn seeing(value: Value, names: &[&str]) -> Result<Self, String> {
         Ok(match value {
-            Value::String(source) => Self::Text(Template::parse(&source)?),
-            Value::Array(items) => Self::List(items.into_iter().map(Self::parse).collect::<Result<_, _>>()?),
+            Value::String(source) => Self::Text(Template::seeing(&source, names)?),
+            Value::Array(items) => {
+                let items = items.into_iter().map(|item| Self::seeing(item, names));
+                Self::List(items.collect::<Result<_, _>>()?)
+            }
             Value::Object(table) => {
-                let parse = |(name, value)| Self::parse(value).map(|value| (name, value));
+                let parse = |(name, value)| Self::seeing(value, names).map(|value| (name, value));
                 Self::Object(table.into_iter().map(parse).collect::<Result<_, String>>()?)
             }
             plain => Self::Plain(plain),
