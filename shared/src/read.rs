@@ -1,9 +1,10 @@
-//! From JSON to typed values: where each mistake is, and what is wrong in words of ours.
+//! From JSON to typed values: where each mistake is, and what is wrong in words of ours; from XML to JSON.
 
 mod limited;
 mod numbers;
 mod surrogates;
 mod wanted;
+mod xml;
 
 pub use limited::{JsonLimits, NotTaken, value_within};
 pub use numbers::{restore_numbers, with_exact_numbers};
@@ -12,6 +13,7 @@ use serde_json::{Value, error::Category, json};
 use serde_path_to_error::{Path, Segment};
 use std::{collections::BTreeSet, fmt};
 pub use surrogates::without_lone_surrogates;
+pub use xml::{XmlNotTaken, looks_like_xml, xml_within};
 
 /// One step from a JSON value into one of its parts.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
