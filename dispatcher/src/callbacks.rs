@@ -1,9 +1,17 @@
-//! Calling the clients of compatibility listeners back, as Kannel does: a GET to the address that the client gave.
+//! Calling the clients of compatibility listeners back, as Kannel does: a GET to the address that the
+//! client gave.
 //!
-//! Whoever asks for callbacks chooses where they go, and pays nothing for them. So one user, and one host, has
-//! at most a quarter of those under way ([`places`]); the rest waits in a queue of its own,
-//! `postern.callbacks.bulk`, where it holds up nobody else. A host that does not answer in time is left alone
-//! for a while ([`silent_hosts`]). Each user has an HTTP client of its own, which looks up few names at a time.
+//! A client that asks for callbacks chooses where they go, and pays nothing for them. So one user, and one
+//! host, has at most a quarter of those under way ([`places`]). The worker does not wait for the rest: it
+//! publishes them once into a queue of their own, `postern.callbacks.bulk`, where another quarter works
+//! them off in order and where they hold up nobody else. To give them back, or to let them wait in a wait
+//! queue, would hand them out again and again; to hold them would use up the prefetch; a queue for each
+//! user would make users a part of the topology.
+//!
+//! A host that does not answer in time is left alone for a while ([`silent_hosts`]); its callbacks use up
+//! their attempts without a request. Each user has an HTTP client of its own, which looks up at most 8
+//! names at a time, all of them 32: a name that is never answered blocks one of the runtime's threads,
+//! longer than its caller waits.
 
 mod caller;
 mod places;
@@ -11,15 +19,15 @@ mod silent_hosts;
 
 use crate::metrics::DispatcherMetrics;
 use crate::{
-    http_delivery::{DeliveryContext, HttpDelivery, Receiver},
+    http_delivery::{DeliveryContext, HttpDelivery, ReceiverCount},
     publish::Publisher,
     retry::Schedule,
     worker::{Job, Worker},
 };
 use async_trait::async_trait;
+use caller::{CallbackCaller, CallbackTarget};
 pub(crate) use caller::{CallbackClients, clients};
-use caller::{Caller, Target};
-use places::{Place, Places};
+use places::{CallbackPermit, Places};
 use postern_broker::{QueueName, Topology};
 use postern_config::Config;
 use postern_shared::{
@@ -41,7 +49,7 @@ fn share(concurrency: u16) -> u16 {
 /// Makes the callbacks of one queue.
 #[derive(Debug)]
 pub(crate) struct CallbackWorker {
-    caller: Arc<Caller>,
+    caller: Arc<CallbackCaller>,
     delivery: HttpDelivery,
     queue: QueueName,
     beyond: Option<Beyond>,
@@ -58,7 +66,7 @@ struct Beyond {
 /// What is done about a callback.
 enum Next {
     /// It is made. The place is held until it is answered.
-    Call(Target, Option<Place>),
+    Call(CallbackTarget, Option<CallbackPermit>),
     /// It is not made now, or not at all.
     Fail(Failure),
     /// It is moved to that queue.
@@ -76,14 +84,14 @@ pub(crate) fn workers(
     let section = &config.compat.callbacks;
     let delays = &config.retry.delays;
     let delays = &delays[..delays.len().min(section.attempts.saturating_sub(1))];
-    let caller = Arc::new(Caller::new(&config.compat, clients));
+    let caller = Arc::new(CallbackCaller::new(&config.compat, clients));
     let worker = |queue: QueueName, beyond| {
         let delivery = HttpDelivery {
             to: "client",
             schedule: Schedule::general(delays, topology.clone()),
             publisher: publisher.clone(),
             metrics: metrics.delivery(&[&queue]),
-            receiver: Receiver::Many,
+            receiver: ReceiverCount::Many,
             log: topology.log,
             most_dead: Some(MOST_DEAD),
         };

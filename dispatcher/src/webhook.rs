@@ -1,17 +1,23 @@
 //! The application behind a webhook: `call` makes the requests, which `sign` signs.
+//!
+//! Messages come from `postern.inbound` and reports from `postern.reports`. The answer is dealt with as a
+//! provider's is: the same classes, delays and dead letters, and the acknowledgement last. These messages
+//! have no `attempt` of their own, so it is counted in the header `x-postern-attempt`. The webhook is one
+//! receiver with a circuit breaker of its own: while it is down, messages stay in their queues, and the
+//! attempt that shows it does not count.
 
 mod call;
 mod sign;
 
 use crate::metrics::DispatcherMetrics;
 use crate::{
-    http_delivery::{DeliveryContext, HttpDelivery, Receiver},
+    http_delivery::{DeliveryContext, HttpDelivery, ReceiverCount},
     publish::Publisher,
     retry::Schedule,
     worker::{Job, Worker},
 };
 use async_trait::async_trait;
-pub(crate) use call::Caller;
+pub(crate) use call::WebhookCaller;
 use call::WebhookRequest;
 use postern_broker::{Envelope, QueueName, Topology};
 use postern_config::{Config, Webhook, WebhookFormat};
@@ -25,7 +31,7 @@ use url::form_urlencoded;
 /// `webhook-id`.
 #[derive(Debug)]
 pub(crate) struct WebhookWorker {
-    caller: Caller,
+    caller: WebhookCaller,
     format: WebhookFormat,
     delivery: HttpDelivery,
     inbound: QueueName,
@@ -36,7 +42,7 @@ impl WebhookWorker {
     /// A worker that calls with `caller`, as `webhook` says.
     pub(crate) fn new(
         config: &Config,
-        (webhook, caller): (&Webhook, Caller),
+        (webhook, caller): (&Webhook, WebhookCaller),
         topology: Arc<Topology>,
         publisher: Publisher,
         metrics: &DispatcherMetrics,
@@ -54,7 +60,7 @@ impl WebhookWorker {
                 schedule: Schedule::general(&retry.delays, topology),
                 publisher,
                 metrics: metrics.delivery(&queues),
-                receiver: Receiver::One,
+                receiver: ReceiverCount::One,
                 most_dead: None,
             },
             inbound,

@@ -1,4 +1,8 @@
 //! A provider that asks for less: how long nothing is sent, and how slowly it begins again.
+//!
+//! A 429 or a `Retry-After` pauses the backend: up to five seconds with messages in hand, longer without
+//! a subscription, and at most an hour. Then it goes on at half its speed (half the rate, or half the
+//! limit without a rate), and is back at full speed within a minute.
 
 use postern_shared::backoff::Backoff;
 use std::time::Duration;
@@ -18,13 +22,13 @@ const RECOVERY: Duration = Duration::from_secs(60);
 /// How much slower than usual one sends, because the provider asked for it.
 #[derive(Debug)]
 pub(crate) struct Throttle {
-    pause: Option<Pause>,
+    pause: Option<ThrottlePause>,
     /// The pauses after answers that name none.
     backoff: Backoff,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Pause {
+struct ThrottlePause {
     until: Instant,
     /// The part of the usual speed at its end.
     speed: f64,
@@ -50,7 +54,7 @@ impl Throttle {
             Some(pause) if pausing => pause.speed,
             _ => (self.speed(now) / 2.0).max(SLOWEST),
         };
-        self.pause = Some(Pause { until, speed });
+        self.pause = Some(ThrottlePause { until, speed });
         (until.saturating_duration_since(now), !pausing)
     }
 
@@ -71,7 +75,7 @@ impl Throttle {
 
     /// Which part of the usual speed is right at `now`: 1 if nobody asked for less.
     pub(crate) fn speed(&self, now: Instant) -> f64 {
-        self.pause.map_or(1.0, |Pause { until, speed }| {
+        self.pause.map_or(1.0, |ThrottlePause { until, speed }| {
             let since = now.saturating_duration_since(until);
             (speed + since.as_secs_f64() / RECOVERY.as_secs_f64()).min(1.0)
         })

@@ -10,6 +10,7 @@ mod batches;
 mod bodies;
 mod files;
 mod mistakes;
+mod provider_folder;
 mod templates;
 mod warnings;
 

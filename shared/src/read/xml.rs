@@ -14,7 +14,7 @@
 //! person wrote is read even if a sender failed to escape it: an `&` that begins no reference, a reference
 //! that nobody knows and characters that XML cannot hold stay as they are.
 
-use super::JsonLimits;
+use super::{JsonLimits, without_byte_order_mark};
 use quick_xml::{
     Reader,
     errors::Error as ReaderError,
@@ -68,7 +68,7 @@ impl XmlNotTaken {
 
 /// Whether `text` may be XML: it begins with `<`, as no JSON does.
 pub fn looks_like_xml(text: &[u8]) -> bool {
-    text.trim_ascii_start().first() == Some(&b'<')
+    without_byte_order_mark(text).trim_ascii_start().first() == Some(&b'<')
 }
 
 /// The JSON value that stands for the XML `text`. It stops at the first thing that is too much, so that what
@@ -446,7 +446,9 @@ mod tests {
 
     #[test]
     fn xml_is_told_from_json() {
-        for (text, is) in [("<a/>", true), (" \n<a", true), ("{\"a\": \"<\"}", false), ("", false)] {
+        for (text, is) in
+            [("<a/>", true), (" \n<a", true), ("\u{feff}<a/>", true), ("{\"a\": \"<\"}", false), ("", false)]
+        {
             assert_eq!(looks_like_xml(text.as_bytes()), is, "{text}");
         }
     }

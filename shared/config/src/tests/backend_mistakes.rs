@@ -54,8 +54,8 @@ const MISTAKES: &[Mistake] = &[
         Some(3),
         "limit, burst, count",
     ),
-    ("[backends.a]\n", "backends.a.type", Some(1), "allowed: africastalking, console, http, "),
-    ("[backends.a]\ntype = \"smtp\"", "backends.a.type", Some(2), "allowed: africastalking, console, http, "),
+    ("[backends.a]\n", "backends.a.type", Some(1), ", africastalking, "),
+    ("[backends.a]\ntype = \"smtp\"", "backends.a.type", Some(2), ", africastalking, "),
     (
         "[backends.a]\ntype = \"http\"\nconnector = \"htpp\"",
         "backends.a.connector",
@@ -229,7 +229,18 @@ const MISTAKES: &[Mistake] = &[
         Some(5),
         "message_id",
     ),
-    ("[backends.a]\ntype = \"vumi\"", "backends.a.settings.sendsms_url", Some(1), "vumi"),
+    (
+        "[backends.a]\ntype = \"http\"\n[backends.a.about]\ntitle = \"A\"",
+        "backends.a.about",
+        Some(3),
+        "only a provider's file",
+    ),
+    (
+        "[backends.a]\ntype = \"vumi\"",
+        "backends.a.settings.sendsms_url",
+        Some(1),
+        "backends of type vumi need it. Where messages go: ",
+    ),
     (
         "[backends.a]\ntype = \"kannel\"\nsettings = { charset = \"martian\" }",
         "backends.a.settings.charset",

@@ -1,7 +1,16 @@
 //! What operators ordered, as this process knows it, and the orders themselves.
 //!
-//! [`Control`] follows the log `postern.control` and holds what its records come to. [`Operator`] writes
-//! to the log.
+//! `postern pause` and its kin, and `POST /v1/backends/NAME/…` of the admin port, are two ways to
+//! [`Operator`], which publishes one record to `postern.control`. That is a stream and no queue: each
+//! process reads all records, from the first on, and takes none from the others. [`Control`] follows it
+//! and folds the records into a `ControlState`, a pure value.
+//!
+//! The dispatcher waits until the log is read, holds a backend's flow control while a pause holds, and
+//! asks [`Control`] of each message whether it is cancelled before it is attempted. `cancel` settles what
+//! waits at the moment of the order, so that a paused backend's messages are reported too. `queues` lists
+//! queues and moves or purges what is in them. RabbitMQ lists no queues over AMQP, so each process notes
+//! its backends' names in the log, and `unconfigured` asks about those that its configuration does not
+//! have. All of them go through a queue by `scan`.
 
 mod cancel;
 mod cancelled;
@@ -45,13 +54,13 @@ const ASK_AGAIN: Duration = Duration::from_secs(60);
 /// What operators ordered, as this process knows it. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Control {
-    known: watch::Sender<Known>,
+    known: watch::Sender<KnownLog>,
     health: HealthRegistry,
 }
 
 /// What is known of the log.
 #[derive(Debug, Clone)]
-struct Known {
+struct KnownLog {
     state: Arc<ControlState>,
     /// Whether all that the log held at the start was read, or cannot be.
     is_read: bool,
@@ -63,7 +72,7 @@ impl Control {
     /// Nothing is ordered, until this is told to [follow](Self::follow) the log. Pauses are noted in
     /// `health`.
     pub fn new(health: HealthRegistry) -> Self {
-        let known = Known { state: Arc::default(), is_read: true, problem: None };
+        let known = KnownLog { state: Arc::default(), is_read: true, problem: None };
         Self { known: watch::Sender::new(known), health }
     }
 
@@ -178,7 +187,7 @@ impl Control {
 
     fn set(&self, state: ControlState) {
         self.health.paused_by_operators(state.pauses());
-        self.known.send_replace(Known { state: Arc::new(state), is_read: true, problem: None });
+        self.known.send_replace(KnownLog { state: Arc::new(state), is_read: true, problem: None });
     }
 
     /// Takes over what `record` orders, and logs it.
