@@ -1,7 +1,8 @@
-//! Settling an attempt: the report, the retries, the dead letters and the callbacks are published in
-//! one confirmed step, and only then is the message acknowledged.
+//! Settling an attempt: the report, the retries, the dead letters and the callbacks are published in one
+//! confirmed step, and only then is the message acknowledged.
 //!
-//! A crash between two of these steps can double a message; it can never lose one.
+//! A crash between two of these steps can double a message; it can never lose one. A dead letter holds
+//! only the recipients who were given up, so sending it again reaches nobody twice.
 
 mod tally;
 

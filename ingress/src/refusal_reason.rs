@@ -1,4 +1,7 @@
 //! Why requests are refused, as metrics and logs say it.
+//!
+//! A log line names fields and checks by what the configuration or the protocol calls them, never by the
+//! request.
 
 use actix_web::http::StatusCode;
 

@@ -1,4 +1,9 @@
 //! From JSON to typed values: where each mistake is, and what is wrong in words of ours.
+//!
+//! serde says what is wrong, and not JSON Schema (schemars with jsonschema). Measured on three sections,
+//! that was 27 crates more and a program of up to 5.2 MB more. Its errors quote values, so secrets too,
+//! say of a value with alternatives only that none fits, and see no rule of a type of our own. The
+//! reading without the mistakes, which the checks behind it need, stays ours either way.
 
 mod byte_order_mark;
 mod limited;

@@ -11,12 +11,23 @@
 //! | `postern.return` | direct, key = queue | that queue, else `postern.unrouted` |
 //! | `postern.unrouted` | fanout | `postern.unrouted`: the alternate of all the others |
 //!
-//! [`LOG`] is a second queue for what goes to the applications, to the backends, to the reports and to the dead
-//! letters: the message log is written from it. It is there with [`LogRoute::Queue`] alone.
+//! The alternate exchange stands in for `mandatory`: returned messages would attach to the wrong confirm
+//! in a pipeline, and a queue keeps them, too. `postern.return` is one mechanism for every queue, and a
+//! message returns to the queue that it came from, not to every queue bound to its exchange. The default
+//! exchange would do the same but has no alternate: retries to a deleted queue would stay in the wait
+//! queue and hold up the others. Retries wait in one queue for each delay, never mixed: RabbitMQ expires
+//! messages only at a queue's head.
 //!
-//! [`CONTROL`] and [`HEALTH`] are no queues to work through but streams: each of their consumers gets every
-//! record, from the first on, whoever else takes from it, and acknowledging removes nothing. They have no
-//! exchange of their own; records come by [`Address::Queue`].
+//! [`CALLBACKS`] drops its oldest message at its limit instead of refusing: a callback is published in
+//! one step with the report and the retries of an attempt, and a refusal would hold those up, and the
+//! backend with them.
+//!
+//! [`LOG`] is a second queue for what goes to the applications, to the backends, to the reports and to
+//! the dead letters: the message log is written from it. It is there with [`LogRoute::Queue`] alone.
+//!
+//! [`CONTROL`] and [`HEALTH`] are no queues to work through but streams: each of their consumers gets
+//! every record, from the first on, whoever else takes from it, and acknowledging removes nothing. They
+//! have no exchange of their own; records come by [`Address::Queue`].
 
 mod address;
 mod queue_name;

@@ -1,4 +1,7 @@
 //! From a tree of values to typed sections, collecting every problem on the way.
+//!
+//! It is our own, over `toml` and serde, because no configuration library names every mistake with its
+//! line: this one takes a wrong key out and reads on.
 
 use super::{
     environment,
