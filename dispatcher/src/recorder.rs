@@ -4,7 +4,7 @@
 //! already: a crash in between repeats a write and changes nothing. While the log cannot be written, messages
 //! wait in the queue, which drops its oldest at its bound. Nothing else waits for the log.
 
-use crate::{drain::Drain, metrics::RecorderMetrics};
+use crate::{drain::Drain, lease::RECORD_WITHIN, metrics::RecorderMetrics};
 use futures_util::future::join;
 use postern_broker::{
     Address, Broker, BrokerError, Consumer, Delivery, Envelope, QueueName, events::events, header,
@@ -30,9 +30,6 @@ const MAX_EVENTS: usize = 400;
 const MAX_BYTES: usize = 4 * 1024 * 1024;
 /// A batch is written this long after its first message at the latest.
 const GATHER: Duration = Duration::from_millis(20);
-/// A batch that cannot be written for this long goes back to the queue, and is taken again. RabbitMQ takes
-/// back by itself, with the whole subscription, what is held for thirty minutes.
-const HOLD: Duration = Duration::from_secs(5 * 60);
 /// How long the last acknowledgements may take to reach the broker.
 const CLOSES: Duration = Duration::from_secs(2);
 /// How often what is too old is looked for.
@@ -122,7 +119,7 @@ impl Recorder {
         Some(Err(BrokerError::Closed))
     }
 
-    /// Writes `batch` and acknowledges it. `false`: the log did not take it within [`HOLD`].
+    /// Writes `batch` and acknowledges it. `false`: the log did not take it within [`RECORD_WITHIN`].
     async fn record(&self, mut batch: QueuedBatch) -> bool {
         let written = self.write(&mut batch.events).await;
         if written {
@@ -160,7 +157,7 @@ impl Recorder {
         batch.deliveries.push(delivery.emptied());
     }
 
-    /// Writes `events` until the log has them. `false`: it did not take them within [`HOLD`].
+    /// Writes `events` until the log has them. `false`: it did not take them within [`RECORD_WITHIN`].
     async fn write(&self, events: &mut [Event]) -> bool {
         let (begun, mut backoff) = (Instant::now(), backoff());
         loop {
@@ -173,7 +170,7 @@ impl Recorder {
             };
             self.metrics.log.failures.inc();
             let pause = backoff.pause();
-            if begun.elapsed() + pause > HOLD {
+            if begun.elapsed() + pause > RECORD_WITHIN {
                 tracing::warn!(%error, "the message log cannot be written: requeued");
                 return false;
             }
