@@ -91,7 +91,7 @@ async fn a_wrong_password_is_a_matter_of_the_configuration() {
     let dead = pair.tap.take("postern.dead").await;
     assert_eq!(dead.headers["x-postern-class"], "config");
     let reason = dead.headers["x-postern-reason"].clone();
-    assert_eq!(reason, "http_403: Error \"Authentication failure for username:postern\"");
+    assert_eq!(reason, "http_403: Error \"Authentication failure for username:[REDACTED]\"");
 }
 
 /// What the table in `tests/fixtures/jasmin` lets a Jasmin answer is what a Jasmin answers.

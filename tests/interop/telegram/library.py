@@ -25,11 +25,12 @@ def reading(update):
     }
 
 
-async def run(job):
+async def send(job):
     async with Bot(job["token"], base_url=f"{job['base']}/bot") as bot:
-        updates = [Update.de_json(update, bot) for update in job["updates"]]
-        sent = [(await bot.send_message(**message)).message_id for message in job["messages"]]
-    return {"updates": [{"body": it.to_json(), "reading": reading(it)} for it in updates], "sent": sent}
+        return [(await bot.send_message(**message)).message_id for message in job["messages"]]
 
 
-json.dump(asyncio.run(run(json.load(sys.stdin))), sys.stdout)
+job = json.load(sys.stdin)
+updates = [Update.de_json(update) for update in job["updates"]]
+sent = asyncio.run(send(job)) if job["messages"] else []
+json.dump({"updates": [{"body": it.to_json(), "reading": reading(it)} for it in updates], "sent": sent}, sys.stdout)

@@ -1,9 +1,10 @@
 //! Values of an outgoing request, as templates over the message.
 //!
-//! The language is Jinja's (minijinja). Most templates are nothing but text and names; those are
-//! put together without the engine.
+//! The language is Jinja's (minijinja). Most templates are nothing but text and names; those are put
+//! together without the engine: an environment for each would cost memory with a thousand backends.
 
 mod usage;
+mod xml;
 
 use super::userinfo;
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value, value::ValueKind};
@@ -12,6 +13,7 @@ use postern_shared::suggest;
 use serde::{Deserialize, Deserializer, de};
 use std::{fmt, sync::Arc};
 pub use usage::{Use, uses};
+pub use xml::XmlTemplate;
 
 /// What a template sees.
 pub const NAMES: [&str; 10] = [
@@ -27,8 +29,10 @@ pub const NAMES: [&str; 10] = [
     "status_path",
 ];
 
-/// RFC 3986, 2.3: the characters that stand for themselves everywhere in a URL.
-const NOT_UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+/// RFC 3986, 2.3: the characters that stand for themselves everywhere in a URL; and the colon, which ends nothing in
+/// a path or a query, and which no client encodes in the token of a Telegram bot.
+const NOT_UNRESERVED: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b':');
 
 /// The template that sets `value` to what the whole is.
 const EXPRESSION: &str = "expression";
@@ -70,6 +74,7 @@ enum Piece {
 enum Escape {
     None,
     Url,
+    Xml,
 }
 
 impl Escape {
@@ -77,6 +82,7 @@ impl Escape {
         match self {
             Self::None => out.push_str(text),
             Self::Url => out.extend(utf8_percent_encode(text, NOT_UNRESERVED)),
+            Self::Xml => xml::escape(text, out),
         }
     }
 }

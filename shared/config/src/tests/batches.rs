@@ -111,7 +111,7 @@ const MISTAKES: &[Mistake] = &[
         "[backends.a]\ntype = \"http\"\n[backends.a.receive]\nformat = \"yaml\"",
         "backends.a.receive.format",
         Some(4),
-        "\"json\", \"form\", \"text\"",
+        "\"xml\"",
     ),
     (
         "[backends.a]\ntype = \"http\"\n[backends.a.receive]\nformat = \"text\"\neach = \"/r\"\nparams = { text = \"/t\" }",
