@@ -226,6 +226,7 @@ impl ProviderEndpoint {
         let parsed = match format {
             _ if method == Method::GET => Request::parse(method, headers, query, body, charset, limits),
             Some(BodyFormat::Form) => Request::parse_form(method, headers, query, body, charset, limits),
+            Some(BodyFormat::Text) => Request::parse_text(method, headers, query, body, charset, limits),
             Some(BodyFormat::Json) => Request::parse_json(method, headers, body, charset, limits),
             Some(BodyFormat::Xml) => Request::parse_xml(method, headers, body, charset, limits),
             None => Request::parse(method, headers, query, body, charset, limits),

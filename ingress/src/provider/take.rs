@@ -40,7 +40,7 @@ pub(crate) struct Provider {
     /// Whether what is neither a message nor a report is answered all the same: `receive.ignore`.
     ignores: bool,
     challenge: Option<Challenge>,
-    /// For `when`.
+    /// For `when`, and for what decodes texts.
     settings: Settings,
     /// Of bodies with more items than the configuration reads.
     unread_lines: LineLimit,
@@ -169,7 +169,7 @@ impl Provider {
         let body = endpoint.body(request, payload, limits).await?;
         let mut whole = endpoint.parse(request, &body, limits)?;
         if path == ProviderPath::Messages {
-            self.receiver.decode_text(&mut whole);
+            self.receiver.decode_text(&self.settings, &mut whole);
         }
         let nothing = Bytes::new();
         let query = if self.reads_query(path) { request.query_string() } else { "" };

@@ -269,8 +269,7 @@ fn settings(definition: &Definition, path: &str, about: Option<&About>, reader: 
             reader.problem(format!("{path}.settings.{name}"), userinfo::belongs_into("send.auth"));
         }
     }
-    let codec = definition.connector.http().and_then(|send| send.codec);
-    for (key, why) in codec.iter().flat_map(|codec| codec.problems(&definition.settings)) {
+    for (key, why) in definition.codecs().flat_map(|codec| codec.problems(&definition.settings)) {
         reader.problem(format!("{path}.settings.{key}"), why);
     }
 }

@@ -29,8 +29,10 @@ pub const NAMES: [&str; 10] = [
     "status_path",
 ];
 
-/// RFC 3986, 2.3: the characters that stand for themselves everywhere in a URL.
-const NOT_UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+/// RFC 3986, 2.3: the characters that stand for themselves everywhere in a URL; and the colon, which ends nothing in
+/// a path or a query, and which no client encodes in the token of a Telegram bot.
+const NOT_UNRESERVED: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b':');
 
 /// The template that sets `value` to what the whole is.
 const EXPRESSION: &str = "expression";
@@ -112,6 +114,7 @@ impl Template {
         jinja.set_undefined_behavior(UndefinedBehavior::Chainable);
         jinja.set_auto_escape_callback(|_| AutoEscape::None);
         jinja.set_fuel(Some(FUEL));
+        jinja.add_filter("hex", hex);
         jinja.set_formatter(move |out, _, value| {
             let mut escaped = String::new();
             escape.write(&text_of(value), &mut escaped);
@@ -317,6 +320,15 @@ fn text_of(value: &Value) -> String {
     match value.kind() {
         ValueKind::Undefined | ValueKind::None => String::new(),
         _ => value.to_string(),
+    }
+}
+
+/// The filter `hex`: the bytes of `encoded.text`, or of a text in UTF-8, as two digits each.
+fn hex(value: &Value) -> String {
+    let digits = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    match value.as_bytes() {
+        Some(bytes) => digits(bytes),
+        None => digits(text_of(value).as_bytes()),
     }
 }
 
