@@ -3,7 +3,7 @@
 //! | answer | outcome |
 //! | --- | --- |
 //! | status and body as `success` says | sent |
-//! | the status as `success` says, the body cut short | sent where no `success.body` is asked for or what came matches it, else unknown |
+//! | the status as `success` says, the body cut short | sent where `success` asks for nothing in the body or what came is as it says, else unknown |
 //! | no success, and one of `failures` | as that says |
 //! | 429 | throttled, after `Retry-After` |
 //! | 408, 425, any 5xx | transient, after `Retry-After` |
@@ -39,7 +39,7 @@ impl Classifier {
     /// The outcome for the recipients of the request that `answer` answers, at `now`.
     pub(crate) fn classify(&self, answer: &ProviderAnswer, now: Timestamp) -> Outcome {
         let status_matches = self.success.status.iter().any(|pattern| pattern.matches(answer.status));
-        let body_matches = self.success.body.as_ref().is_none_or(|body| body.0.is_match(&answer.body));
+        let body_matches = self.success.is_body(&answer.body);
         match (status_matches, body_matches, answer.complete) {
             (true, true, _) => {
                 let external_id = self.external_id.as_ref().and_then(|place| place.find(&answer.body));

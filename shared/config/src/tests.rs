@@ -7,6 +7,7 @@ use std::time::Duration;
 mod access;
 mod backend_mistakes;
 mod batches;
+mod bodies;
 mod files;
 mod mistakes;
 mod provider_folder;

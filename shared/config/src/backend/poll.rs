@@ -1,7 +1,7 @@
 //! How a provider that reports nothing by itself is asked: `[backends.NAME.poll]`.
 
 use super::{
-    send::{AnswerPart, JsonTemplate, Send, SendMethod, Success},
+    send::{AnswerPart, FormTemplate, JsonTemplate, Send, SendMethod, Success},
     status::{OtherStates, Status, state_of},
     template::{Template, UrlTemplate},
 };
@@ -86,14 +86,19 @@ impl Poll {
     /// The request, as a `send` table of a backend whose own is `send` makes requests.
     pub fn request(&self, send: &Send) -> Send {
         let texts = |all: &IndexMap<String, PollTemplate>| {
-            all.iter().map(|(name, template)| (name.clone(), template.0.clone())).collect()
+            let text = |(name, template): (&String, &PollTemplate)| {
+                (name.clone(), FormTemplate::Text(template.0.clone()))
+            };
+            all.iter().map(text).collect()
         };
+        let members = self.json.iter().map(|(name, value)| (name.clone(), value.0.clone()));
         Send {
             url: self.url.0.clone(),
             method: self.method,
             query: texts(&self.query),
             form: texts(&self.form),
-            json: self.json.iter().map(|(name, value)| (name.clone(), value.0.clone())).collect(),
+            json: (!self.json.is_empty()).then(|| JsonTemplate::Object(members.collect())),
+            xml: None,
             headers: self.headers.iter().map(|(name, value)| (name.clone(), value.0.clone())).collect(),
             defaults: None,
             codec: None,
