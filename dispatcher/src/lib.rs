@@ -16,7 +16,8 @@
 //! - `drain` ends everything in time, and `lease` says how much time each step has.
 //!
 //! Other queues have a `worker` in a file of its own: `webhook` calls an application's server, `echo`
-//! answers people in this process, `callbacks` calls the clients of compatibility listeners back.
+//! answers people in this process, `callbacks` calls the clients of compatibility listeners back,
+//! `polls` asks providers that report nothing by themselves what became of messages.
 //! `webhook` and `callbacks` share `http_delivery`; `outgoing` is what all HTTP requests have in common.
 //! `recorder` writes the message log.
 //!
@@ -52,6 +53,7 @@ mod settle;
 mod callbacks;
 mod echo;
 mod http_delivery;
+mod polls;
 mod webhook;
 
 mod drain;

@@ -25,7 +25,7 @@ pub mod http;
 mod lifecycle;
 mod registry;
 
-pub use crate::outcome::{Outcome, Outcomes, Sent};
+pub use crate::outcome::{Outcome, Outcomes, Polled, Sent};
 pub use connector::{Backend, Connector};
 pub use context::{ConnectorContext, ReceivedPublisher};
 pub(crate) use guard::{Call, send_guarded};

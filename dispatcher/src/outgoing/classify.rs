@@ -12,6 +12,7 @@
 //! | any other 4xx | permanent |
 //! | a status that `success` does not name, below 300; a body that it does not match | transient: "200 ERROR" may be over soon, and what is not tried again is lost |
 //! | no connection | transient |
+//! | a handshake that ends with a word about our certificate; a proxy that refuses our password | config |
 //! | a connection, then no whole answer | unknown: the provider may have the message |
 //!
 //! 404 is not permanent: it is what a mistyped `url` answers to every message, and a few vain
@@ -87,7 +88,11 @@ impl Classifier {
             Some(_) => String::new(),
             None => self.redactor.detail(&innermost.to_string()),
         };
-        let failure = if error.is_connect() {
+        let failure = if unreached::certificate_was_refused(error) {
+            Failure::config("client_certificate", "the provider refuses the TLS handshake: see send.tls")
+        } else if unreached::proxy_refused(error) {
+            Failure::config("http_407", "the proxy refuses its user and password: see send.proxy")
+        } else if error.is_connect() {
             Failure::transient("connect", detail)
         } else if error.is_timeout() {
             Failure::unknown("timeout", "no answer within the timeout")

@@ -22,14 +22,10 @@ use postern_config::backend::{
 };
 use postern_shared::{
     clock::now,
-    error::FailureClass,
-    message::{Identity, MessageId, Reason, Recipient, Report, State},
+    message::{Identity, MAX_DETAIL, MessageId, Reason, Recipient, Report, State, line},
 };
 use std::fmt;
 
-/// The most characters of a provider's `code` and of its `detail`.
-const MAX_CODE: usize = 64;
-const MAX_DETAIL: usize = 200;
 const REQUIRED: &str = "This field is required.";
 
 /// A backend's delivery reports, made ready.
@@ -219,18 +215,6 @@ impl StatusParameters<'_> {
 
     /// Why it was not delivered, or which state it is that we do not know, in the provider's words.
     fn reason(&self, word: &str, state: State) -> Option<Reason> {
-        let class = match state {
-            State::Failed | State::Undelivered | State::Expired => FailureClass::Permanent,
-            State::Unknown => FailureClass::Unknown,
-            _ => return None,
-        };
-        let code = self.value("code").unwrap_or_else(|| word.to_owned());
-        let detail = self.value("detail").unwrap_or_default();
-        Some(Reason { class, code: line(&code, MAX_CODE), detail: line(&detail, MAX_DETAIL) })
+        Reason::reported(state, word, self.value("code").as_deref(), self.value("detail").as_deref())
     }
-}
-
-/// The beginning of `text`, on one line.
-fn line(text: &str, most: usize) -> String {
-    text.chars().take(most).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

@@ -30,7 +30,9 @@ pub use egress_policy::{EgressPolicy, EgressRefused};
 pub use escapes::fill;
 pub use token::{CallbackKeys, might_be_token};
 
-use crate::message::{CallbackEvent, Context, Identity, MessageId, Outbound, State};
+use crate::message::{
+    CallbackEvent, Context, Identity, MAX_DETAIL, MessageId, Outbound, Report, State, line,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -143,6 +145,30 @@ pub fn notices<'a>(
         })
     });
     due.collect()
+}
+
+/// The notice that follows `report`, about a message in whose context `token` stood; `word` is what the provider
+/// said. `None` if nobody wants one.
+pub fn reported(
+    keys: &CallbackKeys,
+    token: Option<&str>,
+    report: &Report,
+    word: &str,
+) -> Option<CallbackEvent> {
+    let token = token?;
+    let callback = keys.open(token).filter(|callback| callback.message_id == report.message_id)?;
+    let recipient = report.recipients.first()?;
+    let event = KannelEvent::of_report(recipient.state).filter(|event| callback.wants(*event))?;
+    Some(CallbackEvent {
+        message_id: report.message_id,
+        backend: report.backend.clone(),
+        callback: token.to_owned(),
+        event: event.bit(),
+        identity: recipient.identity.clone(),
+        external_id: recipient.external_id.clone(),
+        reply: line(word, MAX_DETAIL),
+        at: report.at,
+    })
 }
 
 #[cfg(test)]

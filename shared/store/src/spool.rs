@@ -187,6 +187,7 @@ impl Spool {
 fn topology(backends: &BTreeSet<BackendName>) -> Topology {
     Topology {
         backends: backends.clone(),
+        polled: [].into(),
         delays: BTreeSet::new(),
         max_reports: u64::MAX,
         max_callbacks: u64::MAX,

@@ -11,6 +11,7 @@ use postern_config::{
     KeyProblem,
     backend::{
         send::{FormTemplate, JsonTemplate, Send as SendTable},
+        send_auth::SendAuth,
         template::{RenderError, Template},
     },
 };
@@ -54,7 +55,8 @@ impl Plan {
             () => None,
         };
         fixed_headers.extend(content_type.map(|kind| (CONTENT_TYPE, HeaderValue::from_static(kind))));
-        match table.auth.as_ref().map(authorization).transpose() {
+        let fixed = table.auth.as_ref().and_then(SendAuth::fixed);
+        match fixed.as_ref().map(authorization).transpose() {
             Ok(value) => fixed_headers.extend(value.map(|value| (AUTHORIZATION, value))),
             Err((key, why)) => problem(format!("send.{key}"), &why),
         }

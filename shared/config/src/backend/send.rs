@@ -6,12 +6,14 @@ mod body;
 use super::{
     codec::Codec,
     field::Pattern,
+    provider_tls::ProviderTls,
+    send_auth::SendAuth,
     template::{Template, UrlTemplate, XmlTemplate},
 };
 pub use answer::{AnswerPart, KnownFailure, StatusPattern, Success};
 pub use body::{FormTemplate, JsonTemplate};
 use indexmap::IndexMap;
-use postern_shared::value::{HeaderName, Secret, Settings, Span};
+use postern_shared::value::{HeaderName, Secret, Span};
 use serde::Deserialize;
 use std::time::Duration;
 
@@ -43,8 +45,12 @@ pub struct Send {
     /// Further headers.
     #[serde(default)]
     pub headers: IndexMap<HeaderName, Template>,
-    /// The `Authorization` header.
-    pub auth: Option<Auth>,
+    /// How requests prove whose they are.
+    pub auth: Option<SendAuth>,
+    /// Whose certificates are trusted, and which one is shown. `None`: the system's, and none.
+    pub tls: Option<ProviderTls>,
+    /// The URL of the proxy that requests go through, with its user and password. `None`: they go directly.
+    pub proxy: Option<Secret>,
     /// How many recipients one request has.
     #[serde(default)]
     pub recipients: Recipients,
@@ -115,7 +121,15 @@ impl Send {
         let headers =
             self.headers.iter().map(|(name, value)| (format!("headers.{}", name.0), value.source()));
         all.extend(headers);
+        all.extend(self.auth.iter().flat_map(SendAuth::sources));
         all
+    }
+
+    /// Everything in it that is secret, with its key below `send`.
+    pub fn secrets(&self) -> impl Iterator<Item = (String, &Secret)> {
+        let auth = self.auth.iter().flat_map(SendAuth::secrets);
+        let auth = auth.map(|(key, secret)| (format!("auth.{key}"), secret));
+        auth.chain(self.proxy.iter().map(|proxy| ("proxy".to_owned(), proxy)))
     }
 
     /// What is wrong beyond the types: a key below `send`, and why.
@@ -163,6 +177,11 @@ impl Send {
         );
         let own = |name: &HeaderName| self.auth.is_some() && name.0 == "authorization";
         check("headers", self.headers.keys().any(own), "Authorization is what auth sets: use one of them");
+        let plain =
+            self.url.source().starts_with("http://") && !matches!(self.auth, Some(SendAuth::Oauth2(_)));
+        check("tls", self.tls.is_some() && plain, "has no use: url begins with http://");
+        wrong.extend(self.auth.iter().flat_map(SendAuth::problems));
+        wrong.extend(self.tls.iter().flat_map(ProviderTls::problems));
         wrong
     }
 }
@@ -218,32 +237,4 @@ pub enum WhenUncertain {
     Retry,
     /// The dead letters: at most once.
     Fail,
-}
-
-/// The `Authorization` header.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "lowercase", deny_unknown_fields)]
-pub enum Auth {
-    /// RFC 7617.
-    Basic {
-        /// Without a colon.
-        username: Secret,
-        /// The password.
-        password: Secret,
-    },
-    /// RFC 6750.
-    Bearer(Secret),
-}
-
-impl Auth {
-    /// It with the settings that it stands for; `None` where one of them is not there: then requests
-    /// have no `Authorization`.
-    pub fn resolved(&self, settings: &Settings) -> Option<Self> {
-        Some(match self {
-            Self::Basic { username, password } => {
-                Self::Basic { username: username.resolved(settings)?, password: password.resolved(settings)? }
-            }
-            Self::Bearer(token) => Self::Bearer(token.resolved(settings)?),
-        })
-    }
 }

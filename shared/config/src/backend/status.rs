@@ -85,6 +85,13 @@ impl Default for Status {
     }
 }
 
+/// The state that the provider's `word` means by `states`; `None` if a report with it is refused.
+pub(super) fn state_of(states: &IndexMap<String, State>, other: OtherStates, word: &str) -> Option<State> {
+    let known = states.iter().find(|(known, _)| known.to_lowercase() == word.to_lowercase());
+    let other = (other == OtherStates::Report).then_some(State::Unknown);
+    states.get(word).or(known.map(|(_, state)| state)).copied().or(other)
+}
+
 impl Status {
     /// What the request calls the parameter that we call `name`.
     pub fn param<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
@@ -93,9 +100,7 @@ impl Status {
 
     /// The state that the provider's `word` means; `None` if a report with it is refused.
     pub fn state(&self, word: &str) -> Option<State> {
-        let known = self.states.iter().find(|(known, _)| known.to_lowercase() == word.to_lowercase());
-        let other = (self.other_states == OtherStates::Report).then_some(State::Unknown);
-        self.states.get(word).or(known.map(|(_, state)| state)).copied().or(other)
+        state_of(&self.states, self.other_states, word)
     }
 
     /// What is wrong beyond the types: a key below `status`, and why.

@@ -121,7 +121,7 @@ const MISTAKES: &[Mistake] = &[
         Some(4),
         "day, month and year",
     ),
-    (receive!("dates = { zone = \"UTC\" }"), "backends.a.receive.dates.zone", Some(4), "format, timezone"),
+    (receive!("dates = { zone = \"UTC\" }"), "backends.a.receive.dates.zone", Some(4), "format or timezone"),
 ];
 
 #[test]

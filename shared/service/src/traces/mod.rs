@@ -109,6 +109,15 @@ impl Traces {
         Ok(Self(Some(Arc::new(Tracing { tracer, provider, system, propagates }))))
     }
 
+    /// What [`start`](Self::start) would say of this process's `OTEL_*` variables: remarks, where they are not
+    /// taken as they stand.
+    ///
+    /// # Errors
+    /// Why nothing would start.
+    pub fn check() -> Result<Vec<String>, String> {
+        Ok(Environment::of_process()?.remarks)
+    }
+
     /// Whether spans are made.
     pub fn is_on(&self) -> bool {
         self.0.is_some()

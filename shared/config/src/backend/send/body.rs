@@ -85,8 +85,27 @@ pub(super) fn of_json<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Opti
 }
 
 impl JsonTemplate {
+    /// The templates of `value`, which see nothing but `names`.
+    ///
+    /// # Errors
+    /// A text for the user.
+    pub(in crate::backend) fn seeing(value: Value, names: &[&str]) -> Result<Self, String> {
+        Ok(match value {
+            Value::String(source) => Self::Text(Template::seeing(&source, names)?),
+            Value::Array(items) => {
+                let items = items.into_iter().map(|item| Self::seeing(item, names));
+                Self::List(items.collect::<Result<_, _>>()?)
+            }
+            Value::Object(table) => {
+                let parse = |(name, value)| Self::seeing(value, names).map(|value| (name, value));
+                Self::Object(table.into_iter().map(parse).collect::<Result<_, String>>()?)
+            }
+            plain => Self::Plain(plain),
+        })
+    }
+
     /// Adds each template of it, which stands at `key`.
-    pub(super) fn sources<'s>(&'s self, key: String, all: &mut Vec<(String, &'s str)>) {
+    pub(in crate::backend) fn sources<'s>(&'s self, key: String, all: &mut Vec<(String, &'s str)>) {
         match self {
             Self::Text(template) => all.push((key, template.source())),
             Self::Plain(_) => {}
