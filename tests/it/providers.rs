@@ -342,3 +342,43 @@ async fn vumi() {
 async fn whatsapp() {
     Fixture::run("whatsapp").await;
 }
+
+#[tokio::test]
+async fn elks_46() {
+    Fixture::run("46elks").await;
+}
+
+#[tokio::test]
+async fn bandwidth() {
+    Fixture::run("bandwidth").await;
+}
+
+#[tokio::test]
+async fn bulksms() {
+    Fixture::run("bulksms").await;
+}
+
+#[tokio::test]
+async fn clickatell() {
+    Fixture::run("clickatell").await;
+}
+
+#[tokio::test]
+async fn clicksend() {
+    Fixture::run("clicksend").await;
+}
+
+#[tokio::test]
+async fn infobip() {
+    Fixture::run("infobip").await;
+}
+
+#[tokio::test]
+async fn sinch() {
+    Fixture::run("sinch").await;
+}
+
+#[tokio::test]
+async fn vonage_sms() {
+    Fixture::run("vonage-sms").await;
+}

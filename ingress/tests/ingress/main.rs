@@ -20,4 +20,5 @@ mod receive;
 mod refusals;
 mod reload;
 mod repeated;
+mod repetitions;
 mod running;
