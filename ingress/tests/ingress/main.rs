@@ -21,3 +21,4 @@ mod refusals;
 mod reload;
 mod repeated;
 mod running;
+mod signed;
