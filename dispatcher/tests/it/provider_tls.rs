@@ -3,10 +3,10 @@
 
 use crate::{
     provider::{Provider, answer},
-    setup::demo,
+    setup::{Running, demo, validated},
 };
 use postern_dispatcher::connectors::{
-    Backend,
+    Backend, ConnectorRegistry,
     http::{ClientTls, Http},
 };
 use postern_shared::{
@@ -249,4 +249,24 @@ async fn requests_go_by_the_proxy_and_its_password_stays_secret() {
         assert_eq!(problems[0].0, "send.proxy", "{wrong}");
         assert!(problems[0].1.contains("URL of an HTTP proxy") && !problems[0].1.contains(wrong), "{wrong}");
     }
+}
+
+#[tokio::test]
+async fn when_the_certificate_that_is_shown_ends_is_a_metric_while_the_backend_has_it() {
+    let folder = tempfile::tempdir().unwrap();
+    Authority::new("ours").write(folder.path(), "postern");
+    let config = |tls: &str| {
+        format!(
+            "[backends.demo]\ntype = \"http\"\n[backends.demo.send]\nurl = \"https://localhost:1/\"\n\
+             form = {{ to = \"{{{{ identity }}}}\", text = \"{{{{ text }}}}\" }}\n{tls}"
+        )
+    };
+    let connectors = ConnectorRegistry::builtin();
+    let running = Running::start(&config(&tls(folder.path(), &["cert", "key"])), &connectors);
+    // 4096-01-01, as rcgen has it.
+    let shown = "postern_tls_not_after_seconds{listener=\"backends.demo\"} 67090118400";
+    assert!(running.metrics.text().contains(shown), "{}", running.metrics.text());
+    running.reload.apply(validated(&config(""), &connectors)).await.unwrap();
+    assert!(!running.metrics.text().contains("backends.demo"));
+    running.stop().await;
 }
