@@ -289,6 +289,16 @@ async fn hubtel() {
 }
 
 #[tokio::test]
+async fn jasmin() {
+    Fixture::run("jasmin").await;
+}
+
+#[tokio::test]
+async fn junebug() {
+    Fixture::run("junebug").await;
+}
+
+#[tokio::test]
 async fn kannel() {
     Fixture::run("kannel").await;
 }

@@ -22,3 +22,4 @@ mod reload;
 mod repeated;
 mod repetitions;
 mod running;
+mod signed;
