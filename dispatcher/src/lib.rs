@@ -15,7 +15,7 @@
 //! what became of their messages. The first and the last share `http_delivery`; `outgoing` is what
 //! all HTTP requests have in common. `recorder` writes the message log.
 //!
-//! [`program`] runs all of it, alone beside a shared broker.
+//! [`program`] runs all of it, alone beside a shared broker; [`trial`] shows what would be sent.
 
 mod builder;
 mod dispatcher;
@@ -56,6 +56,8 @@ mod quarantine;
 mod recorder;
 
 pub mod program;
+
+pub mod trial;
 
 #[cfg(feature = "measure")]
 pub mod measure;

@@ -9,7 +9,7 @@
 //! `dedup` knows those that a provider repeats, `report_lookup` the messages of delivery reports. What somebody
 //! wants sent goes through `accept`, which alone decides whether it is taken. `publish` hands both to the
 //! broker. Both ask the message log by `log_lookup`; `log_reader` tells from it what became of messages.
-//! [`program`] runs it all, alone beside a shared broker.
+//! [`program`] runs it all, alone beside a shared broker; [`trial`] takes single requests that were recorded.
 
 mod app;
 mod certificates;
@@ -43,6 +43,8 @@ mod dedup;
 mod publish;
 
 pub mod program;
+
+pub mod trial;
 
 #[cfg(feature = "measure")]
 pub mod measure;

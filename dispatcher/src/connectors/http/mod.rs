@@ -26,7 +26,7 @@ use postern_shared::{
     message::{BackendName, Context, Identity, MessageId},
 };
 use request::Plan;
-use reqwest::{Client, Response, header::AUTHORIZATION};
+use reqwest::{Client, Request, Response, header::AUTHORIZATION};
 use scope::{Constants, RequestScope};
 use std::{sync::OnceLock, time::Duration};
 
@@ -95,10 +95,7 @@ impl Backend for Http {
                 span.note_answer(outcome.as_ref().map(|sent| sent.http_status));
                 Outcomes::every(outcome)
             }
-            Way::ReceivesOnly(name) => {
-                let why = format!("backend {name} has no send table: it only receives");
-                Outcomes::every(Err(Failure::permanent("no_send", why)))
-            }
+            Way::ReceivesOnly(name) => Outcomes::every(Err(no_send(name))),
         }
     }
 
@@ -115,6 +112,39 @@ impl Backend for Http {
             Way::ReceivesOnly(_) => MARGIN,
         }
     }
+}
+
+impl Http {
+    /// The request that `text` to `identities` would be, which are no more than one may have.
+    ///
+    /// # Errors
+    /// Why it would not be made.
+    pub(crate) fn request(
+        &self,
+        id: MessageId,
+        text: &str,
+        identities: &[Identity],
+        context: &Context,
+    ) -> Result<Request, Failure> {
+        match &self.0 {
+            Way::Sends(sender) => {
+                sender.request(&sender.constants.message(id, text, context, None), identities)
+            }
+            Way::ReceivesOnly(name) => Err(no_send(name)),
+        }
+    }
+
+    /// What `answer` to such a request is taken for.
+    pub(crate) fn outcome_of(&self, answer: &ProviderAnswer) -> Outcome {
+        match &self.0 {
+            Way::Sends(sender) => sender.classifier.classify(answer, Timestamp::now()),
+            Way::ReceivesOnly(name) => Err(no_send(name)),
+        }
+    }
+}
+
+fn no_send(name: &BackendName) -> Failure {
+    Failure::permanent("no_send", format!("backend {name} has no send table: it only receives"))
 }
 
 #[cfg(feature = "measure")]
@@ -172,10 +202,15 @@ impl Sender {
         })
     }
 
+    /// The request that `message` to `identities` is.
+    fn request(&self, message: &RequestScope, identities: &[Identity]) -> Result<Request, Failure> {
+        self.plan.request(&message.to(identities, self.recipients, &self.separator))
+    }
+
     /// Makes one request of `message` for `identities`, which are no more than it may have. It is what
     /// `span` is of, and the provider is told so.
     async fn send(&self, message: &RequestScope, identities: &[Identity], span: &mut Span) -> Outcome {
-        let mut request = self.plan.request(&message.to(identities, self.recipients, &self.separator))?;
+        let mut request = self.request(message, identities)?;
         span.note_server(request.url());
         if let Some(trace) = span.propagated() {
             trace_headers(trace, request.headers_mut());
