@@ -186,7 +186,7 @@ impl Gateway {
                 config.and_then(|config| store::run(&action, &config))
             }
             Action::Provider(action) => {
-                self.providers().and_then(|providers| provider::run(&action, providers))
+                self.providers().and_then(|known| in_runtime(provider::run(&action, known, &self.forms)))
             }
             Action::Log(action) => self
                 .configuration_of(arguments, LOG_SECRETS)

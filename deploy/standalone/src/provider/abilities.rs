@@ -55,7 +55,8 @@ fn tells_status_url(backend: &BackendConfig) -> bool {
 /// `4,096`
 fn with_commas(number: usize) -> String {
     let digits = number.to_string();
-    let groups: Vec<&str> = digits.as_bytes().rchunks(3).rev().filter_map(|it| std::str::from_utf8(it).ok()).collect();
+    let groups: Vec<&str> =
+        digits.as_bytes().rchunks(3).rev().filter_map(|it| std::str::from_utf8(it).ok()).collect();
     groups.join(",")
 }
 
@@ -108,7 +109,8 @@ impl<'a> Abilities<'a> {
                 "There are no delivery reports: the last that is known of a message is `sent`.".to_owned(),
             );
         }
-        let ours = |status: &Status| status.params.contains_key("message_id") || tells_status_url(self.backend);
+        let ours =
+            |status: &Status| status.params.contains_key("message_id") || tells_status_url(self.backend);
         if self.status.is_some_and(|status| !ours(status)) {
             missing.push(
                 "A delivery report names a message by the provider's id: a message log (`[log]`) is needed to tell \
