@@ -8,7 +8,7 @@ use crate::{
 };
 use postern_config::{
     KeyProblem,
-    backend::{BackendConfig, text::Text},
+    backend::{BackendConfig, send_auth::SendAuth, text::Text},
 };
 use postern_shared::{error::Failure, message::Outbound};
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
@@ -20,6 +20,8 @@ pub struct Trial {
     http: Http,
     text: Text,
     recipients_per_request: usize,
+    /// The scheme of the `Authorization` that a request gets when it is made: an access token, a signature.
+    later: Option<&'static str>,
     /// Knows the secrets among the settings.
     redactor: Redactor,
 }
@@ -44,9 +46,12 @@ impl Trial {
     /// Every key below the backend's that is wrong.
     pub fn new(backend: &BackendConfig) -> Result<Option<Self>, Vec<KeyProblem>> {
         let definition = &backend.definition;
-        if definition.connector.http().is_none() {
-            return Ok(None);
-        }
+        let Some(table) = definition.connector.http() else { return Ok(None) };
+        let later = match &table.auth {
+            Some(SendAuth::Oauth2(_)) => Some("Bearer"),
+            Some(SendAuth::AwsSigv4(_)) => Some("AWS4-HMAC-SHA256"),
+            Some(SendAuth::Basic { .. } | SendAuth::Bearer(_)) | None => None,
+        };
         let mut secrets = Vec::new();
         for (name, value) in definition.settings.expose() {
             if definition.is_secret_setting(name) {
@@ -57,6 +62,7 @@ impl Trial {
             http: Http::new(backend, &ClientTls::default())?,
             text: definition.text.clone(),
             recipients_per_request: definition.connector.calls().recipients_per_request(),
+            later,
             redactor: Redactor::hiding(&secrets),
         }))
     }
@@ -84,6 +90,9 @@ impl Trial {
                     (name.to_string(), value)
                 };
                 let mut headers: Vec<_> = request.headers().iter().map(header).collect();
+                headers.extend(
+                    self.later.map(|scheme| (AUTHORIZATION.to_string(), format!("{scheme} [REDACTED]"))),
+                );
                 headers.sort();
                 let body = request.body().and_then(|body| body.as_bytes()).unwrap_or_default();
                 requests.push(TriedRequest {

@@ -3,7 +3,7 @@
 //! | answer | outcome |
 //! | --- | --- |
 //! | status and body as `success` says | sent |
-//! | the status as `success` says, the body cut short | sent where no `success.body` is asked for or what came matches it, else unknown |
+//! | the status as `success` says, the body cut short | sent where `success` asks for nothing in the body or what came is as it says, else unknown |
 //! | no success, and one of `failures` | as that says |
 //! | 429 | throttled, after `Retry-After` |
 //! | 408, 425, any 5xx | transient, after `Retry-After` |
@@ -12,6 +12,7 @@
 //! | any other 4xx | permanent |
 //! | a status that `success` does not name, below 300; a body that it does not match | transient: "200 ERROR" may be over soon, and what is not tried again is lost |
 //! | no connection | transient |
+//! | a handshake that ends with a word about our certificate; a proxy that refuses our password | config |
 //! | a connection, then no whole answer | unknown: the provider may have the message |
 //!
 //! 404 is not permanent: it is what a mistyped `url` answers to every message, and a few vain
@@ -38,7 +39,7 @@ impl Classifier {
     /// The outcome for the recipients of the request that `answer` answers, at `now`.
     pub(crate) fn classify(&self, answer: &ProviderAnswer, now: Timestamp) -> Outcome {
         let status_matches = self.success.status.iter().any(|pattern| pattern.matches(answer.status));
-        let body_matches = self.success.body.as_ref().is_none_or(|body| body.0.is_match(&answer.body));
+        let body_matches = self.success.is_body(&answer.body);
         match (status_matches, body_matches, answer.complete) {
             (true, true, _) => {
                 let external_id = self.external_id.as_ref().and_then(|place| place.find(&answer.body));
@@ -87,7 +88,11 @@ impl Classifier {
             Some(_) => String::new(),
             None => self.redactor.detail(&innermost.to_string()),
         };
-        let failure = if error.is_connect() {
+        let failure = if unreached::certificate_was_refused(error) {
+            Failure::config("client_certificate", "the provider refuses the TLS handshake: see send.tls")
+        } else if unreached::proxy_refused(error) {
+            Failure::config("http_407", "the proxy refuses its user and password: see send.proxy")
+        } else if error.is_connect() {
             Failure::transient("connect", detail)
         } else if error.is_timeout() {
             Failure::unknown("timeout", "no answer within the timeout")

@@ -15,7 +15,10 @@ use crate::{
 };
 use bytes::Bytes;
 use jiff::Timestamp;
-use postern_config::{KeyProblem, Webhook, WebhookUrl, backend::send::Success};
+use postern_config::{
+    KeyProblem, Webhook, WebhookUrl,
+    backend::{send::Success, send_auth::Auth},
+};
 use postern_service::traces::{Scope, Span};
 use postern_shared::{
     error::Failure,
@@ -79,7 +82,7 @@ impl WebhookCaller {
             headers.insert(AUTHORIZATION, authorization(auth)?);
         }
         let fixed = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let mut hidden = credentials(webhook.auth.as_ref(), fixed);
+        let mut hidden = credentials(webhook.auth.iter().flat_map(Auth::secrets), fixed);
         hidden.extend(webhook.headers.values().flat_map(|value| of_header(value.expose())));
         let url = webhook.url.expose();
         hidden.extend(of_url(url));

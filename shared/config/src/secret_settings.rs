@@ -1,6 +1,6 @@
 //! Which of a backend's settings are secrets.
 
-use crate::backend::{Definition, auth::ReceiveAuth, send::Auth};
+use crate::backend::{Definition, auth::ReceiveAuth, send_auth::SendAuth};
 use postern_shared::value::Secret;
 
 /// What the names of settings end in that are secrets.
@@ -16,9 +16,10 @@ impl Definition {
             auth => auth.secrets().into_iter().any(is_it),
         };
         let sent = match self.connector.http().and_then(|send| send.auth.as_ref()) {
-            Some(Auth::Basic { password, .. }) => is_it(password),
-            Some(Auth::Bearer(token)) => is_it(token),
-            None => false,
+            Some(SendAuth::Basic { password, .. }) => is_it(password),
+            Some(SendAuth::Bearer(token)) => is_it(token),
+            // Their keys have names that say it.
+            Some(SendAuth::Oauth2(_) | SendAuth::AwsSigv4(_)) | None => false,
         };
         let last = name.rsplit('_').next().unwrap_or(name);
         received || sent || ENDS.contains(&last)

@@ -1,15 +1,20 @@
 //! What a backend can do, as its configuration says it: for its page.
 
 use super::example::PUBLIC_URL;
-use postern_config::backend::{
-    BackendConfig,
-    auth::{Algorithm, HmacAuth, ReceiveAuth, TokenAuth},
-    http::Method,
-    receive::{Receive, STANDARD_FIELDS},
-    send::{Recipients, Send},
-    status::Status,
-    template::uses,
-    text::{Over, Text},
+use indexmap::IndexMap;
+use postern_config::{
+    About,
+    backend::{
+        BackendConfig,
+        auth::{Algorithm, HmacAuth, ReceiveAuth, TokenAuth},
+        http::{BodyFormat, Method},
+        receive::{Receive, STANDARD_FIELDS},
+        send::{Recipients, Send},
+        send_auth::SendAuth,
+        status::Status,
+        template::uses,
+        text::{Over, Text},
+    },
 };
 use postern_shared::message::State;
 use std::collections::BTreeSet;
@@ -22,6 +27,8 @@ pub(super) struct Abilities<'a> {
     /// `None` for one that does not send over HTTP.
     send: Option<&'a Send>,
     sends: bool,
+    /// Whether the provider brings anything.
+    brings: bool,
     text: &'a Text,
 }
 
@@ -61,14 +68,18 @@ fn with_commas(number: usize) -> String {
 }
 
 impl<'a> Abilities<'a> {
-    pub(super) fn of(backend: &'a BackendConfig) -> Self {
+    pub(super) fn of(backend: &'a BackendConfig, about: Option<&About>) -> Self {
         let definition = &backend.definition;
+        // What is no provider's takes whatever its backend's own table says.
+        let is_providers = about.is_some_and(|about| about.documentation.is_some());
+        let brings = definition.says_receive || definition.status.is_some() || !is_providers;
         Self {
             backend,
             receive: &definition.receive,
             status: definition.status.as_ref(),
             send: definition.connector.http(),
             sends: definition.connector.sends(),
+            brings,
             text: &definition.text,
         }
     }
@@ -79,10 +90,12 @@ impl<'a> Abilities<'a> {
             ("receives", Some(self.receives())),
             ("passes on with a message, in `fields`", self.fields()),
             ("delivery reports", self.status.map(|_| self.reports())),
+            ("asks the provider what became of a message", self.polls()),
             ("a request proves itself by", self.proof()),
             ("the provider's handshake", self.receive.challenge.as_ref().map(|_| "is answered".to_owned())),
             ("what is neither a message nor a report", self.receive.ignore.then(|| "is ignored".to_owned())),
             ("sends", Some(self.sending())),
+            ("shows the provider", self.shows()),
             ("recipients of one request", self.send.map(|_| self.recipients_in_short())),
             ("longest text of one request", self.sends.then(|| self.longest())),
             ("an application may say in `context`", self.context()),
@@ -96,7 +109,7 @@ impl<'a> Abilities<'a> {
     /// What it cannot do, a sentence each.
     pub(super) fn missing(&self) -> Vec<String> {
         let mut missing = Vec::new();
-        if self.proof().is_none() {
+        if self.brings && self.proof().is_none() {
             missing.push(
                 "Nothing in a request proves that the provider made it. Put a token into its addresses \
                  (`receive.auth = { token = { secret = { env = \"…\" }, path = true } }`), or let in only the \
@@ -104,7 +117,7 @@ impl<'a> Abilities<'a> {
                     .to_owned(),
             );
         }
-        if self.sends && self.status.is_none() {
+        if self.sends && self.status.is_none() && self.backend.definition.poll.is_none() {
             missing.push(
                 "There are no delivery reports: the last that is known of a message is `sent`.".to_owned(),
             );
@@ -127,12 +140,18 @@ impl<'a> Abilities<'a> {
     }
 
     fn receives(&self) -> String {
+        if !self.brings {
+            return "nothing".to_owned();
+        }
         let methods: Vec<_> = self.receive.methods.iter().map(|method| method.as_str()).collect();
         let batch = self.receive.batch();
+        let format = if self.receive.format == Some(BodyFormat::Xml) { "XML" } else { "JSON" };
+        let several = format!("{format}, any number of messages in one request");
+        let one = format!("{format}, one message in each request");
         let how = if batch.has_items() {
-            "JSON, any number of messages in one request"
-        } else if batch.has_pointers() {
-            "JSON, one message in each request"
+            &*several
+        } else if batch.has_pointers() || format == "XML" {
+            &*one
         } else if self.receive.methods == [Method::Get] {
             "parameters in the query, one message in each request"
         } else if self.receive.methods.contains(&Method::Get) {
@@ -155,7 +174,14 @@ impl<'a> Abilities<'a> {
         format!("{}, {place}", self.reports_in_short())
     }
 
-    /// The states that delivery reports tell.
+    fn polls(&self) -> Option<String> {
+        let poll = self.backend.definition.poll.as_ref()?;
+        let states =
+            if self.status.is_none() { format!("; {}", self.reports_in_short()) } else { String::new() };
+        Some(format!("up to {} times{states}", poll.delays.len()))
+    }
+
+    /// The states that delivery reports, or the provider's answers, tell.
     pub(super) fn reports_in_short(&self) -> String {
         const ORDER: [State; 9] = [
             State::Queued,
@@ -168,8 +194,11 @@ impl<'a> Abilities<'a> {
             State::Expired,
             State::Unknown,
         ];
-        let told =
-            |state: &&State| self.status.is_some_and(|status| status.states.values().any(|it| it == *state));
+        let brought = self.status.map(|status| &status.states);
+        let asked = self.backend.definition.poll.as_ref().map(|poll| &poll.states);
+        let told = |state: &&State| {
+            [brought, asked].into_iter().flatten().flat_map(IndexMap::values).any(|it| it == *state)
+        };
         let states: Vec<_> = ORDER.iter().filter(told).map(|state| state.as_str()).collect();
         if states.is_empty() { "none".to_owned() } else { states.join(", ") }
     }
@@ -199,7 +228,8 @@ impl<'a> Abilities<'a> {
 
     /// The same in a few words.
     pub(super) fn proof_in_short(&self) -> String {
-        let proof = self.proof().unwrap_or_else(|| "nothing".to_owned());
+        let none = if self.brings { "nothing" } else { "–" };
+        let proof = self.proof().unwrap_or_else(|| none.to_owned());
         proof.split([':', ',']).next().unwrap_or_default().to_owned()
     }
 
@@ -207,14 +237,25 @@ impl<'a> Abilities<'a> {
         let Some(send) = self.send else {
             return if self.sends { "yes".to_owned() } else { "no".to_owned() };
         };
-        let body = match (send.json.is_empty(), send.form.is_empty()) {
-            (false, _) => "JSON",
-            (_, false) => "a form",
-            (true, true) => "a query",
+        let body = match (&send.json, &send.xml, send.form.is_empty()) {
+            (Some(_), ..) => "JSON",
+            (_, Some(_), _) => "XML",
+            (.., false) => "a form",
+            (None, None, true) => "a query",
         };
         let rate = self.backend.definition.rate.map(|rate| rate.limit);
         let rate = rate.map_or_else(String::new, |rate| format!(", at most {rate}"));
         format!("{} with {body}{rate}", send.method.as_str())
+    }
+
+    /// What a request that sends proves itself by, where it is more than a key.
+    fn shows(&self) -> Option<String> {
+        Some(match self.send?.auth.as_ref()? {
+            SendAuth::Basic { .. } => "a user name and a password (Basic auth)".to_owned(),
+            SendAuth::Bearer(_) => "a token that does not end (Bearer)".to_owned(),
+            SendAuth::Oauth2(_) => "an access token (OAuth 2.0), which it asks for and renews".to_owned(),
+            SendAuth::AwsSigv4(_) => "a signature (AWS Signature Version 4)".to_owned(),
+        })
     }
 
     /// How many recipients one request has.

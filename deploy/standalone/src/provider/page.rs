@@ -27,7 +27,7 @@ pub(super) fn page(providers: &ProviderRegistry, kind: &str) -> Result<String, I
              the provider calls, such as `public_url = \"{PUBLIC_URL}\"`."
         );
     }
-    let abilities = Abilities::of(&backend);
+    let abilities = Abilities::of(&backend, about);
     let _ = writeln!(page, "\n## What works\n\n| | |\n| --- | --- |\n{}", abilities.rows());
     let limits = about.and_then(|about| about.limits.as_deref());
     let derived = abilities.missing();
@@ -59,7 +59,7 @@ pub(super) fn index(providers: &ProviderRegistry) -> Result<String, InvalidConfi
     for kind in providers.types() {
         let Some(about) = providers.about(kind) else { continue };
         let backend = example::unset(providers, kind)?;
-        let abilities = Abilities::of(&backend);
+        let abilities = Abilities::of(&backend, Some(about));
         let _ = writeln!(
             page,
             "| [{}]({kind}.md) | `{kind}` | {} | {} | {} |",
