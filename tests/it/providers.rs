@@ -294,6 +294,16 @@ async fn hubtel() {
 }
 
 #[tokio::test]
+async fn httpsms() {
+    Fixture::run("httpsms").await;
+}
+
+#[tokio::test]
+async fn smsgate() {
+    Fixture::run("smsgate").await;
+}
+
+#[tokio::test]
 async fn jasmin() {
     Fixture::run("jasmin").await;
 }
