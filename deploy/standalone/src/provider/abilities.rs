@@ -6,7 +6,10 @@ use postern_config::{
     About,
     backend::{
         BackendConfig,
-        auth::{Algorithm, HmacAuth, ReceiveAuth, TokenAuth},
+        auth::{
+            ReceiveAuth, TokenAuth,
+            signature::{Algorithm, SignatureShape},
+        },
         http::{BodyFormat, Method},
         receive::{Receive, STANDARD_FIELDS},
         send::{Recipients, Send},
@@ -50,13 +53,23 @@ fn reports_apart(backend: &BackendConfig) -> bool {
 
 /// Whether the configuration must have `ingress.public_url`.
 pub(super) fn needs_public_url(backend: &BackendConfig) -> bool {
-    matches!(backend.definition.receive.auth, ReceiveAuth::Twilio { .. }) || tells_status_url(backend)
+    backend.definition.receive.auth.needs_url() || tells_status_url(backend)
 }
 
 /// Whether each message tells the provider where its delivery reports go.
 fn tells_status_url(backend: &BackendConfig) -> bool {
     let sources = backend.definition.connector.http().map(Send::sources).unwrap_or_default();
     sources.iter().flat_map(|(_, source)| uses(source)).any(|used| used.path[0] == "status_url")
+}
+
+/// What a signature covers.
+fn signed(shape: SignatureShape<'_>) -> String {
+    let (covers_address, covers_body) =
+        shape.signed.map_or((false, true), |signed| (signed.covers_address(), signed.covers_body()));
+    let parts =
+        [(covers_address, "the address"), (shape.timestamp.is_some(), "the time"), (covers_body, "the body")];
+    let parts: Vec<_> = parts.into_iter().filter(|(covered, _)| *covered).map(|(_, part)| part).collect();
+    parts.join(" and ")
 }
 
 /// `4,096`
@@ -214,11 +227,18 @@ impl<'a> Abilities<'a> {
                 format!("a token in the query, as `{name}`")
             }
             ReceiveAuth::Token(_) => "a token in its address".to_owned(),
-            ReceiveAuth::Hmac(HmacAuth { header, algorithm, timestamp, .. }) => {
-                let hash = if *algorithm == Algorithm::Sha1 { "SHA1" } else { "SHA256" };
-                let what = if timestamp.is_some() { "time and body" } else { "the body" };
-                format!("a signature: HMAC-{hash} of {what}, in `{}`", header.0)
+            ReceiveAuth::Hmac(auth) => {
+                let hash = match auth.algorithm {
+                    Algorithm::Sha1 => "SHA1",
+                    Algorithm::Sha256 => "SHA256",
+                    Algorithm::Sha512 => "SHA512",
+                };
+                format!("a signature: HMAC-{hash} of {}, in `{}`", signed(auth.shape()), auth.header.0)
             }
+            ReceiveAuth::Ed25519(auth) => {
+                format!("a signature: Ed25519 of {}, in `{}`", signed(auth.shape()), auth.header.0)
+            }
+            ReceiveAuth::Jwt(auth) => format!("a signed token: JWT (HS256), in `{}`", auth.header.0),
             ReceiveAuth::StandardWebhooks { .. } => "a signature, as Standard Webhooks says".to_owned(),
             ReceiveAuth::Twilio { .. } => {
                 "a signature: HMAC-SHA1 of the address and the parameters, in `X-Twilio-Signature`".to_owned()
