@@ -19,7 +19,7 @@ use postern_config::{
     KeyProblem, Webhook, WebhookUrl,
     backend::{send::Success, send_auth::Auth},
 };
-use postern_service::traces::{Scope, Span};
+use postern_service::traces::{Scope, TraceSpan};
 use postern_shared::{
     error::Failure,
     message::MessageId,
@@ -110,7 +110,7 @@ impl WebhookCaller {
         outcome
     }
 
-    async fn post(&self, message: &WebhookRequest, span: &mut Span) -> Outcome {
+    async fn post(&self, message: &WebhookRequest, span: &mut TraceSpan) -> Outcome {
         let mut request = self.request(message, Timestamp::now())?;
         span.note_server(request.url());
         // Without spans, the trace that the message is in.

@@ -9,7 +9,7 @@ use super::{
 use jiff::Timestamp;
 use postern_config::{
     KeyProblem,
-    backend::receive::{Receive, STANDARD_FIELDS},
+    backend::{field::STANDARD_FIELDS, receive::Receive},
 };
 use postern_shared::{clock::is_of_a_set_clock, message::Identity};
 use serde_json::{Map, Value};

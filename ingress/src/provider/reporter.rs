@@ -21,7 +21,7 @@ use postern_config::backend::{
     status::{STATUS_FIELDS, Status},
 };
 use postern_shared::{
-    clock::now,
+    clock::{is_of_a_set_clock, now},
     message::{Identity, MAX_DETAIL, MessageId, Reason, Recipient, Report, State, line},
 };
 use std::fmt;
@@ -207,10 +207,8 @@ impl StatusParameters<'_> {
         self.table.param(name).next().unwrap_or(name)
     }
 
-    /// A clock that was never set says 1970.
     fn at(&self) -> Option<Timestamp> {
-        const DAY: i64 = 24 * 3600;
-        self.dates.read(&self.value("at")?).filter(|at| at.as_second() > DAY)
+        self.dates.read(&self.value("at")?).filter(|at| is_of_a_set_clock(*at))
     }
 
     /// Why it was not delivered, or which state it is that we do not know, in the provider's words.

@@ -2,7 +2,7 @@
 
 use super::{
     about::About,
-    backend::connector::{BUILT_IN, Direction},
+    backend::connector::{BUILT_IN, ConnectorDirection},
     document::overlay,
     problem::{InvalidConfig, Problem},
     provider_file::{FilePlace, ProviderFile},
@@ -25,7 +25,7 @@ const PROVIDERS: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/providers
 pub struct ProviderRegistry {
     types: BTreeMap<String, ProviderFile>,
     /// The kinds that are not built in.
-    connectors: BTreeMap<String, Direction>,
+    connectors: BTreeMap<String, ConnectorDirection>,
     forms: BTreeSet<String>,
 }
 
@@ -54,7 +54,7 @@ impl ProviderRegistry {
     ///
     /// # Errors
     /// [`NameTaken`]
-    pub fn add_connector(&mut self, name: &str, direction: Direction) -> Result<(), NameTaken> {
+    pub fn add_connector(&mut self, name: &str, direction: ConnectorDirection) -> Result<(), NameTaken> {
         if self.types.contains_key(name) {
             return Err(NameTaken { what: "backend type", name: name.to_owned(), known: self.known_types() });
         }
@@ -128,7 +128,7 @@ impl ProviderRegistry {
     }
 
     /// What the registered kind `connector` does. `None` if there is no such kind.
-    pub(super) fn direction(&self, connector: &str) -> Option<Direction> {
+    pub(super) fn direction(&self, connector: &str) -> Option<ConnectorDirection> {
         self.connectors.get(connector).copied()
     }
 
@@ -197,8 +197,8 @@ mod tests {
     #[test]
     fn a_name_is_taken_once() {
         let mut providers = ProviderRegistry::builtin();
-        providers.add_connector("pigeon", Direction::Sends).unwrap();
-        let why = providers.add_connector("pigeon", Direction::Sends).unwrap_err().to_string();
+        providers.add_connector("pigeon", ConnectorDirection::Sends).unwrap();
+        let why = providers.add_connector("pigeon", ConnectorDirection::Sends).unwrap_err().to_string();
         assert!(why.contains("twice") && why.contains(", pigeon, "), "{why}");
         assert!(providers.add_form("http").is_err());
     }

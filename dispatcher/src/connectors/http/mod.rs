@@ -22,7 +22,7 @@ use postern_config::{
         send_auth::SendAuth,
     },
 };
-use postern_service::traces::{Scope, Span};
+use postern_service::traces::{Scope, TraceSpan};
 use postern_shared::{
     error::Failure,
     message::{BackendName, Context, Identity, MessageId, Poll},
@@ -225,7 +225,7 @@ impl Sender {
 
     /// Makes one request of `message` for `identities`, which are no more than it may have. It is what
     /// `span` is of, and the provider is told so.
-    async fn send(&self, message: &RequestScope, identities: &[Identity], span: &mut Span) -> Outcome {
+    async fn send(&self, message: &RequestScope, identities: &[Identity], span: &mut TraceSpan) -> Outcome {
         let mut request = self.request(message, identities)?;
         span.note_server(request.url());
         if let Some(trace) = span.propagated() {

@@ -11,7 +11,7 @@ use postern_config::{
     KeyProblem,
     backend::{
         BackendConfig,
-        poll::Poll as PollTable,
+        poll::PollTable,
         send::{AnswerPart, Send as SendTable, Success},
         status::Status,
     },

@@ -1,6 +1,6 @@
 //! `receive.dedupe`: by what a message that a provider repeats is told from another one.
 
-use super::receive::STANDARD_FIELDS;
+use super::field::STANDARD_FIELDS;
 use postern_shared::suggest;
 use serde::{Deserialize, Deserializer, de};
 use serde_json::Value;

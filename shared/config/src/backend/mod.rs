@@ -31,7 +31,7 @@ pub(crate) mod userinfo;
 use codec::Codec;
 use connector::ConnectorConfig;
 use flow::{BreakerSection, BreakerTable, RateLimit, RetrySection};
-use poll::Poll;
+use poll::PollTable;
 use postern_shared::{
     message::BackendName,
     value::{OneOrMany, Secret, Settings},
@@ -55,7 +55,7 @@ pub struct Definition {
     /// How its delivery reports are read. `None` if it has none.
     pub status: Option<Status>,
     /// How its provider is asked what became of messages. `None`: it is not.
-    pub poll: Option<Poll>,
+    pub poll: Option<PollTable>,
     /// How its texts are made ready for its provider.
     pub text: Text,
     /// The type's own settings.
@@ -89,7 +89,7 @@ pub(crate) struct DefinitionTable {
     _send: IgnoredAny,
     receive: Option<Receive>,
     status: Option<Status>,
-    poll: Option<Poll>,
+    poll: Option<PollTable>,
     #[serde(default)]
     text: Text,
     #[serde(default)]

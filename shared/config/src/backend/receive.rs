@@ -1,5 +1,6 @@
 //! How a backend's requests are received: `[backends.NAME.receive]`.
 
+pub use super::field::STANDARD_FIELDS;
 use super::{
     auth::ReceiveAuth,
     batch::Batch,
@@ -22,8 +23,6 @@ use postern_shared::{
 };
 use serde::Deserialize;
 
-/// Our own names, which need no declaration in `fields`.
-pub const STANDARD_FIELDS: [&str; 4] = ["identity", "text", "external_id", "received_at"];
 /// The longest `external_id`, in characters.
 pub const MAX_EXTERNAL_ID_CHARS: usize = 512;
 
