@@ -6,7 +6,12 @@ use postern_config::{
     About,
     backend::{
         BackendConfig,
-        auth::{Algorithm, HmacAuth, ReceiveAuth, TokenAuth},
+        auth::{
+            ReceiveAuth, TokenAuth,
+            jwt::JwtAuth,
+            signature::{Algorithm, Ed25519Auth, HmacAuth},
+            signed_text::SignedText,
+        },
         http::{BodyFormat, Method},
         receive::{Receive, STANDARD_FIELDS},
         send::{Recipients, Send},
@@ -50,13 +55,22 @@ fn reports_apart(backend: &BackendConfig) -> bool {
 
 /// Whether the configuration must have `ingress.public_url`.
 pub(super) fn needs_public_url(backend: &BackendConfig) -> bool {
-    matches!(backend.definition.receive.auth, ReceiveAuth::Twilio { .. }) || tells_status_url(backend)
+    backend.definition.receive.auth.needs_url() || tells_status_url(backend)
 }
 
 /// Whether each message tells the provider where its delivery reports go.
 fn tells_status_url(backend: &BackendConfig) -> bool {
     let sources = backend.definition.connector.http().map(Send::sources).unwrap_or_default();
     sources.iter().flat_map(|(_, source)| uses(source)).any(|used| used.path[0] == "status_url")
+}
+
+/// What of a request is signed.
+fn signed_parts(signed: Option<&SignedText>, has_time: bool) -> &'static str {
+    match signed {
+        Some(text) if text.names("url") => "the address and more",
+        _ if has_time => "time and body",
+        Some(_) | None => "the body",
+    }
 }
 
 /// `4,096`
@@ -213,11 +227,25 @@ impl<'a> Abilities<'a> {
             ReceiveAuth::Token(TokenAuth { query: Some(name), .. }) => {
                 format!("a token in the query, as `{name}`")
             }
+            ReceiveAuth::Token(TokenAuth { body: Some(name), .. }) => {
+                format!("a token in the body, at `{name}`")
+            }
             ReceiveAuth::Token(_) => "a token in its address".to_owned(),
-            ReceiveAuth::Hmac(HmacAuth { header, algorithm, timestamp, .. }) => {
-                let hash = if *algorithm == Algorithm::Sha1 { "SHA1" } else { "SHA256" };
-                let what = if timestamp.is_some() { "time and body" } else { "the body" };
+            ReceiveAuth::Hmac(HmacAuth { header, algorithm, signed, timestamp, .. }) => {
+                let hash = match algorithm {
+                    Algorithm::Sha1 => "SHA1",
+                    Algorithm::Sha256 => "SHA256",
+                    Algorithm::Sha512 => "SHA512",
+                };
+                let what = signed_parts(signed.as_ref(), timestamp.is_some());
                 format!("a signature: HMAC-{hash} of {what}, in `{}`", header.0)
+            }
+            ReceiveAuth::Ed25519(Ed25519Auth { header, signed, timestamp, .. }) => {
+                let what = signed_parts(signed.as_ref(), timestamp.is_some());
+                format!("a signature: Ed25519 of {what}, in `{}`", header.0)
+            }
+            ReceiveAuth::Jwt(JwtAuth { header, .. }) => {
+                format!("a signed token (JWT, HS256), in `{}`", header.0)
             }
             ReceiveAuth::StandardWebhooks { .. } => "a signature, as Standard Webhooks says".to_owned(),
             ReceiveAuth::Twilio { .. } => {
