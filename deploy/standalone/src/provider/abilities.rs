@@ -226,6 +226,9 @@ impl<'a> Abilities<'a> {
             ReceiveAuth::Token(TokenAuth { query: Some(name), .. }) => {
                 format!("a token in the query, as `{name}`")
             }
+            ReceiveAuth::Token(TokenAuth { body: Some(name), .. }) => {
+                format!("a token in the body, at `{name}`")
+            }
             ReceiveAuth::Token(_) => "a token in its address".to_owned(),
             ReceiveAuth::Hmac(auth) => {
                 let hash = match auth.algorithm {
