@@ -4,7 +4,7 @@ use super::silent_hosts::SilentHosts;
 use crate::{
     outcome::Outcome,
     outgoing::{
-        answer::ProviderAnswer,
+        answer::{MAX_BODY, ProviderAnswer},
         classify::Classifier,
         client::{ClientTls, client_in_bounds},
         redact::Redactor,
@@ -77,6 +77,8 @@ impl Caller {
                 success: Success::default(),
                 external_id: None,
                 failures: Vec::new(),
+                results: None,
+                retry_after: None,
                 redactor: Redactor::hiding(&[]),
             },
         }
@@ -120,7 +122,7 @@ impl Caller {
         let begun = Instant::now();
         let (outcome, timed_out) = match client.execute(request).await {
             Ok(response) => {
-                let answer = ProviderAnswer::read(response).await;
+                let answer = ProviderAnswer::read(response, MAX_BODY).await;
                 let outcome = self.classifier.classify(&answer, Timestamp::now());
                 (outcome, begun.elapsed() >= self.timeout)
             }

@@ -2,8 +2,8 @@
 //! client that wants to be called back.
 //!
 //! `client` makes them and `resolve` keeps those in bounds whose address a client chose,
-//! `authorization` is the header, `answer` reads what comes back, `classify` says what it means,
-//! `unreached` why there was none, `redact` what of it may be told, `trace` tells of a trace.
+//! `authorization` is the header, `answer` reads what comes back, `classify` says what it means, `results` what it
+//! means for each recipient, `unreached` why there was none, `redact` what of it may be told, `trace` tells of a trace.
 
 pub(crate) mod answer;
 pub(crate) mod authorization;
@@ -11,5 +11,6 @@ pub(crate) mod classify;
 pub(crate) mod client;
 pub(crate) mod redact;
 pub(crate) mod resolve;
+mod results;
 pub(crate) mod trace;
 pub(crate) mod unreached;

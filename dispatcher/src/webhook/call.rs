@@ -5,7 +5,7 @@ use crate::{
     http_delivery::DeliveryContext,
     outcome::Outcome,
     outgoing::{
-        answer::ProviderAnswer,
+        answer::{MAX_BODY, ProviderAnswer},
         authorization::authorization,
         classify::Classifier,
         client::{ClientTls, client},
@@ -94,6 +94,8 @@ impl Caller {
                 success: Success::default(),
                 external_id: None,
                 failures: Vec::new(),
+                results: None,
+                retry_after: None,
                 redactor: Redactor::hiding(&hidden),
             },
         })
@@ -116,7 +118,9 @@ impl Caller {
             trace_headers(trace, request.headers_mut());
         }
         match self.client.execute(request).await {
-            Ok(response) => self.classifier.classify(&ProviderAnswer::read(response).await, Timestamp::now()),
+            Ok(response) => {
+                self.classifier.classify(&ProviderAnswer::read(response, MAX_BODY).await, Timestamp::now())
+            }
             Err(error) => Err(self.classifier.no_answer(&error)),
         }
     }

@@ -6,9 +6,13 @@ mod scope;
 use super::connector::Backend;
 pub use crate::outgoing::client::ClientTls;
 use crate::{
-    outcome::{Outcome, Outcomes},
+    outcome::Outcomes,
     outgoing::{
-        answer::ProviderAnswer, classify::Classifier, client::client, redact::Redactor, trace::trace_headers,
+        answer::{MAX_BODY, ProviderAnswer},
+        classify::Classifier,
+        client::client,
+        redact::Redactor,
+        trace::trace_headers,
     },
 };
 use async_trait::async_trait;
@@ -32,6 +36,8 @@ use std::{sync::OnceLock, time::Duration};
 
 /// What a call may take besides its request.
 const MARGIN: Duration = Duration::from_secs(5);
+/// What an answer may say of one recipient, in bytes.
+const RESULT: usize = 1024;
 
 /// Sends over HTTP as a backend's `send` table says.
 #[derive(Debug)]
@@ -91,9 +97,7 @@ impl Backend for Http {
             Way::Sends(sender) => {
                 let mut span = scope.client(sender.plan.method());
                 let message = sender.constants.message(id, text, context, span.propagated());
-                let outcome = sender.send(&message, identities, &mut span).await;
-                span.note_answer(outcome.as_ref().map(|sent| sent.http_status));
-                Outcomes::every(outcome)
+                sender.send(&message, identities, &mut span).await
             }
             Way::ReceivesOnly(name) => {
                 let why = format!("backend {name} has no send table: it only receives");
@@ -125,7 +129,7 @@ impl Http {
         &self,
         message: &postern_shared::message::Outbound,
         place: &Scope,
-    ) -> Option<Outcome> {
+    ) -> Option<crate::outcome::Outcome> {
         let Way::Sends(sender) = &self.0 else { return None };
         let mut span = place.client(sender.plan.method());
         let trace = span.propagated();
@@ -160,6 +164,8 @@ impl Sender {
                 success: table.success.clone(),
                 external_id: table.external_id.clone(),
                 failures: table.failures.clone(),
+                results: table.results.clone(),
+                retry_after: table.retry_after.clone(),
                 redactor,
             },
             recipients: table.recipients,
@@ -174,7 +180,24 @@ impl Sender {
 
     /// Makes one request of `message` for `identities`, which are no more than it may have. It is what
     /// `span` is of, and the provider is told so.
-    async fn send(&self, message: &RequestScope, identities: &[Identity], span: &mut Span) -> Outcome {
+    async fn send(&self, message: &RequestScope, identities: &[Identity], span: &mut Span) -> Outcomes {
+        let answer = self.ask(message, identities, span).await;
+        let now = Timestamp::now();
+        let whole = answer.as_ref().map_err(Failure::clone);
+        let whole = whole.and_then(|answer| self.classifier.classify(answer, now));
+        span.note_answer(whole.as_ref().map(|sent| sent.http_status));
+        match answer {
+            Ok(answer) => self.classifier.each(whole, &answer, identities, now),
+            Err(_) => Outcomes::every(whole),
+        }
+    }
+
+    async fn ask(
+        &self,
+        message: &RequestScope,
+        identities: &[Identity],
+        span: &mut Span,
+    ) -> Result<ProviderAnswer, Failure> {
         let mut request = self.plan.request(&message.to(identities, self.recipients, &self.separator))?;
         span.note_server(request.url());
         if let Some(trace) = span.propagated() {
@@ -183,9 +206,13 @@ impl Sender {
         let client = self.client.get_or_init(|| client(self.timeout, self.tls.as_ref()));
         let client = client.as_ref().map_err(|why| Failure::config("client", why.clone()))?;
         let answered: Result<Response, reqwest::Error> = client.execute(request).await;
-        match answered {
-            Ok(response) => self.classifier.classify(&ProviderAnswer::read(response).await, Timestamp::now()),
-            Err(error) => Err(self.classifier.no_answer(&error)),
-        }
+        let response = answered.map_err(|error| self.classifier.no_answer(&error))?;
+        Ok(ProviderAnswer::read(response, self.most_of_answer(identities.len())).await)
+    }
+
+    /// How much of an answer about so many recipients is read, in bytes: all that it says of each.
+    fn most_of_answer(&self, recipients: usize) -> usize {
+        let results = self.classifier.results.as_ref().map_or(0, |_| recipients * RESULT);
+        MAX_BODY + results
     }
 }

@@ -3,6 +3,7 @@
 //! what its delivery reports mean ([`status`]). A provider's file under `shared/providers/` is the
 //! same, with a `[backends.NAME]` table laid over it.
 
+pub mod answer;
 pub mod auth;
 pub mod batch;
 pub mod challenge;

@@ -1,16 +1,13 @@
 //! How one sends through a backend: `[backends.NAME.send]`.
 
 use super::{
+    answer::{AnswerPart, KnownFailure, Results},
     codec::Codec,
     field::Pattern,
     template::{Template, UrlTemplate},
 };
 use indexmap::IndexMap;
-use postern_shared::{
-    error::FailureClass,
-    read::{with_exact_numbers, without_lone_surrogates},
-    value::{HeaderName, OneOrMany, Secret, Settings, Span},
-};
+use postern_shared::value::{HeaderName, Secret, Settings, Span};
 use serde::{Deserialize, Deserializer, de};
 use serde_json::Value;
 use std::time::Duration;
@@ -63,6 +60,11 @@ pub struct Send {
     /// is judged by its status.
     #[serde(default)]
     pub failures: Vec<KnownFailure>,
+    /// What a successful answer says of each recipient. `None`: one request has one outcome.
+    pub results: Option<Results>,
+    /// Where an answer that asks for a later attempt holds how long to wait, in seconds. `None`, or if it is not
+    /// there: the header `Retry-After` says it.
+    pub retry_after: Option<AnswerPart>,
     /// How long connecting, sending and the whole answer may take; at most 10 minutes.
     #[serde(default = "ten_seconds")]
     pub timeout: Span,
@@ -222,20 +224,6 @@ impl Auth {
     }
 }
 
-/// An answer whose meaning the provider's documentation gives.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct KnownFailure {
-    /// Where the answer holds the provider's error.
-    pub at: AnswerPart,
-    /// The errors that are meant.
-    pub is: OneOrMany,
-    /// What they mean for trying again.
-    pub class: FailureClass,
-    /// The code in the report; absent: the provider's error.
-    pub code: Option<String>,
-}
-
 /// When an answer means that the provider took the message over: both hold.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -283,48 +271,6 @@ impl<'de> Deserialize<'de> for StatusPattern {
             Ok(Self { from, to })
         } else {
             Err(de::Error::custom("must be a status such as \"200\" or \"2xx\""))
-        }
-    }
-}
-
-/// Where an answer holds a value, such as the provider's id: a JSON pointer (it begins with `/`)
-/// or a regex with one group.
-#[derive(Debug, Clone)]
-pub enum AnswerPart {
-    /// RFC 6901, into a JSON answer.
-    Pointer(String),
-    /// The first group is the value.
-    Regex(regex::Regex),
-}
-
-impl AnswerPart {
-    /// The value in `answer`; `None` where there is none.
-    pub fn find(&self, answer: &str) -> Option<String> {
-        match self {
-            Self::Pointer(pointer) => {
-                let answer = without_lone_surrogates(answer);
-                match serde_json::from_str::<Value>(&with_exact_numbers(&answer)).ok()?.pointer(pointer)? {
-                    Value::String(id) if !id.is_empty() => Some(id.clone()),
-                    Value::Number(id) => Some(id.to_string()),
-                    _ => None,
-                }
-            }
-            Self::Regex(regex) => Some(regex.captures(answer)?.get(1)?.as_str().to_owned()),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for AnswerPart {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        if text.starts_with('/') {
-            return Ok(Self::Pointer(text));
-        }
-        match regex::Regex::new(&text) {
-            Ok(regex) if regex.captures_len() == 2 => Ok(Self::Regex(regex)),
-            _ => Err(de::Error::custom(
-                "must be a JSON pointer such as \"/id\", or a regular expression with one group",
-            )),
         }
     }
 }
