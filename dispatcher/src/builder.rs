@@ -12,7 +12,7 @@ use crate::{
     publish::Publisher,
     retry::Schedule,
     settle::Settling,
-    webhook::{Caller, WebhookWorker},
+    webhook::{WebhookCaller, WebhookWorker},
 };
 use postern_broker::{QueueName, Topology};
 use postern_config::{ApplicationSection, Config, backend::BackendConfig};
@@ -38,13 +38,13 @@ pub(crate) struct Builder {
 }
 
 /// A configuration that parts are made for.
-pub(crate) struct Plan<'a> {
+pub(crate) struct PartsPlan<'a> {
     pub(crate) config: &'a Config,
     /// What the broker has for it.
     pub(crate) topology: Arc<Topology>,
 }
 
-impl<'a> Plan<'a> {
+impl<'a> PartsPlan<'a> {
     /// Of `config`.
     pub(crate) fn new(config: &'a Config) -> Self {
         Self { config, topology: Arc::new(postern_service::topology(config)) }
@@ -73,7 +73,7 @@ impl Builder {
     /// The part that serves `backend`, beginning anew.
     pub(crate) fn backend(
         &self,
-        plan: &Plan<'_>,
+        plan: &PartsPlan<'_>,
         backend: &Arc<BackendConfig>,
         connector: Arc<dyn Connector>,
     ) -> BackendPart {
@@ -110,8 +110,12 @@ impl Builder {
     }
 
     /// The part that serves the application, if it is served here, beginning anew.
-    pub(crate) fn application(&self, plan: &Plan<'_>, caller: Option<Caller>) -> Option<WorkerPart> {
-        let Plan { config, topology } = plan;
+    pub(crate) fn application(
+        &self,
+        plan: &PartsPlan<'_>,
+        caller: Option<WebhookCaller>,
+    ) -> Option<WorkerPart> {
+        let PartsPlan { config, topology } = plan;
         self.monitoring.health.end_application();
         let normal = QueueName::inbound();
         match (&config.application, caller) {
@@ -141,7 +145,7 @@ impl Builder {
     }
 
     /// The parts that call clients back.
-    pub(crate) fn callbacks(&self, plan: &Plan<'_>, clients: CallbackClients) -> [WorkerPart; 2] {
+    pub(crate) fn callbacks(&self, plan: &PartsPlan<'_>, clients: CallbackClients) -> [WorkerPart; 2] {
         let workers =
             callbacks::workers(plan.config, clients, &plan.topology, &self.publisher, &self.metrics);
         workers.map(|(worker, concurrency)| {

@@ -11,15 +11,15 @@ mod silent_hosts;
 
 use crate::metrics::DispatcherMetrics;
 use crate::{
-    http_delivery::{DeliveryContext, HttpDelivery, Receiver},
+    http_delivery::{DeliveryContext, HttpDelivery, ReceiverCount},
     publish::Publisher,
     retry::Schedule,
     worker::{Job, Worker},
 };
 use async_trait::async_trait;
+use caller::{CallbackCaller, CallbackTarget};
 pub(crate) use caller::{CallbackClients, clients};
-use caller::{Caller, Target};
-use places::{Place, Places};
+use places::{CallbackPermit, Places};
 use postern_broker::{QueueName, Topology};
 use postern_config::Config;
 use postern_shared::{
@@ -41,7 +41,7 @@ fn share(concurrency: u16) -> u16 {
 /// Makes the callbacks of one queue.
 #[derive(Debug)]
 pub(crate) struct CallbackWorker {
-    caller: Arc<Caller>,
+    caller: Arc<CallbackCaller>,
     delivery: HttpDelivery,
     queue: QueueName,
     beyond: Option<Beyond>,
@@ -58,7 +58,7 @@ struct Beyond {
 /// What is done about a callback.
 enum Next {
     /// It is made. The place is held until it is answered.
-    Call(Target, Option<Place>),
+    Call(CallbackTarget, Option<CallbackPermit>),
     /// It is not made now, or not at all.
     Fail(Failure),
     /// It is moved to that queue.
@@ -76,14 +76,14 @@ pub(crate) fn workers(
     let section = &config.compat.callbacks;
     let delays = &config.retry.delays;
     let delays = &delays[..delays.len().min(section.attempts.saturating_sub(1))];
-    let caller = Arc::new(Caller::new(&config.compat, clients));
+    let caller = Arc::new(CallbackCaller::new(&config.compat, clients));
     let worker = |queue: QueueName, beyond| {
         let delivery = HttpDelivery {
             to: "client",
             schedule: Schedule::general(delays, topology.clone()),
             publisher: publisher.clone(),
             metrics: metrics.delivery(&[&queue]),
-            receiver: Receiver::Many,
+            receiver: ReceiverCount::Many,
             log: topology.log,
             most_dead: Some(MOST_DEAD),
         };

@@ -3,7 +3,7 @@
 
 use crate::{
     backend_part::BackendPart,
-    builder::{Builder, Plan},
+    builder::{Builder, PartsPlan},
     drain::Drain,
     flow::RatedQueues,
     metrics::{DispatcherMetrics, RecorderMetrics},
@@ -49,7 +49,7 @@ pub struct Dispatcher {
     application: Option<WorkerPart>,
     callbacks: Vec<WorkerPart>,
     /// What writes the message log, and what removes from it.
-    recording: Recording,
+    recording: LogWork,
     builder: Builder,
     shared: Shared,
     reload: DispatcherReload,
@@ -58,7 +58,7 @@ pub struct Dispatcher {
 
 /// The work on the message log.
 #[derive(Default)]
-struct Recording {
+struct LogWork {
     /// If the log comes by a queue.
     recorder: Option<Recorder>,
     log: Option<OpenLog>,
@@ -85,7 +85,7 @@ impl Dispatcher {
             metrics: metrics.clone(),
             monitoring: monitoring.clone(),
         };
-        let plan = Plan::new(&config);
+        let plan = PartsPlan::new(&config);
         let backends = plan.served().filter_map(|backend| {
             let connector = connectors.remove(&backend.name)?;
             Some(builder.backend(&plan, backend, connector))
@@ -118,7 +118,7 @@ impl Dispatcher {
             backends,
             application,
             callbacks,
-            recording: Recording { recorder, log },
+            recording: LogWork { recorder, log },
             builder,
             shared: Shared { broker, limit: Arc::new(limit) },
             reload,
@@ -149,7 +149,7 @@ impl Dispatcher {
         let Self { config, backends, application, callbacks, builder, shared, mut takeovers, .. } = self;
         let drain = Drain::new(config.shutdown.deadline.0);
         let rated = RatedQueues::default();
-        rated.configured(Plan::new(&config).rated());
+        rated.configured(PartsPlan::new(&config).rated());
         let mut counting = JoinSet::new();
         counting.spawn(rated.clone().count_processes(shared.broker.clone(), builder.recount.clone()));
         let (broker, publisher) = (shared.broker.clone(), builder.publisher.clone());
@@ -157,7 +157,7 @@ impl Dispatcher {
         backends.into_iter().for_each(|part| running.serve(part));
         running.serve_application(application);
         running.serve_callbacks(callbacks);
-        let Recording { recorder, log } = self.recording;
+        let LogWork { recorder, log } = self.recording;
         if let Some(recorder) = recorder {
             running.spawn(LOG, |drain| recorder.run(broker.clone(), drain));
         }

@@ -36,7 +36,7 @@ pub(crate) struct HttpDelivery {
     pub(crate) publisher: Publisher,
     pub(crate) metrics: DeliveryMetrics,
     /// Who receives it.
-    pub(crate) receiver: Receiver,
+    pub(crate) receiver: ReceiverCount,
     /// How what happened comes to the message log.
     pub(crate) log: LogRoute,
     /// If this many dead letters wait, what is given up is dropped instead of becoming another one.
@@ -45,7 +45,7 @@ pub(crate) struct HttpDelivery {
 
 /// Who receives what is delivered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Receiver {
+pub(crate) enum ReceiverCount {
     /// One, for all messages. While it is down they wait, and no attempt counts.
     One,
     /// Many, each by itself: that one is down says nothing of the others.
@@ -118,8 +118,8 @@ impl HttpDelivery {
         call: impl Future<Output = Outcome>,
     ) -> Option<Disposition> {
         let (outcome, down_for) = match self.receiver {
-            Receiver::Many => (call.await, None),
-            Receiver::One => {
+            ReceiverCount::Many => (call.await, None),
+            ReceiverCount::One => {
                 let send = permit.request(0).await.ok()?;
                 let outcome = call.await;
                 let down_for = send.note_delivery(&outcome, self.schedule.last_wait(attempt));

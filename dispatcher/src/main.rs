@@ -4,7 +4,7 @@ use clap::Parser;
 use postern_config::ProviderRegistry;
 use postern_dispatcher::{
     connectors::ConnectorRegistry,
-    program::{self, Action, Choice},
+    program::{self, DispatcherAction, DispatcherArguments},
 };
 use postern_service::program::{Arguments, report};
 use std::process::ExitCode;
@@ -17,11 +17,11 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[command(name = "postern-dispatcher", version)]
 struct Command {
     #[command(subcommand)]
-    action: Option<Action>,
+    action: Option<DispatcherAction>,
     #[command(flatten)]
     arguments: Arguments,
     #[command(flatten)]
-    choice: Choice,
+    choice: DispatcherArguments,
 }
 
 #[tokio::main]
@@ -29,7 +29,7 @@ async fn main() -> ExitCode {
     let Command { action, arguments, choice } = Command::parse();
     let providers = ProviderRegistry::builtin();
     report(match action {
-        Some(Action::Health(wanted)) => program::health(&arguments, &wanted, &providers).await,
+        Some(DispatcherAction::Health(wanted)) => program::health(&arguments, &wanted, &providers).await,
         None => program::run(&arguments, choice, &providers, &ConnectorRegistry::builtin()).await,
     })
 }

@@ -28,7 +28,7 @@ const PROGRAM: Program = Program {
 
 /// The arguments that only the dispatcher takes.
 #[derive(Debug, Clone, Args)]
-pub struct Choice {
+pub struct DispatcherArguments {
     /// Serve only these backends, in place of dispatcher.backends; '!NAME' for all but NAME
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     backends: Vec<String>,
@@ -39,7 +39,7 @@ pub struct Choice {
 
 /// What the dispatcher does if it is not to send.
 #[derive(Debug, Clone, Subcommand)]
-pub enum Action {
+pub enum DispatcherAction {
     /// Ask a running dispatcher whether it is ready: exit 0, or 1 with one line that says why not
     Health(HealthArguments),
 }
@@ -52,7 +52,7 @@ pub enum Action {
 /// anything else.
 pub async fn run(
     arguments: &Arguments,
-    choice: Choice,
+    choice: DispatcherArguments,
     providers: &ProviderRegistry,
     connectors: &ConnectorRegistry,
 ) -> Result<(), Exit> {
@@ -63,7 +63,8 @@ pub async fn run(
     let config = validated.config().clone();
     let (runtime, reloads) = Runtime::start(PROGRAM, arguments, &config).await?;
     let dispatcher = Dispatcher::new(validated, runtime.broker.clone(), &runtime.monitoring)?;
-    let reload = Reloadable { arguments, choice, providers, connectors, dispatcher: dispatcher.reload() };
+    let reload =
+        ReloadableDispatcher { arguments, choice, providers, connectors, dispatcher: dispatcher.reload() };
     runtime.started();
     let ended = tokio::select! {
         ended = dispatcher.run(runtime.shutdown.clone()) => ended,
@@ -74,15 +75,15 @@ pub async fn run(
 }
 
 /// What takes over a changed configuration.
-struct Reloadable<'p> {
+struct ReloadableDispatcher<'p> {
     arguments: &'p Arguments,
-    choice: Choice,
+    choice: DispatcherArguments,
     providers: &'p ProviderRegistry,
     connectors: &'p ConnectorRegistry,
     dispatcher: DispatcherReload,
 }
 
-impl Reload for Reloadable<'_> {
+impl Reload for ReloadableDispatcher<'_> {
     type Read = Validated;
 
     fn read(&self) -> Result<Validated, Vec<Problem>> {
@@ -105,7 +106,7 @@ impl Reload for Reloadable<'_> {
 ///
 /// # Errors
 /// What is wrong with the command line.
-fn narrow(config: &mut Config, choice: &Choice) -> Result<(), String> {
+fn narrow(config: &mut Config, choice: &DispatcherArguments) -> Result<(), String> {
     if choice.only_log {
         only_log(config)?;
     }

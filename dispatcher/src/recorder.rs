@@ -55,7 +55,7 @@ pub(crate) struct Recorder {
 
 /// What is written and acknowledged together.
 #[derive(Debug, Default)]
-struct Batch {
+struct QueuedBatch {
     /// Without their bodies.
     deliveries: Vec<Delivery>,
     events: Vec<Event>,
@@ -122,8 +122,8 @@ impl Recorder {
     }
 
     /// The next batch, of at least one message. `None` once the broker is closed.
-    async fn gather(&self, consumer: &mut Consumer) -> Option<Batch> {
-        let mut batch = Batch::default();
+    async fn gather(&self, consumer: &mut Consumer) -> Option<QueuedBatch> {
+        let mut batch = QueuedBatch::default();
         self.add(&mut batch, consumer.next().await?);
         let end = Instant::now() + GATHER;
         while batch.events.len() < MAX_EVENTS
@@ -135,7 +135,7 @@ impl Recorder {
         Some(batch)
     }
 
-    fn add(&self, batch: &mut Batch, delivery: Delivery) {
+    fn add(&self, batch: &mut QueuedBatch, delivery: Delivery) {
         match read(&delivery.envelope) {
             Ok(events) => batch.events.extend(events),
             Err(why) => {

@@ -3,7 +3,7 @@
 
 use crate::{
     backend_part::BackendPart,
-    builder::{Builder, Plan},
+    builder::{Builder, PartsPlan},
     connectors::Connectors,
     drain::Drain,
     flow::RatedQueues,
@@ -112,7 +112,7 @@ impl Running {
     pub(crate) fn take_over(&mut self, validated: Validated) {
         let Validated { config, connectors, webhook, callbacks } = validated;
         let before = std::mem::replace(&mut self.config, Arc::clone(&config));
-        let plan = Plan::new(&config);
+        let plan = PartsPlan::new(&config);
         self.builder.keys.set(config.compat.callback_keys());
         self.rated.configured(plan.rated());
         self.replace_backends(&plan, &before, connectors);
@@ -128,7 +128,7 @@ impl Running {
         }
     }
 
-    fn replace_backends(&mut self, plan: &Plan<'_>, before: &Config, mut connectors: Connectors) {
+    fn replace_backends(&mut self, plan: &PartsPlan<'_>, before: &Config, mut connectors: Connectors) {
         let served: BTreeSet<&BackendName> = plan.served().map(|backend| &backend.name).collect();
         let gone: Vec<_> = self.backends.keys().filter(|name| !served.contains(name)).cloned().collect();
         for name in gone {

@@ -3,7 +3,7 @@
 use crate::{
     callbacks::{self, CallbackClients},
     connectors::{ConnectorRegistry, Connectors},
-    webhook::Caller,
+    webhook::WebhookCaller,
 };
 use postern_config::{ApplicationSection, Config, Problem};
 use std::{fmt, sync::Arc};
@@ -14,7 +14,7 @@ pub struct Validated {
     /// The connector of every backend.
     pub(crate) connectors: Connectors,
     /// What calls the webhook, if the application has one.
-    pub(crate) webhook: Option<Caller>,
+    pub(crate) webhook: Option<WebhookCaller>,
     /// What calls clients back, if another gateway's clients are served.
     pub(crate) callbacks: Option<CallbackClients>,
 }
@@ -31,7 +31,7 @@ pub fn validate(config: Arc<Config>, connectors: &ConnectorRegistry) -> Result<V
         Connectors::new()
     });
     let webhook = match &config.application {
-        ApplicationSection::Webhook(webhook) => Some(Caller::new(webhook)),
+        ApplicationSection::Webhook(webhook) => Some(WebhookCaller::new(webhook)),
         ApplicationSection::None | ApplicationSection::Echo => None,
     };
     let webhook = webhook.transpose().unwrap_or_else(|(key, why)| {

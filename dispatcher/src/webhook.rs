@@ -5,13 +5,13 @@ mod sign;
 
 use crate::metrics::DispatcherMetrics;
 use crate::{
-    http_delivery::{DeliveryContext, HttpDelivery, Receiver},
+    http_delivery::{DeliveryContext, HttpDelivery, ReceiverCount},
     publish::Publisher,
     retry::Schedule,
     worker::{Job, Worker},
 };
 use async_trait::async_trait;
-pub(crate) use call::Caller;
+pub(crate) use call::WebhookCaller;
 use call::WebhookRequest;
 use postern_broker::{Envelope, QueueName, Topology};
 use postern_config::{Config, Webhook, WebhookFormat};
@@ -25,7 +25,7 @@ use url::form_urlencoded;
 /// `webhook-id`.
 #[derive(Debug)]
 pub(crate) struct WebhookWorker {
-    caller: Caller,
+    caller: WebhookCaller,
     format: WebhookFormat,
     delivery: HttpDelivery,
     inbound: QueueName,
@@ -36,7 +36,7 @@ impl WebhookWorker {
     /// A worker that calls with `caller`, as `webhook` says.
     pub(crate) fn new(
         config: &Config,
-        (webhook, caller): (&Webhook, Caller),
+        (webhook, caller): (&Webhook, WebhookCaller),
         topology: Arc<Topology>,
         publisher: Publisher,
         metrics: &DispatcherMetrics,
@@ -54,7 +54,7 @@ impl WebhookWorker {
                 schedule: Schedule::general(&retry.delays, topology),
                 publisher,
                 metrics: metrics.delivery(&queues),
-                receiver: Receiver::One,
+                receiver: ReceiverCount::One,
                 most_dead: None,
             },
             inbound,

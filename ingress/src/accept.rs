@@ -10,7 +10,7 @@ mod idempotency;
 mod rejection;
 
 pub(crate) use accepted::Accepted;
-pub(crate) use idempotency::{Fingerprint, SubmissionClaim, Submissions, Taken};
+pub(crate) use idempotency::{Fingerprint, KeyTaken, SubmissionClaim, Submissions};
 pub(crate) use rejection::{Rejected, Rejection, SubmissionField};
 
 use crate::{auth::Principal, log_lookup::LogLookup, publish::MeteredPublisher};
@@ -145,7 +145,7 @@ impl Acceptor {
         principal: Principal<'_>,
         key: &str,
         fingerprint: Fingerprint,
-    ) -> Result<SubmissionClaim, Taken> {
+    ) -> Result<SubmissionClaim, KeyTaken> {
         self.submissions.claim(principal, key, fingerprint).await
     }
 

@@ -145,10 +145,14 @@ pub(crate) async fn read(
     tokio::time::timeout(limits.timeout, whole).await.unwrap_or(Err(BodyError::TooSlow))
 }
 
-/// Whether a `Content-Encoding` says that the body is coded. Some clients write none, or the charset.
-fn is_coded(coding: &[u8]) -> bool {
-    let coding = coding.trim_ascii();
-    !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity") && Encoding::for_label(coding).is_none()
+/// Whether a `Content-Encoding` says that the body is coded. Some clients write none, the charset, or what
+/// belongs into a mail's `Content-Transfer-Encoding`.
+fn is_coded(codings: &[u8]) -> bool {
+    const NOT_CODED: [&[u8]; 6] = [b"", b"identity", b"none", b"7bit", b"8bit", b"binary"];
+    codings.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).any(|coding| {
+        let is_said = NOT_CODED.iter().any(|none| coding.eq_ignore_ascii_case(none));
+        !is_said && Encoding::for_label(coding).is_none()
+    })
 }
 
 /// A body that came in one piece is not copied.

@@ -77,29 +77,31 @@ impl<N: Clone> Dedup<N> {
     pub(crate) async fn claim_in_turn(&self, id: MessageId) -> Claim<N> {
         loop {
             match self.look(id) {
-                Known::Free(claim) => return Claim::New(claim),
-                Known::Stored(note) => return Claim::Duplicate(note),
-                Known::Underway(other) => ended(other).await,
+                IdState::Free(claim) => return Claim::New(claim),
+                IdState::Stored(note) => return Claim::Duplicate(note),
+                IdState::Underway(other) => ended(other).await,
             }
         }
     }
 
     /// What is known of `id` now. If it is free, it is claimed.
-    fn look(&self, id: MessageId) -> Known<N> {
+    fn look(&self, id: MessageId) -> IdState<N> {
         if self.window.is_zero() {
-            return Known::Free(self.new_one(id, None));
+            return IdState::Free(self.new_one(id, None));
         }
         self.look_in(&mut self.memory(), id)
     }
 
-    fn look_in(&self, memory: &mut Memory<N>, id: MessageId) -> Known<N> {
+    fn look_in(&self, memory: &mut Memory<N>, id: MessageId) -> IdState<N> {
         match memory.known.get(&id) {
-            Some(PublishState::Stored(at, note)) if at.elapsed() < self.window => Known::Stored(note.clone()),
-            Some(PublishState::Underway(other)) => Known::Underway(other.clone()),
+            Some(PublishState::Stored(at, note)) if at.elapsed() < self.window => {
+                IdState::Stored(note.clone())
+            }
+            Some(PublishState::Underway(other)) => IdState::Underway(other.clone()),
             _ => {
                 let (sender, receiver) = watch::channel(());
                 memory.known.insert(id, PublishState::Underway(receiver));
-                Known::Free(self.new_one(id, Some(sender)))
+                IdState::Free(self.new_one(id, Some(sender)))
             }
         }
     }
@@ -143,10 +145,10 @@ impl Dedup {
                 return Claim::Duplicate(());
             }
             match self.look_in(memory, *id) {
-                Known::Free(claim) => Claim::New(claim),
-                Known::Stored(note) => Claim::Duplicate(note),
+                IdState::Free(claim) => Claim::New(claim),
+                IdState::Stored(note) => Claim::Duplicate(note),
                 // Not one after the other if the broker takes nothing: they all wait for it.
-                Known::Underway(_) => Claim::New(self.new_one(*id, None)),
+                IdState::Underway(_) => Claim::New(self.new_one(*id, None)),
             }
         };
         ids.iter().map(claim).collect()
@@ -160,7 +162,7 @@ impl<N> Dedup<N> {
 }
 
 /// What is known of an id at one moment.
-enum Known<N> {
+enum IdState<N> {
     Free(PublishClaim<N>),
     Stored(N),
     Underway(watch::Receiver<()>),

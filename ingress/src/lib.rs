@@ -49,4 +49,4 @@ pub mod measure;
 
 pub use actix_web::http::{Method, header::HeaderMap};
 pub use app::{Ingress, StartError, problems};
-pub use reload::{IngressReload, Prepared};
+pub use reload::{IngressReload, PreparedIngress};

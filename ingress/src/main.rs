@@ -4,7 +4,7 @@ use clap::Parser;
 use postern_config::ProviderRegistry;
 use postern_ingress::{
     forms::Forms,
-    program::{self, Action},
+    program::{self, IngressAction},
 };
 use postern_service::program::{Arguments, report};
 use std::process::ExitCode;
@@ -17,7 +17,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[command(name = "postern-ingress", version)]
 struct Command {
     #[command(subcommand)]
-    action: Option<Action>,
+    action: Option<IngressAction>,
     #[command(flatten)]
     arguments: Arguments,
 }
@@ -27,7 +27,7 @@ async fn main() -> ExitCode {
     let Command { action, arguments } = Command::parse();
     let providers = ProviderRegistry::builtin();
     report(match action {
-        Some(Action::Health(wanted)) => program::health(&arguments, &wanted, &providers).await,
+        Some(IngressAction::Health(wanted)) => program::health(&arguments, &wanted, &providers).await,
         None => program::run(&arguments, &providers, &Forms::builtin()).await,
     })
 }

@@ -3,7 +3,7 @@
 use crate::{
     app::{Ingress, StartError, problems},
     forms::Forms,
-    reload::{IngressReload, Prepared},
+    reload::{IngressReload, PreparedIngress},
 };
 use clap::Subcommand;
 use postern_config::{Config, Problem, ProviderRegistry};
@@ -26,7 +26,7 @@ const PROGRAM: Program = Program {
 
 /// What the ingress does if it is not to receive.
 #[derive(Debug, Clone, Subcommand)]
-pub enum Action {
+pub enum IngressAction {
     /// Ask a running ingress whether it is ready: exit 0, or 1 with one line that says why not
     Health(HealthArguments),
 }
@@ -61,7 +61,7 @@ pub async fn run(arguments: &Arguments, providers: &ProviderRegistry, forms: &Fo
     let monitoring = runtime.monitoring.clone();
     let ingress =
         Ingress::bind(config.clone(), accepting_broker, monitoring, forms).map_err(StartError::into_exit)?;
-    let reload = Reloadable { arguments, providers, forms, ingress: ingress.reload() };
+    let reload = ReloadableIngress { arguments, providers, forms, ingress: ingress.reload() };
     runtime.started();
     let ended = tokio::select! {
         ended = ingress.run(runtime.shutdown.clone()) => ended,
@@ -73,15 +73,15 @@ pub async fn run(arguments: &Arguments, providers: &ProviderRegistry, forms: &Fo
 }
 
 /// What takes over a changed configuration.
-struct Reloadable<'p> {
+struct ReloadableIngress<'p> {
     arguments: &'p Arguments,
     providers: &'p ProviderRegistry,
     forms: &'p Forms,
     ingress: IngressReload,
 }
 
-impl Reload for Reloadable<'_> {
-    type Read = (Arc<Config>, Prepared);
+impl Reload for ReloadableIngress<'_> {
+    type Read = (Arc<Config>, PreparedIngress);
 
     fn read(&self) -> Result<Self::Read, Vec<Problem>> {
         let config = Arc::new(program::load(self.arguments, self.providers)?);

@@ -20,6 +20,12 @@ pub fn to_the_millisecond(at: Timestamp) -> Timestamp {
     Timestamp::from_millisecond(at.as_millisecond()).unwrap_or(at)
 }
 
+/// Whether `at` was told by a clock that had been set: one that never was says 1970, or the year 1.
+pub fn is_of_a_set_clock(at: Timestamp) -> bool {
+    const DAY: i64 = 24 * 3600;
+    at.as_second() > DAY
+}
+
 /// A time as text: RFC 3339 in UTC, with three digits after the point.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Written(pub Timestamp);
@@ -60,6 +66,10 @@ mod tests {
         assert_eq!(Written(at).to_string(), "2026-11-22T17:00:00.123Z");
         assert_eq!(Written("2026-11-22T17:00:00Z".parse().unwrap()).to_string(), "2026-11-22T17:00:00.000Z");
         assert_eq!(now().as_nanosecond() % 1_000_000, 0);
+        assert!(is_of_a_set_clock(at));
+        for never_set in ["1970-01-01T03:00:00Z", "0001-01-01T00:00:00Z"] {
+            assert!(!is_of_a_set_clock(never_set.parse().unwrap()), "{never_set}");
+        }
         assert!(now_ms() > 1_700_000_000_000);
     }
 }

@@ -1,10 +1,12 @@
 //! From JSON to typed values: where each mistake is, and what is wrong in words of ours.
 
+mod byte_order_mark;
 mod limited;
 mod numbers;
 mod surrogates;
 mod wanted;
 
+pub use byte_order_mark::without_byte_order_mark;
 pub use limited::{JsonLimits, NotTaken, value_within};
 pub use numbers::{restore_numbers, with_exact_numbers};
 use serde::de::DeserializeOwned;

@@ -186,6 +186,16 @@ class Chart(unittest.TestCase):
         monitor = render(values("large"))["PodMonitor", "sms-postern"]
         self.assertEqual(monitor["spec"]["jobLabel"], "app.kubernetes.io/name")
 
+    def test_the_dashboards_are_those_of_grafana(self):
+        files = sorted((ROOT / "deploy/grafana/dashboards/Postern").glob("*.json"))
+        self.assertTrue(files)
+        made = render(values("large"))
+        maps = [o for (kind, name), o in made.items() if kind == "ConfigMap" and name.endswith("-dashboard")]
+        self.assertEqual({n: t for m in maps for n, t in m["data"].items()}, {f.name: f.read_text() for f in files})
+        for dashboard in maps:
+            self.assertEqual(dashboard["metadata"]["labels"]["grafana_dashboard"], "1")
+            self.assertEqual(dashboard["metadata"]["annotations"], {"grafana_folder": "Postern"})
+
     def test_mistakes_are_named(self):
         self.refused(lambda v: v.update(replicas=3), ["replicas"])
         self.refused(lambda v: v["ingress"].update(replica=3), ["replica"])

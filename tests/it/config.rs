@@ -242,6 +242,8 @@ async fn secrets_come_from_the_environment_from_files_and_from_credentials() {
         let request = postern.request(reqwest::Method::GET, "/v1/backends");
         postern_tests::fetch(request.bearer_auth(key))
     };
+    let warned = postern.log().wait_for("nobody can read it").await;
+    assert!(warned.contains("what people send to demo is stored"), "{warned}");
     assert_eq!(ask("from-the-environment").await.unwrap().status, 200);
     assert_eq!(ask("another").await.unwrap().status, 401);
     let by_file = Launch::gateway().own_addresses().arg("check").config(&toml("{ file = \"key.txt\" }"));

@@ -182,6 +182,35 @@ async fn every_command_and_filter_rabbitmq() {
     every_command_and_filter(&vhost.config("")).await;
 }
 
+/// What is no message has no id: it is known by what it is made of.
+#[tokio::test]
+async fn a_letter_without_an_id_is_shown_and_dropped_by_its_handle() {
+    let (provider, vhost) = (Provider::obliging().await, Rabbit::shared().vhost());
+    let launch = Launch::gateway().config(&config(&vhost.config(""), &provider, ""));
+    let postern = launch.start().await;
+    postern.metric_becomes("postern_broker_connected", &[], 1.0).await;
+    let tap = vhost.tap().await;
+    for body in ["{", "["] {
+        tap.publish("postern.outbound", "a", body.as_bytes(), Properties::default()).await;
+    }
+    tap.depth_becomes("postern.dead", 2).await;
+    assert_eq!(postern.terminate().await.code, Some(0));
+    let handles = |listing: &Value| -> Vec<String> {
+        let letters = listing["letters"].as_array().unwrap().iter();
+        letters
+            .map(|letter| {
+                assert!(letter["id"].is_null(), "{letter}");
+                letter["handle"].as_str().unwrap().to_owned()
+            })
+            .collect()
+    };
+    let listed = handles(&told(&launch, &["list"]).await);
+    assert!(listed.len() == 2 && listed.iter().all(|handle| handle.starts_with("sha256:")), "{listed:?}");
+    assert_eq!(handles(&told(&launch, &["show", &listed[1]]).await), listed[1..]);
+    assert_eq!(told(&launch, &["drop", &listed[0]]).await["done"], 1);
+    assert_eq!(handles(&told(&launch, &["list"]).await), listed[1..]);
+}
+
 /// A request to the admin port.
 async fn admin(
     postern: &Program,

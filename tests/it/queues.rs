@@ -107,8 +107,8 @@ async fn a_renamed_backends_messages_are_seen_and_moved_embedded() {
     a_renamed_backend(str::to_owned).await;
 }
 
-/// From the command line, with nothing else running.
-async fn purged(with: impl Fn(&str) -> String) {
+/// From the command line, with nothing else running; then over the admin port.
+async fn moved_and_purged(with: impl Fn(&str) -> String) {
     let provider = Provider::obliging().await;
     let both = backend("clinic", &provider) + &backend("other", &provider);
     let launch = Launch::gateway().config(&with(&both));
@@ -129,10 +129,14 @@ async fn purged(with: impl Fn(&str) -> String) {
         told(&launch, &["queue", "purge", "postern.outbound.clinic.bulk", "--yes"]).await["messages"],
         1
     );
-    assert_eq!(told(&launch, &["queue", "purge", "clinic", "--yes"]).await["messages"], 1);
+    let would = told(&launch, &["queue", "move", "clinic", "other", "--dry-run"]).await;
+    assert_eq!((&would["messages"], &would["dry_run"]), (&json!(1), &json!(true)), "{would}");
+    let done = told(&launch, &["queue", "move", "clinic", "other"]).await;
+    assert_eq!((&done["messages"], &done["to"]), (&json!(1), &json!("other")), "{done}");
+    assert_eq!(told(&launch, &["queue", "purge", "clinic", "--yes"]).await["messages"], 0);
     let list = told(&launch, &["queue", "list"]).await;
     let list = list["queues"].as_array().unwrap();
-    for (name, messages) in [("postern.outbound.clinic", 0), ("postern.outbound.other", 1)] {
+    for (name, messages) in [("postern.outbound.clinic", 0), ("postern.outbound.other", 2)] {
         assert_eq!(queue(list, name)["messages"], messages, "{list:?}");
     }
     let table = launch.clone().arg("queue").arg("list").run().await;
@@ -142,15 +146,27 @@ async fn purged(with: impl Fn(&str) -> String) {
         let refused = launch.clone().arg("queue").arg("purge").arg(name).arg("--yes").run().await;
         assert_eq!(refused.code, Some(2), "{name}: {}", refused.log);
     }
+
+    let gateway = launch.start().await;
+    let url = "/v1/queues/other/purge";
+    let (status, would) = order(&gateway, url, &json!({"dry_run": true})).await;
+    assert_eq!((status, &would["messages"]), (200, &json!(3)), "{would}");
+    let (status, done) = order(&gateway, url, &json!({"by": "the console"})).await;
+    assert_eq!((status, &done["messages"], &done["dry_run"]), (200, &json!(3), &json!(false)), "{done}");
+    let line = gateway.log().wait_for("the console (from 127.0.0.1)").await;
+    assert!(line.contains("messages purged by an operator") && line.contains("\"messages\":3"), "{line}");
+    assert_eq!(order(&gateway, "/v1/queues/postern.control/purge", &json!({})).await.0, 400);
+    assert_eq!(provider.requests().len(), 0);
+    assert_eq!(gateway.terminate().await.code, Some(0));
 }
 
 #[tokio::test]
-async fn what_waits_is_purged_by_name_rabbitmq() {
+async fn what_waits_is_moved_and_purged_by_name_rabbitmq() {
     let vhost = Rabbit::shared().vhost();
-    purged(|config| vhost.config(config)).await;
+    moved_and_purged(|config| vhost.config(config)).await;
 }
 
 #[tokio::test]
-async fn what_waits_is_purged_by_name_embedded() {
-    purged(str::to_owned).await;
+async fn what_waits_is_moved_and_purged_by_name_embedded() {
+    moved_and_purged(str::to_owned).await;
 }

@@ -2,6 +2,7 @@
 //! closes one direction, cuts, refuses.
 
 use std::{
+    io,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -38,6 +39,9 @@ struct Network {
     closed_down: usize,
 }
 
+/// How many more bytes go up on all connections together; `None`: any number.
+type UpLeft = Arc<watch::Sender<Option<u64>>>;
+
 impl Network {
     fn closed(&self, direction: Direction) -> usize {
         match direction {
@@ -53,6 +57,7 @@ impl Network {
 pub struct Proxy {
     port: u16,
     network: watch::Sender<Network>,
+    up_left: UpLeft,
     open: Arc<watch::Sender<usize>>,
     accepted: Arc<AtomicUsize>,
     accepting: JoinHandle<()>,
@@ -70,11 +75,13 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind a port of 127.0.0.1");
         let port = listener.local_addr().expect("a bound socket has an address").port();
         let (network, told) = watch::channel(Network::default());
+        let up_left = UpLeft::default();
         let open = Arc::new(watch::Sender::new(0));
         let accepted = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&accepted);
-        let accepting = tokio::spawn(accept(listener, targets.to_vec(), told, Arc::clone(&open), counted));
-        Self { port, network, open, accepted, accepting }
+        let shared = (told, Arc::clone(&up_left), Arc::clone(&open));
+        let accepting = tokio::spawn(accept(listener, targets.to_vec(), shared, counted));
+        Self { port, network, up_left, open, accepted, accepting }
     }
 
     /// Where it listens.
@@ -101,6 +108,17 @@ impl Proxy {
     /// Passes on again, what has waited first.
     pub fn thaw(&self) {
         self.network.send_modify(|network| network.frozen = false);
+    }
+
+    /// Lets only `bytes` more go up, on all connections together: then whoever connects seems to have
+    /// stopped just there. `None`: any number again.
+    pub fn pass_up(&self, bytes: Option<u64>) {
+        self.up_left.send_replace(bytes);
+    }
+
+    /// Whether all that may go up has gone up.
+    pub fn has_passed_all(&self) -> bool {
+        *self.up_left.borrow() == Some(0)
     }
 
     /// From now on each piece of data is so much later.
@@ -137,8 +155,7 @@ impl Drop for Proxy {
 async fn accept(
     listener: TcpListener,
     mut targets: Vec<u16>,
-    network: watch::Receiver<Network>,
-    open: Arc<watch::Sender<usize>>,
+    (network, up_left, open): (watch::Receiver<Network>, UpLeft, Arc<watch::Sender<usize>>),
     accepted: Arc<AtomicUsize>,
 ) {
     while let Ok((client, _)) = listener.accept().await {
@@ -148,17 +165,17 @@ async fn accept(
         }
         accepted.fetch_add(1, Ordering::Relaxed);
         targets.rotate_left(1);
-        let (open, targets) = (Arc::clone(&open), targets.clone());
+        let (up_left, open, targets) = (Arc::clone(&up_left), Arc::clone(&open), targets.clone());
         tokio::spawn(async move {
             open.send_modify(|open| *open += 1);
-            connect(client, &targets, network).await;
+            connect(client, &targets, network, up_left).await;
             open.send_modify(|open| *open -= 1);
         });
     }
 }
 
 /// One connection, until both directions have ended or it is cut.
-async fn connect(client: TcpStream, targets: &[u16], network: watch::Receiver<Network>) {
+async fn connect(client: TcpStream, targets: &[u16], network: watch::Receiver<Network>, up_left: UpLeft) {
     let mut told = network.clone();
     let now = *told.borrow_and_update();
     let cut = async {
@@ -170,8 +187,8 @@ async fn connect(client: TcpStream, targets: &[u16], network: watch::Receiver<Ne
         let _ = (client.set_nodelay(true), server.set_nodelay(true));
         let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
         tokio::join!(
-            pump(from_client, to_server, Direction::Up, network.clone(), now),
-            pump(from_server, to_client, Direction::Down, network.clone(), now),
+            pump(from_client, to_server, (Direction::Up, up_left), network.clone(), now),
+            pump(from_server, to_client, (Direction::Down, UpLeft::default()), network.clone(), now),
         );
     };
     tokio::select! {
@@ -190,10 +207,28 @@ async fn first(targets: &[u16]) -> Option<TcpStream> {
     None
 }
 
+/// Passes `bytes` on, as many at once as may go.
+async fn pass(mut bytes: &[u8], to: &mut OwnedWriteHalf, left: &UpLeft) -> io::Result<()> {
+    let mut told = left.subscribe();
+    while !bytes.is_empty() {
+        let _ = told.wait_for(|left| *left != Some(0)).await;
+        let mut now = bytes.len();
+        left.send_modify(|left| {
+            if let Some(left) = left {
+                now = now.min(usize::try_from(*left).unwrap_or(usize::MAX));
+                *left -= now as u64;
+            }
+        });
+        to.write_all(&bytes[..now]).await?;
+        bytes = &bytes[now..];
+    }
+    Ok(())
+}
+
 async fn pump(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
-    direction: Direction,
+    (direction, left): (Direction, UpLeft),
     mut network: watch::Receiver<Network>,
     begun: Network,
 ) {
@@ -206,7 +241,7 @@ async fn pump(
         while let Ok(read) = from.read(&mut buffer).await {
             let Ok(now) = network.wait_for(|network| !network.frozen).await.map(|now| *now) else { break };
             tokio::time::sleep(now.delay).await;
-            if read == 0 || to.write_all(&buffer[..read]).await.is_err() {
+            if read == 0 || pass(&buffer[..read], &mut to, &left).await.is_err() {
                 break;
             }
         }

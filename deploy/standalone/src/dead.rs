@@ -11,7 +11,7 @@ mod remote;
 mod table;
 
 use crate::greeting::print;
-use arguments::{FilterArguments, Target};
+use arguments::{DeadFilterArguments, DeadTarget};
 use clap::Subcommand;
 use client::DeadLetterClient;
 use postern_config::Config;
@@ -28,13 +28,13 @@ use std::{io::IsTerminal, net::SocketAddr};
 
 /// What `postern dead` can do.
 #[derive(Debug, Clone, Subcommand)]
-pub(crate) enum Action {
+pub(crate) enum DeadAction {
     /// List them, oldest first, without numbers and texts
     List {
         #[command(flatten)]
-        which: FilterArguments,
+        which: DeadFilterArguments,
         #[command(flatten)]
-        target: Target,
+        target: DeadTarget,
     },
     /// Show messages whole: with the people's numbers and what they wrote
     Show {
@@ -42,7 +42,7 @@ pub(crate) enum Action {
         #[arg(required = true, value_name = "ID")]
         ids: Vec<String>,
         #[command(flatten)]
-        target: Target,
+        target: DeadTarget,
     },
     /// Put them back into the queues that they died in, to be sent again from the first attempt: by ids or
     /// conditions, or, with --yes, all of them
@@ -55,7 +55,7 @@ pub(crate) enum Action {
         #[arg(value_name = "ID")]
         ids: Vec<String>,
         #[command(flatten)]
-        which: FilterArguments,
+        which: DeadFilterArguments,
         /// Only say what would be done
         #[arg(long)]
         dry_run: bool,
@@ -63,7 +63,7 @@ pub(crate) enum Action {
         #[arg(long, visible_alias = "all")]
         yes: bool,
         #[command(flatten)]
-        target: Target,
+        target: DeadTarget,
     },
     /// Drop them for good: by ids or conditions, or, with --yes, all of them
     ///
@@ -73,7 +73,7 @@ pub(crate) enum Action {
         #[arg(value_name = "ID")]
         ids: Vec<String>,
         #[command(flatten)]
-        which: FilterArguments,
+        which: DeadFilterArguments,
         /// Only say what would be done
         #[arg(long)]
         dry_run: bool,
@@ -81,7 +81,7 @@ pub(crate) enum Action {
         #[arg(long, visible_alias = "all")]
         yes: bool,
         #[command(flatten)]
-        target: Target,
+        target: DeadTarget,
     },
 }
 
@@ -90,13 +90,13 @@ pub(crate) enum Action {
 /// # Errors
 /// [`Exit::Config`] for what the command line or the configuration can mend, [`Exit::Failed`] for the
 /// rest.
-pub(crate) async fn run(action: Action, config: &Config, admin: SocketAddr) -> Result<(), Exit> {
+pub(crate) async fn run(action: DeadAction, config: &Config, admin: SocketAddr) -> Result<(), Exit> {
     let target = match &action {
-        Action::List { target, .. } | Action::Show { target, .. } => target.clone(),
-        Action::Redrive { target, .. } | Action::Drop { target, .. } => target.clone(),
+        DeadAction::List { target, .. } | DeadAction::Show { target, .. } => target.clone(),
+        DeadAction::Redrive { target, .. } | DeadAction::Drop { target, .. } => target.clone(),
     };
     let everything = action.means_everything(target.queue);
-    if let Some(Everything { command: Changes { name, done }, limit }) = everything
+    if let Some(Everything { command: ChangingCommand { name, done }, limit }) = everything
         && !can_ask()
     {
         let which = match limit {
@@ -121,7 +121,7 @@ pub(crate) async fn run(action: Action, config: &Config, admin: SocketAddr) -> R
 
 /// A command that changes something, in words.
 #[derive(Debug, Clone, Copy)]
-struct Changes {
+struct ChangingCommand {
     name: &'static str,
     /// What becomes of the messages.
     done: &'static str,
@@ -130,14 +130,14 @@ struct Changes {
 /// A command that would change every message, or the first of them up to a limit, and was not told so.
 #[derive(Debug, Clone, Copy)]
 struct Everything {
-    command: Changes,
+    command: ChangingCommand,
     limit: Option<u64>,
 }
 
-const REDRIVE: Changes = Changes { name: "redrive", done: "put back" };
-const DROP: Changes = Changes { name: "drop", done: "dropped" };
+const REDRIVE: ChangingCommand = ChangingCommand { name: "redrive", done: "put back" };
+const DROP: ChangingCommand = ChangingCommand { name: "drop", done: "dropped" };
 
-impl Action {
+impl DeadAction {
     /// What is to be confirmed before it is done in `queue`.
     fn means_everything(&self, queue: DeadQueue) -> Option<Everything> {
         let (command, ids, which) = match self {
@@ -184,7 +184,7 @@ fn say(text: &str) {
 
 /// What a command did, and who gave it, on stderr: the broker itself keeps no log of it. A gateway that was
 /// asked has it in its own.
-fn trace(client: &DeadLetterClient, command: Changes, done: &Done, target: &Target) {
+fn trace(client: &DeadLetterClient, command: ChangingCommand, done: &Done, target: &DeadTarget) {
     if let (DeadLetterClient::Here { .. }, false) = (client, done.dry_run) {
         let by = terminal::plain(&operator::name(target.user.as_deref()));
         let (now, queue) = (Written(clock::now()), target.queue.queue());
@@ -194,15 +194,15 @@ fn trace(client: &DeadLetterClient, command: Changes, done: &Done, target: &Targ
     }
 }
 
-async fn answer(client: &DeadLetterClient, action: Action, target: &Target) -> Result<String, Exit> {
+async fn answer(client: &DeadLetterClient, action: DeadAction, target: &DeadTarget) -> Result<String, Exit> {
     Ok(match action {
-        Action::List { which, .. } => {
+        DeadAction::List { which, .. } => {
             let mut filter = which.filter(Vec::new(), target.queue);
             filter.limit.get_or_insert(postern_service::admin::dead::LISTED);
             let listing = client.list(&filter).await?;
             if target.json { json(&listing)? } else { table::list(&listing) }
         }
-        Action::Show { ids, .. } => {
+        DeadAction::Show { ids, .. } => {
             let mut whole = Listing::default();
             for id in &ids {
                 let found = client.show(id, target.queue).await?;
@@ -215,14 +215,14 @@ async fn answer(client: &DeadLetterClient, action: Action, target: &Target) -> R
             }
             if target.json { json(&whole)? } else { table::show(&whole)? }
         }
-        Action::Redrive { ids, which, dry_run, .. } => {
+        DeadAction::Redrive { ids, which, dry_run, .. } => {
             let filter = which.filter(ids, target.queue);
             let done = client.redrive(&filter, dry_run).await?;
             found(&filter, &done)?;
             trace(client, REDRIVE, &done, target);
             if target.json { json(&done)? } else { table::done(&done, REDRIVE.done) }
         }
-        Action::Drop { ids, which, dry_run, .. } => {
+        DeadAction::Drop { ids, which, dry_run, .. } => {
             let filter = which.filter(ids, target.queue);
             let done = client.discard(&filter, dry_run).await?;
             found(&filter, &done)?;

@@ -29,15 +29,15 @@ use postern_config::{Config, Loader, NeededSecrets, Problem, ProviderRegistry};
 use postern_dispatcher::{
     Dispatcher, RunError, Validated,
     connectors::ConnectorRegistry,
-    program::{Action as DispatcherAction, Choice},
+    program::{DispatcherAction, DispatcherArguments},
 };
-use postern_ingress::{Ingress, StartError, forms::Forms, program::Action as IngressAction};
+use postern_ingress::{Ingress, StartError, forms::Forms, program::IngressAction};
 use postern_service::{
     health_check::{self, HealthArguments},
     program::{self, Arguments, Exit, Program, Runtime},
     shutdown::Shutdown,
 };
-use reloadable::Reloadable;
+use reloadable::ReloadableGateway;
 use std::{future::Future, io, net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
 
 const PROGRAM: Program = Program {
@@ -83,7 +83,7 @@ enum Action {
     #[command(version)]
     Dispatcher {
         #[command(flatten)]
-        choice: Choice,
+        choice: DispatcherArguments,
         #[command(subcommand)]
         action: Option<DispatcherAction>,
     },
@@ -91,7 +91,7 @@ enum Action {
     Health(HealthArguments),
     /// Look at the messages that could not be sent, put them back, or drop them
     #[command(subcommand)]
-    Dead(dead::Action),
+    Dead(dead::DeadAction),
     /// Stop sending through a backend, in all processes and across restarts, until it is resumed
     ///
     /// Its messages wait in their queue. Requests in flight finish.
@@ -105,7 +105,7 @@ enum Action {
     Cancel(orders::CancelArguments),
     /// List the queues, have another backend send what waits for one, or drop what waits
     #[command(subcommand)]
-    Queue(orders::QueueAction),
+    Queue(orders::QueueCommand),
     /// Have a running gateway read its configuration anew, and replace what changed
     ///
     /// A mistake changes nothing and is said, with every other one. So does what cannot change while it runs.
@@ -115,7 +115,7 @@ enum Action {
     Store(store::StoreAction),
     /// Look up what became of messages and what people wrote, export it, or erase a person from it
     #[command(subcommand)]
-    Log(log::Action),
+    Log(log::LogAction),
 }
 
 /// A gateway with its senders and its forms.
@@ -164,10 +164,16 @@ impl Gateway {
             Action::Health(wanted) => self
                 .providers()
                 .and_then(|known| in_runtime(health_check::check(PROGRAM, arguments, &wanted, &known))),
-            Action::Pause(arguments) => self.order(orders::Order::Pause(arguments), &command.arguments),
-            Action::Resume(arguments) => self.order(orders::Order::Resume(arguments), &command.arguments),
-            Action::Cancel(arguments) => self.order(orders::Order::Cancel(arguments), &command.arguments),
-            Action::Queue(action) => self.order(orders::Order::Queue(action), &command.arguments),
+            Action::Pause(arguments) => {
+                self.order(orders::OperatorOrder::Pause(arguments), &command.arguments)
+            }
+            Action::Resume(arguments) => {
+                self.order(orders::OperatorOrder::Resume(arguments), &command.arguments)
+            }
+            Action::Cancel(arguments) => {
+                self.order(orders::OperatorOrder::Cancel(arguments), &command.arguments)
+            }
+            Action::Queue(action) => self.order(orders::OperatorOrder::Queue(action), &command.arguments),
             Action::Reload(wanted) => self.configuration_of(arguments, OPERATOR_SECRETS).and_then(|config| {
                 in_runtime(reload::run(wanted, &config, arguments.admin_listen.unwrap_or(PROGRAM.admin)))
             }),
@@ -220,7 +226,7 @@ impl Gateway {
     /// `postern dispatcher`, which is `postern-dispatcher`.
     fn dispatcher(
         &self,
-        choice: Choice,
+        choice: DispatcherArguments,
         action: Option<&DispatcherAction>,
         arguments: &Arguments,
     ) -> Result<(), Exit> {
@@ -233,7 +239,7 @@ impl Gateway {
         }
     }
 
-    fn order(&self, order: orders::Order, arguments: &Arguments) -> Result<(), Exit> {
+    fn order(&self, order: orders::OperatorOrder, arguments: &Arguments) -> Result<(), Exit> {
         let config = self.configuration_of(arguments, OPERATOR_SECRETS)?;
         in_runtime(orders::run(order, &config, arguments.admin_listen.unwrap_or(PROGRAM.admin)))
     }
@@ -266,7 +272,7 @@ impl Gateway {
             admin: runtime.admin,
         };
         greeting::print(&greeting::ready(PROGRAM.version, &addresses, &config))?;
-        let reload = Reloadable {
+        let reload = ReloadableGateway {
             connectors: &self.connectors,
             forms: &self.forms,
             arguments,

@@ -8,7 +8,7 @@ mod forget;
 mod text;
 
 use crate::greeting::print;
-use arguments::FilterArguments;
+use arguments::LogFilterArguments;
 use clap::{Args, Subcommand};
 use postern_config::Config;
 use postern_service::{
@@ -33,11 +33,11 @@ const OFF: &str = "log: the message log is off, so that nothing is remembered ab
 
 /// What `postern log` can do.
 #[derive(Debug, Clone, Subcommand)]
-pub(crate) enum Action {
+pub(crate) enum LogAction {
     /// List messages, newest first, without numbers and texts
     List {
         #[command(flatten)]
-        which: FilterArguments,
+        which: LogFilterArguments,
         /// With the people's numbers and what they wrote
         #[arg(long)]
         show: bool,
@@ -57,7 +57,7 @@ pub(crate) enum Action {
     /// Write messages whole, oldest first, one JSON object a line
     Export {
         #[command(flatten)]
-        which: FilterArguments,
+        which: LogFilterArguments,
         /// Also what happened to each of them
         #[arg(long)]
         events: bool,
@@ -94,13 +94,13 @@ pub(crate) struct ForgetArguments {
 /// # Errors
 /// [`Exit::Config`] for what the command line or the configuration can mend, [`Exit::Failed`] for the
 /// rest.
-pub(crate) async fn run(action: Action, config: &Config) -> Result<(), Exit> {
+pub(crate) async fn run(action: LogAction, config: &Config) -> Result<(), Exit> {
     let access = match &action {
-        Action::Forget(arguments) => {
+        LogAction::Forget(arguments) => {
             arguments.can_be_done()?;
             Access::Write
         }
-        Action::List { .. } | Action::Show { .. } | Action::Export { .. } => Access::Read,
+        LogAction::List { .. } | LogAction::Show { .. } | LogAction::Export { .. } => Access::Read,
     };
     let Some(log) = message_log::open_beside(config, access).await? else {
         return Err(Exit::Config(OFF.to_owned()));
@@ -110,17 +110,22 @@ pub(crate) async fn run(action: Action, config: &Config) -> Result<(), Exit> {
     done
 }
 
-async fn answer(log: &dyn MessageLog, action: Action) -> Result<(), Exit> {
+async fn answer(log: &dyn MessageLog, action: LogAction) -> Result<(), Exit> {
     match action {
-        Action::List { which, show, json } => Ok(print(&list(log, which, show, json).await?)?),
-        Action::Show { id, json } => Ok(print(&shown(log, &id, json).await?)?),
-        Action::Export { which, events } => export::run(log, which, events).await,
-        Action::Forget(arguments) => forget::run(log, &arguments).await,
+        LogAction::List { which, show, json } => Ok(print(&list(log, which, show, json).await?)?),
+        LogAction::Show { id, json } => Ok(print(&shown(log, &id, json).await?)?),
+        LogAction::Export { which, events } => export::run(log, which, events).await,
+        LogAction::Forget(arguments) => forget::run(log, &arguments).await,
     }
 }
 
 /// The messages that match, as a table or as JSON; only with `show` with numbers and texts.
-async fn list(log: &dyn MessageLog, which: FilterArguments, show: bool, json: bool) -> Result<String, Exit> {
+async fn list(
+    log: &dyn MessageLog,
+    which: LogFilterArguments,
+    show: bool,
+    json: bool,
+) -> Result<String, Exit> {
     let most = which.limit().unwrap_or(LISTED);
     let (mut pages, mut found) = (export::Pages::new(log, which.query(Order::Newest), most), Vec::new());
     while let Some(page) = pages.next().await? {

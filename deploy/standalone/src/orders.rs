@@ -25,7 +25,7 @@ use std::{
     io::{IsTerminal, Write, stderr, stdin},
     net::SocketAddr,
 };
-use target::Target;
+use target::OrderTarget;
 
 /// An order about one backend.
 #[derive(Debug, Clone, Args)]
@@ -34,7 +34,7 @@ pub(crate) struct BackendArguments {
     #[arg(value_name = "BACKEND")]
     backend: String,
     #[command(flatten)]
-    target: Target,
+    target: OrderTarget,
 }
 
 /// Which messages are to be cancelled.
@@ -56,17 +56,17 @@ pub(crate) struct CancelArguments {
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
-    target: Target,
+    target: OrderTarget,
 }
 
 /// What `postern queue` can do.
 #[derive(Debug, Clone, Subcommand)]
-pub(crate) enum QueueAction {
+pub(crate) enum QueueCommand {
     /// List every queue with what waits in it and its consumers, also those of backends that are no longer
     /// configured
     List {
         #[command(flatten)]
-        target: Target,
+        target: OrderTarget,
     },
     /// Have another backend send what waits for a backend that was renamed, was removed or is down
     ///
@@ -84,7 +84,7 @@ pub(crate) enum QueueAction {
         #[arg(long)]
         dry_run: bool,
         #[command(flatten)]
-        target: Target,
+        target: OrderTarget,
     },
     /// Drop what waits in a queue for good, without a report: `postern cancel` reports each recipient
     Purge {
@@ -98,13 +98,13 @@ pub(crate) enum QueueAction {
         #[arg(long)]
         yes: bool,
         #[command(flatten)]
-        target: Target,
+        target: OrderTarget,
     },
 }
 
 /// An order.
 #[derive(Debug)]
-pub(crate) enum Order {
+pub(crate) enum OperatorOrder {
     /// `postern pause`
     Pause(BackendArguments),
     /// `postern resume`
@@ -112,18 +112,18 @@ pub(crate) enum Order {
     /// `postern cancel`
     Cancel(CancelArguments),
     /// `postern queue`
-    Queue(QueueAction),
+    Queue(QueueCommand),
 }
 
-impl Order {
-    fn target(&self) -> &Target {
+impl OperatorOrder {
+    fn target(&self) -> &OrderTarget {
         match self {
             Self::Pause(arguments) | Self::Resume(arguments) => &arguments.target,
             Self::Cancel(arguments) => &arguments.target,
             Self::Queue(
-                QueueAction::List { target }
-                | QueueAction::Move { target, .. }
-                | QueueAction::Purge { target, .. },
+                QueueCommand::List { target }
+                | QueueCommand::Move { target, .. }
+                | QueueCommand::Purge { target, .. },
             ) => target,
         }
     }
@@ -134,7 +134,7 @@ impl Order {
 /// # Errors
 /// [`Exit::Config`] for what the command line or the configuration can mend, [`Exit::Failed`] for the
 /// rest.
-pub(crate) async fn run(order: Order, config: &Config, admin: SocketAddr) -> Result<(), Exit> {
+pub(crate) async fn run(order: OperatorOrder, config: &Config, admin: SocketAddr) -> Result<(), Exit> {
     let target = order.target().clone();
     let by = format!("{}@{}", target.by, control::this_machine());
     let client = OrderClient::open(&target, config, admin).await?;
@@ -143,32 +143,32 @@ pub(crate) async fn run(order: Order, config: &Config, admin: SocketAddr) -> Res
     Ok(print(&done?)?)
 }
 
-async fn answer(client: &OrderClient, order: Order, by: &str) -> Result<String, Exit> {
+async fn answer(client: &OrderClient, order: OperatorOrder, by: &str) -> Result<String, Exit> {
     let json = order.target().json;
     Ok(match order {
-        Order::Pause(BackendArguments { backend, .. }) => {
+        OperatorOrder::Pause(BackendArguments { backend, .. }) => {
             let done = client.pause(&backend, by).await?;
             if json { as_json(&done)? } else { text::paused(&done) }
         }
-        Order::Resume(BackendArguments { backend, .. }) => {
+        OperatorOrder::Resume(BackendArguments { backend, .. }) => {
             let done = client.resume(&backend, by).await?;
             if json { as_json(&done)? } else { text::paused(&done) }
         }
-        Order::Cancel(CancelArguments { backend, since, until, priority, dry_run, .. }) => {
+        OperatorOrder::Cancel(CancelArguments { backend, since, until, priority, dry_run, .. }) => {
             let order = CancelOrder { since, until, priority, dry_run, by: Some(by.to_owned()) };
             let done = client.cancel(&backend, &order, by).await?;
             if json { as_json(&done)? } else { text::cancelled(&done) }
         }
-        Order::Queue(QueueAction::List { .. }) => {
+        OperatorOrder::Queue(QueueCommand::List { .. }) => {
             let list = client.queues().await?;
             if json { as_json(&list)? } else { text::queues(&list) }
         }
-        Order::Queue(QueueAction::Move { from, to, dry_run, .. }) => {
+        OperatorOrder::Queue(QueueCommand::Move { from, to, dry_run, .. }) => {
             let order = MoveOrder { to, dry_run, by: Some(by.to_owned()) };
             let done = client.move_messages(&from, &order, by).await?;
             if json { as_json(&done)? } else { text::moved(&done) }
         }
-        Order::Queue(QueueAction::Purge { name, dry_run, yes, .. }) => {
+        OperatorOrder::Queue(QueueCommand::Purge { name, dry_run, yes, .. }) => {
             let mut order = PurgeOrder { dry_run: true, by: Some(by.to_owned()) };
             if !dry_run && !yes {
                 agreed(&name, client.purge(&name, &order, by).await?.messages)?;

@@ -2,7 +2,7 @@
 
 use postern_config::{Config, Problem, ProviderRegistry};
 use postern_dispatcher::{DispatcherReload, Validated, connectors::ConnectorRegistry};
-use postern_ingress::{IngressReload, Prepared, forms::Forms};
+use postern_ingress::{IngressReload, PreparedIngress, forms::Forms};
 use postern_service::{
     program::{self, Arguments},
     reload::Reload,
@@ -10,7 +10,7 @@ use postern_service::{
 use std::sync::Arc;
 
 /// Both halves of a running gateway.
-pub(crate) struct Reloadable<'g> {
+pub(crate) struct ReloadableGateway<'g> {
     pub(crate) connectors: &'g ConnectorRegistry,
     pub(crate) forms: &'g Forms,
     pub(crate) arguments: &'g Arguments,
@@ -19,8 +19,8 @@ pub(crate) struct Reloadable<'g> {
     pub(crate) dispatcher: DispatcherReload,
 }
 
-impl Reload for Reloadable<'_> {
-    type Read = (Validated, Prepared);
+impl Reload for ReloadableGateway<'_> {
+    type Read = (Validated, PreparedIngress);
 
     fn read(&self) -> Result<Self::Read, Vec<Problem>> {
         let config = Arc::new(program::load(self.arguments, &self.providers)?);

@@ -30,7 +30,7 @@ pub(crate) type CallbackClients = BTreeMap<String, Client>;
 
 /// Makes callbacks.
 #[derive(Debug)]
-pub(super) struct Caller {
+pub(super) struct CallbackCaller {
     keys: CallbackKeys,
     reach: EgressPolicy,
     timeout: Duration,
@@ -41,7 +41,7 @@ pub(super) struct Caller {
 
 /// Where a callback goes, and who asked for it.
 #[derive(Debug)]
-pub(super) struct Target {
+pub(super) struct CallbackTarget {
     pub(super) user: String,
     /// The host and the port of `url`.
     pub(super) host: String,
@@ -64,7 +64,7 @@ pub(crate) fn clients(compat: &CompatSection) -> Result<CallbackClients, KeyProb
     users.map(|user| client(&user.username)).collect()
 }
 
-impl Caller {
+impl CallbackCaller {
     /// A caller that calls with `clients`, as `compat` says.
     pub(super) fn new(compat: &CompatSection, clients: CallbackClients) -> Self {
         Self {
@@ -88,7 +88,7 @@ impl Caller {
     ///
     /// # Errors
     /// Nobody who may asked for it, it leads where no callback goes, or its host is left alone for now.
-    pub(super) fn target(&self, notice: &CallbackEvent) -> Result<Target, Failure> {
+    pub(super) fn target(&self, notice: &CallbackEvent) -> Result<CallbackTarget, Failure> {
         let callback = self.keys.open(&notice.callback);
         let Some(callback) = callback.filter(|callback| callback.message_id == notice.message_id) else {
             let why = "the callback was not requested by a currently configured user";
@@ -108,12 +108,12 @@ impl Caller {
                     Failure::transient("host_silent", "its host did not answer in time a moment ago");
                 Err(Failure { retry_after: Some(pause), ..silent })
             }
-            None => Ok(Target { user: callback.user, host, url }),
+            None => Ok(CallbackTarget { user: callback.user, host, url }),
         }
     }
 
     /// Calls `target`.
-    pub(super) async fn call(&self, target: &Target) -> Outcome {
+    pub(super) async fn call(&self, target: &CallbackTarget) -> Outcome {
         let Some(client) = self.clients.get(&target.user) else {
             return Err(Failure::permanent("callback_unknown", "its user is not configured"));
         };

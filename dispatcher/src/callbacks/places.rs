@@ -20,7 +20,7 @@ enum PlaceOf {
 
 /// A place for one callback, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct CallbackPermit {
     places: Arc<Places>,
     of: [PlaceOf; 2],
 }
@@ -32,7 +32,7 @@ impl Places {
     }
 
     /// A place for a callback of `user` to `host`; `None` if one of the two has as many as it may have.
-    pub(super) fn take(self: &Arc<Self>, user: &str, host: &str) -> Option<Place> {
+    pub(super) fn take(self: &Arc<Self>, user: &str, host: &str) -> Option<CallbackPermit> {
         let of = [PlaceOf::User(user.to_owned()), PlaceOf::Host(host.to_owned())];
         let mut taken = self.taken();
         if of.iter().any(|of| taken.get(of).is_some_and(|taken| *taken >= self.most)) {
@@ -41,7 +41,7 @@ impl Places {
         for of in &of {
             *taken.entry(of.clone()).or_default() += 1;
         }
-        Some(Place { places: self.clone(), of })
+        Some(CallbackPermit { places: self.clone(), of })
     }
 
     fn taken(&self) -> MutexGuard<'_, HashMap<PlaceOf, usize>> {
@@ -49,7 +49,7 @@ impl Places {
     }
 }
 
-impl Drop for Place {
+impl Drop for CallbackPermit {
     fn drop(&mut self) {
         let mut taken = self.places.taken();
         for of in &self.of {

@@ -28,12 +28,12 @@ pub(crate) type Connectors = BTreeMap<BackendName, Arc<dyn Connector>>;
 pub struct ConnectorRegistry {
     /// Shared by every backend that sends over HTTP.
     tls: ClientTls,
-    registered: BTreeMap<String, Registered>,
+    registered: BTreeMap<String, RegisteredKind>,
 }
 
 /// A kind that is not built in.
 #[derive(Clone)]
-struct Registered {
+struct RegisteredKind {
     direction: Direction,
     validate: Validate,
 }
@@ -82,7 +82,7 @@ impl ConnectorRegistry {
         self.add_to(&mut known)?;
         known.add_connector(name, direction)?;
         let validate: Validate = Arc::new(move |backend| Ok(Arc::new(validate(backend)?)));
-        self.registered.insert(name.to_owned(), Registered { direction, validate });
+        self.registered.insert(name.to_owned(), RegisteredKind { direction, validate });
         Ok(self)
     }
 

@@ -31,17 +31,17 @@ fn period(rated: usize) -> Duration {
 
 /// The queues whose consumers are counted, and their flow control. Clones share them.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct RatedQueues(Arc<Mutex<Rated>>);
+pub(crate) struct RatedQueues(Arc<Mutex<RatedState>>);
 
 #[derive(Debug, Default)]
-struct Rated {
+struct RatedState {
     /// How many backends of the configuration have a rate, also those that are not served here.
     configured: usize,
     queues: BTreeMap<BackendName, (QueueName, Arc<FlowControl>)>,
 }
 
 impl RatedQueues {
-    fn rated(&self) -> MutexGuard<'_, Rated> {
+    fn rated(&self) -> MutexGuard<'_, RatedState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -18,13 +18,13 @@ const RECOVERY: Duration = Duration::from_secs(60);
 /// How much slower than usual one sends, because the provider asked for it.
 #[derive(Debug)]
 pub(crate) struct Throttle {
-    pause: Option<Pause>,
+    pause: Option<ThrottlePause>,
     /// The pauses after answers that name none.
     backoff: Backoff,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Pause {
+struct ThrottlePause {
     until: Instant,
     /// The part of the usual speed at its end.
     speed: f64,
@@ -50,7 +50,7 @@ impl Throttle {
             Some(pause) if pausing => pause.speed,
             _ => (self.speed(now) / 2.0).max(SLOWEST),
         };
-        self.pause = Some(Pause { until, speed });
+        self.pause = Some(ThrottlePause { until, speed });
         (until.saturating_duration_since(now), !pausing)
     }
 
@@ -71,7 +71,7 @@ impl Throttle {
 
     /// Which part of the usual speed is right at `now`: 1 if nobody asked for less.
     pub(crate) fn speed(&self, now: Instant) -> f64 {
-        self.pause.map_or(1.0, |Pause { until, speed }| {
+        self.pause.map_or(1.0, |ThrottlePause { until, speed }| {
             let since = now.saturating_duration_since(until);
             (speed + since.as_secs_f64() / RECOVERY.as_secs_f64()).min(1.0)
         })

@@ -1,12 +1,10 @@
 //! Reading an answer, no further than is good.
 
+use postern_shared::read::without_byte_order_mark;
 use reqwest::{Response, header::HeaderMap};
 
 /// How much of an answer's body is read, in bytes; the rest is not.
 pub(crate) const MAX_BODY: usize = 64 * 1024;
-
-/// What some servers begin a UTF-8 text with. No pattern and no JSON reader expects it.
-const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
 /// A provider's answer.
 #[derive(Debug)]
@@ -36,9 +34,7 @@ impl ProviderAnswer {
                 Err(_) => break false,
             }
         };
-        if body.starts_with(BYTE_ORDER_MARK) {
-            body.drain(..BYTE_ORDER_MARK.len());
-        }
+        body.drain(..body.len() - without_byte_order_mark(&body).len());
         let body = String::from_utf8(body)
             .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
         let status = response.status().as_u16();

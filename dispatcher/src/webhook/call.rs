@@ -51,7 +51,7 @@ pub(super) struct WebhookRequest {
 
 /// Calls the webhook.
 #[derive(Debug)]
-pub(crate) struct Caller {
+pub(crate) struct WebhookCaller {
     address: WebhookUrl,
     /// What every request has.
     headers: HeaderMap,
@@ -61,7 +61,7 @@ pub(crate) struct Caller {
     classifier: Classifier,
 }
 
-impl Caller {
+impl WebhookCaller {
     /// # Errors
     /// A key below `application`, and why it cannot be.
     pub(crate) fn new(webhook: &Webhook) -> Result<Self, KeyProblem> {

@@ -74,7 +74,7 @@ impl SubmissionClaim {
 
 /// Why a client's id of a message cannot be claimed.
 #[derive(Debug)]
-pub(crate) enum Taken {
+pub(crate) enum KeyTaken {
     /// The same submission was accepted before. This came of it.
     Repeated(Box<Accepted>),
     /// Another submission was accepted under the id.
@@ -117,22 +117,22 @@ impl Submissions {
         principal: Principal<'_>,
         key: &str,
         fingerprint: Fingerprint,
-    ) -> Result<SubmissionClaim, Taken> {
+    ) -> Result<SubmissionClaim, KeyTaken> {
         match self.own.claim_in_turn(MessageId::outbound(principal.name(), key)).await {
             Claim::New(claim) => match self.known(claim.id(), fingerprint).await {
                 None => Ok(SubmissionClaim { claim, fingerprint }),
                 Some(taken) => Err(taken),
             },
             Claim::Duplicate(first) if first.fingerprint == fingerprint => {
-                Err(Taken::Repeated(Box::new(first.accepted)))
+                Err(KeyTaken::Repeated(Box::new(first.accepted)))
             }
-            Claim::Duplicate(_) => Err(Taken::Another),
+            Claim::Duplicate(_) => Err(KeyTaken::Another),
         }
     }
 
     /// What the message log knows of a submission that made `id`. `None` if it knows none within the window, or
     /// does not answer.
-    async fn known(&self, id: MessageId, fingerprint: Fingerprint) -> Option<Taken> {
+    async fn known(&self, id: MessageId, fingerprint: Fingerprint) -> Option<KeyTaken> {
         if self.window.is_zero() || !self.lookup.has_log() {
             return None;
         }
@@ -143,8 +143,8 @@ impl Submissions {
         let is_over = clock::now().duration_since(accepted.at).unsigned_abs() >= self.window;
         match known.is_same {
             _ if is_over => None,
-            true => Some(Taken::Repeated(Box::new(accepted))),
-            false => Some(Taken::Another),
+            true => Some(KeyTaken::Repeated(Box::new(accepted))),
+            false => Some(KeyTaken::Another),
         }
     }
 }

@@ -167,7 +167,7 @@ async fn recipients_are_split_by_the_backends_batch_under_one_id() {
 }
 
 /// A claim to the key `k`, of a message that says `said`.
-async fn claim(fixture: &Fixture, principal: Principal<'_>, said: &str) -> Result<SubmissionClaim, Taken> {
+async fn claim(fixture: &Fixture, principal: Principal<'_>, said: &str) -> Result<SubmissionClaim, KeyTaken> {
     fixture.acceptor.claim(principal, "k", Fingerprint::of(json!(said))).await
 }
 
@@ -180,8 +180,8 @@ async fn a_submission_is_accepted_once_under_its_key_and_a_principal() {
     let accepted = fixture.accept(key, keyed(first)).await.0.unwrap();
     assert_eq!(accepted.id, MessageId::outbound("clinic", "k"));
     let again = claim(&fixture, key, "a").await.unwrap_err();
-    assert!(matches!(again, Taken::Repeated(first) if *first == accepted));
-    assert!(matches!(claim(&fixture, key, "b").await, Err(Taken::Another)));
+    assert!(matches!(again, KeyTaken::Repeated(first) if *first == accepted));
+    assert!(matches!(claim(&fixture, key, "b").await, Err(KeyTaken::Another)));
     let other = claim(&fixture, anyone, "a").await.unwrap();
     assert_ne!(fixture.accept(anyone, keyed(other)).await.0.unwrap().id, accepted.id);
     assert_ne!(fixture.accept(key, submission(Some("x"))).await.0.unwrap().id, accepted.id);

@@ -12,7 +12,7 @@
 
 use super::{
     answer,
-    sendsms::{self, Sendsms, SendsmsParameters, Wrong},
+    sendsms::{self, Sendsms, SendsmsParameters, WrongSendsms},
 };
 use crate::auth::RefusalReason;
 use crate::{
@@ -41,7 +41,7 @@ type KannelReply = (StatusCode, String);
 
 /// An answer that refuses a request.
 #[derive(Debug)]
-struct Refusal {
+struct KannelRefusal {
     reply: KannelReply,
     /// `None`: what the status says.
     reason: Option<RefusalReason>,
@@ -49,7 +49,7 @@ struct Refusal {
     field: Option<&'static str>,
 }
 
-impl Refusal {
+impl KannelRefusal {
     /// Without the parameter that is wrong.
     fn new(status: StatusCode, words: &str, reason: Option<RefusalReason>) -> Self {
         Self { reply: (status, words.to_owned()), reason, field: None }
@@ -61,8 +61,8 @@ impl Refusal {
     }
 }
 
-impl From<Refusal> for Answer {
-    fn from(refusal: Refusal) -> Self {
+impl From<KannelRefusal> for Answer {
+    fn from(refusal: KannelRefusal) -> Self {
         answer::refused(respond(refusal.reply), refusal.reason, refusal.field.as_slice())
     }
 }
@@ -151,9 +151,10 @@ async fn submit(
 ) -> Answer {
     let sms = match sendsms::read(given, &state.compat.reach, Timestamp::now()) {
         Ok(sms) => sms,
-        Err(Wrong { field, words }) => {
+        Err(WrongSendsms { field, words }) => {
             let reason = (field == sendsms::CHARSET).then_some(RefusalReason::Charset);
-            return Refusal { reason, ..Refusal::of(field, StatusCode::BAD_REQUEST, &words) }.into();
+            return KannelRefusal { reason, ..KannelRefusal::of(field, StatusCode::BAD_REQUEST, &words) }
+                .into();
         }
     };
     match state.acceptor.accept(Principal::CompatUser(user), submission(sms), trace).await {
@@ -167,27 +168,29 @@ async fn submit(
 }
 
 /// Kannel's words for a rejection.
-fn rejection(reason: &Rejection) -> Refusal {
+fn rejection(reason: &Rejection) -> KannelRefusal {
     match reason {
         Rejection::Forbidden(_)
         | Rejection::UnknownBackend(_)
         | Rejection::NotRoutable
         | Rejection::ReceivesOnly(_) => {
-            let refusal = Refusal::of("smsc", StatusCode::FORBIDDEN, "Not routable. Do not try again.");
-            Refusal { reason: Some(RefusalReason::Backend), ..refusal }
+            let refusal = KannelRefusal::of("smsc", StatusCode::FORBIDDEN, "Not routable. Do not try again.");
+            KannelRefusal { reason: Some(RefusalReason::Backend), ..refusal }
         }
-        Rejection::NotRecipients(_) => Refusal::of("to", StatusCode::BAD_REQUEST, sendsms::DENIED),
+        Rejection::NotRecipients(_) => KannelRefusal::of("to", StatusCode::BAD_REQUEST, sendsms::DENIED),
         Rejection::TooMuchToStore(_) => {
-            Refusal::of("to", StatusCode::BAD_REQUEST, "Too many receivers for this text, rejected")
+            KannelRefusal::of("to", StatusCode::BAD_REQUEST, "Too many receivers for this text, rejected")
         }
         Rejection::TextTooLong { .. } | Rejection::TooLarge => {
-            Refusal::of("text", StatusCode::BAD_REQUEST, "Message too long, rejected")
+            KannelRefusal::of("text", StatusCode::BAD_REQUEST, "Message too long, rejected")
         }
-        Rejection::ContextTooLarge => {
-            Refusal::new(StatusCode::BAD_REQUEST, "Fields too long, rejected", Some(RefusalReason::Size))
-        }
+        Rejection::ContextTooLarge => KannelRefusal::new(
+            StatusCode::BAD_REQUEST,
+            "Fields too long, rejected",
+            Some(RefusalReason::Size),
+        ),
         Rejection::Unavailable => {
-            Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "Temporal failure, try again later.", None)
+            KannelRefusal::new(StatusCode::SERVICE_UNAVAILABLE, "Temporal failure, try again later.", None)
         }
     }
 }
@@ -211,14 +214,16 @@ async fn body(
     request: &HttpRequest,
     payload: &mut Payload,
     limits: &RequestLimits,
-) -> Result<Bytes, Refusal> {
+) -> Result<Bytes, KannelRefusal> {
     match *request.method() {
         Method::GET => Ok(Bytes::new()),
         Method::POST => {
             let body = body::read(request, payload, &limits.body).await;
-            body.map_err(|error| Refusal::new(error.status(), &error.detail(&limits.body), error.reason()))
+            body.map_err(|error| {
+                KannelRefusal::new(error.status(), &error.detail(&limits.body), error.reason())
+            })
         }
-        _ => Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed", None)),
+        _ => Err(KannelRefusal::new(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed", None)),
     }
 }
 
@@ -239,9 +244,9 @@ fn parameters<'a>(
     request: &'a HttpRequest,
     body: &'a Bytes,
     limits: &RequestLimits,
-) -> Result<Request<'a>, Refusal> {
+) -> Result<Request<'a>, KannelRefusal> {
     let (method, headers, query) = (request.method(), request.headers(), request.query_string());
-    let refusal = |words: &str, reason| Refusal::new(StatusCode::BAD_REQUEST, words, Some(reason));
+    let refusal = |words: &str, reason| KannelRefusal::new(StatusCode::BAD_REQUEST, words, Some(reason));
     match Request::parse(method, headers, query, body, None, &limits.parameters) {
         Ok(parsed) if parsed.json.is_none() => Ok(parsed),
         Ok(_) | Err(Unreadable::MediaType(_)) => {

@@ -144,15 +144,15 @@ pub(super) struct Sendsms {
 
 /// What is wrong with a request.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Wrong {
+pub(super) struct WrongSendsms {
     /// The parameter, by Kannel's name.
     pub(super) field: &'static str,
     /// Kannel's words.
     pub(super) words: String,
 }
 
-fn wrong(field: &'static str, words: impl Into<String>) -> Wrong {
-    Wrong { field, words: words.into() }
+fn wrong(field: &'static str, words: impl Into<String>) -> WrongSendsms {
+    WrongSendsms { field, words: words.into() }
 }
 
 /// Reads a request at `now`; what it asks to be called at must be within `reach`.
@@ -163,7 +163,7 @@ pub(super) fn read(
     given: &SendsmsParameters<'_>,
     reach: &EgressPolicy,
     now: Timestamp,
-) -> Result<Sendsms, Wrong> {
+) -> Result<Sendsms, WrongSendsms> {
     let (identities, left_out) = recipients(given)?;
     if !given.bytes("udh").is_empty() {
         return Err(wrong("udh", "UDH field not supported, rejected"));
@@ -208,7 +208,7 @@ pub(super) fn read(
 }
 
 /// `to`: words of digits, `+` and `-`, and those that are not.
-fn recipients(given: &SendsmsParameters<'_>) -> Result<(Vec<Identity>, Vec<Identity>), Wrong> {
+fn recipients(given: &SendsmsParameters<'_>) -> Result<(Vec<Identity>, Vec<Identity>), WrongSendsms> {
     let wrong = |words: String| wrong("to", words);
     let Some(to) = given.0.get("to") else {
         return Err(wrong("Missing receiver number, rejected".to_owned()));
@@ -242,7 +242,7 @@ fn told(word: &str) -> Option<Identity> {
     word.chars().take(Identity::MAX_CHARS).map(fit).collect::<String>().parse().ok()
 }
 
-fn text(given: &SendsmsParameters<'_>) -> Result<String, Wrong> {
+fn text(given: &SendsmsParameters<'_>) -> Result<String, WrongSendsms> {
     let misformed = || wrong(CHARSET, "Charset or body misformed, rejected");
     let (charset, coding) = (given.text("charset"), given.number("coding"));
     let coding_word = coding.map(|coding| coding.to_string());
@@ -261,7 +261,10 @@ fn text(given: &SendsmsParameters<'_>) -> Result<String, Wrong> {
 }
 
 /// Both of `dlr-url` and `dlr-mask`, or nothing is to be told.
-fn callback(given: &SendsmsParameters<'_>, reach: &EgressPolicy) -> Result<Option<CallbackRequest>, Wrong> {
+fn callback(
+    given: &SendsmsParameters<'_>,
+    reach: &EgressPolicy,
+) -> Result<Option<CallbackRequest>, WrongSendsms> {
     let url = given.text("dlr-url");
     if let Some(url) = &url {
         let begins =

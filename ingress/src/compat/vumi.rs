@@ -12,12 +12,12 @@
 
 use super::{
     answer,
-    vumi_message::{self, UserMessage, Wrong},
+    vumi_message::{self, UserMessage, WrongMessage},
 };
 use crate::auth::RefusalReason;
 use crate::{
     accept::{
-        Accepted, Fingerprint, Rejected, Rejection, Submission, SubmissionClaim, SubmissionField, Taken,
+        Accepted, Fingerprint, KeyTaken, Rejected, Rejection, Submission, SubmissionClaim, SubmissionField,
     },
     answer::{Answer, Charge},
     auth::Principal,
@@ -99,7 +99,7 @@ async fn message(
         let response = refuse(error.status(), &error.detail(&state.limits.body));
         answer::refused(response, error.reason(), &[])
     })?;
-    vumi_message::read(&body).map_err(|Wrong { keys, words }| {
+    vumi_message::read(&body).map_err(|WrongMessage { keys, words }| {
         let reason = if keys.is_empty() { RefusalReason::Json } else { RefusalReason::Form };
         answer::refused(refuse(StatusCode::BAD_REQUEST, &words), Some(reason), &keys)
     })
@@ -158,9 +158,9 @@ async fn claim(
     let key = format!("vumi {id} {fingerprint}");
     match state.acceptor.claim(principal, &key, fingerprint).await {
         Ok(claim) => Ok(Some(claim)),
-        Err(Taken::Repeated(first)) => Err(*first),
+        Err(KeyTaken::Repeated(first)) => Err(*first),
         // The fingerprint is part of the key.
-        Err(Taken::Another) => Ok(None),
+        Err(KeyTaken::Another) => Ok(None),
     }
 }
 

@@ -16,7 +16,9 @@
 use crate::accept::{MESSAGE_LIMITS, context_fits};
 use postern_shared::{
     message::{Context, Identity, MAX_IDENTITIES, MAX_TEXT_CHARS},
-    read::{restore_numbers, value_within, with_exact_numbers, without_lone_surrogates},
+    read::{
+        restore_numbers, value_within, with_exact_numbers, without_byte_order_mark, without_lone_surrogates,
+    },
 };
 use serde_json::{Map, Value};
 use std::borrow::Cow;
@@ -40,7 +42,7 @@ const TEXTS: [&str; 7] =
 
 /// What is wrong with a body.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Wrong {
+pub(super) struct WrongMessage {
     /// The keys, in the alphabet's order; none if it is not such a table at all.
     pub(super) keys: Vec<&'static str>,
     /// Vumi Go's words.
@@ -51,12 +53,12 @@ pub(super) struct Wrong {
 ///
 /// # Errors
 /// All that is wrong.
-pub(super) fn read(body: &[u8]) -> Result<UserMessage, Wrong> {
-    let body = String::from_utf8_lossy(body);
+pub(super) fn read(body: &[u8]) -> Result<UserMessage, WrongMessage> {
+    let body = String::from_utf8_lossy(without_byte_order_mark(body));
     let body = without_lone_surrogates(&body);
     let exact = with_exact_numbers(&body);
     let Ok(Value::Object(mut given)) = value_within(exact.as_bytes(), MESSAGE_LIMITS) else {
-        return Err(Wrong { keys: Vec::new(), words: "Invalid Message".to_owned() });
+        return Err(WrongMessage { keys: Vec::new(), words: "Invalid Message".to_owned() });
     };
     if let Cow::Owned(_) = exact {
         restore_numbers(&body, &mut given, &TEXTS);
@@ -90,7 +92,7 @@ pub(super) fn read(body: &[u8]) -> Result<UserMessage, Wrong> {
         }
         _ => {
             wrong.sort_unstable();
-            Err(Wrong { words: reason(&wrong), keys: wrong })
+            Err(WrongMessage { words: reason(&wrong), keys: wrong })
         }
     }
 }
@@ -175,6 +177,8 @@ mod tests {
             "endpoint": "e", "metadata": {"rapidsms_msg_id": "7"}, "helper_metadata": {"go": {}},
         });
         assert_eq!(Value::Object(many.context), wanted);
+        let sloppy = read("\u{feff}{\"to_addr\":\"1\",\"content\":\"hi \\ud83d\"}".as_bytes()).unwrap();
+        assert_eq!(sloppy.text, "hi \u{fffd}");
         let silent =
             read(br#"{"to_addr":"1","content":null,"session_event":null,"in_reply_to":""}"#).unwrap();
         assert_eq!((silent.text.as_str(), silent.context.len()), ("", 0));

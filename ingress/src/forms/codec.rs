@@ -4,17 +4,18 @@ use super::{parameter::Parameter, request::Request};
 use postern_config::backend::{codec::Codec, receive::Receive};
 use std::borrow::Cow;
 
-/// Decodes the parameter that is the text, in place: whoever looks at it then finds UTF-8.
-///
-/// # Errors
-/// What is wrong with the parameter `charset`.
-pub(crate) fn decode_text(codec: Codec, text: &[String], request: &mut Request<'_>) -> Result<(), String> {
+/// Decodes the parameter that is the text, in place: whoever looks at it then finds UTF-8. What a person wrote is
+/// not refused for a `charset` that nobody knows: it is read as if there were none.
+pub(crate) fn decode_text(codec: Codec, text: &[String], request: &mut Request<'_>) {
     let word = |name: &str| request.parameter(name).map(|parameter| String::from_utf8_lossy(&parameter.raw));
     let (charset, coding) = (word("charset"), word("coding"));
+    let decode = |raw: &[u8], charset| codec.decode(raw, charset, coding.as_deref());
     let mut decoded = Vec::new();
     for (index, parameter) in request.parameters.iter().enumerate() {
         if text.iter().any(|name| *name == parameter.name) {
-            decoded.push((index, codec.decode(&parameter.raw, charset.as_deref(), coding.as_deref())?));
+            let raw = &parameter.raw;
+            let text = decode(raw, charset.as_deref()).or_else(|_| decode(raw, None));
+            decoded.push((index, text.unwrap_or_else(|_| String::from_utf8_lossy(raw).into_owned())));
         }
     }
     for (index, text) in decoded {
@@ -22,7 +23,6 @@ pub(crate) fn decode_text(codec: Codec, text: &[String], request: &mut Request<'
         let raw = Cow::Owned(text.into_bytes());
         request.parameters[index] = Parameter { name, raw, charset: Some(encoding_rs::UTF_8) };
     }
-    Ok(())
 }
 
 /// What requests call the text.

@@ -11,7 +11,7 @@ use postern_config::{
     KeyProblem,
     backend::receive::{Receive, STANDARD_FIELDS},
 };
-use postern_shared::message::Identity;
+use postern_shared::{clock::is_of_a_set_clock, message::Identity};
 use serde_json::{Map, Value};
 
 /// The form `http`: `params`, `fields` and `charset` of `[backends.NAME.receive]`, made ready.
@@ -81,7 +81,7 @@ impl Form for HttpForm {
                 text: text.unwrap_or_default(),
                 fields,
                 external_id: external_id.filter(|id| !id.is_empty()),
-                received_at,
+                received_at: received_at.filter(|at| is_of_a_set_clock(*at)),
             }),
             // Nobody is the sender of nothing, even where the configuration asks for no identity.
             None if errors.is_empty() => Err(Errors::of(self.identity.named(request), REQUIRED)),
@@ -100,9 +100,10 @@ impl Field {
     /// [`take`](Self::take) of a value that was found as `asked`.
     fn cleaned(&self, asked: &str, found: &Found<'_>, errors: &mut Errors) -> Option<Value> {
         let cleaned = match found {
+            // What a person wrote is not lost for a date that nobody needs.
+            Found::NoText if self.is_datetime() && !self.required => Ok(self.default.clone()),
             Found::NoText => Err(INVALID.to_owned()),
             Found::Text(text) if !text.trim().is_empty() => match self.clean(text.trim()) {
-                // What a person wrote is not lost for a date that nobody needs.
                 Err(_) if self.is_datetime() && !self.required => Ok(self.default.clone()),
                 cleaned => cleaned.map(Some),
             },

@@ -90,7 +90,8 @@ impl fmt::Debug for Request<'_> {
 impl<'a> Request<'a> {
     /// Reads a request. `charset` is `receive.charset`: it overrules what the headers declare.
     ///
-    /// A GET has its parameters in `query`; any other method in `body`, or, if that has none, in `query`.
+    /// A GET has its parameters in `query`; any other method in `body`, or, if that has none, in `query`. An
+    /// empty body has none, whatever it is declared as.
     ///
     /// # Errors
     /// [`Unreadable`]
@@ -112,6 +113,10 @@ impl<'a> Request<'a> {
         let declared = declared.unwrap_or_default().trim();
         let essence = declared.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
         request.charset = charset.or_else(|| charset_of(declared)).unwrap_or(encoding_rs::UTF_8);
+        if body.is_empty() && !query.is_empty() {
+            request.parameters = urlencoded::parse(query.as_bytes(), limits).map_err(malformed)?;
+            return Ok(request);
+        }
         match essence.as_str() {
             "" | "application/x-www-form-urlencoded" => {
                 request.parameters = urlencoded::parse(body, limits).map_err(malformed)?;

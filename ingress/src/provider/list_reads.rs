@@ -13,10 +13,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// The parameters of a backend that read single items of lists. Empty for most backends.
 #[derive(Debug)]
-pub(super) struct ListReads(Vec<Parameter>);
+pub(super) struct ListReads(Vec<ListParameter>);
 
 #[derive(Debug)]
-struct Parameter {
+struct ListParameter {
     /// Whether it is part of what makes a message or a report: only then must all of its lists be read. A
     /// picture that goes with a text does not keep the text out.
     essential: bool,
@@ -34,7 +34,7 @@ struct List {
 impl ListReads {
     /// Those of `params`.
     pub(super) fn new(params: &IndexMap<String, OneOrMany>) -> Self {
-        let parameter = |(ours, theirs): (&String, &OneOrMany)| Parameter {
+        let parameter = |(ours, theirs): (&String, &OneOrMany)| ListParameter {
             essential: is_essential(ours),
             names: theirs.0.clone(),
         };

@@ -92,13 +92,10 @@ impl Receiver {
     }
 
     /// Decodes the text of a form whose bytes depend on other parameters, in place.
-    ///
-    /// # Errors
-    /// [`Refusal::Invalid`]
-    pub(super) fn decode_text(&self, request: &mut Request<'_>) -> Result<(), Refusal> {
-        let Some((codec, text)) = &self.codec else { return Ok(()) };
-        let decoded = decode_text(*codec, text, request);
-        decoded.map_err(|why| Refusal::Invalid(Errors::of("charset", why).because(RefusalReason::Charset)))
+    pub(super) fn decode_text(&self, request: &mut Request<'_>) {
+        if let Some((codec, text)) = &self.codec {
+            decode_text(*codec, text, request);
+        }
     }
 
     /// The message that `request` is, of a batch the item at `place`.

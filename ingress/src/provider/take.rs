@@ -169,7 +169,7 @@ impl Provider {
         let body = endpoint.body(request, payload, limits).await?;
         let mut whole = endpoint.parse(request, &body, limits)?;
         if path == ProviderPath::Messages {
-            self.receiver.decode_text(&mut whole)?;
+            self.receiver.decode_text(&mut whole);
         }
         let nothing = Bytes::new();
         let query = if self.reads_query(path) { request.query_string() } else { "" };

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 /// One backend, as the list shows it.
 #[derive(Serialize)]
-struct Shown<'a> {
+struct ShownBackend<'a> {
     name: &'a str,
     #[serde(rename = "type")]
     kind: &'a str,
@@ -57,7 +57,7 @@ pub(crate) async fn list(request: &HttpRequest, _: &mut Payload, state: &Ingress
     .await
 }
 
-async fn show<'a>(backend: &'a BackendConfig, state: &IngressState) -> Shown<'a> {
+async fn show<'a>(backend: &'a BackendConfig, state: &IngressState) -> ShownBackend<'a> {
     let broker = state.publisher.broker();
     let status = broker.status().borrow().clone();
     let usable = status == BrokerStatus::Ready;
@@ -93,7 +93,7 @@ async fn show<'a>(backend: &'a BackendConfig, state: &IngressState) -> Shown<'a>
         None => None,
     };
     let reason = health.filter(|health| *health != BackendHealth::Ready).map(|health| health.to_string());
-    Shown {
+    ShownBackend {
         name: backend.name.as_str(),
         kind: &backend.definition.kind,
         receives: !backend.definition.receive.methods.is_empty(),

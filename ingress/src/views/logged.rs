@@ -25,13 +25,13 @@ use std::time::Instant;
 
 /// A part of the list.
 #[derive(Serialize)]
-struct Shown {
+struct ShownPage {
     messages: Vec<LoggedMessage>,
     /// The `cursor` of the next part. `None`: there are no more.
     next: Option<String>,
 }
 
-impl From<Page> for Shown {
+impl From<Page> for ShownPage {
     fn from(page: Page) -> Self {
         Self { messages: page.messages, next: page.next.map(|next| next.to_string()) }
     }
@@ -73,7 +73,7 @@ pub(crate) async fn list(request: &HttpRequest, _: &mut Payload, state: &Ingress
             waited = Some(start.elapsed());
             page
         };
-        Ok(HttpResponse::Ok().json(Shown::from(page.map_err(not_read)?)).into())
+        Ok(HttpResponse::Ok().json(ShownPage::from(page.map_err(not_read)?)).into())
     });
     let mut answer = not_stored(answer.await);
     answer.log.waited = waited.unwrap_or_default();

@@ -7,7 +7,7 @@ use super::{
 use crate::auth::RefusalReason;
 use crate::{
     accept::{
-        Accepted, Acceptor, Fingerprint, MESSAGE_LIMITS, Rejection, Submission, SubmissionField, Taken,
+        Accepted, Acceptor, Fingerprint, KeyTaken, MESSAGE_LIMITS, Rejection, Submission, SubmissionField,
     },
     answer::Answer,
     auth::Principal,
@@ -29,7 +29,9 @@ use actix_web::{
 use jiff::Timestamp;
 use postern_config::Right;
 use postern_service::traces::RequestSpan;
-use postern_shared::read::{NotTaken, restore_numbers, value_within, with_exact_numbers};
+use postern_shared::read::{
+    NotTaken, restore_numbers, value_within, with_exact_numbers, without_byte_order_mark,
+};
 use serde_json::{Value, json};
 use std::borrow::Cow;
 
@@ -97,13 +99,13 @@ fn read(
 
 /// The answer to a submission whose `Idempotency-Key` was used before: the first answer, if it is the
 /// same submission.
-fn repeated(taken: Taken, state: &IngressState) -> Result<Answer, ProblemDocument> {
+fn repeated(taken: KeyTaken, state: &IngressState) -> Result<Answer, ProblemDocument> {
     match taken {
-        Taken::Repeated(first) => {
+        KeyTaken::Repeated(first) => {
             state.metrics.duplicate(&first.backend);
             Ok(accepted(&first))
         }
-        Taken::Another => {
+        KeyTaken::Another => {
             let why = "was used for another message, which is accepted: a message that is not the same needs a \
                        key of its own";
             let problem = ProblemDocument::invalid(vec![Invalid::header(IDEMPOTENCY_KEY, why)]);
@@ -180,8 +182,9 @@ async fn read_json(
         error.reason().map_or(problem.clone(), |reason| problem.refused(reason))
     })?;
     // A body that is no text is no JSON: the reader says where.
-    let exact = str::from_utf8(&body).map(with_exact_numbers);
-    let json = exact.as_deref().map_or(&body[..], str::as_bytes);
+    let body = without_byte_order_mark(&body);
+    let exact = str::from_utf8(body).map(with_exact_numbers);
+    let json = exact.as_deref().map_or(body, str::as_bytes);
     let read = value_within(json, MESSAGE_LIMITS).map_err(|why| match why {
         NotTaken::Invalid(error) => {
             ProblemDocument::new(StatusCode::BAD_REQUEST, json_error(&error)).refused(RefusalReason::Json)
@@ -194,7 +197,7 @@ async fn read_json(
     });
     let mut read = read?;
     // Long numbers keep their digits in the context, and are no texts elsewhere.
-    if let (Value::Object(table), Ok(Cow::Owned(_)), Ok(written)) = (&mut read, &exact, str::from_utf8(&body))
+    if let (Value::Object(table), Ok(Cow::Owned(_)), Ok(written)) = (&mut read, &exact, str::from_utf8(body))
     {
         restore_numbers(written, table, &submission::TEXTS);
     }

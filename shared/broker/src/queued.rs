@@ -38,13 +38,13 @@ pub struct Says {
 /// Which fields the message `body` says itself.
 pub fn says(body: &[u8]) -> Says {
     #[derive(Deserialize)]
-    struct Fields {
+    struct SaidFields {
         id: Option<IgnoredAny>,
         created_at: Option<IgnoredAny>,
     }
     serde_json::from_slice(body).map_or_else(
         |_| Says::default(),
-        |Fields { id, created_at }| Says { id: id.is_some(), created_at: created_at.is_some() },
+        |SaidFields { id, created_at }| Says { id: id.is_some(), created_at: created_at.is_some() },
     )
 }
 

@@ -185,7 +185,7 @@ impl Webhook {
 /// Reads `[application]`: `type` decides which keys there may be. `breaker` is `[breaker]`, if that can be
 /// read.
 pub(super) fn read(
-    reader: &mut Reader<'_>,
+    reader: &mut Reader,
     section: Value,
     breaker: Option<BreakerSection>,
 ) -> Option<ApplicationSection> {

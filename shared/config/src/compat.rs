@@ -134,13 +134,13 @@ impl CompatSection {
 }
 
 /// What the types of `[compat]` cannot say, the backends aside.
-pub(super) fn check(compat: &CompatSection, reader: &mut Reader<'_>) {
+pub(super) fn check(compat: &CompatSection, reader: &mut Reader) {
     let callbacks = &compat.callbacks;
     if callbacks.timeout.0.is_zero() || callbacks.timeout.0 > MAX_TIMEOUT {
         reader.problem("compat.callbacks.timeout", "must be longer than 0 and at most 10m");
     }
     if !(1..=MAX_CONCURRENCY).contains(&callbacks.concurrency) {
-        reader.problem("compat.callbacks.concurrency", "must be 1 to 2000");
+        reader.problem("compat.callbacks.concurrency", format!("must be 1 to {MAX_CONCURRENCY}"));
     }
     if !(1..=MAX_ATTEMPTS).contains(&callbacks.attempts) {
         reader.problem("compat.callbacks.attempts", format!("must be 1 to {MAX_ATTEMPTS}"));
@@ -185,7 +185,7 @@ pub(super) fn check(compat: &CompatSection, reader: &mut Reader<'_>) {
     }
 }
 
-fn path(path: &str, key: &str, reader: &mut Reader<'_>) {
+fn path(path: &str, key: &str, reader: &mut Reader) {
     let segment = |c: char| c.is_ascii_alphanumeric() || "-._~".contains(c);
     let right = path.len() > 1 && path.starts_with('/') && path.chars().all(|c| c == '/' || segment(c));
     if !right || path.contains("//") {
@@ -199,7 +199,7 @@ fn path(path: &str, key: &str, reader: &mut Reader<'_>) {
     }
 }
 
-fn users(users: &[CompatUser], table: &str, reader: &mut Reader<'_>) {
+fn users(users: &[CompatUser], table: &str, reader: &mut Reader) {
     if users.is_empty() {
         reader.problem(format!("{table}.users"), format!("is missing: at least one [[{table}.users]]"));
     }

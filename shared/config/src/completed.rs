@@ -10,9 +10,9 @@ use sha2::{Digest, Sha256};
 use std::{collections::BTreeMap, fmt};
 
 /// The listeners that are off unless their table is there, and the path that each has if none is set.
-const LISTENERS: [Listener; 2] = [("kannel", crate::compat::sendsms), ("vumi", crate::compat::messages)];
+const LISTENERS: [CompatTable; 2] = [("kannel", crate::compat::sendsms), ("vumi", crate::compat::messages)];
 /// Its table below `[compat]`, and its path.
-type Listener = (&'static str, fn() -> String);
+type CompatTable = (&'static str, fn() -> String);
 
 /// A digest for each backend, and for each key of the other sections. Prints no digest: a secret that can
 /// be guessed could be found by one.

@@ -10,7 +10,7 @@ use crate::{
     compat::CompatSection,
     completed::Completed,
     environment,
-    lines::Lines,
+    lines::Places,
     problem::Problem,
     reader::is_in,
     sections::{
@@ -58,8 +58,8 @@ pub struct Config {
     /// ([`NeededSecrets`](crate::NeededSecrets)): what stands for them means nothing, and a problem with
     /// one of them is none.
     pub absent_secrets: BTreeSet<String>,
-    /// Where each key of the file is.
-    pub(super) lines: Lines,
+    /// Where each key is.
+    pub(super) places: Places,
     /// The keys that the environment set, which have no line.
     pub(super) from_environment: BTreeSet<String>,
     /// What it comes to, key by key.
@@ -90,7 +90,11 @@ impl Config {
         let what = what.into();
         match self.from_environment.iter().find(|set| is_in(&key, set)) {
             Some(set) => Problem { key, line: None, what: environment::set_by(&what, set) },
-            None => Problem { line: self.lines.of(&key), key, what },
+            None => {
+                let (line, in_file) = self.places.of(&key);
+                let in_file = in_file.map_or_else(String::new, |place| format!(" ({place})"));
+                Problem { line, key, what: what + &in_file }
+            }
         }
     }
 }

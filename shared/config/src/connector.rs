@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 /// Reads the `connector` and the `send` table of the backend at `path`. `None` if there is no such
 /// kind.
 pub(super) fn read(
-    reader: &mut Reader<'_>,
+    reader: &mut Reader,
     path: &str,
     tree: &Map<String, Value>,
     providers: &ProviderRegistry,

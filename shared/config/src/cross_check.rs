@@ -1,6 +1,7 @@
 //! What one section's types cannot say: bounds, and what two sections say together.
 
 use crate::{
+    about::About,
     backend::{
         Definition, auth::ReceiveAuth, challenge::Challenge, expression::When, receive::Receive, userinfo,
     },
@@ -27,7 +28,7 @@ const MAX_BURST: u32 = 10_000;
 /// The largest `ingress.max_items`.
 const MAX_ITEMS: usize = 10_000;
 
-pub(super) fn broker(broker: &BrokerSection, reader: &mut Reader<'_>) {
+pub(super) fn broker(broker: &BrokerSection, reader: &mut Reader) {
     if let Some(why) = broker_url::problem(broker.url.expose()) {
         reader.problem("broker.url", why);
     }
@@ -45,7 +46,7 @@ pub(super) fn broker(broker: &BrokerSection, reader: &mut Reader<'_>) {
     }
 }
 
-pub(super) fn ingress(ingress: &IngressSection, reader: &mut Reader<'_>) {
+pub(super) fn ingress(ingress: &IngressSection, reader: &mut Reader) {
     reader.note_absent_files("ingress.tls", ingress.tls.as_ref());
     if let Some(public) = &ingress.public_url {
         let right = url::Url::parse(public).is_ok_and(|url| {
@@ -87,7 +88,7 @@ pub(super) fn ingress(ingress: &IngressSection, reader: &mut Reader<'_>) {
     }
 }
 
-pub(super) fn admin(admin: &AdminSection, reader: &mut Reader<'_>) {
+pub(super) fn admin(admin: &AdminSection, reader: &mut Reader) {
     reader.note_absent_files("admin.tls", admin.tls.as_ref());
     // Every program has this port. The ingress looks at the files of its own: no other needs them.
     if let Some(Err(TlsProblem { key, what })) = admin.tls.as_ref().map(|files| files.read().1) {
@@ -98,7 +99,7 @@ pub(super) fn admin(admin: &AdminSection, reader: &mut Reader<'_>) {
     }
 }
 
-pub(super) fn api(api: &ApiSection, reader: &mut Reader<'_>) {
+pub(super) fn api(api: &ApiSection, reader: &mut Reader) {
     reader.note_absent_files("api.tls", api.tls.as_ref());
     if api.tls.is_some() && api.listen.is_none() {
         let why = "is of no port: /v1 is on ingress.listen, with ingress.tls, unless api.listen is set";
@@ -133,14 +134,14 @@ pub(super) fn api(api: &ApiSection, reader: &mut Reader<'_>) {
     }
 }
 
-pub(super) fn dispatcher(dispatcher: &DispatcherSection, reader: &mut Reader<'_>) {
+pub(super) fn dispatcher(dispatcher: &DispatcherSection, reader: &mut Reader) {
     concurrency(dispatcher.concurrency, "dispatcher.concurrency", reader);
     if !(2..=100).contains(&dispatcher.max_deliveries) {
         reader.problem("dispatcher.max_deliveries", "must be 2 to 100");
     }
 }
 
-pub(super) fn log(log: &LogSection, reader: &mut Reader<'_>) {
+pub(super) fn log(log: &LogSection, reader: &mut Reader) {
     const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
     // A word that is no level is a part of the program to the filter, and everything else is silent.
     let is_level =
@@ -159,7 +160,7 @@ pub(super) fn backend(
     definition: &Definition,
     path: &str,
     providers: &ProviderRegistry,
-    reader: &mut Reader<'_>,
+    reader: &mut Reader,
 ) {
     let auth = definition.receive.auth.problems(&definition.settings);
     for (key, why) in definition.receive.problems().into_iter().chain(auth) {
@@ -177,7 +178,7 @@ pub(super) fn backend(
         reader.problem(format!("{path}.text.{key}"), why);
     }
     batches(definition, path, reader);
-    settings(definition, path, reader);
+    settings(definition, path, providers.about(&definition.kind), reader);
     if let Some(own) = &definition.retry {
         flow_check::retry(own, &format!("{path}.retry"), reader);
     }
@@ -200,7 +201,7 @@ pub(super) fn backend(
 }
 
 /// The `most` that `concurrency` may grow to, of the backend at `path`.
-pub(super) fn concurrency_max(most: u16, concurrency: u16, path: &str, reader: &mut Reader<'_>) {
+pub(super) fn concurrency_max(most: u16, concurrency: u16, path: &str, reader: &mut Reader) {
     let known = reader.has_read(&format!("{path}.concurrency")) && reader.has_read("dispatcher.concurrency");
     if known && most / 2 < concurrency {
         let why = format!("must be at least twice concurrency, which is {concurrency}");
@@ -209,7 +210,7 @@ pub(super) fn concurrency_max(most: u16, concurrency: u16, path: &str, reader: &
 }
 
 /// What a backend says of several messages or reports in one body, and should say otherwise.
-fn batches(definition: &Definition, path: &str, reader: &mut Reader<'_>) {
+fn batches(definition: &Definition, path: &str, reader: &mut Reader) {
     let (receive, status) = (&definition.receive, &definition.status);
     for (key, what) in receive.batch().fixed_indexes() {
         reader.warning(&format!("{path}.receive.{key}"), &what);
@@ -226,8 +227,8 @@ fn batches(definition: &Definition, path: &str, reader: &mut Reader<'_>) {
     }
 }
 
-/// The settings that a definition needs.
-fn settings(definition: &Definition, path: &str, reader: &mut Reader<'_>) {
+/// The settings that a definition needs; `about` is what the file of its type says of each.
+fn settings(definition: &Definition, path: &str, about: Option<&About>, reader: &mut Reader) {
     let empty = |name: &String| {
         let value = definition.settings.expose().get(name);
         value
@@ -248,8 +249,11 @@ fn settings(definition: &Definition, path: &str, reader: &mut Reader<'_>) {
     for names in missing {
         let or =
             names[1..].iter().map(|name| format!(", or {path}.settings.{name} instead")).collect::<String>();
-        let key = format!("{path}.settings.{}", names.first().map_or("", String::as_str));
-        reader.problem(key, format!("is missing: backends of type {} need it{or}", definition.kind));
+        let first = names.first().map_or("", String::as_str);
+        let said = about.and_then(|about| about.settings.get(first));
+        let said = said.map_or_else(String::new, |line| format!(". {line}"));
+        let what = format!("is missing: backends of type {} need it{or}{said}", definition.kind);
+        reader.problem(format!("{path}.settings.{first}"), what);
     }
     if let Some(send) = definition.connector.http() {
         for name in userinfo::settings_with_user(send.url.source(), &definition.settings) {
@@ -270,7 +274,7 @@ fn conditions(definition: &Definition) -> impl Iterator<Item = &When> {
 }
 
 /// What several sections say together.
-pub(super) fn across(config: &Config, reader: &mut Reader<'_>) {
+pub(super) fn across(config: &Config, reader: &mut Reader) {
     let listen = config.api.listen.unwrap_or(config.ingress.listen);
     if config.api.keys.is_empty() && !listen.ip().is_loopback() && reader.has_read("api") {
         let key = if config.api.listen.is_some() { "api.listen" } else { "ingress.listen" };
@@ -314,7 +318,7 @@ pub(super) fn across(config: &Config, reader: &mut Reader<'_>) {
 }
 
 /// Two listeners on one port: the second cannot start.
-fn one_port_each(config: &Config, reader: &mut Reader<'_>) {
+fn one_port_each(config: &Config, reader: &mut Reader) {
     let listeners = [
         ("ingress.listen", Some(config.ingress.listen)),
         ("api.listen", config.api.listen),
@@ -336,7 +340,7 @@ fn one_port_each(config: &Config, reader: &mut Reader<'_>) {
 }
 
 /// Names in `chosen` that no backend has.
-pub(super) fn selection(config: &Config, chosen: &Selection, key: &str, reader: &mut Reader<'_>) {
+pub(super) fn selection(config: &Config, chosen: &Selection, key: &str, reader: &mut Reader) {
     let unknown = |name: &&BackendName| !config.backends.contains_key(*name);
     for name in chosen.names().iter().filter(unknown) {
         unknown_backend(config, name, key, reader);
@@ -344,7 +348,7 @@ pub(super) fn selection(config: &Config, chosen: &Selection, key: &str, reader: 
 }
 
 /// A name that no backend has; one whose backend cannot be read is known all the same.
-pub(super) fn unknown_backend(config: &Config, name: &BackendName, key: &str, reader: &mut Reader<'_>) {
+pub(super) fn unknown_backend(config: &Config, name: &BackendName, key: &str, reader: &mut Reader) {
     if reader.has_read(&format!("backends.{name}")) {
         let known: Vec<_> = config.backends.keys().map(BackendName::as_str).collect();
         let hint = suggest::hint(name.as_str(), known.iter().copied());
@@ -352,14 +356,14 @@ pub(super) fn unknown_backend(config: &Config, name: &BackendName, key: &str, re
     }
 }
 
-fn concurrency(number: u16, key: &str, reader: &mut Reader<'_>) {
+fn concurrency(number: u16, key: &str, reader: &mut Reader) {
     if !(1..=MAX_CONCURRENCY).contains(&number) {
         reader.problem(key, format!("must be 1 to {MAX_CONCURRENCY}"));
     }
 }
 
 /// What `[compat]` says of backends.
-fn compat(config: &Config, reader: &mut Reader<'_>) {
+fn compat(config: &Config, reader: &mut Reader) {
     let kannel = config.compat.kannel.iter().map(|section| ("compat.kannel", &section.users));
     let vumi = config.compat.vumi.iter().map(|section| ("compat.vumi", &section.users));
     for (table, users) in kannel.chain(vumi) {
@@ -376,7 +380,7 @@ fn compat(config: &Config, reader: &mut Reader<'_>) {
     }
 }
 
-fn sends(config: &Config, name: &BackendName, key: String, reader: &mut Reader<'_>) {
+fn sends(config: &Config, name: &BackendName, key: String, reader: &mut Reader) {
     match config.backends.get(name) {
         None => unknown_backend(config, name, &key, reader),
         Some(backend)

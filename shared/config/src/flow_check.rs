@@ -9,7 +9,7 @@ use crate::{
 const MAX_FAILURES: u32 = 100_000;
 
 /// The delays at `key`.
-pub(super) fn retry(retry: &RetrySection, key: &str, reader: &mut Reader<'_>) {
+pub(super) fn retry(retry: &RetrySection, key: &str, reader: &mut Reader) {
     for (index, delay) in retry.delays.iter().enumerate() {
         if delay.0.as_millis() < 100 {
             reader.problem(format!("{key}.delays[{index}]"), "must be at least 100ms");
@@ -21,7 +21,7 @@ pub(super) fn retry(retry: &RetrySection, key: &str, reader: &mut Reader<'_>) {
 }
 
 /// A circuit breaker at `key`.
-pub(super) fn breaker(breaker: BreakerSection, key: &str, reader: &mut Reader<'_>) {
+pub(super) fn breaker(breaker: BreakerSection, key: &str, reader: &mut Reader) {
     if breaker.failures > MAX_FAILURES {
         reader.problem(format!("{key}.failures"), format!("must be 0 (never pause) to {MAX_FAILURES}"));
     }

@@ -4,6 +4,7 @@
 //! environment over both. [`backend`] is what `[backends.NAME]` and the files in `shared/providers/`
 //! may say.
 
+mod about;
 mod application;
 pub mod backend;
 mod broker_url;
@@ -23,6 +24,8 @@ mod loader;
 mod message_log;
 mod needed_secrets;
 mod problem;
+mod provider_file;
+mod provider_folder;
 mod provider_registry;
 mod reader;
 mod section_names;
@@ -38,6 +41,7 @@ mod type_settings;
 mod warnings;
 mod weak_secrets;
 
+pub use about::About;
 pub use application::{ApplicationSection, Webhook, WebhookFormat, WebhookUrl};
 pub use backend::flow::{BreakerSection, RetrySection};
 pub use changes::Changes;
@@ -55,4 +59,4 @@ pub use sections::{
     IngressSection, LogFormat, LogSection, Right, Selection, ShutdownSection,
 };
 pub use spool::SpoolSection;
-pub use tls_files::{Fingerprint, TlsFiles, TlsProblem};
+pub use tls_files::{FilesDigest, TlsFiles, TlsProblem};

@@ -1,10 +1,46 @@
 //! Where the keys of a text are.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 /// The line of every key in a text, from 1.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Lines(BTreeMap<String, usize>);
+
+/// Where the keys of a configuration are: in its own text, or in the provider file of a backend's type.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Places {
+    own: Lines,
+    /// The path and the lines of the file below which each backend's table lies, by `backends.NAME`. Backends
+    /// of one type share them.
+    files: BTreeMap<String, Arc<(String, Lines)>>,
+}
+
+impl Places {
+    /// Those of a text alone.
+    pub(super) fn new(own: Lines) -> Self {
+        Self { own, files: BTreeMap::new() }
+    }
+
+    /// Notes that the table `backend` lies over the file at `path`, whose keys are in `lines`.
+    pub(super) fn lies_over(&mut self, backend: &str, path: &str, lines: &Lines) {
+        let known = self.files.values().find(|known| known.0 == path).cloned();
+        let file = known.unwrap_or_else(|| Arc::new((path.to_owned(), lines.clone())));
+        self.files.insert(backend.to_owned(), file);
+    }
+
+    /// The line of `key` in the text, else of the nearest key around it; and in which line of which provider
+    /// file it is, if it is rather there.
+    pub(super) fn of(&self, key: &str) -> (Option<usize>, Option<String>) {
+        let own = self.own.nearest(key);
+        let in_file = self.files.iter().find_map(|(backend, file)| {
+            let below = key.strip_prefix(backend.as_str())?.strip_prefix('.')?;
+            let (nearest, line) = file.1.nearest(below)?;
+            let is_nearer = own.is_none_or(|(own, _)| own.len() < backend.len() + 1 + nearest.len());
+            is_nearer.then(|| format!("{}, line {line}", file.0))
+        });
+        (own.map(|(_, line)| line), in_file)
+    }
+}
 
 impl Lines {
     /// Notes that `key` is in `line`.
@@ -19,10 +55,15 @@ impl Lines {
 
     /// The line of `key`, else of the nearest key around it.
     pub(super) fn of(&self, key: &str) -> Option<usize> {
+        self.nearest(key).map(|(_, line)| line)
+    }
+
+    /// `key` itself if it is there, else the nearest key around it; and its line.
+    fn nearest<'k>(&self, key: &'k str) -> Option<(&'k str, usize)> {
         let mut key = key;
         loop {
             if let Some(line) = self.0.get(key) {
-                return Some(*line);
+                return Some((key, *line));
             }
             key = &key[..key.rfind(['.', '['])?];
         }

@@ -16,6 +16,8 @@ use crate::{
     loader::Loader,
     message_log,
     problem::InvalidConfig,
+    provider_file::FilePlace,
+    provider_folder,
     provider_registry::ProviderRegistry,
     reader::{Reader, take},
     section_names::SECTIONS,
@@ -66,10 +68,12 @@ impl Loader<'_> {
         let names = environment.iter().map(|(name, _)| name.as_str());
         let mistaken = environment::mistaken(&tree, names);
         let is_empty = document.tree.is_empty() && set.is_empty() && text.is_some();
-        let mut reader = Reader::new(&document, otherwise, set, self.secrets);
+        let mut reader = Reader::new(document.lines, otherwise, set, self.secrets);
         let variables = warnings::variables(&tree);
-        let completed = Completed::of(&tree, self.providers);
-        let config = read_sections(&mut reader, tree, self.providers);
+        let section = tree.shift_remove(provider_folder::KEY);
+        let providers = provider_folder::with_folder(&mut reader, section, self.providers);
+        let completed = Completed::of(&tree, &providers);
+        let config = read_sections(&mut reader, tree, &providers);
         for (what, is_certain) in mistaken {
             if is_certain { reader.problem("", what) } else { reader.warning("", &what) }
         }
@@ -93,7 +97,7 @@ impl Loader<'_> {
 }
 
 fn read_sections(
-    reader: &mut Reader<'_>,
+    reader: &mut Reader,
     mut tree: Map<String, Value>,
     providers: &ProviderRegistry,
 ) -> Option<Config> {
@@ -134,7 +138,7 @@ fn read_sections(
         backends: backends?,
         warnings: Vec::new(),
         absent_secrets: BTreeSet::new(),
-        lines: reader.lines(),
+        places: reader.places(),
         from_environment: reader.from_environment.clone(),
         completed: Completed::default(),
     };
@@ -146,10 +150,10 @@ fn read_sections(
 
 /// Reads the section `name` and checks what its types cannot say.
 fn section<T: DeserializeOwned>(
-    reader: &mut Reader<'_>,
+    reader: &mut Reader,
     tree: &mut Map<String, Value>,
     name: &str,
-    check: impl FnOnce(&T, &mut Reader<'_>),
+    check: impl FnOnce(&T, &mut Reader),
 ) -> Option<T> {
     let section = reader.read(name, take(tree, name));
     if let Some(section) = &section {
@@ -160,7 +164,7 @@ fn section<T: DeserializeOwned>(
 
 /// Those of them that can be read; `None` where a section that they rest on cannot.
 fn read_backends(
-    reader: &mut Reader<'_>,
+    reader: &mut Reader,
     tables: Value,
     sections: (
         Option<&IngressSection>,
@@ -211,7 +215,7 @@ fn read_backends(
 }
 
 fn read_backend(
-    reader: &mut Reader<'_>,
+    reader: &mut Reader,
     name: &str,
     table: Value,
     providers: &ProviderRegistry,
@@ -236,11 +240,19 @@ fn read_backend(
     };
     let Some(mut table) = providers.complete(&kind, table) else {
         let hint = suggest::hint(&kind, providers.known_types().split(", "));
-        reader.unreadable(join(&path, "type"), format!("unknown type; {}{hint}", known()));
+        let own = "; a file of your own is looked for in the folder that `providers = \"DIR\"` names, which \
+                   stands before the first [table]";
+        reader.unreadable(join(&path, "type"), format!("unknown type; {}{hint}{own}", known()));
         return None;
     };
+    if let Some(FilePlace { path: file, lines }) = providers.place(&kind) {
+        reader.lies_over(&path, file, lines);
+    }
     if table.shift_remove("engine").is_some() {
         reader.unreadable(join(&path, "engine"), "unknown key: engine is now connector");
+    }
+    if table.shift_remove("about").is_some() {
+        reader.unreadable(join(&path, "about"), "unknown key: only a provider's file has a table [about]");
     }
     let connector = connector::read(reader, &path, &table, providers);
     let definition: DefinitionTable = reader.read(&path, Value::Object(table))?;

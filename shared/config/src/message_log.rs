@@ -63,7 +63,7 @@ impl Config {
 }
 
 /// Notes what `[log]` and `[broker]` say together and cannot be.
-pub(super) fn check(config: &Config, reader: &mut Reader<'_>) {
+pub(super) fn check(config: &Config, reader: &mut Reader) {
     let (log, embedded) = (&config.log, config.broker.is_embedded());
     let off = log.messages == Some(false);
     if let Some(url) = &log.url {

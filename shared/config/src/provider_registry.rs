@@ -1,12 +1,18 @@
 //! The backend types that a program knows.
 
 use super::{
+    about::About,
     backend::connector::{BUILT_IN, Direction},
-    document::{Document, overlay},
+    document::overlay,
+    problem::{InvalidConfig, Problem},
+    provider_file::{FilePlace, ProviderFile},
     type_settings,
 };
 use serde_json::{Map, Value};
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 /// Every `shared/providers/*.toml`, by name.
 const PROVIDERS: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/providers.rs"));
@@ -17,7 +23,7 @@ const PROVIDERS: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/providers
 /// explicitly. A name can be given once.
 #[derive(Debug, Clone)]
 pub struct ProviderRegistry {
-    types: BTreeMap<String, Map<String, Value>>,
+    types: BTreeMap<String, ProviderFile>,
     /// The kinds that are not built in.
     connectors: BTreeMap<String, Direction>,
     forms: BTreeSet<String>,
@@ -35,10 +41,7 @@ pub struct NameTaken {
 impl ProviderRegistry {
     /// The types of `shared/providers/` and the form `http`.
     pub fn builtin() -> Self {
-        let read = |&(name, text): &(&str, &str)| {
-            let tree = Document::parse(text).map(|document| document.tree).unwrap_or_default();
-            (name.to_owned(), tree)
-        };
+        let read = |&(name, text): &(&str, &str)| (name.to_owned(), ProviderFile::built_in(text));
         Self {
             types: PROVIDERS.iter().map(read).collect(),
             connectors: BTreeMap::new(),
@@ -56,9 +59,30 @@ impl ProviderRegistry {
             return Err(NameTaken { what: "backend type", name: name.to_owned(), known: self.known_types() });
         }
         let tree = [("connector".to_owned(), name.into())].into_iter().collect();
-        self.types.insert(name.to_owned(), tree);
+        self.types.insert(name.to_owned(), ProviderFile { tree, ..ProviderFile::default() });
         self.connectors.insert(name.to_owned(), direction);
         Ok(())
+    }
+
+    /// Adds the type that the file at `path` says, or puts it in the place of the type `name`.
+    ///
+    /// # Errors
+    /// Every problem with the file.
+    pub(super) fn add_file(&mut self, name: &str, path: &Path) -> Result<(), Vec<Problem>> {
+        self.types.insert(name.to_owned(), ProviderFile::read(path)?);
+        Ok(())
+    }
+
+    /// The same with the type that the file at `path` says, in the place of one that has the file's name.
+    /// Returns the type's name, too: that of the file, without `.toml`.
+    ///
+    /// # Errors
+    /// Every problem with the file.
+    pub fn with_file(mut self, path: &Path) -> Result<(Self, String), InvalidConfig> {
+        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let source_name = path.display().to_string();
+        self.add_file(&name, path).map_err(|problems| InvalidConfig { source_name, problems })?;
+        Ok((self, name))
     }
 
     /// Adds a form that is registered in Rust, for `receive.form`.
@@ -72,9 +96,24 @@ impl ProviderRegistry {
         Ok(())
     }
 
+    /// The types, in order.
+    pub fn types(&self) -> impl Iterator<Item = &str> {
+        self.types.keys().map(String::as_str)
+    }
+
+    /// Whether there is a type `name`.
+    pub(super) fn knows(&self, name: &str) -> bool {
+        self.types.contains_key(name)
+    }
+
+    /// Where the file of the type `kind` is; `None` if it is compiled in, or there is no such type.
+    pub(super) fn place(&self, kind: &str) -> Option<&FilePlace> {
+        self.types.get(kind)?.place.as_ref()
+    }
+
     /// The types, comma-separated.
     pub fn known_types(&self) -> String {
-        self.types.keys().map(String::as_str).collect::<Vec<_>>().join(", ")
+        self.types().collect::<Vec<_>>().join(", ")
     }
 
     /// The kinds of connectors, comma-separated.
@@ -97,15 +136,21 @@ impl ProviderRegistry {
         self.forms.contains(name)
     }
 
-    /// The settings that backends of the type `kind` may have.
-    pub(super) fn settings_of(&self, kind: &str) -> BTreeSet<String> {
-        self.types.get(kind).map(type_settings::settings_in).unwrap_or_default()
+    /// The settings that the file of the type `kind` has, needs or looks at.
+    pub fn settings_of(&self, kind: &str) -> BTreeSet<String> {
+        self.types.get(kind).map(|kind| type_settings::settings_in(&kind.tree)).unwrap_or_default()
+    }
+
+    /// What the file of the type `kind` says to people. `None` for an unknown type, and for one that is
+    /// registered in Rust.
+    pub fn about(&self, kind: &str) -> Option<&About> {
+        self.types.get(kind)?.about.as_ref()
     }
 
     /// `table` over the file of its type; `None` for an unknown type. Its `receive.auth` takes the
     /// place of the file's whole: a request proves itself in one way.
     pub(super) fn complete(&self, kind: &str, table: Map<String, Value>) -> Option<Map<String, Value>> {
-        let mut tree = self.types.get(kind)?.clone();
+        let mut tree = self.types.get(kind)?.tree.clone();
         if table.get("receive").and_then(|receive| receive.get("auth")).is_some()
             && let Some(Value::Object(receive)) = tree.get_mut("receive")
         {
@@ -119,13 +164,29 @@ impl ProviderRegistry {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::document::Document;
+    use postern_shared::read;
 
     #[test]
-    fn every_provider_file_parses_and_is_listed() {
+    fn every_provider_file_can_be_read_and_is_listed() {
         for (name, text) in PROVIDERS {
             assert!(Document::parse(text).is_ok_and(|d| d.tree.contains_key("connector")), "{name}");
         }
         assert!(ProviderRegistry::builtin().known_types().contains("console, http"));
+    }
+
+    #[test]
+    fn every_provider_file_says_what_it_is_and_what_each_of_its_settings_is() {
+        let providers = ProviderRegistry::builtin();
+        for (name, text) in PROVIDERS {
+            let about = Document::parse(text).unwrap().tree.get("about").cloned();
+            let about = about.unwrap_or_else(|| panic!("{name}.toml has no table [about]"));
+            if let Err(mistake) = read::from_value::<About>(&about) {
+                panic!("{name}.toml: about.{mistake}");
+            }
+            let wrong = providers.about(name).unwrap().problems(&providers.settings_of(name));
+            assert_eq!(wrong, [], "{name}.toml: [about]");
+        }
     }
 
     #[test]

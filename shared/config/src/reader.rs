@@ -1,9 +1,8 @@
 //! From a tree of values to typed sections, collecting every problem on the way.
 
 use super::{
-    document::Document,
     environment,
-    lines::{Lines, join},
+    lines::{Lines, Places, join},
     needed_secrets::NeededSecrets,
     problem::Problem,
     section_names::SECTIONS,
@@ -20,8 +19,8 @@ use std::collections::BTreeSet;
 
 /// Reads sections and remembers what was wrong with them.
 #[derive(Debug)]
-pub(super) struct Reader<'a> {
-    document: &'a Document,
+pub(super) struct Reader {
+    places: Places,
     /// What stands in for a key that is wrong, so that the checks behind it see the others.
     builtin: Map<String, Value>,
     /// The keys that the environment set: their line in the file means nothing.
@@ -39,15 +38,15 @@ pub(super) struct Reader<'a> {
     pub(super) warnings: Vec<Problem>,
 }
 
-impl<'a> Reader<'a> {
+impl Reader {
     pub(super) fn new(
-        document: &'a Document,
+        lines: Lines,
         builtin: Map<String, Value>,
         from_environment: BTreeSet<String>,
         needed: NeededSecrets,
     ) -> Self {
         Self {
-            document,
+            places: Places::new(lines),
             builtin,
             from_environment,
             unread: BTreeSet::new(),
@@ -59,9 +58,14 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Where each key of the file is.
-    pub(super) fn lines(&self) -> Lines {
-        self.document.lines.clone()
+    /// Where each key is.
+    pub(super) fn places(&self) -> Places {
+        self.places.clone()
+    }
+
+    /// Notes that the table `backend` lies over the provider file at `path`, whose keys are in `lines`.
+    pub(super) fn lies_over(&mut self, backend: &str, path: &str, lines: &Lines) {
+        self.places.lies_over(backend, path, lines);
     }
 
     /// Notes that `key` is wrong, as far as it could be read.
@@ -169,14 +173,16 @@ impl<'a> Reader<'a> {
         let part = part.map(|set| {
             format!(" (the environment variable {} sets a part of it)", environment::variable(set))
         });
-        Problem { line: self.document.lines.of(&key), key, what: what + &part.unwrap_or_default() }
+        let (line, in_file) = self.places.of(&key);
+        let in_file = in_file.map(|place| format!(" ({place})"));
+        Problem { line, key, what: what + &part.or(in_file).unwrap_or_default() }
     }
 }
 
 /// What is known of the section at `place`.
 struct Section<'a> {
     place: &'a Place,
-    reader: &'a Reader<'a>,
+    reader: &'a Reader,
 }
 
 impl Origin for Section<'_> {

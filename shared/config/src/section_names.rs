@@ -1,7 +1,8 @@
 //! The names of the sections.
 
 /// The sections that there are.
-pub(super) const SECTIONS: [&str; 12] = [
+pub(super) const SECTIONS: [&str; 13] = [
+    "providers",
     "broker",
     "ingress",
     "admin",

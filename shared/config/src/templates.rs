@@ -21,7 +21,7 @@ use std::collections::BTreeSet;
 const NO_TEMPLATE: &str = "is no template, and {{ … }} in it is taken as it is";
 
 /// Notes what is wrong with the templates of each backend that sends over HTTP.
-pub(super) fn check(config: &Config, providers: &ProviderRegistry, reader: &mut Reader<'_>) {
+pub(super) fn check(config: &Config, providers: &ProviderRegistry, reader: &mut Reader) {
     for (name, backend) in &config.backends {
         let path = join("backends", name.as_str());
         auth(backend, &path, reader);
@@ -43,7 +43,7 @@ struct Templates<'a> {
 }
 
 impl Templates<'_> {
-    fn check(&self, reader: &mut Reader<'_>) {
+    fn check(&self, reader: &mut Reader) {
         let mut all = Vec::new();
         for (key, source) in self.send.sources() {
             let key = format!("{}.send.{key}", self.path);
@@ -64,7 +64,7 @@ impl Templates<'_> {
     }
 
     /// A setting that neither the backend nor its type has.
-    fn setting(&self, key: &str, used: &Use, reader: &mut Reader<'_>) {
+    fn setting(&self, key: &str, used: &Use, reader: &mut Reader) {
         let [settings, name, rest @ ..] = &used.path[..] else { return };
         let table = join(self.path, "settings");
         if settings != "settings" || !reader.has_read(&table) {
@@ -88,7 +88,7 @@ impl Templates<'_> {
     }
 
     /// The address for delivery reports, where there is none.
-    fn address(&self, key: &str, source: &str, used: &Use, reader: &mut Reader<'_>) {
+    fn address(&self, key: &str, source: &str, used: &Use, reader: &mut Reader) {
         let [name, ..] = &used.path[..] else { return };
         let no_status = self.backend.definition.status.is_none();
         let is_missing = match name.as_str() {
@@ -117,7 +117,7 @@ impl Templates<'_> {
         }
     }
 
-    fn encoded(&self, key: &str, used: &Use, reader: &mut Reader<'_>) {
+    fn encoded(&self, key: &str, used: &Use, reader: &mut Reader) {
         if self.send.codec.is_none() && !used.guarded && reader.has_read(&format!("{}.send.codec", self.path))
         {
             let why =
@@ -136,7 +136,7 @@ impl Templates<'_> {
         }
     }
 
-    fn secret(&self, key: &str, secret: &Secret, all: &mut Vec<Use>, reader: &mut Reader<'_>) {
+    fn secret(&self, key: &str, secret: &Secret, all: &mut Vec<Use>, reader: &mut Reader) {
         match secret.setting() {
             Some(name) => {
                 let used = Use { path: vec!["settings".to_owned(), name.to_owned()], guarded: false };
@@ -151,7 +151,7 @@ impl Templates<'_> {
     }
 
     /// Whether a request holds the text and the recipient, or what the application says in their place.
-    fn message(&self, all: &[Use], reader: &mut Reader<'_>) {
+    fn message(&self, all: &[Use], reader: &mut Reader) {
         let send = join(self.path, "send");
         if !reader.has_read(&send) {
             return;
@@ -177,7 +177,7 @@ impl Templates<'_> {
     }
 
     /// Settings that nothing looks at, and those that look like templates.
-    fn settings(&self, all: &[Use], reader: &mut Reader<'_>) {
+    fn settings(&self, all: &[Use], reader: &mut Reader) {
         let table = join(self.path, "settings");
         let settings = self.backend.definition.settings.expose();
         let receive = self.backend.definition.receive.auth.secrets();
@@ -215,7 +215,7 @@ fn holds_template(value: &Value) -> bool {
 }
 
 /// Templates in what a request must prove.
-fn auth(backend: &BackendConfig, path: &str, reader: &mut Reader<'_>) {
+fn auth(backend: &BackendConfig, path: &str, reader: &mut Reader) {
     let auth = &backend.definition.receive.auth;
     if !matches!(auth, ReceiveAuth::None)
         && auth

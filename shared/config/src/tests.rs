@@ -9,6 +9,7 @@ mod backend_mistakes;
 mod batches;
 mod files;
 mod mistakes;
+mod provider_folder;
 mod templates;
 mod warnings;
 

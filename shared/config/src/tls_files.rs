@@ -40,11 +40,11 @@ impl TlsProblem {
 }
 
 /// What the files hold, or why they cannot be read: changes when they do.
-pub type Fingerprint = [u8; 32];
+pub type FilesDigest = [u8; 32];
 
 impl TlsFiles {
     /// Reads both files: what they hold now, and the certificate or why there is none.
-    pub fn read(&self) -> (Fingerprint, Result<CertifiedKey, TlsProblem>) {
+    pub fn read(&self) -> (FilesDigest, Result<CertifiedKey, TlsProblem>) {
         let (cert, key) = (std::fs::read(&self.cert), std::fs::read(&self.key));
         let mut hash = Sha256::new();
         for file in [&cert, &key] {

@@ -1,6 +1,12 @@
 //! The settings that the backends of a type may have.
 
-use crate::backend::template::uses;
+use crate::backend::{
+    codec::Codec,
+    connector::{CONSOLE, SHOW},
+    expression::When,
+    template::uses,
+};
+use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 
@@ -16,6 +22,12 @@ pub(super) fn settings_in(file: &Map<String, Value>) -> BTreeSet<String> {
         found.extend(several.iter().filter_map(Value::as_str).map(str::to_owned));
     }
     file.values().for_each(|value| collect(value, &mut found));
+    if file.get("connector").is_some_and(|kind| kind == CONSOLE) {
+        found.insert(SHOW.to_owned());
+    }
+    if file.get("send").and_then(|send| send.get("codec")).is_some() {
+        found.extend(Codec::SETTINGS.map(str::to_owned));
+    }
     found
 }
 
@@ -26,7 +38,11 @@ fn collect(value: &Value, found: &mut BTreeSet<String>) {
             found.extend(names.filter_map(|used| used.path.get(1).cloned()));
         }
         Value::Array(items) => items.iter().for_each(|item| collect(item, found)),
-        Value::Object(table) => table.values().for_each(|value| collect(value, found)),
+        Value::Object(table) => {
+            let when = table.get("when").and_then(|when| When::deserialize(when).ok());
+            found.extend(when.iter().flat_map(When::all_settings));
+            table.values().for_each(|value| collect(value, found));
+        }
         _ => {}
     }
 }

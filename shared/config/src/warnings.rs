@@ -11,7 +11,7 @@ use std::net::IpAddr;
 
 /// Warns of what `config` leaves out; `is_empty` says that neither the file nor the environment sets any
 /// key.
-pub(super) fn warn(config: &Config, is_empty: bool, reader: &mut Reader<'_>) {
+pub(super) fn warn(config: &Config, is_empty: bool, reader: &mut Reader) {
     if config.backends.is_empty() {
         let file = if is_empty { "the configuration is empty: " } else { "" };
         let what = "no backend is configured, so that nothing is received and nothing is sent: add a \
@@ -26,7 +26,7 @@ pub(super) fn warn(config: &Config, is_empty: bool, reader: &mut Reader<'_>) {
 }
 
 /// Backends whose messages nobody sends.
-fn unserved(config: &Config, reader: &mut Reader<'_>) {
+fn unserved(config: &Config, reader: &mut Reader) {
     let chosen = &config.dispatcher.backends;
     let embedded = config.broker.is_embedded() && reader.has_read("broker.url");
     let left: Vec<_> =
@@ -46,7 +46,7 @@ fn unserved(config: &Config, reader: &mut Reader<'_>) {
 }
 
 /// Backends whose messages the application `echo` cannot answer.
-fn unanswered(config: &Config, reader: &mut Reader<'_>) {
+fn unanswered(config: &Config, reader: &mut Reader) {
     if !matches!(config.application, ApplicationSection::Echo) {
         return;
     }
@@ -106,7 +106,7 @@ fn variables_in(value: &Value, key: String, advice: &str, found: &mut Vec<(Strin
 }
 
 /// Values that look like templates, or like a part of another one, and are taken as they are.
-fn literal(config: &Config, reader: &mut Reader<'_>) {
+fn literal(config: &Config, reader: &mut Reader) {
     if config.ingress.public_url.as_ref().is_some_and(|url| url.contains("/backends")) {
         let what = "has /backends in it: it is what stands in front of /backends/NAME, such as https://sms.example.org";
         reader.warning("ingress.public_url", what);
@@ -152,7 +152,7 @@ impl Config {
 }
 
 /// API keys that are good for nothing.
-fn keys(config: &Config, reader: &mut Reader<'_>) {
+fn keys(config: &Config, reader: &mut Reader) {
     for (index, key) in config.api.keys.iter().enumerate() {
         let mut chosen = config.backends.iter().filter(|(name, _)| key.backends.contains(name)).peekable();
         let path = format!("api.keys[{index}]");
@@ -180,7 +180,7 @@ fn keys(config: &Config, reader: &mut Reader<'_>) {
 }
 
 /// Listeners for other gateways' clients that no client reaches.
-fn compat(config: &Config, reader: &mut Reader<'_>) {
+fn compat(config: &Config, reader: &mut Reader) {
     let listen = config.ingress.listen;
     let behind = config.ingress.public_url.is_some() || !config.ingress.trusted_proxies.is_empty();
     if !listen.ip().to_canonical().is_loopback() || behind || !reader.has_read("ingress") {

@@ -9,7 +9,7 @@ const SHORT: &str = "is shorter than 16 characters, so that it could be guessed:
 
 /// Warns of what callers must show or sign with, if it is short. What a provider has chosen, and what
 /// Postern shows to others, is not looked at.
-pub(super) fn warn(config: &Config, reader: &mut Reader<'_>) {
+pub(super) fn warn(config: &Config, reader: &mut Reader) {
     for (index, key) in config.api.keys.iter().enumerate() {
         if key.digest().is_some_and(|digest| digest.is_short()) {
             reader.warning(&format!("api.keys[{index}].key"), SHORT);

@@ -31,7 +31,7 @@ const LOST: &str = "x-postern-deliveries";
 
 /// A delivery as its consumer gets it.
 #[derive(Debug)]
-pub(super) struct Taken {
+pub(super) struct TakenDelivery {
     /// The tag that its settlement will have.
     pub(super) tag: u64,
     pub(super) envelope: Envelope,
@@ -54,7 +54,7 @@ enum ReturnOrigin {
     /// Its consumer gave it back; its tag.
     Consumer(u64),
     /// No consumer has had it.
-    Queue(Taken),
+    Queue(TakenDelivery),
 }
 
 /// What became of a delivery that was to be published again.
@@ -63,7 +63,7 @@ pub(super) enum Returned {
     /// It is settled with this.
     Settled(u64, Settle),
     /// It cannot be published; its consumer gets it as it is.
-    Kept(Taken),
+    Kept(TakenDelivery),
 }
 
 /// The deliveries of one consumer that are not given back as others are.
@@ -107,7 +107,7 @@ impl Returns {
 
     /// Takes note of a delivery. Returns it if its consumer is to have it; else it goes back at once,
     /// with the next [`publish`](Self::publish).
-    pub(super) fn take(&mut self, tag: u64, delivery: Delivery) -> Option<Taken> {
+    pub(super) fn take(&mut self, tag: u64, delivery: Delivery) -> Option<TakenDelivery> {
         let (counted, redelivered) = (properties::returned(&delivery), delivery.redelivered);
         let mut envelope = properties::envelope(self.queue.as_str(), delivery);
         let before = envelope.integer_header(LOST).map(|lost| u32::try_from(lost).unwrap_or_default());
@@ -118,15 +118,16 @@ impl Returns {
             (Some(before), _) => {
                 let lost = before.saturating_add(counted);
                 self.held.insert(tag, marked(lost, &envelope));
-                Some(Taken { tag, envelope, redelivered, lost })
+                Some(TakenDelivery { tag, envelope, redelivered, lost })
             }
             (None, Some(believed)) if counted >= believed => {
                 let again = marked(believed, &envelope);
-                let origin = ReturnOrigin::Queue(Taken { tag, envelope, redelivered, lost: believed });
+                let origin =
+                    ReturnOrigin::Queue(TakenDelivery { tag, envelope, redelivered, lost: believed });
                 self.gathered.push(Again { envelope: again, origin });
                 None
             }
-            (None, _) => Some(Taken { tag, envelope, redelivered, lost: counted }),
+            (None, _) => Some(TakenDelivery { tag, envelope, redelivered, lost: counted }),
         }
     }
 
@@ -222,7 +223,7 @@ async fn publish_until_confirmed(
 
 fn returned(Again { origin, .. }: Again, published: bool) -> Returned {
     match (origin, published) {
-        (ReturnOrigin::Consumer(tag) | ReturnOrigin::Queue(Taken { tag, .. }), true) => {
+        (ReturnOrigin::Consumer(tag) | ReturnOrigin::Queue(TakenDelivery { tag, .. }), true) => {
             Returned::Settled(tag, Settle::Ack)
         }
         (ReturnOrigin::Consumer(tag), false) => Returned::Settled(tag, Settle::Requeue),

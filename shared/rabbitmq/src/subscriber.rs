@@ -4,7 +4,7 @@ use super::{
     connections::{Connections, ConsumerConnection, Pauses, soon},
     endpoint::{NOT_FOUND, close_channel, code},
     properties::{STREAM_OFFSET, stream_offset},
-    returns::{Returned, Returns, Taken},
+    returns::{Returned, Returns, TakenDelivery},
     unsettled::{SettleFrame, Unsettled},
 };
 use futures_util::{FutureExt, StreamExt};
@@ -55,7 +55,7 @@ pub(super) struct Subscriber {
 }
 
 /// A channel that delivers.
-struct Session {
+struct DeliveringChannel {
     /// Kept: with it ends the connection.
     _connection: Arc<ConsumerConnection>,
     channel: Channel,
@@ -95,7 +95,7 @@ impl Subscriber {
     }
 
     /// The next channel; `None` when none is needed any more.
-    async fn opened(&mut self) -> Option<Session> {
+    async fn opened(&mut self) -> Option<DeliveringChannel> {
         let (shared, queue) = (Arc::clone(&self.shared), self.queue.clone());
         let arguments = arguments(&queue, self.next_record);
         let mut opening = std::pin::pin!(open(&shared, &queue, self.prefetch, &arguments));
@@ -116,7 +116,7 @@ impl Subscriber {
     }
 
     /// Delivers from one channel; whether another one is needed.
-    async fn serve(&mut self, mut session: Session) -> bool {
+    async fn serve(&mut self, mut session: DeliveringChannel) -> bool {
         let shared = Arc::clone(&self.shared);
         let mut closed = std::pin::pin!(shared.closed());
         let mut gathered = std::pin::pin!(tokio::time::sleep(Duration::ZERO));
@@ -166,7 +166,7 @@ impl Subscriber {
     /// Hands to the caller what there is room for, while nothing is being published again: a message
     /// that crashes the process meanwhile would double what is. At the end it hands over everything,
     /// since what the caller has no room for comes back as a release, behind what it released before.
-    fn pass_on(&mut self, session: &mut Session) {
+    fn pass_on(&mut self, session: &mut DeliveringChannel) {
         while (self.stopping || self.held < usize::from(self.prefetch) && self.returns.is_idle())
             && let Some(delivery) = session.waiting.pop_front()
         {
@@ -181,14 +181,14 @@ impl Subscriber {
         }
     }
 
-    fn hand_over(&mut self, Taken { tag, envelope, redelivered, lost }: Taken) {
+    fn hand_over(&mut self, TakenDelivery { tag, envelope, redelivered, lost }: TakenDelivery) {
         self.held += 1;
         // If the caller is gone, this comes back as a release.
         let _ = self.feed.deliver(tag, envelope, redelivered, lost);
     }
 
     /// Takes note of what became of deliveries that were published again.
-    fn returned(&mut self, session: &mut Session, returned: Vec<Returned>) {
+    fn returned(&mut self, session: &mut DeliveringChannel, returned: Vec<Returned>) {
         for one in returned {
             match one {
                 Returned::Settled(tag, settle) if self.is_own(tag) => {
@@ -208,7 +208,7 @@ impl Subscriber {
     }
 
     /// Takes note of what the caller decided, and tells the broker unless that can wait.
-    fn hear(&mut self, session: &mut Session, batch: &mut Vec<SettleRequest>) {
+    fn hear(&mut self, session: &mut DeliveringChannel, batch: &mut Vec<SettleRequest>) {
         self.held -= batch.len();
         for SettleRequest { tag, settle } in batch.drain(..) {
             if !self.is_own(tag) {
@@ -225,7 +225,7 @@ impl Subscriber {
     }
 
     /// The same for all that was decided up to now.
-    fn settle_rest(&mut self, session: &mut Session, batch: &mut Vec<SettleRequest>) {
+    fn settle_rest(&mut self, session: &mut DeliveringChannel, batch: &mut Vec<SettleRequest>) {
         while let Ok(settlement) = self.feed.settlements.try_recv() {
             batch.push(settlement);
         }
@@ -234,7 +234,7 @@ impl Subscriber {
     }
 }
 
-impl Session {
+impl DeliveringChannel {
     fn take(&mut self, delivery: Delivery) {
         self.unsettled.delivered(delivery.delivery_tag);
         self.waiting.push_back(delivery);
@@ -290,7 +290,12 @@ fn arguments(queue: &QueueName, next_record: Option<i64>) -> FieldTable {
 }
 
 /// Subscribes, sooner or later.
-async fn open(shared: &Connections, queue: &QueueName, prefetch: u16, arguments: &FieldTable) -> Session {
+async fn open(
+    shared: &Connections,
+    queue: &QueueName,
+    prefetch: u16,
+    arguments: &FieldTable,
+) -> DeliveringChannel {
     let mut connections = shared.consumer_connection.subscribe();
     let mut pauses = Pauses::new();
     loop {
@@ -300,7 +305,7 @@ async fn open(shared: &Connections, queue: &QueueName, prefetch: u16, arguments:
             match subscribe(shared, &connection, (queue, arguments), prefetch).await {
                 Ok((channel, stream)) => {
                     let (unsettled, waiting) = (Unsettled::default(), VecDeque::new());
-                    return Session {
+                    return DeliveringChannel {
                         _connection: connection,
                         channel,
                         stream,

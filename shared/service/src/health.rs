@@ -71,7 +71,7 @@ impl fmt::Display for BackendHealth {
 /// The health of each backend that this process serves, and of the application's webhook if this process
 /// calls it, and the pauses that operators ordered. Clones share it.
 #[derive(Debug, Clone, Default)]
-pub struct HealthRegistry(Arc<Mutex<Registered>>);
+pub struct HealthRegistry(Arc<Mutex<HealthState>>);
 
 /// Whose health is noted.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -82,7 +82,7 @@ enum Subject {
 }
 
 #[derive(Debug, Default)]
-struct Registered {
+struct HealthState {
     served: BTreeMap<Subject, NotedHealth>,
     /// Of any backend, whoever serves it.
     paused: BTreeMap<BackendName, Pause>,
@@ -100,7 +100,7 @@ struct ToldHealth {
     not_sending: BTreeMap<BackendName, BackendHealth>,
 }
 
-impl Registered {
+impl HealthState {
     fn next_generation(&mut self) -> u64 {
         self.generation += 1;
         self.generation
@@ -152,7 +152,7 @@ impl NotedHealth {
 }
 
 impl HealthRegistry {
-    fn registered(&self) -> MutexGuard<'_, Registered> {
+    fn registered(&self) -> MutexGuard<'_, HealthState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -71,6 +71,10 @@ fn elsewhere(Program { name, admin, spare_admin_ports, .. }: Program) -> Option<
 
 fn given(text: &str) -> anyhow::Result<Url> {
     let mut url: Url = text.parse().with_context(|| format!("--url {text}: allowed is http://HOST:PORT"))?;
+    // It would be shown with each answer.
+    if !url.username().is_empty() || url.password().is_some() {
+        bail!("--url: must hold no user and password: the question needs none");
+    }
     if !matches!(url.scheme(), "http" | "https") {
         bail!("--url {text}: allowed is http://HOST:PORT or https://HOST:PORT");
     }
@@ -148,6 +152,8 @@ mod tests {
         for text in ["127.0.0.1:8081", "ftp://h/", "nonsense"] {
             assert!(given(text).unwrap_err().to_string().contains("allowed is http://HOST:PORT"), "{text}");
         }
+        let why = given("http://u:hush@127.0.0.1:8081").unwrap_err().to_string();
+        assert!(why.contains("no user and password") && !why.contains("hush"), "{why}");
     }
 
     #[test]

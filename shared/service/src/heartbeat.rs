@@ -25,11 +25,11 @@ pub struct Heartbeats {
 struct Loops {
     /// How many there have been.
     begun: u64,
-    alive: BTreeMap<u64, Life>,
+    alive: BTreeMap<u64, LifeSign>,
 }
 
 #[derive(Debug)]
-struct Life {
+struct LifeSign {
     name: String,
     last: Instant,
 }
@@ -68,7 +68,7 @@ impl Heartbeats {
         let mut loops = self.loops();
         loops.begun += 1;
         let id = loops.begun;
-        loops.alive.insert(id, Life { name, last: Instant::now() });
+        loops.alive.insert(id, LifeSign { name, last: Instant::now() });
         Alive { id, of: self }
     }
 

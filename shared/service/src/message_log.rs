@@ -100,12 +100,12 @@ pub struct OpenLog {
     pub log: Arc<dyn MessageLog>,
     /// How long it keeps what it knows.
     pub retention: Retention,
-    noted: Arc<Mutex<Noted>>,
+    noted: Arc<Mutex<LogProblems>>,
 }
 
 /// Why it cannot be used.
 #[derive(Debug, Default)]
-struct Noted {
+struct LogProblems {
     reading: Option<String>,
     writing: Option<String>,
 }
@@ -127,7 +127,7 @@ impl OpenLog {
         self.noted().writing = written.as_ref().err().map(ToString::to_string);
     }
 
-    fn noted(&self) -> MutexGuard<'_, Noted> {
+    fn noted(&self) -> MutexGuard<'_, LogProblems> {
         self.noted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

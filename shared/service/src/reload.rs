@@ -83,13 +83,13 @@ pub enum ReloadError {
 /// Asks for a reload. Clones ask the same program.
 #[derive(Debug, Clone)]
 pub struct ReloadClient {
-    orders: mpsc::Sender<ReloadOrder>,
+    orders: mpsc::Sender<PendingReload>,
     started: Arc<AtomicBool>,
     shutdown: Shutdown,
 }
 
 #[derive(Debug)]
-struct ReloadOrder {
+struct PendingReload {
     dry_run: bool,
     by: String,
     answer: oneshot::Sender<Result<Reloaded, ReloadError>>,
@@ -108,7 +108,7 @@ impl ReloadClient {
             return Err(ReloadError::Starting);
         }
         let (answer, answered) = oneshot::channel();
-        let order = ReloadOrder { dry_run, by, answer };
+        let order = PendingReload { dry_run, by, answer };
         self.orders.send(order).await.map_err(|_| ReloadError::Draining)?;
         answered.await.map_err(|_| ReloadError::Draining)?
     }
@@ -117,7 +117,7 @@ impl ReloadClient {
 /// Carries reloads out.
 #[derive(Debug)]
 pub struct Reloads {
-    orders: mpsc::Receiver<ReloadOrder>,
+    orders: mpsc::Receiver<PendingReload>,
     hang_up: Arc<Notify>,
     shutdown: Shutdown,
     broker: Arc<dyn Broker>,
@@ -158,7 +158,7 @@ impl Reloads {
     pub async fn serve<R: Reload>(mut self, mut config: Arc<Config>, program: &R) -> Infallible {
         loop {
             let (dry_run, by, answer) = tokio::select! {
-                Some(ReloadOrder { dry_run, by, answer }) = self.orders.recv() => (dry_run, by, Some(answer)),
+                Some(PendingReload { dry_run, by, answer }) = self.orders.recv() => (dry_run, by, Some(answer)),
                 () = self.hang_up.notified() => (false, "SIGHUP".to_owned(), None),
             };
             let done = self.carry_out(&mut config, program, dry_run, &by).await;

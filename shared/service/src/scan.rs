@@ -16,7 +16,7 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
-use taken::Taken;
+use taken::TakenMessages;
 use tokio::sync::{Mutex, MutexGuard};
 
 /// The most messages that are replaced together, and the bytes of their bodies from which on it is fewer. On
@@ -53,15 +53,15 @@ impl Scans {
         named: &[String],
     ) -> Result<Scan<'_>, BrokerError> {
         let (way, turn) = match self.broker.browse(&queue, named).await? {
-            Some(browse) => (Way::Browse(browse), None),
+            Some(browse) => (ScanWay::Browse(browse), None),
             None => {
                 let turn = self.turn.lock().await;
-                (Way::Take(Taken::begin(&*self.broker, queue, patience).await?), Some(turn))
+                (ScanWay::Take(TakenMessages::begin(&*self.broker, queue, patience).await?), Some(turn))
             }
         };
         let waiting = match &way {
-            Way::Browse(browse) => browse.waiting(),
-            Way::Take(taken) => taken.left(),
+            ScanWay::Browse(browse) => browse.waiting(),
+            ScanWay::Take(taken) => taken.left(),
         };
         Ok(Scan { way, waiting, _turn: turn })
     }
@@ -69,14 +69,14 @@ impl Scans {
 
 /// One scan over a queue.
 pub(crate) struct Scan<'s> {
-    way: Way<'s>,
+    way: ScanWay<'s>,
     waiting: u64,
     _turn: Option<MutexGuard<'s, ()>>,
 }
 
-enum Way<'s> {
+enum ScanWay<'s> {
     Browse(Box<dyn Browse + 's>),
-    Take(Taken<'s>),
+    Take(TakenMessages<'s>),
 }
 
 /// A message that a scan has come to.
@@ -86,11 +86,11 @@ pub(crate) struct Seen {
     pub(crate) envelope: Envelope,
     /// Since when it is known to have waited.
     pub(crate) since: Instant,
-    place: Place,
+    place: SeenAt,
 }
 
 #[derive(Debug)]
-enum Place {
+enum SeenAt {
     /// Its number in the queue, where it stays.
     Number(u64),
     /// It is held, without its text.
@@ -99,14 +99,14 @@ enum Place {
 
 impl From<BrowsedMessage> for Seen {
     fn from(BrowsedMessage { number, envelope }: BrowsedMessage) -> Self {
-        Self { envelope, since: Instant::now(), place: Place::Number(number) }
+        Self { envelope, since: Instant::now(), place: SeenAt::Number(number) }
     }
 }
 
 impl From<Delivery> for Seen {
     fn from(mut delivery: Delivery) -> Self {
         let (envelope, since) = (std::mem::take(&mut delivery.envelope), delivery.since);
-        Self { envelope, since, place: Place::Lease(delivery) }
+        Self { envelope, since, place: SeenAt::Lease(delivery) }
     }
 }
 
@@ -124,7 +124,7 @@ pub(crate) enum Becomes<T> {
 }
 
 /// Messages that are to be replaced.
-type Batch<T> = VecDeque<(Seen, T, Published)>;
+type Replacements<T> = VecDeque<(Seen, T, Published)>;
 
 impl Scan<'_> {
     /// How many messages waited when this began.
@@ -163,7 +163,7 @@ impl Scan<'_> {
         mut becomes: impl AsyncFnMut(&Seen) -> Result<Becomes<T>, BrokerError>,
         mut done: impl FnMut(T, Result<(), String>),
     ) -> Result<(), BrokerError> {
-        let mut batch = Batch::new();
+        let mut batch = Replacements::new();
         let through = self.go_through(&mut batch, dry_run, &mut becomes, &mut done).await;
         batch.into_iter().for_each(|(seen, ..)| self.hold(seen));
         self.end().await;
@@ -172,7 +172,7 @@ impl Scan<'_> {
 
     async fn go_through<T>(
         &mut self,
-        batch: &mut Batch<T>,
+        batch: &mut Replacements<T>,
         dry_run: bool,
         becomes: &mut impl AsyncFnMut(&Seen) -> Result<Becomes<T>, BrokerError>,
         done: &mut impl FnMut(T, Result<(), String>),
@@ -211,7 +211,7 @@ impl Scan<'_> {
     /// is still in `batch`.
     async fn put<T>(
         &mut self,
-        batch: &mut Batch<T>,
+        batch: &mut Replacements<T>,
         done: &mut impl FnMut(T, Result<(), String>),
     ) -> Result<(), BrokerError> {
         match self.put_together(batch, done).await {
@@ -220,7 +220,7 @@ impl Scan<'_> {
         }
         // One of them, which is found when each goes alone.
         while let Some(one) = batch.pop_front() {
-            let mut alone = Batch::from([one]);
+            let mut alone = Replacements::from([one]);
             let outcome = self.put_together(&mut alone, done).await;
             match (outcome, alone.pop_front()) {
                 (Err(BrokerError::Refused(why)), Some((seen, what, _))) => {
@@ -238,23 +238,23 @@ impl Scan<'_> {
 
     async fn put_together<T>(
         &mut self,
-        batch: &mut Batch<T>,
+        batch: &mut Replacements<T>,
         done: &mut impl FnMut(T, Result<(), String>),
     ) -> Result<(), BrokerError> {
         if batch.is_empty() {
             return Ok(());
         }
         let gone = match &mut self.way {
-            Way::Browse(browse) => browse.replace(batch.iter().filter_map(replacement).collect()).await?,
-            Way::Take(taken) => {
+            ScanWay::Browse(browse) => browse.replace(batch.iter().filter_map(replacement).collect()).await?,
+            ScanWay::Take(taken) => {
                 taken.publish(batch.iter().flat_map(|(.., published)| published.clone()).collect()).await?;
                 Vec::new()
             }
         };
         for (seen, what, _) in batch.drain(..) {
             match (&mut self.way, seen.place) {
-                (Way::Take(taken), Place::Lease(delivery)) => taken.ack(delivery),
-                (_, Place::Number(number)) if gone.contains(&number) => continue,
+                (ScanWay::Take(taken), SeenAt::Lease(delivery)) => taken.ack(delivery),
+                (_, SeenAt::Number(number)) if gone.contains(&number) => continue,
                 _ => {}
             }
             done(what, Ok(()));
@@ -264,24 +264,24 @@ impl Scan<'_> {
 
     async fn next(&mut self) -> Result<Option<Seen>, BrokerError> {
         Ok(match &mut self.way {
-            Way::Browse(browse) => browse.next().await?.map(Seen::from),
-            Way::Take(taken) => taken.next().await?.map(Seen::from),
+            ScanWay::Browse(browse) => browse.next().await?.map(Seen::from),
+            ScanWay::Take(taken) => taken.next().await?.map(Seen::from),
         })
     }
 
     fn is_full(&self) -> bool {
-        matches!(&self.way, Way::Take(taken) if taken.is_full())
+        matches!(&self.way, ScanWay::Take(taken) if taken.is_full())
     }
 
     /// Leaves a message where it is.
     fn hold(&mut self, seen: Seen) {
-        if let (Way::Take(taken), Place::Lease(delivery)) = (&mut self.way, seen.place) {
+        if let (ScanWay::Take(taken), SeenAt::Lease(delivery)) = (&mut self.way, seen.place) {
             taken.hold(delivery);
         }
     }
 
     async fn end(self) {
-        if let Way::Take(taken) = self.way {
+        if let ScanWay::Take(taken) = self.way {
             taken.end().await;
         }
     }
@@ -289,7 +289,7 @@ impl Scan<'_> {
 
 fn replacement<T>((seen, _, messages): &(Seen, T, Published)) -> Option<Replacement> {
     match seen.place {
-        Place::Number(number) => Some(Replacement { number, messages: messages.clone() }),
-        Place::Lease(_) => None,
+        SeenAt::Number(number) => Some(Replacement { number, messages: messages.clone() }),
+        SeenAt::Lease(_) => None,
     }
 }

@@ -72,7 +72,7 @@ fn watchdog() -> Option<Duration> {
 
 /// The state of the program at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Seen {
+struct ProgramState {
     ready: bool,
     draining: bool,
     /// In one line.
@@ -113,10 +113,10 @@ impl Told {
         self.stopping_since.is_some()
     }
 
-    fn look(&self, readiness: &Readiness, heartbeats: &Heartbeats, now: Instant) -> Seen {
+    fn look(&self, readiness: &Readiness, heartbeats: &Heartbeats, now: Instant) -> ProgramState {
         let missing = readiness.missing();
         let silent = self.watchdog.and_then(|limit| now.checked_sub(limit / 2));
-        Seen {
+        ProgramState {
             ready: missing.is_empty(),
             draining: readiness.shutdown.is_draining(),
             state: state(missing, readiness),
@@ -125,7 +125,7 @@ impl Told {
     }
 
     /// What is new to systemd in `seen`.
-    fn next<'s>(&mut self, seen: &'s Seen, now: Instant) -> Vec<NotifyState<'s>> {
+    fn next<'s>(&mut self, seen: &'s ProgramState, now: Instant) -> Vec<NotifyState<'s>> {
         let mut news = Vec::new();
         if seen.ready && !self.ready {
             self.ready = true;
@@ -194,12 +194,12 @@ mod tests {
 
     const WATCHDOG: Duration = Duration::from_secs(30);
 
-    fn seen(state: &str) -> Seen {
-        Seen { ready: false, draining: false, state: state.to_owned(), silent: Vec::new() }
+    fn seen(state: &str) -> ProgramState {
+        ProgramState { ready: false, draining: false, state: state.to_owned(), silent: Vec::new() }
     }
 
     /// What is told of `seen`, `seconds` after the first look.
-    fn told(told: &mut Told, seen: &Seen, first: Instant, seconds: u64) -> Vec<String> {
+    fn told(told: &mut Told, seen: &ProgramState, first: Instant, seconds: u64) -> Vec<String> {
         let news = told.next(seen, first + Duration::from_secs(seconds));
         news.iter().map(ToString::to_string).collect()
     }
@@ -210,7 +210,7 @@ mod tests {
         let starting = seen("broker not connected");
         assert_eq!(told(&mut to, &starting, first, 0), ["STATUS=broker not connected"]);
         assert!(told(&mut to, &starting, first, 1).is_empty());
-        let ready = Seen { ready: true, ..seen("ready") };
+        let ready = ProgramState { ready: true, ..seen("ready") };
         assert_eq!(told(&mut to, &ready, first, 2), ["READY=1", "STATUS=ready"]);
         assert_eq!(told(&mut to, &starting, first, 3), ["STATUS=broker not connected"]);
         assert_eq!(told(&mut to, &ready, first, 4), ["STATUS=ready"]);
@@ -219,7 +219,7 @@ mod tests {
     #[test]
     fn a_drain_is_given_time_until_it_hangs() {
         let (mut to, first) = (Told::new(None, Duration::from_secs(5)), Instant::now());
-        let draining = Seen { draining: true, ..seen("draining") };
+        let draining = ProgramState { draining: true, ..seen("draining") };
         let begins = ["STOPPING=1", "EXTEND_TIMEOUT_USEC=10000000", "STATUS=draining"];
         assert_eq!(told(&mut to, &draining, first, 0), begins);
         assert!(told(&mut to, &draining, first, 1).is_empty());
@@ -242,7 +242,7 @@ mod tests {
         assert_eq!(told(&mut to, &alive, first, 0), ["STATUS=ready", "WATCHDOG=1"]);
         assert!(told(&mut to, &alive, first, 7).is_empty());
         assert_eq!(told(&mut to, &alive, first, 8), ["WATCHDOG=1"]);
-        let silent = Seen { silent: vec!["demo".to_owned()], ..seen("ready") };
+        let silent = ProgramState { silent: vec!["demo".to_owned()], ..seen("ready") };
         for seconds in [16, 24, 38] {
             assert!(told(&mut to, &silent, first, seconds).is_empty(), "{seconds}");
         }

@@ -1,6 +1,6 @@
 //! TLS on our own listeners: one certificate and its key, in files that may change while we run.
 
-use postern_config::{Fingerprint, TlsFiles, TlsProblem};
+use postern_config::{FilesDigest, TlsFiles, TlsProblem};
 use prometheus::IntGauge;
 use rustls::{
     Error, ServerConfig,
@@ -23,16 +23,16 @@ pub struct Tls {
     /// The section that names the files, for the log.
     section: &'static str,
     files: TlsFiles,
-    current: Arc<Current>,
+    current: Arc<ShownCertificate>,
     /// Of what `current` was made.
-    taken: Fingerprint,
+    taken: FilesDigest,
 }
 
 /// The certificate that new connections are shown.
 #[derive(Debug)]
-struct Current(RwLock<Arc<CertifiedKey>>);
+struct ShownCertificate(RwLock<Arc<CertifiedKey>>);
 
-impl ResolvesServerCert for Current {
+impl ResolvesServerCert for ShownCertificate {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         Some(self.0.read().unwrap_or_else(PoisonError::into_inner).clone())
     }
@@ -45,7 +45,7 @@ impl Tls {
     /// [`TlsProblem`]
     pub fn load(section: &'static str, files: &TlsFiles) -> Result<Self, TlsProblem> {
         let (taken, key) = files.read();
-        let current = Arc::new(Current(RwLock::new(Arc::new(key?))));
+        let current = Arc::new(ShownCertificate(RwLock::new(Arc::new(key?))));
         Ok(Self { section, files: files.clone(), current, taken })
     }
 
@@ -75,7 +75,7 @@ impl Tls {
     /// stays: twice in a row, that is, since the two files are not written at the same moment.
     pub async fn follow(self, ends: Option<IntGauge>) {
         let Self { section, files, current, mut taken } = self;
-        let mut wrong: Option<(Fingerprint, bool)> = None;
+        let mut wrong: Option<(FilesDigest, bool)> = None;
         loop {
             tokio::time::sleep(LOOK).await;
             let files = files.clone();

@@ -25,12 +25,12 @@ const MAX_BY: usize = 200;
 /// One record of the log: who ordered what, and when.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ControlRecord {
-    /// When. UTC.
+    /// When it was ordered. UTC.
     #[serde(serialize_with = "clock::serialize")]
     pub at: Timestamp,
-    /// Who: the user and the machine of a command, or the address that asked the admin port.
+    /// Who ordered it: the user and the machine of a command, or the address that asked the admin port.
     pub by: String,
-    /// What.
+    /// What is ordered.
     #[serde(flatten)]
     pub order: ControlOrder,
 }

@@ -28,10 +28,10 @@ pub struct Report {
 /// What became of a message for one identity.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Recipient {
-    /// Whom; absent where a provider's delivery report does not say.
+    /// The recipient. `None` if the delivery report does not name one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity: Option<Identity>,
-    /// What.
+    /// The state of the message to this recipient.
     pub state: State,
     /// The provider's own id of the message to this identity; of a text that was sent in parts, the
     /// last part's.
@@ -44,7 +44,8 @@ pub struct Recipient {
     /// does not count in them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub segments: Option<usize>,
-    /// Why not.
+    /// Why it was not delivered, or what the provider's word is for a state that the configuration does not
+    /// know. `None` if there is nothing to say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Reason>,
     /// The status code of the provider's answer to this attempt. `None` if there was no answer, and in a

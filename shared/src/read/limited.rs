@@ -35,7 +35,7 @@ pub enum NotTaken {
 pub fn value_within(text: &[u8], limits: JsonLimits) -> Result<Value, NotTaken> {
     let mut count = Count { limits, values: 0, exceeded: None };
     let mut json = serde_json::Deserializer::from_slice(text);
-    let read = Part { count: &mut count, name: "" }.deserialize(&mut json);
+    let read = JsonPart { count: &mut count, name: "" }.deserialize(&mut json);
     let read = read.and_then(|value| json.end().map(|()| value));
     read.map_err(|error| count.exceeded.take().unwrap_or(NotTaken::Invalid(error)))
 }
@@ -60,12 +60,12 @@ impl Count {
 }
 
 /// One value, which the member `name` holds.
-struct Part<'c> {
+struct JsonPart<'c> {
     count: &'c mut Count,
     name: &'c str,
 }
 
-impl<'de> DeserializeSeed<'de> for Part<'_> {
+impl<'de> DeserializeSeed<'de> for JsonPart<'_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
@@ -73,7 +73,7 @@ impl<'de> DeserializeSeed<'de> for Part<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for Part<'_> {
+impl<'de> Visitor<'de> for JsonPart<'_> {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -110,7 +110,7 @@ impl<'de> Visitor<'de> for Part<'_> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
         let Self { count, name } = self;
         let mut list = Vec::new();
-        while let Some(item) = items.next_element_seed(Item { count: &mut *count, name })? {
+        while let Some(item) = items.next_element_seed(ArrayItem { count: &mut *count, name })? {
             list.push(item);
         }
         Ok(list.into())
@@ -120,7 +120,7 @@ impl<'de> Visitor<'de> for Part<'_> {
         let count = self.count;
         let mut table = Map::new();
         while let Some(name) = members.next_key_seed(Name(&mut *count))? {
-            let value = members.next_value_seed(Part { count: &mut *count, name: &name })?;
+            let value = members.next_value_seed(JsonPart { count: &mut *count, name: &name })?;
             table.insert(name, value);
         }
         Ok(table.into())
@@ -128,17 +128,17 @@ impl<'de> Visitor<'de> for Part<'_> {
 }
 
 /// An item of an array, counted before it is read.
-struct Item<'c> {
+struct ArrayItem<'c> {
     count: &'c mut Count,
     name: &'c str,
 }
 
-impl<'de> DeserializeSeed<'de> for Item<'_> {
+impl<'de> DeserializeSeed<'de> for ArrayItem<'_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
         self.count.one_more()?;
-        Part { count: self.count, name: self.name }.deserialize(deserializer)
+        JsonPart { count: self.count, name: self.name }.deserialize(deserializer)
     }
 }
 

@@ -98,7 +98,7 @@ fn exact(literal: &str) -> Option<String> {
     if literal.len() <= SHORT && literal.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
-    let Number { negative, integer, fraction, exponent } = Number::parse(literal)?;
+    let NumberParts { negative, integer, fraction, exponent } = NumberParts::parse(literal)?;
     let as_text = || Some(format!("\"{literal}\""));
     let digits = format!("{integer}{}", fraction.unwrap_or_default());
     let significant = digits.trim_start_matches('0').trim_end_matches('0');
@@ -130,7 +130,7 @@ fn fits(integer: &str) -> bool {
 }
 
 /// The parts of a JSON number (RFC 8259, 6).
-struct Number<'n> {
+struct NumberParts<'n> {
     negative: bool,
     integer: &'n str,
     fraction: Option<&'n str>,
@@ -138,7 +138,7 @@ struct Number<'n> {
     exponent: Option<i64>,
 }
 
-impl<'n> Number<'n> {
+impl<'n> NumberParts<'n> {
     /// `None` if `literal` is no number.
     fn parse(literal: &'n str) -> Option<Self> {
         let is_digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());

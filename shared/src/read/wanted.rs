@@ -80,7 +80,7 @@ mod tests {
     #[derive(Debug, Deserialize)]
     #[serde(rename_all = "lowercase")]
     #[expect(dead_code, reason = "what serde says of them is all that is wanted")]
-    enum Way {
+    enum Wanted {
         Bearer(String),
         Basic { user: String },
         None,
@@ -108,11 +108,11 @@ mod tests {
             (said::<Vec<u8>>(&text), "must be a list"),
             (said::<(u8, u8)>(&text), "must be a list"),
             (said::<BTreeMap<String, u8>>(&text), "must be a table"),
-            (said::<Way>(&number), "must be a text, or a table of one key"),
-            (said::<Way>(&table), "must be a table of one key"),
-            (said::<Way>(&json!("bearer")), "has the wrong type"),
+            (said::<Wanted>(&number), "must be a text, or a table of one key"),
+            (said::<Wanted>(&table), "must be a table of one key"),
+            (said::<Wanted>(&json!("bearer")), "has the wrong type"),
             (
-                said::<Way>(&json!("bearr")),
+                said::<Wanted>(&json!("bearr")),
                 "unknown value; allowed: \"bearer\", \"basic\", \"none\"; did you mean \"bearer\"?",
             ),
         ] {

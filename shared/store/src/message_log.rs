@@ -277,8 +277,8 @@ impl LogError {
     }
 }
 
-impl From<raw::Unreadable> for LogError {
-    fn from(why: raw::Unreadable) -> Self {
+impl From<raw::UnreadableRow> for LogError {
+    fn from(why: raw::UnreadableRow) -> Self {
         Self::Broken(why.to_string())
     }
 }

@@ -1,15 +1,10 @@
 //! A redrive that is killed, again and again, loses nothing, and in the embedded store doubles nothing.
 
 use super::{NUMBER, TEXT, config, told};
-use postern_tests::{Answer, Launch, Provider, Rabbit, eventually, fetch};
+use postern_tests::{Answer, Launch, Provider, Proxy, Rabbit, eventually, fetch};
 use reqwest::Method;
 use serde_json::json;
-use std::{
-    collections::BTreeMap,
-    fs,
-    path::Path,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, fs, path::Path, time::Duration};
 
 /// What more is written before the next kill of a command: less than a fifth of what one batch takes.
 const STEP: u64 = 32 << 10;
@@ -25,8 +20,9 @@ fn bytes_in(folder: &Path) -> u64 {
     entries.map(size).sum()
 }
 
-/// Kills the command again and again while it puts messages back, until once it comes to its end.
-async fn interrupted(broker: &str, count: usize) {
+/// Kills the command again and again while it puts messages back, until once it comes to its end: each
+/// time when it has written more than before, to its store or through the `proxy` to RabbitMQ.
+async fn interrupted(broker: &str, proxy: Option<&Proxy>, count: usize) {
     let provider = Provider::start().await;
     let launch = Launch::gateway().config(&config(broker, &provider, ""));
     let postern = launch.start().await;
@@ -55,23 +51,29 @@ async fn interrupted(broker: &str, count: usize) {
 
     let redrive = launch.clone().arg("dead").arg("redrive").arg("--all");
     let (mut kills, mut halfway) = (0, 0);
-    // Putting back takes about as long as only looking does: the kills are some moments of that apart.
-    let begun = Instant::now();
     assert_eq!(told(&launch, &["redrive", "--dry-run"]).await["done"], count);
-    let step = begun.elapsed() / 10;
-    // How long an embedded store takes to open says nothing of how far the command is; what it has written does.
+    // How long it runs says nothing of how far the command is; what it has written does.
     let store = launch.folder().path().join("postern-data");
     loop {
         let mut running = redrive.spawn();
-        if broker.is_empty() {
-            let enough = bytes_in(&store) + (kills + 1) * STEP;
-            while running.poll().is_none() && bytes_in(&store) < enough {
+        let more = (kills + 1) * STEP;
+        if let Some(proxy) = proxy {
+            proxy.pass_up(Some(more));
+            while running.poll().is_none() && !proxy.has_passed_all() {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         } else {
-            tokio::time::sleep(step * u32::try_from(kills + 1).unwrap()).await;
+            let enough = bytes_in(&store) + more;
+            while running.poll().is_none() && bytes_in(&store) < enough {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
         }
-        if let Some(code) = running.kill_unless_ended() {
+        let code = running.kill_unless_ended();
+        if let Some(proxy) = proxy {
+            proxy.cut();
+            proxy.pass_up(None);
+        }
+        if let Some(code) = code {
             assert_eq!(code, 0);
             break;
         }
@@ -105,7 +107,7 @@ async fn interrupted(broker: &str, count: usize) {
         })
         .await;
     }
-    if broker.is_empty() {
+    if proxy.is_none() {
         // Whatever else there is to be sent is sent.
         postern.metric_becomes("postern_queue_messages", &[("queue", "postern.outbound.a")], 0.0).await;
         assert_eq!(postern.terminate().await.code, Some(0));
@@ -122,11 +124,13 @@ async fn interrupted(broker: &str, count: usize) {
 
 #[tokio::test]
 async fn a_redrive_that_is_killed_loses_and_doubles_nothing_embedded() {
-    interrupted("", 1500).await;
+    interrupted("", None, 1500).await;
 }
 
 #[tokio::test]
 async fn a_redrive_that_is_killed_loses_nothing_rabbitmq() {
     let vhost = Rabbit::shared().vhost();
-    interrupted(&vhost.config(""), 1500).await;
+    let proxy = Proxy::to(vhost.port()).await;
+    let broker = format!("[broker]\nurl = \"{}\"\n", vhost.url_at(proxy.port()));
+    interrupted(&broker, Some(&proxy), 1500).await;
 }

@@ -7,7 +7,7 @@ use postern_shared::{error::FailureClass, message::BackendName};
 
 /// The conditions that messages must meet. Several values of one condition are separated by commas.
 #[derive(Debug, Clone, Args)]
-pub(crate) struct FilterArguments {
+pub(crate) struct DeadFilterArguments {
     /// With this id, or the beginning of it, or the handle that `list` shows where there is no id
     #[arg(long, value_name = "ID", value_delimiter = ',')]
     id: Vec<String>,
@@ -33,7 +33,7 @@ pub(crate) struct FilterArguments {
 
 /// Where the messages are, and how to tell of them.
 #[derive(Debug, Clone, Args)]
-pub(crate) struct Target {
+pub(crate) struct DeadTarget {
     /// `dead`, or `unrouted`: messages to backends that were not configured
     #[arg(long, value_name = "QUEUE", default_value = "dead", value_parser = dead_queue)]
     pub(super) queue: DeadQueue,
@@ -60,7 +60,7 @@ fn dead_queue(name: &str) -> Result<DeadQueue, String> {
     }
 }
 
-impl FilterArguments {
+impl DeadFilterArguments {
     /// The filter that these conditions and the messages `ids` make, on `queue`.
     pub(super) fn filter(self, ids: Vec<String>, queue: DeadQueue) -> Filter {
         let Self { mut id, backend, class, code, older_than, newer_than, limit } = self;

@@ -1,6 +1,6 @@
 //! Who answers: the broker from here, or a running gateway.
 
-use super::{arguments::Target, operator, remote::Remote};
+use super::{arguments::DeadTarget, operator, remote::Remote};
 use crate::holder::{Holder, holder};
 use postern_broker::Broker;
 use postern_config::Config;
@@ -27,7 +27,7 @@ pub(super) enum DeadLetterClient {
 impl DeadLetterClient {
     /// # Errors
     /// [`Exit`] with what to do.
-    pub(super) async fn open(target: &Target, config: &Config, admin: SocketAddr) -> Result<Self, Exit> {
+    pub(super) async fn open(target: &DeadTarget, config: &Config, admin: SocketAddr) -> Result<Self, Exit> {
         if let Some(url) = &target.admin.admin {
             return Remote::new(url, target).map(Self::There);
         }

@@ -1,9 +1,9 @@
 //! A running gateway, through `/v1/dead` of its admin port.
 
-use super::{arguments::Target, operator};
+use super::{arguments::DeadTarget, operator};
 use crate::{admin_client::AdminClient, admin_target::TOKEN};
 use postern_service::{
-    admin::dead::{BY, Order},
+    admin::dead::{BY, DeadLetterOrder},
     dead::{DeadQueue, Done, Filter, Listing, Summary},
     program::Exit,
 };
@@ -23,7 +23,7 @@ impl Remote {
     ///
     /// # Errors
     /// [`Exit::Config`] for a URL or a token that cannot be used, or without a token.
-    pub(super) fn new(url: &str, target: &Target) -> Result<Self, Exit> {
+    pub(super) fn new(url: &str, target: &DeadTarget) -> Result<Self, Exit> {
         let admin = AdminClient::new(url, &target.admin)?;
         if !admin.has_token() {
             let why = format!("the gateway asks for its admin.token: set {TOKEN}, or --token-file");
@@ -62,7 +62,7 @@ impl Remote {
     }
 
     pub(super) async fn order(&self, what: &str, filter: &Filter, dry_run: bool) -> Result<Done, Exit> {
-        let order = Order { filter: filter.clone(), dry_run, all: true };
+        let order = DeadLetterOrder { filter: filter.clone(), dry_run, all: true };
         let request = self.admin.post(self.admin.path(&["dead", what])?).json(&order);
         // A name that no header can hold is left out: the gateway logs the address in any case.
         let request = match HeaderValue::from_str(&self.by) {

@@ -13,7 +13,7 @@ use postern_shared::{
 
 /// The conditions that messages must meet, all of them.
 #[derive(Debug, Clone, Args)]
-pub(crate) struct FilterArguments {
+pub(crate) struct LogFilterArguments {
     /// Through this backend
     #[arg(long, value_name = "NAME")]
     backend: Option<BackendName>,
@@ -41,7 +41,7 @@ pub(crate) struct FilterArguments {
     limit: Option<u64>,
 }
 
-impl FilterArguments {
+impl LogFilterArguments {
     /// The most messages.
     pub(super) fn limit(&self) -> Option<u64> {
         self.limit

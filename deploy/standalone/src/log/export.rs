@@ -1,6 +1,6 @@
 //! Messages page by page, so that a log of any size is never in memory whole.
 
-use super::arguments::FilterArguments;
+use super::arguments::LogFilterArguments;
 use postern_service::{
     message_log::{LogError, LoggedMessage, MessageLog, MessageQuery, Order},
     program::Exit,
@@ -55,7 +55,7 @@ impl<'l> Pages<'l> {
 ///
 /// # Errors
 /// The log's, or stdout's. A reader that has gone ends it without one.
-pub(super) async fn run(log: &dyn MessageLog, which: FilterArguments, events: bool) -> Result<(), Exit> {
+pub(super) async fn run(log: &dyn MessageLog, which: LogFilterArguments, events: bool) -> Result<(), Exit> {
     let most = which.limit().unwrap_or(u64::MAX);
     let mut pages = Pages::new(log, which.query(Order::Oldest), most);
     while let Some(page) = pages.next().await? {

@@ -1,6 +1,6 @@
 //! Who carries an order out: this program on the broker, or a running gateway.
 
-use super::target::{Target, segment};
+use super::target::{OrderTarget, segment};
 use crate::{
     admin_client::AdminClient,
     holder::{Holder, holder},
@@ -35,7 +35,7 @@ pub(super) enum OrderClient {
 impl OrderClient {
     /// # Errors
     /// [`Exit`] with what to do.
-    pub(super) async fn open(target: &Target, config: &Config, admin: SocketAddr) -> Result<Self, Exit> {
+    pub(super) async fn open(target: &OrderTarget, config: &Config, admin: SocketAddr) -> Result<Self, Exit> {
         if let Some(url) = &target.admin.admin {
             return AdminClient::new(url, &target.admin).map(Self::There);
         }

@@ -7,7 +7,7 @@ use postern_shared::{message::BackendName, terminal};
 
 /// Who carries the order out, and how to tell of it.
 #[derive(Debug, Clone, Args)]
-pub(crate) struct Target {
+pub(crate) struct OrderTarget {
     /// One JSON object
     #[arg(long)]
     pub(super) json: bool,

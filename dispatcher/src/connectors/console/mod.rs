@@ -5,14 +5,14 @@ mod show;
 use super::connector::Backend;
 use crate::outcome::{Outcomes, Sent};
 use async_trait::async_trait;
-use postern_config::{KeyProblem, backend::BackendConfig};
+use postern_config::{
+    KeyProblem,
+    backend::{BackendConfig, connector::SHOW},
+};
 use postern_shared::message::{BackendName, Context, Identity, MessageId};
 use serde_json::Value;
 use show::shown;
 use std::io::{self, Write};
-
-/// The setting that has messages shown.
-const SHOW: &str = "show";
 
 /// Writes one log line for each message, and takes every one of them. The line holds sizes, never a
 /// number or a text. With `settings.show`, the message itself is written to standard output too.

@@ -4,7 +4,7 @@ mod content;
 
 use super::scope::Joined;
 use crate::outgoing::authorization::authorization;
-use content::Content;
+use content::TextTemplates;
 use indexmap::IndexMap;
 use minijinja::{Value, value::ValueKind};
 use postern_config::{
@@ -36,7 +36,7 @@ pub(super) struct Plan {
     fixed_headers: HeaderMap,
     headers: Vec<(HeaderName, Template)>,
     /// What must not be empty. Absent where it cannot be.
-    content: Option<Content>,
+    content: Option<TextTemplates>,
     timeout: Duration,
 }
 
@@ -82,7 +82,7 @@ impl Plan {
             fixed_url,
             fixed_headers,
             headers,
-            content: Content::of(table),
+            content: TextTemplates::of(table),
             timeout: table.timeout.0,
             table: table.clone(),
         })

@@ -48,21 +48,21 @@ const ENTITIES: [(&str, char); 36] = [
 
 /// A text after a spelling is undone: each character, and the part of the text that it stands for.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Reading(Vec<(char, Range<usize>)>);
+pub(super) struct UndoneSpelling(Vec<(char, Range<usize>)>);
 
 /// What the beginning of a text stands for, and how many characters of the text that is.
 type Undo = fn(&[char]) -> Option<(char, usize)>;
 
 /// What `text` says that stands in a URL's path, and what in its query, if that is not `text` itself.
 pub(super) fn without_escapes(text: &str) -> impl Iterator<Item = String> {
-    let as_it_is = Reading::of(&text.chars().collect::<Vec<_>>());
+    let as_it_is = UndoneSpelling::of(&text.chars().collect::<Vec<_>>());
     let undone = [percent as Undo, form].map(|undo| as_it_is.undone(undo));
     undone.into_iter().flatten().map(|undone| undone.0.into_iter().map(|(c, _)| c).collect())
 }
 
 /// Every way to read `text`: as it is, and with each spelling undone.
-pub(super) fn readings(text: &[char]) -> Vec<Reading> {
-    let mut all = vec![Reading::of(text)];
+pub(super) fn readings(text: &[char]) -> Vec<UndoneSpelling> {
+    let mut all = vec![UndoneSpelling::of(text)];
     let mut begin = 0;
     for _ in 0..DEPTH {
         let end = all.len();
@@ -80,7 +80,7 @@ pub(super) fn readings(text: &[char]) -> Vec<Reading> {
     all
 }
 
-impl Reading {
+impl UndoneSpelling {
     /// The text as it is.
     fn of(text: &[char]) -> Self {
         Self(text.iter().enumerate().map(|(at, c)| (*c, at..at + 1)).collect())

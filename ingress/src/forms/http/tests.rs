@@ -51,6 +51,19 @@ fn a_valid_request_becomes_a_message_in_our_names() {
         (json!({}), FORM, "identity=1&text=a&external_id=", json!(["1", "a", {}, null, null])),
         (json!({}), FORM, "identity=1&text=a%00b", json!(["1", "ab", {}, null, null])),
         (json!({}), FORM, "identity=1&text=a&received_at=x", json!(["1", "a", {}, null, null])),
+        (json!({}), FORM, "identity=1&text=a&received_at=0", json!(["1", "a", {}, null, null])),
+        (
+            json!({}),
+            FORM,
+            "identity=1&text=a&received_at=0001-01-01T00:00:00Z",
+            json!(["1", "a", {}, null, null]),
+        ),
+        (
+            json!({}),
+            JSON,
+            r#"{"identity": "1", "text": "a", "received_at": {"seconds": 7}}"#,
+            json!(["1", "a", {}, null, null]),
+        ),
         (
             json!({"fields": {"seen": {"type": "datetime"}}}),
             FORM,

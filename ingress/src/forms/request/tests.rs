@@ -50,6 +50,10 @@ fn a_body_is_read_as_its_content_type_says() {
         ("APPLICATION/X-WWW-FORM-URLENCODED", b"a=1", "a", Some("1")),
         ("", b"a=1", "a", Some("1")),
         ("", b"", "a", Some("query")),
+        (json, b"", "a", Some("query")),
+        ("text/plain", b"", "a", Some("query")),
+        ("multipart/form-data; boundary=B", b"", "a", Some("query")),
+        ("multipart/form-data; boundary=B", b"--B--\r\n", "a", Some("query")),
         ("text/json", br#"{"a":"1"}"#, "a", Some("1")),
         ("application/json; charset=ISO-8859-1", "{\"a\":\"é\"}".as_bytes(), "a", Some("é")),
         ("application/json; charset=ISO-8859-1", b"{\"a\":\"\xe9\"}", "a", Some("é")),
@@ -147,9 +151,9 @@ fn what_cannot_be_read_says_why() {
     let long = "x".repeat(101);
     for (content_type, body, says) in [
         ("text/plain", "a=1", None),
-        ("application/xml", "", None),
+        ("application/xml", "<a/>", None),
         ("nonsense", "a", None),
-        (json, "", Some("ends too early")),
+        (json, " ", Some("ends too early")),
         (json, "{", Some("ends too early")),
         (json, "{]", Some("not valid JSON (line 1, column 2)")),
         (json, "{} x", Some("not valid JSON")),

@@ -25,6 +25,9 @@ pub struct Encoded {
 }
 
 impl Codec {
+    /// The settings that [`encode`](Self::encode) reads, whatever the codec.
+    pub(crate) const SETTINGS: [&str; 2] = ["charset", "coding"];
+
     /// The text that `raw` is, with the `charset` and `coding` that came beside it. Bytes that are
     /// none in the charset become U+FFFD.
     ///

@@ -11,6 +11,8 @@ use serde::Deserialize;
 pub(crate) const HTTP: &str = "http";
 /// The kind that writes log lines.
 pub(crate) const CONSOLE: &str = "console";
+/// The setting of the kind `console` that has messages shown.
+pub const SHOW: &str = "show";
 /// The kinds that need no registration.
 pub(crate) const BUILT_IN: [&str; 2] = [CONSOLE, HTTP];
 

@@ -167,6 +167,11 @@ impl When {
     pub(crate) fn settings(&self) -> Vec<String> {
         self.expression.names().keys_needed_of("settings")
     }
+
+    /// The settings that it looks at, also those whose presence it asks for.
+    pub(crate) fn all_settings(&self) -> Vec<String> {
+        self.expression.keys_of("settings")
+    }
 }
 
 impl<'de> Deserialize<'de> for When {

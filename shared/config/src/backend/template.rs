@@ -40,7 +40,7 @@ const FUEL: u64 = 100_000;
 #[derive(Clone)]
 pub struct Template {
     source: Arc<str>,
-    program: Program,
+    program: TemplateProgram,
 }
 
 /// A template for a URL: each value is percent-encoded where it stands, so that none can leave its
@@ -54,7 +54,7 @@ pub struct UrlTemplate {
 }
 
 #[derive(Clone)]
-enum Program {
+enum TemplateProgram {
     Pieces(Arc<[Piece]>, Escape),
     Jinja(Arc<Environment<'static>>),
     /// The same with the template [`EXPRESSION`] beside it.
@@ -133,12 +133,12 @@ impl Template {
             return Err(why);
         }
         let program = match pieces(source) {
-            Some(pieces) => Program::Pieces(pieces.into(), escape),
+            Some(pieces) => TemplateProgram::Pieces(pieces.into(), escape),
             None => {
                 let set = lone_expression(source).map(|lone| format!("{{% set value = ({lone}) %}}"));
                 let lone = set.is_some_and(|set| jinja.add_template_owned(EXPRESSION, set).is_ok());
                 let jinja = Arc::new(jinja);
-                if lone { Program::Expression(jinja) } else { Program::Jinja(jinja) }
+                if lone { TemplateProgram::Expression(jinja) } else { TemplateProgram::Jinja(jinja) }
             }
         };
         Ok(Self { source: source.into(), program })
@@ -164,14 +164,16 @@ impl Template {
     /// [`RenderError`]; never for a template of text and names alone.
     pub fn render(&self, scope: &Value) -> Result<String, RenderError> {
         match &self.program {
-            Program::Pieces(pieces, escape) => Ok(pieces.iter().fold(String::new(), |mut out, piece| {
-                match piece {
-                    Piece::Text(text) => out.push_str(text),
-                    Piece::Name(path) => escape.write(&text_of(&look_up(scope, path)), &mut out),
-                }
-                out
-            })),
-            Program::Jinja(jinja) | Program::Expression(jinja) => {
+            TemplateProgram::Pieces(pieces, escape) => {
+                Ok(pieces.iter().fold(String::new(), |mut out, piece| {
+                    match piece {
+                        Piece::Text(text) => out.push_str(text),
+                        Piece::Name(path) => escape.write(&text_of(&look_up(scope, path)), &mut out),
+                    }
+                    out
+                }))
+            }
+            TemplateProgram::Jinja(jinja) | TemplateProgram::Expression(jinja) => {
                 let rendered = jinja.get_template("value").and_then(|template| template.render(scope));
                 rendered.map_err(|error| RenderError(error.kind().to_string()))
             }
@@ -186,11 +188,11 @@ impl Template {
     /// [`RenderError`]; never for a template of text and names alone.
     pub fn evaluate(&self, scope: &Value) -> Result<Option<Value>, RenderError> {
         match &self.program {
-            Program::Pieces(pieces, _) if let [Piece::Name(path)] = &**pieces => {
+            TemplateProgram::Pieces(pieces, _) if let [Piece::Name(path)] = &**pieces => {
                 let value = look_up(scope, path);
                 Ok((!value.is_undefined() && !value.is_none()).then_some(value))
             }
-            Program::Expression(jinja) => {
+            TemplateProgram::Expression(jinja) => {
                 let captured =
                     jinja.get_template(EXPRESSION).and_then(|lone| lone.render_captured(scope.clone()));
                 let captured = captured.map_err(|error| RenderError(error.kind().to_string()))?;

@@ -271,7 +271,18 @@ const MISTAKES: &[Mistake] = &[
         Some(5),
         "message_id",
     ),
-    ("[backends.a]\ntype = \"vumi\"", "backends.a.settings.sendsms_url", Some(1), "vumi"),
+    (
+        "[backends.a]\ntype = \"http\"\n[backends.a.about]\ntitle = \"A\"",
+        "backends.a.about",
+        Some(3),
+        "only a provider's file",
+    ),
+    (
+        "[backends.a]\ntype = \"vumi\"",
+        "backends.a.settings.sendsms_url",
+        Some(1),
+        "backends of type vumi need it. Where messages go: ",
+    ),
     (
         "[backends.a]\ntype = \"kannel\"\nsettings = { charset = \"martian\" }",
         "backends.a.settings.charset",

@@ -21,7 +21,7 @@ const MAX_BY: usize = 100;
 /// What `POST /v1/dead/redrive` and `POST /v1/dead/drop` take.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Order {
+pub struct DeadLetterOrder {
     /// Which letters are meant.
     pub filter: Filter,
     /// Only say what would be done.
@@ -94,7 +94,7 @@ fn by(request: &HttpRequest) -> Option<String> {
 }
 
 /// Writes down what was done, or in a dry run would be, and who asked for it.
-fn log([what, would]: [&str; 2], request: &HttpRequest, order: &Order, done: &Done) {
+fn log([what, would]: [&str; 2], request: &HttpRequest, order: &DeadLetterOrder, done: &Done) {
     let client = request.peer_addr().map(|peer| tracing::field::display(peer.ip()));
     let by = by(request);
     let (done, stay, dry_run) = (done.done, done.stay.len(), done.dry_run);
@@ -104,9 +104,9 @@ fn log([what, would]: [&str; 2], request: &HttpRequest, order: &Order, done: &Do
 }
 
 /// A body, which may be absent.
-fn read_order(body: &[u8]) -> Result<Order, String> {
+fn read_order(body: &[u8]) -> Result<DeadLetterOrder, String> {
     if body.is_empty() {
-        return Ok(Order::default());
+        return Ok(DeadLetterOrder::default());
     }
     read::from_slice(body).map_err(|error| error.to_string())
 }

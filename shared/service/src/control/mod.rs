@@ -45,13 +45,13 @@ const ASK_AGAIN: Duration = Duration::from_secs(60);
 /// What operators ordered, as this process knows it. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Control {
-    known: watch::Sender<Known>,
+    known: watch::Sender<KnownLog>,
     health: HealthRegistry,
 }
 
 /// What is known of the log.
 #[derive(Debug, Clone)]
-struct Known {
+struct KnownLog {
     state: Arc<ControlState>,
     /// Whether all that the log held at the start was read, or cannot be.
     is_read: bool,
@@ -63,7 +63,7 @@ impl Control {
     /// Nothing is ordered, until this is told to [follow](Self::follow) the log. Pauses are noted in
     /// `health`.
     pub fn new(health: HealthRegistry) -> Self {
-        let known = Known { state: Arc::default(), is_read: true, problem: None };
+        let known = KnownLog { state: Arc::default(), is_read: true, problem: None };
         Self { known: watch::Sender::new(known), health }
     }
 
@@ -178,7 +178,7 @@ impl Control {
 
     fn set(&self, state: ControlState) {
         self.health.paused_by_operators(state.pauses());
-        self.known.send_replace(Known { state: Arc::new(state), is_read: true, problem: None });
+        self.known.send_replace(KnownLog { state: Arc::new(state), is_read: true, problem: None });
     }
 
     /// Takes over what `record` orders, and logs it.

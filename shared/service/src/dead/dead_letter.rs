@@ -1,11 +1,14 @@
 //! A dead letter, read as far as it says something.
 
-use super::{fields::Fields, handle, queue::DeadQueue, reason};
+use super::{fields::ObjectFields, handle, queue::DeadQueue, reason};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use jiff::Timestamp;
 use postern_broker::{Envelope, QueueName, header};
-use postern_shared::clock::{self, Written};
-use postern_shared::message::{BackendName, Priority};
+use postern_shared::{
+    clock::{self, Written},
+    message::{BackendName, Priority},
+    read::with_exact_numbers,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json, value::RawValue};
 
@@ -19,7 +22,7 @@ pub struct DeadLetter {
     envelope: Envelope,
     from: DeadQueue,
     /// The body's, if it is a JSON object.
-    fields: Option<Fields>,
+    fields: Option<ObjectFields>,
 }
 
 /// What can be told of a letter without telling who wrote what to whom.
@@ -57,7 +60,7 @@ pub struct Summary {
 impl DeadLetter {
     /// The message `envelope`, which is in the queue `from`.
     pub fn new(envelope: &Envelope, from: DeadQueue) -> Self {
-        Self { envelope: envelope.clone(), from, fields: Fields::of(&envelope.body) }
+        Self { envelope: envelope.clone(), from, fields: ObjectFields::of(&envelope.body) }
     }
 
     fn field(&self, name: &str) -> Option<&str> {
@@ -142,7 +145,7 @@ impl DeadLetter {
     /// The message as it is to be tried again: the first attempt, and nothing of how it died.
     pub fn afresh(&self) -> Envelope {
         #[derive(Deserialize)]
-        struct Counted<'a> {
+        struct WithAttempt<'a> {
             #[serde(borrow)]
             attempt: Option<&'a RawValue>,
         }
@@ -150,7 +153,7 @@ impl DeadLetter {
         let mut envelope = envelope.requeued(clock::now());
         let body = &*self.envelope.body;
         if self.fields.is_some()
-            && let Ok(Counted { attempt: Some(attempt) }) = serde_json::from_slice(body)
+            && let Ok(WithAttempt { attempt: Some(attempt) }) = serde_json::from_slice(body)
         {
             // The rest stays as it is, byte for byte.
             let start = attempt.get().as_ptr() as usize - body.as_ptr() as usize;
@@ -196,8 +199,12 @@ impl DeadLetter {
         whole["headers"] = Value::Object(own);
         let body = &self.envelope.body;
         let is_shown = self.fields.is_some() && body.len() <= MAX_SHOWN;
-        let object = is_shown.then(|| serde_json::from_slice(body).ok()).flatten();
-        match (object, std::str::from_utf8(body)) {
+        let text = std::str::from_utf8(body);
+        let object = text
+            .ok()
+            .filter(|_| is_shown)
+            .and_then(|text| serde_json::from_str(&with_exact_numbers(text)).ok());
+        match (object, text) {
             (Some(object), _) => whole["body"] = Value::Object(object),
             (None, Ok(text)) => whole["body"] = text.into(),
             (None, Err(_)) => whole["body_base64"] = STANDARD.encode(body).into(),
@@ -252,6 +259,14 @@ mod tests {
         assert!(!told.contains("+1") && !told.contains("hush"), "{told}");
         let whole = DeadLetter::new(&envelope, DeadQueue::Dead).whole();
         assert_eq!((&whole["body"]["text"], &whole["headers"]["x-own"]), (&json!("hush"), &json!(7)));
+    }
+
+    #[test]
+    fn a_number_is_shown_with_the_digits_that_it_has() {
+        let body = r#"{"identities":["1"],"text":"x","context":{"id":4831666765594842123456,"n":1.1e10}}"#;
+        let whole = DeadLetter::new(&dead(body), DeadQueue::Dead).whole();
+        let context = json!({"id": "4831666765594842123456", "n": 11_000_000_000_u64});
+        assert_eq!(whole["body"]["context"], context);
     }
 
     #[test]

@@ -25,10 +25,10 @@ const MAX_TEXT: usize = 256;
 
 /// The fields of a JSON object.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Fields(BTreeMap<&'static str, Field>);
+pub(super) struct ObjectFields(BTreeMap<&'static str, ObjectField>);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Field {
+enum ObjectField {
     Text(String),
     /// A list of so many items.
     List(usize),
@@ -36,7 +36,7 @@ enum Field {
     Other,
 }
 
-impl Fields {
+impl ObjectFields {
     /// Those of `body`. `None` if it is no JSON object.
     pub(super) fn of(body: &[u8]) -> Option<Self> {
         serde_json::from_slice(body).ok()
@@ -50,7 +50,7 @@ impl Fields {
     /// The text of the field `name`.
     pub(super) fn text(&self, name: &str) -> Option<&str> {
         match self.0.get(name) {
-            Some(Field::Text(text)) => Some(text),
+            Some(ObjectField::Text(text)) => Some(text),
             _ => None,
         }
     }
@@ -58,24 +58,24 @@ impl Fields {
     /// How many items the list `name` has.
     pub(super) fn count(&self, name: &str) -> Option<usize> {
         match self.0.get(name) {
-            Some(Field::List(items)) => Some(*items),
+            Some(ObjectField::List(items)) => Some(*items),
             _ => None,
         }
     }
 }
 
-impl<'de> Deserialize<'de> for Fields {
+impl<'de> Deserialize<'de> for ObjectFields {
     fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
         struct Table;
 
         impl<'de> Visitor<'de> for Table {
-            type Value = Fields;
+            type Value = ObjectFields;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a map")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut table: A) -> Result<Fields, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut table: A) -> Result<ObjectFields, A::Error> {
                 let mut fields = BTreeMap::new();
                 while let Some(key) = table.next_key::<Cow<'de, str>>()? {
                     match NAMES.into_iter().find(|name| *name == key) {
@@ -83,7 +83,7 @@ impl<'de> Deserialize<'de> for Fields {
                         None => drop(table.next_value::<IgnoredAny>()?),
                     }
                 }
-                Ok(Fields(fields))
+                Ok(ObjectFields(fields))
             }
         }
 
@@ -91,52 +91,56 @@ impl<'de> Deserialize<'de> for Fields {
     }
 }
 
-impl<'de> Deserialize<'de> for Field {
+impl<'de> Deserialize<'de> for ObjectField {
     fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
         struct Any;
 
         impl<'de> Visitor<'de> for Any {
-            type Value = Field;
+            type Value = ObjectField;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("anything")
             }
 
-            fn visit_str<E: Error>(self, text: &str) -> Result<Field, E> {
-                Ok(if text.len() <= MAX_TEXT { Field::Text(text.to_owned()) } else { Field::Other })
+            fn visit_str<E: Error>(self, text: &str) -> Result<ObjectField, E> {
+                Ok(if text.len() <= MAX_TEXT {
+                    ObjectField::Text(text.to_owned())
+                } else {
+                    ObjectField::Other
+                })
             }
 
-            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Field, A::Error> {
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<ObjectField, A::Error> {
                 let mut items = 0;
                 while list.next_element::<IgnoredAny>()?.is_some() {
                     items += 1;
                 }
-                Ok(Field::List(items))
+                Ok(ObjectField::List(items))
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut table: A) -> Result<Field, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut table: A) -> Result<ObjectField, A::Error> {
                 while table.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-                Ok(Field::Other)
+                Ok(ObjectField::Other)
             }
 
-            fn visit_bool<E: Error>(self, _: bool) -> Result<Field, E> {
-                Ok(Field::Other)
+            fn visit_bool<E: Error>(self, _: bool) -> Result<ObjectField, E> {
+                Ok(ObjectField::Other)
             }
 
-            fn visit_i64<E: Error>(self, _: i64) -> Result<Field, E> {
-                Ok(Field::Other)
+            fn visit_i64<E: Error>(self, _: i64) -> Result<ObjectField, E> {
+                Ok(ObjectField::Other)
             }
 
-            fn visit_u64<E: Error>(self, _: u64) -> Result<Field, E> {
-                Ok(Field::Other)
+            fn visit_u64<E: Error>(self, _: u64) -> Result<ObjectField, E> {
+                Ok(ObjectField::Other)
             }
 
-            fn visit_f64<E: Error>(self, _: f64) -> Result<Field, E> {
-                Ok(Field::Other)
+            fn visit_f64<E: Error>(self, _: f64) -> Result<ObjectField, E> {
+                Ok(ObjectField::Other)
             }
 
-            fn visit_unit<E: Error>(self) -> Result<Field, E> {
-                Ok(Field::Other)
+            fn visit_unit<E: Error>(self) -> Result<ObjectField, E> {
+                Ok(ObjectField::Other)
             }
         }
 
@@ -154,7 +158,7 @@ mod tests {
         let body = format!(
             r#"{{"id":"1","backend":7,"at":{{"a":[1]}},"priority":null,"message_id":"{long}","identities":["+1",{{}}],"b":[1,2]}}"#
         );
-        let fields = Fields::of(body.as_bytes()).unwrap();
+        let fields = ObjectFields::of(body.as_bytes()).unwrap();
         assert_eq!((fields.text("id"), fields.count("identities")), (Some("1"), Some(2)));
         for name in ["backend", "at", "priority", "message_id"] {
             assert!(
@@ -164,7 +168,7 @@ mod tests {
         }
         assert!(!fields.has("b") && !fields.has("identity"));
         for body in ["[]", "\"id\"", "", "{\"id\":", "\u{0}"] {
-            assert_eq!(Fields::of(body.as_bytes()), None, "{body}");
+            assert_eq!(ObjectFields::of(body.as_bytes()), None, "{body}");
         }
     }
 }

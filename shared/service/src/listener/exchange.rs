@@ -63,7 +63,7 @@ impl Exchange {
     }
 
     /// Notes that `request` begins. It is in flight until the returned value is dropped.
-    pub(super) fn begin(self: Rc<Self>, request: &mut Request) -> InFlight {
+    pub(super) fn begin(self: Rc<Self>, request: &mut Request) -> RequestInFlight {
         self.in_flight.set(true);
         self.ahead.set(AHEAD);
         self.body_unread.set(false);
@@ -72,7 +72,7 @@ impl Exchange {
             let body = RequestBody { payload: request.take_payload(), exchange: Rc::clone(&self) };
             *request.payload() = Payload::Stream { payload: Box::pin(body) };
         }
-        InFlight(self)
+        RequestInFlight(self)
     }
 }
 
@@ -87,16 +87,16 @@ pub(super) enum Answered {
 
 /// A request in flight, until it is dropped.
 #[derive(Debug)]
-pub(super) struct InFlight(Rc<Exchange>);
+pub(super) struct RequestInFlight(Rc<Exchange>);
 
-impl InFlight {
+impl RequestInFlight {
     /// The same request, in flight until its answer's body has been written.
     pub(super) fn until_written(in_flight: Option<Self>, body: BoxBody) -> AnswerBody {
         AnswerBody { body, _in_flight: in_flight }
     }
 }
 
-impl Drop for InFlight {
+impl Drop for RequestInFlight {
     fn drop(&mut self) {
         self.0.in_flight.set(false);
         self.0.answered.set(true);
@@ -124,7 +124,7 @@ impl Stream for RequestBody {
 /// The body of an answer, which holds its request in flight.
 pub(super) struct AnswerBody {
     body: BoxBody,
-    _in_flight: Option<InFlight>,
+    _in_flight: Option<RequestInFlight>,
 }
 
 impl MessageBody for AnswerBody {

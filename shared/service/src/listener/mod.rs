@@ -32,7 +32,7 @@ use actix_web::{
     rt,
 };
 use admission::Admission;
-use exchange::{Exchange, InFlight};
+use exchange::{Exchange, RequestInFlight};
 use paced::{Pace, PacedStream};
 use socket::{ClientSocket, Transport};
 use std::{
@@ -174,7 +174,7 @@ impl Listener {
                 "fewer connections than wanted: the limit of open files leaves no room for more; raise it (ulimit -n)"
             );
         }
-        let door = Door {
+        let opener = ConnectionOpener {
             admission: Admission::new(name, connections, metrics.connections().clone()),
             tls: tls.as_ref().map(acceptor).transpose()?,
             read_timeout,
@@ -206,7 +206,7 @@ impl Listener {
                 let answer = Service::call(app, request);
                 async move {
                     let answer = actix_http::Response::from(answer.await?);
-                    Ok(answer.map_body(|_, body| InFlight::until_written(in_flight, body)))
+                    Ok(answer.map_body(|_, body| RequestInFlight::until_written(in_flight, body)))
                 }
             });
             let stop = stop.clone();
@@ -224,8 +224,8 @@ impl Listener {
                     data.insert::<ClientClosed>(stream.client_closed());
                 })
                 .finish(app);
-            let door = door.clone();
-            fn_service(move |stream: TcpStream| door.clone().open(stream)).and_then(http.map_err(drop))
+            let opener = opener.clone();
+            fn_service(move |stream: TcpStream| opener.clone().open(stream)).and_then(http.map_err(drop))
         })?;
         Ok(builder.run())
     }
@@ -235,15 +235,15 @@ fn acceptor(tls: &Tls) -> io::Result<TlsAcceptor> {
     Ok(TlsAcceptor::from(Arc::new(tls.server().map_err(io::Error::other)?)))
 }
 
-/// What stands between an accepted connection and its first request.
+/// Makes of an accepted connection the stream that its requests are read from.
 #[derive(Clone)]
-struct Door {
+struct ConnectionOpener {
     admission: Admission,
     tls: Option<TlsAcceptor>,
     read_timeout: Duration,
 }
 
-impl Door {
+impl ConnectionOpener {
     /// The stream of a client that may come in.
     ///
     /// # Errors

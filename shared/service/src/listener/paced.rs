@@ -8,7 +8,7 @@ use super::{
     blank_lines::BlankLines,
     client_closed::ClientClosed,
     exchange::{Answered, Exchange},
-    request_line::{Read, RequestLines},
+    request_line::{HandOver, RequestLines},
     socket::Transport,
 };
 use bytes::{Buf, BytesMut};
@@ -201,7 +201,7 @@ impl AsyncRead for PacedStream {
                 }
                 break;
             }
-            if let Read::Instead(bytes) = this.request_lines.read(read) {
+            if let HandOver::Instead(bytes) = this.request_lines.read(read) {
                 this.held.extend_from_slice(&bytes);
                 buffer.set_filled(start);
                 this.hand_over(0);

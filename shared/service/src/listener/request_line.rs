@@ -21,14 +21,14 @@ const MAX_DIGITS: usize = 4;
 /// Follows the heads of a connection, and encodes the targets of their request lines.
 #[derive(Debug)]
 pub(super) struct RequestLines {
-    place: Place,
+    place: LinePart,
     /// The beginning of the last line that was complete.
     last: Vec<u8>,
 }
 
 /// What the next byte belongs to.
 #[derive(Debug)]
-enum Place {
+enum LinePart {
     /// A request line that has begun with these bytes.
     Line(Vec<u8>),
     /// The headers behind it.
@@ -41,7 +41,7 @@ enum Place {
 
 /// What is to be handed over for bytes that were read.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Read {
+pub(super) enum HandOver {
     /// The same bytes.
     Unchanged,
     /// These, for them and what was kept before. None of them: the request line is not complete.
@@ -50,32 +50,32 @@ pub(super) enum Read {
 
 impl Default for RequestLines {
     fn default() -> Self {
-        Self { place: Place::Line(Vec::new()), last: Vec::new() }
+        Self { place: LinePart::Line(Vec::new()), last: Vec::new() }
     }
 }
 
 impl RequestLines {
     /// Notes that a request was answered, and whether all of it was read.
     pub(super) fn answered(&mut self, whole: bool) {
-        if matches!(self.place, Place::Behind) {
-            self.place = if whole { Place::Line(Vec::new()) } else { Place::Unknown };
+        if matches!(self.place, LinePart::Behind) {
+            self.place = if whole { LinePart::Line(Vec::new()) } else { LinePart::Unknown };
         }
     }
 
     /// What is to be handed over for `bytes`, which were read next and are not empty.
-    pub(super) fn read(&mut self, bytes: &[u8]) -> Read {
+    pub(super) fn read(&mut self, bytes: &[u8]) -> HandOver {
         match &mut self.place {
-            Place::Line(begun) => {
+            LinePart::Line(begun) => {
                 let begun = mem::take(begun);
                 self.line(begun, bytes)
             }
-            Place::Headers(_) => {
+            LinePart::Headers(_) => {
                 self.headers(bytes);
-                Read::Unchanged
+                HandOver::Unchanged
             }
-            Place::Behind | Place::Unknown => {
-                self.place = Place::Unknown;
-                Read::Unchanged
+            LinePart::Behind | LinePart::Unknown => {
+                self.place = LinePart::Unknown;
+                HandOver::Unchanged
             }
         }
     }
@@ -83,7 +83,7 @@ impl RequestLines {
     /// The path of the last request line, as the log may have it: its first two segments, without what
     /// looks like a telephone number, and without the query. Empty if it is not known.
     pub(super) fn path(&self) -> String {
-        if matches!(self.place, Place::Unknown) {
+        if matches!(self.place, LinePart::Unknown) {
             return String::new();
         }
         let line = String::from_utf8_lossy(&self.last);
@@ -99,45 +99,45 @@ impl RequestLines {
 
     /// What was kept of a line that is not complete.
     pub(super) fn take_rest(&mut self) -> Vec<u8> {
-        match mem::replace(&mut self.place, Place::Unknown) {
-            Place::Line(begun) => begun,
+        match mem::replace(&mut self.place, LinePart::Unknown) {
+            LinePart::Line(begun) => begun,
             _ => Vec::new(),
         }
     }
 
-    fn line(&mut self, mut begun: Vec<u8>, bytes: &[u8]) -> Read {
+    fn line(&mut self, mut begun: Vec<u8>, bytes: &[u8]) -> HandOver {
         let Some(end) = memchr::memchr(b'\n', bytes).map(|at| at + 1) else {
             begun.extend_from_slice(bytes);
             if begun.len() > MAX_LINE {
-                self.place = Place::Unknown;
-                return Read::Instead(begun);
+                self.place = LinePart::Unknown;
+                return HandOver::Instead(begun);
             }
-            self.place = Place::Line(begun);
-            return Read::Instead(Vec::new());
+            self.place = LinePart::Line(begun);
+            return HandOver::Instead(Vec::new());
         };
         let (line, rest) = bytes.split_at(end);
         self.last.clear();
         self.last.extend(begun.iter().chain(line).take(KEPT));
-        self.place = Place::Headers(BlankLines::behind_a_line());
+        self.place = LinePart::Headers(BlankLines::behind_a_line());
         self.headers(rest);
         if begun.is_empty() {
             return match encoded(line) {
-                None => Read::Unchanged,
-                Some(line) => Read::Instead([&line, rest].concat()),
+                None => HandOver::Unchanged,
+                Some(line) => HandOver::Instead([&line, rest].concat()),
             };
         }
         begun.extend_from_slice(line);
         let line = encoded(&begun).unwrap_or(begun);
-        Read::Instead([&line, rest].concat())
+        HandOver::Instead([&line, rest].concat())
     }
 
     /// Follows `bytes` in the headers.
     fn headers(&mut self, bytes: &[u8]) {
-        let Place::Headers(lines) = &mut self.place else { return };
+        let LinePart::Headers(lines) = &mut self.place else { return };
         let mut left = 1;
         let end = lines.cut(bytes, &mut left);
         if left == 0 {
-            self.place = if end == bytes.len() { Place::Behind } else { Place::Unknown };
+            self.place = if end == bytes.len() { LinePart::Behind } else { LinePart::Unknown };
         }
     }
 }
@@ -244,8 +244,8 @@ mod tests {
         for piece in pieces {
             for bytes in piece.chunks(step) {
                 match lines.read(bytes) {
-                    Read::Unchanged => out.extend_from_slice(bytes),
-                    Read::Instead(bytes) => out.extend_from_slice(&bytes),
+                    HandOver::Unchanged => out.extend_from_slice(bytes),
+                    HandOver::Instead(bytes) => out.extend_from_slice(&bytes),
                 }
             }
             lines.answered(true);
@@ -306,7 +306,7 @@ mod tests {
         let mut lines = RequestLines::default();
         lines.read(RAW);
         lines.answered(false);
-        assert_eq!(lines.read(RAW), Read::Unchanged, "its body was not read to the end");
+        assert_eq!(lines.read(RAW), HandOver::Unchanged, "its body was not read to the end");
     }
 
     proptest! {

@@ -78,7 +78,7 @@ async fn waits(stream: &mut PacedStream) -> bool {
 }
 
 /// Begins a request of the connection of `stream`, as actix-http does.
-fn begin(stream: &PacedStream) -> InFlight {
+fn begin(stream: &PacedStream) -> RequestInFlight {
     stream.exchange().begin(&mut Request::new())
 }
 

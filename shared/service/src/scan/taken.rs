@@ -16,7 +16,7 @@ const COUNTED: Duration = Duration::from_secs(2);
 const ASK_AGAIN: Duration = Duration::from_millis(10);
 
 /// What has been taken of a queue and is held.
-pub(super) struct Taken<'a> {
+pub(super) struct TakenMessages<'a> {
     broker: &'a dyn Broker,
     queue: QueueName,
     /// How many messages are still to be seen.
@@ -24,11 +24,11 @@ pub(super) struct Taken<'a> {
     /// How long a message that was counted may take to come.
     patience: Duration,
     /// The consumers that are full of what is held, and at the end the one that gives.
-    windows: Vec<Window>,
+    windows: Vec<HeldOfConsumer>,
 }
 
 /// A consumer, and what is held of what it gave.
-struct Window {
+struct HeldOfConsumer {
     consumer: Consumer,
     size: usize,
     held: Vec<Delivery>,
@@ -36,14 +36,14 @@ struct Window {
     out: usize,
 }
 
-impl Window {
+impl HeldOfConsumer {
     /// How many more messages it gives before one is acknowledged.
     fn room(&self) -> usize {
         self.size.saturating_sub(self.held.len() + self.out)
     }
 }
 
-impl<'a> Taken<'a> {
+impl<'a> TakenMessages<'a> {
     /// Begins a scan over what waits in `queue` now. A message that was counted and does not come within
     /// `patience` ends it: somebody else has the rest.
     ///
@@ -82,7 +82,7 @@ impl<'a> Taken<'a> {
         if self.windows.last().is_none_or(|window| window.room() == 0) {
             let size = u16::try_from(self.left).unwrap_or(WINDOW).min(WINDOW);
             let consumer = self.broker.consume(&self.queue, size).await?;
-            self.windows.push(Window { consumer, size: usize::from(size), held: Vec::new(), out: 0 });
+            self.windows.push(HeldOfConsumer { consumer, size: usize::from(size), held: Vec::new(), out: 0 });
         }
         let Some(window) = self.windows.last_mut() else { return Ok(None) };
         match timeout(self.patience, window.consumer.next()).await {

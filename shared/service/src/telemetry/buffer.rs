@@ -23,12 +23,12 @@ const FLUSH_WITHIN: Duration = Duration::from_secs(2);
 /// Takes log lines, which a thread of its own writes. A line for which there is no room is dropped and
 /// counted. Clones share it.
 #[derive(Debug, Clone)]
-pub struct LogBuffer(Arc<Inner>);
+pub struct LogBuffer(Arc<BufferState>);
 
 #[derive(Debug)]
-struct Inner {
+struct BufferState {
     capacity: usize,
-    lines: Mutex<Lines>,
+    lines: Mutex<BufferedLines>,
     /// Lines wait to be written.
     added: Condvar,
     /// What waited was written.
@@ -37,7 +37,7 @@ struct Inner {
 }
 
 #[derive(Debug, Default)]
-struct Lines {
+struct BufferedLines {
     waiting: Vec<u8>,
     /// Whether the thread writes lines that do not wait any more.
     writing: bool,
@@ -61,7 +61,7 @@ impl LogBuffer {
 
     fn holding(capacity: usize, out: impl Write + Send + 'static, dropped: IntCounter) -> io::Result<Self> {
         let (lines, added, written) = Default::default();
-        let buffer = Self(Arc::new(Inner { capacity, lines, added, written, dropped }));
+        let buffer = Self(Arc::new(BufferState { capacity, lines, added, written, dropped }));
         let written = buffer.clone();
         thread::Builder::new().name("log".to_owned()).spawn(move || written.write_to(out))?;
         Ok(buffer)
@@ -69,7 +69,7 @@ impl LogBuffer {
 
     /// Waits until the lines are written, but at most for two seconds.
     pub fn flush(&self) {
-        let unwritten = |lines: &mut Lines| lines.writing || !lines.waiting.is_empty();
+        let unwritten = |lines: &mut BufferedLines| lines.writing || !lines.waiting.is_empty();
         // Whether they were in time makes no difference: the process ends either way.
         let _ = self.0.written.wait_timeout_while(self.lines(), FLUSH_WITHIN, unwritten);
     }
@@ -122,7 +122,7 @@ impl LogBuffer {
 
     /// Waits until there are lines, and a moment for further ones.
     fn wait_for_lines(&self) {
-        let nothing = |lines: &mut Lines| {
+        let nothing = |lines: &mut BufferedLines| {
             lines.idle = lines.waiting.is_empty();
             lines.idle
         };
@@ -131,7 +131,7 @@ impl LogBuffer {
         thread::sleep(COLLECT);
     }
 
-    fn lines(&self) -> MutexGuard<'_, Lines> {
+    fn lines(&self) -> MutexGuard<'_, BufferedLines> {
         self.0.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -30,7 +30,7 @@ where
     ) -> fmt::Result {
         let metadata = event.metadata();
         write!(writer, "{{\"timestamp\":\"{:.3}\"", Timestamp::now())?;
-        let mut fields = Fields { writer: &mut writer, result: Ok(()) };
+        let mut fields = LineFields { writer: &mut writer, result: Ok(()) };
         fields.text("level", metadata.level().as_str());
         event.record(&mut fields);
         fields.text("target", metadata.target());
@@ -39,12 +39,12 @@ where
     }
 }
 
-struct Fields<'a, 'w> {
+struct LineFields<'a, 'w> {
     writer: &'a mut Writer<'w>,
     result: fmt::Result,
 }
 
-impl Fields<'_, '_> {
+impl LineFields<'_, '_> {
     /// `,"name":` and then what `write` writes.
     fn field(&mut self, name: &str, write: impl FnOnce(&mut Writer<'_>) -> fmt::Result) {
         if self.result.is_ok() {
@@ -72,7 +72,7 @@ impl Fields<'_, '_> {
     }
 }
 
-impl Visit for Fields<'_, '_> {
+impl Visit for LineFields<'_, '_> {
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
         self.quoted(field.name(), |mut escaped| write!(escaped, "{value:?}"));
     }

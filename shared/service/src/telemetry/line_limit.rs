@@ -17,18 +17,18 @@ const WINDOW: Duration = Duration::from_secs(1);
 /// Lets through 20 lines a second for each HTTP status that they are about, and says afterwards, in one
 /// line, how many it left out. For lines about requests that prove nothing. Clones share it.
 #[derive(Debug, Clone)]
-pub struct LineLimit(Arc<Inner>);
+pub struct LineLimit(Arc<LineLimitState>);
 
 #[derive(Debug)]
-struct Inner {
+struct LineLimitState {
     /// What the lines are about.
     about: &'static str,
     level: Level,
-    windows: Mutex<BTreeMap<Option<u16>, Window>>,
+    windows: Mutex<BTreeMap<Option<u16>, CountedWindow>>,
 }
 
 #[derive(Debug)]
-struct Window {
+struct CountedWindow {
     begun: Instant,
     written: u32,
     left_out: u64,
@@ -46,7 +46,7 @@ enum Verdict {
 impl LineLimit {
     /// A limit on lines about `about`, of `level`: so is the line that says how many were left out.
     pub fn new(about: &'static str, level: Level) -> Self {
-        Self(Arc::new(Inner { about, level, windows: Mutex::default() }))
+        Self(Arc::new(LineLimitState { about, level, windows: Mutex::default() }))
     }
 
     /// Whether a line about a request that is answered with `status` is to be written now; `None` if it is
@@ -70,7 +70,7 @@ impl LineLimit {
 
     fn judge(&self, status: Option<u16>, now: Instant) -> Verdict {
         let mut windows = self.windows();
-        let window = windows.entry(status).or_insert(Window { begun: now, written: 0, left_out: 0 });
+        let window = windows.entry(status).or_insert(CountedWindow { begun: now, written: 0, left_out: 0 });
         if now.saturating_duration_since(window.begun) >= WINDOW {
             (window.begun, window.written) = (now, 0);
         }
@@ -92,7 +92,7 @@ impl LineLimit {
         }
     }
 
-    fn windows(&self) -> MutexGuard<'_, BTreeMap<Option<u16>, Window>> {
+    fn windows(&self) -> MutexGuard<'_, BTreeMap<Option<u16>, CountedWindow>> {
         self.0.windows.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

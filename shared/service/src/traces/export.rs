@@ -30,7 +30,7 @@ const SAYS: Duration = Duration::from_secs(60);
 const MAX_ANSWER: usize = 64 * 1024;
 
 /// Why there was no answer to the last request that had none; the library says "network error" of it.
-type Unreached = Arc<Mutex<Option<String>>>;
+type LastProblem = Arc<Mutex<Option<String>>>;
 
 /// Counts what becomes of spans.
 #[derive(Debug, Clone)]
@@ -121,7 +121,7 @@ struct CountedExporter {
     exporter: OtlpExporter,
     queued: Arc<AtomicUsize>,
     counts: Counts,
-    unreached: Unreached,
+    unreached: LastProblem,
     /// When it was last said that spans are lost. `None` while none is.
     said: Mutex<Option<Instant>>,
 }
@@ -177,11 +177,11 @@ impl CountedExporter {
 struct ExportClient {
     client: Client,
     runtime: Handle,
-    unreached: Unreached,
+    unreached: LastProblem,
 }
 
 impl ExportClient {
-    fn new(timeout: Duration, unreached: Unreached) -> Result<Self, String> {
+    fn new(timeout: Duration, unreached: LastProblem) -> Result<Self, String> {
         // The one provider of the process; where another part of it was first, that one stands.
         let _ = rustls::crypto::ring::default_provider().install_default();
         #[expect(clippy::disallowed_methods, reason = "follows neither; where the operator sends traces")]

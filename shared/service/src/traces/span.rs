@@ -27,9 +27,9 @@ struct Live {
 
 /// The place of a span in its trace: the parent of the spans that it makes. Clones are the same place.
 #[derive(Clone, Default)]
-pub struct Scope(Option<Arc<Place>>);
+pub struct Scope(Option<Arc<SpanPlace>>);
 
-struct Place {
+struct SpanPlace {
     tracing: Arc<Tracing>,
     context: SpanContext,
     written: TraceContext,
@@ -38,9 +38,9 @@ struct Place {
 /// The spans of messages that are being published. They end when this is dropped.
 #[derive(Default)]
 #[must_use = "the spans end when it is dropped"]
-pub struct Sends(Vec<Send>);
+pub struct Sends(Vec<SendSpan>);
 
-struct Send {
+struct SendSpan {
     address: Address,
     /// How many messages go there.
     messages: i64,
@@ -66,7 +66,7 @@ impl Traces {
 impl Span {
     pub(super) fn new(span: SdkSpan, tracing: &Arc<Tracing>) -> Self {
         let context = span.span_context().clone();
-        let place = Place { tracing: Arc::clone(tracing), written: written(&context), context };
+        let place = SpanPlace { tracing: Arc::clone(tracing), written: written(&context), context };
         Self(Some(Box::new(Live { span, scope: Scope(Some(Arc::new(place))) })))
     }
 
@@ -191,13 +191,13 @@ impl Scope {
     /// to the message log alone is no message of anybody's, and gets none.
     pub fn sends(&self, messages: &mut [(Address, Envelope)]) -> Sends {
         let Some(place) = &self.0 else { return Sends::default() };
-        let mut sends: Vec<Send> = Vec::new();
+        let mut sends: Vec<SendSpan> = Vec::new();
         for (address, envelope) in messages.iter_mut().filter(|(address, _)| *address != Address::Log) {
             let known = sends.iter().position(|send| send.address == *address);
             let send = match known {
                 Some(at) => &mut sends[at],
                 None => {
-                    sends.push(Send::begin(place, address, envelope.id()));
+                    sends.push(SendSpan::begin(place, address, envelope.id()));
                     let last = sends.len() - 1;
                     &mut sends[last]
                 }
@@ -230,8 +230,8 @@ impl Scope {
     }
 }
 
-impl Send {
-    fn begin(place: &Place, address: &Address, id: Option<MessageId>) -> Self {
+impl SendSpan {
+    fn begin(place: &SpanPlace, address: &Address, id: Option<MessageId>) -> Self {
         let (exchange, key) = (address.exchange(), address.routing_key());
         let destination = joined(&[&exchange, &key]);
         let builder = SpanBuilder::from_name(format!("send {destination}")).with_kind(SpanKind::Producer);
@@ -255,7 +255,7 @@ impl Send {
 impl Sends {
     /// Ends the spans: the messages were stored, or not.
     pub fn end(mut self, published: Result<(), &BrokerError>) {
-        for Send { messages, id, span, .. } in &mut self.0 {
+        for SendSpan { messages, id, span, .. } in &mut self.0 {
             let Some(live) = &mut span.0 else { continue };
             match id {
                 Some(id) if *messages == 1 => live.span.set_attribute(message_id(*id)),

@@ -1,6 +1,6 @@
 //! Whether the rows of a store are those that were written, and are as many as was counted.
 
-use super::record::{self, Key, Position};
+use super::record::{self, Position, RowKey};
 use crate::sqlite::NUMBER_BITS;
 use rusqlite::Connection;
 use std::collections::BTreeMap;
@@ -48,7 +48,7 @@ fn waiting(connection: &Connection, problems: &mut Vec<String>) -> rusqlite::Res
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         let id: i64 = row.get(0)?;
-        let (envelope, size) = record::decode(row, 1, Key::Message(id))?;
+        let (envelope, size) = record::decode(row, 1, RowKey::Message(id))?;
         let (messages, bytes) = found.entry(id >> NUMBER_BITS).or_default();
         (*messages, *bytes) = (*messages + 1, *bytes + size);
         if let Err(spoiled) = envelope {
@@ -66,7 +66,7 @@ fn delayed(connection: &Connection, problems: &mut Vec<String>) -> rusqlite::Res
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         let (queue, id, due): (String, i64, i64) = (row.get(0)?, row.get(7)?, row.get(8)?);
-        if let (Err(spoiled), _) = record::decode(row, 1, Key::Delayed(id, due, &queue))? {
+        if let (Err(spoiled), _) = record::decode(row, 1, RowKey::Delayed(id, due, &queue))? {
             problems.push(format!("delayed message {id}: {}", spoiled.why));
         }
         *found.entry(queue).or_default() += 1;

@@ -2,7 +2,7 @@
 //! only then taken over.
 
 use super::{
-    queue::Known,
+    queue::WaitingRecord,
     queues::StoredQueues,
     record::{Position, Record, Spoiled},
     recording::Recording,
@@ -28,7 +28,7 @@ struct Change {
     position: Position,
     added: VecDeque<(u64, Record)>,
     /// Of what waited: evicted or replaced.
-    taken: Vec<(u64, Known)>,
+    taken: Vec<(u64, WaitingRecord)>,
 }
 
 /// Changes on their way into the store.
@@ -46,7 +46,7 @@ pub(super) struct Staged {
 
 /// What a successful write changed.
 #[derive(Debug, Default)]
-pub(super) struct Written {
+pub(super) struct WriteChanges {
     /// Queues with something new to deliver.
     pub(super) grown: Vec<usize>,
     /// Bytes of the records that were removed.
@@ -250,9 +250,9 @@ impl Staged {
         queues: &mut StoredQueues,
         store: &Store,
         recording: Option<&Recording>,
-    ) -> Result<Written, StoreError> {
+    ) -> Result<WriteChanges, StoreError> {
         let outcome = self.commit(queues, store, recording);
-        let mut written = Written::default();
+        let mut written = WriteChanges::default();
         match &outcome {
             Ok(()) => self.take_over(queues, &mut written),
             Err(_) => self.take_back(queues),
@@ -322,7 +322,7 @@ impl Staged {
         (before + more).saturating_sub(returned)
     }
 
-    fn take_over(self, queues: &mut StoredQueues, written: &mut Written) {
+    fn take_over(self, queues: &mut StoredQueues, written: &mut WriteChanges) {
         for queue in self.counts.keys() {
             let count = self.delayed_count(queues, queue);
             queues.delayed.counts.insert(queue.clone(), count);

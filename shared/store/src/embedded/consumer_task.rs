@@ -11,12 +11,12 @@ use tokio::sync::mpsc;
 const AT_ONCE: usize = 256;
 
 /// Tells the writer that the consumer is no more, also where the runtime drops its task.
-struct Ended {
+struct ConsumerEnd {
     consumer: u64,
     ops: Ops,
 }
 
-impl Drop for Ended {
+impl Drop for ConsumerEnd {
     fn drop(&mut self) {
         let _ = self.ops.send(Op::Ended(self.consumer));
     }
@@ -30,7 +30,7 @@ pub(super) async fn feed_consumer(
     mut leased: mpsc::UnboundedReceiver<Vec<Leased>>,
     ops: Ops,
 ) {
-    let ended = Ended { consumer, ops };
+    let ended = ConsumerEnd { consumer, ops };
     let mut stopped = false;
     let mut settlements = Vec::with_capacity(AT_ONCE);
     loop {
@@ -56,7 +56,7 @@ pub(super) async fn feed_consumer(
     settle(&ended, &mut settlements);
 }
 
-fn settle(Ended { consumer, ops }: &Ended, settlements: &mut Vec<SettleRequest>) {
+fn settle(ConsumerEnd { consumer, ops }: &ConsumerEnd, settlements: &mut Vec<SettleRequest>) {
     if !settlements.is_empty() {
         let _ = ops.send(Op::Settle(*consumer, std::mem::take(settlements)));
     }

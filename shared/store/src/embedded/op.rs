@@ -2,7 +2,7 @@
 
 use super::{queue::Leased, write::Write};
 use crate::{
-    message_log::{LogError, sqlite::Job},
+    message_log::{LogError, sqlite::WriteJob},
     sqlite::StoreError,
 };
 use postern_broker::{BrokerError, Depth, QueueName, SettleRequest, topology::QueueSpec};
@@ -32,7 +32,7 @@ pub(super) enum Op {
     /// Which messages wait in this queue.
     Waiting(usize, oneshot::Sender<Waiting>),
     /// Work on the message log.
-    Log(Job, oneshot::Sender<Result<u64, LogError>>),
+    Log(WriteJob, oneshot::Sender<Result<u64, LogError>>),
     /// Finish.
     Close(oneshot::Sender<()>),
 }

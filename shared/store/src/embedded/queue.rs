@@ -20,7 +20,7 @@ pub(super) struct Lease {
 
 /// A message that waits, or is to go: whether it was handed out before, and the bytes of its record.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Known {
+pub(super) struct WaitingRecord {
     /// Whether it was handed out before.
     pub(super) redelivered: bool,
     /// The bytes of its record.
@@ -66,13 +66,13 @@ pub(super) struct Queue {
     /// Messages that consumers hold.
     pub(super) leased: BTreeMap<u64, Lease>,
     /// Acked, and still stored.
-    pub(super) settled: BTreeMap<u64, Known>,
+    pub(super) settled: BTreeMap<u64, WaitingRecord>,
     /// Undecodable records, to become dead letters.
     pub(super) spoiled: BTreeMap<u64, Spoiled>,
     /// The disk does not give them; left alone.
     unreadable: BTreeSet<u64>,
     /// Handed back, or read and not handed out: delivered before all that is ahead.
-    released: BTreeMap<u64, Known>,
+    released: BTreeMap<u64, WaitingRecord>,
     ahead: VecDeque<(u64, Envelope, u64)>,
     /// Taken out before they would have been read, or had their turn: reading passes them over.
     out_of_turn: BTreeSet<u64>,
@@ -163,7 +163,7 @@ impl Queue {
     pub(super) fn settle(&mut self, consumer: u64, sequence: u64, done: bool) -> bool {
         match self.leased.get(&sequence) {
             Some(lease) if lease.consumer == consumer => {
-                let known = Known { redelivered: true, size: lease.size };
+                let known = WaitingRecord { redelivered: true, size: lease.size };
                 self.leased.remove(&sequence);
                 let to = if done { &mut self.settled } else { &mut self.released };
                 to.insert(sequence, known);
@@ -183,7 +183,7 @@ impl Queue {
     }
 
     /// What is known of the message `number`, if it waits.
-    pub(super) fn waiting(&self, store: &Store, number: u64) -> Option<Known> {
+    pub(super) fn waiting(&self, store: &Store, number: u64) -> Option<WaitingRecord> {
         let ahead = || self.ahead.binary_search_by_key(&number, |(number, ..)| *number).ok();
         let size = if let Some(known) = self.released.get(&number) {
             return Some(*known);
@@ -194,7 +194,7 @@ impl Queue {
         } else {
             return None;
         };
-        Some(Known { redelivered: number < self.handed_before, size })
+        Some(WaitingRecord { redelivered: number < self.handed_before, size })
     }
 
     /// Takes a message out of what [waits](Self::waiting), whichever are before it.
@@ -212,7 +212,7 @@ impl Queue {
     }
 
     /// Puts back what [`evict`](Self::evict) or [`take_out`](Self::take_out) took: it comes next.
-    pub(super) fn put_back(&mut self, sequence: u64, known: Known) {
+    pub(super) fn put_back(&mut self, sequence: u64, known: WaitingRecord) {
         self.released.insert(sequence, known);
     }
 
@@ -226,7 +226,7 @@ impl Queue {
                 }
                 let (sequence, envelope, size) = self.ahead.pop_front()?;
                 let redelivered = sequence < self.handed_before;
-                (sequence, envelope, Known { redelivered, size })
+                (sequence, envelope, WaitingRecord { redelivered, size })
             }
         };
         self.handed = self.handed.max(sequence + 1);
@@ -248,16 +248,16 @@ impl Queue {
     }
 
     /// The oldest message that nobody holds, taken out of what waits.
-    pub(super) fn evict(&mut self, store: &Store) -> Option<(u64, Known)> {
+    pub(super) fn evict(&mut self, store: &Store) -> Option<(u64, WaitingRecord)> {
         if let Some((sequence, known)) = self.released.pop_first() {
             return Some((sequence, known));
         }
         self.read_ahead(store);
         let (sequence, _, size) = self.ahead.pop_front()?;
-        Some((sequence, Known { redelivered: sequence < self.handed_before, size }))
+        Some((sequence, WaitingRecord { redelivered: sequence < self.handed_before, size }))
     }
 
-    fn next_released(&mut self, store: &Store) -> Option<(u64, Envelope, Known)> {
+    fn next_released(&mut self, store: &Store) -> Option<(u64, Envelope, WaitingRecord)> {
         while let Some((sequence, known)) = self.released.pop_first() {
             match store.get(self.position.id, sequence) {
                 Ok(Some(stored)) => {

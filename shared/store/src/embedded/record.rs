@@ -96,11 +96,11 @@ impl Record {
 
     /// What a statement is given that inserts it: the id of the row and the columns of the message, and of a
     /// delayed one when it is due and its queue.
-    pub(super) fn row<'r>(&'r self, key: Key<'r>) -> impl Params + 'r {
+    pub(super) fn row<'r>(&'r self, key: RowKey<'r>) -> impl Params + 'r {
         let value = |text: &'r Option<String>| text.as_deref().map_or(ValueRef::Null, ValueRef::from);
         let (id, due, queue) = match key {
-            Key::Message(id) => (id, None, None),
-            Key::Delayed(id, due, queue) => (id, Some(due), Some(queue)),
+            RowKey::Message(id) => (id, None, None),
+            RowKey::Delayed(id, due, queue) => (id, Some(due), Some(queue)),
         };
         let texts = [&self.message_id, &self.kind, &self.content_type, &self.headers].map(value);
         let checksum = ValueRef::Integer(key.checksum(self.checksum));
@@ -113,14 +113,14 @@ impl Record {
 
 /// What belongs to a message's row besides the message.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Key<'k> {
+pub(super) enum RowKey<'k> {
     /// Its id among the messages.
     Message(i64),
     /// Its id among the delayed ones, when it is due, and its queue.
     Delayed(i64, i64, &'k str),
 }
 
-impl Key<'_> {
+impl RowKey<'_> {
     fn checksum(self, message: u32) -> i64 {
         let mut hasher = Hasher::new_with_initial(message);
         match self {
@@ -166,7 +166,7 @@ fn update(hasher: &mut Hasher, column: Option<&[u8]>) {
 pub(super) fn decode(
     row: &Row<'_>,
     first: usize,
-    key: Key<'_>,
+    key: RowKey<'_>,
 ) -> rusqlite::Result<(Result<Envelope, Spoiled>, u64)> {
     let mut columns = [None; 5];
     let mut hasher = Hasher::new();
@@ -271,7 +271,7 @@ mod tests {
     use proptest::{collection, option, prelude::*};
     use rusqlite::{Connection, params};
 
-    const KEY: Key<'static> = Key::Delayed(7, 5, "postern.inbound");
+    const KEY: RowKey<'static> = RowKey::Delayed(7, 5, "postern.inbound");
 
     fn value() -> impl Strategy<Value = HeaderValue> {
         prop_oneof![any::<String>().prop_map(HeaderValue::Text), any::<i64>().prop_map(HeaderValue::Integer)]
@@ -290,7 +290,7 @@ mod tests {
     }
 
     /// What is read of the columns of `record`, after `change` to them.
-    fn read(record: &Record, key: Key<'_>, change: &str) -> (Result<Envelope, Spoiled>, u64) {
+    fn read(record: &Record, key: RowKey<'_>, change: &str) -> (Result<Envelope, Spoiled>, u64) {
         let connection = Connection::open_in_memory().unwrap();
         connection.execute_batch("CREATE TABLE t (id, a, b, c, d, e, f, due, queue)").unwrap();
         connection
@@ -327,7 +327,9 @@ mod tests {
             let (found, _) = read(&record, KEY, change);
             assert_eq!(found.unwrap_err().why, MalformedRecord::Altered, "{change}");
         }
-        for other in [Key::Message(7), Key::Delayed(7, 6, "postern.inbound"), Key::Delayed(7, 5, "else")] {
+        for other in
+            [RowKey::Message(7), RowKey::Delayed(7, 6, "postern.inbound"), RowKey::Delayed(7, 5, "else")]
+        {
             assert!(read(&record, other, "").0.is_err(), "{other:?}");
         }
     }

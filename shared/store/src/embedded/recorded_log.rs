@@ -8,7 +8,7 @@ use super::{
 use crate::{
     message_log::{
         LogError, MessageLog,
-        sqlite::{DEADLINE, Job, Jobs, SqliteLog},
+        sqlite::{DEADLINE, Jobs, SqliteLog, WriteJob},
     },
     sqlite::FILE,
 };
@@ -38,7 +38,7 @@ struct BrokerJobs {
 
 #[async_trait]
 impl Jobs for BrokerJobs {
-    async fn run(&self, job: Job) -> Result<u64, LogError> {
+    async fn run(&self, job: WriteJob) -> Result<u64, LogError> {
         let closed = || LogError::Unavailable("the embedded store is closed".to_owned());
         if self.closed.load(Ordering::Relaxed) {
             return Err(closed());

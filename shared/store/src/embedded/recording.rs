@@ -3,7 +3,7 @@
 use crate::{
     message_log::{
         Keeping, LogError,
-        sqlite::{self, Job},
+        sqlite::{self, WriteJob},
     },
     sqlite::StoreError,
 };
@@ -76,11 +76,11 @@ impl Recording {
     pub(super) fn run(
         &self,
         connection: &Connection,
-        job: &Job,
+        job: &WriteJob,
         answer: oneshot::Sender<Result<u64, LogError>>,
     ) {
         let done = job.run(connection, &self.keeping);
-        if done.is_ok() && !matches!(job, Job::EmptyWal) {
+        if done.is_ok() && !matches!(job, WriteJob::EmptyWal) {
             self.changes.send_modify(|changes| *changes += 1);
         }
         // Who asked may have given up.

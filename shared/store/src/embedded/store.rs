@@ -9,13 +9,13 @@ pub(super) use leases::Note;
 pub(super) use messages::{Chunk, Range, read_past_damage};
 
 use super::{
-    record::{self, BEYOND, Key, Position, Record, StoredMessage, message_columns},
+    record::{self, BEYOND, Position, Record, RowKey, StoredMessage, message_columns},
     recording::{self, Recording},
 };
 use crate::{
     message_log::{
         Keeping, LogError,
-        sqlite::{Job, STATEMENTS as LOG_STATEMENTS},
+        sqlite::{STATEMENTS as LOG_STATEMENTS, WriteJob},
     },
     sqlite::{self, Database, Folder, NUMBER_BITS, StoreError},
 };
@@ -65,7 +65,7 @@ impl Store {
     pub(super) fn run(
         &self,
         recording: &Recording,
-        job: &Job,
+        job: &WriteJob,
         answer: oneshot::Sender<Result<u64, LogError>>,
     ) {
         recording.run(&self.connection, job, answer);
@@ -133,16 +133,16 @@ impl Store {
         Ok(last.map(|last| number(last) + 1))
     }
 
-    /// Begins to write; nothing is stored before [`Batch::commit`].
+    /// Begins to write; nothing is stored before [`WriteTransaction::commit`].
     ///
     /// # Errors
     /// It cannot be written.
-    pub(super) fn batch(&self) -> Result<Batch<'_>, StoreError> {
+    pub(super) fn batch(&self) -> Result<WriteTransaction<'_>, StoreError> {
         let begin = || {
             let transaction = Transaction::new_unchecked(&self.connection, TransactionBehavior::Immediate)?;
             let (put, remove) =
                 (self.connection.prepare_cached(PUT)?, self.connection.prepare_cached(REMOVE)?);
-            Ok(Batch { put, remove, transaction })
+            Ok(WriteTransaction { put, remove, transaction })
         };
         begin().map_err(|error: rusqlite::Error| StoreError::sqlite("cannot be written", &error))
     }
@@ -231,16 +231,16 @@ impl Store {
 }
 
 /// What is to be written together, or not at all. Dropped, nothing of it is stored.
-pub(super) struct Batch<'s> {
+pub(super) struct WriteTransaction<'s> {
     put: CachedStatement<'s>,
     remove: CachedStatement<'s>,
     transaction: Transaction<'s>,
 }
 
-impl Batch<'_> {
+impl WriteTransaction<'_> {
     /// Adds a message.
     pub(super) fn put(&mut self, id: u32, number: u64, record: &Record) -> Result<(), StoreError> {
-        written(self.put.execute(record.row(Key::Message(row_id(id, number)))))
+        written(self.put.execute(record.row(RowKey::Message(row_id(id, number)))))
     }
 
     /// Adds `events` to the message log. Returns whether its tables took them: if not, the batch is to be

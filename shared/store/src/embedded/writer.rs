@@ -4,7 +4,7 @@
 mod recovery;
 
 use super::{
-    commit::{Staged, Written},
+    commit::{Staged, WriteChanges},
     disk::Disk,
     op::{NewConsumer, Op, Waiting, WriteAnswer},
     queue::{Leased, Queue},
@@ -15,7 +15,7 @@ use super::{
     write::Write,
 };
 use crate::{
-    message_log::{LogError, sqlite::Job},
+    message_log::{LogError, sqlite::WriteJob},
     sqlite::{Folder, StoreError},
 };
 use postern_broker::{
@@ -71,7 +71,7 @@ pub(super) struct Writer {
     /// `None`: there is no message log.
     recording: Option<Recording>,
     /// Work on the message log that waits for the next write to be done.
-    log_jobs: VecDeque<(Job, oneshot::Sender<Result<u64, LogError>>)>,
+    log_jobs: VecDeque<(WriteJob, oneshot::Sender<Result<u64, LogError>>)>,
     /// StoredQueues that may have something for someone.
     ready: BTreeSet<usize>,
     /// Bytes of messages that were removed since the file's free pages were looked at.
@@ -307,10 +307,10 @@ impl Writer {
             self.queues.delayed.next_due = staged.next_due();
             // With nothing else to write, this shows whether it works again.
             let touched = if failing { store.touch() } else { Ok(()) };
-            touched.map(|()| Written::default())
+            touched.map(|()| WriteChanges::default())
         };
         match written {
-            Ok(Written { grown, removed }) => {
+            Ok(WriteChanges { grown, removed }) => {
                 self.recovered();
                 self.ready.extend(grown);
                 self.removed += removed;

@@ -57,11 +57,11 @@ macro_rules! for_each_log_case {
     };
 }
 
-type Case = fn(Arc<dyn LogStorage>) -> Pin<Box<dyn Future<Output = Result<()>> + Send>>;
+type LogCase = fn(Arc<dyn LogStorage>) -> Pin<Box<dyn Future<Output = Result<()>> + Send>>;
 
 macro_rules! listed {
     ($($case:ident)*) => {
-        fn case(name: &str) -> Option<Case> {
+        fn case(name: &str) -> Option<LogCase> {
             match name {
                 $(stringify!($case) => Some(|storage| Box::pin(cases::$case(storage))),)*
                 _ => None,

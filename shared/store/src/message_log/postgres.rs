@@ -24,7 +24,7 @@ use super::{
     SentMessage,
 };
 use async_trait::async_trait;
-use connection::Connections;
+use connection::ConnectionPool;
 use postern_shared::{
     event::Event,
     message::{BackendName, Identity, MessageId},
@@ -36,7 +36,7 @@ use tokio::sync::watch;
 /// A message log in the schema `postern` of a PostgreSQL database.
 pub struct PostgresLog {
     keeping: Keeping,
-    connections: Connections,
+    connections: ConnectionPool,
     changes: watch::Sender<u64>,
 }
 
@@ -48,7 +48,7 @@ impl PostgresLog {
     /// # Errors
     /// [`LogError::Broken`] if `url` is no such URL, or the platform's certificates cannot be read.
     pub fn new(url: &Secret, keeping: Keeping) -> Result<Self, LogError> {
-        let connections = Connections::new(url, keeping.clone())?;
+        let connections = ConnectionPool::new(url, keeping.clone())?;
         Ok(Self { keeping, connections, changes: watch::Sender::new(0) })
     }
 

@@ -14,7 +14,7 @@ use std::collections::HashMap;
 /// A row that this version cannot read. Says which column is at fault, not what it holds.
 #[derive(Debug, thiserror::Error)]
 #[error("holds a row whose `{0}` this version does not know: a newer version, or somebody else, wrote it")]
-pub(super) struct Unreadable(pub(super) &'static str);
+pub(super) struct UnreadableRow(pub(super) &'static str);
 
 /// A value that either database can hold in a column.
 pub(super) trait Value: rusqlite::types::FromSql + for<'a> tokio_postgres::types::FromSql<'a> {}
@@ -59,9 +59,9 @@ pub(super) struct RawAnswer {
 
 impl RawAnswer {
     /// The answer, and whether it was given to what `fingerprint` stands for.
-    pub(super) fn read(self, keeping: &Keeping, fingerprint: &str) -> Result<KnownAnswer, Unreadable> {
+    pub(super) fn read(self, keeping: &Keeping, fingerprint: &str) -> Result<KnownAnswer, UnreadableRow> {
         let is_same = keeping.is_fingerprint(&self.fingerprint, fingerprint);
-        let answer = serde_json::from_str(&self.answer).map_err(|_| Unreadable("answer"))?;
+        let answer = serde_json::from_str(&self.answer).map_err(|_| UnreadableRow("answer"))?;
         Ok(KnownAnswer { is_same, answer })
     }
 }
@@ -120,8 +120,8 @@ impl RawMessage {
         self,
         recipients: Vec<RawRecipient>,
         events: Vec<RawEvent>,
-    ) -> Result<LoggedMessage, Unreadable> {
-        let backend: BackendName = self.backend.parse().map_err(|_| Unreadable("backend"))?;
+    ) -> Result<LoggedMessage, UnreadableRow> {
+        let backend: BackendName = self.backend.parse().map_err(|_| UnreadableRow("backend"))?;
         let names: HashMap<i64, String> = match events.is_empty() {
             true => HashMap::new(),
             false => recipients.iter().map(|row| (row.recipient, row.identity.clone())).collect(),
@@ -137,7 +137,7 @@ impl RawMessage {
             segments: self.segments.and_then(|segments| segments.try_into().ok()),
             created_at: time("created_at", self.created_at)?,
             fields: match self.fields {
-                Some(fields) => serde_json::from_str(&fields).map_err(|_| Unreadable("fields"))?,
+                Some(fields) => serde_json::from_str(&fields).map_err(|_| UnreadableRow("fields"))?,
                 None => serde_json::Map::new(),
             },
             recipients: recipients.into_iter().map(RawRecipient::read).collect::<Result<_, _>>()?,
@@ -158,7 +158,7 @@ impl RawRecipient {
         Ok((row.value(0)?, raw))
     }
 
-    fn read(self) -> Result<LoggedRecipient, Unreadable> {
+    fn read(self) -> Result<LoggedRecipient, UnreadableRow> {
         let state = read("state", &self.state)?;
         Ok(LoggedRecipient { identity: self.identity, state, external_id: self.external_id })
     }
@@ -196,12 +196,12 @@ impl RawEvent {
         message_id: MessageId,
         backend: &BackendName,
         names: &HashMap<i64, String>,
-    ) -> Result<Event, Unreadable> {
+    ) -> Result<Event, UnreadableRow> {
         let identity = names.get(&self.recipient).map(|name| name.parse());
         let class = self.class.map(|class| read("class", &class));
         Ok(Event {
             at: time("at", self.at)?,
-            identity: identity.transpose().map_err(|_| Unreadable("identity"))?,
+            identity: identity.transpose().map_err(|_| UnreadableRow("identity"))?,
             attempt: self.attempt.try_into().ok().filter(|attempt| *attempt > 0),
             class: class.transpose()?,
             code: self.code,
@@ -215,10 +215,10 @@ impl RawEvent {
     }
 }
 
-fn read<T: Word>(column: &'static str, word: &str) -> Result<T, Unreadable> {
-    T::of_word(word).ok_or(Unreadable(column))
+fn read<T: Word>(column: &'static str, word: &str) -> Result<T, UnreadableRow> {
+    T::of_word(word).ok_or(UnreadableRow(column))
 }
 
-fn time(column: &'static str, milliseconds: i64) -> Result<Timestamp, Unreadable> {
-    Timestamp::from_millisecond(milliseconds).map_err(|_| Unreadable(column))
+fn time(column: &'static str, milliseconds: i64) -> Result<Timestamp, UnreadableRow> {
+    Timestamp::from_millisecond(milliseconds).map_err(|_| UnreadableRow(column))
 }

@@ -23,7 +23,7 @@ pub use record::record;
 pub use schema::{STATEMENTS, prepare};
 
 pub(crate) use failure::DEADLINE;
-pub(crate) use job::{Job, Jobs};
+pub(crate) use job::{Jobs, WriteJob};
 
 use super::{
     Keeping, KnownAnswer, LogError, LoggedCallback, LoggedMessage, MessageLog, MessageQuery, Page, Retention,
@@ -44,7 +44,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 use tokio::sync::{Semaphore, watch};
-use writer::Writer;
+use writer::LogWriter;
 
 /// How many questions are answered at the same time.
 const READERS: usize = 2;
@@ -96,7 +96,7 @@ impl SqliteLog {
             Ok::<_, LogError>((file, connection))
         });
         let (file, connection) = opened.await.map_err(|e| LogError::Unavailable(e.to_string()))??;
-        let writer = Writer::start(connection, keeping.clone())?;
+        let writer = LogWriter::start(connection, keeping.clone())?;
         Ok(Self::written_by(Box::new(writer), file, keeping))
     }
 
@@ -131,7 +131,7 @@ impl SqliteLog {
             Ok((file, connection, alone))
         });
         let (file, connection, alone) = opened.await.map_err(|e| LogError::Unavailable(e.to_string()))??;
-        let writer = Writer::start(connection, keeping.clone())?;
+        let writer = LogWriter::start(connection, keeping.clone())?;
         let readers = Readers::new(file, file::reading_beside);
         Ok(Self { keeping, writer: Box::new(writer), readers, _alone: alone })
     }
@@ -157,7 +157,7 @@ impl MessageLog for SqliteLog {
         if events.is_empty() {
             return Ok(());
         }
-        self.writer.run(Job::Record(events.to_vec())).await.map(drop)
+        self.writer.run(WriteJob::Record(events.to_vec())).await.map(drop)
     }
 
     async fn message(&self, id: MessageId) -> Result<Option<LoggedMessage>, LogError> {
@@ -195,14 +195,14 @@ impl MessageLog for SqliteLog {
         let forms = self.keeping.forms(identity);
         let mut erased = 0;
         loop {
-            let step = self.writer.run(Job::Forget(forms.clone())).await?;
+            let step = self.writer.run(WriteJob::Forget(forms.clone())).await?;
             erased += step;
             if step == 0 {
                 break;
             }
         }
         if erased > 0 {
-            self.writer.run(Job::EmptyWal).await?;
+            self.writer.run(WriteJob::EmptyWal).await?;
         }
         Ok(erased)
     }
@@ -210,11 +210,11 @@ impl MessageLog for SqliteLog {
     async fn expire(&self, retention: &Retention) -> Result<u64, LogError> {
         let mut expired = 0;
         if let Some(before) = retention.age.and_then(|age| Timestamp::now().checked_sub(age).ok()) {
-            expired = self.writer.run(Job::ExpireOlder(before.as_millisecond())).await?;
+            expired = self.writer.run(WriteJob::ExpireOlder(before.as_millisecond())).await?;
         }
         match retention.max_bytes {
             Some(most) if expired == 0 && self.bytes().await? > most => {
-                self.writer.run(Job::ExpireOldest).await
+                self.writer.run(WriteJob::ExpireOldest).await
             }
             _ => Ok(expired),
         }

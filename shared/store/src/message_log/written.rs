@@ -15,7 +15,7 @@ use std::{fmt, num::ParseIntError, str::FromStr};
 /// Writes events without what their message says already: its id, its backend and its content.
 pub(super) fn without_the_message<S: Serializer>(events: &[Event], serializer: S) -> Result<S::Ok, S::Error> {
     #[derive(Serialize)]
-    struct Shown<'a> {
+    struct LeanEvent<'a> {
         #[serde(serialize_with = "clock::serialize")]
         at: Timestamp,
         event: EventKind,
@@ -38,7 +38,7 @@ pub(super) fn without_the_message<S: Serializer>(events: &[Event], serializer: S
         #[serde(skip_serializing_if = "Option::is_none")]
         by: Option<&'a str>,
     }
-    serializer.collect_seq(events.iter().map(|event| Shown {
+    serializer.collect_seq(events.iter().map(|event| LeanEvent {
         at: event.at,
         event: event.event,
         identity: event.identity.as_ref(),

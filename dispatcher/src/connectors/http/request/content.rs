@@ -10,9 +10,9 @@ use postern_shared::error::Failure;
 /// The templates that put into a request what its message says, where none of them always does: the
 /// others' requests hold the text anyway.
 #[derive(Debug)]
-pub(super) struct Content(Vec<Template>);
+pub(super) struct TextTemplates(Vec<Template>);
 
-impl Content {
+impl TextTemplates {
     /// Those of `table` that look at the text. `None` if there are none, or if no request can be without.
     pub(super) fn of(table: &SendTable) -> Option<Self> {
         let sources = table.sources();

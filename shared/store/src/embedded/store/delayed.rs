@@ -1,8 +1,8 @@
 //! Messages that wait for their time.
 
 use super::{
-    super::record::{self, Key, Record, message_columns},
-    Batch, Store,
+    super::record::{self, Record, RowKey, message_columns},
+    Store, WriteTransaction,
 };
 use crate::sqlite::StoreError;
 use postern_broker::Envelope;
@@ -113,13 +113,13 @@ impl Store {
         let mut statement = self.connection.prepare_cached(GET_DELAYED)?;
         statement.query_row([id], |row| {
             let queue = String::from_utf8_lossy(row.get_ref(0)?.as_bytes().unwrap_or_default()).into_owned();
-            let (envelope, _) = record::decode(row, 1, Key::Delayed(id, due, &queue))?;
+            let (envelope, _) = record::decode(row, 1, RowKey::Delayed(id, due, &queue))?;
             Ok(DelayedMessage { id, queue, envelope })
         })
     }
 }
 
-impl Batch<'_> {
+impl WriteTransaction<'_> {
     /// Adds a message to `queue` that is due at `due` (ms since 1970).
     pub(in super::super) fn put_delayed(
         &self,
@@ -129,7 +129,7 @@ impl Batch<'_> {
         record: &Record,
     ) -> Result<(), StoreError> {
         let due = i64::try_from(due).unwrap_or(i64::MAX);
-        self.execute(PUT_DELAYED, record.row(Key::Delayed(id, due, queue)))
+        self.execute(PUT_DELAYED, record.row(RowKey::Delayed(id, due, queue)))
     }
 
     /// Removes a delayed message.

@@ -4,7 +4,7 @@
 //! It is written before its message is handed out, and only into the system's memory: it outlives the
 //! process, which is all that it is for, and costs no wait for the disk.
 
-use super::{super::record::BEYOND, Batch, Store, StoreError, number, row_id};
+use super::{super::record::BEYOND, Store, StoreError, WriteTransaction, number, row_id};
 use crate::sqlite::NUMBER_BITS;
 use rusqlite::params;
 
@@ -61,7 +61,7 @@ impl Store {
     }
 }
 
-impl Batch<'_> {
+impl WriteTransaction<'_> {
     /// Sets a note; 0 removes it.
     pub(in super::super) fn note_lease(&self, (id, number, begun): Note) -> Result<(), StoreError> {
         match begun {

@@ -2,7 +2,7 @@
 //! connection beside the writer's.
 
 use super::{
-    super::record::{self, Key, StoredMessage, message_columns},
+    super::record::{self, RowKey, StoredMessage, message_columns},
     number, row_id,
 };
 use rusqlite::{Connection, params};
@@ -67,7 +67,7 @@ pub(in super::super) fn read(
             break;
         };
         let row_id: i64 = row.get(0)?;
-        let (envelope, its) = record::decode(row, 1, Key::Message(row_id))?;
+        let (envelope, its) = record::decode(row, 1, RowKey::Message(row_id))?;
         size += its;
         messages.push(StoredMessage { number: number(row_id), size: its, envelope });
     }
@@ -114,6 +114,6 @@ pub(in super::super) fn get(
     let mut statement = connection.prepare_cached(GET)?;
     let mut rows = statement.query([row_id])?;
     let Some(row) = rows.next()? else { return Ok(None) };
-    let (envelope, size) = record::decode(row, 1, Key::Message(row_id))?;
+    let (envelope, size) = record::decode(row, 1, RowKey::Message(row_id))?;
     Ok(Some(StoredMessage { number, size, envelope }))
 }

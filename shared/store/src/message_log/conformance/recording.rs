@@ -70,12 +70,12 @@ pub(super) async fn an_event_is_written_once(storage: Arc<dyn LogStorage>) -> Re
     Ok(())
 }
 
-type Life = fn(MessageId) -> Result<Vec<Event>>;
+type MessageLife = fn(MessageId) -> Result<Vec<Event>>;
 
 /// Another order of the same events makes the same message: every third order of all.
 pub(super) async fn events_may_come_in_any_order(storage: Arc<dyn LogStorage>) -> Result<()> {
     let log = open(&storage).await?;
-    let lives: [Life; 4] = [
+    let lives: [MessageLife; 4] = [
         |id| {
             let deferred = Event { attempt: Some(1), ..event(id, 1, Deferred)?.about(person(1)?) };
             let late = report(id, 4, Buffered, "SM1")?;

@@ -3,7 +3,7 @@
 
 use super::{
     connection::Session,
-    row::{Known, clean, segments},
+    row::{KnownMessage, clean, segments},
 };
 use crate::message_log::{Keeping, LogError, standing::direction_of, words::Word};
 use postern_shared::event::{Content, Direction, Event};
@@ -14,10 +14,10 @@ use uuid::Uuid;
 pub(super) async fn complete(
     session: &mut Session,
     keeping: &Keeping,
-    known: Known,
+    known: KnownMessage,
     event: &Event,
     content: &Content,
-) -> Result<Known, LogError> {
+) -> Result<KnownMessage, LogError> {
     let sql = "DELETE FROM postern.messages WHERE message = $1 RETURNING fingerprint, answer";
     let answered = session.query_one(sql, &[&known.message]).await?;
     let (fingerprint, answer): (Option<String>, Option<String>) = (answered.get(0), answered.get(1));
@@ -49,11 +49,15 @@ pub(super) async fn complete(
     ] {
         session.execute(sql, &[&known.message, &message]).await?;
     }
-    Ok(Known { message, complete: true, direction: content.direction, new: false })
+    Ok(KnownMessage { message, complete: true, direction: content.direction, new: false })
 }
 
 /// Until it is known when it came, and which way, its events say so.
-pub(super) async fn learn(session: &mut Session, known: Known, event: &Event) -> Result<Known, LogError> {
+pub(super) async fn learn(
+    session: &mut Session,
+    known: KnownMessage,
+    event: &Event,
+) -> Result<KnownMessage, LogError> {
     let direction = match direction_of(event.event) {
         Direction::Inbound => Direction::Inbound,
         Direction::Outbound => known.direction,
@@ -61,5 +65,5 @@ pub(super) async fn learn(session: &mut Session, known: Known, event: &Event) ->
     let sql =
         "UPDATE postern.messages SET created_at = least(created_at, $2), direction = $3 WHERE message = $1";
     session.execute(sql, &[&known.message, &event.at.as_millisecond(), &direction.word()]).await?;
-    Ok(Known { direction, ..known })
+    Ok(KnownMessage { direction, ..known })
 }

@@ -1,6 +1,6 @@
 //! Connections to PostgreSQL: made when they are needed, kept while they work.
 
-use super::{schema, tls::Tls};
+use super::{schema, tls::PostgresTls};
 use crate::message_log::{Keeping, LogError};
 use postern_shared::{backoff::Backoff, value::Secret};
 use std::{
@@ -21,9 +21,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
-pub(super) struct Connections {
+pub(super) struct ConnectionPool {
     config: Config,
-    tls: Option<Tls>,
+    tls: Option<PostgresTls>,
     keeping: Keeping,
     places: Semaphore,
     idle: Mutex<Vec<Session>>,
@@ -42,7 +42,7 @@ pub(super) struct Session {
     statements: HashMap<String, Statement>,
 }
 
-impl Connections {
+impl ConnectionPool {
     pub(super) fn new(url: &Secret, keeping: Keeping) -> Result<Self, LogError> {
         let form = "postgres://user:password@host:port/database?sslmode=require (or prefer, or disable)";
         let broken = || LogError::Broken(format!("needs a URL of this form: {form}"));
@@ -55,7 +55,9 @@ impl Connections {
         config.application_name("postern").connect_timeout(CONNECT_TIMEOUT).tcp_user_timeout(DEADLINE);
         let tls = match config.get_ssl_mode() {
             SslMode::Disable => None,
-            _ => Some(Tls::new().map_err(|e| LogError::Broken(format!("cannot read certificates: {e}")))?),
+            _ => Some(
+                PostgresTls::new().map_err(|e| LogError::Broken(format!("cannot read certificates: {e}")))?,
+            ),
         };
         let backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE).with_jitter();
         let failed = Mutex::new(Failed { backoff, last: None });

@@ -122,12 +122,12 @@ pub(super) async fn first_answer(
 }
 
 #[derive(Default)]
-struct Filters {
+struct PostgresFilters {
     wanted: Vec<String>,
     values: Vec<Box<dyn ToSql + Sync + Send>>,
 }
 
-impl Filters {
+impl PostgresFilters {
     /// `filter` has `$` in the place of the value.
     fn add(&mut self, filter: &str, value: impl ToSql + Sync + Send + 'static) {
         self.values.push(Box::new(value));
@@ -135,8 +135,8 @@ impl Filters {
     }
 }
 
-fn filters(keeping: &Keeping, query: &MessageQuery) -> Filters {
-    let mut filters = Filters { wanted: vec!["true".to_owned()], ..Filters::default() };
+fn filters(keeping: &Keeping, query: &MessageQuery) -> PostgresFilters {
+    let mut filters = PostgresFilters { wanted: vec!["true".to_owned()], ..PostgresFilters::default() };
     let after = if query.order == Order::Newest { "message < $" } else { "message > $" };
     if let Some(Cursor(cursor)) = query.cursor {
         filters.add(after, cursor);

@@ -3,7 +3,7 @@
 use super::{
     complete::{complete, learn},
     connection::Session,
-    row::{Known, NOBODY, Place, clean, segments},
+    row::{KnownMessage, NOBODY, RecipientKey, clean, segments},
     schema::LOCK,
     tell::tell,
 };
@@ -23,14 +23,14 @@ use std::{
 use uuid::Uuid;
 
 /// What the batch is about, as far as it is known.
-struct Batch<'a> {
+struct EventBatch<'a> {
     keeping: &'a Keeping,
     events: &'a [Event],
-    messages: HashMap<MessageId, Known>,
+    messages: HashMap<MessageId, KnownMessage>,
     /// The number of a recipient, by message and identity.
     numbers: HashMap<(i64, Cow<'a, str>), i64>,
     /// Whose state has to be told again.
-    touched: BTreeSet<Place>,
+    touched: BTreeSet<RecipientKey>,
 }
 
 /// Writes `events` in one transaction. An event that is there already changes nothing.
@@ -41,7 +41,7 @@ pub(super) async fn record(
 ) -> Result<(), LogError> {
     session.batch_execute("BEGIN").await?;
     session.batch_execute(LOCK).await?;
-    let mut batch = Batch {
+    let mut batch = EventBatch {
         keeping,
         events,
         messages: HashMap::new(),
@@ -60,7 +60,7 @@ pub(super) async fn record(
     Ok(())
 }
 
-impl<'a> Batch<'a> {
+impl<'a> EventBatch<'a> {
     async fn find_messages(&mut self, session: &mut Session) -> Result<(), LogError> {
         let ids: HashSet<Uuid> = self.events.iter().map(|event| event.message_id.into()).collect();
         let ids: Vec<Uuid> = ids.into_iter().collect();
@@ -68,7 +68,7 @@ impl<'a> Batch<'a> {
         let sql = session.prepared(sql).await?;
         for row in session.query(&sql, &[&ids]).await? {
             let direction = Direction::of_word(row.get(3)).unwrap_or(Direction::Outbound);
-            let known = Known { message: row.get(1), complete: row.get(2), direction, new: false };
+            let known = KnownMessage { message: row.get(1), complete: row.get(2), direction, new: false };
             self.messages.insert(row.get::<_, Uuid>(0).into(), known);
         }
         Ok(())
@@ -166,7 +166,7 @@ impl<'a> Batch<'a> {
             [&ids, &directions, &backends, &texts, &segments, &created, &fields, &complete, &callbacks];
         for row in session.query(&sql, &values).await? {
             let direction = Direction::of_word(row.get(3)).unwrap_or(Direction::Outbound);
-            let known = Known { message: row.get(1), complete: row.get(2), direction, new: true };
+            let known = KnownMessage { message: row.get(1), complete: row.get(2), direction, new: true };
             self.messages.insert(row.get::<_, Uuid>(0).into(), known);
         }
         Ok(())
@@ -196,12 +196,12 @@ impl<'a> Batch<'a> {
         Ok(())
     }
 
-    fn known(&self, event: &Event) -> Option<Known> {
+    fn known(&self, event: &Event) -> Option<KnownMessage> {
         self.messages.get(&event.message_id).copied()
     }
 
     /// The messages and identities that the batch names, in order, each once.
-    fn named(&self) -> Vec<(Known, Cow<'a, str>, i64)> {
+    fn named(&self) -> Vec<(KnownMessage, Cow<'a, str>, i64)> {
         let (keeping, mut seen) = (self.keeping, HashSet::new());
         let mut named = Vec::new();
         for event in self.events {
@@ -286,7 +286,7 @@ impl<'a> Batch<'a> {
     async fn last_numbers(
         &self,
         session: &mut Session,
-        new: &[(Known, Cow<'a, str>, i64)],
+        new: &[(KnownMessage, Cow<'a, str>, i64)],
     ) -> Result<HashMap<i64, i64>, LogError> {
         let old: Vec<i64> =
             new.iter().filter(|(known, ..)| !known.new).map(|(known, ..)| known.message).collect();
@@ -310,7 +310,10 @@ impl<'a> Batch<'a> {
     }
 
     /// Which of the events were not there yet.
-    async fn insert_events(&mut self, session: &mut Session) -> Result<Vec<(Place, &'a Event)>, LogError> {
+    async fn insert_events(
+        &mut self,
+        session: &mut Session,
+    ) -> Result<Vec<(RecipientKey, &'a Event)>, LogError> {
         let (mut keys, mut rows) = (HashSet::new(), Vec::new());
         for event in self.events {
             let Some(known) = self.known(event) else { continue };
@@ -319,7 +322,7 @@ impl<'a> Batch<'a> {
                 rows.push((place, event));
             }
         }
-        fn column<'a, T>(rows: &[(Place, &'a Event)], of: impl Fn(&'a Event) -> T) -> Vec<T> {
+        fn column<'a, T>(rows: &[(RecipientKey, &'a Event)], of: impl Fn(&'a Event) -> T) -> Vec<T> {
             rows.iter().map(|(_, event)| of(event)).collect()
         }
         let messages: Vec<i64> = rows.iter().map(|(place, _)| place.0).collect();
@@ -354,7 +357,7 @@ impl<'a> Batch<'a> {
             &by,
         ];
         let written = session.query(&sql, &values).await?;
-        let written: HashSet<Key<'_>> = written
+        let written: HashSet<EventKey<'_>> = written
             .iter()
             .map(|row| {
                 let external_id: String = row.get(5);
@@ -366,7 +369,11 @@ impl<'a> Batch<'a> {
     }
 
     /// Whose state the new events may change.
-    async fn find_touched(&mut self, session: &mut Session, new: &[(Place, &Event)]) -> Result<(), LogError> {
+    async fn find_touched(
+        &mut self,
+        session: &mut Session,
+        new: &[(RecipientKey, &Event)],
+    ) -> Result<(), LogError> {
         let (mut of_all, mut of_some, mut external_ids) = (Vec::new(), Vec::new(), Vec::new());
         for ((message, recipient), event) in new {
             let known = self.known(event);
@@ -404,9 +411,9 @@ impl<'a> Batch<'a> {
 }
 
 /// What makes an event the same one.
-type Key<'a> = (i64, i64, i64, String, i64, Cow<'a, str>);
+type EventKey<'a> = (i64, i64, i64, String, i64, Cow<'a, str>);
 
-fn key<'a>(place: Place, event: &'a Event) -> Key<'a> {
+fn key<'a>(place: RecipientKey, event: &'a Event) -> EventKey<'a> {
     let external_id = clean(event.external_id.as_deref().unwrap_or_default());
     let attempt = i64::from(event.attempt.unwrap_or_default());
     (place.0, place.1, event.at.as_millisecond(), event.event.word().to_owned(), attempt, external_id)

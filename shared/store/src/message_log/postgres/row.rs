@@ -7,11 +7,11 @@ use std::borrow::Cow;
 pub(super) const NOBODY: i64 = 0;
 
 /// A recipient: its message's number and its own.
-pub(super) type Place = (i64, i64);
+pub(super) type RecipientKey = (i64, i64);
 
 /// A message that is there.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Known {
+pub(super) struct KnownMessage {
     pub(super) message: i64,
     pub(super) complete: bool,
     pub(super) direction: Direction,

@@ -2,7 +2,7 @@
 
 use super::{
     connection::Session,
-    row::{Known, NOBODY, Place, clean},
+    row::{KnownMessage, NOBODY, RecipientKey, clean},
 };
 use crate::message_log::{
     LogError,
@@ -21,9 +21,9 @@ use std::{
 /// Tells the states of those who were touched from all of their events.
 pub(super) async fn tell(
     session: &mut Session,
-    touched: &BTreeSet<Place>,
-    messages: &HashMap<MessageId, Known>,
-    new: &[(Place, &Event)],
+    touched: &BTreeSet<RecipientKey>,
+    messages: &HashMap<MessageId, KnownMessage>,
+    new: &[(RecipientKey, &Event)],
 ) -> Result<(), LogError> {
     if touched.is_empty() {
         return Ok(());
@@ -34,11 +34,11 @@ pub(super) async fn tell(
                UNION ALL SELECT message, recipient, at, event, external_id FROM postern.events \
                WHERE message = ANY($1) AND recipient = 0";
     let sql = session.prepared(sql).await?;
-    let mut told: HashMap<Place, Vec<(Happened, String)>> = HashMap::new();
+    let mut told: HashMap<RecipientKey, Vec<(Happened, String)>> = HashMap::new();
     let mut unsaid = BTreeSet::new();
     for row in session.query(&sql, &[&numbers, &recipients]).await? {
         let Some(event) = EventKind::of_word(row.get(3)) else { continue };
-        let place: Place = (row.get(0), row.get(1));
+        let place: RecipientKey = (row.get(0), row.get(1));
         if place.1 == NOBODY && !is_about_all(event) {
             unsaid.insert(place.0);
         }
@@ -84,7 +84,7 @@ struct Changed<'a> {
 }
 
 impl<'a> Changed<'a> {
-    fn push(&mut self, place: Place, standing: Standing, external_id: Option<(Cow<'a, str>, i64)>) {
+    fn push(&mut self, place: RecipientKey, standing: Standing, external_id: Option<(Cow<'a, str>, i64)>) {
         self.messages.push(place.0);
         self.recipients.push(place.1);
         self.states.push(standing.state.word());
@@ -114,7 +114,7 @@ impl<'a> Changed<'a> {
 
 /// The provider's id that the new events say of each recipient, and when it was sent under it: the last, or else
 /// the first that a report names.
-fn external_ids<'a>(new: &[(Place, &'a Event)]) -> HashMap<Place, (Cow<'a, str>, i64)> {
+fn external_ids<'a>(new: &[(RecipientKey, &'a Event)]) -> HashMap<RecipientKey, (Cow<'a, str>, i64)> {
     let mut ids = HashMap::new();
     for (place, event) in new {
         let Some(id) = event.external_id.as_deref() else { continue };

@@ -1,6 +1,6 @@
 //! What SQLite's errors mean, and how long an operation may take.
 
-use crate::message_log::{LogError, raw::Unreadable};
+use crate::message_log::{LogError, raw::UnreadableRow};
 use rusqlite::{ErrorCode, types::Type};
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ pub(super) fn closed() -> LogError {
 }
 
 /// A row that cannot be read, as an error of SQLite's.
-pub(super) fn unreadable(why: Unreadable) -> rusqlite::Error {
+pub(super) fn unreadable(why: UnreadableRow) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(0, Type::Text, Box::new(why))
 }
 

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 /// Something to be written, in one transaction.
 #[derive(Debug)]
-pub(crate) enum Job {
+pub(crate) enum WriteJob {
     Record(Vec<Event>),
     /// One step of forgetting a person who is written as one of these.
     Forget(Vec<String>),
@@ -24,7 +24,7 @@ pub(crate) enum Job {
 #[async_trait]
 pub(crate) trait Jobs: Send + Sync {
     /// Has `job` done. After the deadline it is not known whether it was.
-    async fn run(&self, job: Job) -> Result<u64, LogError>;
+    async fn run(&self, job: WriteJob) -> Result<u64, LogError>;
 
     /// Changes after each job that wrote something.
     fn changes(&self) -> watch::Receiver<u64>;
@@ -33,7 +33,7 @@ pub(crate) trait Jobs: Send + Sync {
     async fn close(&self);
 }
 
-impl Job {
+impl WriteJob {
     /// Does it on `connection`, on which no transaction is open. Returns how many messages it changed or
     /// removed; 0 where nobody counts.
     pub(crate) fn run(&self, connection: &Connection, keeping: &Keeping) -> Result<u64, LogError> {

@@ -118,7 +118,7 @@ pub fn first_answer(
 
 /// The statement that finds `query`'s messages, and one more to see whether there are more; and its values.
 fn select(keeping: &Keeping, query: &MessageQuery, limit: usize) -> (String, Vec<Value>) {
-    let mut filters = Filters::default();
+    let mut filters = SqliteFilters::default();
     let (after, order) = match query.order {
         Order::Newest => ("message < ?", "DESC"),
         Order::Oldest => ("message > ?", "ASC"),
@@ -170,7 +170,7 @@ fn select(keeping: &Keeping, query: &MessageQuery, limit: usize) -> (String, Vec
 
 /// Messages come roughly in the order in which they were created. The index says between which numbers those
 /// of a span are, so that no others are gone through.
-fn created_between(filters: &mut Filters, query: &MessageQuery) {
+fn created_between(filters: &mut SqliteFilters, query: &MessageQuery) {
     let bound = |time: Option<jiff::Timestamp>, none: i64| time.map_or(none, |time| time.as_millisecond());
     if query.since.is_none() && query.until.is_none() {
         return;
@@ -189,12 +189,12 @@ fn created_between(filters: &mut Filters, query: &MessageQuery) {
 }
 
 #[derive(Default)]
-struct Filters {
+struct SqliteFilters {
     wanted: Vec<String>,
     values: Vec<Value>,
 }
 
-impl Filters {
+impl SqliteFilters {
     fn add<const N: usize>(&mut self, filter: &str, values: [Value; N]) {
         self.wanted.push(filter.to_owned());
         self.values.extend(values);

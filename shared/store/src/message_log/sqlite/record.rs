@@ -31,7 +31,7 @@ struct Tables<'a> {
 }
 
 /// A message that is there.
-struct Known {
+struct MessageRow {
     message: i64,
     complete: bool,
     direction: Direction,
@@ -64,7 +64,7 @@ impl Tables<'_> {
     }
 
     /// An event of a message that is there.
-    fn record_of(&self, known: &Known, event: &Event) -> rusqlite::Result<()> {
+    fn record_of(&self, known: &MessageRow, event: &Event) -> rusqlite::Result<()> {
         if !known.complete {
             self.learn(known.message, event)?;
         }
@@ -89,18 +89,18 @@ impl Tables<'_> {
         }
     }
 
-    fn find(&self, id: MessageId) -> rusqlite::Result<Option<Known>> {
+    fn find(&self, id: MessageId) -> rusqlite::Result<Option<MessageRow>> {
         let sql = "SELECT message, complete, direction FROM messages WHERE id = ?1";
         let known = |row: &Row<'_>| {
             let inbound = row.get_ref(2)?.as_str()? == Direction::Inbound.word();
             let direction = if inbound { Direction::Inbound } else { Direction::Outbound };
-            Ok(Known { message: row.get(0)?, complete: row.get(1)?, direction })
+            Ok(MessageRow { message: row.get(0)?, complete: row.get(1)?, direction })
         };
         self.prepare(sql)?.query_row([id.as_bytes()], known).optional()
     }
 
     /// A message of which nothing is known but this event.
-    fn insert_unknown(&self, event: &Event) -> rusqlite::Result<Known> {
+    fn insert_unknown(&self, event: &Event) -> rusqlite::Result<MessageRow> {
         let sql =
             "INSERT INTO messages (id, direction, backend, created_at, complete) VALUES (?1, ?2, ?3, ?4, 0)";
         let direction = direction_of(event.event);
@@ -108,7 +108,7 @@ impl Tables<'_> {
         let id = event.message_id.as_bytes();
         let row = params![id, direction.word(), event.backend.as_str(), at];
         let message = self.prepare(sql)?.insert(row)?;
-        Ok(Known { message, complete: false, direction })
+        Ok(MessageRow { message, complete: false, direction })
     }
 
     /// Until it is known when a message came, and which way, its events say so.
@@ -173,7 +173,7 @@ impl Tables<'_> {
 
     /// A message that was known from its reports becomes one that is known whole, under a new number: whoever
     /// reads on from a number gets it with its text.
-    fn complete(&self, known: &Known, event: &Event, content: &Content) -> rusqlite::Result<Known> {
+    fn complete(&self, known: &MessageRow, event: &Event, content: &Content) -> rusqlite::Result<MessageRow> {
         let sql = "DELETE FROM messages WHERE message = ?1 RETURNING fingerprint, answer";
         let answered = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
         let (fingerprint, answer): (Option<String>, Option<String>) =
@@ -188,10 +188,10 @@ impl Tables<'_> {
         ] {
             self.prepare(sql)?.execute([known.message, message])?;
         }
-        Ok(Known { message, complete: true, direction: content.direction })
+        Ok(MessageRow { message, complete: true, direction: content.direction })
     }
 
-    fn join(&self, known: &Known, event: &Event, content: &Content) -> rusqlite::Result<()> {
+    fn join(&self, known: &MessageRow, event: &Event, content: &Content) -> rusqlite::Result<()> {
         let at = event.at.as_millisecond();
         for identity in &content.identities {
             self.recipient(known, identity, at)?;
@@ -200,7 +200,7 @@ impl Tables<'_> {
     }
 
     /// The number of that recipient, who becomes one if need be.
-    fn recipient(&self, known: &Known, identity: &Identity, at: i64) -> rusqlite::Result<i64> {
+    fn recipient(&self, known: &MessageRow, identity: &Identity, at: i64) -> rusqlite::Result<i64> {
         let sql = "SELECT recipient FROM recipients WHERE identity = ?1 AND message = ?2";
         let kept = self.keeping.identity(identity);
         let there = self.prepare(sql)?.query_row(params![kept, known.message], |row| row.get(0));
@@ -294,7 +294,7 @@ impl Tables<'_> {
     /// Gives a recipient the state that it has after one more event.
     fn move_on(
         &self,
-        known: &Known,
+        known: &MessageRow,
         recipient: i64,
         happened: Happened,
         external_id: Option<&str>,
@@ -316,7 +316,7 @@ impl Tables<'_> {
     }
 
     /// Tells a recipient's state from all events.
-    fn tell(&self, known: &Known, recipient: i64) -> rusqlite::Result<()> {
+    fn tell(&self, known: &MessageRow, recipient: i64) -> rusqlite::Result<()> {
         let only = self.only(known.message)?.is_some();
         let sql = "SELECT recipient, at, event, external_id FROM events \
                    WHERE message = ?1 AND recipient IN (0, ?2) ORDER BY recipient DESC";
@@ -359,6 +359,6 @@ impl Tables<'_> {
 fn standing(row: &Row<'_>) -> rusqlite::Result<Standing> {
     let state = crate::message_log::LoggedState::of_word(row.get_ref(0)?.as_str()?);
     let state =
-        state.ok_or_else(|| super::failure::unreadable(crate::message_log::raw::Unreadable("state")))?;
+        state.ok_or_else(|| super::failure::unreadable(crate::message_log::raw::UnreadableRow("state")))?;
     Ok(Standing { state, since: row.get(1)? })
 }

@@ -2,7 +2,7 @@
 
 use super::{
     failure::{DEADLINE, closed},
-    job::{Job, Jobs},
+    job::{Jobs, WriteJob},
 };
 use crate::message_log::{Keeping, LogError};
 use async_trait::async_trait;
@@ -18,16 +18,16 @@ const WAITING: usize = 64;
 /// Events in one transaction: what waits is written together, with one fsync.
 const TOGETHER: usize = 4096;
 
-type Answer = oneshot::Sender<Result<u64, LogError>>;
+type EventAnswer = oneshot::Sender<Result<u64, LogError>>;
 
-pub(super) struct Writer {
-    jobs: Mutex<Option<mpsc::Sender<(Job, Answer)>>>,
+pub(super) struct LogWriter {
+    jobs: Mutex<Option<mpsc::Sender<(WriteJob, EventAnswer)>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
     interrupt: InterruptHandle,
     changes: watch::Sender<u64>,
 }
 
-impl Writer {
+impl LogWriter {
     pub(super) fn start(connection: Connection, keeping: Keeping) -> Result<Self, LogError> {
         let interrupt = connection.get_interrupt_handle();
         let (sender, jobs) = mpsc::channel(WAITING);
@@ -40,9 +40,9 @@ impl Writer {
 }
 
 #[async_trait]
-impl Jobs for Writer {
+impl Jobs for LogWriter {
     /// After the deadline the job is ended if it is still at work.
-    async fn run(&self, job: Job) -> Result<u64, LogError> {
+    async fn run(&self, job: WriteJob) -> Result<u64, LogError> {
         let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner).clone().ok_or_else(closed)?;
         let (answer, done) = oneshot::channel();
         let doing = async {
@@ -75,14 +75,14 @@ struct Work {
 }
 
 impl Work {
-    fn run(self, mut jobs: mpsc::Receiver<(Job, Answer)>) {
+    fn run(self, mut jobs: mpsc::Receiver<(WriteJob, EventAnswer)>) {
         let mut next = None;
         while let Some((job, answer)) = next.take().or_else(|| jobs.blocking_recv()) {
             let (mut job, mut answers) = (job, vec![answer]);
-            if let Job::Record(all) = &mut job {
+            if let WriteJob::Record(all) = &mut job {
                 while all.len() < TOGETHER {
                     match jobs.try_recv() {
-                        Ok((Job::Record(events), answer)) => {
+                        Ok((WriteJob::Record(events), answer)) => {
                             all.extend(events);
                             answers.push(answer);
                         }
@@ -95,7 +95,7 @@ impl Work {
                 }
             }
             let done = job.run(&self.connection, &self.keeping);
-            if done.is_ok() && !matches!(job, Job::EmptyWal) {
+            if done.is_ok() && !matches!(job, WriteJob::EmptyWal) {
                 self.changes.send_modify(|changes| *changes += 1);
             }
             for answer in answers {

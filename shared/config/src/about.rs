@@ -1,0 +1,53 @@
+//! What a provider's file says of itself to people: its table `[about]`.
+
+use indexmap::IndexMap;
+use postern_shared::value::OneOrMany;
+use serde::Deserialize;
+use std::collections::BTreeSet;
+
+/// The `[about]` table of a provider's file: what its page in docs/providers says, and what errors say of
+/// its settings. A `[backends.NAME]` table has none.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct About {
+    /// The provider's name as the provider writes it.
+    pub title: String,
+    /// The addresses of the provider's own documentation. `None` for a type that is no provider's.
+    pub documentation: Option<OneOrMany>,
+    /// What to set at the provider, in plain sentences. `{receive}` and `{status}` stand for the addresses
+    /// of messages and of delivery reports.
+    pub setup: String,
+    /// What does not work, and what one must know. `None` if there is nothing to say.
+    pub limits: Option<String>,
+    /// A line for each setting, required or not.
+    #[serde(default)]
+    pub settings: IndexMap<String, String>,
+}
+
+impl About {
+    /// What is wrong with it: a key below `about`, and why. `settings` are all that the file has a use for.
+    pub fn problems(&self, settings: &BTreeSet<String>) -> Vec<(String, String)> {
+        let mut wrong = Vec::new();
+        let texts = [("title", &self.title), ("setup", &self.setup)];
+        for (key, _) in texts.into_iter().filter(|(_, text)| text.trim().is_empty()) {
+            wrong.push((key.to_owned(), "is empty".to_owned()));
+        }
+        let is_address = |text: &String| text.starts_with("https://") || text.starts_with("http://");
+        if self.documentation.as_ref().is_some_and(|all| all.0.is_empty() || !all.0.iter().all(is_address)) {
+            let why = "must be the address of the provider's documentation, or a list of such addresses";
+            wrong.push(("documentation".to_owned(), why.to_owned()));
+        }
+        for (name, line) in &self.settings {
+            if !settings.contains(name) {
+                let why = "nothing in this file uses this setting".to_owned();
+                wrong.push((format!("settings.{name}"), why));
+            } else if line.trim().is_empty() || line.contains('\n') {
+                wrong.push((format!("settings.{name}"), "must be one line that says what it is".to_owned()));
+            }
+        }
+        for name in settings.iter().filter(|name| !self.settings.contains_key(*name)) {
+            wrong.push((format!("settings.{name}"), "is missing: one line that says what it is".to_owned()));
+        }
+        wrong
+    }
+}
