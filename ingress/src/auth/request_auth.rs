@@ -31,7 +31,7 @@ pub(crate) enum RequestAuth {
     /// By a signature of the body.
     Signed(Signed),
     /// By Twilio's signature of the URL, which begins with `public_url`, and the parameters.
-    Twilio { tokens: Vec<Secret>, public_url: String },
+    Twilio { tokens: Vec<Secret>, header: String, public_url: String },
     /// A secret is missing from the configuration: every request is refused.
     Impossible,
 }
@@ -77,9 +77,11 @@ impl RequestAuth {
                 let keys = keys.iter().map(|key| SigningKey::parse(key.expose()).ok());
                 Self::Signed(Signed::StandardWebhooks(keys.collect::<Option<_>>()?, tolerance.0))
             }
-            ReceiveAuth::Twilio { token } => {
-                Self::Twilio { tokens: token.resolved(settings)?, public_url: public_url?.to_owned() }
-            }
+            ReceiveAuth::Twilio { token, header } => Self::Twilio {
+                tokens: token.resolved(settings)?,
+                header: header.0.clone(),
+                public_url: public_url?.to_owned(),
+            },
         })
     }
 
@@ -158,10 +160,11 @@ impl RequestAuth {
         body: &[u8],
         parsed: Option<&Request<'_>>,
     ) -> Result<(), RefusalReason> {
-        let Self::Twilio { tokens, public_url } = self else { return Ok(()) };
+        let Self::Twilio { tokens, header, public_url } = self else { return Ok(()) };
         let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
         let url = format!("{public_url}{path}");
-        let signed = |token| twilio::signed(token, &url, request.headers(), body, parsed);
+        let given = request.headers().get(header);
+        let signed = |token| twilio::signed(token, &url, (given, request.headers()), body, parsed);
         if tokens.iter().any(signed) { Ok(()) } else { Err(RefusalReason::Signature) }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::signature::holds_mac;
 use crate::forms::Request;
-use actix_web::http::header::HeaderMap;
+use actix_web::http::header::{HeaderMap, HeaderValue};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use hmac::Hmac;
 use percent_encoding::percent_decode;
@@ -20,13 +20,14 @@ use url::Url;
 pub(super) fn signed(
     token: &Secret,
     url: &str,
-    headers: &HeaderMap,
+    (given, headers): (Option<&HeaderValue>, &HeaderMap),
     body: &[u8],
     parsed: Option<&Request<'_>>,
 ) -> bool {
     let Some(parsed) = parsed else { return false };
-    let given = headers.get("x-twilio-signature").map(|value| value.as_bytes());
-    let Some(given) = given.and_then(|given| BASE64_STANDARD.decode(given).ok()) else { return false };
+    let Some(given) = given.and_then(|given| BASE64_STANDARD.decode(given.as_bytes()).ok()) else {
+        return false;
+    };
     let digest = url::form_urlencoded::parse(url.split_once('?').map_or("", |(_, query)| query).as_bytes())
         .find_map(|(name, value)| (name == "bodySHA256").then(|| value.to_ascii_lowercase()));
     let mut parameters: BTreeMap<&str, BTreeSet<&[u8]>> = BTreeMap::new();

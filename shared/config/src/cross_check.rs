@@ -178,6 +178,10 @@ pub(super) fn backend(
         reader.problem(format!("{path}.text.{key}"), why);
     }
     batches(definition, path, reader);
+    let identity = definition.connector.http().and_then(|send| send.identity.as_ref());
+    if let Some(why) = definition.region.and_then(|region| region.problem(identity)) {
+        reader.problem(format!("{path}.region"), why);
+    }
     settings(definition, path, providers.about(&definition.kind), reader);
     if let Some(own) = &definition.retry {
         flow_check::retry(own, &format!("{path}.retry"), reader);

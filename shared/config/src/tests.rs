@@ -8,6 +8,7 @@ mod access;
 mod backend_mistakes;
 mod batches;
 mod files;
+mod message_mistakes;
 mod mistakes;
 mod provider_folder;
 mod templates;

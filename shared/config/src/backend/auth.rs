@@ -43,6 +43,9 @@ pub enum ReceiveAuth {
     Twilio {
         /// The account's auth token.
         token: Secrets,
+        /// The header that holds it, of providers that sign likewise.
+        #[serde(default = "twilio_header")]
+        header: HeaderName,
     },
 }
 
@@ -121,6 +124,10 @@ pub struct SignedTime {
     pub tolerance: Span,
 }
 
+fn twilio_header() -> HeaderName {
+    HeaderName("x-twilio-signature".to_owned())
+}
+
 fn five_minutes() -> Span {
     Span(Duration::from_secs(300))
 }
@@ -138,7 +145,7 @@ impl ReceiveAuth {
             Self::Token(TokenAuth { secret, .. })
             | Self::Hmac(HmacAuth { secret, .. })
             | Self::StandardWebhooks { secret, .. }
-            | Self::Twilio { token: secret } => secret.0.iter().collect(),
+            | Self::Twilio { token: secret, .. } => secret.0.iter().collect(),
         }
     }
 

@@ -1,5 +1,5 @@
 //! What a configuration says of a backend: how its requests are received ([`receive`]) and what they
-//! must prove ([`auth`]), what it sends through ([`connector`], [`send`]) and to whom ([`identity`]), how long its texts may be ([`text`]),
+//! must prove ([`auth`]), what it sends through ([`connector`], [`send`]) and to whom ([`identity`], [`region`]), how long its texts may be ([`text`]),
 //! what its delivery reports mean ([`status`]). A provider's file under `shared/providers/` is the
 //! same, with a `[backends.NAME]` table laid over it.
 
@@ -16,7 +16,9 @@ pub mod field;
 pub mod flow;
 pub mod http;
 pub mod identity;
+pub mod media;
 pub mod receive;
+pub mod region;
 pub mod send;
 pub mod status;
 pub mod template;
@@ -26,10 +28,11 @@ pub(crate) mod userinfo;
 use connector::ConnectorConfig;
 use flow::{BreakerSection, BreakerTable, RateLimit, RetrySection};
 use postern_shared::{
-    message::BackendName,
+    message::{BackendName, Identity},
     value::{OneOrMany, Secret, Settings},
 };
 use receive::Receive;
+use region::NumberRegion;
 use serde::{Deserialize, de::IgnoredAny};
 use status::Status;
 use text::Text;
@@ -49,6 +52,8 @@ pub struct Definition {
     pub status: Option<Status>,
     /// How its texts are made ready for its provider.
     pub text: Text,
+    /// The region of its numbers, in which every number is made E.164. `None`: identities are as they are written.
+    pub region: Option<NumberRegion>,
     /// The type's own settings.
     pub settings: Settings,
     /// The settings that must be there; of several in one place, at least one.
@@ -82,6 +87,7 @@ pub(crate) struct DefinitionTable {
     status: Option<Status>,
     #[serde(default)]
     text: Text,
+    region: Option<NumberRegion>,
     #[serde(default)]
     settings: Settings,
     #[serde(default)]
@@ -103,6 +109,7 @@ impl DefinitionTable {
             receive: self.receive.unwrap_or_default(),
             status: self.status,
             text: self.text,
+            region: self.region,
             settings: self.settings,
             required_settings: self.required_settings,
             retry: self.retry,
@@ -110,6 +117,16 @@ impl DefinitionTable {
             concurrency_max: self.concurrency_max,
             rate: self.rate,
             breaker: self.breaker,
+        }
+    }
+}
+
+impl Definition {
+    /// The identity that is meant by `written`, of somebody who writes or is written to.
+    pub fn identity(&self, written: Identity) -> Identity {
+        match self.region {
+            Some(region) => region.identity(&written),
+            None => written,
         }
     }
 }

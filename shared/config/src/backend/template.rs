@@ -14,13 +14,14 @@ use std::{fmt, sync::Arc};
 pub use usage::{Use, uses};
 
 /// What a template sees.
-pub const NAMES: [&str; 10] = [
+pub const NAMES: [&str; 11] = [
     "id",
     "backend",
     "identity",
     "identities",
     "text",
     "encoded",
+    "media",
     "context",
     "settings",
     "status_url",

@@ -54,48 +54,6 @@ const MISTAKES: &[Mistake] = &[
         Some(3),
         "limit, burst, count",
     ),
-    (
-        "[backends.a]\ntype = \"http\"\nsend = { url = \"http://h/\", form = { to = \"{{ identity }}\", text = \"{{ text }}\" }, results = { identity = \"/to\" } }",
-        "backends.a.send.results.each",
-        Some(3),
-        "missing",
-    ),
-    (
-        "[backends.a]\ntype = \"http\"\nsend = { url = \"http://h/\", form = { to = \"{{ identity }}\", text = \"{{ text }}\" }, results = { each = \"/results\", identity = \"to\" } }",
-        "backends.a.send.results.identity",
-        Some(3),
-        "JSON pointer",
-    ),
-    (
-        "[backends.a]\ntype = \"http\"\nsend = { url = \"http://h/\", form = { to = \"{{ identity }}\", text = \"{{ text }}\" }, results = { each = \"results\" } }",
-        "backends.a.send.results.each",
-        Some(3),
-        "must begin with /",
-    ),
-    (
-        "[backends.a]\ntype = \"http\"\nsend = { url = \"http://h/\", form = { to = \"{{ identity }}\", text = \"{{ text }}\" }, results = { each = \"/results\", success = { at = \"/ok\" } } }",
-        "backends.a.send.results.success.is",
-        Some(3),
-        "missing",
-    ),
-    (
-        "[backends.a]\ntype = \"http\"\nsend = { url = \"http://h/\", form = { to = \"{{ identity }}\", text = \"{{ text }}\" }, results = { each = \"/results\", sucess = { at = \"/ok\", is = \"1\" } } }",
-        "backends.a.send.results.sucess",
-        Some(3),
-        "success",
-    ),
-    (
-        "[backends.a]\ntype = \"http\"\nsend = { url = \"http://h/\", form = { to = \"{{ identity }}\", text = \"{{ text }}\" }, results = { each = \"/results\", failures = [{ at = \"/ok\", is = \"1\", class = \"fatal\" }] } }",
-        "backends.a.send.results.failures[0].class",
-        Some(3),
-        "transient",
-    ),
-    (
-        "[backends.a]\ntype = \"http\"\nsend = { url = \"http://h/\", form = { to = \"{{ identity }}\", text = \"{{ text }}\" }, retry_after = \"seconds\" }",
-        "backends.a.send.retry_after",
-        Some(3),
-        "JSON pointer",
-    ),
     ("[backends.a]\n", "backends.a.type", Some(1), "allowed: africastalking, console, http, "),
     ("[backends.a]\ntype = \"smtp\"", "backends.a.type", Some(2), "allowed: africastalking, console, http, "),
     (
