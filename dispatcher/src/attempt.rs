@@ -1,5 +1,11 @@
-//! One attempt to send a message: the parts of its text, one after the other, each to the recipients
-//! who got the part before it, and what became of the message for each recipient.
+//! One attempt to send a message: the parts of its text, one after the other, each to the recipients who
+//! got the part before it, and what became of the message for each recipient.
+//!
+//! A text is split here, when it is sent, and not when it is accepted. Several queued messages would
+//! arrive in any order after a retry, and one part at a time through the queue would put each part behind
+//! all that waits. The price is a longer moment in which a crash repeats what was sent. Where a part
+//! ends depends only on what follows its beginning, so what is left of a text has the same parts as
+//! before.
 
 use crate::{
     connectors::Call,

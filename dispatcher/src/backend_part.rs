@@ -3,12 +3,14 @@
 
 use crate::{
     attempt::Sending,
-    connectors::{self, Connector, ConnectorContext, ReceivedPublisher},
+    connectors::{self, Backend, Connector, ConnectorContext, ReceivedPublisher},
     consume::Queues,
     deliver::BackendWorker,
     drain::Drain,
     flow::{FlowControl, PacedSender},
+    metrics::PollMetrics,
     part::{Shared, WorkerPart},
+    polls::{self, PollWorker},
     retry::Schedule,
     settle::Settling,
 };
@@ -25,6 +27,8 @@ pub(crate) struct BackendPart {
     pub(crate) queues: Queues,
     pub(crate) schedule: Schedule,
     pub(crate) settling: Settling,
+    /// Of polls, if the provider is polled.
+    pub(crate) polls: Option<PollMetrics>,
     pub(crate) taken: LanesTaken,
     pub(crate) monitoring: Monitoring,
 }
@@ -48,6 +52,7 @@ impl BackendPart {
             () = self.monitoring.control.until_read() => {}
             () = drain.started() => {}
         }
+        let polls = self.polls(&sender);
         let Self { backend, queues, schedule, settling, taken, monitoring, .. } = self;
         let sending = Sending {
             backend: Arc::clone(&backend),
@@ -55,18 +60,33 @@ impl BackendPart {
             schedule,
         };
         let worker = Arc::new(BackendWorker::new(sending, settling, taken));
-        let flow = queues.flow.clone();
+        let flows: Vec<_> =
+            std::iter::once(&queues).chain(polls.as_ref().map(|polls| &polls.queues)).collect();
+        let flows: Vec<_> = flows.into_iter().map(|queues| queues.flow.clone()).collect();
         let part = WorkerPart { name: backend.name.to_string(), worker, queues };
         let ended = tokio::select! {
             // First: a backend that is paused takes nothing.
             biased;
-            never = follow_pauses(&monitoring.control, &backend.name, &flow) => never,
-            ended = part.run(shared, drain.clone()) => ended,
+            never = follow_pauses(&monitoring.control, &backend.name, &flows) => never,
+            ended = serve(part, polls, shared, &drain) => ended,
         };
         // Where the broker was closed, the drain has not begun.
         context.shutdown.cancel();
         connectors::stop(&*sender, &context, drain.deadline()).await;
         ended
+    }
+
+    /// What asks the provider, through `sender`. `None` if the backend is not polled.
+    fn polls(&self, sender: &Arc<dyn Backend>) -> Option<WorkerPart> {
+        let (schedule, metrics) = self.settling.polls.clone().zip(self.polls.clone())?;
+        let flow = Arc::new(FlowControl::fixed(polls::concurrency(&self.backend)));
+        let queues = Queues { normal: schedule.queue().clone(), bulk: None, flow };
+        let name = queues.normal.to_string();
+        let reports = self.monitoring.metrics.reports().clone();
+        reports.declare_backend(&self.backend.name);
+        let (keys, publisher) = (self.settling.keys.clone(), self.settling.publisher.clone());
+        let worker = PollWorker { sender: sender.clone(), schedule, keys, publisher, metrics, reports };
+        Some(WorkerPart { name, worker: Arc::new(worker), queues })
     }
 
     fn context(&self, drain: &Drain) -> ConnectorContext {
@@ -83,13 +103,29 @@ impl BackendPart {
     }
 }
 
-/// Holds `flow` whenever an operator's pause of `backend` holds.
-async fn follow_pauses(control: &Control, backend: &BackendName, flow: &FlowControl) -> ! {
+/// Works on the backend's messages and, if there are any, on its `polls`, until the drain ends it.
+///
+/// # Errors
+/// The broker was closed.
+async fn serve(
+    part: WorkerPart,
+    polls: Option<WorkerPart>,
+    shared: Shared,
+    drain: &Drain,
+) -> Result<(), BrokerError> {
+    let Some(polls) = polls else { return part.run(shared, drain.clone()).await };
+    let own = drain.part(&polls.name);
+    let (sent, polled) = tokio::join!(part.run(shared.clone(), drain.clone()), polls.run(shared, own));
+    sent.and(polled)
+}
+
+/// Holds `flows` whenever an operator's pause of `backend` holds.
+async fn follow_pauses(control: &Control, backend: &BackendName, flows: &[Arc<FlowControl>]) -> ! {
     let mut pause = control.state().pauses().get(backend).cloned();
     loop {
         match &pause {
-            Some(_) => flow.hold(),
-            None => flow.unhold(),
+            Some(_) => flows.iter().for_each(|flow| flow.hold()),
+            None => flows.iter().for_each(|flow| flow.unhold()),
         }
         pause = control.pause_changes(backend, pause.as_ref()).await;
     }

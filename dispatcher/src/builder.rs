@@ -9,6 +9,7 @@ use crate::{
     flow::{FlowControl, FlowShown, Rated, settling},
     metrics::DispatcherMetrics,
     part::WorkerPart,
+    polls::PollSchedule,
     publish::Publisher,
     retry::Schedule,
     settle::Settling,
@@ -16,7 +17,7 @@ use crate::{
 };
 use postern_broker::{QueueName, Topology};
 use postern_config::{ApplicationSection, Config, backend::BackendConfig};
-use postern_service::{Monitoring, current::Current};
+use postern_service::{Monitoring, current::Current, tls::not_after};
 use postern_shared::{
     callback::CallbackKeys,
     message::{BackendName, Priority},
@@ -68,6 +69,7 @@ impl Builder {
         self.metrics.flow.forget(backend);
         self.monitoring.health.end(backend);
         self.monitoring.waiting.forget(backend);
+        self.monitoring.metrics.client_tls_not_after(backend, None);
     }
 
     /// The part that serves `backend`, beginning anew.
@@ -79,6 +81,11 @@ impl Builder {
     ) -> BackendPart {
         self.metrics.flow.forget(&backend.name);
         self.monitoring.health.begin(&backend.name);
+        // The files were read when the connector was validated.
+        let tls = backend.definition.connector.http().and_then(|send| send.tls.as_ref());
+        let shown = tls.and_then(|tls| tls.shown().ok().flatten());
+        let ends = shown.as_ref().and_then(not_after);
+        self.monitoring.metrics.client_tls_not_after(&backend.name, ends);
         let rated = if backend.definition.rate.is_some() { Rated::Yes } else { Rated::No };
         let shown = FlowShown {
             metrics: self.metrics.flow.of(&backend.name, rated),
@@ -103,7 +110,9 @@ impl Builder {
                 publisher: self.publisher.clone(),
                 metrics,
                 control: self.monitoring.control.clone(),
+                polls: PollSchedule::new(backend, &plan.topology),
             },
+            polls: backend.definition.poll.as_ref().map(|_| self.metrics.polls(&backend.name)),
             taken: self.monitoring.waiting.follow(&backend.name),
             monitoring: self.monitoring.clone(),
         }

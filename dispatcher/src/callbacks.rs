@@ -1,9 +1,17 @@
-//! Calling the clients of compatibility listeners back, as Kannel does: a GET to the address that the client gave.
+//! Calling the clients of compatibility listeners back, as Kannel does: a GET to the address that the
+//! client gave.
 //!
-//! Whoever asks for callbacks chooses where they go, and pays nothing for them. So one user, and one host, has
-//! at most a quarter of those under way ([`places`]); the rest waits in a queue of its own,
-//! `postern.callbacks.bulk`, where it holds up nobody else. A host that does not answer in time is left alone
-//! for a while ([`silent_hosts`]). Each user has an HTTP client of its own, which looks up few names at a time.
+//! A client that asks for callbacks chooses where they go, and pays nothing for them. So one user, and one
+//! host, has at most a quarter of those under way ([`places`]). The worker does not wait for the rest: it
+//! publishes them once into a queue of their own, `postern.callbacks.bulk`, where another quarter works
+//! them off in order and where they hold up nobody else. To give them back, or to let them wait in a wait
+//! queue, would hand them out again and again; to hold them would use up the prefetch; a queue for each
+//! user would make users a part of the topology.
+//!
+//! A host that does not answer in time is left alone for a while ([`silent_hosts`]); its callbacks use up
+//! their attempts without a request. Each user has an HTTP client of its own, which looks up at most 8
+//! names at a time, all of them 32: a name that is never answered blocks one of the runtime's threads,
+//! longer than its caller waits.
 
 mod caller;
 mod places;

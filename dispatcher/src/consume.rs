@@ -1,4 +1,7 @@
 //! Taking messages from queues: the two of one backend, or the one or two of another worker.
+//!
+//! The permit comes first and the message second, so a message that is taken is begun at once. What is
+//! prefetched and not begun goes back to its queue when flow control closes or the drain begins.
 
 use crate::{
     drain::Drain,

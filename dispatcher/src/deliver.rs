@@ -1,4 +1,9 @@
 //! One message of a backend's queue, from the queue to its end: read, attempted, settled.
+//!
+//! A crash before the outcome is stored sends again what this attempt sent, all parts of it. A crash
+//! between storing the outcome and acknowledging does too. Both are doubles under the same id, and
+//! neither loses anything. No order of these steps avoids both: the provider is not part of any
+//! transaction of ours.
 
 use crate::{
     attempt::{Attempt, Sending},

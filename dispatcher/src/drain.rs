@@ -1,4 +1,7 @@
 //! When to stop, by when to have stopped, and what is still waited for.
+//!
+//! Each backend is a part of the [`Drain`] with its own cancellation, tasks and deadline, so one backend
+//! can be drained while the others go on.
 
 use std::{
     collections::BTreeMap,

@@ -9,6 +9,10 @@ const LEASE: Duration = Duration::from_secs(30 * 60);
 /// A message that was prefetched and not begun for this long goes back to its queue.
 pub(crate) const BEGIN_WITHIN: Duration = part(1, 6);
 
+/// What cannot be written into the message log for this long goes back to the queue, and is taken again. Before
+/// that, it may have waited as long for the batch before it.
+pub(crate) const RECORD_WITHIN: Duration = part(1, 6);
+
 /// A request that cannot be begun for this long after its message was begun is not made: what is left
 /// of the message goes back to its queue.
 pub(crate) const REQUEST_WITHIN: Duration = part(1, 3);
@@ -27,7 +31,7 @@ mod tests {
     #[test]
     fn every_step_ends_within_the_lease() {
         assert!(BEGIN_WITHIN + ANSWERED_WITHIN <= LEASE);
-        assert!(REQUEST_WITHIN < ANSWERED_WITHIN);
+        assert!(REQUEST_WITHIN < ANSWERED_WITHIN && 2 * RECORD_WITHIN < LEASE);
         assert_eq!([BEGIN_WITHIN, REQUEST_WITHIN, ANSWERED_WITHIN].map(|d| d.as_secs() / 60), [5, 10, 25]);
     }
 }

@@ -1,19 +1,25 @@
-//! The dispatcher: takes outbound messages from their queues, calls the backends' senders, and
-//! stores what became of each message before it acknowledges it.
+//! The dispatcher: takes outbound messages from their queues, calls the backends' senders, and stores
+//! what became of each message before it acknowledges it.
 //!
-//! The modules, in the order in which a message meets them. `validated` is a configuration that can be
-//! served, `dispatcher` serves it: in a `part` for each queue that is worked through, a `backend_part`
-//! for each backend, all made by `builder` and kept `running`, where a `reload` replaces what changed, whose [`connectors`] have a life of their own. `consume` takes messages from a backend's two queues, as many as
-//! `flow` allows; `deliver` takes one to its end: `attempt` has the parts of
-//! its text sent by the [`connectors`] and says for each recipient what follows (`outcome`, `retry`),
-//! and `settle` puts that into messages (`report`, `dead_letter`), has them stored (`publish`) and
-//! acknowledges. `poison` gives up what is taken again and again without being settled; `drain` ends
-//! it all in time, and `lease` says how much time each step has.
+//! The modules, in the order in which a message meets them:
 //!
-//! What works on another queue implements the same `worker` in its own file: `webhook` calls an
-//! application's server, `echo` answers people in this process, `callbacks` tells the clients of compatibility listeners
-//! what became of their messages. The first and the last share `http_delivery`; `outgoing` is what
-//! all HTTP requests have in common. `recorder` writes the message log.
+//! - `validated` is a configuration that can be served. `dispatcher` serves it: a `part` for each queue
+//!   that is worked through, a `backend_part` for each backend. `builder` makes the parts, `running`
+//!   keeps them, and a `reload` replaces those that changed.
+//! - `consume` takes messages from a backend's two queues, as many as `flow` allows.
+//! - `poison` gets every message first. It gives up messages that are too large or that were taken again
+//!   and again without being settled, and hands all others to their `worker`.
+//! - `deliver` is the worker of a backend: it takes one message to its end. `attempt` has the parts of
+//!   its text sent by the [`connectors`], and says what follows for each recipient (`outcome`, `retry`).
+//!   `settle` turns that into messages (`report`, `dead_letter`), has them stored (`publish`) and
+//!   acknowledges.
+//! - `drain` ends everything in time, and `lease` says how much time each step has.
+//!
+//! Other queues have a `worker` in a file of its own: `webhook` calls an application's server, `echo`
+//! answers people in this process, `callbacks` calls the clients of compatibility listeners back,
+//! `polls` asks providers that report nothing by themselves what became of messages.
+//! `webhook` and `callbacks` share `http_delivery`; `outgoing` is what all HTTP requests have in common.
+//! `recorder` writes the message log.
 //!
 //! [`program`] runs all of it, alone beside a shared broker.
 
@@ -47,6 +53,7 @@ mod settle;
 mod callbacks;
 mod echo;
 mod http_delivery;
+mod polls;
 mod webhook;
 
 mod drain;

@@ -48,6 +48,48 @@ impl OutcomeLabel {
     }
 }
 
+/// What one poll came to: a label's value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PollOutcome {
+    /// The message has ended, and the provider is not asked again.
+    Ended,
+    /// It has another state, and may have another one later.
+    Changed,
+    /// It has the state that it had.
+    Unchanged,
+    /// The provider did not tell; it is asked again.
+    Failed,
+    /// No delay is left, and the message has not ended.
+    GivenUp,
+}
+
+impl PollOutcome {
+    const ALL: [Self; 5] = [Self::Ended, Self::Changed, Self::Unchanged, Self::Failed, Self::GivenUp];
+
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Ended => "ended",
+            Self::Changed => "changed",
+            Self::Unchanged => "unchanged",
+            Self::Failed => "failed",
+            Self::GivenUp => "given_up",
+        }
+    }
+}
+
+/// The metric of one backend's polls.
+#[derive(Debug, Clone)]
+pub(crate) struct PollMetrics {
+    backend: BackendName,
+    polls: IntCounterVec,
+}
+
+impl PollMetrics {
+    pub(crate) fn count(&self, outcome: PollOutcome) {
+        self.polls.with_label_values(&[self.backend.as_str(), outcome.as_str()]).inc();
+    }
+}
+
 /// The metrics of the dispatcher. Clones share them.
 #[derive(Debug, Clone)]
 pub(crate) struct DispatcherMetrics {
@@ -63,6 +105,7 @@ pub(crate) struct DispatcherMetrics {
     retries: IntCounterVec,
     dead_letters: IntCounterVec,
     message_age: HistogramVec,
+    polls: IntCounterVec,
     deliveries: IntCounterVec,
     delivery_duration: HistogramVec,
     deliveries_in_flight: IntGaugeVec,
@@ -130,6 +173,11 @@ impl DispatcherMetrics {
                 &["backend"],
                 &AGES,
             )?,
+            polls: metrics.counter(
+                "polls_total",
+                "Questions to providers about messages that they took over, by what they came to",
+                by_outcome,
+            )?,
             deliveries: metrics.counter(
                 "application_deliveries_total",
                 "Attempts to deliver to the application's webhook, or by a callback to a client of a compatibility listener, by what became of the message",
@@ -167,6 +215,14 @@ impl DispatcherMetrics {
             in_flight: self.in_flight.with_label_values(&[name]),
             all: self.clone(),
         }
+    }
+
+    /// The metric of the polls of `backend`, there from the start.
+    pub(crate) fn polls(&self, backend: &BackendName) -> PollMetrics {
+        for outcome in PollOutcome::ALL {
+            self.polls.with_label_values(&[backend.as_str(), outcome.as_str()]);
+        }
+        PollMetrics { backend: backend.clone(), polls: self.polls.clone() }
     }
 
     /// The metrics of the webhook, or of the callbacks, that take from `queues`, there from the start.

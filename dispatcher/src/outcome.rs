@@ -2,7 +2,7 @@
 
 use postern_shared::{
     error::Failure,
-    message::{Identity, MAX_IDENTITIES},
+    message::{Identity, MAX_IDENTITIES, Reason, State},
 };
 use std::{
     collections::{HashMap, VecDeque},
@@ -45,6 +45,17 @@ impl Sent {
     pub fn with_id(external_id: impl Into<String>) -> Self {
         Self { external_id: Some(external_id.into()), ..Self::default() }
     }
+}
+
+/// What a provider says of a message that it took over.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Polled {
+    /// What became of the message.
+    pub state: State,
+    /// Why it was not delivered, or which state it is that we do not know.
+    pub reason: Option<Reason>,
+    /// The provider's own detail of the state, else its word for the state.
+    pub word: String,
 }
 
 /// What became of a message for each of the identities that a sender was given.

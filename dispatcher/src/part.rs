@@ -1,4 +1,5 @@
-//! A part of the dispatcher: a worker on its queues, which drains alone or with the others.
+//! A part of the dispatcher: a worker on its queues, which drains alone or with the others. It joins
+//! `consume`, which takes messages, to `poison`, which looks at each before its worker gets it.
 
 use crate::{
     consume::{Queues, consume},

@@ -1,5 +1,16 @@
-//! Messages that are not even read: those that are taken again and again without being settled, which
-//! may be what crashes the process, and those that are too large.
+//! Every delivery on its way to its worker: its span begins here, and what must not reach the worker ends
+//! here.
+//!
+//! The broker hands a message out again when the process that had it crashed, and says how often
+//! (`Delivery::returned`). At `dispatcher.max_deliveries` the worker gives the message up without an
+//! attempt: a dead letter with the code `poison`, and a report with the state `unknown`. If giving it up
+//! crashes as well, the next process does not even read it. A body that is larger than a message may be
+//! is dead-lettered unread too.
+//!
+//! Suspects are not tried one by one. Panics are caught and `unsafe` is forbidden, so what is left to
+//! crash a process is running out of memory, a stack overflow, or a kill: too little for a queue and a
+//! second path through every worker. The price: what was in the same process each time is dead-lettered
+//! with the guilty message, and must be put back.
 
 use crate::metrics::{DispatcherMetrics, OutcomeLabel, SendingMetrics};
 use crate::{

@@ -1,5 +1,10 @@
 //! Publishing what became of a message, however long that takes, and smaller if the broker will never
 //! accept it as it is.
+//!
+//! `postern_broker::refused` says what is left of a message with each refusal: first without an
+//! application's headers, then a report without details, then in halves by recipients, and at last a dead
+//! letter. It does no I/O; the publishing is here. The spool forwards by the same steps, and ends with a
+//! file instead of a cut body.
 
 use postern_broker::{
     Address, Broker, BrokerError, CUT_BODY, Delivery, Envelope, QueueName, header, refused::Remainder,

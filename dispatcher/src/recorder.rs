@@ -4,7 +4,8 @@
 //! already: a crash in between repeats a write and changes nothing. While the log cannot be written, messages
 //! wait in the queue, which drops its oldest at its bound. Nothing else waits for the log.
 
-use crate::{drain::Drain, metrics::RecorderMetrics};
+use crate::{drain::Drain, lease::RECORD_WITHIN, metrics::RecorderMetrics};
+use futures_util::future::join;
 use postern_broker::{
     Address, Broker, BrokerError, Consumer, Delivery, Envelope, QueueName, events::events, header,
 };
@@ -29,9 +30,6 @@ const MAX_EVENTS: usize = 400;
 const MAX_BYTES: usize = 4 * 1024 * 1024;
 /// A batch is written this long after its first message at the latest.
 const GATHER: Duration = Duration::from_millis(20);
-/// A batch that cannot be written for this long goes back to the queue, and is taken again. RabbitMQ takes
-/// back by itself, with the whole subscription, what is held for thirty minutes.
-const HOLD: Duration = Duration::from_secs(5 * 60);
 /// How long the last acknowledgements may take to reach the broker.
 const CLOSES: Duration = Duration::from_secs(2);
 /// How often what is too old is looked for.
@@ -107,18 +105,27 @@ impl Recorder {
         }
     }
 
-    /// Records what `consumer` brings. `None`: the log could not be written for too long. Cancelled, it lets go
-    /// of what is not acknowledged.
+    /// Records what `consumer` brings, and gathers the next batch while one is written. `None`: the log could
+    /// not be written for too long. Cancelled, it lets go of what is not acknowledged.
     async fn session(&self, consumer: &mut Consumer) -> Option<Result<(), BrokerError>> {
-        loop {
-            let Some(mut batch) = self.gather(consumer).await else {
-                return Some(Err(BrokerError::Closed));
-            };
-            if !self.write(&mut batch.events).await {
+        let mut gathered = self.gather(consumer).await;
+        while let Some(batch) = gathered {
+            let written;
+            (written, gathered) = join(self.record(batch), self.gather(consumer)).await;
+            if !written {
                 return None;
             }
+        }
+        Some(Err(BrokerError::Closed))
+    }
+
+    /// Writes `batch` and acknowledges it. `false`: the log did not take it within [`RECORD_WITHIN`].
+    async fn record(&self, mut batch: QueuedBatch) -> bool {
+        let written = self.write(&mut batch.events).await;
+        if written {
             batch.deliveries.into_iter().for_each(Delivery::ack);
         }
+        written
     }
 
     /// The next batch, of at least one message. `None` once the broker is closed.
@@ -150,7 +157,7 @@ impl Recorder {
         batch.deliveries.push(delivery.emptied());
     }
 
-    /// Writes `events` until the log has them. `false`: it did not take them within [`HOLD`].
+    /// Writes `events` until the log has them. `false`: it did not take them within [`RECORD_WITHIN`].
     async fn write(&self, events: &mut [Event]) -> bool {
         let (begun, mut backoff) = (Instant::now(), backoff());
         loop {
@@ -163,7 +170,7 @@ impl Recorder {
             };
             self.metrics.log.failures.inc();
             let pause = backoff.pause();
-            if begun.elapsed() + pause > HOLD {
+            if begun.elapsed() + pause > RECORD_WITHIN {
                 tracing::warn!(%error, "the message log cannot be written: requeued");
                 return false;
             }

@@ -1,4 +1,5 @@
-//! What is told of an attempt: to the application in a report, to a client of a door in callbacks.
+//! What is told of an attempt: to the application in a report, to a client of a compatibility listener in
+//! callbacks.
 
 use crate::{
     attempt::{Attempt, RecipientResult},

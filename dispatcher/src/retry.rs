@@ -1,5 +1,9 @@
 //! What follows an attempt for each recipient, as pure functions: who is done, who is tried again and
 //! when, who is given up.
+//!
+//! `unanswered = "retry"` is the default. Submitting an SMS is not idempotent, so one of two mistakes
+//! must be chosen: a person who is not reached is worse than one who is reached twice, and the report
+//! says so.
 
 use crate::outcome::{NOT_BEGUN, Outcome, Sent};
 use jiff::{SignedDuration, Timestamp};

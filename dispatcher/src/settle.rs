@@ -1,7 +1,8 @@
-//! Settling an attempt: the report, the retries, the dead letters and the callbacks are published in
-//! one confirmed step, and only then is the message acknowledged.
+//! Settling an attempt: the report, the retries, the dead letters and the callbacks are published in one
+//! confirmed step, and only then is the message acknowledged.
 //!
-//! A crash between two of these steps can double a message; it can never lose one.
+//! A crash between two of these steps can double a message; it can never lose one. A dead letter holds
+//! only the recipients who were given up, so sending it again reaches nobody twice.
 
 mod tally;
 
@@ -13,6 +14,7 @@ use crate::metrics::{OutcomeLabel, SendingMetrics};
 use crate::{
     attempt::Attempt,
     dead_letter::{malformed, note_malformed},
+    polls::PollSchedule,
     publish::Publisher,
     report::{callbacks, report},
     retry::Disposition,
@@ -44,6 +46,8 @@ pub(crate) struct Settling {
     pub(crate) metrics: SendingMetrics,
     /// What operators cancelled.
     pub(crate) control: Control,
+    /// When the provider is asked what became of messages, if it is.
+    pub(crate) polls: Option<PollSchedule>,
 }
 
 impl Settling {
@@ -60,6 +64,7 @@ impl Settling {
         let now = Timestamp::now();
         let mut messages = settlement(&delivery.envelope, queue, attempt, now);
         messages.extend(callbacks(&self.keys.get(), &delivery.envelope, attempt, now));
+        messages.extend(self.polls.iter().flat_map(|polls| polls.first(&delivery.envelope, attempt, now)));
         tally::note(attempt, span);
         let scope = span.scope();
         if !self.publisher.publish(messages, &scope).await {

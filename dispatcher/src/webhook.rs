@@ -1,4 +1,10 @@
 //! The application behind a webhook: `call` makes the requests, which `sign` signs.
+//!
+//! Messages come from `postern.inbound` and reports from `postern.reports`. The answer is dealt with as a
+//! provider's is: the same classes, delays and dead letters, and the acknowledgement last. These messages
+//! have no `attempt` of their own, so it is counted in the header `x-postern-attempt`. The webhook is one
+//! receiver with a circuit breaker of its own: while it is down, messages stay in their queues, and the
+//! attempt that shows it does not count.
 
 mod call;
 mod sign;

@@ -1,4 +1,7 @@
 //! Reading a request's body: all of it, within its limits, before anything looks at it.
+//!
+//! All large bodies together have one room. A large body for which there is none is answered 503; small ones,
+//! which are nearly all, need none.
 
 use crate::refusal_reason::RefusalReason;
 use actix_web::{

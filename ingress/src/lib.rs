@@ -1,15 +1,22 @@
-//! The ingress: takes messages over HTTP, validates them, publishes them, and says so only when the
-//! broker has confirmed.
+//! The ingress: takes messages over HTTP, validates them, publishes them, and answers 2xx only when the
+//! broker has confirmed them.
 //!
-//! The modules, in the order in which a message meets them: `app` listens, `routes` finds the
-//! handler, `respond` holds the request to its address's rate (`limits`), calls the handler
-//! and logs and counts the `answer` that it returns. The handlers are `views` (providers and `/v1`)
-//! and `compat` (clients of other gateways); all of them work with the `state`, in whose place `reload` puts
-//! another while `lasting` stays. What a provider brings is read by `provider`: `auth` checks that it is the provider's own, [`forms`] turn it into a message,
-//! `dedup` knows those that a provider repeats, `report_lookup` the messages of delivery reports. What somebody
-//! wants sent goes through `accept`, which alone decides whether it is taken. `publish` hands both to the
-//! broker. Both ask the message log by `log_lookup`; `log_reader` tells from it what became of messages.
-//! [`program`] runs it all, alone beside a shared broker.
+//! The modules, in the order in which a request meets them:
+//!
+//! - `app` listens. `routes` finds the handler. `respond` wraps every handler: it holds the request to
+//!   its address's rate (`limits`), calls the handler, and logs and counts the `answer` that the handler
+//!   returns.
+//! - The handlers are `views` (providers and `/v1`) and `compat` (clients of other gateways). All of them
+//!   work with the `state`. A `reload` replaces the state; `lasting` is what outlives it.
+//! - `provider` reads what a provider brings: `auth` checks that it is the provider's own, [`forms`] turn
+//!   it into a message. `dedup` knows the messages that a provider repeats. `report_lookup` finds the
+//!   message of a delivery report.
+//! - `accept` alone decides whether a message that somebody wants sent is taken.
+//! - `publish` hands both to the broker.
+//! - `log_lookup` asks the message log on behalf of a request. `log_reader` reads from it what became of
+//!   messages.
+//!
+//! [`program`] runs all of it, alone beside a shared broker.
 
 mod app;
 mod certificates;

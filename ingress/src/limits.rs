@@ -1,5 +1,9 @@
 //! What every request is held to, whichever listener it comes to: its address's rate, the size and
 //! the time of its body, the number and the size of its parameters.
+//!
+//! The address's rate (`ingress.rate_limit`) is off by default and counts only requests that prove
+//! nothing. A provider sends all of its traffic from one address, and many do not repeat a request after
+//! a 429; behind a proxy that nobody declared, everybody has one address.
 
 use crate::{auth::Clients, body::BodyLimits, forms::ParameterLimits};
 use actix_web::HttpRequest;

@@ -1,4 +1,7 @@
 //! Why requests are refused, as metrics and logs say it.
+//!
+//! A log line names fields and checks by what the configuration or the protocol calls them, never by the
+//! request.
 
 use actix_web::http::StatusCode;
 
@@ -36,6 +39,8 @@ pub(crate) enum RefusalReason {
     Check,
     /// Its body is not the JSON that it should be.
     Json,
+    /// Its body is not the XML that it should be.
+    Xml,
     /// Its text is not in the charset that it names, or nobody knows that charset.
     Charset,
     /// Its body is incomplete, or not what its `Content-Type` says.
@@ -73,6 +78,7 @@ impl RefusalReason {
             Self::Form => "form",
             Self::Check => "check",
             Self::Json => "json",
+            Self::Xml => "xml",
             Self::Charset => "charset",
             Self::Body => "body",
             Self::MediaType => "media_type",

@@ -74,15 +74,16 @@ impl Failure {
     }
 
     /// Whether it says that the provider is down, and not only that this message failed: there was no
-    /// connection ([`had_no_connection`](Self::had_no_connection)), nobody answered (`timeout`, or any
-    /// `unknown` but `no_outcome` and `panic`), or the answer was 408 or a 5xx (`http_408`, `http_5…`). A
-    /// sender of one's own says it with the code `down`, or one of these.
+    /// connection ([`had_no_connection`](Self::had_no_connection)), nobody answered (`timeout`, `no_answer`, or any
+    /// `unknown` but `no_outcome` and `panic`), or the answer was 408 or a 5xx (`http_408`, `http_5…`). All of
+    /// these with `token_` before them say it of the provider's token endpoint, without which nothing is sent.
+    /// A sender of one's own says it with the code `down`, or one of these.
     pub fn says_down(&self) -> bool {
         match self.class {
             FailureClass::Transient => {
-                self.had_no_connection()
-                    || matches!(&*self.code, "timeout" | "down" | "http_408")
-                    || is_http(&self.code, '5')
+                let code = self.code.strip_prefix("token_").unwrap_or(&self.code);
+                matches!(code, "connect" | "timeout" | "no_answer" | "down" | "http_408")
+                    || is_http(code, '5')
             }
             FailureClass::Unknown => !matches!(&*self.code, "no_outcome" | "panic"),
             FailureClass::Throttled | FailureClass::Permanent | FailureClass::Config => false,
@@ -160,6 +161,9 @@ mod tests {
             (Failure::transient("http_200", ""), false, true, false),
             (Failure::transient("http_2000", ""), false, false, false),
             (Failure::transient("another", ""), false, false, false),
+            (Failure::transient("token_connect", ""), true, false, false),
+            (Failure::transient("token_http_503", ""), true, false, false),
+            (Failure::transient("token_another", ""), false, false, false),
             (Failure::permanent("not_accepted", ""), false, false, false),
             (Failure::permanent("connect", ""), false, false, false),
             (Failure::unknown("timeout", ""), true, false, false),

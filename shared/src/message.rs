@@ -1,8 +1,8 @@
 //! The vocabulary: what a queue carries, as values that cannot be invalid.
 //!
-//! Four messages travel through Postern, each one JSON object in UTF-8: [`Inbound`] (a person
-//! wrote), [`Outbound`] (an application answers), [`Report`] (what became of it) and [`CallbackEvent`] (a
-//! client is to be told of that). Nothing
+//! Five messages travel through Postern, each one JSON object in UTF-8: [`Inbound`] (a person
+//! wrote), [`Outbound`] (an application answers), [`Report`] (what became of it), [`CallbackEvent`] (a
+//! client is to be told of that) and [`Poll`] (a provider is to be asked for it). Nothing
 //! behind the ingress ever sees a provider's own field name.
 
 mod bounded;
@@ -11,6 +11,7 @@ mod identifier;
 mod inbound;
 mod json;
 mod outbound;
+mod poll;
 mod report;
 
 pub use callback_event::CallbackEvent;
@@ -20,7 +21,8 @@ pub(crate) use json::{read_json, write_json};
 pub use outbound::{
     Context, MAX_CONTEXT_BYTES, MAX_IDENTITIES, MAX_OUTBOUND_BYTES, MAX_TEXT_CHARS, Outbound, Priority,
 };
-pub use report::{Reason, Recipient, Report, State};
+pub use poll::Poll;
+pub use report::{MAX_DETAIL, Reason, Recipient, Report, State, line};
 
 /// The AMQP `type` property of [`Inbound`].
 pub const INBOUND_V1: &str = "postern.inbound.v1";
@@ -30,6 +32,9 @@ pub const OUTBOUND_V1: &str = "postern.outbound.v1";
 pub const REPORT_V1: &str = "postern.report.v1";
 /// The AMQP `type` property of [`CallbackEvent`].
 pub const CALLBACK_V1: &str = "postern.callback.v1";
+
+/// The AMQP `type` property of [`Poll`].
+pub const POLL_V1: &str = "postern.poll.v1";
 
 /// The AMQP `type` property of an [`Event`](crate::event::Event) that is published by itself.
 pub const EVENT_V1: &str = "postern.event.v1";

@@ -145,6 +145,21 @@ async fn check_says_what_to_do_better_and_strict_takes_it_as_wrong() {
     assert_eq!(right.code, Some(0), "{}", said(&right));
 }
 
+/// Traces are told by variables: what stops the start is found before it.
+#[tokio::test]
+async fn variables_of_traces_are_checked_where_they_are_used() {
+    let launch = Launch::gateway().own_addresses().arg("check").config(RIGHT);
+    let wrong = launch.clone().env("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318");
+    let refused = wrong.run().await;
+    assert_eq!(refused.code, Some(2), "{}", said(&refused));
+    assert!(refused.log.contains("OTEL_EXPORTER_OTLP_ENDPOINT: must be a URL"), "{}", refused.log);
+    let elsewhere = wrong.arg("--without-secrets").run().await;
+    assert_eq!(elsewhere.code, Some(0), "{}", said(&elsewhere));
+    let vague = launch.env("OTEL_TRACES_EXPORTER", "otlp").run().await;
+    assert_eq!(vague.code, Some(0), "{}", said(&vague));
+    assert!(vague.log.starts_with("warning: OTEL_TRACES_EXPORTER asks for otlp"), "{}", vague.log);
+}
+
 #[tokio::test]
 async fn secrets_that_are_elsewhere_stop_no_check_without_them() {
     let toml = "[broker]\nurl = { env = \"POSTERN_TEST_NOT_SET\" }\n[[api.keys]]\nname = \"a\"\n\

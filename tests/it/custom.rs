@@ -74,7 +74,7 @@ async fn its_types_are_known_to_its_own_program_and_checked_like_any_other() {
     }
     let ended = Launch::gateway().config(&right).arg("check").run().await;
     assert_eq!(ended.code, Some(2));
-    assert!(ended.log.contains("unknown type; allowed: africastalking, console, http"), "{}", ended.log);
+    assert!(ended.log.contains("unknown type; allowed: "), "{}", ended.log);
 }
 
 #[tokio::test]

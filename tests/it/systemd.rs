@@ -94,11 +94,12 @@ async fn a_program_is_started_when_it_is_ready_and_its_state_is_what_readyz_says
         manager.hears("that it is ready", 1, |line| line == "READY=1").await;
         manager.hears("its state", 1, |line| line == "STATUS=ready").await;
     }
+    let down = |line: &str| line.starts_with("STATUS=broker ");
+    // Before the cut: the second may hear of it while the first is waited for.
+    let seen: Vec<_> = managers.iter_mut().map(|manager| manager.count(down)).collect();
     proxy.refuse(true);
     proxy.cut();
-    for manager in &mut managers {
-        let down = |line: &str| line.starts_with("STATUS=broker ");
-        let seen = manager.count(down);
+    for (manager, seen) in managers.iter_mut().zip(seen) {
         manager.hears("that the broker is away again", seen + 1, down).await;
         assert_eq!(manager.count(|line| line == "READY=1"), 1, "it is started once: {:?}", manager.told);
     }

@@ -115,6 +115,7 @@ type Reaction = Box<dyn Fn(&Request) -> Answer + Send>;
 #[derive(Default)]
 struct State {
     script: VecDeque<Answer>,
+    aside: Vec<(String, Answer, Vec<Request>)>,
     otherwise: Option<Reaction>,
     requests: Vec<Request>,
     forgetful: bool,
@@ -171,6 +172,18 @@ impl Provider {
     /// Answers what the script does not cover.
     pub fn otherwise(&self, reaction: impl Fn(&Request) -> Answer + Send + 'static) {
         self.state().otherwise = Some(Box::new(reaction));
+    }
+
+    /// Answers every request for `path` with `answer`: it takes nothing of the script, and is kept apart.
+    pub fn aside(&self, path: &str, answer: Answer) {
+        self.state().aside.push((path.to_owned(), answer, Vec::new()));
+    }
+
+    /// What was asked for a `path` that is answered aside.
+    pub fn asked_aside(&self, path: &str) -> Vec<Request> {
+        let state = self.state();
+        let asked = state.aside.iter().filter(|(known, ..)| known == path);
+        asked.flat_map(|(.., requests)| requests.clone()).collect()
     }
 
     /// From now on keeps no request: whoever asks for thousands counts them in the reaction.
@@ -241,6 +254,10 @@ async fn accept(listener: TcpListener, state: Arc<Mutex<State>>) {
 
 fn choose(state: &Mutex<State>, request: Request) -> Answer {
     let mut state = lock(state);
+    if let Some((_, answer, requests)) = state.aside.iter_mut().find(|(path, ..)| *path == request.path) {
+        requests.push(request);
+        return answer.clone();
+    }
     let answer = match (state.script.pop_front(), &state.otherwise) {
         (Some(answer), _) => answer,
         (None, Some(reaction)) => reaction(&request),

@@ -6,6 +6,7 @@ use postern_config::{Config, Loader, NeededSecrets, Problem};
 use postern_service::{
     folders,
     program::{self, Arguments, Exit},
+    traces::Traces,
 };
 use std::{io::Write as _, sync::Arc};
 
@@ -15,8 +16,8 @@ pub(crate) struct CheckArguments {
     /// Take warnings as errors: exit 2 if there is any
     #[arg(long)]
     strict: bool,
-    /// Do without secrets, certificates and folders that are not on this machine, and say how many
-    /// secrets were not read: for a check elsewhere than where the gateway runs
+    /// Do without secrets, certificates, folders and `OTEL_*` variables that are not on this machine, and say
+    /// how many secrets were not read: for a check elsewhere than where the gateway runs
     #[arg(long)]
     without_secrets: bool,
 }
@@ -38,6 +39,11 @@ impl CheckArguments {
             let folders = folders::check(&config);
             problems.extend(folders.unusable);
             warnings.extend(folders.done_without);
+            let of_variables = |what| Problem { key: String::new(), line: None, what };
+            match Traces::check() {
+                Ok(remarks) => warnings.extend(remarks.into_iter().map(of_variables)),
+                Err(wrong) => problems.push(of_variables(wrong)),
+            }
         }
         problems.retain(|problem| !config.lacks_secret(&problem.key));
         if !problems.is_empty() {

@@ -12,7 +12,7 @@ use crate::{
     },
 };
 use jiff::Timestamp;
-use postern_config::{CompatSection, KeyProblem, backend::send::Success};
+use postern_config::{CompatSection, KeyProblem};
 use postern_shared::{
     callback::{self, CallbackKeys, EgressPolicy, EgressRefused},
     error::{Failure, Unreached},
@@ -73,14 +73,7 @@ impl CallbackCaller {
             timeout: compat.callbacks.timeout.0,
             clients,
             silent_hosts: SilentHosts::default(),
-            classifier: Classifier {
-                success: Success::default(),
-                external_id: None,
-                failures: Vec::new(),
-                results: None,
-                retry_after: None,
-                redactor: Redactor::hiding(&[]),
-            },
+            classifier: Classifier::by_status(Redactor::hiding(&[])),
         }
     }
 

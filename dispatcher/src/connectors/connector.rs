@@ -1,10 +1,13 @@
 //! What a connector must do.
 
 use super::context::ConnectorContext;
-use crate::outcome::Outcomes;
+use crate::outcome::{Outcomes, Polled};
 use async_trait::async_trait;
 use postern_service::traces::Scope;
-use postern_shared::message::{Context, Identity, MessageId};
+use postern_shared::{
+    error::Failure,
+    message::{Context, Identity, MessageId, Poll},
+};
 use std::{sync::Arc, time::Duration};
 
 /// A validated configuration of one backend, ready to be started.
@@ -76,6 +79,16 @@ pub trait Backend: Send + Sync {
     ) -> Outcomes {
         let _ = scope;
         self.send(id, text, identities, context).await
+    }
+
+    /// Asks the provider what became of a message that it took over; `scope` is the place in the message's trace.
+    /// Only a backend with a `poll` table is asked to. By default nothing is known.
+    ///
+    /// # Errors
+    /// There was no answer, or it said nothing about this message. It is asked again later.
+    async fn poll(&self, scope: &Scope, poll: &Poll) -> Result<Polled, Failure> {
+        let _ = (scope, poll);
+        Err(Failure::config("no_poll", "this kind of connector asks its provider nothing"))
     }
 
     /// The most identities of one call. By default a call has all of a message's identities; if the

@@ -1,4 +1,15 @@
 //! A circuit breaker: whether a provider is down, by what its last answers said.
+//!
+//! It counts failures in a row that say that the provider is down (`Failure::says_down`) or that it
+//! accepts nothing (`Failure::was_not_accepted`). A failure counts by its code and not by its class
+//! alone: `transient` is also what a provider says of one message, and that must not stop the others. One
+//! `200 ERROR` is said of one message as well, but a run of them without any success is a wrong
+//! `send.success`, and each attempt would send to everybody again.
+//!
+//! When the breaker opens, the subscription ends and what was prefetched goes back. After a growing pause
+//! with jitter one message is taken, from the normal lane if one waits there, and its success subscribes
+//! again. The messages that failed before have used up an attempt. Those in hand and those that are tried
+//! meanwhile have not, unless the provider may have sent them.
 
 use postern_config::BreakerSection;
 use postern_shared::backoff::Backoff;

@@ -1,9 +1,15 @@
-//! How many requests are in flight, if that may follow the provider: additive increase,
-//! multiplicative decrease (AIMD), as TCP does it.
+//! How many requests are in flight, if that may follow the provider: additive increase, multiplicative
+//! decrease (AIMD), as TCP does it.
 //!
 //! What says that there are too many is what gets through. Latency alone does not: it grows with the
-//! number in flight if the provider is at its limit, and by itself if the provider is far away or
-//! slow, when only more in flight keep the rate.
+//! number in flight if the provider is at its limit, and by itself if the provider is far away or slow,
+//! when only more in flight keep the rate.
+//!
+//! The limit is judged in rounds of half a second, or of the time of two answers if that is longer. After
+//! each round it grows by half of `concurrency`, unless the last increase let through less than a quarter
+//! of what it could have: then 0.7 of it is left. A round in which there was room and no message for it
+//! sets the limit to what was in use. Without `concurrency_max` the number is fixed: what a provider
+//! allows is often a number of connections, which nobody should exceed unasked.
 
 use std::time::Duration;
 use tokio::time::Instant;

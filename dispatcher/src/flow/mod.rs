@@ -1,12 +1,29 @@
 //! Flow control: whether a backend's messages may be taken from its queues and sent now.
 //!
-//! [`FlowControl`] answers that for one backend. A message is taken with a permit of the backend's
-//! `limit`, which makes it a [`WorkPermit`]; each of its requests needs a permit and, if the backend has
-//! a rate, its turn, which makes it a [`SendPermit`]. What a backend's flow depends on is a value that
-//! is told the time, `state`, made of `breaker` (the provider is down), `throttle` (the provider asks
-//! for less), `concurrency` (how many permits there are) and `pacing` (when the next request may go: by the
-//! `rate`, and by the `lanes`). [`PacedSender`] splits a message into requests and sends each when
-//! it may; `processes` counts the processes that share a rate.
+//! [`FlowControl`] answers that for one backend, with one limit and one rate, for a message and for each
+//! of its requests. It is a thin shell around `state`, a value that is told the time.
+//!
+//! - **Limit** (`limit`, `permit`). The number of requests in flight, `concurrency`: permits that are
+//!   handed out in the order in which they were asked for. A message is taken from its queue only with a
+//!   permit, so that it is begun at once ([`WorkPermit`]). Each request needs a permit until it is
+//!   answered (`SendPermit`): the message's own, or a further one if nobody has waited longer. So one
+//!   message to many recipients uses what is free, and never what the next message waits for.
+//! - **Requests** (`sender`). [`PacedSender`] is the one place that splits a queued message into
+//!   requests, each to as many recipients as the backend's request may have.
+//! - **Rate** (`rate`, `pacing`, `lanes`). With a rate, each request also waits for its turn, one bucket
+//!   in each process. The normal lane goes first, and bulk once in nine times. One message of each lane
+//!   waits here, so that its requests do not stand before another lane's; the others stay prefetched, no
+//!   more than go out in `send.timeout`. The wait ends before the call: no time-out and no in-flight
+//!   count includes it.
+//! - **Sharing** (`processes`). Each process sends its share of the rate: the rate divided by the number
+//!   of consumers of the backend's queue.
+//! - **Breaker** (`breaker`). The provider is down: nothing is taken but one message after each pause.
+//! - **Throttling** (`throttle`). The provider asks for less: a pause, then a slow start.
+//! - **Concurrency** (`concurrency`). With `concurrency_max`, the limit follows the provider.
+//!
+//! What goes back to the queue: a message of which no request was begun is released. One that was begun
+//! in part is queued again with the rest, as the same attempt. A request whose turn has not come in the
+//! time that `lease` allows is not begun.
 
 mod breaker;
 mod concurrency;

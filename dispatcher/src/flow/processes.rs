@@ -1,5 +1,14 @@
-//! Counting the processes that share a backend's rate: RabbitMQ knows how many consumers the
-//! backend's queue has.
+//! Counting the processes that share a backend's rate: RabbitMQ knows how many consumers the backend's
+//! queue has.
+//!
+//! Each process divides the limit by that number, every half second and 5 ms more for each backend with a
+//! rate. A process that begins to consume sends nothing until the others have had two such periods to
+//! count it, unless it is alone, so the shares add up to the limit or less. RabbitMQ drops the consumer
+//! of a killed process at once, and the others go faster at their next count.
+//!
+//! No server hands out tokens: RabbitMQ knows the number already, and nothing more can fail. What one
+//! process leaves unused of its share, the others do not get; RabbitMQ hands messages round evenly, so a
+//! busy queue keeps all processes busy.
 
 use super::FlowControl;
 use futures_util::{StreamExt, stream};

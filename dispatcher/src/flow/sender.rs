@@ -1,5 +1,8 @@
-//! A backend's sender behind its flow control: a message becomes requests, each of which is made when
-//! it may be.
+//! A backend's sender behind its flow control: a message becomes requests, each of which is made when it
+//! may be.
+//!
+//! With a rate, a sender that does not say how many recipients it takes gets one for each call: what it
+//! makes of several is not known, and they would go out at once.
 
 use super::{
     held::Held,

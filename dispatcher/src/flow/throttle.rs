@@ -1,4 +1,8 @@
 //! A provider that asks for less: how long nothing is sent, and how slowly it begins again.
+//!
+//! A 429 or a `Retry-After` pauses the backend: up to five seconds with messages in hand, longer without
+//! a subscription, and at most an hour. Then it goes on at half its speed (half the rate, or half the
+//! limit without a rate), and is back at full speed within a minute.
 
 use postern_shared::backoff::Backoff;
 use std::time::Duration;

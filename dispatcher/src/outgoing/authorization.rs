@@ -1,7 +1,7 @@
 //! The `Authorization` header.
 
 use super::client::client;
-use postern_config::{KeyProblem, backend::send::Auth};
+use postern_config::{KeyProblem, backend::send_auth::Auth};
 use postern_shared::value::NOT_A_HEADER_VALUE;
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 use std::time::Duration;

@@ -3,7 +3,7 @@
 //! | answer | outcome |
 //! | --- | --- |
 //! | status and body as `success` says | sent |
-//! | the status as `success` says, the body cut short | sent where no `success.body` is asked for or what came matches it, else unknown |
+//! | the status as `success` says, the body cut short | sent where `success` asks for nothing in the body or what came is as it says, else unknown |
 //! | no success, and one of `failures` | as that says |
 //! | 429 | throttled, after `Retry-After` |
 //! | 408, 425, any 5xx | transient, after `Retry-After` |
@@ -12,18 +12,20 @@
 //! | any other 4xx | permanent |
 //! | a status that `success` does not name, below 300; a body that it does not match | transient: "200 ERROR" may be over soon, and what is not tried again is lost |
 //! | no connection | transient |
+//! | a handshake that ends with a word about our certificate; a proxy that refuses our password | config |
 //! | a connection, then no whole answer | unknown: the provider may have the message |
 //!
 //! 404 is not permanent: it is what a mistyped `url` answers to every message, and a few vain
 //! retries for a recipient that is unknown cost less than a queue of dead letters.
 
-use super::{answer::ProviderAnswer, redact::Redactor, results, unreached};
+use super::{
+    answer::{MAX_BODY, ProviderAnswer},
+    redact::Redactor,
+    results, unreached,
+};
 use crate::outcome::{Outcome, Outcomes, Sent};
 use jiff::{Timestamp, fmt::rfc2822::DateTimeParser};
-use postern_config::backend::{
-    answer::{AnswerPart, KnownFailure, Results},
-    send::Success,
-};
+use postern_config::backend::send::{AnswerPart, KnownFailure, Results, Success};
 use postern_shared::{
     error::{Failure, FailureClass, Unreached},
     message::Identity,
@@ -41,14 +43,37 @@ pub(crate) struct Classifier {
     pub(crate) results: Option<Results>,
     /// Where an answer holds how long to wait, in seconds.
     pub(crate) retry_after: Option<AnswerPart>,
+    /// The most recipients of one request.
+    pub(crate) recipients: usize,
     pub(crate) redactor: Redactor,
 }
 
+/// What an answer may say of one recipient, in bytes.
+const RESULT: usize = 1024;
+
 impl Classifier {
+    /// For answers of which the status alone counts.
+    pub(crate) fn by_status(redactor: Redactor) -> Self {
+        Self {
+            success: Success::default(),
+            external_id: None,
+            failures: Vec::new(),
+            results: None,
+            retry_after: None,
+            recipients: 1,
+            redactor,
+        }
+    }
+
+    /// How much of an answer is read, in bytes: all that it says of each recipient.
+    pub(crate) fn most_of_answer(&self) -> usize {
+        MAX_BODY + self.results.as_ref().map_or(0, |_| self.recipients * RESULT)
+    }
+
     /// The outcome for the recipients of the request that `answer` answers, at `now`.
     pub(crate) fn classify(&self, answer: &ProviderAnswer, now: Timestamp) -> Outcome {
         let status_matches = self.success.status.iter().any(|pattern| pattern.matches(answer.status));
-        let body_matches = self.success.body.as_ref().is_none_or(|body| body.0.is_match(&answer.body));
+        let body_matches = self.success.is_body(&answer.body);
         match (status_matches, body_matches, answer.complete) {
             (true, true, _) => {
                 let external_id = self.external_id.as_ref().and_then(|place| place.find(&answer.body));
@@ -127,7 +152,11 @@ impl Classifier {
             Some(_) => String::new(),
             None => self.redactor.detail(&innermost.to_string()),
         };
-        let failure = if error.is_connect() {
+        let failure = if unreached::certificate_was_refused(error) {
+            Failure::config("client_certificate", "the provider refuses the TLS handshake: see send.tls")
+        } else if unreached::proxy_refused(error) {
+            Failure::config("http_407", "the proxy refuses its user and password: see send.proxy")
+        } else if error.is_connect() {
             Failure::transient("connect", detail)
         } else if error.is_timeout() {
             Failure::unknown("timeout", "no answer within the timeout")

@@ -2,7 +2,7 @@
 //!
 //! A secret is whatever a request carries that is not the message's own:
 //!
-//! - every text in `settings`, `auth` and `receive.auth`, and the `Authorization` header;
+//! - every text in `settings`, `auth` and `receive.auth`, the `Authorization` header, and an access token;
 //! - what is the same in every request: the fixed texts of `url`, `query`, `form`, `json`, `headers`
 //!   and `defaults`, also those beside a value in one template. The host is none, and neither are words
 //!   that many interfaces have in common: see [`fixed_texts`].
@@ -13,13 +13,14 @@
 mod fixed_texts;
 mod spellings;
 
-use postern_config::backend::{
-    BackendConfig,
-    send::{Auth, Send as SendTable},
-};
-use postern_shared::text::shortened;
+use postern_config::backend::{BackendConfig, send::Send as SendTable};
+use postern_shared::{text::shortened, value::Secret};
 use spellings::readings;
-use std::{fmt, ops::Range};
+use std::{
+    fmt,
+    ops::Range,
+    sync::{PoisonError, RwLock},
+};
 
 pub(crate) use fixed_texts::{of_header, of_url};
 
@@ -34,15 +35,21 @@ const MIN_SECRET: usize = 4;
 /// What stands in a secret's place.
 const HIDDEN: &str = "[REDACTED]";
 
+/// How many of the secrets that change are known: requests with the one before may still be answered.
+const CHANGING: usize = 2;
+
 /// Shortens what a provider answered, without the secrets that it may have echoed.
 pub(crate) struct Redactor {
     secrets: Vec<Vec<char>>,
+    /// Access tokens, the newest last.
+    changing: RwLock<Vec<Vec<char>>>,
 }
 
 impl Redactor {
     /// Knows what the requests of `backend` carry: see the module.
     pub(crate) fn new(backend: &BackendConfig, table: &SendTable, authorization: Option<&str>) -> Self {
-        let mut plain = credentials(table.auth.as_ref(), authorization);
+        let mut plain = credentials(table.secrets().map(|(_, secret)| secret), authorization);
+        plain.extend(table.proxy.iter().flat_map(|proxy| of_url(proxy.expose())));
         for value in backend.definition.settings.expose().values() {
             texts(value, &mut plain);
         }
@@ -59,17 +66,34 @@ impl Redactor {
         let mut secrets: Vec<_> = chars.filter(|secret| secret.len() >= MIN_SECRET).collect();
         secrets.sort_unstable();
         secrets.dedup();
-        Self { secrets }
+        Self { secrets, changing: RwLock::default() }
+    }
+
+    /// Knows `secret`, too, which takes the place of others from time to time.
+    pub(crate) fn hide(&self, secret: &str) {
+        let is_last =
+            |all: &Vec<Vec<char>>| all.last().is_some_and(|last| last.iter().copied().eq(secret.chars()));
+        let known = is_last(&self.changing.read().unwrap_or_else(PoisonError::into_inner));
+        if known || secret.chars().count() < MIN_SECRET {
+            return;
+        }
+        let mut changing = self.changing.write().unwrap_or_else(PoisonError::into_inner);
+        if !is_last(&changing) {
+            let surplus = (changing.len() + 1).saturating_sub(CHANGING);
+            changing.drain(..surplus);
+            changing.push(secret.chars().collect());
+        }
     }
 
     /// At most 200 characters of `text`, on one line, without the secrets.
     pub(crate) fn detail(&self, text: &str) -> String {
-        let longest = self.secrets.iter().map(Vec::len).max().unwrap_or_default();
+        let changing = self.changing.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let longest = self.secrets.iter().chain(&changing).map(Vec::len).max().unwrap_or_default();
         // What begins within the characters that may be told ends within those that are looked at.
         let chars: Vec<char> = text.chars().take(LOOKED_AT + longest * LONGEST_SPELLING).collect();
         let mut told = String::new();
         let mut next = 0;
-        for Range { start, end } in self.places(&chars) {
+        for Range { start, end } in self.places(&chars, &changing) {
             if start >= LOOKED_AT {
                 break;
             }
@@ -83,9 +107,11 @@ impl Redactor {
     }
 
     /// Where the secrets are, in order; places that overlap are one.
-    fn places(&self, chars: &[char]) -> Vec<Range<usize>> {
+    fn places(&self, chars: &[char], changing: &[Vec<char>]) -> Vec<Range<usize>> {
         let readings = readings(chars);
-        let mut places: Vec<_> = readings.iter().flat_map(|reading| reading.find(&self.secrets)).collect();
+        let found =
+            readings.iter().flat_map(|reading| [&self.secrets[..], changing].map(|all| reading.find(all)));
+        let mut places: Vec<_> = found.flatten().collect();
         places.sort_unstable_by_key(|place| (place.start, place.end));
         let mut merged: Vec<Range<usize>> = Vec::new();
         for place in places {
@@ -98,15 +124,12 @@ impl Redactor {
     }
 }
 
-/// What `auth` holds, and what follows the scheme in the `Authorization` header that it makes.
-pub(crate) fn credentials(auth: Option<&Auth>, authorization: Option<&str>) -> Vec<String> {
-    let mut plain = match auth {
-        Some(Auth::Basic { username, password }) => {
-            vec![username.expose().to_owned(), password.expose().to_owned()]
-        }
-        Some(Auth::Bearer(token)) => vec![token.expose().to_owned()],
-        None => Vec::new(),
-    };
+/// The `secrets`, and what follows the scheme in the `Authorization` header that they make.
+pub(crate) fn credentials<'s>(
+    secrets: impl IntoIterator<Item = &'s Secret>,
+    authorization: Option<&str>,
+) -> Vec<String> {
+    let mut plain: Vec<String> = secrets.into_iter().map(|secret| secret.expose().to_owned()).collect();
     plain.extend(authorization.map(of_header).unwrap_or_default());
     plain
 }

@@ -1,5 +1,9 @@
 //! Names that a client chose: looked up once, connected to only where they may be, and never so many at a
 //! time that nobody else's names are looked up.
+//!
+//! An address that a client gave is judged three times: its text when it is given (400), its text again
+//! before the call, and here the addresses that its name has, by the resolver that hands them to the
+//! connection, so that none can change in between. Redirects are not followed.
 
 use postern_shared::callback::{EgressPolicy, EgressRefused};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};

@@ -7,8 +7,8 @@
 use super::answer::ProviderAnswer;
 use crate::outcome::{Outcome, Outcomes, Sent};
 use postern_config::backend::{
-    answer::{Results, json},
     each::Item,
+    send::{Results, value_of},
 };
 use postern_shared::{
     error::{Failure, FailureClass},
@@ -32,7 +32,7 @@ pub(super) fn outcomes(
     let unknown = |code: &'static str, why: &str| -> Outcome {
         Err(Failure { http_status: sent.http_status, ..Failure::unknown(code, why) })
     };
-    let body = json(&answer.body);
+    let body = value_of(&answer.body);
     if body.is_none() && !answer.complete {
         return Outcomes::every(unknown("answer_cut", "the answer ended before it was complete"));
     }

@@ -1,8 +1,11 @@
 //! Why a host gave no answer, in words that may go into a log: those of our own side, never the host's.
 
 use reqwest::Url;
-use rustls::CertificateError;
+use rustls::{AlertDescription, CertificateError};
 use std::{error::Error, io};
+
+/// Why there was no way through a proxy that wants to know whose requests they are.
+const NOT_BY_PROXY: &str = "the proxy refuses the user and the password";
 
 /// The host of `url`, with its port if the URL names one.
 pub(crate) fn host(url: &Url) -> Option<String> {
@@ -19,29 +22,47 @@ pub(crate) fn reason(error: &reqwest::Error) -> &'static str {
     said_below(error).unwrap_or(if error.is_timeout() { timed_out } else { default })
 }
 
+/// Whether the host refused the handshake for the certificate that we showed, or because we showed none. With
+/// TLS 1.3, the request may have been written by then, but nobody has read it.
+pub(crate) fn certificate_was_refused(error: &reqwest::Error) -> bool {
+    chain(error).any(|error| match error.downcast_ref::<rustls::Error>() {
+        Some(rustls::Error::AlertReceived(alert)) => of_alert(*alert).is_some(),
+        _ => false,
+    })
+}
+
+/// Whether the proxy refused our user and password.
+pub(crate) fn proxy_refused(error: &reqwest::Error) -> bool {
+    reason(error) == NOT_BY_PROXY
+}
+
 /// What the errors below `error` say, from the outermost to the innermost.
 fn said_below(error: &(dyn Error + 'static)) -> Option<&'static str> {
-    let mut next = error.source();
-    while let Some(error) = next {
-        if let Some(reason) = said(error) {
-            return Some(reason);
-        }
-        next = match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+    chain(error).find_map(said)
+}
+
+/// The errors below `error`, from the outermost to the innermost.
+fn chain<'e>(error: &'e (dyn Error + 'static)) -> impl Iterator<Item = &'e (dyn Error + 'static)> {
+    std::iter::successors(error.source(), |error: &&'e (dyn Error + 'static)| {
+        let error: &'e (dyn Error + 'static) = *error;
+        match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
             // Its source is what lies below the error that it holds.
             Some(held) => Some(held),
             None => error.source(),
-        };
-    }
-    None
+        }
+    })
 }
 
 fn said(error: &(dyn Error + 'static)) -> Option<&'static str> {
     if let Some(tls) = error.downcast_ref::<rustls::Error>() {
         return Some(of_tls(tls));
     }
-    // The HTTP client's own name for it; its type is not public.
-    if error.to_string() == "dns error" {
-        return Some(of_lookup(error));
+    // The HTTP client's own names for them; their types are not public.
+    match error.to_string().as_str() {
+        "dns error" => return Some(of_lookup(error)),
+        "tunnel error: proxy authorization required" => return Some(NOT_BY_PROXY),
+        "tunnel error: unsuccessful" => return Some("the proxy refused the connection"),
+        _ => {}
     }
     error.downcast_ref::<io::Error>().and_then(|error| of_io(error.kind()))
 }
@@ -73,8 +94,27 @@ fn of_tls(error: &rustls::Error) -> &'static str {
         InvalidCertificate(certificate) => of_certificate(certificate),
         InvalidMessage(_) => "TLS failed: the host does not speak TLS at this port",
         PeerIncompatible(_) => "TLS failed: no version or cipher that both sides know",
-        AlertReceived(_) => "TLS failed: the host refused the handshake",
+        AlertReceived(alert) => of_alert(*alert).unwrap_or("TLS failed: the host refused the handshake"),
         _ => "TLS failed",
+    }
+}
+
+/// What the host says of our certificate. `None` if it speaks of something else.
+fn of_alert(alert: AlertDescription) -> Option<&'static str> {
+    use AlertDescription::{
+        AccessDenied, BadCertificate, CertificateExpired, CertificateRequired, CertificateRevoked,
+        CertificateUnknown, UnknownCA, UnsupportedCertificate,
+    };
+    match alert {
+        CertificateRequired => Some("TLS failed: the host asks for a client certificate"),
+        AccessDenied
+        | BadCertificate
+        | CertificateExpired
+        | CertificateRevoked
+        | CertificateUnknown
+        | UnknownCA
+        | UnsupportedCertificate => Some("TLS failed: the host refuses the client certificate"),
+        _ => None,
     }
 }
 

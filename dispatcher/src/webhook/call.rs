@@ -15,7 +15,7 @@ use crate::{
 };
 use bytes::Bytes;
 use jiff::Timestamp;
-use postern_config::{KeyProblem, Webhook, WebhookUrl, backend::send::Success};
+use postern_config::{KeyProblem, Webhook, WebhookUrl, backend::send_auth::Auth};
 use postern_service::traces::{Scope, Span};
 use postern_shared::{
     error::Failure,
@@ -79,7 +79,7 @@ impl WebhookCaller {
             headers.insert(AUTHORIZATION, authorization(auth)?);
         }
         let fixed = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let mut hidden = credentials(webhook.auth.as_ref(), fixed);
+        let mut hidden = credentials(webhook.auth.iter().flat_map(Auth::secrets), fixed);
         hidden.extend(webhook.headers.values().flat_map(|value| of_header(value.expose())));
         let url = webhook.url.expose();
         hidden.extend(of_url(url));
@@ -90,14 +90,7 @@ impl WebhookCaller {
             keys: webhook.secrets.clone(),
             timeout: webhook.timeout.0,
             client: client(webhook.timeout.0, tls.as_ref()).map_err(|why| ("url".to_owned(), why))?,
-            classifier: Classifier {
-                success: Success::default(),
-                external_id: None,
-                failures: Vec::new(),
-                results: None,
-                retry_after: None,
-                redactor: Redactor::hiding(&hidden),
-            },
+            classifier: Classifier::by_status(Redactor::hiding(&hidden)),
         })
     }
 

@@ -1,4 +1,7 @@
 //! Signatures over a request's body: an HMAC in a header, and Standard Webhooks.
+//!
+//! A signature over an empty body is refused: it would be good for every GET and every query, without
+//! end.
 
 use crate::auth::RefusalReason;
 use actix_web::http::header::HeaderMap;

@@ -1,6 +1,10 @@
 //! Listeners for clients that speak another gateway's protocol. `kannel` and `vumi` are the
 //! handlers, `sendsms` and `vumi_message` read what each is told, `users` lets in who may send,
 //! `consumer_probe` knows whether a message will wait, `answer` begins an answer.
+//!
+//! A client that shows a user's name and password, from one of the user's addresses, has its request made
+//! into the same `Submission` as one of `/v1/messages`, and gets the other gateway's own answers. The 202
+//! comes after the broker's confirm.
 
 mod answer;
 mod consumer_probe;

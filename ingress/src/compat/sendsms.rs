@@ -16,6 +16,9 @@
 //!
 //! A recipient that is no number is left out, as Kannel does; but it is told, in a report of its own.
 //! A request without any number, or with more than [`MAX_NO_NUMBERS`] other words, is wrong.
+//!
+//! To refuse the whole request would let one bad number stop a broadcast. The report, and event 16 for a
+//! client that asked for it, are published with the message, before the 202.
 
 use crate::{accept::CallbackRequest, forms::Request};
 use actix_web::http::header::HeaderMap;

@@ -3,12 +3,12 @@
 
 use super::request::scalar_text;
 use email_address::{EmailAddress, Options};
-use jiff::{Timestamp, civil, fmt::rfc2822::DateTimeParser, tz::TimeZone};
 use postern_config::backend::{
+    dates::Dates,
     field::{FieldSpec, FieldType, Number, Pattern},
     receive::Receive,
 };
-use postern_shared::clock::{Written, to_the_millisecond};
+use postern_shared::clock::Written;
 use rlibphonenumber::{PhoneNumber, PhoneNumberFormat, Region};
 use rust_decimal::Decimal;
 use serde_json::Value;
@@ -41,7 +41,7 @@ enum FieldKind {
     Integer { min: Option<i64>, max: Option<i64> },
     Decimal { min: Option<Decimal>, max: Option<Decimal> },
     Boolean,
-    Datetime,
+    Datetime(Dates),
     Phone { region: Option<Region> },
     Choice { choices: Vec<String> },
 }
@@ -69,7 +69,7 @@ impl Field {
             required: spec.required,
             blank: spec.blank,
             default: None,
-            kind: FieldKind::new(spec)?,
+            kind: FieldKind::new(spec, receive)?,
         };
         if let Some(default) = &spec.default {
             field.default = Some(field.clean_default(default).map_err(|why| ("default", why))?);
@@ -111,7 +111,7 @@ impl Field {
             FieldKind::Integer { min, max } => clean_integer(text, *min, *max),
             FieldKind::Decimal { min, max } => clean_decimal(text, *min, *max),
             FieldKind::Boolean => clean_boolean(text),
-            FieldKind::Datetime => clean_datetime(text).map(|at| Written(at).to_string().into()),
+            FieldKind::Datetime(dates) => clean_datetime(text, dates),
             FieldKind::Phone { region } => clean_phone(text, *region),
             FieldKind::Choice { choices } if choices.iter().any(|choice| choice == text) => Ok(text.into()),
             FieldKind::Choice { .. } => {
@@ -123,12 +123,12 @@ impl Field {
 
     /// Whether what it cleans is a point in time.
     pub(super) fn is_datetime(&self) -> bool {
-        matches!(self.kind, FieldKind::Datetime)
+        matches!(self.kind, FieldKind::Datetime(_))
     }
 }
 
 impl FieldKind {
-    fn new(spec: &FieldSpec) -> Result<Self, (&'static str, String)> {
+    fn new(spec: &FieldSpec, receive: &Receive) -> Result<Self, (&'static str, String)> {
         let lengths = Lengths { min: spec.min_length, max: spec.max_length };
         Ok(match spec.kind {
             FieldType::String => Self::Text { lengths, pattern: None },
@@ -141,7 +141,7 @@ impl FieldKind {
                 Self::Decimal { min: bound("min", spec.min.as_ref())?, max: bound("max", spec.max.as_ref())? }
             }
             FieldType::Boolean => Self::Boolean,
-            FieldType::Datetime => Self::Datetime,
+            FieldType::Datetime => Self::Datetime(receive.dates.clone()),
             FieldType::Choice => Self::Choice { choices: spec.choices.clone() },
             FieldType::Phone => {
                 // The first use reads the tables of all numbers: at the start rather than with a message.
@@ -219,35 +219,9 @@ fn clean_boolean(text: &str) -> Result<Value, String> {
     }
 }
 
-/// A time as providers write it, to the millisecond: RFC 3339, also with the blank that an unescaped `+` of
-/// a form becomes; a local time, taken as UTC; RFC 2822; Unix time in seconds or milliseconds.
-pub(crate) fn clean_datetime(text: &str) -> Result<Timestamp, String> {
-    let rfc3339 = || text.parse::<Timestamp>().ok();
-    let local = || TimeZone::UTC.to_timestamp(text.parse::<civil::DateTime>().ok()?).ok();
-    let rfc2822 = || DateTimeParser::new().relaxed_weekday(true).parse_timestamp(text).ok();
-    let unescaped = || {
-        let (time, offset) = text.rsplit_once(' ').filter(|(time, _)| time.contains('T'))?;
-        format!("{time}+{offset}").parse().ok()
-    };
-    let at = rfc3339().or_else(local).or_else(unescaped).or_else(rfc2822).or_else(|| unix_time(text));
-    at.map(to_the_millisecond).ok_or_else(|| "Enter a valid date/time.".to_owned())
-}
-
-/// Seconds since 1970, with or without a fraction; milliseconds if the seconds would be beyond the year 5138.
-fn unix_time(text: &str) -> Option<Timestamp> {
-    const MOST_SECONDS: i64 = 99_999_999_999;
-    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
-    let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
-    if whole.is_empty() || !digits(whole) || !digits(fraction) {
-        return None;
-    }
-    match whole.parse().ok()? {
-        seconds @ 0..=MOST_SECONDS => {
-            let millisecond = format!("{fraction:0<3}").get(..3)?.parse::<i64>().ok()?;
-            Timestamp::from_millisecond(1_000 * seconds + millisecond).ok()
-        }
-        milliseconds => Timestamp::from_millisecond(milliseconds).ok(),
-    }
+fn clean_datetime(text: &str, dates: &Dates) -> Result<Value, String> {
+    let at = dates.read(text).ok_or("Enter a valid date/time.")?;
+    Ok(Written(at).to_string().into())
 }
 
 fn clean_phone(text: &str, region: Option<Region>) -> Result<Value, String> {

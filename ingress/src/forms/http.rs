@@ -2,7 +2,7 @@
 
 use super::{
     errors::Errors,
-    field::{Field, INVALID, REQUIRED, clean_datetime},
+    field::{Field, INVALID, REQUIRED},
     form::{Cleaned, Form},
     request::{Found, Request, scalar_text},
 };
@@ -70,10 +70,8 @@ impl Form for HttpForm {
         let (asked, text) = self.text.look(request);
         let text = self.text.cleaned(asked, &without_nul(text), &mut errors).map(text_of);
         let external_id = self.external_id.take(request, &mut errors).map(text_of);
-        let received_at: Option<Timestamp> = self
-            .received_at
-            .take(request, &mut errors)
-            .and_then(|value| clean_datetime(value.as_str()?).ok());
+        let received_at: Option<Timestamp> =
+            self.received_at.take(request, &mut errors).and_then(|value| value.as_str()?.parse().ok());
         let mut fields = Map::new();
         for field in &self.extra {
             if let Some(value) = field.take(request, &mut errors) {

@@ -11,15 +11,16 @@ mod form;
 mod http;
 mod json;
 mod multipart;
+mod nested;
 mod parameter;
 mod registry;
 mod request;
 mod urlencoded;
+mod xml;
 
 pub(crate) use codec::{decode_text, text_names};
 pub use errors::Errors;
 pub(crate) use errors::list;
-pub(crate) use field::clean_datetime;
 pub use form::{Cleaned, Form};
 pub use http::HttpForm;
 pub(crate) use json::{is_json, json_error};

@@ -6,6 +6,7 @@ use super::{
     multipart,
     parameter::{Parameter, ParameterLimits, charset_of},
     urlencoded,
+    xml::{is_xml, read_xml},
 };
 use actix_web::http::{
     Method,
@@ -46,7 +47,8 @@ pub struct Request<'a> {
     /// The parameters in their order: of the query for a GET, else of the body. None where the
     /// body is JSON.
     pub parameters: Vec<Parameter<'a>>,
-    /// The body, where it is JSON; of a batch (`receive.each`) the item that this request stands for.
+    /// The body, where it is JSON, or the JSON that stands for XML; of a batch (`receive.each`) the item that this
+    /// request stands for.
     pub json: Option<Cow<'a, Value>>,
     /// What is around the item of a batch.
     pub batch: Option<BatchContext<'a>>,
@@ -128,8 +130,12 @@ impl<'a> Request<'a> {
                 }
             }
             json if is_json(json) => {
-                let json = read_json(body, charset_of(declared), limits).map_err(malformed)?;
-                request.json = Some(Cow::Owned(json));
+                let json = read_json(body, charset.or_else(|| charset_of(declared)), limits);
+                request.json = Some(Cow::Owned(json.map_err(malformed)?));
+            }
+            xml if is_xml(xml) => {
+                let xml = read_xml(body, charset.or_else(|| charset_of(declared)), limits);
+                request.json = Some(Cow::Owned(xml.map_err(malformed)?));
             }
             _ => return Err(Unreadable::MediaType(MEDIA_TYPES.to_owned())),
         }
@@ -139,7 +145,8 @@ impl<'a> Request<'a> {
         Ok(request)
     }
 
-    /// Reads a request whose body is JSON, whatever its `Content-Type` says.
+    /// Reads a request whose body is JSON, whatever its `Content-Type` says. `charset` is tried for what is not
+    /// UTF-8.
     ///
     /// # Errors
     /// [`Unreadable::Malformed`]
@@ -147,11 +154,31 @@ impl<'a> Request<'a> {
         method: &'a Method,
         headers: &'a HeaderMap,
         body: &'a Bytes,
+        charset: Option<&'static Encoding>,
         limits: &ParameterLimits,
     ) -> Result<Self, Unreadable> {
-        let json = read_json(body, None, limits).map_err(Unreadable::Malformed)?;
+        let json = read_json(body, charset, limits).map_err(Unreadable::Malformed)?;
         let request = Self::empty(method, headers, body, encoding_rs::UTF_8);
         Ok(Self { json: Some(Cow::Owned(json)), ..request })
+    }
+
+    /// Reads a request whose body is XML, whatever its `Content-Type` says of its kind. `charset` overrules what
+    /// that says and what the body declares.
+    ///
+    /// # Errors
+    /// [`Unreadable::Malformed`]
+    pub fn parse_xml(
+        method: &'a Method,
+        headers: &'a HeaderMap,
+        body: &'a Bytes,
+        charset: Option<&'static Encoding>,
+        limits: &ParameterLimits,
+    ) -> Result<Self, Unreadable> {
+        let declared = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let charset = charset.or_else(|| charset_of(declared));
+        let xml = read_xml(body, charset, limits).map_err(Unreadable::Malformed)?;
+        let request = Self::empty(method, headers, body, encoding_rs::UTF_8);
+        Ok(Self { json: Some(Cow::Owned(xml)), ..request })
     }
 
     /// Reads a request whose body is a form, whatever its `Content-Type` says: multipart if it is declared so,
@@ -243,20 +270,21 @@ impl<'a> Request<'a> {
 }
 
 const MEDIA_TYPES: &str =
-    "taken are application/x-www-form-urlencoded, multipart/form-data and application/json";
+    "taken are application/x-www-form-urlencoded, multipart/form-data, application/json and application/xml";
 
 /// Bytes that are none in the charset become U+FFFD; a byte order mark of the charset goes.
 fn decode<'p>(parameter: &'p Parameter<'_>, charset: &'static Encoding) -> Cow<'p, str> {
     parameter.charset.unwrap_or(charset).decode_with_bom_removal(&parameter.raw).0
 }
 
-/// A JSON text, number or boolean as text.
+/// A JSON text, number or boolean as text; of an XML element that has attributes, the text in it.
 pub(super) fn scalar_text(value: &Value) -> Option<Cow<'_, str>> {
     match value {
         Value::String(text) => Some(Cow::Borrowed(text)),
         Value::Bool(yes) => Some(Cow::Borrowed(if *yes { "true" } else { "false" })),
         Value::Number(number) => Some(Cow::Owned(number.to_string())),
-        Value::Null | Value::Array(_) | Value::Object(_) => None,
+        Value::Object(members) => members.get("#text").and_then(Value::as_str).map(Cow::Borrowed),
+        Value::Null | Value::Array(_) => None,
     }
 }
 

@@ -26,9 +26,12 @@ use postern_config::backend::{
     BackendConfig,
     batch::Batch,
     http::{BodyFormat, Method as Allowed},
+    nested::Nested,
     receive::Reply,
 };
-use postern_shared::{message::BackendName, trace_context::TraceContext, value::Networks};
+use postern_shared::{
+    message::BackendName, read::looks_like_xml, trace_context::TraceContext, value::Networks,
+};
 use std::time::Duration;
 
 /// One of a backend's two routes: what every request has to pass, and the answer to what is stored.
@@ -46,6 +49,7 @@ pub(crate) struct ProviderEndpoint {
     bodies: Bodies,
     /// What a body is, whatever it is declared as.
     format: Option<BodyFormat>,
+    nested: Nested,
 }
 
 /// What the configuration says of a route.
@@ -56,6 +60,7 @@ pub(super) struct Route<'c> {
     pub(super) reply: &'c Reply,
     pub(super) bodies: Bodies,
     pub(super) format: Option<BodyFormat>,
+    pub(super) nested: &'c Nested,
 }
 
 /// Which bodies a route expects.
@@ -100,6 +105,7 @@ impl ProviderEndpoint {
             reply: ReadyReply::new(route.reply, route.table)?,
             bodies: route.bodies,
             format: route.format,
+            nested: route.nested.clone(),
         })
     }
 
@@ -215,23 +221,29 @@ impl ProviderEndpoint {
             Bodies::Any | Bodies::Json => &limits.parameters,
             Bodies::Batches => &limits.batch_parameters,
         };
-        let parsed = match self.format {
-            _ if method == Method::GET => Request::parse(method, headers, query, body, self.charset, limits),
-            Some(BodyFormat::Form) => Request::parse_form(method, headers, query, body, self.charset, limits),
-            Some(BodyFormat::Json) => Request::parse_json(method, headers, body, limits),
-            None if self.reads_as_json(request) => Request::parse_json(method, headers, body, limits),
-            None => Request::parse(method, headers, query, body, self.charset, limits),
+        let charset = self.charset;
+        let format = self.format.or_else(|| self.undeclared_format(request, body));
+        let parsed = match format {
+            _ if method == Method::GET => Request::parse(method, headers, query, body, charset, limits),
+            Some(BodyFormat::Form) => Request::parse_form(method, headers, query, body, charset, limits),
+            Some(BodyFormat::Json) => Request::parse_json(method, headers, body, charset, limits),
+            Some(BodyFormat::Xml) => Request::parse_xml(method, headers, body, charset, limits),
+            None => Request::parse(method, headers, query, body, charset, limits),
         };
         self.auth.check_parameters(request, body, parsed.as_ref().ok()).map_err(Refusal::NotProved)?;
-        parsed.map_err(Refusal::Unreadable)
+        let mut parsed = parsed.map_err(Refusal::Unreadable)?;
+        parsed.open(&self.nested, limits).map_err(Refusal::Invalid)?;
+        Ok(parsed)
     }
 
-    /// Whether the body is JSON although it is declared as a text, or not at all: some providers do so, and the
-    /// names that the configuration asks for are JSON's.
-    fn reads_as_json(&self, request: &HttpRequest) -> bool {
+    /// What the body is if it is declared as a text, or not at all: some providers do so with JSON and XML, and
+    /// the names that the configuration asks for are pointers.
+    fn undeclared_format(&self, request: &HttpRequest, body: &[u8]) -> Option<BodyFormat> {
         let declared = request.headers().get(header::CONTENT_TYPE).map(|value| value.to_str().unwrap_or("?"));
         let essence = declared.unwrap_or_default().split(';').next().unwrap_or_default().trim();
-        self.bodies != Bodies::Any && (essence.is_empty() || essence.eq_ignore_ascii_case("text/plain"))
+        let undeclared = essence.is_empty() || essence.eq_ignore_ascii_case("text/plain");
+        let format = if looks_like_xml(body) { BodyFormat::Xml } else { BodyFormat::Json };
+        (self.bodies != Bodies::Any && undeclared).then_some(format)
     }
 
     /// The parameters of `query` alone, whatever the method.

@@ -125,7 +125,7 @@ mod tests {
         let params: IndexMap<String, OneOrMany> = serde_json::from_value(params.clone()).unwrap();
         let (headers, method) = (HeaderMap::new(), Method::POST);
         let bytes = Bytes::from(body.to_string());
-        let whole = Request::parse_json(&method, &headers, &bytes, &LIMITS).unwrap();
+        let whole = Request::parse_json(&method, &headers, &bytes, None, &LIMITS).unwrap();
         let reads = ListReads::new(&params);
         let checked = match body.get("item") {
             Some(item) => reads.check(&whole.item(item, &whole).unwrap(), Some("item")),

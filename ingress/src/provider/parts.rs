@@ -1,7 +1,7 @@
 //! Which part of a request is messages, and which is delivery reports.
 
 use super::refusal::Refusal;
-use crate::forms::{Errors, Found, Request};
+use crate::forms::{Errors, Request};
 use actix_web::http::{Method, header::HeaderValue};
 use postern_config::backend::{
     challenge::Challenge,
@@ -83,12 +83,12 @@ impl<'r> Incoming<'r> {
             (Some(json), _) => Cow::Borrowed(json.as_ref()),
             // Its parameters are the query's.
             (None, &Method::GET) => Cow::Owned(Value::Object(Map::new())),
-            (None, _) => Cow::Owned(Value::Object(parameters(whole))),
+            (None, _) => Cow::Owned(Value::Object(whole.texts())),
         };
         let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
         let headers =
             whole.headers.iter().map(|(name, value)| (name.as_str().to_owned(), text(value).into()));
-        let (query, headers) = (parameters(query), headers.collect());
+        let (query, headers) = (query.texts(), headers.collect());
         RequestValues { body, query, headers, settings: self.settings.expose() }
     }
 
@@ -129,15 +129,6 @@ pub(super) struct Choice<'c> {
     /// What the configuration calls the two.
     pub(super) each_key: &'static str,
     pub(super) when_key: &'static str,
-}
-
-/// The parameters of a query or a form; of several with one name, the last.
-fn parameters(request: &Request<'_>) -> Map<String, Value> {
-    let parameters = request.parameters.iter().filter_map(|parameter| match request.find(&parameter.name) {
-        Found::Text(text) => Some((parameter.name.clone().into_owned(), text.into_owned().into())),
-        Found::Absent | Found::NoText => None,
-    });
-    parameters.collect()
 }
 
 /// The part of a request that is messages, or the one that is reports.

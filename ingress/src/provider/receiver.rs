@@ -14,14 +14,15 @@ use crate::{
 use actix_web::http::StatusCode;
 use jiff::Timestamp;
 use postern_config::backend::{
-    BackendConfig, check::Check, codec::Codec, each::Each, expression::When, receive::Receive,
-    region::NumberRegion,
+    BackendConfig, check::Check, codec::Codec, dedupe::Dedupe, each::Each, expression::When,
+    receive::Receive, region::NumberRegion,
 };
 use postern_service::telemetry::LineLimit;
 use postern_shared::{
     clock::to_the_millisecond,
     message::{Inbound, MessageId},
 };
+use serde_json::Value;
 use std::{
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -43,6 +44,7 @@ pub(crate) struct Receiver {
     codec: Option<(Codec, Vec<String>)>,
     /// Of a form that panics: whoever knows how can make it panic again.
     panics: LineLimit,
+    dedupe: Dedupe,
 }
 
 impl Receiver {
@@ -54,12 +56,12 @@ impl Receiver {
         forms: &Forms,
     ) -> Result<Self, Vec<KeyProblem>> {
         let receive = &backend.definition.receive;
-        let Receive { methods, params, reply, format, .. } = receive;
+        let Receive { methods, params, reply, format, nested, .. } = receive;
         // Reports that come to the same address are told apart when the body is read.
         let reports = backend.definition.status.as_ref().filter(|status| status.when.is_some());
         let bodies = reports.map_or(Bodies::Any, |status| Bodies::of(&status.batch()));
         let bodies = bodies.max(Bodies::of(&receive.batch()));
-        let route = Route { table: "receive", methods, reply, bodies, format: *format };
+        let route = Route { table: "receive", methods, reply, bodies, format: *format, nested };
         let endpoint = ProviderEndpoint::new(backend, &route, public_url);
         let (form, endpoint) = match (forms.build(backend), endpoint) {
             (Ok(form), Ok(endpoint)) => (form, endpoint),
@@ -78,6 +80,7 @@ impl Receiver {
             checks: receive.checks.clone(),
             codec: receive.codec.map(|codec| (codec, text_names(receive))),
             panics: LineLimit::new("forms that panicked", tracing::Level::WARN),
+            dedupe: receive.dedupe.clone(),
         })
     }
 
@@ -137,10 +140,31 @@ impl Receiver {
         if errors.is_empty() { Ok(()) } else { Err(errors) }
     }
 
-    fn inbound(&self, cleaned: Cleaned) -> Inbound {
+    /// The id that a repetition of the message has, too; `None` if nothing shows one.
+    fn id(&self, cleaned: &Cleaned) -> Option<MessageId> {
         let Cleaned { identity, text, fields, external_id, received_at } = cleaned;
-        let inbound = |external_id| MessageId::inbound(&self.endpoint.name, external_id, &identity, &text);
-        let id = external_id.as_deref().map(inbound);
+        let backend = &self.endpoint.name;
+        let names = match &self.dedupe {
+            Dedupe::Never => return None,
+            Dedupe::ExternalId => {
+                return external_id.as_deref().map(|id| MessageId::inbound(backend, id, identity, text));
+            }
+            Dedupe::Fields(names) => names,
+        };
+        let value = |name: &String| match name.as_str() {
+            "identity" => Some(identity.as_str().to_owned()),
+            "text" => Some(text.clone()),
+            "external_id" => external_id.clone(),
+            "received_at" => received_at.map(|at| at.to_string()),
+            name => fields.get(name).map(Value::to_string),
+        };
+        let values: Option<Vec<String>> = names.iter().map(value).collect();
+        values.map(|values| MessageId::inbound_of(backend, &values))
+    }
+
+    fn inbound(&self, cleaned: Cleaned) -> Inbound {
+        let id = self.id(&cleaned);
+        let Cleaned { identity, text, fields, external_id, received_at } = cleaned;
         let at = received_at.unwrap_or_else(Timestamp::now);
         Inbound {
             id: id.unwrap_or_default(),

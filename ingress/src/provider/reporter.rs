@@ -8,12 +8,13 @@ use super::{
 };
 use crate::{
     auth::RefusalReason,
-    forms::{Errors, Found, KeyProblem, Request, clean_datetime},
+    forms::{Errors, Found, KeyProblem, Request},
     metrics::IngressMetrics,
 };
 use jiff::Timestamp;
 use postern_config::backend::{
     BackendConfig,
+    dates::Dates,
     each::Each,
     expression::When,
     receive::MAX_EXTERNAL_ID_CHARS,
@@ -22,14 +23,10 @@ use postern_config::backend::{
 };
 use postern_shared::{
     clock::now,
-    error::FailureClass,
-    message::{Identity, MessageId, Reason, Recipient, Report, State},
+    message::{Identity, MAX_DETAIL, MessageId, Reason, Recipient, Report, State, line},
 };
 use std::fmt;
 
-/// The most characters of a provider's `code` and of its `detail`.
-const MAX_CODE: usize = 64;
-const MAX_DETAIL: usize = 200;
 const REQUIRED: &str = "This field is required.";
 
 /// A backend's delivery reports, made ready.
@@ -42,6 +39,7 @@ pub(crate) struct Reporter {
     list_reads: ListReads,
     region: Option<NumberRegion>,
     table: Status,
+    dates: Dates,
 }
 
 impl Reporter {
@@ -51,9 +49,9 @@ impl Reporter {
     /// The key below `backends.NAME` that is wrong.
     pub(crate) fn new(backend: &BackendConfig, public_url: Option<&str>) -> Result<Option<Self>, KeyProblem> {
         let Some(table) = &backend.definition.status else { return Ok(None) };
-        let Status { methods, params, reply, when, each, format, .. } = table;
+        let Status { methods, params, reply, when, each, format, nested, .. } = table;
         let bodies = Bodies::of(&table.batch());
-        let route = Route { table: "status", methods, reply, bodies, format: *format };
+        let route = Route { table: "status", methods, reply, bodies, format: *format, nested };
         Ok(Some(Self {
             endpoint: ProviderEndpoint::new(backend, &route, public_url)?,
             when: when.clone(),
@@ -61,6 +59,7 @@ impl Reporter {
             list_reads: ListReads::new(params),
             region: backend.definition.region,
             table: table.clone(),
+            dates: table.dates.clone().unwrap_or_else(|| backend.definition.receive.dates.clone()),
         }))
     }
 
@@ -91,7 +90,7 @@ impl Reporter {
     ) -> Result<Reported, Refusal> {
         let read = self.list_reads.check(request, place);
         read.map_err(|unread| Refusal::Unread(unread, "status.each"))?;
-        let given = StatusParameters { table: &self.table, body: request, query };
+        let given = StatusParameters { table: &self.table, dates: &self.dates, body: request, query };
         let report = self.cleaned(&given).map_err(Refusal::Invalid)?;
         let word = given.value("detail").or_else(|| given.value("state"));
         let word = word.or_else(|| Some(self.table.state?.as_str().to_owned())).unwrap_or_default();
@@ -194,6 +193,7 @@ pub(crate) struct Reported {
 /// What a request says, by our names.
 struct StatusParameters<'a> {
     table: &'a Status,
+    dates: &'a Dates,
     body: &'a Request<'a>,
     query: &'a Request<'a>,
 }
@@ -218,23 +218,11 @@ impl StatusParameters<'_> {
     /// A clock that was never set says 1970.
     fn at(&self) -> Option<Timestamp> {
         const DAY: i64 = 24 * 3600;
-        clean_datetime(&self.value("at")?).ok().filter(|at| at.as_second() > DAY)
+        self.dates.read(&self.value("at")?).filter(|at| at.as_second() > DAY)
     }
 
     /// Why it was not delivered, or which state it is that we do not know, in the provider's words.
     fn reason(&self, word: &str, state: State) -> Option<Reason> {
-        let class = match state {
-            State::Failed | State::Undelivered | State::Expired => FailureClass::Permanent,
-            State::Unknown => FailureClass::Unknown,
-            _ => return None,
-        };
-        let code = self.value("code").unwrap_or_else(|| word.to_owned());
-        let detail = self.value("detail").unwrap_or_default();
-        Some(Reason { class, code: line(&code, MAX_CODE), detail: line(&detail, MAX_DETAIL) })
+        Reason::reported(state, word, self.value("code").as_deref(), self.value("detail").as_deref())
     }
-}
-
-/// The beginning of `text`, on one line.
-fn line(text: &str, most: usize) -> String {
-    text.chars().take(most).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

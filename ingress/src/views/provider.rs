@@ -1,4 +1,7 @@
 //! `/backends/<name>` and `/backends/<name>/status`: a provider brings messages and delivery reports.
+//!
+//! The handler finds the backend, asks its [`Provider`](crate::provider::Provider) what the request
+//! brings, stores all of that in one publish, and answers 2xx once the broker has confirmed it.
 
 use crate::{
     answer::{Answer, Charge, text, unavailable},

@@ -51,6 +51,7 @@ impl Store {
         let folder = tempfile::tempdir().unwrap();
         let topology = Topology {
             backends: ["demo".parse().unwrap()].into(),
+            polled: [].into(),
             delays: [].into(),
             max_reports: 100,
             max_callbacks: 100,

@@ -154,6 +154,7 @@ fn backend(name: &str) -> Result<BackendName> {
 fn topology() -> Result<Topology> {
     Ok(Topology {
         backends: [backend("alpha")?, backend("beta")?].into(),
+        polled: [].into(),
         delays: [SHORT, LONG].into(),
         max_reports: 100_000,
         max_callbacks: 100_000,

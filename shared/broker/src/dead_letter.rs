@@ -1,4 +1,7 @@
 //! Dead letters: a message as it was, with the reason for its death in its headers.
+//!
+//! A message that expires becomes a dead letter as well: every accepted message ends as sent or as a dead
+//! letter.
 
 use crate::{Envelope, QueueName, header};
 use postern_shared::{clock, error::FailureClass, text::shortened};

@@ -6,8 +6,8 @@ use postern_shared::{
     clock,
     event::Event,
     message::{
-        CALLBACK_V1, CallbackEvent, EVENT_V1, INBOUND_V1, Inbound, MessageId, OUTBOUND_V1, Outbound,
-        REPORT_V1, Report,
+        CALLBACK_V1, CallbackEvent, EVENT_V1, INBOUND_V1, Inbound, MessageId, OUTBOUND_V1, Outbound, POLL_V1,
+        Poll, REPORT_V1, Report,
     },
     trace_context::{self, TraceContext, is_state},
 };
@@ -274,6 +274,12 @@ impl From<&Report> for Envelope {
 impl From<&CallbackEvent> for Envelope {
     fn from(notice: &CallbackEvent) -> Self {
         Self::json(CALLBACK_V1, notice.message_id.to_string(), notice.to_json())
+    }
+}
+
+impl From<&Poll> for Envelope {
+    fn from(poll: &Poll) -> Self {
+        Self::json(POLL_V1, poll.message_id.to_string(), poll.to_json())
     }
 }
 

@@ -9,6 +9,12 @@
 //! | the log alone | the event that it is |
 //!
 //! The same message makes the same events, however often it is looked at.
+//!
+//! What is published nowhere else (a webhook took a message, a client was called back, an operator put a
+//! dead letter back) is an `Event` to `Address::Log`. On RabbitMQ the queue `postern.log` is bound to the
+//! exchanges beside the other queues, so nothing is published twice, and retries, which go by other
+//! exchanges, do not come again. An embedded broker writes the events with the messages
+//! (`LogRoute::Store`).
 
 use crate::{
     Address, Envelope, QueueName, header,

@@ -11,24 +11,41 @@
 //! | `postern.return` | direct, key = queue | that queue, else `postern.unrouted` |
 //! | `postern.unrouted` | fanout | `postern.unrouted`: the alternate of all the others |
 //!
-//! [`LOG`] is a second queue for what goes to the applications, to the backends, to the reports and to the dead
-//! letters: the message log is written from it. It is there with [`LogRoute::Queue`] alone.
+//! The alternate exchange stands in for `mandatory`: returned messages would attach to the wrong confirm
+//! in a pipeline, and a queue keeps them, too. `postern.return` is one mechanism for every queue, and a
+//! message returns to the queue that it came from, not to every queue bound to its exchange. The default
+//! exchange would do the same but has no alternate: retries to a deleted queue would stay in the wait
+//! queue and hold up the others. Retries wait in one queue for each delay, never mixed: RabbitMQ expires
+//! messages only at a queue's head.
 //!
-//! [`CONTROL`] and [`HEALTH`] are no queues to work through but streams: each of their consumers gets every
-//! record, from the first on, whoever else takes from it, and acknowledging removes nothing. They have no
-//! exchange of their own; records come by [`Address::Queue`].
+//! [`CALLBACKS`] drops its oldest message at its limit instead of refusing: a callback is published in
+//! one step with the report and the retries of an attempt, and a refusal would hold those up, and the
+//! backend with them.
+//!
+//! `postern.polls.<backend>` holds what a provider is to be asked, of each backend that is polled. Polls come by
+//! the wait queues and [`Address::Queue`], and the oldest go first at the queue's limit.
+//!
+//! [`LOG`] is a second queue for what goes to the applications, to the backends, to the reports and to
+//! the dead letters: the message log is written from it. It is there with [`LogRoute::Queue`] alone.
+//!
+//! [`CONTROL`] and [`HEALTH`] are no queues to work through but streams: each of their consumers gets
+//! every record, from the first on, whoever else takes from it, and acknowledging removes nothing. They
+//! have no exchange of their own; records come by [`Address::Queue`].
 
 mod address;
 mod queue_name;
 
 pub use address::Address;
 pub use queue_name::{
-    BULK_CALLBACKS, CALLBACKS, CONTROL, DEAD, HEALTH, INBOUND, LOG, OUTBOUND, QUARANTINE, QueueName, REPORTS,
-    RETURN, UNROUTED, WAIT, is_internal,
+    BULK_CALLBACKS, CALLBACKS, CONTROL, DEAD, HEALTH, INBOUND, LOG, OUTBOUND, POLLS, QUARANTINE, QueueName,
+    REPORTS, RETURN, UNROUTED, WAIT, is_internal,
 };
 
 use postern_shared::message::{BackendName, Priority};
 use std::{collections::BTreeSet, time::Duration};
+
+/// The most polls that are due and wait in the queue of one backend; the oldest go first.
+const MAX_POLLS: u64 = 100_000;
 
 /// What happens to a queue at its limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,6 +91,8 @@ pub enum LogRoute {
 pub struct Topology {
     /// Each of them has its two outbound queues.
     pub backends: BTreeSet<BackendName>,
+    /// Those whose providers are asked what became of messages: each has a queue for that.
+    pub polled: BTreeSet<BackendName>,
     /// Each of them has its wait queue.
     pub delays: BTreeSet<Duration>,
     /// The most reports that are kept; the oldest go first.
@@ -109,6 +128,9 @@ impl Topology {
                 queues.push(QueueSpec { name: QueueName::outbound(backend, lane), limit: refuse });
             }
         }
+        for backend in &self.polled {
+            queues.push(QueueSpec { name: QueueName::polls(backend), limit: drop(MAX_POLLS) });
+        }
         queues
     }
 
@@ -117,6 +139,7 @@ impl Topology {
     pub fn with(&self, more: &Self) -> Self {
         let mut both = self.clone();
         both.backends.extend(more.backends.iter().cloned());
+        both.polled.extend(more.polled.iter().cloned());
         both.delays.extend(&more.delays);
         both
     }
@@ -126,6 +149,7 @@ impl Topology {
     pub fn without(&self, other: &Self) -> Self {
         let mut rest = self.clone();
         rest.backends.retain(|backend| !other.backends.contains(backend));
+        rest.polled.retain(|backend| !other.polled.contains(backend));
         rest.delays.retain(|delay| !other.delays.contains(delay));
         rest
     }
@@ -146,6 +170,7 @@ mod tests {
         let delays = [1, 5, 30].map(Duration::from_secs).into();
         let topology = Topology {
             backends: BTreeSet::new(),
+            polled: BTreeSet::new(),
             delays,
             max_reports: 1,
             max_callbacks: 1,
@@ -157,6 +182,7 @@ mod tests {
         }
         let more = Topology {
             backends: ["demo".parse().unwrap()].into(),
+            polled: ["demo".parse().unwrap()].into(),
             delays: [Duration::MAX].into(),
             ..topology
         };

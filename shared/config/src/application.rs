@@ -2,7 +2,7 @@
 
 use crate::backend::{
     flow::{BreakerSection, BreakerTable, RetrySection},
-    send::Auth,
+    send_auth::Auth,
     template::UrlTemplate,
     userinfo,
 };

@@ -130,7 +130,17 @@ fn whole(tree: &Map<String, Value>, table: &Value, providers: &ProviderRegistry)
     backend.insert("breaker".to_owned(), breaker);
     // No key of a backend's: it makes the addresses that its provider is told.
     let public_url = of_all("ingress", "public_url").unwrap_or_default();
-    json!([backend, public_url])
+    let files = tls_files(&backend);
+    json!([backend, public_url, files])
+}
+
+/// Digests of what the files hold that `backend` names in `send.tls`: one that has changed is taken when the
+/// configuration is read anew.
+fn tls_files(backend: &Map<String, Value>) -> Vec<String> {
+    let tls = backend.get("send").and_then(|send| send.get("tls")).and_then(Value::as_object);
+    let paths = tls.into_iter().flat_map(Map::values).filter_map(Value::as_str);
+    // One that cannot be read is refused anyway.
+    paths.map(|path| format!("{:x}", Sha256::digest(std::fs::read(path).unwrap_or_default()))).collect()
 }
 
 fn digest(value: &Value) -> [u8; 32] {

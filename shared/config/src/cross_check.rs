@@ -3,7 +3,8 @@
 use crate::{
     about::About,
     backend::{
-        Definition, auth::ReceiveAuth, challenge::Challenge, expression::When, receive::Receive, userinfo,
+        Definition, auth::ReceiveAuth, challenge::Challenge, expression::When, provider_tls::ProviderTls,
+        receive::Receive, userinfo,
     },
     broker_url,
     config::Config,
@@ -13,7 +14,7 @@ use crate::{
     sections::{
         AdminSection, ApiSection, BrokerSection, DispatcherSection, IngressSection, LogSection, Selection,
     },
-    tls_files::TlsProblem,
+    tls_files::{TlsFiles, TlsProblem},
 };
 use postern_shared::{
     message::BackendName,
@@ -47,7 +48,7 @@ pub(super) fn broker(broker: &BrokerSection, reader: &mut Reader) {
 }
 
 pub(super) fn ingress(ingress: &IngressSection, reader: &mut Reader) {
-    reader.note_absent_files("ingress.tls", ingress.tls.as_ref());
+    reader.note_absent_files("ingress.tls", ingress.tls.iter().flat_map(TlsFiles::files));
     if let Some(public) = &ingress.public_url {
         let right = url::Url::parse(public).is_ok_and(|url| {
             matches!(url.scheme(), "http" | "https") && url.query().is_none() && url.fragment().is_none()
@@ -89,7 +90,7 @@ pub(super) fn ingress(ingress: &IngressSection, reader: &mut Reader) {
 }
 
 pub(super) fn admin(admin: &AdminSection, reader: &mut Reader) {
-    reader.note_absent_files("admin.tls", admin.tls.as_ref());
+    reader.note_absent_files("admin.tls", admin.tls.iter().flat_map(TlsFiles::files));
     // Every program has this port. The ingress looks at the files of its own: no other needs them.
     if let Some(Err(TlsProblem { key, what })) = admin.tls.as_ref().map(|files| files.read().1) {
         reader.problem(format!("admin.tls.{key}"), what);
@@ -100,7 +101,7 @@ pub(super) fn admin(admin: &AdminSection, reader: &mut Reader) {
 }
 
 pub(super) fn api(api: &ApiSection, reader: &mut Reader) {
-    reader.note_absent_files("api.tls", api.tls.as_ref());
+    reader.note_absent_files("api.tls", api.tls.iter().flat_map(TlsFiles::files));
     if api.tls.is_some() && api.listen.is_none() {
         let why = "is of no port: /v1 is on ingress.listen, with ingress.tls, unless api.listen is set";
         reader.problem("api.tls", why);
@@ -174,9 +175,16 @@ pub(super) fn backend(
     for (key, why) in definition.status.iter().flat_map(|status| status.problems()) {
         reader.problem(format!("{path}.status.{key}"), why);
     }
+    let send = definition.connector.http();
+    for (key, why) in definition.poll.iter().flat_map(|poll| poll.problems(send, definition.status.as_ref()))
+    {
+        reader.problem(format!("{path}.poll.{key}"), why);
+    }
     for (key, why) in definition.text.problems() {
         reader.problem(format!("{path}.text.{key}"), why);
     }
+    let tls = send.and_then(|send| send.tls.as_ref());
+    reader.note_absent_files(&format!("{path}.send.tls"), tls.into_iter().flat_map(ProviderTls::files));
     batches(definition, path, reader);
     let identity = definition.connector.http().and_then(|send| send.identity.as_ref());
     if let Some(why) = definition.region.and_then(|region| region.problem(identity)) {
@@ -259,8 +267,9 @@ fn settings(definition: &Definition, path: &str, about: Option<&About>, reader: 
         let what = format!("is missing: backends of type {} need it{or}{said}", definition.kind);
         reader.problem(format!("{path}.settings.{first}"), what);
     }
-    if let Some(send) = definition.connector.http() {
-        for name in userinfo::settings_with_user(send.url.source(), &definition.settings) {
+    let urls = definition.connector.http().map(|send| send.url.source());
+    for url in urls.into_iter().chain(definition.poll.iter().map(|poll| poll.url.source())) {
+        for name in userinfo::settings_with_user(url, &definition.settings) {
             reader.problem(format!("{path}.settings.{name}"), userinfo::belongs_into("send.auth"));
         }
     }

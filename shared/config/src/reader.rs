@@ -1,4 +1,7 @@
 //! From a tree of values to typed sections, collecting every problem on the way.
+//!
+//! It is our own, over `toml` and serde, because no configuration library names every mistake with its
+//! line: this one takes a wrong key out and reads on.
 
 use super::{
     environment,
@@ -6,7 +9,6 @@ use super::{
     needed_secrets::NeededSecrets,
     problem::Problem,
     section_names::SECTIONS,
-    tls_files::TlsFiles,
 };
 use postern_shared::{
     read::{self, Origin, Place, Removed},
@@ -15,7 +17,7 @@ use postern_shared::{
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, path::Path};
 
 /// Reads sections and remembers what was wrong with them.
 #[derive(Debug)]
@@ -116,8 +118,11 @@ impl Reader {
     }
 
     /// Notes which `files` of the TLS section `key` are not there and need not be.
-    pub(super) fn note_absent_files(&mut self, key: &str, files: Option<&TlsFiles>) {
-        let files = files.into_iter().flat_map(|files| [("cert", &files.cert), ("key", &files.key)]);
+    pub(super) fn note_absent_files<'f>(
+        &mut self,
+        key: &str,
+        files: impl IntoIterator<Item = (&'static str, &'f Path)>,
+    ) {
         for (name, file) in files {
             let key = join(key, name);
             if !self.needed.contains(&key) && std::fs::File::open(file).is_err() {

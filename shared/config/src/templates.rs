@@ -6,7 +6,7 @@ use crate::{
         BackendConfig,
         auth::ReceiveAuth,
         media::MediaUse,
-        send::{Auth, Recipients, Send},
+        send::{Recipients, Send},
         template::{Use, uses},
     },
     config::Config,
@@ -45,7 +45,7 @@ struct Templates<'a> {
 
 impl Templates<'_> {
     fn check(&self, reader: &mut Reader) {
-        let mut all = Vec::new();
+        let (mut all, mut polls) = (Vec::new(), Vec::new());
         for (key, source) in self.send.sources() {
             let key = format!("{}.send.{key}", self.path);
             for used in uses(source) {
@@ -57,11 +57,21 @@ impl Templates<'_> {
                 all.push(used);
             }
         }
-        for (key, secret) in self.secrets() {
-            self.secret(&format!("{}.send.auth.{key}", self.path), secret, &mut all, reader);
+        // The same tables, with what is a poll's own.
+        for (key, source) in self.backend.definition.poll.iter().flat_map(|poll| poll.sources()) {
+            let key = format!("{}.poll.{key}", self.path);
+            for used in uses(source) {
+                self.setting(&key, &used, reader);
+                polls.push(used);
+            }
+        }
+        for (key, secret) in self.send.secrets() {
+            self.secret(&format!("{}.send.{key}", self.path), secret, &mut all, reader);
         }
         self.message(&all, reader);
         self.media(&all, reader);
+        // They look at settings, but hold nothing of a message.
+        all.extend(polls);
         self.settings(&all, reader);
     }
 
@@ -125,16 +135,6 @@ impl Templates<'_> {
             let why =
                 format!("there is no encoded text without {}.send.codec: use {{{{ text }}}}", self.path);
             reader.problem(key, why);
-        }
-    }
-
-    fn secrets(&self) -> Vec<(&'static str, &Secret)> {
-        match &self.send.auth {
-            Some(Auth::Basic { username, password }) => {
-                vec![("basic.username", username), ("basic.password", password)]
-            }
-            Some(Auth::Bearer(token)) => vec![("bearer", token)],
-            None => Vec::new(),
         }
     }
 

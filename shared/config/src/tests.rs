@@ -7,10 +7,12 @@ use std::time::Duration;
 mod access;
 mod backend_mistakes;
 mod batches;
+mod bodies;
 mod files;
 mod message_mistakes;
 mod mistakes;
 mod provider_folder;
+mod send_auth_mistakes;
 mod templates;
 mod warnings;
 
@@ -83,9 +85,9 @@ fn the_contracts_example_is_taken() {
 }
 
 /// A mistake: the text, the key that must be named, its line, and what the user must read.
-type Mistake = (&'static str, &'static str, Option<usize>, &'static str);
+type Mistake<'m> = (&'m str, &'m str, Option<usize>, &'m str);
 
-fn assert_named(mistakes: &[Mistake]) {
+fn assert_named(mistakes: &[Mistake<'_>]) {
     for (text, key, line, says) in mistakes {
         let problems = parse(text).expect_err(text).problems;
         let [problem] = &problems[..] else { panic!("{text}: {problems:?}") };
@@ -95,7 +97,7 @@ fn assert_named(mistakes: &[Mistake]) {
 }
 
 /// As [`assert_named`], of what is valid: the only warning that names `key`.
-fn assert_warned(mistakes: &[Mistake]) {
+fn assert_warned(mistakes: &[Mistake<'_>]) {
     for (text, key, line, says) in mistakes {
         let warnings = parse(text).expect(text).warnings;
         let ours: Vec<_> = warnings.iter().filter(|warning| warning.key == *key).collect();

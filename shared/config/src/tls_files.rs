@@ -1,4 +1,4 @@
-//! The certificate of a listener and its key: two files in PEM.
+//! Certificates and their keys in files of PEM: of a listener, or what is shown to a provider.
 
 use rustls::{
     Error, InconsistentKeys,
@@ -13,7 +13,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The certificate of a listener. Its files may change while we run.
+/// A certificate and its key. Their files may change while we run.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TlsFiles {
@@ -42,7 +42,31 @@ impl TlsProblem {
 /// What the files hold, or why they cannot be read: changes when they do.
 pub type FilesDigest = [u8; 32];
 
+/// The certificates in the PEM file at `path`, of which there is at least one; `role` says what they are.
+///
+/// # Errors
+/// What is wrong with the file, which the key `key` names.
+pub(crate) fn certificates(
+    key: &'static str,
+    path: &Path,
+    role: &str,
+) -> Result<Vec<CertificateDer<'static>>, TlsProblem> {
+    let wrong = |what: &str| TlsProblem { key, what: format!("the file {} {what}", path.display()) };
+    let pem = std::fs::read(path).map_err(|error| wrong(&format!("cannot be read: {error}")))?;
+    let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+    let all = all.map_err(|_| wrong("is no PEM text"))?;
+    if all.is_empty() {
+        return Err(wrong(&format!("holds no certificate: -----BEGIN CERTIFICATE----- is needed, {role}")));
+    }
+    Ok(all)
+}
+
 impl TlsFiles {
+    /// The files, by the keys that name them.
+    pub(crate) fn files(&self) -> [(&'static str, &Path); 2] {
+        [("cert", &self.cert), ("key", &self.key)]
+    }
+
     /// Reads both files: what they hold now, and the certificate or why there is none.
     pub fn read(&self) -> (FilesDigest, Result<CertifiedKey, TlsProblem>) {
         let (cert, key) = (std::fs::read(&self.cert), std::fs::read(&self.key));

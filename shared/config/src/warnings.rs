@@ -67,7 +67,7 @@ pub(super) fn variables(tree: &Map<String, Value>) -> Vec<(String, String)> {
     let mut found = Vec::new();
     for (name, backend) in tree.get("backends").and_then(Value::as_object).into_iter().flatten() {
         let send = backend.get("send").and_then(Value::as_object);
-        for (key, value) in send.into_iter().flatten().filter(|(key, _)| *key != "auth") {
+        for (key, value) in send.into_iter().flatten().filter(|(key, _)| *key != "auth" && *key != "proxy") {
             let advice = format!(
                 "put the value into backends.{name}.settings as NAME = {{ env = \"NAME\" }}, and write \
                  {{{{ settings.NAME }}}} here"

@@ -120,6 +120,7 @@ impl DeclarePass<'_> {
                 UNROUTED => self.bind(name, name, "").await?,
                 BULK_CALLBACKS => {}
                 LOG => self.bind_log(name, topology).await?,
+                _ if queue.name.holds_polls() => {}
                 _ => {
                     let key = name.strip_prefix(OUTBOUND).unwrap_or(name).trim_start_matches('.');
                     self.bind(name, OUTBOUND, key).await?;

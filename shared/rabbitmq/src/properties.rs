@@ -1,4 +1,11 @@
 //! An [`Envelope`] as AMQP 0-9-1 carries it, and back.
+//!
+//! An application that may publish to `postern.outbound` is trusted with its own messages and with nothing
+//! else. So this is where a delivery loses what an application must not say: `x-postern-…` headers are
+//! dropped unless the message came by an exchange that only Postern publishes to, `x-delivery-count` is
+//! believed only of what RabbitMQ has counted, 12 KiB of other headers are kept, and a body that could
+//! not be published again is cut. The next bounds are in `Outbound::from_json`, which looks at the length
+//! first, and in the dispatcher's `poison`, which dead-letters what is too large without reading it.
 
 use bytes::Bytes;
 use lapin::{

@@ -1,7 +1,9 @@
 //! Publishes on one channel and awaits the confirms of many messages at a time.
 //!
-//! Whoever has a message publishes it, on whatever thread: no task stands in between, which would
-//! be two more turns of the scheduler for each message.
+//! The task that has a message publishes it, on its own thread, and holds a lock while the message is numbered
+//! and queued: lapin does that in two steps, and threads that shared a channel without the lock would get
+//! each other's confirms. A task that owned the channel would be two more turns of the scheduler for each
+//! message.
 
 use super::{
     connections::{ConnectionState, Connections},

@@ -1,4 +1,8 @@
 //! Feeds one consumer, on a channel of its own, and on the next one when that is lost.
+//!
+//! Acks are gathered for a millisecond, or until a quarter of what is prefetched is done. A quorum queue
+//! writes each ack into its log, and one ack may be for many messages. A crash meanwhile doubles no more
+//! than what is prefetched, as it would without gathering.
 
 use super::{
     connections::{Connections, ConsumerConnection, Pauses, soon},

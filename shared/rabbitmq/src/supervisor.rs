@@ -3,6 +3,8 @@
 //! Whatever is lost, the broker, a connection, a channel, a queue, is built anew, without an end to
 //! the attempts. What publishes has a connection of its own, since an alarm stops everything on it:
 //! acks and the questions about queues go on.
+//!
+//! The topology is declared again every minute, so a queue that somebody deletes comes back by itself.
 
 use super::{
     connections::{ConnectionState, Connections, ConsumerConnection, Pauses, soon},

@@ -1,5 +1,9 @@
-//! The admin port: `/metrics`, `/livez`, `/readyz`, `/v1/dead` ([`dead`]), orders to backends and
-//! queues ([`orders`]), and [`reload`]. Whatever says or does more than health is wrapped in [`token_holders`].
+//! The admin port: `/metrics`, `/livez`, `/readyz`, `/v1/dead` ([`dead`]), orders to backends and queues
+//! ([`orders`]), and [`reload`].
+//!
+//! `/livez` and `/readyz` are open. Everything else is wrapped in [`token_holders`], which asks for
+//! `admin.token` and lets an address show ten wrong ones, and one more each second. Without a token every
+//! program refuses to listen anywhere but on loopback.
 
 pub mod dead;
 mod metrics;

@@ -1,5 +1,6 @@
-//! How much waits in each queue, as metrics. The queues are asked one after the other in the background: no scrape
-//! waits for a broker, and no answer that does not come holds up more than one question.
+//! How much waits in each queue, as metrics. The queues are asked one after the other in the background,
+//! and not when `/metrics` is read: no scrape waits for a broker or costs a question for each queue, and
+//! no answer that does not come holds up more than one question.
 
 use crate::{configured::Configured, current::Current, metrics::Metrics, waiting::WaitingLanes};
 use jiff::Timestamp;

@@ -1,5 +1,8 @@
 //! Whether the backends of this process send now, and whether the application's webhook takes messages,
-//! and why not. The dispatcher notes it; `/readyz`, `GET /v1/backends` and the metrics read it.
+//! and why not.
+//!
+//! A backend's flow control and its connector note it. `/readyz`, `GET /v1/backends` and
+//! `postern_backend_ready` read it; the webhook's is read by `/readyz` and `postern_application_ready`.
 
 use jiff::Timestamp;
 use postern_shared::{clock::Written, control::Pause, message::BackendName};

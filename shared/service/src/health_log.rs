@@ -3,6 +3,8 @@
 //!
 //! A process whose backends all send tells nothing. One that has something to tell repeats it, and what it
 //! told is forgotten some time after the last word: a process that was killed says nothing more.
+//!
+//! Processes need this because a dispatcher that pauses consumes no more than one that is not there.
 
 use crate::{
     health::{BackendHealth, HealthRegistry},

@@ -10,6 +10,7 @@ pub use connections::{ConnectionMetrics, RefusedConnection};
 pub use publish::{PublishMetrics, Remains};
 pub use reports::ReportMetrics;
 
+use postern_shared::message::BackendName;
 use prometheus::{
     Encoder, Error, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry, TextEncoder, core::Collector, process_collector::ProcessCollector,
@@ -69,7 +70,7 @@ impl Metrics {
         let publish = PublishMetrics::declare(&registry)?;
         let connections = ConnectionMetrics::declare(&registry)?;
         let reports = ReportMetrics::declare(&registry)?;
-        let help = "Unix time at which the certificate of the listener, or one above it in its file, ends";
+        let help = "Unix time at which the certificate of the listener, or the one that a backend shows to its provider, or one above it in its file, ends";
         let certificates = IntGaugeVec::new(Opts::new("tls_not_after_seconds", help), &["listener"])?;
         let certificates = declare(&registry, certificates)?;
         Ok(Self { registry, publish, connections, reports, certificates })
@@ -94,6 +95,16 @@ impl Metrics {
     /// call on.
     pub fn tls_not_after(&self, listener: &str) -> IntGauge {
         self.certificates.with_label_values(&[listener])
+    }
+
+    /// As [`tls_not_after`](Self::tls_not_after), of the certificate that `backend` shows to its provider. `None`:
+    /// it shows none, or none any more.
+    pub fn client_tls_not_after(&self, backend: &BackendName, ends: Option<i64>) {
+        let name = format!("backends.{backend}");
+        match ends {
+            Some(ends) => self.tls_not_after(&name).set(ends),
+            None => drop(self.certificates.remove_label_values(&[&name])),
+        }
     }
 
     /// Declares a counter for each combination of `labels`.

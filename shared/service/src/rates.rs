@@ -1,5 +1,8 @@
 //! How many requests an address or an API key may make, and how many wrong tokens an address may
 //! show: a bucket for each, which fills steadily.
+//!
+//! The buckets are our own: libraries cannot ask without taking, which is what leaves proved requests
+//! uncounted, and do not bound the number of keys.
 
 use postern_config::AddressLimit;
 use postern_shared::value::Rate;

@@ -1,5 +1,11 @@
-//! Taking over a changed configuration while the program runs: on SIGHUP and on `POST /v1/reload`. One after
-//! the other; the whole is checked first, and nothing is changed unless all of it can be.
+//! Taking over a changed configuration while the program runs: on SIGHUP and on `POST /v1/reload`. One
+//! reload follows the other; the whole is checked first, and nothing is changed unless all of it can be.
+//!
+//! The program reads and builds the whole anew. `postern_config` compares digests of what each key comes to,
+//! and [`Changes`] says which of them a running process takes over. The broker declares what is new;
+//! nothing is ever undeclared. The dispatcher begins the drain of each part that changed and starts
+//! another beside it. The ingress puts another state in the place of the one that requests take with
+//! them.
 
 use crate::{configured::Configured, current::Current, metrics::Metrics, shutdown::Shutdown};
 use jiff::Timestamp;

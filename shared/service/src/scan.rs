@@ -4,6 +4,9 @@
 //! what is put in its place are swapped in one transaction. RabbitMQ hands messages out and does nothing
 //! else: they are taken one after the other and held (`taken`), and what is put in place of one is
 //! published first. Here alone is it decided which of the two a scan does.
+//!
+//! A message that is put back from RabbitMQ is published, confirmed, and then acknowledged; if the
+//! process ends, what it held comes back by itself.
 
 mod taken;
 

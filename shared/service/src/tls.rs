@@ -1,4 +1,5 @@
-//! TLS on our own listeners: one certificate and its key, in files that may change while we run.
+//! TLS on our own listeners: one certificate and its key, in files that may change while we run. And when a
+//! certificate ends, whoever shows it.
 
 use postern_config::{FilesDigest, TlsFiles, TlsProblem};
 use prometheus::IntGauge;
@@ -103,7 +104,9 @@ impl Tls {
     }
 }
 
-fn not_after(key: &CertifiedKey) -> Option<i64> {
+/// When the first of the certificates of `key` ends, as Unix time in seconds. `None` if one of them cannot be
+/// read.
+pub fn not_after(key: &CertifiedKey) -> Option<i64> {
     let ends = key.cert.iter().map(|der| {
         let certificate = Certificate::from_der(der).ok()?;
         let end = certificate.tbs_certificate.validity.not_after.to_unix_duration();

@@ -16,9 +16,13 @@ pub fn topology(config: &Config) -> Topology {
     };
     let called_back = config.compat.call_back().then_some(&config.retry);
     let retries = config.backends.values().map(|backend| &backend.retry).chain(webhook).chain(called_back);
-    let configured = retries.flat_map(|retry| &retry.delays).map(|delay| delay.0);
+    let polls = config.backends.values().filter_map(|backend| backend.definition.poll.as_ref());
+    let delays = retries.flat_map(|retry| &retry.delays).chain(polls.flat_map(|poll| &poll.delays));
+    let configured = delays.map(|delay| delay.0);
+    let polled = config.backends.values().filter(|backend| backend.definition.poll.is_some());
     Topology {
         backends: config.backends.keys().cloned().collect(),
+        polled: polled.map(|backend| backend.name.clone()).collect(),
         delays: configured.chain(STANDARD_DELAYS.map(Duration::from_secs)).collect(),
         max_reports: config.broker.max_reports,
         max_callbacks: config.broker.max_callbacks,

@@ -8,6 +8,19 @@
 //! request. A token can be made only with the password of the client's user ([`CallbackKeys`]): neither an
 //! application that publishes messages nor anyone who calls a status address can make Postern call
 //! an address of their own.
+//!
+//! The dispatcher opens the token when it publishes what became of an attempt. If the client wants to
+//! know that the provider took the message (8) or that nobody will (16), a notice to `postern.callbacks`
+//! is published with the report, in one step. `{{ status_url }}` of such a message ends in the token, so
+//! a provider's report brings it along, and the ingress publishes report and notice together, before the
+//! 2xx. The report of a provider whose callback address is set in its console brings none: its token is
+//! looked up in the message log.
+//!
+//! A client's wish travels with its message although a message log holds it, too. The token works without
+//! a log, while the log is away and beyond its retention; and since the row holds the same sealed token,
+//! nobody who writes rows can have an address called. A row in place of the token would lose callbacks
+//! with the log. The price: with a new password, reports about messages that were sent before it call
+//! nobody.
 
 mod egress_policy;
 mod escapes;
@@ -17,7 +30,9 @@ pub use egress_policy::{EgressPolicy, EgressRefused};
 pub use escapes::fill;
 pub use token::{CallbackKeys, might_be_token};
 
-use crate::message::{CallbackEvent, Context, Identity, MessageId, Outbound, State};
+use crate::message::{
+    CallbackEvent, Context, Identity, MAX_DETAIL, MessageId, Outbound, Report, State, line,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -130,6 +145,30 @@ pub fn notices<'a>(
         })
     });
     due.collect()
+}
+
+/// The notice that follows `report`, about a message in whose context `token` stood; `word` is what the provider
+/// said. `None` if nobody wants one.
+pub fn reported(
+    keys: &CallbackKeys,
+    token: Option<&str>,
+    report: &Report,
+    word: &str,
+) -> Option<CallbackEvent> {
+    let token = token?;
+    let callback = keys.open(token).filter(|callback| callback.message_id == report.message_id)?;
+    let recipient = report.recipients.first()?;
+    let event = KannelEvent::of_report(recipient.state).filter(|event| callback.wants(*event))?;
+    Some(CallbackEvent {
+        message_id: report.message_id,
+        backend: report.backend.clone(),
+        callback: token.to_owned(),
+        event: event.bit(),
+        identity: recipient.identity.clone(),
+        external_id: recipient.external_id.clone(),
+        reply: line(word, MAX_DETAIL),
+        at: report.at,
+    })
 }
 
 #[cfg(test)]

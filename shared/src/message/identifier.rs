@@ -141,6 +141,14 @@ impl MessageId {
         Self::named(&["in", backend.as_str(), identity.as_str(), &length, external_id, text])
     }
 
+    /// The id of the message that `backend`'s provider brings with these `values` of the fields that tell its
+    /// messages apart. With the same values in the same order, it is the same id.
+    pub fn inbound_of(backend: &BackendName, values: &[String]) -> Self {
+        // The lengths say where each value ends.
+        let values: Vec<_> = values.iter().map(|value| format!("{}:{value}", value.len())).collect();
+        Self::named(&["in-by", backend.as_str(), &values.concat()])
+    }
+
     /// The id of the message that the holder of the API key `api_key_name` sends under
     /// `Idempotency-Key: key`.
     pub fn outbound(api_key_name: &str, key: &str) -> Self {

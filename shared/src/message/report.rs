@@ -6,6 +6,11 @@ use crate::error::{Failure, FailureClass};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+/// The most characters of a provider's code for why a message was not delivered.
+const MAX_CODE: usize = 64;
+/// The most characters of what a provider says about it.
+pub const MAX_DETAIL: usize = 200;
+
 /// What became of a message, for one attempt or one delivery report (`postern.report.v1`).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Report {
@@ -125,6 +130,27 @@ impl Recipient {
             duration_ms: failure.duration_ms.map(u64::from),
         }
     }
+}
+
+impl Reason {
+    /// Why a provider's report says that a message was not delivered, or which state it is that we do not know:
+    /// `word` is the provider's own for `state`. `None` if the state needs no reason.
+    pub fn reported(state: State, word: &str, code: Option<&str>, detail: Option<&str>) -> Option<Self> {
+        let class = match state {
+            State::Failed | State::Undelivered | State::Expired => FailureClass::Permanent,
+            State::Unknown => FailureClass::Unknown,
+            State::Queued | State::Sent | State::Buffered | State::Delivered | State::Retrying => {
+                return None;
+            }
+        };
+        let code = line(code.unwrap_or(word), MAX_CODE);
+        Some(Self { class, code, detail: line(detail.unwrap_or_default(), MAX_DETAIL) })
+    }
+}
+
+/// The first `most` characters of `text`, on one line.
+pub fn line(text: &str, most: usize) -> String {
+    text.chars().take(most).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 impl From<&Failure> for Reason {

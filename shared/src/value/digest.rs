@@ -1,4 +1,7 @@
 //! Secrets that are only compared: what is kept of them is their hash.
+//!
+//! There is no salt and no stretching: a key of `postern key` is 256 random bits, there is nothing to
+//! guess, and a request costs one hash.
 
 use super::Secret;
 use serde::{Deserialize, Deserializer, de};

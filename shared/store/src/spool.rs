@@ -11,6 +11,14 @@
 //! Once the spool holds one for a queue, whatever else goes there is stored behind it, until the
 //! last of them has been confirmed. A message that the broker did not confirm in time is stored as
 //! well, under the same id: the broker may have both.
+//!
+//! The store is the embedded broker's, with the same queues, and one task forwards from each: each queue
+//! keeps its order, and one that is full or lost its majority holds up no other. That a queue with
+//! something in the spool is published to by way of the spool only is also a circuit breaker: a broker
+//! that confirms nothing costs one time-out and not one for each request. A queue at `max_messages` is
+//! answered 503 and not spooled, since the limit tells publishers to slow down. A process that
+//! spools is ready: it keeps what it accepts, and a load balancer that took it out would leave providers
+//! with nobody.
 
 mod condition;
 mod forward;
@@ -179,6 +187,7 @@ impl Spool {
 fn topology(backends: &BTreeSet<BackendName>) -> Topology {
     Topology {
         backends: backends.clone(),
+        polled: [].into(),
         delays: BTreeSet::new(),
         max_reports: u64::MAX,
         max_callbacks: u64::MAX,

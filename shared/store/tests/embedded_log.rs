@@ -62,6 +62,7 @@ fn options() -> BrokerOptions {
     BrokerOptions {
         topology: Topology {
             backends: ["alpha".parse().unwrap()].into(),
+            polled: [].into(),
             delays: [].into(),
             max_reports: 100,
             max_callbacks: 100,

@@ -209,6 +209,7 @@ async fn leftovers(url: &str, dead: Option<u64>, logged: bool) -> Vec<String> {
     let options = BrokerOptions {
         topology: Topology {
             backends: [x, y, batches].into(),
+            polled: [].into(),
             delays: [DELAY].into(),
             max_reports: 1_000_000,
             max_callbacks: 100_000,

@@ -30,6 +30,7 @@ fn backend(name: &str) -> BackendName {
 fn topology() -> Topology {
     Topology {
         backends: [backend("alpha"), backend("beta")].into(),
+        polled: [].into(),
         delays: [Duration::from_millis(300)].into(),
         max_reports: 100_000,
         max_callbacks: 100_000,

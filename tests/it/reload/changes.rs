@@ -206,3 +206,33 @@ async fn the_command_says_what_would_change_and_then_changes_it() {
     assert!(line.contains("\"by\":\"ops@") && line.contains("(from 127.0.0.1)"), "{line}");
     gateway.ends_silent(&["an-admin-token-of-a-test", "+1555000"]).await;
 }
+
+/// Orders that come at once are carried out one after the other: the first finds what changed, the others that it holds.
+#[tokio::test]
+async fn of_reloads_at_once_one_changes_and_the_others_find_it_done() {
+    let provider = Provider::obliging().await;
+    let launch = Launch::gateway().config(&backend("clinic", &provider, "/clinic"));
+    let gateway = launch.start().await;
+    launch.folder().write(
+        "postern.toml",
+        &(backend("clinic", &provider, "/new") + &backend("other", &provider, "/other")),
+    );
+    let orders = (0..6).map(async |_| order(&gateway, "/v1/reload", &json!({"by": "ops"})).await);
+    let done = futures_util::future::join_all(orders).await;
+    let changed: Vec<_> =
+        done.iter().map(|(status, done)| (*status, &done["added"], &done["changed"])).collect();
+    let first = (200, &json!(["backends.other"]), &json!(["backends.clinic"]));
+    let rest = (200, &json!([]), &json!([]));
+    assert_eq!(changed.iter().filter(|done| **done == first).count(), 1, "{changed:?}");
+    assert_eq!(changed.iter().filter(|done| **done == rest).count(), 5, "{changed:?}");
+    assert_eq!(
+        [send(&gateway, "clinic", "+15550000001").await, send(&gateway, "other", "+15550000002").await],
+        [202, 202]
+    );
+    provider.wait_for(2).await;
+    assert_eq!(
+        [sent_to(&provider, "/new"), sent_to(&provider, "/other")].concat(),
+        ["+15550000001", "+15550000002"]
+    );
+    gateway.ends_silent(&["+1555000"]).await;
+}

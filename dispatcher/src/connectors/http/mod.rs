@@ -1,43 +1,40 @@
 //! The connector `http`: sends as a backend's `send` table says.
 
+mod poller;
+mod provider_client;
 mod request;
 mod scope;
 
 use super::connector::Backend;
 pub use crate::outgoing::client::ClientTls;
 use crate::{
-    outcome::Outcomes,
-    outgoing::{
-        answer::{MAX_BODY, ProviderAnswer},
-        classify::Classifier,
-        client::client,
-        redact::Redactor,
-        trace::trace_headers,
-    },
+    outcome::{Outcomes, Polled},
+    outgoing::{answer::ProviderAnswer, classify::Classifier, redact::Redactor, trace::trace_headers},
 };
 use async_trait::async_trait;
 use jiff::Timestamp;
+use poller::Poller;
 use postern_config::{
     KeyProblem,
     backend::{
         BackendConfig,
         send::{Recipients, Send as SendTable},
+        send_auth::SendAuth,
     },
 };
 use postern_service::traces::{Scope, Span};
 use postern_shared::{
     error::Failure,
-    message::{BackendName, Context, Identity, MessageId},
+    message::{BackendName, Context, Identity, MessageId, Poll},
 };
+use provider_client::ProviderClient;
 use request::Plan;
-use reqwest::{Client, Response, header::AUTHORIZATION};
+use reqwest::header::AUTHORIZATION;
 use scope::{Constants, RequestScope};
-use std::{sync::OnceLock, time::Duration};
+use std::time::Duration;
 
 /// What a call may take besides its request.
 const MARGIN: Duration = Duration::from_secs(5);
-/// What an answer may say of one recipient, in bytes.
-const RESULT: usize = 1024;
 
 /// Sends over HTTP as a backend's `send` table says.
 #[derive(Debug)]
@@ -59,11 +56,8 @@ struct Sender {
     separator: String,
     /// The most identities of one request.
     recipients_per_request: usize,
-    timeout: Duration,
-    /// Absent where the URL needs none.
-    tls: Option<ClientTls>,
-    /// Built with the first message: a backend that sends none costs nothing.
-    client: OnceLock<Result<Client, String>>,
+    client: ProviderClient,
+    poller: Option<Poller>,
 }
 
 impl Http {
@@ -106,6 +100,12 @@ impl Backend for Http {
         }
     }
 
+    async fn poll(&self, scope: &Scope, poll: &Poll) -> Result<Polled, Failure> {
+        let Way::Sends(sender) = &self.0 else { return Err(not_polled()) };
+        let Some(poller) = &sender.poller else { return Err(not_polled()) };
+        poller.ask(&sender.client, poll, &sender.constants.settings, scope).await
+    }
+
     fn recipients_per_request(&self) -> Option<usize> {
         match &self.0 {
             Way::Sends(sender) => Some(sender.recipients_per_request),
@@ -115,7 +115,7 @@ impl Backend for Http {
 
     fn deadline(&self, _: usize) -> Duration {
         match &self.0 {
-            Way::Sends(sender) => sender.timeout + MARGIN,
+            Way::Sends(sender) => sender.client.longest() + MARGIN,
             Way::ReceivesOnly(_) => MARGIN,
         }
     }
@@ -135,7 +135,7 @@ impl Http {
         let trace = span.propagated();
         let scope = sender.constants.message(message.id, &message.text, &message.context, trace);
         let scope = scope.to(&message.identities, sender.recipients, &sender.separator);
-        let answer = ProviderAnswer {
+        let answer = crate::outgoing::answer::ProviderAnswer {
             status: 200,
             headers: reqwest::header::HeaderMap::new(),
             body: "OK".to_owned(),
@@ -151,6 +151,10 @@ impl Http {
     }
 }
 
+fn not_polled() -> Failure {
+    Failure::config("no_poll", "the backend has no poll table any more")
+}
+
 impl Sender {
     fn new(backend: &BackendConfig, table: &SendTable, tls: &ClientTls) -> Result<Self, Vec<KeyProblem>> {
         let auth = table.auth.as_ref().and_then(|auth| auth.resolved(&backend.definition.settings));
@@ -158,6 +162,13 @@ impl Sender {
         let plan = Plan::new(table)?;
         let authorization = plan.fixed_header(&AUTHORIZATION);
         let redactor = Redactor::new(backend, table, authorization);
+        let poller = Poller::new(backend, table)?;
+        // What else is asked may need it, too.
+        let others = poller.as_ref().is_some_and(Poller::may_use_tls)
+            || matches!(table.auth, Some(SendAuth::Oauth2(_)))
+            || table.proxy.is_some();
+        let tls = Some(tls).filter(|_| plan.may_use_tls() || others);
+        let client = ProviderClient::new(backend, table, tls).map_err(|problem| vec![problem])?;
         Ok(Self {
             constants: Constants::new(backend),
             classifier: Classifier {
@@ -166,15 +177,15 @@ impl Sender {
                 failures: table.failures.clone(),
                 results: table.results.clone(),
                 retry_after: table.retry_after.clone(),
+                recipients: backend.definition.connector.calls().recipients_per_request(),
                 redactor,
             },
             recipients: table.recipients,
             separator: table.separator().to_owned(),
             recipients_per_request: backend.definition.connector.calls().recipients_per_request(),
-            timeout: table.timeout.0,
-            tls: plan.may_use_tls().then(|| tls.clone()),
             plan,
-            client: OnceLock::new(),
+            client,
+            poller,
         })
     }
 
@@ -203,16 +214,6 @@ impl Sender {
         if let Some(trace) = span.propagated() {
             trace_headers(trace, request.headers_mut());
         }
-        let client = self.client.get_or_init(|| client(self.timeout, self.tls.as_ref()));
-        let client = client.as_ref().map_err(|why| Failure::config("client", why.clone()))?;
-        let answered: Result<Response, reqwest::Error> = client.execute(request).await;
-        let response = answered.map_err(|error| self.classifier.no_answer(&error))?;
-        Ok(ProviderAnswer::read(response, self.most_of_answer(identities.len())).await)
-    }
-
-    /// How much of an answer about so many recipients is read, in bytes: all that it says of each.
-    fn most_of_answer(&self, recipients: usize) -> usize {
-        let results = self.classifier.results.as_ref().map_or(0, |_| recipients * RESULT);
-        MAX_BODY + results
+        self.client.ask(request, &self.classifier).await
     }
 }

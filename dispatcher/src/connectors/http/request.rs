@@ -10,7 +10,8 @@ use minijinja::{Value, value::ValueKind};
 use postern_config::{
     KeyProblem,
     backend::{
-        send::{JsonTemplate, Send as SendTable},
+        send::{FormTemplate, JsonTemplate, Send as SendTable},
+        send_auth::SendAuth,
         template::{RenderError, Template},
     },
 };
@@ -47,13 +48,15 @@ impl Plan {
         let mut problems: Vec<KeyProblem> = Vec::new();
         let mut problem = |key: String, why: &str| problems.push((key, why.to_owned()));
         let mut fixed_headers = HeaderMap::new();
-        if !table.json.is_empty() {
-            fixed_headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        } else if !table.form.is_empty() {
-            let form = HeaderValue::from_static("application/x-www-form-urlencoded");
-            fixed_headers.insert(CONTENT_TYPE, form);
-        }
-        match table.auth.as_ref().map(authorization).transpose() {
+        let content_type = match () {
+            () if table.json.is_some() => Some("application/json"),
+            () if table.xml.is_some() => Some("application/xml; charset=utf-8"),
+            () if !table.form.is_empty() => Some("application/x-www-form-urlencoded"),
+            () => None,
+        };
+        fixed_headers.extend(content_type.map(|kind| (CONTENT_TYPE, HeaderValue::from_static(kind))));
+        let fixed = table.auth.as_ref().and_then(SendAuth::fixed);
+        match fixed.as_ref().map(authorization).transpose() {
             Ok(value) => fixed_headers.extend(value.map(|value| (AUTHORIZATION, value))),
             Err((key, why)) => problem(format!("send.{key}"), &why),
         }
@@ -142,7 +145,7 @@ impl Plan {
                 url.ok_or_else(|| Failure::config("url", "send.url: what the template makes is no http URL"))?
             }
         };
-        let (defaults, no_body) = (self.table.defaults.as_ref(), self.bodiless());
+        let (defaults, no_body) = (self.table.defaults.as_ref(), !self.table.has_body());
         if !self.table.query.is_empty() || no_body && defaults.is_some() {
             let defaults = defaults.filter(|_| no_body);
             let parameters = parameters(defaults, &self.table.query, "query", scope)?;
@@ -159,13 +162,14 @@ impl Plan {
     }
 
     fn body(&self, scope: &Value) -> Result<Option<Vec<u8>>, Failure> {
-        if !self.table.json.is_empty() {
-            let mut object = default_values(self.table.defaults.as_ref(), scope)?;
-            object.extend(json_object(&self.table.json, scope)?);
-            return match serde_json::to_vec(&object) {
-                Ok(body) => Ok(Some(body)),
-                Err(_) => Err(Failure::config("template", "send.json: cannot be written as JSON")),
-            };
+        if let Some(json) = &self.table.json {
+            let written = serde_json::to_vec(&self.json(json, scope)?);
+            let wrong = |_| Failure::config("template", "send.json: cannot be written as JSON");
+            return written.map(Some).map_err(wrong);
+        }
+        if let Some(xml) = &self.table.xml {
+            let written = xml.render(scope).map_err(|why| failed("xml", "", &why))?;
+            return Ok(Some(written.into_bytes()));
         }
         if self.table.form.is_empty() {
             return Ok(None);
@@ -174,8 +178,14 @@ impl Plan {
         Ok(Some(form.into_bytes()))
     }
 
-    fn bodiless(&self) -> bool {
-        self.table.json.is_empty() && self.table.form.is_empty()
+    /// The JSON body: a table, over the defaults, or a list.
+    fn json(&self, json: &JsonTemplate, scope: &Value) -> Result<serde_json::Value, Failure> {
+        let JsonTemplate::Object(templates) = json else {
+            return Ok(json_value("", json, scope)?.unwrap_or_else(|| serde_json::Value::Array(Vec::new())));
+        };
+        let mut object = default_values(self.table.defaults.as_ref(), scope)?;
+        object.extend(json_object(templates, scope)?);
+        Ok(object.into())
     }
 }
 
@@ -193,7 +203,7 @@ fn has_dots(url: &str) -> bool {
 /// give, then what `templates` give.
 fn parameters(
     defaults: Option<&Template>,
-    templates: &IndexMap<String, Template>,
+    templates: &IndexMap<String, FormTemplate>,
     key: &str,
     scope: &Value,
 ) -> Result<String, Failure> {
@@ -252,12 +262,21 @@ fn method(table: &SendTable) -> Method {
 /// Calls `add` with each parameter: one that is a list once for each of its items, one that is not
 /// there never.
 fn each_parameter(
-    templates: &IndexMap<String, Template>,
+    templates: &IndexMap<String, FormTemplate>,
     key: &str,
     scope: &Value,
     mut add: impl FnMut(&str, &[u8]),
 ) -> Result<(), Failure> {
     for (name, template) in templates {
+        let template = match template {
+            FormTemplate::Text(template) => template,
+            FormTemplate::Json(json) => {
+                if let Some(json) = json_value(name, json, scope)? {
+                    add(name, json.to_string().as_bytes());
+                }
+                continue;
+            }
+        };
         let Some(value) = template.evaluate(scope).map_err(|why| failed(key, name, &why))? else {
             continue;
         };

@@ -16,6 +16,7 @@ fn classifier(send: &str) -> Classifier {
         failures: table.failures.clone(),
         results: table.results.clone(),
         retry_after: table.retry_after.clone(),
+        recipients: 1,
         redactor: Redactor::new(backend, table, None),
     }
 }

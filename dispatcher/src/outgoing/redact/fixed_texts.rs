@@ -3,8 +3,8 @@
 use super::spellings::without_escapes;
 use base64::{Engine, prelude::BASE64_STANDARD};
 use postern_config::backend::{
-    send::{JsonTemplate, Send as SendTable},
-    template::Template,
+    send::{FormTemplate, JsonTemplate, Send as SendTable},
+    template::XmlTemplate,
 };
 use serde_json::Value;
 
@@ -87,14 +87,21 @@ const COMMON: [&str; 71] = [
 /// Of the requests that `table` makes. The values of templates are not among them.
 pub(super) fn of_table(table: &SendTable) -> Vec<String> {
     let mut found = of_url(table.url.source());
-    for template in table.query.values().chain(table.form.values()).chain(&table.defaults) {
-        of_template(template, &mut found);
+    table.defaults.iter().for_each(|template| of_template(template.source(), &mut found));
+    for template in table.query.values().chain(table.form.values()) {
+        match template {
+            FormTemplate::Text(template) => of_template(template.source(), &mut found),
+            FormTemplate::Json(template) => of_json(template, &mut found),
+        }
     }
     for template in table.headers.values() {
-        of_template(template, &mut found);
+        of_template(template.source(), &mut found);
         pieces(template.source()).iter().for_each(|piece| found.extend(of_header(piece)));
     }
-    table.json.values().for_each(|template| of_json(template, &mut found));
+    table.json.iter().for_each(|template| of_json(template, &mut found));
+    for text in table.xml.iter().flat_map(XmlTemplate::texts) {
+        of_template(&text, &mut found);
+    }
     found
 }
 
@@ -124,8 +131,8 @@ pub(crate) fn of_header(value: &str) -> Vec<String> {
     found
 }
 
-fn of_template(template: &Template, found: &mut Vec<String>) {
-    for piece in pieces(template.source()) {
+fn of_template(source: &str, found: &mut Vec<String>) {
+    for piece in pieces(source) {
         keep(piece.trim(), found);
         // An address in a parameter, such as one to call back.
         if piece.contains(['/', '?', '&', '=']) {
@@ -136,7 +143,7 @@ fn of_template(template: &Template, found: &mut Vec<String>) {
 
 fn of_json(template: &JsonTemplate, found: &mut Vec<String>) {
     match template {
-        JsonTemplate::Text(template) => of_template(template, found),
+        JsonTemplate::Text(template) => of_template(template.source(), found),
         JsonTemplate::Plain(Value::Number(number)) => found.push(number.to_string()),
         JsonTemplate::Plain(_) => {}
         JsonTemplate::List(items) => items.iter().for_each(|item| of_json(item, found)),

@@ -49,6 +49,12 @@ fn every_fixed_text_of_a_request_is_hidden() {
             "url = \"http://h/\"\nform = { a = \"{% if text %}hush{% endif %}\" }\ndefaults = \"{{ {'pass': 'word1'} }}\"",
             &["hush", "word1"],
         ),
+        (
+            "url = \"http://h/\"\nxml = \"<send key='hush'><pin>w0rd</pin><to>a-{{ text }}-zz99</to></send>\"",
+            &["hush", "w0rd", "-zz99"],
+        ),
+        ("url = \"http://h/\"\njson = [[\"hush\", \"{{ text }}\"]]", &["hush"]),
+        ("url = \"http://h/\"\nform = { m = { key = \"hush\", t = \"{{ text }}\" } }", &["hush"]),
     ] {
         let redactor = sending(send);
         for secret in secrets {
@@ -69,6 +75,8 @@ fn what_many_interfaces_have_in_common_stays_legible() {
     let said =
         "v1 http-api send_sms.php type text utf-8 application/json whatsapp api.example.org 12 2010-04-01";
     assert_eq!(sending(send).detail(said), said);
+    let xml = "url = \"http://h/\"\nxml = \"<submission><recipient>{{ identity }}</recipient></submission>\"";
+    assert_eq!(sending(xml).detail("<submission><recipient/>"), "<submission><recipient/>");
     let providers = [
         ("africastalking", "username = \"u-secret\", api_key = \"k-secret\""),
         ("twilio", "account_sid = \"AC-secret\", auth_token = \"t-secret\", from = \"+15550000\""),

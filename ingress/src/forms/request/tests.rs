@@ -76,6 +76,12 @@ fn a_body_is_read_as_its_content_type_says() {
         (json, b"{\"a\":\"\xff\"}", "a", Some("\u{fffd}")),
         ("application/json; charset=utf-8", br#"{"a":"1"}"#, "a", Some("1")),
         ("application/cloudevents+json", br#"{"a":"1"}"#, "a", Some("1")),
+        ("text/xml", b"<?xml version=\"1.0\"?><sms><a> 1 </a></sms>", "/sms/a", Some(" 1 ")),
+        ("application/xml", b"<sms a='1'><b c='2'>x</b></sms>", "/sms/@a", Some("1")),
+        ("application/xml", b"<sms a='1'><b c='2'>x</b></sms>", "/sms/b", Some("x")),
+        ("application/xml", b"<sms><a>1</a><a>2</a></sms>", "/sms/a", Some("NO TEXT")),
+        ("application/xml", b"<sms><a>1</a><a>2</a></sms>", "/sms/a/1", Some("2")),
+        ("application/soap+xml; charset=ISO-8859-1", b"<a>\xe9</a>", "a", Some("é")),
     ] {
         let got = post(content_type, body, name);
         assert_eq!(got, Ok(expected.map(str::to_owned)), "{content_type} {body:?}");
@@ -89,7 +95,7 @@ fn an_item_of_a_batch_has_the_body_and_the_query_around_it() {
         br#"{"id":"B","items":[{"id":"I","n":null,"^/id":"c"},7],"to":"whole","deep":{"x":[1]}}"#,
     );
     let limits = ParameterLimits { max_fields: 20, ..LIMITS };
-    let whole = Request::parse_json(&Method::POST, &headers, &body, &limits).unwrap();
+    let whole = Request::parse_json(&Method::POST, &headers, &body, None, &limits).unwrap();
     let query = Request::parse(&Method::GET, &headers, "to=Q&id=Q&n=Q", &nothing, None, &LIMITS).unwrap();
     let items = whole.json_value("items").and_then(Value::as_array).unwrap();
     let item = |number: usize| whole.item(&items[number], &query).unwrap();
@@ -138,6 +144,9 @@ fn the_configured_charset_overrules_the_declared_one() {
         (None, form, b"a=%C3%A9", "é"),
         (Some(WINDOWS_1252), "application/json", "{\"a\":\"é\"}".as_bytes(), "é"),
         (Some(UTF_8), "application/json; charset=ISO-8859-1", "{\"a\":\"é\"}".as_bytes(), "é"),
+        (Some(WINDOWS_1252), "application/json", b"{\"a\":\"\xe9\"}", "é"),
+        (Some(UTF_8), "text/xml; charset=ISO-8859-1", "<a>é</a>".as_bytes(), "é"),
+        (Some(WINDOWS_1252), "text/xml", b"<?xml version='1.0' encoding='UTF-8'?><a>\xe9</a>", "é"),
     ] {
         let got = read(charset, content_type, body, "a");
         assert_eq!(got, Ok(Some(expected.to_owned())), "{charset:?} {content_type}");
@@ -151,7 +160,7 @@ fn what_cannot_be_read_says_why() {
     let long = "x".repeat(101);
     for (content_type, body, says) in [
         ("text/plain", "a=1", None),
-        ("application/xml", "<a/>", None),
+        ("application/pdf", "<a/>", None),
         ("nonsense", "a", None),
         (json, " ", Some("ends too early")),
         (json, "{", Some("ends too early")),

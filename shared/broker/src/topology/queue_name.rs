@@ -13,6 +13,8 @@ pub const REPORTS: &str = "postern.reports";
 pub const CALLBACKS: &str = "postern.callbacks";
 /// The queue of callbacks whose user, or whose host, has as many under way as one may have.
 pub const BULK_CALLBACKS: &str = "postern.callbacks.bulk";
+/// The prefix of the queues of what providers are to be asked.
+pub const POLLS: &str = "postern.polls";
 /// The exchange and the queue of what could not be sent.
 pub const DEAD: &str = "postern.dead";
 /// The alternate exchange and the queue of messages to backends that nobody declared.
@@ -108,6 +110,17 @@ impl QueueName {
         Self(format!("{OUTBOUND}.{}", outbound_key(backend, lane)).into())
     }
 
+    /// `postern.polls.<backend>`
+    pub fn polls(backend: &BackendName) -> Self {
+        Self(format!("{POLLS}.{backend}").into())
+    }
+
+    /// Whether it holds what a backend's provider is to be asked.
+    pub fn holds_polls(&self) -> bool {
+        let backend = self.0.strip_prefix(POLLS).and_then(|rest| rest.strip_prefix('.'));
+        backend.is_some_and(|backend| backend.parse::<BackendName>().is_ok())
+    }
+
     /// The queue that a store holds as `name`, whichever version wrote it.
     pub fn stored(name: &str) -> Self {
         Self(name.into())
@@ -119,10 +132,12 @@ impl QueueName {
     }
 
     /// The queue called `name`, if it is one that messages are worked on from: inbound, reports, or a
-    /// backend's.
+    /// backend's, its polls included.
     pub fn known(name: &str) -> Option<Self> {
         let queue = Self(name.into());
-        (matches!(name, INBOUND | REPORTS) || queue.backend().is_some()).then_some(queue)
+        let is_worked_on =
+            matches!(name, INBOUND | REPORTS) || queue.backend().is_some() || queue.holds_polls();
+        is_worked_on.then_some(queue)
     }
 
     /// The backend whose outbound queue this is.
@@ -172,6 +187,7 @@ mod tests {
             ("postern.outbound.demo.bulk", Some("demo")),
             ("postern.inbound", None),
             ("postern.reports", None),
+            ("postern.polls.demo", None),
         ] {
             let queue = QueueName::known(name).unwrap();
             assert_eq!((queue.as_str(), queue.backend().as_ref().map(|b| b.as_str())), (name, backend));
@@ -182,6 +198,8 @@ mod tests {
             "postern.outbound",
             "postern.outbound.",
             "postern.outbound.A",
+            "postern.polls",
+            "postern.polls.A",
             "postern.quarantine",
         ] {
             assert_eq!(QueueName::known(name), None, "{name}");

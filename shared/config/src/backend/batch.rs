@@ -3,6 +3,7 @@
 use super::{
     each::{Each, index},
     http::{BodyFormat, Method},
+    nested::Nested,
 };
 use indexmap::IndexMap;
 use postern_shared::value::OneOrMany;
@@ -30,6 +31,7 @@ pub struct Batch<'c> {
     pub(super) methods: &'c [Method],
     pub(super) params: &'c IndexMap<String, OneOrMany>,
     pub(super) format: Option<BodyFormat>,
+    pub(super) nested: &'c Nested,
     /// What `params` may be.
     pub(super) example: &'static str,
 }
@@ -69,19 +71,18 @@ impl Batch<'_> {
         }
         if !self.has_pointers() {
             let why = format!(
-                "reads a JSON body, and params has no pointer into its items: say where in an item they are, \
+                "reads a JSON or XML body, and params has no pointer into its items: say where in an item they are, \
                  such as params = {}",
                 self.example
             );
             wrong.push(("each".to_owned(), why));
         }
-        if self.format == Some(BodyFormat::Form) {
-            let why =
-                "says that the body is a form, and each reads JSON: leave one of them out, or set \"json\"";
+        if self.format == Some(BodyFormat::Form) && self.nested.is_empty() {
+            let why = "says that the body is a form, and each reads JSON or XML: leave one of them out, or set \"json\"";
             wrong.push(("format".to_owned(), why.to_owned()));
         }
         if !self.methods.is_empty() && self.methods.iter().all(|method| *method == Method::Get) {
-            let why = "reads a JSON body, and a GET has none: methods must have \"POST\" or \"PUT\"";
+            let why = "reads a JSON or XML body, and a GET has none: methods must have \"POST\" or \"PUT\"";
             wrong.push(("each".to_owned(), why.to_owned()));
         }
         wrong

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Deserializer, de};
 use serde_json::Value;
 
-/// The path to lists in a JSON body, such as `/entry/*/changes/*/value/messages`: every item of these lists is
+/// The path to lists in a JSON or XML body, such as `/entry/*/changes/*/value/messages`: every item of these lists is
 /// one message or report.
 ///
 /// It is a JSON pointer (RFC 6901), in which `*` stands for every item of a list. The empty path is a body that
@@ -25,8 +25,9 @@ pub struct Each {
     steps: Vec<Step>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Step {
+/// A step of a path that may be to every item of a list.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum Step {
     /// The member of an object, or the item of a list with this number.
     Member(String),
     /// Every item of a list.
@@ -118,7 +119,7 @@ impl Each {
 }
 
 impl Step {
-    fn parse(token: &str) -> Result<Self, String> {
+    pub(super) fn parse(token: &str) -> Result<Self, String> {
         match token {
             "*" => Ok(Self::Every),
             _ if token.contains('*') => {

@@ -51,7 +51,7 @@ pub enum FieldType {
     Decimal,
     /// `true`, `on`, `1`, `yes` and `false`, `off`, `0`, `no`, in any case.
     Boolean,
-    /// RFC 3339, or `YYYY-MM-DD HH:MM[:SS]` taken as UTC; passed on as RFC 3339 in UTC.
+    /// A point in time, as [`Dates::read`](super::dates::Dates::read) reads it; passed on as RFC 3339 in UTC.
     Datetime,
     /// An address as RFC 5321 has it.
     Email,

@@ -1,4 +1,7 @@
 //! How fast one sends through a backend, and when sending pauses: `rate` and `breaker`.
+//!
+//! A rate counts recipients, also if a request has many of them: most providers' limits are on messages.
+//! `count = "requests"` is for the others.
 
 use postern_shared::value::{Rate, Span};
 use serde::{

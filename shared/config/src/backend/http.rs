@@ -10,6 +10,8 @@ pub enum BodyFormat {
     Json,
     /// A form: multipart if it is declared so, else urlencoded.
     Form,
+    /// XML, read as the JSON that stands for it: see [`xml_within`](postern_shared::read::xml_within).
+    Xml,
 }
 
 /// A method that a backend may take.

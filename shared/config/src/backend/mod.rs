@@ -1,15 +1,16 @@
 //! What a configuration says of a backend: how its requests are received ([`receive`]) and what they
-//! must prove ([`auth`]), what it sends through ([`connector`], [`send`]) and to whom ([`identity`], [`region`]), how long its texts may be ([`text`]),
-//! what its delivery reports mean ([`status`]). A provider's file under `shared/providers/` is the
+//! must prove ([`auth`]), what it sends through ([`connector`], [`send`], [`send_auth`]) and to whom ([`identity`], [`region`]), how long its texts may be ([`text`]),
+//! what its delivery reports mean ([`status`]), how its provider is asked for them ([`poll`]). A provider's file under `shared/providers/` is the
 //! same, with a `[backends.NAME]` table laid over it.
 
-pub mod answer;
 pub mod auth;
 pub mod batch;
 pub mod challenge;
 pub mod check;
 pub mod codec;
 pub mod connector;
+pub mod dates;
+pub mod dedupe;
 pub mod each;
 pub mod expression;
 pub mod field;
@@ -17,9 +18,13 @@ pub mod flow;
 pub mod http;
 pub mod identity;
 pub mod media;
+pub mod nested;
+pub mod poll;
+pub mod provider_tls;
 pub mod receive;
 pub mod region;
 pub mod send;
+pub mod send_auth;
 pub mod status;
 pub mod template;
 pub mod text;
@@ -27,6 +32,7 @@ pub(crate) mod userinfo;
 
 use connector::ConnectorConfig;
 use flow::{BreakerSection, BreakerTable, RateLimit, RetrySection};
+use poll::Poll;
 use postern_shared::{
     message::{BackendName, Identity},
     value::{OneOrMany, Secret, Settings},
@@ -50,6 +56,8 @@ pub struct Definition {
     pub says_receive: bool,
     /// How its delivery reports are read. `None` if it has none.
     pub status: Option<Status>,
+    /// How its provider is asked what became of messages. `None`: it is not.
+    pub poll: Option<Poll>,
     /// How its texts are made ready for its provider.
     pub text: Text,
     /// The region of its numbers, in which every number is made E.164. `None`: identities are as they are written.
@@ -85,6 +93,7 @@ pub(crate) struct DefinitionTable {
     _send: IgnoredAny,
     receive: Option<Receive>,
     status: Option<Status>,
+    poll: Option<Poll>,
     #[serde(default)]
     text: Text,
     region: Option<NumberRegion>,
@@ -108,6 +117,7 @@ impl DefinitionTable {
             says_receive: self.receive.is_some(),
             receive: self.receive.unwrap_or_default(),
             status: self.status,
+            poll: self.poll,
             text: self.text,
             region: self.region,
             settings: self.settings,

@@ -6,11 +6,14 @@ use super::{
     challenge::Challenge,
     check::Check,
     codec::Codec,
+    dates::Dates,
+    dedupe::Dedupe,
     each::Each,
     expression::When,
     field::FieldSpec,
     http::{BodyFormat, Method, method_problem},
     media::{MEDIA, MediaSource},
+    nested::Nested,
 };
 use indexmap::IndexMap;
 use postern_shared::{
@@ -36,7 +39,7 @@ pub struct Receive {
     /// pointers are relative to the item, those that begin with `^/` to the whole body, and a name that
     /// is no pointer is a member of the item or, if it has none of that name, a parameter of the query.
     pub params: IndexMap<String, OneOrMany>,
-    /// The lists in a JSON body of which every item is one message. All messages of one body are
+    /// The lists in a JSON or XML body of which every item is one message. All messages of one body are
     /// stored, or none. `None`: a request is one message.
     pub each: Option<Each>,
     /// Which requests to `/backends/NAME` bring messages. `None`: all; if `status.when` is true of a
@@ -50,6 +53,13 @@ pub struct Receive {
     pub challenge: Option<Challenge>,
     /// What the body is, whatever its `Content-Type` says. `None`: what that says.
     pub format: Option<BodyFormat>,
+    /// The texts within the body that are bodies of their own. Then a form is read as a JSON object of its
+    /// parameters, so that names of parameters are as they were, and pointers lead into these texts.
+    pub nested: Nested,
+    /// By what a message that the provider repeats is told from another one.
+    pub dedupe: Dedupe,
+    /// How the provider writes dates.
+    pub dates: Dates,
     /// The answer to a valid request.
     pub reply: Reply,
     /// Extra parameters, and changes to those that Postern knows itself.
@@ -61,8 +71,9 @@ pub struct Receive {
     pub checks: Vec<Check>,
     /// The form that cleans a request: `http`, or a name registered by a program of one's own.
     pub form: String,
-    /// The charset of urlencoded, query and multipart values, whatever their headers declare: a WHATWG
-    /// label. Absent: the declared one, else UTF-8. Bytes that it cannot decode become U+FFFD.
+    /// The charset of urlencoded, query and multipart values and of XML, whatever the request declares, and of
+    /// JSON that is not UTF-8: a WHATWG label. Absent: the declared one, else UTF-8. Bytes that it cannot decode
+    /// become U+FFFD.
     pub charset: Option<Charset>,
     /// What decodes the text, where its bytes depend on other parameters. Absent: `charset` does.
     pub codec: Option<Codec>,
@@ -82,6 +93,9 @@ impl Default for Receive {
             ignore: false,
             challenge: None,
             format: None,
+            nested: Nested::default(),
+            dedupe: Dedupe::default(),
+            dates: Dates::default(),
             reply: Reply::default(),
             fields: IndexMap::new(),
             media: Vec::new(),
@@ -159,11 +173,19 @@ impl Receive {
             wrong.push(("challenge.when".to_owned(), why.to_owned()));
         }
         if self.each.is_some() && self.codec.is_some() {
-            let why = "decodes the parameters of a form, and each reads a JSON body: leave one of them out";
+            let why =
+                "decodes the parameters of a form, and each reads a JSON or XML body: leave one of them out";
             wrong.push(("codec".to_owned(), why.to_owned()));
         }
+        if self.codec.is_some() && !self.nested.is_empty() {
+            let why =
+                "decodes the parameters of a form, and nested reads them as JSON: leave one of them out";
+            wrong.push(("codec".to_owned(), why.to_owned()));
+        }
+        let declared = self.fields.keys().map(String::as_str);
         // A form of one's own may make fields that nothing declares.
         if self.form == "http" {
+            wrong.extend(self.dedupe.problem(declared).map(|why| ("dedupe".to_owned(), why)));
             wrong.extend(self.undeclared());
         }
         wrong
@@ -171,12 +193,13 @@ impl Receive {
 
     /// How several messages stand in one body.
     pub fn batch(&self) -> Batch<'_> {
-        let Self { methods, params, each, format, .. } = self;
+        let Self { methods, params, each, format, nested, .. } = self;
         Batch {
             each: each.as_ref(),
             methods,
             params,
             format: *format,
+            nested,
             example: "{ identity = \"/from\", text = \"/text\" }",
         }
     }

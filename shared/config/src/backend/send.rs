@@ -1,15 +1,22 @@
 //! How one sends through a backend: `[backends.NAME.send]`.
 
+mod answer;
+mod body;
+mod results;
+
 use super::{
-    answer::{AnswerPart, KnownFailure, Results},
     codec::Codec,
     field::Pattern,
-    template::{Template, UrlTemplate},
+    provider_tls::ProviderTls,
+    send_auth::SendAuth,
+    template::{Template, UrlTemplate, XmlTemplate},
 };
+pub use answer::{AnswerPart, KnownFailure, StatusPattern, Success, value_of};
+pub use body::{FormTemplate, JsonTemplate};
 use indexmap::IndexMap;
-use postern_shared::value::{HeaderName, Secret, Settings, Span};
-use serde::{Deserialize, Deserializer, de};
-use serde_json::Value;
+use postern_shared::value::{HeaderName, Secret, Span};
+pub use results::{KnownValue, Results};
+use serde::Deserialize;
 use std::time::Duration;
 
 /// The request that sends a message, and what its answer means.
@@ -23,13 +30,15 @@ pub struct Send {
     pub method: SendMethod,
     /// Parameters in the URL.
     #[serde(default)]
-    pub query: IndexMap<String, Template>,
+    pub query: IndexMap<String, FormTemplate>,
     /// Parameters in an urlencoded body.
     #[serde(default)]
-    pub form: IndexMap<String, Template>,
-    /// A JSON object as the body.
-    #[serde(default)]
-    pub json: IndexMap<String, JsonTemplate>,
+    pub form: IndexMap<String, FormTemplate>,
+    /// A JSON object or a JSON list as the body. `None`: the body is not JSON.
+    #[serde(default, deserialize_with = "body::of_json")]
+    pub json: Option<JsonTemplate>,
+    /// XML as the body. `None`: the body is not XML.
+    pub xml: Option<XmlTemplate>,
     /// Parameters that come first, unless those above have the same name: a template that makes a
     /// table. They stand where those above do.
     pub defaults: Option<Template>,
@@ -38,8 +47,12 @@ pub struct Send {
     /// Further headers.
     #[serde(default)]
     pub headers: IndexMap<HeaderName, Template>,
-    /// The `Authorization` header.
-    pub auth: Option<Auth>,
+    /// How requests prove whose they are.
+    pub auth: Option<SendAuth>,
+    /// Whose certificates are trusted, and which one is shown. `None`: the system's, and none.
+    pub tls: Option<ProviderTls>,
+    /// The URL of the proxy that requests go through, with its user and password. `None`: they go directly.
+    pub proxy: Option<Secret>,
     /// How many recipients one request has.
     #[serde(default)]
     pub recipients: Recipients,
@@ -95,22 +108,35 @@ impl Send {
         self.separator.as_deref().unwrap_or(",")
     }
 
+    /// Whether a request has a body.
+    pub fn has_body(&self) -> bool {
+        self.json.is_some() || self.xml.is_some() || !self.form.is_empty()
+    }
+
     /// Every template, as it was written, with its key below `send`.
     pub fn sources(&self) -> Vec<(String, &str)> {
         let mut all = vec![("url".to_owned(), self.url.source())];
         let defaults = self.defaults.iter().map(|template| ("defaults".to_owned(), template.source()));
         all.extend(defaults);
         for (table, templates) in [("query", &self.query), ("form", &self.form)] {
-            let named = templates.iter().map(|(name, value)| (format!("{table}.{name}"), value.source()));
-            all.extend(named);
+            templates.iter().for_each(|(name, value)| value.sources(format!("{table}.{name}"), &mut all));
         }
-        for (name, value) in &self.json {
-            value.sources(format!("json.{name}"), &mut all);
+        if let Some(json) = &self.json {
+            json.sources("json".to_owned(), &mut all);
         }
+        all.extend(self.xml.iter().map(|xml| ("xml".to_owned(), xml.source())));
         let headers =
             self.headers.iter().map(|(name, value)| (format!("headers.{}", name.0), value.source()));
         all.extend(headers);
+        all.extend(self.auth.iter().flat_map(SendAuth::sources));
         all
+    }
+
+    /// Everything in it that is secret, with its key below `send`.
+    pub fn secrets(&self) -> impl Iterator<Item = (String, &Secret)> {
+        let auth = self.auth.iter().flat_map(SendAuth::secrets);
+        let auth = auth.map(|(key, secret)| (format!("auth.{key}"), secret));
+        auth.chain(self.proxy.iter().map(|proxy| ("proxy".to_owned(), proxy)))
     }
 
     /// What is wrong beyond the types: a key below `send`, and why.
@@ -121,9 +147,17 @@ impl Send {
                 wrong.push((key.to_owned(), why.to_owned()));
             }
         };
-        check("json", !self.json.is_empty() && !self.form.is_empty(), "a request has one body: json or form");
-        let has_body = !self.json.is_empty() || !self.form.is_empty();
-        check("method", has_body && self.method == SendMethod::Get, "a GET has no body: use query");
+        const ONE_BODY: &str = "a request has one body: json, form or xml";
+        let has_form = !self.form.is_empty();
+        check("json", self.json.is_some() && has_form, ONE_BODY);
+        check("xml", self.xml.is_some() && (has_form || self.json.is_some()), ONE_BODY);
+        check("method", self.has_body() && self.method == SendMethod::Get, "a GET has no body: use query");
+        let is_table = self.xml.is_none() && !matches!(self.json, Some(JsonTemplate::List(_)));
+        check(
+            "defaults",
+            self.defaults.is_some() && !is_table,
+            "is a table, and the body is none: leave it out",
+        );
         check(
             "batch",
             !(1..=postern_shared::message::MAX_IDENTITIES).contains(&self.batch),
@@ -137,8 +171,24 @@ impl Send {
         check("timeout", self.timeout.0.is_zero(), "must be longer than 0");
         check("timeout", self.timeout.0 > MAX_TIMEOUT, "must be at most 10m");
         check("success.status", self.success.status.is_empty(), "must name at least one status");
+        let success = &self.success;
+        check(
+            "success.is",
+            success.at.is_some() && success.is.is_none(),
+            "is missing: which values at that place mean success",
+        );
+        check(
+            "success.at",
+            success.at.is_none() && success.is.is_some(),
+            "is missing: where the answer holds the values of success.is",
+        );
         let own = |name: &HeaderName| self.auth.is_some() && name.0 == "authorization";
         check("headers", self.headers.keys().any(own), "Authorization is what auth sets: use one of them");
+        let plain =
+            self.url.source().starts_with("http://") && !matches!(self.auth, Some(SendAuth::Oauth2(_)));
+        check("tls", self.tls.is_some() && plain, "has no use: url begins with http://");
+        wrong.extend(self.auth.iter().flat_map(SendAuth::problems));
+        wrong.extend(self.tls.iter().flat_map(ProviderTls::problems));
         wrong
     }
 }
@@ -194,131 +244,4 @@ pub enum WhenUncertain {
     Retry,
     /// The dead letters: at most once.
     Fail,
-}
-
-/// The `Authorization` header.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "lowercase", deny_unknown_fields)]
-pub enum Auth {
-    /// RFC 7617.
-    Basic {
-        /// Without a colon.
-        username: Secret,
-        /// The password.
-        password: Secret,
-    },
-    /// RFC 6750.
-    Bearer(Secret),
-}
-
-impl Auth {
-    /// It with the settings that it stands for; `None` where one of them is not there: then requests
-    /// have no `Authorization`.
-    pub fn resolved(&self, settings: &Settings) -> Option<Self> {
-        Some(match self {
-            Self::Basic { username, password } => {
-                Self::Basic { username: username.resolved(settings)?, password: password.resolved(settings)? }
-            }
-            Self::Bearer(token) => Self::Bearer(token.resolved(settings)?),
-        })
-    }
-}
-
-/// When an answer means that the provider took the message over: both hold.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Success {
-    /// The answer's status is one of these: `200`, or a whole hundred such as `2xx`.
-    pub status: Vec<StatusPattern>,
-    /// The answer's body matches; empty: any body.
-    pub body: Option<Pattern>,
-}
-
-impl Default for Success {
-    fn default() -> Self {
-        Self { status: vec![StatusPattern { from: 200, to: 299 }], body: None }
-    }
-}
-
-/// One status, or a hundred of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct StatusPattern {
-    from: u16,
-    to: u16,
-}
-
-impl StatusPattern {
-    /// Whether `status` is one of them.
-    pub fn matches(self, status: u16) -> bool {
-        (self.from..=self.to).contains(&status)
-    }
-}
-
-impl<'de> Deserialize<'de> for StatusPattern {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = match Value::deserialize(deserializer)? {
-            Value::Number(number) => number.to_string(),
-            Value::String(text) => text,
-            _ => String::new(),
-        };
-        let hundred = text.strip_suffix("xx").and_then(|digit| digit.parse::<u16>().ok());
-        let (from, to) = match (hundred, text.parse()) {
-            (Some(digit), _) => (digit * 100, digit * 100 + 99),
-            (None, Ok(status)) => (status, status),
-            _ => (0, 0),
-        };
-        if (100..=599).contains(&from) {
-            Ok(Self { from, to })
-        } else {
-            Err(de::Error::custom("must be a status such as \"200\" or \"2xx\""))
-        }
-    }
-}
-
-/// A JSON value whose texts are templates; names are as they are.
-#[derive(Debug, Clone)]
-pub enum JsonTemplate {
-    /// A text.
-    Text(Template),
-    /// A number or a boolean.
-    Plain(Value),
-    /// An array.
-    List(Vec<JsonTemplate>),
-    /// An object.
-    Object(IndexMap<String, JsonTemplate>),
-}
-
-impl<'de> Deserialize<'de> for JsonTemplate {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Self::parse(Value::deserialize(deserializer)?).map_err(de::Error::custom)
-    }
-}
-
-impl JsonTemplate {
-    /// Adds each template of it, which stands at `key`.
-    fn sources<'s>(&'s self, key: String, all: &mut Vec<(String, &'s str)>) {
-        match self {
-            Self::Text(template) => all.push((key, template.source())),
-            Self::Plain(_) => {}
-            Self::List(items) => {
-                let items = items.iter().enumerate();
-                items.for_each(|(index, item)| item.sources(format!("{key}[{index}]"), all));
-            }
-            Self::Object(table) => {
-                table.iter().for_each(|(name, value)| value.sources(format!("{key}.{name}"), all));
-            }
-        }
-    }
-
-    fn parse(value: Value) -> Result<Self, String> {
-        Ok(match value {
-            Value::String(source) => Self::Text(Template::parse(&source)?),
-            Value::Array(items) => Self::List(items.into_iter().map(Self::parse).collect::<Result<_, _>>()?),
-            Value::Object(table) => {
-                let parse = |(name, value)| Self::parse(value).map(|value| (name, value));
-                Self::Object(table.into_iter().map(parse).collect::<Result<_, String>>()?)
-            }
-            plain => Self::Plain(plain),
-        })
-    }
 }

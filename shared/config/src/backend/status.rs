@@ -2,9 +2,11 @@
 
 use super::{
     batch::Batch,
+    dates::Dates,
     each::Each,
     expression::When,
     http::{BodyFormat, Method, method_problem},
+    nested::Nested,
     receive::{Reply, items_problem, name_problem, reply_problem},
 };
 use indexmap::IndexMap;
@@ -35,7 +37,7 @@ pub struct Status {
     /// not blank counts. One that begins with `/` is a JSON pointer (RFC 6901). Absent: the same
     /// name. What the body, or with `each` the item, does not have is looked for in the query.
     pub params: IndexMap<String, OneOrMany>,
-    /// The lists in a JSON body of which every item is one report, as in `receive`.
+    /// The lists in a JSON or XML body of which every item is one report, as in `receive`.
     pub each: Option<Each>,
     /// Which requests bring reports, to `/backends/NAME` as well as to `/backends/NAME/status`. `None`:
     /// all those to `/backends/NAME/status`.
@@ -50,6 +52,11 @@ pub struct Status {
     /// What the body of a request to `/backends/NAME/status` is, whatever its `Content-Type` says. `None`:
     /// what that says.
     pub format: Option<BodyFormat>,
+    /// The texts within the body of a request to `/backends/NAME/status` that are bodies of their own, as in
+    /// `receive`.
+    pub nested: Nested,
+    /// How the provider writes dates. `None`: as `receive.dates` says.
+    pub dates: Option<Dates>,
     /// The answer to a report that was stored.
     pub reply: Reply,
 }
@@ -73,11 +80,20 @@ impl Default for Status {
             when: None,
             format: None,
             state: None,
+            nested: Nested::default(),
+            dates: None,
             states: IndexMap::new(),
             other_states: OtherStates::Report,
             reply: Reply::default(),
         }
     }
+}
+
+/// The state that the provider's `word` means by `states`; `None` if a report with it is refused.
+pub(super) fn state_of(states: &IndexMap<String, State>, other: OtherStates, word: &str) -> Option<State> {
+    let known = states.iter().find(|(known, _)| known.to_lowercase() == word.to_lowercase());
+    let other = (other == OtherStates::Report).then_some(State::Unknown);
+    states.get(word).or(known.map(|(_, state)| state)).copied().or(other)
 }
 
 impl Status {
@@ -88,9 +104,7 @@ impl Status {
 
     /// The state that the provider's `word` means; `None` if a report with it is refused.
     pub fn state(&self, word: &str) -> Option<State> {
-        let known = self.states.iter().find(|(known, _)| known.to_lowercase() == word.to_lowercase());
-        let other = (self.other_states == OtherStates::Report).then_some(State::Unknown);
-        self.states.get(word).or(known.map(|(_, state)| state)).copied().or(other)
+        state_of(&self.states, self.other_states, word)
     }
 
     /// What is wrong beyond the types: a key below `status`, and why.
@@ -120,10 +134,11 @@ impl Status {
 
     /// How several reports stand in one body.
     pub fn batch(&self) -> Batch<'_> {
-        let Self { methods, params, each, format, .. } = self;
+        let Self { methods, params, each, format, nested, .. } = self;
         Batch {
             each: each.as_ref(),
             format: *format,
+            nested,
             methods,
             params,
             example: "{ external_id = \"/id\", state = \"/status\" }",

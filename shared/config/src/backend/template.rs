@@ -1,9 +1,10 @@
 //! Values of an outgoing request, as templates over the message.
 //!
-//! The language is Jinja's (minijinja). Most templates are nothing but text and names; those are
-//! put together without the engine.
+//! The language is Jinja's (minijinja). Most templates are nothing but text and names; those are put
+//! together without the engine: an environment for each would cost memory with a thousand backends.
 
 mod usage;
+mod xml;
 
 use super::userinfo;
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value, value::ValueKind};
@@ -12,6 +13,7 @@ use postern_shared::suggest;
 use serde::{Deserialize, Deserializer, de};
 use std::{fmt, sync::Arc};
 pub use usage::{Use, uses};
+pub use xml::XmlTemplate;
 
 /// What a template sees.
 pub const NAMES: [&str; 11] = [
@@ -71,6 +73,7 @@ enum Piece {
 enum Escape {
     None,
     Url,
+    Xml,
 }
 
 impl Escape {
@@ -78,6 +81,7 @@ impl Escape {
         match self {
             Self::None => out.push_str(text),
             Self::Url => out.extend(utf8_percent_encode(text, NOT_UNRESERVED)),
+            Self::Xml => xml::escape(text, out),
         }
     }
 }

@@ -107,3 +107,19 @@ fn what_cannot_change_while_running_is_named() {
         assert_eq!(changes.needing_restart(), expected, "{text}");
     }
 }
+
+#[test]
+fn a_file_of_tls_that_holds_something_else_is_a_change_of_its_backend() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("ca.pem");
+    let text = format!(
+        "[backends.x]\ntype = \"http\"\n[backends.x.send]\nurl = \"https://h/\"\n\
+         form = {{ to = \"{{{{ identity }}}}\", text = \"{{{{ text }}}}\" }}\ntls = {{ ca = \"{}\" }}\n",
+        file.display()
+    );
+    std::fs::write(&file, "one").unwrap();
+    let before = config(&text);
+    assert!(config(&text).changes_from(&before).is_empty());
+    std::fs::write(&file, "two").unwrap();
+    assert_eq!(named(&config(&text).changes_from(&before)), ["~backends.x"]);
+}

@@ -54,8 +54,8 @@ const MISTAKES: &[Mistake] = &[
         Some(3),
         "limit, burst, count",
     ),
-    ("[backends.a]\n", "backends.a.type", Some(1), "allowed: africastalking, console, http, "),
-    ("[backends.a]\ntype = \"smtp\"", "backends.a.type", Some(2), "allowed: africastalking, console, http, "),
+    ("[backends.a]\n", "backends.a.type", Some(1), "africastalking, "),
+    ("[backends.a]\ntype = \"smtp\"", "backends.a.type", Some(2), "africastalking, "),
     (
         "[backends.a]\ntype = \"http\"\nconnector = \"htpp\"",
         "backends.a.connector",

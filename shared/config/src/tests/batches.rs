@@ -111,7 +111,7 @@ const MISTAKES: &[Mistake] = &[
         "[backends.a]\ntype = \"http\"\n[backends.a.receive]\nformat = \"yaml\"",
         "backends.a.receive.format",
         Some(4),
-        "\"json\" or \"form\"",
+        "\"xml\"",
     ),
     (
         "[backends.a]\ntype = \"http\"\n[backends.a.receive]\nformat = \"form\"\neach = \"/r\"\nparams = { text = \"/t\" }",

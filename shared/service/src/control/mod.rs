@@ -1,7 +1,16 @@
 //! What operators ordered, as this process knows it, and the orders themselves.
 //!
-//! [`Control`] follows the log `postern.control` and holds what its records come to. [`Operator`] writes
-//! to the log.
+//! `postern pause` and its kin, and `POST /v1/backends/NAME/…` of the admin port, are two ways to
+//! [`Operator`], which publishes one record to `postern.control`. That is a stream and no queue: each
+//! process reads all records, from the first on, and takes none from the others. [`Control`] follows it
+//! and folds the records into a `ControlState`, a pure value.
+//!
+//! The dispatcher waits until the log is read, holds a backend's flow control while a pause holds, and
+//! asks [`Control`] of each message whether it is cancelled before it is attempted. `cancel` settles what
+//! waits at the moment of the order, so that a paused backend's messages are reported too. `queues` lists
+//! queues and moves or purges what is in them. RabbitMQ lists no queues over AMQP, so each process notes
+//! its backends' names in the log, and `unconfigured` asks about those that its configuration does not
+//! have. All of them go through a queue by `scan`.
 
 mod cancel;
 mod cancelled;

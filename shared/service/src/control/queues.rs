@@ -299,7 +299,7 @@ fn named(name: &str) -> Result<Vec<QueueName>, OrderError> {
         QueueName::dead(),
         QueueName::unrouted(),
     ];
-    let outbound = QueueName::known(name).filter(|queue| queue.backend().is_some());
+    let outbound = QueueName::known(name).filter(|queue| queue.backend().is_some() || queue.holds_polls());
     let queue = outbound.or_else(|| others.into_iter().find(|queue| queue.as_str() == name));
     let allowed = || {
         OrderError::Invalid(format!(

@@ -6,6 +6,13 @@
 //! go back to where it died is published first, confirmed, and only then acknowledged: a crash in between
 //! doubles it, under the same id, and loses nothing. RabbitMQ counts that a message was looked at; the count
 //! means nothing in these queues.
+//!
+//! `postern dead` and `/v1/dead` of the admin port are two ways to this module. A letter goes back to the
+//! queue that it died in (`Address::Queue`, past the exchange that others are bound to). `ids` makes
+//! whole the beginnings of ids that people give, by a scan before. A letter without an id is named by a
+//! digest of what stays the same of it (`handle`). A list shows of a reason what neither names nor
+//! numbers anybody (`reason`). Of a body only the few fields that are needed are read (`fields`), and an
+//! unrouted message is taken for one to send only.
 
 mod dead_letter;
 mod fields;

@@ -1,6 +1,11 @@
 //! Which clients may connect: a listener has a limit of connections, and so has each address. A
 //! connection beyond them is accepted and closed at once, so that nothing waits and the process never
 //! runs out of descriptors.
+//!
+//! A connection too many is closed and not left waiting. A client that waits in the kernel's queue takes
+//! the place of another, and learns nothing; a load balancer that is refused tries elsewhere. Loopback
+//! addresses and `ingress.trusted_proxies` have no limit for each address: behind a proxy everybody has
+//! its address, and a program on this machine can do more harm than to hold connections.
 
 use super::descriptors::{self, Share};
 use crate::{

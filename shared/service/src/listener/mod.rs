@@ -1,8 +1,18 @@
-//! HTTP listeners: every port of Postern is one, and bounds what a client can take from it.
+//! HTTP listeners: every port of Postern is one (`ingress.listen`, `api.listen`, `admin.listen`), and
+//! bounds what a client can take from it before it has proved anything. Below are actix-server and
+//! actix-http, with a stream of our own between them.
 //!
-//! `admission` decides who may connect, `socket` ends connections that take no answers, `paced` hands
-//! requests over to actix-http at the pace at which they are answered and ends heads that do not end,
-//! `exchange` tells it which request is in flight, `request_line` encodes targets that actix-http would refuse.
+//! 1. `admission` gives a connection a slot, or closes it at once and counts it. There are as many slots
+//!    as the limit of open files leaves room for (`descriptors`).
+//! 2. TLS, if the port has it, under `ingress.read_timeout`, with HTTP/1.1 only: actix-http sets no limit
+//!    to the streams of an HTTP/2 connection and to the size of their headers, and cannot be told to.
+//!    Providers need HTTP/1.1 only.
+//! 3. `socket` ends a connection whose client takes nothing of its answers for 20 seconds.
+//! 4. `paced` reads for actix-http, at the pace at which requests are answered. What request is in flight
+//!    it learns from `exchange`, which stands around the application. A handler that lets its client wait
+//!    learns from `client_closed` that the client is gone. `request_line` percent-encodes what a sloppy
+//!    client leaves raw in a target, where a request line certainly stands.
+//! 5. The ingress reads bodies within the room that all large bodies have together.
 
 mod admission;
 mod blank_lines;

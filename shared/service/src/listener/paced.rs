@@ -3,6 +3,12 @@
 //! actix-http (3.20, `h1/dispatcher.rs`) by itself reads on while an answer cannot be written, takes
 //! each of any number of small requests out of its buffer, wakes itself without end once the buffer
 //! is full, and gives only the first head of a connection a time.
+//!
+//! So this stream reads nothing while an answer cannot be written, hands over at most two heads before
+//! something is written, and reads no more of a body than its handler asks for. It gives every head its
+//! time, and an idle connection five seconds. Without it a client that does not read took a core and 23
+//! MB, and 27 bytes held a connection open without end. What actix-http refuses by itself is counted and
+//! logged when its answer is written.
 
 use super::{
     blank_lines::BlankLines,

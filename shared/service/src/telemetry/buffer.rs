@@ -1,4 +1,9 @@
-//! The buffer between whoever logs and stderr: nobody waits until somebody reads the log.
+//! The buffer between the log's writers and stderr: nobody waits until somebody reads the log. If it is full,
+//! lines are dropped and counted.
+//!
+//! tracing-appender does the same with a channel of lines, whose memory depends on their length, and
+//! brings four crates. This is a lock around a `Vec` of bytes, and all lines that have queued up are one
+//! write.
 
 use prometheus::{Error, IntCounter};
 use std::{

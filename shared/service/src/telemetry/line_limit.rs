@@ -1,4 +1,7 @@
 //! A limit on the log lines that anybody can cause.
+//!
+//! Only lines about requests that store nothing are limited: they cost their sender less than they cost
+//! the log. Every message, report and attempt has its line.
 
 use std::{
     collections::BTreeMap,

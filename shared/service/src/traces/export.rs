@@ -1,6 +1,9 @@
 //! Sending spans: a queue with a bound, the library's thread that makes batches of it, and an HTTP client of
 //! our own. Whatever becomes of the receiver, nobody waits for it: what there is no room for is dropped, and
 //! counted.
+//!
+//! The exporter's thread is the library's, its HTTP client is ours: the library's async clients do not
+//! work on that thread, and its blocking one brings a second runtime.
 
 use super::environment::Exporting;
 use crate::metrics::Metrics;

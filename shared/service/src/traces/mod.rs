@@ -5,6 +5,14 @@
 //!
 //! No span holds an identity, a text, a secret, or a URL's path and query: attributes are names of the
 //! configuration, ids, numbers of attempts, and labels from closed sets.
+//!
+//! The ingress holds a [`RequestSpan`] for each request that is taken, the dispatcher begins the span of
+//! each delivery in `poison`, and [`Scope::sends`] makes those of what is published, whose headers carry
+//! the trace across the broker. `Backend::send_within` gives connectors the place below which they make
+//! spans of their requests. A delivery report's address carries the trace too (`~` and a `traceparent` at
+//! its end): a message's trace is stored nowhere, and without a message log nothing is looked up. The
+//! price is a longer address while traces are on. A span is below the one that sent its message, not only
+//! linked to it, so that one trace shows the whole way.
 
 mod environment;
 mod export;
@@ -99,6 +107,15 @@ impl Traces {
         let provider = provider.build();
         let tracer = provider.tracer("postern");
         Ok(Self(Some(Arc::new(Tracing { tracer, provider, system, propagates }))))
+    }
+
+    /// What [`start`](Self::start) would say of this process's `OTEL_*` variables: remarks, where they are not
+    /// taken as they stand.
+    ///
+    /// # Errors
+    /// Why nothing would start.
+    pub fn check() -> Result<Vec<String>, String> {
+        Ok(Environment::of_process()?.remarks)
     }
 
     /// Whether spans are made.

@@ -134,6 +134,7 @@ mod tests {
     fn options() -> BrokerOptions {
         let topology = Topology {
             backends: [].into(),
+            polled: [].into(),
             delays: [].into(),
             max_reports: 1,
             max_callbacks: 1,

@@ -35,6 +35,7 @@ fn options() -> BrokerOptions {
     BrokerOptions {
         topology: Topology {
             backends: [alpha()].into(),
+            polled: [].into(),
             delays: [Duration::from_secs(1)].into(),
             max_reports: 100,
             max_callbacks: 100,

@@ -25,6 +25,7 @@ pub(crate) fn address() -> anyhow::Result<Address> {
 pub(crate) fn options(min_free_disk: u64) -> anyhow::Result<BrokerOptions> {
     let topology = Topology {
         backends: [backend()?].into(),
+        polled: [].into(),
         delays: [Duration::from_secs(5)].into(),
         max_reports: 1000,
         max_callbacks: 1000,

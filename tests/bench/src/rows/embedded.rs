@@ -112,6 +112,7 @@ pub(super) async fn fill(folder: &Path, messages: u64, log: MessageLog) -> Resul
     let backend: BackendName = "bench".parse()?;
     let topology = Topology {
         backends: [backend.clone()].into(),
+        polled: [].into(),
         delays: [Duration::from_secs(5)].into(),
         max_reports: 1_000_000,
         max_callbacks: 100_000,

@@ -8,6 +8,7 @@ use postern_config::{Config, ProviderRegistry, backend::send::Recipients};
 use postern_shared::{
     error::{Failure, FailureClass},
     message::{Context, Identity, MessageId},
+    read::{JsonLimits, xml_within},
 };
 use proptest::prelude::*;
 use reqwest::Request;
@@ -28,6 +29,31 @@ type = "http"
 [backends.json.send]
 url = "http://example.org/send"
 json = { t = "{{ text }}", deep = { list = ["{{ context.more }}", "<{{ text }}>"] } }
+
+[backends.xml]
+type = "http"
+[backends.xml.send]
+url = "http://example.org/send"
+xml = "<sms ref='{{ context.more }}'><to>{{ identity }}</to><text kind=\"a {{ text }}\">{{ text }}</text></sms>"
+
+[backends.list]
+type = "http"
+[backends.list.send]
+url = "http://example.org/send"
+json = [{ to = "{{ identity }}", t = "{{ text }}", n = [1, true, { deep = ["{{ context.more }}"] }] }, "{{ context.absent }}"]
+
+[backends.nested]
+type = "http"
+[backends.nested.send]
+url = "http://example.org/send"
+query = { q = ["{{ text }}", 7] }
+form = { to = "{{ identity }}", message = { type = "text", t = "{{ text }}", gone = { x = "{{ context.absent }}" } }, absent = { x = "{{ context.absent }}" } }
+
+[backends.within]
+type = "http"
+[backends.within.send]
+url = "http://example.org/send"
+json = { content = "{{ {'t': text, 'm': [context.more]} | tojson }}" }
 
 [backends.either]
 type = "http"
@@ -105,6 +131,50 @@ proptest! {
         let read: serde_json::Value = serde_json::from_slice(body(&request)).unwrap();
         let expected = serde_json::json!({"t": text, "deep": {"list": [more, format!("<{text}>")]}});
         prop_assert_eq!(read, expected);
+    }
+
+    #[test]
+    fn of_a_list_of_json(text in words(), more in words()) {
+        let request = request("list", &text, &more).unwrap();
+        let read: serde_json::Value = serde_json::from_slice(body(&request)).unwrap();
+        let deep = serde_json::json!([1, true, {"deep": [more]}]);
+        prop_assert_eq!(read, serde_json::json!([{"to": "+15551234567", "t": text, "n": deep}]));
+    }
+
+    #[test]
+    fn of_json_in_a_form_and_in_a_query(text in words()) {
+        let request = request("nested", &text, "").unwrap();
+        let (list, message) = (serde_json::json!([text, 7]), serde_json::json!({"type": "text", "t": text}));
+        let one = |name: &'static str, value: String| (Cow::from(name), Cow::from(value));
+        prop_assert_eq!(pairs(request.url().query().unwrap().as_bytes()), [one("q", list.to_string())]);
+        let to = one("to", "+15551234567".to_owned());
+        prop_assert_eq!(pairs(body(&request)), [to, one("message", message.to_string())]);
+    }
+
+    #[test]
+    fn of_json_within_a_text_of_json(text in words(), more in words()) {
+        let request = request("within", &text, &more).unwrap();
+        let read: serde_json::Value = serde_json::from_slice(body(&request)).unwrap();
+        let within: serde_json::Value = serde_json::from_str(read["content"].as_str().unwrap()).unwrap();
+        prop_assert_eq!(within, serde_json::json!({"t": text, "m": [more]}));
+    }
+
+    #[test]
+    fn of_xml(text in words(), more in words()) {
+        let request = request("xml", &text, &more).unwrap();
+        prop_assert_eq!(&request.headers()["content-type"], "application/xml; charset=utf-8");
+        let xml = String::from_utf8(body(&request).to_vec()).unwrap();
+        let read = xml_within(&xml, JsonLimits { values: 10, name: 10, text: 10_000 }).unwrap();
+        // What XML cannot hold is left out.
+        let kept = |text: &str| -> String {
+            let is_kept = |c: &char| matches!(c, '\t' | '\n' | '\r' | ' '..='\u{fffd}' | '\u{10000}'..);
+            text.chars().filter(is_kept).collect()
+        };
+        let (text, more) = (kept(&text), kept(&more));
+        let sms = serde_json::json!({
+            "@ref": more, "to": "+15551234567", "text": {"@kind": format!("a {text}"), "#text": text},
+        });
+        prop_assert_eq!(read, serde_json::json!({"sms": sms}));
     }
 }
 

@@ -97,8 +97,8 @@ pub struct Use {
 enum Part<'s> {
     /// What is taken as it is.
     Text(&'s str),
-    /// What stands in `{{ … }}` or `{% … %}`, with nothing in its quotation marks.
-    Code(String),
+    /// What stands in `{{ … }}`, which is a value, or in `{% … %}`, with nothing in its quotation marks.
+    Code { code: String, is_value: bool },
 }
 
 /// What the template `source` looks at; nothing if it is none. Names that it sets itself are left out.
@@ -108,7 +108,7 @@ pub fn uses(source: &str) -> Vec<Use> {
         let words = code.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
         words.into_iter().any(|word| GUARDS.contains(&word))
     };
-    let guarded = parts(source).iter().any(|part| matches!(part, Part::Code(code) if is_guard(code)));
+    let guarded = parts(source).iter().any(|part| matches!(part, Part::Code { code, .. } if is_guard(code)));
     let mut jinja = Environment::new();
     if jinja.add_template("value", &plain).is_err() {
         return Vec::new();
@@ -138,6 +138,19 @@ pub(super) fn problem(source: &str, jinja: &Environment<'_>, names: &[&str]) -> 
         .or_else(|| not_replaced(source, &parts, names))
 }
 
+/// The template `source` as a text, with `value` for each `{{ … }}` and nothing for each `{% … %}`.
+pub(super) fn with_values_as(source: &str, value: &str) -> String {
+    let mut plain = String::new();
+    for part in parts(source) {
+        match part {
+            Part::Text(text) => plain.push_str(text),
+            Part::Code { is_value: true, .. } => plain.push_str(value),
+            Part::Code { .. } => {}
+        }
+    }
+    plain
+}
+
 fn parts(source: &str) -> Vec<Part<'_>> {
     let (mut parts, mut rest) = (Vec::new(), source);
     loop {
@@ -156,7 +169,7 @@ fn parts(source: &str) -> Vec<Part<'_>> {
         } else {
             code(&rest[start + 2..], end)
         };
-        parts.push(Part::Code(code));
+        parts.push(Part::Code { code, is_value: end == "}}" });
         rest = tail;
     }
     parts.push(Part::Text(rest));
@@ -192,7 +205,7 @@ fn code<'s>(text: &'s str, end: &str) -> (String, &'s str) {
 /// A filter or a test that Minijinja does not have: it would fail with each message.
 fn unknown_call(parts: &[Part<'_>], jinja: &Environment<'_>) -> Option<String> {
     let code = parts.iter().filter_map(|part| match part {
-        Part::Code(code) => {
+        Part::Code { code, .. } => {
             Some(code.as_str()).filter(|code| ["|", "is", "filter"].iter().any(|it| code.contains(it)))
         }
         Part::Text(_) => None,
@@ -251,7 +264,7 @@ fn part_of_a_text(source: &str) -> Option<String> {
 fn not_replaced(source: &str, parts: &[Part<'_>], names: &[&str]) -> Option<String> {
     let texts = parts.iter().filter_map(|part| match part {
         Part::Text(text) => Some(*text).filter(|text| text.contains('{')),
-        Part::Code(_) => None,
+        Part::Code { .. } => None,
     });
     let in_braces = texts.flat_map(|text| text.split('{').skip(1)).find_map(|rest| {
         let inner = rest.split_once('}')?.0.trim();

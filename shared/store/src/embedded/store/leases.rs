@@ -3,6 +3,9 @@
 //! A row of `lease` says how many leases of the message have begun and not been taken back in order.
 //! It is written before its message is handed out, and only into the system's memory: it outlives the
 //! process, which is all that it is for, and costs no wait for the disk.
+//!
+//! Notes are kept only of what was there when the store was opened, so a message that is sent at once
+//! costs nothing. The price: the crash that a message came in with is not counted.
 
 use super::{super::record::BEYOND, Store, StoreError, WriteTransaction, number, row_id};
 use crate::sqlite::NUMBER_BITS;

@@ -126,10 +126,11 @@ impl<'a> EventBatch<'a> {
         if new.is_empty() {
             return Ok(());
         }
-        let earliest = |id: MessageId| {
-            let times = self.events.iter().filter(|event| event.message_id == id);
-            times.map(|event| event.at.as_millisecond()).min().unwrap_or_default()
-        };
+        let mut earliest: HashMap<MessageId, i64> = HashMap::new();
+        for event in self.events {
+            let at = event.at.as_millisecond();
+            earliest.entry(event.message_id).and_modify(|first| *first = at.min(*first)).or_insert(at);
+        }
         let ids: Vec<Uuid> = new.iter().map(|(event, _)| event.message_id.into()).collect();
         let direction = |event: &Event, content: Option<&Content>| {
             content.map_or_else(|| direction_of(event.event), |content| content.direction)
@@ -146,7 +147,7 @@ impl<'a> EventBatch<'a> {
             .iter()
             .map(|(event, content)| match content {
                 Some(content) => content.created_at.as_millisecond(),
-                None => earliest(event.message_id),
+                None => earliest.get(&event.message_id).copied().unwrap_or_default(),
             })
             .collect();
         let fields: Vec<Option<String>> =

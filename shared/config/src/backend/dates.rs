@@ -1,0 +1,173 @@
+//! `receive.dates`, `status.dates`: how a provider writes dates.
+
+use jiff::{
+    Timestamp, civil,
+    fmt::{rfc2822, strtime, temporal},
+    tz::TimeZone,
+};
+use postern_shared::{clock::to_the_millisecond, value::OneOrMany};
+use serde::{Deserialize, Deserializer, de};
+
+/// How a provider writes dates, as far as it is not plain from the date itself.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Dates {
+    /// The patterns of its dates, such as `%d/%m/%Y %H:%M`, tried in order before the forms that are known.
+    pub format: DateFormats,
+    /// The time zone of dates that name none. Absent: UTC.
+    pub timezone: Option<Zone>,
+}
+
+impl Dates {
+    /// The time that `text` is, to the millisecond; `None` if it is none.
+    ///
+    /// Known without a pattern are RFC 3339, also with the blank that an unescaped `+` of a form becomes; a local
+    /// time, `YYYY-MM-DD HH:MM[:SS]`; RFC 2822; Unix time in seconds, with or without a fraction, or in
+    /// milliseconds.
+    pub fn read(&self, text: &str) -> Option<Timestamp> {
+        let zone = self.timezone.as_ref().map_or(TimeZone::UTC, |zone| zone.0.clone());
+        let by_pattern = || self.format.0.iter().find_map(|format| by_pattern(format, text, &zone));
+        let rfc3339 = || text.parse::<Timestamp>().ok();
+        let local = || zone.to_timestamp(text.parse::<civil::DateTime>().ok()?).ok();
+        let rfc2822 = || rfc2822::DateTimeParser::new().relaxed_weekday(true).parse_timestamp(text).ok();
+        let unescaped = || {
+            let (time, offset) = text.rsplit_once(' ').filter(|(time, _)| time.contains('T'))?;
+            format!("{time}+{offset}").parse().ok()
+        };
+        let at = by_pattern().or_else(rfc3339).or_else(local).or_else(unescaped).or_else(rfc2822);
+        at.or_else(|| unix_time(text)).map(to_the_millisecond)
+    }
+}
+
+/// The time that `text` is by a pattern; the beginning of the day if that has none.
+fn by_pattern(format: &str, text: &str, zone: &TimeZone) -> Option<Timestamp> {
+    let read = strtime::parse(format, text).ok()?;
+    if let Ok(at) = read.to_timestamp() {
+        return Some(at);
+    }
+    let local = read.to_datetime().or_else(|_| read.to_date().map(civil::DateTime::from)).ok()?;
+    zone.to_timestamp(local).ok()
+}
+
+/// Seconds since 1970, with or without a fraction; milliseconds if the seconds would be beyond the year 5138.
+fn unix_time(text: &str) -> Option<Timestamp> {
+    const MOST_SECONDS: i64 = 99_999_999_999;
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+    if whole.is_empty() || !digits(whole) || !digits(fraction) {
+        return None;
+    }
+    match whole.parse().ok()? {
+        seconds @ 0..=MOST_SECONDS => {
+            let millisecond = format!("{fraction:0<3}").get(..3)?.parse::<i64>().ok()?;
+            Timestamp::from_millisecond(1_000 * seconds + millisecond).ok()
+        }
+        milliseconds => Timestamp::from_millisecond(milliseconds).ok(),
+    }
+}
+
+/// Patterns of dates as `strftime` has them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DateFormats(Vec<String>);
+
+impl<'de> Deserialize<'de> for DateFormats {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let OneOrMany(formats) = OneOrMany::deserialize(deserializer)?;
+        match formats.iter().find_map(|format| format_problem(format)) {
+            Some(why) => Err(de::Error::custom(why)),
+            None => Ok(Self(formats)),
+        }
+    }
+}
+
+/// Why no date can be read by `format`; `None` if one can.
+fn format_problem(format: &str) -> Option<String> {
+    const EXAMPLE: &str = "such as \"%d/%m/%Y %H:%M:%S\"";
+    let noon = civil::date(2026, 11, 22).at(12, 34, 56, 0);
+    let Ok(noon) = noon.to_zoned(TimeZone::UTC) else { return None };
+    let Ok(written) = strtime::format(format, &noon) else {
+        return Some(format!("`{format}` is no pattern of strftime, {EXAMPLE}"));
+    };
+    let read = by_pattern(format, &written, &TimeZone::UTC);
+    read.is_none().then(|| format!("`{format}` leaves the day open: it needs day, month and year, {EXAMPLE}"))
+}
+
+/// A time zone: a name of the IANA database, or a fixed offset.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Zone(TimeZone);
+
+impl<'de> Deserialize<'de> for Zone {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        temporal::DateTimeParser::new().parse_time_zone(&name).map(Self).map_err(|_| {
+            de::Error::custom(
+                "unknown time zone; a name such as \"Africa/Nairobi\", or an offset such as \"+03:00\"",
+            )
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn dates(value: Value) -> Result<Dates, String> {
+        serde_json::from_value(value).map_err(|why| why.to_string())
+    }
+
+    #[test]
+    fn dates_are_read_as_providers_write_them() {
+        let plain = json!({});
+        let nairobi = json!({"timezone": "Africa/Nairobi"});
+        let berlin = json!({"timezone": "Europe/Berlin"});
+        let fixed = json!({"timezone": "-05:30"});
+        let british = json!({"format": ["%d/%m/%Y %H:%M", "%d/%m/%y"], "timezone": "Europe/London"});
+        let offset = json!({"format": "%Y%m%d%H%M%S%z"});
+        let packed = json!({"format": "%Y%m%d%H%M%S", "timezone": "Africa/Nairobi"});
+        let american = json!({"format": "%b %e, %Y %I:%M:%S %p"});
+        for (dates_said, text, wanted) in [
+            (&plain, "2026-11-22T20:00:00.123456+03:00", Some("2026-11-22T17:00:00.123Z")),
+            (&plain, "2026-11-22 17:00:01", Some("2026-11-22T17:00:01Z")),
+            (&plain, "Sun, 22 Nov 2026 17:00:00 +0000", Some("2026-11-22T17:00:00Z")),
+            (&plain, "Mon, 22 Nov 2026 17:00:00 GMT", Some("2026-11-22T17:00:00Z")),
+            (&plain, "1795366800", Some("2026-11-22T17:00:00Z")),
+            (&plain, "1795366800250", Some("2026-11-22T17:00:00.250Z")),
+            (&plain, "22/11/2026 17:00", None),
+            (&plain, "soon", None),
+            (&nairobi, "2026-11-22 20:00:00", Some("2026-11-22T17:00:00Z")),
+            (&nairobi, "2026-11-22T20:00", Some("2026-11-22T17:00:00Z")),
+            // What names its own zone keeps it.
+            (&nairobi, "2026-11-22T17:00:00Z", Some("2026-11-22T17:00:00Z")),
+            (&nairobi, "1795366800", Some("2026-11-22T17:00:00Z")),
+            (&berlin, "2026-11-22 18:00:00", Some("2026-11-22T17:00:00Z")),
+            (&berlin, "2026-07-22 19:00:00", Some("2026-07-22T17:00:00Z")),
+            (&fixed, "2026-11-22 11:30:00", Some("2026-11-22T17:00:00Z")),
+            (&british, "22/07/2026 18:00", Some("2026-07-22T17:00:00Z")),
+            (&british, "22/11/26", Some("2026-11-22T00:00:00Z")),
+            (&british, "2026-11-22T17:00:00Z", Some("2026-11-22T17:00:00Z")),
+            (&british, "31/02/2026 18:00", None),
+            (&offset, "20261122200000+0300", Some("2026-11-22T17:00:00Z")),
+            (&packed, "20261122200000", Some("2026-11-22T17:00:00Z")),
+            (&american, "Nov 22, 2026 05:00:00 PM", Some("2026-11-22T17:00:00Z")),
+        ] {
+            let read = dates(dates_said.clone()).unwrap().read(text);
+            assert_eq!(read, wanted.map(|at| at.parse().unwrap()), "{dates_said} {text}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_or_a_zone_that_cannot_be_says_so() {
+        for (value, says) in [
+            (json!({"format": "%H:%M"}), "leaves the day open"),
+            (json!({"format": ["%d.%m.%Y", "DD/MM/YYYY"]}), "`DD/MM/YYYY` leaves the day open"),
+            (json!({"format": "%d/%m/%Y %!"}), "is no pattern"),
+            (json!({"timezone": "Nairobi"}), "unknown time zone"),
+            (json!({"timezone": "03:00"}), "unknown time zone"),
+            (json!({"zone": "UTC"}), "format"),
+        ] {
+            let why = dates(value.clone()).unwrap_err();
+            assert!(why.contains(says), "{value}: {why}");
+        }
+    }
+}

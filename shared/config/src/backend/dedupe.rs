@@ -1,0 +1,72 @@
+//! `receive.dedupe`: by what a message that a provider repeats is told from another one.
+
+use super::receive::STANDARD_FIELDS;
+use postern_shared::suggest;
+use serde::{Deserialize, Deserializer, de};
+use serde_json::Value;
+
+/// By what a message that a provider repeats is told from another one.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Dedupe {
+    /// `true`: by `external_id`, identity and text. Without an `external_id`, nothing is a repetition.
+    #[default]
+    ExternalId,
+    /// `false`: nothing is a repetition. The provider uses its ids again, for other messages of the same text.
+    Never,
+    /// By these fields, and by nothing else. Without one of them, a message is no repetition.
+    Fields(Vec<String>),
+}
+
+impl<'de> Deserialize<'de> for Dedupe {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        const WANTED: &str = "must be true, false, or a list of the fields that make a message the same one";
+        match Value::deserialize(deserializer)? {
+            Value::Bool(true) => Ok(Self::ExternalId),
+            Value::Bool(false) => Ok(Self::Never),
+            Value::Array(names) => {
+                let names = names.into_iter().map(|name| match name {
+                    Value::String(name) => Ok(name),
+                    _ => Err(de::Error::custom(WANTED)),
+                });
+                names.collect::<Result<_, _>>().map(Self::Fields)
+            }
+            _ => Err(de::Error::custom(WANTED)),
+        }
+    }
+}
+
+impl Dedupe {
+    /// What is wrong with it, where messages have `declared` fields beside the standard ones; `None` if nothing is.
+    pub(super) fn problem<'d>(&self, declared: impl Iterator<Item = &'d str> + Clone) -> Option<String> {
+        let Self::Fields(names) = self else { return None };
+        if names.is_empty() {
+            return Some("names no field: false is for messages that are never repeated".to_owned());
+        }
+        let known = || STANDARD_FIELDS.into_iter().chain(declared.clone());
+        let unknown = names.iter().find(|name| known().all(|known| known != *name))?;
+        let hint = suggest::hint(unknown, known());
+        let standard = STANDARD_FIELDS.join(", ");
+        Some(format!("no message has {unknown}: use {standard}, or declare it in receive.fields{hint}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn it_is_a_truth_value_or_a_list_of_fields() {
+        let read = |value: Value| serde_json::from_value::<Dedupe>(value).map_err(|why| why.to_string());
+        assert_eq!(read(json!(true)), Ok(Dedupe::ExternalId));
+        assert_eq!(read(json!(false)), Ok(Dedupe::Never));
+        let fields = read(json!(["identity", "ref"])).unwrap();
+        assert_eq!(fields, Dedupe::Fields(vec!["identity".to_owned(), "ref".to_owned()]));
+        for wrong in [json!("identity"), json!([1]), json!(0)] {
+            assert!(read(wrong.clone()).unwrap_err().contains("list of the fields"), "{wrong}");
+        }
+        assert_eq!(fields.problem(["ref"].into_iter()), None);
+        assert!(fields.problem(["refs"].into_iter()).unwrap().contains("did you mean refs?"));
+        assert!(Dedupe::Fields(Vec::new()).problem([].into_iter()).unwrap().contains("false"));
+    }
+}

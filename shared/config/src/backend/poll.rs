@@ -1,0 +1,206 @@
+//! How a provider that reports nothing by itself is asked: `[backends.NAME.poll]`.
+
+use super::{
+    send::{AnswerPart, FormTemplate, JsonTemplate, Send, SendMethod, Success},
+    status::{OtherStates, Status, state_of},
+    template::{Template, UrlTemplate},
+};
+use indexmap::IndexMap;
+use postern_shared::{
+    message::State,
+    value::{HeaderName, MAX_CONCURRENCY, Span},
+};
+use serde::{Deserialize, Deserializer, de};
+use serde_json::Value;
+use std::time::Duration;
+
+/// What the templates of a poll see.
+pub const POLL_NAMES: [&str; 5] = ["id", "backend", "identity", "external_id", "settings"];
+/// What an answer may say, by our names.
+const ANSWERS: [&str; 3] = ["state", "code", "detail"];
+/// The longest delay: a day.
+const MAX_DELAY: Duration = Duration::from_secs(24 * 3600);
+
+/// How the provider is asked what became of a message that it took over, and how its answer is read. What it
+/// says becomes a report, as a delivery report that it brings does.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Poll {
+    /// Where to.
+    pub url: PollUrl,
+    /// The method.
+    #[serde(default = "get")]
+    pub method: SendMethod,
+    /// Parameters in the URL.
+    #[serde(default)]
+    pub query: IndexMap<String, PollTemplate>,
+    /// Parameters in an urlencoded body.
+    #[serde(default)]
+    pub form: IndexMap<String, PollTemplate>,
+    /// A JSON object as the body.
+    #[serde(default)]
+    pub json: IndexMap<String, PollJson>,
+    /// Further headers.
+    #[serde(default)]
+    pub headers: IndexMap<HeaderName, PollTemplate>,
+    /// How long after it was sent the provider is asked, and how long after each question again, until it has
+    /// told how the message ended, or no delay is left.
+    #[serde(default = "delays")]
+    pub delays: Vec<Span>,
+    /// The most questions under way.
+    #[serde(default = "four")]
+    pub concurrency: u16,
+    /// Our name of what an answer says → where it says it.
+    pub params: IndexMap<String, AnswerPart>,
+    /// The provider's word → our state. Upper and lower case are the same. Empty: those of `status`.
+    #[serde(default)]
+    pub states: IndexMap<String, State>,
+}
+
+/// A template that sees [`POLL_NAMES`].
+#[derive(Debug, Clone)]
+pub struct PollTemplate(Template);
+
+/// The template of a URL that sees [`POLL_NAMES`].
+#[derive(Debug, Clone)]
+pub struct PollUrl(UrlTemplate);
+
+/// A JSON value whose texts are templates that see [`POLL_NAMES`].
+#[derive(Debug, Clone)]
+pub struct PollJson(JsonTemplate);
+
+fn get() -> SendMethod {
+    SendMethod::Get
+}
+
+fn four() -> u16 {
+    4
+}
+
+/// A minute after it was sent, and then ever more seldom until two days have passed.
+fn delays() -> Vec<Span> {
+    [60, 300, 1_800, 7_200, 21_600, 43_200, 86_400].map(Duration::from_secs).map(Span).into()
+}
+
+impl Poll {
+    /// The request, as a `send` table of a backend whose own is `send` makes requests.
+    pub fn request(&self, send: &Send) -> Send {
+        let texts = |all: &IndexMap<String, PollTemplate>| {
+            let text = |(name, template): (&String, &PollTemplate)| {
+                (name.clone(), FormTemplate::Text(template.0.clone()))
+            };
+            all.iter().map(text).collect()
+        };
+        let members = self.json.iter().map(|(name, value)| (name.clone(), value.0.clone()));
+        Send {
+            url: self.url.0.clone(),
+            method: self.method,
+            query: texts(&self.query),
+            form: texts(&self.form),
+            json: (!self.json.is_empty()).then(|| JsonTemplate::Object(members.collect())),
+            xml: None,
+            headers: self.headers.iter().map(|(name, value)| (name.clone(), value.0.clone())).collect(),
+            defaults: None,
+            codec: None,
+            external_id: None,
+            success: Success::default(),
+            failures: Vec::new(),
+            ..send.clone()
+        }
+    }
+
+    /// Every template, as it was written, with its key below `poll`.
+    pub fn sources(&self) -> Vec<(String, &str)> {
+        let mut all = vec![("url".to_owned(), self.url.source())];
+        for (table, templates) in [("query", &self.query), ("form", &self.form)] {
+            all.extend(templates.iter().map(|(name, value)| (format!("{table}.{name}"), value.0.source())));
+        }
+        for (name, value) in &self.json {
+            value.0.sources(format!("json.{name}"), &mut all);
+        }
+        let headers = self.headers.iter();
+        all.extend(headers.map(|(name, value)| (format!("headers.{}", name.0), value.0.source())));
+        all
+    }
+
+    /// The state that the provider's `word` means; those of `status` hold if there are none here. A word that
+    /// nobody knows means [`State::Unknown`].
+    pub fn state(&self, word: &str, status: Option<&Status>) -> State {
+        let states =
+            if self.states.is_empty() { status.map(|status| &status.states) } else { Some(&self.states) };
+        states.and_then(|states| state_of(states, OtherStates::Report, word)).unwrap_or(State::Unknown)
+    }
+
+    /// What is wrong beyond the types, in a backend whose own tables are `send` and `status`: a key below
+    /// `poll`, and why.
+    pub fn problems(&self, send: Option<&Send>, status: Option<&Status>) -> Vec<(String, String)> {
+        let mut wrong = Vec::new();
+        let mut check = |key: &str, is_wrong: bool, why: &str| {
+            if is_wrong {
+                wrong.push((key.to_owned(), why.to_owned()));
+            }
+        };
+        check(
+            "url",
+            send.is_none(),
+            "has no use without a send table with connector = \"http\": nothing is sent",
+        );
+        let has_id = send.is_some_and(|send| send.external_id.is_some());
+        check(
+            "url",
+            send.is_some() && !has_id,
+            "needs send.external_id: the provider is asked by its own id of a message",
+        );
+        check("json", !self.json.is_empty() && !self.form.is_empty(), "a request has one body: json or form");
+        let has_body = !self.json.is_empty() || !self.form.is_empty();
+        check("method", has_body && self.method == SendMethod::Get, "a GET has no body: use query");
+        check("delays", self.delays.is_empty(), "must hold at least one delay, such as \"1m\"");
+        check("delays", self.delays.len() > 100, "at most 100 delays are taken");
+        let out_of_bounds = |delay: &Span| delay.0 < Duration::from_millis(100) || delay.0 > MAX_DELAY;
+        if let Some(index) = self.delays.iter().position(out_of_bounds) {
+            check(&format!("delays[{index}]"), true, "must be 100ms to 24h");
+        }
+        check("concurrency", !(1..=MAX_CONCURRENCY).contains(&self.concurrency), "must be 1 to 2000");
+        for name in self.params.keys().filter(|name| !ANSWERS.contains(&name.as_str())) {
+            check(
+                &format!("params.{name}"),
+                true,
+                "is nothing that is read of an answer: use state, code, detail",
+            );
+        }
+        let no_state = !self.params.contains_key("state");
+        check("params.state", no_state, "is missing: where an answer says what became of the message");
+        let no_words = self.states.is_empty() && status.is_none_or(|status| status.states.is_empty());
+        let why = "must say what the provider's words mean, such as { Delivered = \"delivered\" }";
+        check("states", no_words, why);
+        wrong
+    }
+}
+
+impl PollUrl {
+    /// The URL as it was written.
+    pub fn source(&self) -> &str {
+        self.0.source()
+    }
+}
+
+impl<'de> Deserialize<'de> for PollTemplate {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let source = String::deserialize(deserializer)?;
+        Template::seeing(&source, &POLL_NAMES).map(Self).map_err(de::Error::custom)
+    }
+}
+
+impl<'de> Deserialize<'de> for PollUrl {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let source = String::deserialize(deserializer)?;
+        UrlTemplate::seeing(&source, &POLL_NAMES).map(Self).map_err(de::Error::custom)
+    }
+}
+
+impl<'de> Deserialize<'de> for PollJson {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = Value::deserialize(deserializer)?;
+        JsonTemplate::seeing(value, &POLL_NAMES).map(Self).map_err(de::Error::custom)
+    }
+}

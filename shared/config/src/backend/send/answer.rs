@@ -1,0 +1,221 @@
+//! What the answer to a request that sends means: `success`, `external_id` and `failures` of
+//! `[backends.NAME.send]`.
+
+use crate::backend::field::Pattern;
+use postern_shared::{
+    error::FailureClass,
+    read::{JsonLimits, looks_like_xml, with_exact_numbers, without_lone_surrogates, xml_within},
+    value::OneOrMany,
+};
+use serde::{Deserialize, Deserializer, de};
+use serde_json::Value;
+
+/// An answer whose meaning the provider's documentation gives.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KnownFailure {
+    /// Where the answer holds the provider's error.
+    pub at: AnswerPart,
+    /// The errors that are meant.
+    pub is: OneOrMany,
+    /// What they mean for trying again.
+    pub class: FailureClass,
+    /// The code in the report; absent: the provider's error.
+    pub code: Option<String>,
+}
+
+/// When an answer means that the provider took the message over: all of it holds.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Success {
+    /// The answer's status is one of these: `200`, or a whole hundred such as `2xx`.
+    pub status: Vec<StatusPattern>,
+    /// The answer's body matches; empty: any body.
+    pub body: Option<Pattern>,
+    /// Where the answer holds the value that `is` says. `None`: anywhere, or nowhere.
+    pub at: Option<AnswerPart>,
+    /// The values at `at` that mean success.
+    pub is: Option<OneOrMany>,
+}
+
+impl Success {
+    /// Whether a `body` is one of success.
+    pub fn is_body(&self, body: &str) -> bool {
+        let matches = self.body.as_ref().is_none_or(|pattern| pattern.0.is_match(body));
+        let (at, is) = (self.at.as_ref(), self.is.as_ref());
+        matches && at.zip(is).is_none_or(|(at, is)| at.find(body).is_some_and(|value| is.0.contains(&value)))
+    }
+}
+
+impl Default for Success {
+    fn default() -> Self {
+        Self { status: vec![StatusPattern { from: 200, to: 299 }], body: None, at: None, is: None }
+    }
+}
+
+/// One status, or a hundred of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StatusPattern {
+    from: u16,
+    to: u16,
+}
+
+impl StatusPattern {
+    /// Whether `status` is one of them.
+    pub fn matches(self, status: u16) -> bool {
+        (self.from..=self.to).contains(&status)
+    }
+}
+
+impl<'de> Deserialize<'de> for StatusPattern {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = match Value::deserialize(deserializer)? {
+            Value::Number(number) => number.to_string(),
+            Value::String(text) => text,
+            _ => String::new(),
+        };
+        let hundred = text.strip_suffix("xx").and_then(|digit| digit.parse::<u16>().ok());
+        let (from, to) = match (hundred, text.parse()) {
+            (Some(digit), _) => (digit * 100, digit * 100 + 99),
+            (None, Ok(status)) => (status, status),
+            _ => (0, 0),
+        };
+        if (100..=599).contains(&from) {
+            Ok(Self { from, to })
+        } else {
+            Err(de::Error::custom("must be a status such as \"200\" or \"2xx\""))
+        }
+    }
+}
+
+/// Where an answer, or an item of it, holds a value, such as the provider's id: a JSON pointer (it begins with `/`;
+/// the empty one is the whole), also into the
+/// JSON that stands for XML ([`xml_within`]), or a regex with one group.
+#[derive(Debug, Clone)]
+pub enum AnswerPart {
+    /// RFC 6901, into an answer that is JSON or XML.
+    Pointer(String),
+    /// The first group is the value.
+    Regex(regex::Regex),
+}
+
+impl AnswerPart {
+    /// The value in `answer`; `None` where there is none.
+    pub fn find(&self, answer: &str) -> Option<String> {
+        match self {
+            Self::Pointer(pointer) => text_of(value_of(answer)?.pointer(pointer)?),
+            Self::Regex(regex) => first_group(regex, answer),
+        }
+    }
+
+    /// The value in `item`, a part of an answer; a regex looks at it as it is written without white space.
+    /// `None` where there is none.
+    pub fn find_in(&self, item: &Value) -> Option<String> {
+        match self {
+            Self::Pointer(pointer) => text_of(item.pointer(pointer)?),
+            Self::Regex(regex) => first_group(regex, &item.to_string()),
+        }
+    }
+}
+
+fn text_of(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) if !text.is_empty() => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Bool(yes) => Some(yes.to_string()),
+        // The text of an XML element that has attributes.
+        Value::Object(members) => {
+            let text = members.get("#text")?.as_str().filter(|text| !text.is_empty());
+            text.map(str::to_owned)
+        }
+        _ => None,
+    }
+}
+
+fn first_group(regex: &regex::Regex, text: &str) -> Option<String> {
+    Some(regex.captures(text)?.get(1)?.as_str().to_owned())
+}
+
+/// The JSON that an answer is, or that stands for its XML; each number has all of its digits. `None` if it is
+/// neither.
+pub fn value_of(answer: &str) -> Option<Value> {
+    // How much of an answer is read is bounded: these bound what its parts take.
+    const LIMITS: JsonLimits = JsonLimits { values: 10_000, name: 256, text: 65_536 };
+    if looks_like_xml(answer.as_bytes()) {
+        return xml_within(answer, LIMITS).ok();
+    }
+    let answer = without_lone_surrogates(answer);
+    serde_json::from_str(&with_exact_numbers(&answer)).ok()
+}
+
+impl<'de> Deserialize<'de> for AnswerPart {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if text.is_empty() || text.starts_with('/') {
+            return Ok(Self::Pointer(text));
+        }
+        match regex::Regex::new(&text) {
+            Ok(regex) if regex.captures_len() == 2 => Ok(Self::Regex(regex)),
+            _ => Err(de::Error::custom(
+                "must be a JSON pointer such as \"/id\", or a regular expression with one group",
+            )),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_part_of_json_and_of_xml_is_found() {
+        let xml =
+            "<?xml version=\"1.0\"?><reply code=\"0\"><id n=\"1\">a1</id><to>1</to><to>2</to><e/></reply>";
+        for (part, answer, wanted) in [
+            ("/id", r#"{"id": "a"}"#, Some("a")),
+            ("/id", r#"{"id": 48316667655948421234567}"#, Some("48316667655948421234567")),
+            ("/ok", r#"{"ok": true}"#, Some("true")),
+            ("/id", r#"{"id": ""}"#, None),
+            ("/id", r#"{"id": null}"#, None),
+            ("/id", r#"{"id": {}}"#, None),
+            ("/id", "no JSON", None),
+            ("/0/id", r#"[{"id": "a"}]"#, Some("a")),
+            ("/reply/@code", xml, Some("0")),
+            ("/reply/id", xml, Some("a1")),
+            ("/reply/id/@n", xml, Some("1")),
+            ("/reply/to/1", xml, Some("2")),
+            ("/reply/to", xml, None),
+            ("/reply/e", xml, None),
+            ("/reply", "<reply>Sent</reply>", Some("Sent")),
+            ("/reply", "<!DOCTYPE reply><reply>Sent</reply>", None),
+            ("/reply", "<reply>Sent", None),
+            ("id=(.+)", "id=7", Some("7")),
+        ] {
+            let part: AnswerPart = serde_json::from_value(part.into()).unwrap();
+            assert_eq!(part.find(answer).as_deref(), wanted, "{part:?} {answer}");
+        }
+    }
+
+    #[test]
+    fn success_may_be_a_value_in_the_answer() {
+        let success = |table: Value| serde_json::from_value::<Success>(table).unwrap();
+        let status = success(json!({"at": "/messages/0/status", "is": ["0", "OK"]}));
+        let xml = success(json!({"at": "/reply/@code", "is": "0"}));
+        let both = success(json!({"body": "done", "at": "/s", "is": "ok"}));
+        for (success, body, wanted) in [
+            (&status, r#"{"messages": [{"status": "0"}]}"#, true),
+            (&status, r#"{"messages": [{"status": 0}]}"#, true),
+            (&status, r#"{"messages": [{"status": "4"}]}"#, false),
+            (&status, r#"{"messages": []}"#, false),
+            (&status, "OK", false),
+            (&xml, "<reply code='0'/>", true),
+            (&xml, "<reply code='1'/>", false),
+            (&both, r#"{"s": "ok", "m": "done"}"#, true),
+            (&both, r#"{"s": "ok"}"#, false),
+            (&success(json!({})), "", true),
+        ] {
+            assert_eq!(success.is_body(body), wanted, "{body}");
+        }
+    }
+}

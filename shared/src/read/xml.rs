@@ -1,0 +1,468 @@
+//! Reads an XML text that a stranger wrote as the JSON value that stands for it, so that whatever reads
+//! JSON reads XML too.
+//!
+//! | XML | JSON |
+//! | --- | --- |
+//! | an element | a member of its parent, under its name without a prefix; the outermost is the only member of an object |
+//! | several elements of one name | a list under that name |
+//! | an element of nothing but text | the text |
+//! | any other element | an object: its elements, each attribute as `@name`, its text as `#text` |
+//!
+//! `<sms id="7"><to>1</to><to>2</to></sms>` is `{"sms": {"@id": "7", "to": ["1", "2"]}}`.
+//!
+//! No document type is taken, so no entity is ever expanded and nothing outside the text is looked at. What a
+//! person wrote is read even if a sender failed to escape it: an `&` that begins no reference, a reference
+//! that nobody knows and characters that XML cannot hold stay as they are.
+
+use super::{JsonLimits, without_byte_order_mark};
+use quick_xml::{
+    Reader,
+    errors::Error as ReaderError,
+    events::{BytesRef, BytesStart, Event},
+};
+use serde_json::{Map, Value};
+use std::borrow::Cow;
+
+/// The most elements within each other.
+const MAX_DEPTH: usize = 64;
+/// The member that holds the text of an element which has attributes or elements, too.
+const TEXT: &str = "#text";
+
+/// Why an XML text is not taken. No message of it holds anything of the text.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum XmlNotTaken {
+    /// It is not XML.
+    #[error("is not valid XML (line {line}, column {column})")]
+    Invalid {
+        /// The line of the text, from 1.
+        line: usize,
+        /// The column in that line, from 1, in characters.
+        column: usize,
+    },
+    /// It ends within an element, or before the first.
+    #[error("is XML that ends too early")]
+    Incomplete,
+    /// It declares a document type.
+    #[error("declares a document type, which is not taken: leave <!DOCTYPE …> out")]
+    DocumentType,
+    /// Its elements are too deep within each other.
+    #[error("is nested too deeply (at most {MAX_DEPTH} levels)")]
+    Depth,
+    /// It has more elements and attributes than [`JsonLimits::values`].
+    #[error("has too many elements and attributes")]
+    Values,
+    /// The name of an element or an attribute is too long.
+    #[error("has a name that is too long")]
+    Name,
+    /// The text of an element or an attribute is too long.
+    #[error("has a text that is too long")]
+    Text,
+}
+
+impl XmlNotTaken {
+    /// Whether there is too much of it, and not something wrong with it.
+    pub fn is_too_much(&self) -> bool {
+        matches!(self, Self::Depth | Self::Values | Self::Name | Self::Text)
+    }
+}
+
+/// Whether `text` may be XML: it begins with `<`, as no JSON does.
+pub fn looks_like_xml(text: &[u8]) -> bool {
+    without_byte_order_mark(text).trim_ascii_start().first() == Some(&b'<')
+}
+
+/// The JSON value that stands for the XML `text`. It stops at the first thing that is too much, so that what
+/// comes behind costs nothing. What `text` declares of its charset is not looked at.
+///
+/// ```
+/// use postern_shared::read::{JsonLimits, xml_within};
+///
+/// let limits = JsonLimits { values: 10, name: 10, text: 100 };
+/// let value = xml_within("<sms id='7'><from>+1555</from></sms>", limits).unwrap();
+/// assert_eq!(value.pointer("/sms/from").unwrap(), "+1555");
+/// assert_eq!(value.pointer("/sms/@id").unwrap(), "7");
+/// ```
+///
+/// # Errors
+/// [`XmlNotTaken`]
+pub fn xml_within(text: &str, limits: JsonLimits) -> Result<Value, XmlNotTaken> {
+    let mut reader = Reader::from_str(text);
+    reader.config_mut().allow_dangling_amp = true;
+    let mut tree = Tree { limits, values: 0, open: Vec::new(), root: None };
+    loop {
+        let event = reader.read_event().map_err(|error| match error {
+            ReaderError::IllFormed(_) | ReaderError::Syntax(_) if at_end(&reader, text) => {
+                XmlNotTaken::Incomplete
+            }
+            _ => invalid_at(text, reader.error_position()),
+        })?;
+        let taken = match event {
+            Event::Start(tag) => tree.open(&tag),
+            Event::Empty(tag) => tree.open(&tag).and_then(|()| tree.close()),
+            Event::End(_) => tree.close(),
+            Event::Text(part) => tree.text(&part.xml10_content().unwrap_or_default()),
+            Event::CData(part) => tree.text(&part.xml10_content().unwrap_or_default()),
+            Event::GeneralRef(reference) => tree.reference(&reference),
+            Event::DocType(_) => Err(Stop::For(XmlNotTaken::DocumentType)),
+            Event::Decl(_) | Event::PI(_) | Event::Comment(_) => Ok(()),
+            Event::Eof => break,
+        };
+        taken.map_err(|stop| match stop {
+            Stop::Invalid => invalid_at(text, reader.buffer_position()),
+            Stop::For(why) => why,
+        })?;
+    }
+    tree.root.filter(|_| tree.open.is_empty()).ok_or(XmlNotTaken::Incomplete)
+}
+
+/// What the XML reader did not see the end of.
+fn at_end(reader: &Reader<&[u8]>, text: &str) -> bool {
+    usize::try_from(reader.buffer_position()).is_ok_and(|position| position >= text.len())
+}
+
+fn invalid_at(text: &str, position: u64) -> XmlNotTaken {
+    let position = usize::try_from(position).unwrap_or(usize::MAX).min(text.len());
+    let before = &text.as_bytes()[..position];
+    let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+    let start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+    let column = String::from_utf8_lossy(&before[start..]).chars().count() + 1;
+    XmlNotTaken::Invalid { line, column }
+}
+
+/// Why reading stops: at the place that was reached, or for this reason.
+enum Stop {
+    Invalid,
+    For(XmlNotTaken),
+}
+
+/// What was read so far.
+struct Tree {
+    limits: JsonLimits,
+    values: usize,
+    /// The elements that were begun and not ended, the outermost first.
+    open: Vec<Element>,
+    root: Option<Value>,
+}
+
+#[derive(Default)]
+struct Element {
+    name: String,
+    members: Map<String, Value>,
+    /// Whether a member is an element: then blanks between them are no text.
+    has_elements: bool,
+    text: String,
+    /// The first half of a character of two UTF-16 units, each written as a reference.
+    half: Option<u16>,
+}
+
+impl Tree {
+    fn open(&mut self, tag: &BytesStart<'_>) -> Result<(), Stop> {
+        if self.root.is_some() {
+            return Err(Stop::Invalid);
+        }
+        if self.open.len() == MAX_DEPTH {
+            return Err(Stop::For(XmlNotTaken::Depth));
+        }
+        let name = self.named("", tag.local_name().as_ref())?;
+        let mut members = Map::new();
+        for attribute in tag.attributes().with_checks(false) {
+            let attribute = attribute.map_err(|_| Stop::Invalid)?;
+            if attribute.key.as_namespace_binding().is_some() {
+                continue;
+            }
+            let name = self.named("@", attribute.key.local_name().as_ref())?;
+            if attribute.value.len() > self.limits.text {
+                return Err(Stop::For(XmlNotTaken::Text));
+            }
+            members.insert(name, unescaped(&String::from_utf8_lossy(&attribute.value)).into());
+        }
+        self.open.push(Element { name, members, ..Element::default() });
+        Ok(())
+    }
+
+    /// The name of one more value.
+    fn named(&mut self, mark: &str, name: &[u8]) -> Result<String, Stop> {
+        self.values += 1;
+        if self.values > self.limits.values {
+            return Err(Stop::For(XmlNotTaken::Values));
+        }
+        if name.len() > self.limits.name {
+            return Err(Stop::For(XmlNotTaken::Name));
+        }
+        if name.is_empty() {
+            return Err(Stop::Invalid);
+        }
+        Ok([mark, &String::from_utf8_lossy(name)].concat())
+    }
+
+    fn close(&mut self) -> Result<(), Stop> {
+        let mut element = self.open.pop().ok_or(Stop::Invalid)?;
+        element.end_half();
+        let Element { name, mut members, has_elements, text, .. } = element;
+        let value = if members.is_empty() {
+            Value::String(text)
+        } else {
+            if !has_elements || !text.trim().is_empty() {
+                members.insert(TEXT.to_owned(), text.into());
+            }
+            Value::Object(members)
+        };
+        match self.open.last_mut() {
+            Some(parent) => parent.insert(name, value),
+            None => self.root = Some(Value::Object(Map::from_iter([(name, value)]))),
+        }
+        Ok(())
+    }
+
+    fn text(&mut self, text: &str) -> Result<(), Stop> {
+        match self.open.last_mut() {
+            Some(element) if element.text.len() + text.len() > self.limits.text => {
+                Err(Stop::For(XmlNotTaken::Text))
+            }
+            Some(element) => {
+                element.add(text);
+                Ok(())
+            }
+            // Blanks and what some senders end a text with, around the outermost element.
+            None if text.chars().all(|c| c.is_whitespace() || c.is_control()) => Ok(()),
+            None => Err(Stop::Invalid),
+        }
+    }
+
+    fn reference(&mut self, reference: &BytesRef<'_>) -> Result<(), Stop> {
+        let name = String::from_utf8_lossy(reference);
+        match (meaning(&name), self.open.last_mut()) {
+            (Meaning::Half(unit), Some(element)) => {
+                element.half(unit);
+                Ok(())
+            }
+            (meaning, _) => self.text(&meaning.text(&name)),
+        }
+    }
+}
+
+impl Element {
+    fn insert(&mut self, name: String, value: Value) {
+        self.has_elements = true;
+        match self.members.get_mut(&name) {
+            Some(Value::Array(items)) => items.push(value),
+            Some(first) => *first = Value::Array(vec![first.take(), value]),
+            None => drop(self.members.insert(name, value)),
+        }
+    }
+
+    fn add(&mut self, text: &str) {
+        if !text.is_empty() {
+            self.end_half();
+            self.text.push_str(text);
+        }
+    }
+
+    /// Adds half a character; two that belong together are one.
+    fn half(&mut self, unit: u16) {
+        match self.half.take() {
+            Some(first) => match char::decode_utf16([first, unit]).next() {
+                Some(Ok(whole)) => self.text.push(whole),
+                _ => {
+                    self.text.push(char::REPLACEMENT_CHARACTER);
+                    self.half = Some(unit);
+                }
+            },
+            None => self.half = Some(unit),
+        }
+    }
+
+    fn end_half(&mut self) {
+        if self.half.take().is_some() {
+            self.text.push(char::REPLACEMENT_CHARACTER);
+        }
+    }
+}
+
+/// What stands between `&` and `;`.
+enum Meaning {
+    Char(char),
+    /// Half a character of two UTF-16 units, as senders write it that take each unit for a character.
+    Half(u16),
+    /// The number of nothing: NUL, or beyond Unicode.
+    Nothing,
+    Unknown,
+}
+
+impl Meaning {
+    fn text(self, name: &str) -> Cow<'static, str> {
+        match self {
+            Self::Char(c) => c.to_string().into(),
+            Self::Half(_) => "\u{fffd}".into(),
+            Self::Nothing => "".into(),
+            Self::Unknown => format!("&{name};").into(),
+        }
+    }
+}
+
+fn meaning(name: &str) -> Meaning {
+    let number = match name.strip_prefix('#') {
+        Some(number) => match number.strip_prefix(['x', 'X']) {
+            Some(hexadecimal) => u32::from_str_radix(hexadecimal, 16),
+            None => number.parse(),
+        },
+        None => {
+            return match name {
+                "amp" => Meaning::Char('&'),
+                "lt" => Meaning::Char('<'),
+                "gt" => Meaning::Char('>'),
+                "quot" => Meaning::Char('"'),
+                "apos" => Meaning::Char('\''),
+                _ => Meaning::Unknown,
+            };
+        }
+    };
+    match number {
+        Err(_) => Meaning::Unknown,
+        Ok(0) => Meaning::Nothing,
+        Ok(unit @ 0xD800..=0xDFFF) => u16::try_from(unit).map_or(Meaning::Nothing, Meaning::Half),
+        Ok(number) => char::from_u32(number).map_or(Meaning::Nothing, Meaning::Char),
+    }
+}
+
+/// The value of an attribute without its escapes.
+fn unescaped(value: &str) -> String {
+    let mut plain = Element::default();
+    let mut rest = value;
+    while let Some((before, after)) = rest.split_once('&') {
+        plain.add(before);
+        // The longest reference that means anything is `&#x10FFFF;`.
+        let end = after.bytes().take(10).position(|byte| byte == b';');
+        match end.map(|end| (meaning(&after[..end]), &after[end + 1..], &after[..end])) {
+            Some((Meaning::Half(unit), behind, _)) => {
+                plain.half(unit);
+                rest = behind;
+            }
+            Some((meaning, behind, name)) => {
+                plain.add(&meaning.text(name));
+                rest = behind;
+            }
+            None => {
+                plain.add("&");
+                rest = after;
+            }
+        }
+    }
+    plain.add(rest);
+    plain.end_half();
+    plain.text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    const LIMITS: JsonLimits = JsonLimits { values: 12, name: 8, text: 40 };
+
+    fn read(text: &str) -> Result<Value, String> {
+        xml_within(text, LIMITS).map_err(|why| why.to_string())
+    }
+
+    #[test]
+    fn elements_are_members_and_several_of_one_name_a_list() {
+        for (text, value) in [
+            ("<a/>", json!({"a": ""})),
+            ("<a>x</a>", json!({"a": "x"})),
+            ("<?xml version=\"1.0\"?>\n<!-- c --><a><b> x </b></a>\n\0", json!({"a": {"b": " x "}})),
+            (
+                "<a><b>1</b><c/><b>2</b><b><d>3</d></b></a>",
+                json!({"a": {"b": ["1", "2", {"d": "3"}], "c": ""}}),
+            ),
+            ("<a i='1' j=\"2\">x</a>", json!({"a": {"@i": "1", "@j": "2", "#text": "x"}})),
+            ("<a i='1'/>", json!({"a": {"@i": "1", "#text": ""}})),
+            ("<a i='1'>\n <b/>\n</a>", json!({"a": {"@i": "1", "b": ""}})),
+            ("<a>x<b/>y</a>", json!({"a": {"b": "", "#text": "xy"}})),
+            (
+                "<s:a xmlns:s='u' xmlns='v'><s:b xsi:type='t'>x</s:b></s:a>",
+                json!({"a": {"b": {"@type": "t", "#text": "x"}}}),
+            ),
+            ("<a><![CDATA[<b>&amp;]]>&amp;</a>", json!({"a": "<b>&amp;&"})),
+            ("<a>1\r\n2</a>", json!({"a": "1\n2"})),
+        ] {
+            assert_eq!(read(text), Ok(value), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_a_person_wrote_is_read_however_it_was_escaped() {
+        for (written, text) in [
+            ("&lt;&gt;&amp;&quot;&apos;", "<>&\"'"),
+            ("&#65;&#x42;&#x1F64F;", "AB🙏"),
+            ("&#55357;&#56911; &#xD83D;&#xDE4F;", "🙏 🙏"),
+            ("&#55357;x&#56911;", "\u{fffd}x\u{fffd}"),
+            ("&#55357;&#55357;&#56911;", "\u{fffd}🙏"),
+            ("&#0;a&#x110000;", "a"),
+            ("&#7;\u{1b}\u{b}", "\u{7}\u{1b}\u{b}"),
+            ("fish & chips &", "fish & chips &"),
+            ("R&D; &nbsp;&#z;", "R&D; &nbsp;&#z;"),
+        ] {
+            assert_eq!(read(&format!("<a>{written}</a>")), Ok(json!({"a": text})), "{written}");
+            let attribute = read(&format!("<a b=\"{written}\"/>"));
+            assert_eq!(attribute, Ok(json!({"a": {"@b": text, "#text": ""}})), "{written}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_xml_or_too_much_says_so() {
+        for (text, says) in [
+            ("", "ends too early"),
+            ("<a>", "ends too early"),
+            ("<a><b></b>", "ends too early"),
+            ("<a", "ends too early"),
+            ("<a>x", "ends too early"),
+            ("x<a/>", "not valid XML (line 1"),
+            ("<a/>x", "not valid XML (line 1, column 6)"),
+            ("<a/><b/>", "not valid XML"),
+            ("<a>\n</b></a>", "not valid XML (line 2"),
+            ("<a b=1/>", "not valid XML"),
+            ("< />", "not valid XML"),
+            ("<!DOCTYPE a [<!ENTITY x \"y\">]><a>&x;</a>", "document type"),
+            ("<!DOCTYPE a SYSTEM \"file:///etc/passwd\"><a/>", "document type"),
+            (&format!("{}x", "<a>".repeat(65)), "too many"),
+            (&format!("<a>{}", "<b/>".repeat(12)), "too many"),
+            (&format!("<a {}", "b='1' ".repeat(12) + ">"), "too many"),
+            ("<a><toolongname>", "a name that is too long"),
+            ("<a toolongname='1'>", "a name that is too long"),
+            (&format!("<a>{}", "x".repeat(41) + "</a><"), "a text that is too long"),
+            (&format!("<a>{}", "&amp;".repeat(41)), "a text that is too long"),
+            (&format!("<a b='{}'>", "x".repeat(41)), "a text that is too long"),
+        ] {
+            let why = read(text).unwrap_err();
+            assert!(why.contains(says), "{text}: {why}");
+        }
+        let deep = JsonLimits { values: 1_000, ..LIMITS };
+        let nested = |levels: usize| format!("{}{}", "<a>".repeat(levels), "</a>".repeat(levels));
+        assert!(xml_within(&nested(MAX_DEPTH), deep).is_ok());
+        assert_eq!(xml_within(&nested(MAX_DEPTH + 1), deep), Err(XmlNotTaken::Depth));
+        assert!(XmlNotTaken::Depth.is_too_much() && !XmlNotTaken::DocumentType.is_too_much());
+    }
+
+    #[test]
+    fn xml_is_told_from_json() {
+        for (text, is) in
+            [("<a/>", true), (" \n<a", true), ("\u{feff}<a/>", true), ("{\"a\": \"<\"}", false), ("", false)]
+        {
+            assert_eq!(looks_like_xml(text.as_bytes()), is, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_it_panic(text in "(<a>|</a>|<b c='|'/>|<!\\[CDATA\\[|]]>|&#|;|&|<!--|-->|<\\?|\\?>|x|[0-9]|\\PC){0,20}") {
+            let _ = xml_within(&text, LIMITS);
+        }
+
+        #[test]
+        fn what_was_escaped_comes_back(text in "\\PC{0,10}") {
+            let escaped = quick_xml::escape::escape(&text);
+            prop_assert_eq!(read(&format!("<a>{escaped}</a>")), Ok(json!({"a": text})));
+        }
+    }
+}
