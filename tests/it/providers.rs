@@ -289,6 +289,16 @@ async fn hubtel() {
 }
 
 #[tokio::test]
+async fn jasmin() {
+    Fixture::run("jasmin").await;
+}
+
+#[tokio::test]
+async fn junebug() {
+    Fixture::run("junebug").await;
+}
+
+#[tokio::test]
 async fn kannel() {
     Fixture::run("kannel").await;
 }
@@ -343,4 +353,44 @@ async fn vumi() {
 #[tokio::test]
 async fn whatsapp() {
     Fixture::run("whatsapp").await;
+}
+
+#[tokio::test]
+async fn elks_46() {
+    Fixture::run("46elks").await;
+}
+
+#[tokio::test]
+async fn bandwidth() {
+    Fixture::run("bandwidth").await;
+}
+
+#[tokio::test]
+async fn bulksms() {
+    Fixture::run("bulksms").await;
+}
+
+#[tokio::test]
+async fn clickatell() {
+    Fixture::run("clickatell").await;
+}
+
+#[tokio::test]
+async fn clicksend() {
+    Fixture::run("clicksend").await;
+}
+
+#[tokio::test]
+async fn infobip() {
+    Fixture::run("infobip").await;
+}
+
+#[tokio::test]
+async fn sinch() {
+    Fixture::run("sinch").await;
+}
+
+#[tokio::test]
+async fn vonage_sms() {
+    Fixture::run("vonage-sms").await;
 }

@@ -69,3 +69,32 @@ fn a_provider_is_asked_until_a_message_has_ended_or_no_delay_is_left() {
         assert_eq!(due, wait, "{said}");
     }
 }
+
+#[test]
+fn a_client_that_wants_to_know_is_told_what_a_poll_found() {
+    let password = "hush-password".to_owned().into();
+    let keys = CallbackKeys::new([("kannel", &password)]);
+    let wish = |mask| callback::Callback {
+        message_id: poll(0, State::Sent).message_id,
+        user: "kannel".to_owned(),
+        url: "http://h/?d=%d".to_owned(),
+        mask,
+        to: None,
+        values: std::collections::BTreeMap::new(),
+    };
+    let told = |mask, state| {
+        let token = keys.seal(&wish(mask)).unwrap();
+        let polled = answer(state).unwrap();
+        let report = report(&poll(0, State::Sent), &polled, Timestamp::UNIX_EPOCH);
+        callback::reported(&keys, Some(&token), &report, &polled.word)
+            .map(|notice| (notice.event, notice.reply))
+    };
+    assert_eq!(told(3, State::Delivered), Some((1, "word".to_owned())));
+    assert_eq!(told(3, State::Undelivered), Some((2, "word".to_owned())));
+    assert_eq!(told(8, State::Delivered), None);
+    let report = report(&poll(0, State::Sent), &answer(State::Delivered).unwrap(), Timestamp::UNIX_EPOCH);
+    let other = callback::Callback { message_id: postern_shared::message::MessageId::new(), ..wish(3) };
+    for token in [None, Some("no token".to_owned()), keys.seal(&other)] {
+        assert_eq!(callback::reported(&keys, token.as_deref(), &report, "word"), None);
+    }
+}

@@ -70,6 +70,7 @@ async fn a_provider_is_asked_until_it_tells_how_the_message_ended() {
     let running = Running::start(&config(&provider.url), &ConnectorRegistry::builtin());
     running.queue("demo", Priority::Normal, message(&["+1555"])).await;
     let sent = running.reports(1).await.remove(0);
+    let id = sent.recipients[0].external_id.clone().unwrap();
     running.idle().await;
     for (asked, outcome, reports, wait) in
         [(1, "unchanged", 1, Some(300)), (2, "changed", 2, Some(3600)), (3, "ended", 3, None)]
@@ -81,13 +82,13 @@ async fn a_provider_is_asked_until_it_tells_how_the_message_ended() {
         assert_eq!(waiting(&running).first().map(|(_, wait)| *wait), wait, "{outcome}");
         let polls: Vec<_> = provider.received().into_iter().filter(is_poll).collect();
         assert_eq!(polls.len(), asked);
-        assert_eq!(polls[0].line, "GET /messages/P1?to=%2B1555 HTTP/1.1");
+        assert_eq!(polls[0].line, format!("GET /messages/{id}?to=%2B1555 HTTP/1.1"));
         assert_eq!(polls[0].header("authorization"), Some("Bearer hush"));
     }
     let last = running.reports(3).await.remove(2);
     assert_eq!((last.message_id, last.attempt), (sent.message_id, 0));
     let recipient = &last.recipients[0];
-    assert_eq!((recipient.state, recipient.external_id.as_deref()), (State::Undelivered, Some("P1")));
+    assert_eq!((recipient.state, recipient.external_id.as_ref()), (State::Undelivered, Some(&id)));
     let reason = recipient.reason.clone().unwrap();
     assert_eq!((reason.code.as_str(), reason.detail.as_str()), ("Lost", "no such number"));
     running.stop().await;

@@ -3,17 +3,17 @@
 
 use crate::{
     provider::{Provider, answer},
-    setup::demo,
+    setup::{Running, demo, validated},
 };
 use postern_dispatcher::connectors::{
-    Backend,
+    Backend, ConnectorRegistry,
     http::{ClientTls, Http},
 };
 use postern_shared::{
     error::{Failure, FailureClass},
     message::{Context, Identity},
 };
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::{
     RootCertStore, ServerConfig,
     crypto::ring,
@@ -34,8 +34,9 @@ const ID: &str = "0199b2a5-0000-7000-8000-000000000001";
 struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
-    fn new() -> Self {
+    fn new(name: &str) -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
     }
@@ -161,7 +162,7 @@ fn tls(folder: &Path, names: &[&str]) -> String {
 
 #[tokio::test]
 async fn a_provider_is_known_by_its_own_authority_and_shown_a_certificate() {
-    let (ours, other) = (Authority::new(), Authority::new());
+    let (ours, other) = (Authority::new("ours"), Authority::new("another"));
     let mut serving = JoinSet::new();
     let url = format!("https://localhost:{}/send", provider(&ours, &mut serving).await.port());
     let folder = tempfile::tempdir().unwrap();
@@ -189,7 +190,7 @@ async fn a_provider_is_known_by_its_own_authority_and_shown_a_certificate() {
 #[tokio::test]
 async fn what_is_wrong_with_a_file_is_told_before_anything_is_sent() {
     let folder = tempfile::tempdir().unwrap();
-    Authority::new().write(folder.path(), "postern");
+    Authority::new("ours").write(folder.path(), "postern");
     for (file, text, key, says) in [
         ("ca.pem", Some("no PEM"), "send.tls.ca", "holds no certificate"),
         ("key.pem", Some("no PEM"), "send.tls.key", "holds no private key"),
@@ -206,7 +207,7 @@ async fn what_is_wrong_with_a_file_is_told_before_anything_is_sent() {
         assert!(problems[0].0 == key && problems[0].1.contains(says), "{problems:?}");
         std::fs::write(&path, before).unwrap();
     }
-    let (_, other) = Authority::new().issue("postern");
+    let (_, other) = Authority::new("another").issue("postern");
     std::fs::write(folder.path().join("key.pem"), other).unwrap();
     let problems = backend("https://h/", &tls(folder.path(), &["cert", "key"])).unwrap_err();
     assert!(problems[0].1.contains("another key than that of the certificate"), "{problems:?}");
@@ -214,7 +215,7 @@ async fn what_is_wrong_with_a_file_is_told_before_anything_is_sent() {
 
 #[tokio::test]
 async fn requests_go_by_the_proxy_and_its_password_stays_secret() {
-    let authority = Authority::new();
+    let authority = Authority::new("ours");
     let mut serving = JoinSet::new();
     let port = provider(&authority, &mut serving).await.port();
     let (proxy, mut asked) = proxy(&mut serving).await;
@@ -243,9 +244,29 @@ async fn requests_go_by_the_proxy_and_its_password_stays_secret() {
     assert_eq!(request.line, "POST http://sms.invalid/send HTTP/1.1");
     assert_eq!(request.header("proxy-authorization"), Some("Basic dTpwJnc="));
 
-    for wrong in ["hush:3128", "socks5://h:1", "http://h/path", "http://"] {
+    for wrong in ["hush:3128", "socks5://h:1", "http://h/path", "http://h/?q"] {
         let problems = backend("http://h/", &format!("proxy = \"{wrong}\"\n")).unwrap_err();
         assert_eq!(problems[0].0, "send.proxy", "{wrong}");
         assert!(problems[0].1.contains("URL of an HTTP proxy") && !problems[0].1.contains(wrong), "{wrong}");
     }
+}
+
+#[tokio::test]
+async fn when_the_certificate_that_is_shown_ends_is_a_metric_while_the_backend_has_it() {
+    let folder = tempfile::tempdir().unwrap();
+    Authority::new("ours").write(folder.path(), "postern");
+    let config = |tls: &str| {
+        format!(
+            "[backends.demo]\ntype = \"http\"\n[backends.demo.send]\nurl = \"https://localhost:1/\"\n\
+             form = {{ to = \"{{{{ identity }}}}\", text = \"{{{{ text }}}}\" }}\n{tls}"
+        )
+    };
+    let connectors = ConnectorRegistry::builtin();
+    let running = Running::start(&config(&tls(folder.path(), &["cert", "key"])), &connectors);
+    // 4096-01-01, as rcgen has it.
+    let shown = "postern_tls_not_after_seconds{listener=\"backends.demo\"} 67090118400";
+    assert!(running.metrics.text().contains(shown), "{}", running.metrics.text());
+    running.reload.apply(validated(&config(""), &connectors)).await.unwrap();
+    assert!(!running.metrics.text().contains("backends.demo"));
+    running.stop().await;
 }

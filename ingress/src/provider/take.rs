@@ -1,7 +1,7 @@
 //! What a request to one of a backend's two addresses brings: messages, delivery reports, both, or nothing.
 
 use super::{
-    endpoint::ProviderEndpoint,
+    endpoint::{ProviderEndpoint, ReadBody},
     parts::{Incoming, InvalidItems, Part},
     receiver::Receiver,
     refusal::Refusal,
@@ -41,7 +41,7 @@ pub(crate) struct Provider {
     /// Whether what is neither a message nor a report is answered all the same: `receive.ignore`.
     ignores: bool,
     challenge: Option<Challenge>,
-    /// For `when`.
+    /// For `when`, and for what decodes texts.
     settings: Settings,
     /// Of bodies with more items than the configuration reads.
     unread_lines: LineLimit,
@@ -77,6 +77,8 @@ pub(crate) struct Brought {
     pub(crate) reports: Vec<Reported>,
     /// What it brought beside them and is not taken.
     pub(crate) invalid: InvalidItems,
+    /// What a repetition of the request to the letter has, too. `None` if nothing tells one.
+    pub(crate) repeated: Option<MessageId>,
 }
 
 impl Brought {
@@ -167,10 +169,10 @@ impl Provider {
                 return Ok(Taken::Challenge(reply, Charge::Address));
             }
         }
-        let body = endpoint.body(request, payload, limits).await?;
+        let ReadBody { bytes: body, repeated } = endpoint.body(request, payload, limits).await?;
         let mut whole = endpoint.parse(request, &body, limits)?;
         if path == ProviderPath::Messages {
-            self.receiver.decode_text(&mut whole);
+            self.receiver.decode_text(&self.settings, &mut whole);
         }
         let nothing = Bytes::new();
         let query = if self.reads_query(path) { request.query_string() } else { "" };
@@ -179,7 +181,7 @@ impl Provider {
         if let Some(reply) = challenge.and_then(|challenge| incoming.challenged(challenge)) {
             return Ok(Taken::Challenge(reply, Charge::Nothing));
         }
-        let brought = self.brought(path, &incoming);
+        let brought = self.brought(path, &incoming).map(|brought| Brought { repeated, ..brought });
         if let Err(Refusal::Unread(unread, key)) = &brought
             && self.unread_lines.admits(StatusCode::BAD_REQUEST.as_u16())
         {
@@ -254,7 +256,7 @@ impl Provider {
         if messages.is_empty() && reports.is_empty() && invalid.count > 0 {
             return Err(Refusal::Invalid(invalid.errors));
         }
-        Ok(Brought { messages, reports, invalid })
+        Ok(Brought { messages, reports, invalid, repeated: None })
     }
 }
 

@@ -25,8 +25,9 @@ pub(super) fn settings_in(file: &Map<String, Value>) -> BTreeSet<String> {
     if file.get("connector").is_some_and(|kind| kind == CONSOLE) {
         found.insert(SHOW.to_owned());
     }
-    if file.get("send").and_then(|send| send.get("codec")).is_some() {
-        found.extend(Codec::SETTINGS.map(str::to_owned));
+    for table in ["receive", "send"].into_iter().filter_map(|name| file.get(name)) {
+        let codec = table.get("codec").and_then(|codec| Codec::deserialize(codec).ok());
+        found.extend(codec.into_iter().flat_map(|codec| codec.settings()).map(|name| (*name).to_owned()));
     }
     found
 }

@@ -103,7 +103,7 @@ fn every_mistake_in_the_way_to_a_provider_names_its_key_and_what_is_allowed() {
         ("tls = { key = \"k.pem\" }", "tls.cert", "is missing"),
         ("tls = { pem = \"c.pem\" }", "tls.pem", "allowed here: ca, cert, key"),
         ("proxy = \"\"", "proxy", "is empty"),
-        ("proxy = \"http://u:$PASSWORD@h\"", "proxy", "{ env = "),
+        ("proxy = \"http://u:${PASSWORD}@h\"", "proxy", "{ env = "),
         ("proxy = \"{{ settings.absent }}\"", "proxy", "no setting absent"),
     ] {
         assert_named(&[(&with(line), &format!("backends.a.send.{key}"), Some(6), says)]);
@@ -140,7 +140,7 @@ fn every_mistake_in_polling_names_its_key_and_what_is_allowed() {
         ("states = { D = \"delivered\" }", "", "states", "what the provider's words mean"),
         ("states = { D = \"delivered\" }", "states = { D = \"done\" }", "states.D", "\"delivered\""),
         ("params", "delays = []\nparams", "delays", "at least one delay"),
-        ("params", "delays = [\"1m\", \"2d\"]\nparams", "delays[1]", "100ms to 24h"),
+        ("params", "delays = [\"1m\", \"25h\"]\nparams", "delays[1]", "100ms to 24h"),
         ("params", "concurrency = 0\nparams", "concurrency", "1 to 2000"),
         ("params", "form = { id = \"{{ external_id }}\" }\nparams", "method", "use query"),
         ("params", "interval = \"1m\"\nparams", "interval", "allowed here: url, method"),
