@@ -328,6 +328,18 @@ async fn instagram() {
     Fixture::run("instagram").await;
 }
 
+/// As Twilio's, with a key and a header of its own.
+#[tokio::test]
+async fn signalwire() {
+    Fixture::run("signalwire").await;
+}
+
+/// As Twilio's.
+#[tokio::test]
+async fn somleng() {
+    Fixture::run("somleng").await;
+}
+
 #[tokio::test]
 async fn mtn() {
     Fixture::run("mtn").await;

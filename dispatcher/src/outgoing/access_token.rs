@@ -2,17 +2,14 @@
 //! until shortly before they end.
 
 use super::{
-    answer::ProviderAnswer,
+    answer::{MAX_BODY, ProviderAnswer},
     classify::Classifier,
     redact::{Redactor, credentials},
 };
 use jiff::Timestamp;
 use postern_config::{
     KeyProblem,
-    backend::{
-        send::Success,
-        send_auth::{ClientAuth, Grant, OAuth2, SendAuth},
-    },
+    backend::send_auth::{ClientAuth, Grant, OAuth2, SendAuth},
 };
 use postern_shared::{
     error::{Failure, FailureClass},
@@ -106,12 +103,7 @@ impl TokenSource {
             headers,
             body: body(table, settings),
             timeout,
-            classifier: Classifier {
-                success: Success::default(),
-                external_id: None,
-                failures: Vec::new(),
-                redactor,
-            },
+            classifier: Classifier::by_status(redactor),
             state: Mutex::default(),
         }))
     }
@@ -186,7 +178,7 @@ impl TokenSource {
         request.headers_mut().clone_from(&self.headers);
         *request.body_mut() = Some(self.body.clone().into());
         let answer = match client.execute(request).await {
-            Ok(response) => ProviderAnswer::read(response).await,
+            Ok(response) => ProviderAnswer::read(response, MAX_BODY).await,
             Err(error) => return Err(of_endpoint(self.classifier.no_answer(&error))),
         };
         match self.classifier.classify(&answer, Timestamp::now()) {

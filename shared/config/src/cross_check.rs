@@ -193,6 +193,10 @@ pub(super) fn backend(
     let tls = send.and_then(|send| send.tls.as_ref());
     reader.note_absent_files(&format!("{path}.send.tls"), tls.into_iter().flat_map(ProviderTls::files));
     batches(definition, path, reader);
+    let identity = definition.connector.http().and_then(|send| send.identity.as_ref());
+    if let Some(why) = definition.region.and_then(|region| region.problem(identity)) {
+        reader.problem(format!("{path}.region"), why);
+    }
     settings(definition, path, providers.about(&definition.kind), reader);
     if let Some(own) = &definition.retry {
         flow_check::retry(own, &format!("{path}.retry"), reader);

@@ -96,7 +96,7 @@ pub(super) fn with_folder<'p>(
                 dir.display()
             );
             reader.problem(KEY, what);
-        } else if let Err(problems) = extended.add_file(&name, file) {
+        } else if let Err(problems) = extended.add_file(&name, file, providers) {
             for problem in problems {
                 reader.problem(KEY, format!("{path}: {problem}"));
             }
