@@ -1,4 +1,4 @@
-//! Postern and the programs that it is made to work with: Kannel, Jasmin, Twilio's library, RapidSMS;
+//! Postern and the programs that it is made to work with: Kannel, Jasmin, RapidSMS, Twilio's library and other vendors';
 //! and Schemathesis, which makes up requests.
 //! `tests/run` installs them.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
@@ -14,3 +14,4 @@ mod readme;
 mod reports;
 mod telegram;
 mod twilio;
+mod vendors;

@@ -7,9 +7,12 @@
 //! request for an access token that all of them share. What comes free for every row: nothing that a row
 //! says is in any log, and no request comes that no row foresees.
 
+mod sign;
+
 use crate::reports::outcome;
 use postern_tests::{Answer, Pair, Program, Provider, Reply, Request, Tap, fetch};
 use serde_json::{Value, json};
+use sign::Signing;
 
 /// The rows of one table, and what must be in no log.
 struct Fixture {
@@ -154,11 +157,13 @@ fn all<'r>(row: &'r Value, name: &str) -> Vec<&'r Value> {
 async fn ask(ingress: &Program, row: &Value) -> Reply {
     let (method, path) = row["request"].as_str().unwrap().split_once(' ').unwrap();
     let mut request = ingress.request(method.parse().unwrap(), path);
+    let body = row["body"].as_str().map(str::trim_end);
+    let signing = Signing::of(row, body.unwrap_or_default());
     for (name, value) in row["headers"].as_object().into_iter().flatten() {
-        request = request.header(name, value.as_str().unwrap());
+        request = request.header(name, signing.filled(value.as_str().unwrap()));
     }
-    if let Some(body) = row["body"].as_str() {
-        request = request.body(body.trim_end().to_owned());
+    if let Some(body) = body {
+        request = request.body(body.to_owned());
     }
     fetch(request).await.unwrap_or_else(|e| panic!("{}: {e:?}", row["name"]))
 }
@@ -381,4 +386,44 @@ async fn sinch() {
 #[tokio::test]
 async fn vonage_sms() {
     Fixture::run("vonage-sms").await;
+}
+
+#[tokio::test]
+async fn line() {
+    Fixture::run("line").await;
+}
+
+#[tokio::test]
+async fn messagebird() {
+    Fixture::run("messagebird").await;
+}
+
+#[tokio::test]
+async fn plivo() {
+    Fixture::run("plivo").await;
+}
+
+#[tokio::test]
+async fn slack() {
+    Fixture::run("slack").await;
+}
+
+#[tokio::test]
+async fn telnyx() {
+    Fixture::run("telnyx").await;
+}
+
+#[tokio::test]
+async fn termii() {
+    Fixture::run("termii").await;
+}
+
+#[tokio::test]
+async fn viber() {
+    Fixture::run("viber").await;
+}
+
+#[tokio::test]
+async fn vonage_messages() {
+    Fixture::run("vonage-messages").await;
 }

@@ -8,7 +8,7 @@ use super::{
     reporter::{Reported, Reporter},
 };
 use crate::{
-    answer::Charge,
+    answer::{Answer, Charge, text},
     forms::{Errors, Forms, KeyProblem, Request},
     limits::RequestLimits,
     metrics::IngressMetrics,
@@ -129,8 +129,23 @@ impl Provider {
         }
     }
 
+    /// What `request`, which came to `path`, has to pass.
+    ///
+    /// # Errors
+    /// The answer 404: the backend has no such address.
+    pub(crate) fn reached(
+        &self,
+        path: ProviderPath,
+        request: &HttpRequest,
+    ) -> Result<&ProviderEndpoint, Answer> {
+        let no_reports = "this backend has no delivery reports";
+        let not_found = |why| Answer::from(text(StatusCode::NOT_FOUND, why));
+        let endpoint = self.endpoint(path).ok_or_else(|| not_found(no_reports))?;
+        if endpoint.has_path(request) { Ok(endpoint) } else { Err(not_found("not found")) }
+    }
+
     /// What requests to `path` have to pass; `None` if the backend has no such address.
-    pub(crate) fn endpoint(&self, path: ProviderPath) -> Option<&ProviderEndpoint> {
+    fn endpoint(&self, path: ProviderPath) -> Option<&ProviderEndpoint> {
         match path {
             ProviderPath::Messages => Some(&self.receiver.endpoint),
             ProviderPath::Reports => self.reporter.as_ref().map(|reporter| &reporter.endpoint),
