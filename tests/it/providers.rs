@@ -427,3 +427,8 @@ async fn viber() {
 async fn vonage_messages() {
     Fixture::run("vonage-messages").await;
 }
+
+#[tokio::test]
+async fn httpsms() {
+    Fixture::run("httpsms").await;
+}
