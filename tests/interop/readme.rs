@@ -22,6 +22,8 @@ fn the_readme_names_the_versions_that_were_tried() {
         format!("library | {} |", version("twilio")),
         format!("| python-telegram-bot | {} |", version("python-telegram-bot")),
         format!("| pywa (WhatsApp) | {} |", version("pywa")),
+        format!("SMSGate for Android's Python client | {} |", version("android-sms-gateway")),
+        format!("| Infobip's Python client | {} |", version("infobip-api-python-client")),
         format!("| Jasmin | {jasmin} |"),
     ] {
         assert!(readme.contains(&row), "README.md, \"Tried with\": no {row:?}");

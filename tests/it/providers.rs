@@ -294,6 +294,16 @@ async fn hubtel() {
 }
 
 #[tokio::test]
+async fn httpsms() {
+    Fixture::run("httpsms").await;
+}
+
+#[tokio::test]
+async fn smsgate() {
+    Fixture::run("smsgate").await;
+}
+
+#[tokio::test]
 async fn jasmin() {
     Fixture::run("jasmin").await;
 }
@@ -426,9 +436,4 @@ async fn viber() {
 #[tokio::test]
 async fn vonage_messages() {
     Fixture::run("vonage-messages").await;
-}
-
-#[tokio::test]
-async fn httpsms() {
-    Fixture::run("httpsms").await;
 }
