@@ -181,10 +181,12 @@ impl Receive {
                 "decodes the parameters of a form, and nested reads them as JSON: leave one of them out";
             wrong.push(("codec".to_owned(), why.to_owned()));
         }
-        let declared = self.fields.keys().map(String::as_str);
+        let declared: Vec<&str> = self.fields.keys().map(String::as_str).collect();
         // A form of one's own may make fields that nothing declares.
         if self.form == "http" {
-            wrong.extend(self.dedupe.problem(&declared).map(|why| ("dedupe".to_owned(), why)));
+            wrong.extend(
+                self.dedupe.problem(&STANDARD_FIELDS, &declared).map(|why| ("dedupe".to_owned(), why)),
+            );
             wrong.extend(self.undeclared());
         }
         wrong
