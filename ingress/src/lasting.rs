@@ -13,6 +13,7 @@ use postern_service::{
 use std::{
     net::IpAddr,
     sync::{Arc, OnceLock},
+    time::Duration,
 };
 use tracing::Level;
 
@@ -34,6 +35,8 @@ pub(crate) struct Lasting {
     pub(crate) report_lines: LineLimit,
     /// The messages that providers may repeat.
     pub(crate) dedup: Dedup,
+    /// The requests of providers that were signed at a time.
+    pub(crate) signed_requests: Dedup,
     /// The messages that applications may repeat.
     pub(crate) submissions: Submissions,
     /// What each address has left of its rate, each API key, and each user of another gateway's protocol.
@@ -65,6 +68,7 @@ impl Lasting {
             request_lines: LineLimit::new("requests", Level::INFO),
             report_lines: LineLimit::new("delivery reports", Level::WARN),
             dedup: Dedup::new(window),
+            signed_requests: Dedup::new(Duration::ZERO),
             addresses: Buckets::default(),
             keys: Buckets::default(),
             users: UserBuckets::default(),

@@ -14,10 +14,14 @@ pub(crate) enum RefusalReason {
     Password,
     /// No known token.
     Token,
-    /// No right signature.
+    /// No signature where the configuration has it: not its header, not its time, or nothing that is signed.
+    Unsigned,
+    /// A signature that is not right.
     Signature,
     /// What is signed was signed too long ago, or by another clock.
     Stale,
+    /// A signed token whose claims do not fit the request.
+    Claim,
     /// No known API key.
     Key,
     /// An API key that has expired.
@@ -66,8 +70,10 @@ impl RefusalReason {
             Self::Address => "address",
             Self::Password => "password",
             Self::Token => "token",
+            Self::Unsigned => "unsigned",
             Self::Signature => "signature",
             Self::Stale => "stale",
+            Self::Claim => "claim",
             Self::Key => "key",
             Self::Expired => "expired",
             Self::NotLocal => "not_local",

@@ -18,6 +18,7 @@ use postern_shared::{callback::CallbackKeys, message::Priority};
 use std::{
     collections::HashMap,
     sync::{Arc, OnceLock},
+    time::Duration,
 };
 
 /// What every handler works with. All threads share it; nothing in it is ever locked or changed, except what
@@ -33,6 +34,8 @@ pub(crate) struct IngressState {
     pub(crate) callback_keys: CallbackKeys,
     pub(crate) publisher: MeteredPublisher,
     pub(crate) dedup: Dedup,
+    /// The requests of providers that were signed at a time, while that is near.
+    pub(crate) signed_requests: Dedup,
     /// The message log, as far as requests can do without its answer.
     pub(crate) lookup: Arc<LogLookup>,
     pub(crate) metrics: IngressMetrics,
@@ -76,6 +79,7 @@ impl IngressState {
             request_lines,
             report_lines,
             dedup,
+            signed_requests,
             submissions,
             addresses,
             keys,
@@ -95,6 +99,7 @@ impl IngressState {
             callback_keys,
             publisher,
             dedup: dedup.within(config.ingress.dedupe_window.0),
+            signed_requests: signed_requests.within(longest_signed(&config)),
             log,
             lookup,
             metrics,
@@ -124,6 +129,13 @@ impl IngressState {
     pub(crate) fn is_draining(&self) -> bool {
         self.shutdown.get().is_some_and(Shutdown::is_draining)
     }
+}
+
+/// How long a signed request can come again: its time may be in the future, and then in the past.
+fn longest_signed(config: &Config) -> Duration {
+    let tolerances =
+        config.backends.values().filter_map(|backend| backend.definition.receive.auth.tolerance());
+    tolerances.max().unwrap_or_default() * 2
 }
 
 /// The queues that are published to; that of the message log if there is one (`logged`).

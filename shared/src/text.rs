@@ -1,9 +1,10 @@
 //! How a text becomes short messages: alphabet and segments here, what makes it cost less in
-//! [`plain`], the parts of one that is too long in [`parts`].
+//! [`plain`], the parts of one that is too long in [`parts`], its octets in the GSM alphabet in [`gsm`].
 //!
 //! The rules are 3GPP TS 23.038 (the GSM 7-bit default alphabet and its extension table, UCS-2)
 //! and TS 23.040 (a concatenated message loses six octets of each segment to its header).
 
+pub mod gsm;
 pub mod parts;
 pub mod plain;
 
@@ -13,7 +14,18 @@ use serde::{Deserialize, Serialize};
 const DEFAULT_ALPHABET: &str = "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞ\u{1b}ÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?¡\
                                 ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà";
 /// What an escape makes of a second septet (TS 23.038, 6.2.1.1): each costs two.
-const EXTENSION: &str = "\u{c}^{}\\[~]|€";
+const EXTENSION: [(u8, char); 10] = [
+    (0x0a, '\u{c}'),
+    (0x14, '^'),
+    (0x28, '{'),
+    (0x29, '}'),
+    (0x2f, '\\'),
+    (0x3c, '['),
+    (0x3d, '~'),
+    (0x3e, ']'),
+    (0x40, '|'),
+    (0x65, '€'),
+];
 
 /// The alphabet that a short message is sent in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,7 +66,7 @@ fn septets(character: char) -> Option<usize> {
         'a'..='z' | 'A'..='Z' | '0'..='9' | ' '..='#' | '%'..='?' => Some(1),
         '\u{1b}' => None,
         _ if DEFAULT_ALPHABET.contains(character) => Some(1),
-        _ => EXTENSION.contains(character).then_some(2),
+        _ => EXTENSION.iter().any(|(_, extended)| *extended == character).then_some(2),
     }
 }
 

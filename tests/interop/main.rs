@@ -1,13 +1,19 @@
-//! Postern and the programs that it is made to work with: Kannel, Twilio's library, RapidSMS;
+//! Postern and the programs that it is made to work with: Kannel, Jasmin, RapidSMS, Twilio's library and other vendors';
 //! and Schemathesis, which makes up requests.
 //! `tests/run` installs them.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 #![allow(missing_docs, reason = "a test's name is its documentation")]
 
+mod infobip;
+mod jasmin;
 mod kannel;
 mod openapi;
 mod python;
+mod pywa;
 mod rapidsms;
 mod readme;
 mod reports;
+mod smsgate;
+mod telegram;
 mod twilio;
+mod vendors;

@@ -8,26 +8,50 @@ use std::{
     process::{Command, Stdio},
 };
 
-/// Where `tests/run` has put it: a folder for each content of requirements.txt.
-pub(crate) fn interpreter() -> PathBuf {
-    let list = Path::new(env!("CARGO_MANIFEST_DIR")).join("interop/requirements.txt");
-    let wanted = std::fs::read(list).unwrap();
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
-    let hash: String = Sha256::digest(wanted).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    let python = target.join("interop").join(hash).join("bin/python");
-    assert!(python.exists(), "{} is not there: tests/run --only interop makes it", python.display());
-    python
+/// Packages that go together.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Environment {
+    /// All but Jasmin's.
+    Interop,
+    /// Jasmin's, which are older.
+    Jasmin,
 }
 
-/// A script of this folder, about to be run. What Python compiles stays beside the interpreter.
+impl Environment {
+    /// Its Python, where `tests/run` has put it: a folder for each content of requirements.txt.
+    pub(crate) fn interpreter(self) -> PathBuf {
+        let (name, list) = match self {
+            Self::Interop => ("interop", "interop/requirements.txt"),
+            Self::Jasmin => ("jasmin", "interop/jasmin/requirements.txt"),
+        };
+        let wanted = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join(list)).unwrap();
+        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
+        let hash: String = Sha256::digest(wanted).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        let python = target.join(name).join(hash).join("bin/python");
+        assert!(python.exists(), "{} is not there: tests/run --only interop makes it", python.display());
+        python
+    }
+
+    /// A script of this folder, about to be run. What Python compiles stays beside the interpreter.
+    pub(crate) fn script(self, name: &str) -> Command {
+        let interpreter = self.interpreter();
+        let compiled = interpreter.parent().unwrap().join("../compiled");
+        let mut command = Command::new(interpreter);
+        command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("interop").join(name));
+        command.env_remove("PYTHONDONTWRITEBYTECODE").env("PYTHONPYCACHEPREFIX", compiled);
+        command.env("PYTHONUNBUFFERED", "1");
+        command
+    }
+}
+
+/// The Python of all but Jasmin.
+pub(crate) fn interpreter() -> PathBuf {
+    Environment::Interop.interpreter()
+}
+
+/// A script of this folder, about to be run by it.
 pub(crate) fn script(name: &str) -> Command {
-    let interpreter = interpreter();
-    let compiled = interpreter.parent().unwrap().join("../compiled");
-    let mut command = Command::new(interpreter);
-    command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("interop").join(name));
-    command.env_remove("PYTHONDONTWRITEBYTECODE").env("PYTHONPYCACHEPREFIX", compiled);
-    command.env("PYTHONUNBUFFERED", "1");
-    command
+    Environment::Interop.script(name)
 }
 
 /// What a script answers in JSON to what is written to it in JSON.

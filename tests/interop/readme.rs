@@ -11,6 +11,8 @@ fn the_readme_names_the_versions_that_were_tried() {
         let mut lines = packages.lines().filter_map(|line| line.split_once("=="));
         lines.find(|(name, _)| *name == package).unwrap_or_else(|| panic!("{package} is not pinned")).1
     };
+    let jasmin = std::fs::read_to_string(here.join("interop/jasmin/requirements.txt")).unwrap();
+    let jasmin = jasmin.lines().find_map(|line| line.strip_prefix("jasmin==")).unwrap();
     let kannel = Command::new("/usr/sbin/bearerbox").arg("--version").output().unwrap().stdout;
     let kannel = String::from_utf8(kannel).unwrap();
     let kannel = kannel.split(['`', '\'']).nth(1).unwrap_or_else(|| panic!("{kannel}"));
@@ -18,6 +20,11 @@ fn the_readme_names_the_versions_that_were_tried() {
         format!("fakesmsc | {kannel} (Debian 12) |"),
         format!("| RapidSMS | {} on Django {} |", version("rapidsms"), version("Django")),
         format!("library | {} |", version("twilio")),
+        format!("| python-telegram-bot | {} |", version("python-telegram-bot")),
+        format!("| pywa (WhatsApp) | {} |", version("pywa")),
+        format!("SMSGate for Android's Python client | {} |", version("android-sms-gateway")),
+        format!("| Infobip's Python client | {} |", version("infobip-api-python-client")),
+        format!("| Jasmin | {jasmin} |"),
     ] {
         assert!(readme.contains(&row), "README.md, \"Tried with\": no {row:?}");
     }

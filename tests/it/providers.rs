@@ -7,9 +7,12 @@
 //! request for an access token that all of them share. What comes free for every row: nothing that a row
 //! says is in any log, and no request comes that no row foresees.
 
+mod sign;
+
 use crate::reports::outcome;
 use postern_tests::{Answer, Pair, Program, Provider, Reply, Request, Tap, fetch};
 use serde_json::{Value, json};
+use sign::Signing;
 
 /// The rows of one table, and what must be in no log.
 struct Fixture {
@@ -154,11 +157,13 @@ fn all<'r>(row: &'r Value, name: &str) -> Vec<&'r Value> {
 async fn ask(ingress: &Program, row: &Value) -> Reply {
     let (method, path) = row["request"].as_str().unwrap().split_once(' ').unwrap();
     let mut request = ingress.request(method.parse().unwrap(), path);
+    let body = row["body"].as_str().map(str::trim_end);
+    let signing = Signing::of(row, body.unwrap_or_default());
     for (name, value) in row["headers"].as_object().into_iter().flatten() {
-        request = request.header(name, value.as_str().unwrap());
+        request = request.header(name, signing.filled(value.as_str().unwrap()));
     }
-    if let Some(body) = row["body"].as_str() {
-        request = request.body(body.trim_end().to_owned());
+    if let Some(body) = body {
+        request = request.body(body.to_owned());
     }
     fetch(request).await.unwrap_or_else(|e| panic!("{}: {e:?}", row["name"]))
 }
@@ -289,6 +294,26 @@ async fn hubtel() {
 }
 
 #[tokio::test]
+async fn httpsms() {
+    Fixture::run("httpsms").await;
+}
+
+#[tokio::test]
+async fn smsgate() {
+    Fixture::run("smsgate").await;
+}
+
+#[tokio::test]
+async fn jasmin() {
+    Fixture::run("jasmin").await;
+}
+
+#[tokio::test]
+async fn junebug() {
+    Fixture::run("junebug").await;
+}
+
+#[tokio::test]
 async fn kannel() {
     Fixture::run("kannel").await;
 }
@@ -331,4 +356,84 @@ async fn vumi() {
 #[tokio::test]
 async fn whatsapp() {
     Fixture::run("whatsapp").await;
+}
+
+#[tokio::test]
+async fn elks_46() {
+    Fixture::run("46elks").await;
+}
+
+#[tokio::test]
+async fn bandwidth() {
+    Fixture::run("bandwidth").await;
+}
+
+#[tokio::test]
+async fn bulksms() {
+    Fixture::run("bulksms").await;
+}
+
+#[tokio::test]
+async fn clickatell() {
+    Fixture::run("clickatell").await;
+}
+
+#[tokio::test]
+async fn clicksend() {
+    Fixture::run("clicksend").await;
+}
+
+#[tokio::test]
+async fn infobip() {
+    Fixture::run("infobip").await;
+}
+
+#[tokio::test]
+async fn sinch() {
+    Fixture::run("sinch").await;
+}
+
+#[tokio::test]
+async fn vonage_sms() {
+    Fixture::run("vonage-sms").await;
+}
+
+#[tokio::test]
+async fn line() {
+    Fixture::run("line").await;
+}
+
+#[tokio::test]
+async fn messagebird() {
+    Fixture::run("messagebird").await;
+}
+
+#[tokio::test]
+async fn plivo() {
+    Fixture::run("plivo").await;
+}
+
+#[tokio::test]
+async fn slack() {
+    Fixture::run("slack").await;
+}
+
+#[tokio::test]
+async fn telnyx() {
+    Fixture::run("telnyx").await;
+}
+
+#[tokio::test]
+async fn termii() {
+    Fixture::run("termii").await;
+}
+
+#[tokio::test]
+async fn viber() {
+    Fixture::run("viber").await;
+}
+
+#[tokio::test]
+async fn vonage_messages() {
+    Fixture::run("vonage-messages").await;
 }

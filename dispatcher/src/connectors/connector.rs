@@ -14,6 +14,49 @@ use std::{sync::Arc, time::Duration};
 ///
 /// Every [`Backend`] is one that starts as it is. Another type implements this trait to open
 /// connections, to receive, or to run tasks while the backend is served.
+///
+/// ```
+/// use async_trait::async_trait;
+/// use postern_dispatcher::connectors::{Backend, Connector, ConnectorContext, Outcomes, Sent};
+/// use postern_shared::{error::Failure, message::{Context, Identity, MessageId}};
+/// use std::sync::Arc;
+/// use tokio::net::UdpSocket;
+///
+/// /// Sends each message as a datagram to one address.
+/// struct Datagrams {
+///     to: String,
+/// }
+///
+/// #[async_trait]
+/// impl Connector for Datagrams {
+///     async fn start(self: Arc<Self>, context: ConnectorContext) -> Result<Arc<dyn Backend>, String> {
+///         let socket = UdpSocket::bind("0.0.0.0:0").await.map_err(|error| error.to_string())?;
+///         socket.connect(&self.to).await.map_err(|error| error.to_string())?;
+///         context.health.bound();
+///         Ok(Arc::new(Session { socket }))
+///     }
+/// }
+///
+/// /// Datagrams that were started.
+/// struct Session {
+///     socket: UdpSocket,
+/// }
+///
+/// #[async_trait]
+/// impl Backend for Session {
+///     async fn send(&self, _: MessageId, text: &str, identities: &[Identity], _: &Context) -> Outcomes {
+///         let mut outcomes = Vec::new();
+///         for identity in identities {
+///             let sent = self.socket.send(format!("{} {text}", identity.as_str()).as_bytes()).await;
+///             outcomes.push(match sent {
+///                 Ok(_) => Ok(Sent::without_id()),
+///                 Err(error) => Err(Failure::transient("down", error.to_string())),
+///             });
+///         }
+///         outcomes.into_iter().collect()
+///     }
+/// }
+/// ```
 #[async_trait]
 pub trait Connector: Send + Sync {
     /// Starts it: gives the sender, which is asked to [`stop`](Backend::stop) after its last call.

@@ -1,14 +1,19 @@
 //! How a provider's request is authenticated: `receive.auth`.
 
 use super::{
-    signature::{self, Signed},
-    twilio,
+    jwt::Jwt,
+    presented::{Fingerprint, Presented},
+    signature::{Keys, Signature},
+    standard_webhooks, twilio,
 };
 use crate::auth::RefusalReason;
-use crate::forms::Request;
+use crate::forms::{Found, Request};
 use actix_web::{
     HttpRequest,
-    http::header::{AUTHORIZATION, HeaderMap},
+    http::{
+        Method,
+        header::{AUTHORIZATION, HeaderMap},
+    },
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
 use postern_config::backend::{
@@ -28,8 +33,12 @@ pub(crate) enum RequestAuth {
     Basic(Vec<SecretDigest>),
     /// By a token that has one of these digests.
     Token(CredentialSource, Vec<SecretDigest>),
-    /// By a signature of the body.
-    Signed(Signed),
+    /// By a signature in a header.
+    Signature(Signature),
+    /// By a signed token in a header.
+    Jwt(Jwt),
+    /// By a signature with one of these keys, and not longer ago than that.
+    StandardWebhooks(Vec<SigningKey>, Duration),
     /// By Twilio's signature of the URL, which begins with `public_url`, and the parameters.
     Twilio { tokens: Vec<Secret>, public_url: String },
     /// A secret is missing from the configuration: every request is refused.
@@ -43,6 +52,8 @@ pub(crate) enum CredentialSource {
     Header(String, String),
     /// In this parameter of the query.
     Query(String),
+    /// In this parameter of the body, or at this pointer into it.
+    Body(String),
     /// At the end of the path, before `/status`.
     Path,
 }
@@ -55,6 +66,9 @@ impl RequestAuth {
 
     /// `None` where a secret is missing.
     fn ready(auth: &ReceiveAuth, settings: &Settings, public_url: Option<&str>) -> Option<Self> {
+        if auth.needs_url() {
+            public_url?;
+        }
         let digest = |secret: &Secret| SecretDigest::of(secret.expose().as_bytes());
         Some(match auth {
             ReceiveAuth::None => Self::None,
@@ -70,12 +84,18 @@ impl RequestAuth {
                 Self::Token(source(token)?, secrets.iter().map(digest).collect())
             }
             ReceiveAuth::Hmac(hmac) => {
-                Self::Signed(Signed::Hmac(hmac.clone(), hmac.secret.resolved(settings)?))
+                let keys = Keys::Hmac(hmac.algorithm, hmac.secret.resolved(settings)?);
+                Self::Signature(Signature::new(&hmac.shape(), keys, public_url))
             }
+            ReceiveAuth::Ed25519(ed25519) => {
+                let keys = Keys::Ed25519(ed25519.keys(settings)?);
+                Self::Signature(Signature::new(&ed25519.shape(), keys, public_url))
+            }
+            ReceiveAuth::Jwt(jwt) => Self::Jwt(Jwt::new(jwt, jwt.secret.resolved(settings)?, public_url)),
             ReceiveAuth::StandardWebhooks { secret, tolerance } => {
                 let keys = secret.resolved(settings)?;
                 let keys = keys.iter().map(|key| SigningKey::parse(key.expose()).ok());
-                Self::Signed(Signed::StandardWebhooks(keys.collect::<Option<_>>()?, tolerance.0))
+                Self::StandardWebhooks(keys.collect::<Option<_>>()?, tolerance.0)
             }
             ReceiveAuth::Twilio { token } => {
                 Self::Twilio { tokens: token.resolved(settings)?, public_url: public_url?.to_owned() }
@@ -89,8 +109,20 @@ impl RequestAuth {
             Self::None => &[],
             Self::Basic(_) => &[RefusalReason::Password],
             Self::Token(..) => &[RefusalReason::Token],
-            Self::Signed(_) => &[RefusalReason::Signature, RefusalReason::Stale],
-            Self::Twilio { .. } | Self::Impossible => &[RefusalReason::Signature],
+            Self::Signature(signature) if !signature.is_timed() => {
+                &[RefusalReason::Unsigned, RefusalReason::Signature]
+            }
+            Self::Signature(_) | Self::StandardWebhooks(..) => {
+                &[RefusalReason::Unsigned, RefusalReason::Signature, RefusalReason::Stale]
+            }
+            Self::Jwt(_) => &[
+                RefusalReason::Unsigned,
+                RefusalReason::Signature,
+                RefusalReason::Stale,
+                RefusalReason::Claim,
+            ],
+            Self::Twilio { .. } => &[RefusalReason::Unsigned, RefusalReason::Signature],
+            Self::Impossible => &[RefusalReason::Signature],
         }
     }
 
@@ -101,7 +133,11 @@ impl RequestAuth {
 
     /// Whether it takes the body to authenticate a request.
     pub(crate) fn is_by_body(&self) -> bool {
-        matches!(self, Self::Signed(_) | Self::Twilio { .. })
+        match self {
+            Self::None | Self::Basic(_) | Self::Impossible => false,
+            Self::Token(source, _) => matches!(source, CredentialSource::Body(_)),
+            Self::Signature(_) | Self::Jwt(_) | Self::StandardWebhooks(..) | Self::Twilio { .. } => true,
+        }
     }
 
     /// Whether the token stands in the path.
@@ -115,7 +151,12 @@ impl RequestAuth {
     /// Why the request is refused.
     pub(crate) fn check_head(&self, request: &HttpRequest) -> Result<(), RefusalReason> {
         match self {
-            Self::None | Self::Signed(_) | Self::Twilio { .. } => Ok(()),
+            Self::Token(CredentialSource::Body(_), _)
+            | Self::None
+            | Self::Signature(_)
+            | Self::Jwt(_)
+            | Self::StandardWebhooks(..)
+            | Self::Twilio { .. } => Ok(()),
             Self::Impossible => Err(RefusalReason::Signature),
             Self::Basic(pairs) => {
                 let given = basic(request.headers());
@@ -123,32 +164,32 @@ impl RequestAuth {
                 if known { Ok(()) } else { Err(RefusalReason::Password) }
             }
             Self::Token(source, secrets) => {
-                let known = shown(source, request).iter().any(|given| {
-                    // Each is compared: the time says nothing of which of them it was.
-                    secrets.iter().filter(|secret| secret.matches(given)).count() > 0
-                });
+                let known = shown(source, request).iter().any(|given| is_among(secrets, given));
                 if known { Ok(()) } else { Err(RefusalReason::Token) }
             }
         }
     }
 
-    /// Checks the body's signature, before anything reads the body. `now` is the time since 1970.
+    /// Checks the signature in a header, before anything reads the body. What it gives tells a repetition of
+    /// the request; `None` if nothing does.
     ///
     /// # Errors
     /// Why the request is refused.
-    pub(crate) fn check_body(
+    pub(crate) fn check_signature(
         &self,
-        headers: &HeaderMap,
-        body: &[u8],
-        now: Duration,
-    ) -> Result<(), RefusalReason> {
+        request: &Presented<'_>,
+    ) -> Result<Option<Fingerprint>, RefusalReason> {
         match self {
-            Self::Signed(signed) => signature::verify(signed, headers, body, now),
-            _ => Ok(()),
+            Self::Signature(signature) => signature.verify(request),
+            Self::Jwt(jwt) => jwt.verify(request).map(Some),
+            Self::StandardWebhooks(keys, tolerance) => {
+                standard_webhooks::verify(keys, *tolerance, request).map(Some)
+            }
+            _ => Ok(None),
         }
     }
 
-    /// Checks the signature of the parameters. `parsed` is `None` if they cannot be read.
+    /// Checks what the parameters must show. `parsed` is `None` if they cannot be read.
     ///
     /// # Errors
     /// Why the request is refused.
@@ -158,19 +199,40 @@ impl RequestAuth {
         body: &[u8],
         parsed: Option<&Request<'_>>,
     ) -> Result<(), RefusalReason> {
-        let Self::Twilio { tokens, public_url } = self else { return Ok(()) };
-        let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
-        let url = format!("{public_url}{path}");
-        let signed = |token| twilio::signed(token, &url, request.headers(), body, parsed);
-        if tokens.iter().any(signed) { Ok(()) } else { Err(RefusalReason::Signature) }
+        match self {
+            Self::Token(CredentialSource::Body(name), secrets) => {
+                let parsed = parsed.filter(|_| request.method() != Method::GET);
+                let given = parsed.map(|parsed| parsed.find(name));
+                let known = matches!(given, Some(Found::Text(given)) if is_among(secrets, given.as_bytes()));
+                if known { Ok(()) } else { Err(RefusalReason::Token) }
+            }
+            Self::Twilio { tokens, public_url } => {
+                if !request.headers().contains_key(twilio::HEADER) {
+                    return Err(RefusalReason::Unsigned);
+                }
+                let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+                let url = format!("{public_url}{path}");
+                let signed = |token| twilio::signed(token, &url, request.headers(), body, parsed);
+                if tokens.iter().any(signed) { Ok(()) } else { Err(RefusalReason::Signature) }
+            }
+            _ => Ok(()),
+        }
     }
 }
 
+/// Whether `given` is one of `secrets`. Each is compared: the time says nothing of which of them it was.
+fn is_among(secrets: &[SecretDigest], given: &[u8]) -> bool {
+    secrets.iter().filter(|secret| secret.matches(given)).count() > 0
+}
+
 fn source(token: &TokenAuth) -> Option<CredentialSource> {
-    match (&token.header, &token.query, token.path) {
-        (Some(header), None, false) => Some(CredentialSource::Header(header.0.clone(), token.prefix.clone())),
-        (None, Some(query), false) => Some(CredentialSource::Query(query.clone())),
-        (None, None, true) => Some(CredentialSource::Path),
+    match (&token.header, &token.query, &token.body, token.path) {
+        (Some(header), None, None, false) => {
+            Some(CredentialSource::Header(header.0.clone(), token.prefix.clone()))
+        }
+        (None, Some(query), None, false) => Some(CredentialSource::Query(query.clone())),
+        (None, None, Some(body), false) => Some(CredentialSource::Body(body.clone())),
+        (None, None, None, true) => Some(CredentialSource::Path),
         _ => None,
     }
 }
@@ -190,6 +252,8 @@ fn shown(source: &CredentialSource, request: &HttpRequest) -> Vec<Vec<u8>> {
         CredentialSource::Path => {
             request.match_info().get("token").map(|it| it.as_bytes().to_vec()).into_iter().collect()
         }
+        // It is looked for when the body is read.
+        CredentialSource::Body(_) => Vec::new(),
     }
 }
 

@@ -1,134 +1,136 @@
-//! Signatures over a request's body: an HMAC in a header, and Standard Webhooks.
-//!
-//! A signature over an empty body is refused: it would be good for every GET and every query, without
-//! end.
+//! Signatures in a header: an HMAC, and Ed25519.
 
+use super::presented::{Fingerprint, Presented};
 use crate::auth::RefusalReason;
-use actix_web::http::header::HeaderMap;
-use base64::{
-    Engine,
-    alphabet::STANDARD,
-    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
-};
 use hmac::{
     Hmac, Mac,
     digest::{KeyInit, crypto_common::InvalidLength},
 };
-use postern_config::backend::auth::{Algorithm, HmacAuth, SignatureEncoding};
-use postern_shared::value::{Secret, SigningKey};
+use postern_config::backend::auth::{
+    signature::{Algorithm, SignatureEncoding, SignatureShape, SignedTime},
+    signed_text::SignedText,
+};
+use postern_shared::value::Secret;
+use ring::signature::{ED25519, UnparsedPublicKey};
 use sha1::Sha1;
-use sha2::Sha256;
-use std::time::Duration;
+use sha2::{Sha256, Sha512};
 
-const BASE64: GeneralPurpose = GeneralPurpose::new(
-    &STANDARD,
-    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
-);
-/// A time of more seconds than this is one of milliseconds: as seconds it lies in the year 5138.
-const MAX_SECONDS: u64 = 100_000_000_000;
+/// The most Ed25519 signatures of one request that are looked at: each costs a reading of what is signed.
+const MAX_ED25519: usize = 8;
 
-/// How a body is signed. Prints no secret.
+/// A signature in a header, made ready. Prints no secret.
 #[derive(Debug)]
-pub(crate) enum Signed {
-    /// With one of these keys.
-    Hmac(HmacAuth, Vec<Secret>),
-    /// With one of these keys, and not longer ago than that.
-    StandardWebhooks(Vec<SigningKey>, Duration),
+pub(crate) struct Signature {
+    header: String,
+    prefix: String,
+    encoding: SignatureEncoding,
+    /// `None`: the time and a full stop, if there is one, and the body.
+    text: Option<SignedText>,
+    timestamp: Option<SignedTime>,
+    keys: Keys,
+    /// Where `url` begins.
+    public_url: Option<String>,
 }
 
-/// Whether the headers hold a signature of this body. One that is empty is refused: a signature of
-/// nothing would be good for every request without a body. `now` is the time since 1970.
-pub(super) fn verify(
-    signed: &Signed,
-    headers: &HeaderMap,
-    body: &[u8],
-    now: Duration,
-) -> Result<(), RefusalReason> {
-    if body.is_empty() {
-        return Err(RefusalReason::Signature);
-    }
-    match signed {
-        Signed::Hmac(scheme, keys) => hmac(scheme, keys, headers, body, now),
-        Signed::StandardWebhooks(keys, tolerance) => standard_webhooks(keys, *tolerance, headers, body, now),
-    }
+/// What a signature is checked with. Any of the keys will do.
+#[derive(Debug)]
+pub(crate) enum Keys {
+    /// Secrets for an HMAC.
+    Hmac(Algorithm, Vec<Secret>),
+    /// Public keys.
+    Ed25519(Vec<[u8; 32]>),
 }
 
-fn hmac(
-    scheme: &HmacAuth,
-    keys: &[Secret],
-    headers: &HeaderMap,
-    body: &[u8],
-    now: Duration,
-) -> Result<(), RefusalReason> {
-    let (time, separator) = match &scheme.timestamp {
-        None => (&b""[..], &b""[..]),
-        Some(signed) => {
-            let time = header(headers, &signed.header.0).ok_or(RefusalReason::Signature)?;
-            fresh(time, signed.tolerance.0, now)?;
-            (time, signed.separator.as_bytes())
+impl Signature {
+    pub(super) fn new(shape: &SignatureShape<'_>, keys: Keys, public_url: Option<&str>) -> Self {
+        Self {
+            header: shape.header.0.clone(),
+            prefix: shape.prefix.to_owned(),
+            encoding: shape.encoding,
+            text: shape.signed.cloned(),
+            timestamp: shape.timestamp.cloned(),
+            keys,
+            public_url: public_url.map(str::to_owned),
         }
-    };
-    let given: Vec<Vec<u8>> = headers
-        .get_all(scheme.header.0.as_str())
-        .filter_map(|value| value.as_bytes().trim_ascii().strip_prefix(scheme.prefix.as_bytes()))
-        .filter_map(|text| decode(text, scheme.encoding))
-        .collect();
-    let parts = [time, separator, body];
-    let right = match scheme.algorithm {
-        Algorithm::Sha256 => holds_mac::<Hmac<Sha256>>,
-        Algorithm::Sha1 => holds_mac::<Hmac<Sha1>>,
-    };
-    let signed = keys.iter().any(|key| right(&given, key.expose().as_bytes(), &parts));
-    if signed { Ok(()) } else { Err(RefusalReason::Signature) }
+    }
+
+    /// Whether a time is signed, too.
+    pub(super) fn is_timed(&self) -> bool {
+        self.timestamp.is_some()
+    }
+
+    /// Whether `request` is signed. One without a body is refused unless its address is signed: a signature
+    /// of nothing would be good for every request without a body.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(super) fn verify(&self, request: &Presented<'_>) -> Result<Option<Fingerprint>, RefusalReason> {
+        let covers_address = self.text.as_ref().is_some_and(SignedText::covers_address);
+        if !request.headers.contains_key(self.header.as_str()) || request.body.is_empty() && !covers_address {
+            return Err(RefusalReason::Unsigned);
+        }
+        let time = self.time(request)?;
+        if let (Some(time), Some(signed)) = (time, &self.timestamp) {
+            request.fresh(time, signed.tolerance.0)?;
+        }
+        let given = self.given(request);
+        let signed = match (&self.text, time) {
+            (None, None) => self.keys.hold(&given, &[request.body]),
+            (None, Some(time)) => self.keys.hold(&given, &[time, b".", request.body]),
+            (Some(text), _) => {
+                let texts = request.texts(text, time.unwrap_or_default(), self.public_url.as_deref())?;
+                texts.iter().any(|text| self.keys.hold(&given, &[text]))
+            }
+        };
+        if signed { Ok(time.map(|time| request.fingerprint(time))) } else { Err(RefusalReason::Signature) }
+    }
+
+    /// The time as it stands in its header; `None` if none is signed.
+    fn time<'r>(&self, request: &Presented<'r>) -> Result<Option<&'r [u8]>, RefusalReason> {
+        let Some(signed) = &self.timestamp else { return Ok(None) };
+        let value = request.header(&signed.header.0).ok_or(RefusalReason::Unsigned)?;
+        let time = if signed.prefix.is_empty() {
+            Some(value)
+        } else {
+            parts(value).find_map(|part| part.strip_prefix(signed.prefix.as_bytes()))
+        };
+        time.map(Some).ok_or(RefusalReason::Unsigned)
+    }
+
+    /// The signatures that `request` shows.
+    fn given(&self, request: &Presented<'_>) -> Vec<Vec<u8>> {
+        let values = request.headers.get_all(self.header.as_str());
+        values
+            .flat_map(|value| parts(value.as_bytes()))
+            .filter_map(|part| part.strip_prefix(self.prefix.as_bytes()))
+            .filter_map(|text| self.encoding.decode(text))
+            .collect()
+    }
 }
 
-/// The specification's `webhook-signature`: signatures `v1,BASE64` with spaces between them, of
-/// `id.timestamp.body`; other versions are passed over.
-fn standard_webhooks(
-    keys: &[SigningKey],
-    tolerance: Duration,
-    headers: &HeaderMap,
-    body: &[u8],
-    now: Duration,
-) -> Result<(), RefusalReason> {
-    let part = |name| header(headers, name).ok_or(RefusalReason::Signature);
-    let (id, time, signatures) =
-        (part("webhook-id")?, part("webhook-timestamp")?, part("webhook-signature")?);
-    fresh(time, tolerance, now)?;
-    let parts = [id, b".", time, b".", body];
-    let given: Vec<Vec<u8>> = signatures
-        .split(u8::is_ascii_whitespace)
-        .filter_map(|signature| BASE64.decode(signature.strip_prefix(b"v1,")?).ok())
-        .collect();
-    let signed = keys.iter().any(|key| holds_mac::<Hmac<Sha256>>(&given, key.expose(), &parts));
-    if signed { Ok(()) } else { Err(RefusalReason::Signature) }
+/// What stands in a header's value between commas.
+fn parts(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii)
 }
 
-/// The value of a header that is there once.
-fn header<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h [u8]> {
-    let mut values = headers.get_all(name);
-    let value = values.next()?.as_bytes();
-    values.next().is_none().then_some(value)
-}
-
-/// Whether `time`, as it stands in a header, is within `tolerance` of `now`.
-fn fresh(time: &[u8], tolerance: Duration, now: Duration) -> Result<(), RefusalReason> {
-    let text = std::str::from_utf8(time).map_err(|_| RefusalReason::Signature)?;
-    let number: u64 = text.parse().map_err(|_| RefusalReason::Signature)?;
-    let time = if number > MAX_SECONDS { Duration::from_millis(number) } else { Duration::from_secs(number) };
-    if time.abs_diff(now) <= tolerance { Ok(()) } else { Err(RefusalReason::Stale) }
-}
-
-fn decode(text: &[u8], encoding: SignatureEncoding) -> Option<Vec<u8>> {
-    match encoding {
-        SignatureEncoding::Base64 => BASE64.decode(text).ok(),
-        SignatureEncoding::Hex => {
-            let digit = |byte: &u8| char::from(*byte).to_digit(16);
-            let pairs = text.chunks(2).map(|pair| match pair {
-                [high, low] => u8::try_from(digit(high)? * 16 + digit(low)?).ok(),
-                _ => None,
-            });
-            pairs.collect()
+impl Keys {
+    /// Whether one of `given` is a signature of `parts`, put together, by one of the keys.
+    fn hold(&self, given: &[Vec<u8>], parts: &[&[u8]]) -> bool {
+        match self {
+            Self::Hmac(algorithm, keys) => {
+                let right = match algorithm {
+                    Algorithm::Sha256 => holds_mac::<Hmac<Sha256>>,
+                    Algorithm::Sha1 => holds_mac::<Hmac<Sha1>>,
+                    Algorithm::Sha512 => holds_mac::<Hmac<Sha512>>,
+                };
+                keys.iter().any(|key| right(given, key.expose().as_bytes(), parts))
+            }
+            Self::Ed25519(keys) => {
+                let text = parts.concat();
+                let keys = keys.iter().map(|key| UnparsedPublicKey::new(&ED25519, key));
+                let mut keys = keys.flat_map(|key| given.iter().take(MAX_ED25519).map(move |it| (key, it)));
+                keys.any(|(key, given)| key.verify(&text, given).is_ok())
+            }
         }
     }
 }

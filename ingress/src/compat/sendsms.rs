@@ -28,6 +28,7 @@ use postern_config::backend::codec::Codec;
 use postern_shared::{
     callback::{EgressPolicy, MAX_URL},
     message::{Context, Identity, MAX_IDENTITIES, MAX_TEXT_CHARS, Priority},
+    value::Settings,
 };
 use std::{borrow::Cow, collections::BTreeMap};
 
@@ -250,7 +251,12 @@ fn text(given: &SendsmsParameters<'_>) -> Result<String, WrongSendsms> {
     let (charset, coding) = (given.text("charset"), given.number("coding"));
     let coding_word = coding.map(|coding| coding.to_string());
     let text = Codec::Kannel
-        .decode(given.bytes("text"), charset.as_deref(), coding_word.as_deref())
+        .decode(
+            given.bytes("text"),
+            charset.as_deref(),
+            coding_word.as_deref().map(str::as_bytes),
+            &Settings::default(),
+        )
         .map_err(|_| misformed())?;
     // Where bytes are no text in their charset, Kannel takes its default for what it is.
     let exact = charset.is_some() || coding == Some(1);

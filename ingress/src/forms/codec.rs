@@ -2,14 +2,18 @@
 
 use super::{parameter::Parameter, request::Request};
 use postern_config::backend::{codec::Codec, receive::Receive};
+use postern_shared::value::Settings;
 use std::borrow::Cow;
 
-/// Decodes the parameter that is the text, in place: whoever looks at it then finds UTF-8. What a person wrote is
-/// not refused for a `charset` that nobody knows: it is read as if there were none.
-pub(crate) fn decode_text(codec: Codec, text: &[String], request: &mut Request<'_>) {
-    let word = |name: &str| request.parameter(name).map(|parameter| String::from_utf8_lossy(&parameter.raw));
-    let (charset, coding) = (word("charset"), word("coding"));
-    let decode = |raw: &[u8], charset| codec.decode(raw, charset, coding.as_deref());
+/// Decodes the parameter that is the text, in place: whoever looks at it then finds UTF-8. The charset is the
+/// parameter `charset`, else the one that the body is declared in. What a person wrote is not refused for a
+/// charset that nobody knows: it is read as if there were none.
+pub(crate) fn decode_text(codec: Codec, settings: &Settings, text: &[String], request: &mut Request<'_>) {
+    let raw = |name: &str| request.parameter(name).map(|parameter| &*parameter.raw);
+    let declared = request.declared_charset().map(|charset| Cow::Borrowed(charset.name()));
+    let charset = raw("charset").map(String::from_utf8_lossy).or(declared);
+    let coding = raw("coding");
+    let decode = |raw: &[u8], charset| codec.decode(raw, charset, coding, settings);
     let mut decoded = Vec::new();
     for (index, parameter) in request.parameters.iter().enumerate() {
         if text.iter().any(|name| *name == parameter.name) {

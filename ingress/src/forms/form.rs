@@ -10,6 +10,23 @@ use std::fmt;
 ///
 /// A form is shared by all threads and called once for each request; it must not block. The
 /// backend's `checks` are applied to whatever it returns, so a form has no need to.
+///
+/// ```
+/// use postern_ingress::forms::{Cleaned, Errors, Form, HttpForm, Request};
+///
+/// /// Cleans as the built-in form does, and refuses more than one short message.
+/// struct OneShortMessage(HttpForm);
+///
+/// impl Form for OneShortMessage {
+///     fn clean(&self, request: &Request<'_>) -> Result<Cleaned, Errors> {
+///         let cleaned = self.0.clean(request)?;
+///         match cleaned.text.chars().count() {
+///             0..=160 => Ok(cleaned),
+///             _ => Err(Errors::of("text", "at most 160 characters are taken")),
+///         }
+///     }
+/// }
+/// ```
 pub trait Form: Send + Sync {
     /// What the request says, cleaned.
     ///

@@ -64,6 +64,7 @@ fn read(text: &str, format: BodyFormat, limits: &ParameterLimits) -> Result<Valu
             });
             Ok(Value::Object(members.collect()))
         }
+        BodyFormat::Text => Ok(text.into()),
     }
 }
 

@@ -18,6 +18,9 @@ use postern_config::backend::batch::pointer;
 use serde_json::Value;
 use std::{borrow::Cow, fmt};
 
+/// What [`Request::parse_text`] calls the text.
+const BODY: &str = "body";
+
 /// A value that was asked for.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Found<'r> {
@@ -204,6 +207,33 @@ impl<'a> Request<'a> {
         let form = if body.is_empty() { query.as_bytes() } else { body };
         request.parameters = urlencoded::parse(form, limits).map_err(Unreadable::Malformed)?;
         Ok(request)
+    }
+
+    /// Reads a request whose body is a text, whatever its `Content-Type` says: it is the parameter
+    /// `body`, and the others stand in `query`.
+    ///
+    /// # Errors
+    /// [`Unreadable::Malformed`]
+    pub fn parse_text(
+        method: &'a Method,
+        headers: &'a HeaderMap,
+        query: &'a str,
+        body: &'a Bytes,
+        charset: Option<&'static Encoding>,
+        limits: &ParameterLimits,
+    ) -> Result<Self, Unreadable> {
+        let mut request = Self::empty(method, headers, body, charset.unwrap_or(encoding_rs::UTF_8));
+        request.parameters = urlencoded::parse(query.as_bytes(), limits).map_err(Unreadable::Malformed)?;
+        limits.sizes(BODY, body.len()).map_err(Unreadable::Malformed)?;
+        let charset = charset.or_else(|| request.declared_charset());
+        request.parameters.push(Parameter { name: Cow::Borrowed(BODY), raw: Cow::Borrowed(body), charset });
+        Ok(request)
+    }
+
+    /// The charset that the headers declare for the body; `None` for a GET.
+    pub(super) fn declared_charset(&self) -> Option<&'static Encoding> {
+        let declared = self.headers.get(CONTENT_TYPE).filter(|_| self.method != Method::GET)?;
+        charset_of(declared.to_str().ok()?)
     }
 
     fn empty(

@@ -5,7 +5,7 @@ use super::refusal::Refusal;
 use crate::auth::RefusalReason;
 use crate::{
     answer::Charge,
-    auth::RequestAuth,
+    auth::{Presented, RequestAuth},
     body,
     forms::{KeyProblem, Request},
     limits::RequestLimits,
@@ -30,7 +30,10 @@ use postern_config::backend::{
     receive::Reply,
 };
 use postern_shared::{
-    message::BackendName, read::looks_like_xml, trace_context::TraceContext, value::Networks,
+    message::{BackendName, MessageId},
+    read::looks_like_xml,
+    trace_context::TraceContext,
+    value::Networks,
 };
 use std::time::Duration;
 
@@ -50,6 +53,14 @@ pub(crate) struct ProviderEndpoint {
     /// What a body is, whatever it is declared as.
     format: Option<BodyFormat>,
     nested: Nested,
+}
+
+/// A request's body, once the request has proved as much as it can before the body is read.
+pub(super) struct ReadBody {
+    /// Empty for a GET.
+    pub(super) bytes: Bytes,
+    /// What a repetition of the request to the letter has, too. `None` if its signature does not tell.
+    pub(super) repeated: Option<MessageId>,
 }
 
 /// What the configuration says of a route.
@@ -142,7 +153,7 @@ impl ProviderEndpoint {
     }
 
     /// The body of a request whose method is allowed and which is the provider's own, as far as
-    /// that is known before its parameters are; empty for a GET.
+    /// that is known before its parameters are.
     ///
     /// # Errors
     /// Why it is not taken.
@@ -151,7 +162,7 @@ impl ProviderEndpoint {
         request: &HttpRequest,
         payload: &mut Payload,
         limits: &RequestLimits,
-    ) -> Result<Bytes, Refusal> {
+    ) -> Result<ReadBody, Refusal> {
         if !self.methods.contains(request.method()) {
             return Err(Refusal::Method(self.allow.clone()));
         }
@@ -173,8 +184,11 @@ impl ProviderEndpoint {
         }
         let now =
             Duration::try_from(Timestamp::now().duration_since(Timestamp::UNIX_EPOCH)).unwrap_or_default();
-        self.auth.check_body(request.headers(), &body, now).map_err(Refusal::NotProved)?;
-        Ok(body)
+        let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
+        let presented = Presented { headers: request.headers(), target, body: &body, now };
+        let proved = self.auth.check_signature(&presented).map_err(Refusal::NotProved)?;
+        let repeated = proved.map(|fingerprint| MessageId::of_request(&self.name, &fingerprint.0));
+        Ok(ReadBody { bytes: body, repeated })
     }
 
     /// Whether a GET that is a challenge may be answered: it proves nothing, and must come from an address
@@ -226,6 +240,7 @@ impl ProviderEndpoint {
         let parsed = match format {
             _ if method == Method::GET => Request::parse(method, headers, query, body, charset, limits),
             Some(BodyFormat::Form) => Request::parse_form(method, headers, query, body, charset, limits),
+            Some(BodyFormat::Text) => Request::parse_text(method, headers, query, body, charset, limits),
             Some(BodyFormat::Json) => Request::parse_json(method, headers, body, charset, limits),
             Some(BodyFormat::Xml) => Request::parse_xml(method, headers, body, charset, limits),
             None => Request::parse(method, headers, query, body, charset, limits),

@@ -20,6 +20,7 @@ use postern_service::telemetry::LineLimit;
 use postern_shared::{
     clock::to_the_millisecond,
     message::{Inbound, MessageId},
+    value::Settings,
 };
 use serde_json::Value;
 use std::{
@@ -95,9 +96,9 @@ impl Receiver {
     }
 
     /// Decodes the text of a form whose bytes depend on other parameters, in place.
-    pub(super) fn decode_text(&self, request: &mut Request<'_>) {
+    pub(super) fn decode_text(&self, settings: &Settings, request: &mut Request<'_>) {
         if let Some((codec, text)) = &self.codec {
-            decode_text(*codec, text, request);
+            decode_text(*codec, settings, text, request);
         }
     }
 

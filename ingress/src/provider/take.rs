@@ -1,14 +1,14 @@
 //! What a request to one of a backend's two addresses brings: messages, delivery reports, both, or nothing.
 
 use super::{
-    endpoint::ProviderEndpoint,
+    endpoint::{ProviderEndpoint, ReadBody},
     parts::{Incoming, InvalidItems, Part},
     receiver::Receiver,
     refusal::Refusal,
     reporter::{Reported, Reporter},
 };
 use crate::{
-    answer::Charge,
+    answer::{Answer, Charge, text},
     forms::{Errors, Forms, KeyProblem, Request},
     limits::RequestLimits,
     metrics::IngressMetrics,
@@ -40,7 +40,7 @@ pub(crate) struct Provider {
     /// Whether what is neither a message nor a report is answered all the same: `receive.ignore`.
     ignores: bool,
     challenge: Option<Challenge>,
-    /// For `when`.
+    /// For `when`, and for what decodes texts.
     settings: Settings,
     /// Of bodies with more items than the configuration reads.
     unread_lines: LineLimit,
@@ -76,6 +76,8 @@ pub(crate) struct Brought {
     pub(crate) reports: Vec<Reported>,
     /// What it brought beside them and is not taken.
     pub(crate) invalid: InvalidItems,
+    /// What a repetition of the request to the letter has, too. `None` if nothing tells one.
+    pub(crate) repeated: Option<MessageId>,
 }
 
 impl Brought {
@@ -127,8 +129,23 @@ impl Provider {
         }
     }
 
+    /// What `request`, which came to `path`, has to pass.
+    ///
+    /// # Errors
+    /// The answer 404: the backend has no such address.
+    pub(crate) fn reached(
+        &self,
+        path: ProviderPath,
+        request: &HttpRequest,
+    ) -> Result<&ProviderEndpoint, Answer> {
+        let no_reports = "this backend has no delivery reports";
+        let not_found = |why| Answer::from(text(StatusCode::NOT_FOUND, why));
+        let endpoint = self.endpoint(path).ok_or_else(|| not_found(no_reports))?;
+        if endpoint.has_path(request) { Ok(endpoint) } else { Err(not_found("not found")) }
+    }
+
     /// What requests to `path` have to pass; `None` if the backend has no such address.
-    pub(crate) fn endpoint(&self, path: ProviderPath) -> Option<&ProviderEndpoint> {
+    fn endpoint(&self, path: ProviderPath) -> Option<&ProviderEndpoint> {
         match path {
             ProviderPath::Messages => Some(&self.receiver.endpoint),
             ProviderPath::Reports => self.reporter.as_ref().map(|reporter| &reporter.endpoint),
@@ -166,10 +183,10 @@ impl Provider {
                 return Ok(Taken::Challenge(reply, Charge::Address));
             }
         }
-        let body = endpoint.body(request, payload, limits).await?;
+        let ReadBody { bytes: body, repeated } = endpoint.body(request, payload, limits).await?;
         let mut whole = endpoint.parse(request, &body, limits)?;
         if path == ProviderPath::Messages {
-            self.receiver.decode_text(&mut whole);
+            self.receiver.decode_text(&self.settings, &mut whole);
         }
         let nothing = Bytes::new();
         let query = if self.reads_query(path) { request.query_string() } else { "" };
@@ -178,7 +195,7 @@ impl Provider {
         if let Some(reply) = challenge.and_then(|challenge| incoming.challenged(challenge)) {
             return Ok(Taken::Challenge(reply, Charge::Nothing));
         }
-        let brought = self.brought(path, &incoming);
+        let brought = self.brought(path, &incoming).map(|brought| Brought { repeated, ..brought });
         if let Err(Refusal::Unread(unread, key)) = &brought
             && self.unread_lines.admits(StatusCode::BAD_REQUEST.as_u16())
         {
@@ -253,7 +270,7 @@ impl Provider {
         if messages.is_empty() && reports.is_empty() && invalid.count > 0 {
             return Err(Refusal::Invalid(invalid.errors));
         }
-        Ok(Brought { messages, reports, invalid })
+        Ok(Brought { messages, reports, invalid, repeated: None })
     }
 }
 

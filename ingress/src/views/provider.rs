@@ -44,12 +44,10 @@ async fn answer(
     let Some(provider) = provider else {
         return text(StatusCode::NOT_FOUND, "unknown backend").into();
     };
-    let Some(endpoint) = provider.endpoint(path) else {
-        return text(StatusCode::NOT_FOUND, "this backend has no delivery reports").into();
+    let endpoint = match provider.reached(path, request) {
+        Ok(endpoint) => endpoint,
+        Err(answer) => return answer,
     };
-    if !endpoint.has_path(request) {
-        return text(StatusCode::NOT_FOUND, "not found").into();
-    }
     let began = state.traces.began();
     let mut trace = RequestSpan::without_span(None);
     let mut answer = match provider.take(path, request, payload, &state.limits).await {
@@ -100,14 +98,20 @@ fn handshake(reply: String) -> HttpResponse {
 /// The broker did not confirm: nothing is stored as far as is known.
 struct NotStored;
 
-/// Publishes all that a request brought in one step, but for the messages that were stored before. `Ok` once
-/// the broker has confirmed it, and no sooner.
+/// Publishes all that a request brought in one step, but for the messages that were stored before; nothing if
+/// the request is one that was taken before, signed at the same moment. `Ok` once the broker has confirmed it,
+/// and no sooner.
 async fn store(
     backend: &BackendName,
-    Brought { messages, reports, .. }: Brought,
+    Brought { messages, reports, repeated, .. }: Brought,
     (token, trace): (Option<&str>, &RequestSpan),
     state: &IngressState,
 ) -> Result<(), NotStored> {
+    let request = state.signed_requests.claim(repeated.as_slice()).await.pop();
+    if matches!(request, Some(Claim::Duplicate(()))) {
+        messages.iter().for_each(|_| state.metrics.duplicate(backend));
+        return Ok(());
+    }
     let (messages, claims) = unknown(backend, messages, state).await;
     let messages = messages.iter().map(|message| (Address::Inbound(backend.clone()), message.into()));
     let envelopes_of = |reported| report(reported, token, state);
@@ -124,6 +128,9 @@ async fn store(
     }
     reports.iter().for_each(|reported| state.metrics.reports.count(&reported.report));
     claims.into_iter().for_each(|claim| claim.stored(()));
+    if let Some(Claim::New(request)) = request {
+        request.stored(());
+    }
     Ok(())
 }
 

@@ -20,4 +20,6 @@ mod receive;
 mod refusals;
 mod reload;
 mod repeated;
+mod repetitions;
 mod running;
+mod signed;

@@ -83,6 +83,7 @@ async fn the_line_of_a_refused_request_has_its_reason_and_never_a_value() {
         ("", form, "phone=1&text=hush", [Some("check"), None, Some("1, 2")]),
         ("", form, "phone=15550100&text=hush", [Some("check"), None, Some("2")]),
         ("", json, "{hush", [Some("json"), None, None]),
+        ("", "text/xml", "<hush", [Some("xml"), None, None]),
         ("", form, &many, [Some("size"), None, None]),
         ("", form, &"hush".repeat(300), [Some("size"), None, None]),
         ("", "text/hush", "hush", [Some("media_type"), None, None]),

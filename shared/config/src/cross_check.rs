@@ -3,8 +3,8 @@
 use crate::{
     about::About,
     backend::{
-        Definition, auth::ReceiveAuth, challenge::Challenge, expression::When, provider_tls::ProviderTls,
-        receive::Receive, userinfo,
+        Definition, challenge::Challenge, expression::When, provider_tls::ProviderTls, receive::Receive,
+        userinfo,
     },
     broker_url,
     config::Config,
@@ -167,6 +167,9 @@ pub(super) fn backend(
     for (key, why) in definition.receive.problems().into_iter().chain(auth) {
         reader.problem(format!("{path}.receive.{key}"), why);
     }
+    if let Some((key, what)) = definition.receive.auth.doubts(&definition.receive.methods) {
+        reader.warning(&format!("{path}.receive.{key}"), what);
+    }
     if !providers.has_form(&definition.receive.form) {
         let known = providers.known_forms();
         let hint = suggest::hint(&definition.receive.form, known.split(", "));
@@ -269,8 +272,7 @@ fn settings(definition: &Definition, path: &str, about: Option<&About>, reader: 
             reader.problem(format!("{path}.settings.{name}"), userinfo::belongs_into("send.auth"));
         }
     }
-    let codec = definition.connector.http().and_then(|send| send.codec);
-    for (key, why) in codec.iter().flat_map(|codec| codec.problems(&definition.settings)) {
+    for (key, why) in definition.codecs().flat_map(|codec| codec.problems(&definition.settings)) {
         reader.problem(format!("{path}.settings.{key}"), why);
     }
 }
@@ -309,8 +311,7 @@ pub(super) fn across(config: &Config, reader: &mut Reader) {
         );
     }
     for (name, backend) in &config.backends {
-        let signed = matches!(backend.definition.receive.auth, ReceiveAuth::Twilio { .. });
-        if signed && config.ingress.public_url.is_none() {
+        if backend.definition.receive.auth.needs_url() && config.ingress.public_url.is_none() {
             let why = format!(
                 "is missing: the requests of backends.{name} are signed over the address that its provider \
                  calls. Or trust every request: receive.auth = \"none\""

@@ -141,6 +141,11 @@ impl ProviderRegistry {
         self.types.get(kind).map(|kind| type_settings::settings_in(&kind.tree)).unwrap_or_default()
     }
 
+    /// Those of them that the file gives no value.
+    pub fn unset_settings_of(&self, kind: &str) -> BTreeSet<String> {
+        self.types.get(kind).map(|kind| type_settings::unset_in(&kind.tree)).unwrap_or_default()
+    }
+
     /// What the file of the type `kind` says to people. `None` for an unknown type, and for one that is
     /// registered in Rust.
     pub fn about(&self, kind: &str) -> Option<&About> {

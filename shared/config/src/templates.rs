@@ -192,7 +192,8 @@ impl Templates<'_> {
         }
         for (name, value) in settings {
             let key = join(&table, name);
-            let of_codec = self.send.codec.is_some() && ["charset", "coding"].contains(&name.as_str());
+            let of_codec =
+                self.backend.definition.codecs().any(|codec| codec.settings().contains(&name.as_str()));
             if !(whole || of_codec || used.contains(name.as_str()) || self.of_type.contains(name)) {
                 let hint =
                     suggest::hint(name, self.of_type.iter().map(String::as_str).chain(used.iter().copied()));

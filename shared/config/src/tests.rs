@@ -12,6 +12,7 @@ mod files;
 mod mistakes;
 mod provider_folder;
 mod send_auth_mistakes;
+mod signatures;
 mod templates;
 mod warnings;
 

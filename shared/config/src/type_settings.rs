@@ -25,10 +25,19 @@ pub(super) fn settings_in(file: &Map<String, Value>) -> BTreeSet<String> {
     if file.get("connector").is_some_and(|kind| kind == CONSOLE) {
         found.insert(SHOW.to_owned());
     }
-    if file.get("send").and_then(|send| send.get("codec")).is_some() {
-        found.extend(Codec::SETTINGS.map(str::to_owned));
+    for table in ["receive", "send"].into_iter().filter_map(|name| file.get(name)) {
+        let codec = table.get("codec").and_then(|codec| Codec::deserialize(codec).ok());
+        found.extend(codec.into_iter().flat_map(|codec| codec.settings()).map(|name| (*name).to_owned()));
     }
     found
+}
+
+/// The settings that a provider's file has, needs or looks at, and gives no value.
+pub(super) fn unset_in(file: &Map<String, Value>) -> BTreeSet<String> {
+    let mut settings = settings_in(file);
+    let own = file.get("settings").and_then(Value::as_object);
+    settings.retain(|name| own.is_none_or(|own| !own.contains_key(name)));
+    settings
 }
 
 fn collect(value: &Value, found: &mut BTreeSet<String>) {

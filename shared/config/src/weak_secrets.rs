@@ -33,8 +33,12 @@ pub(super) fn warn(config: &Config, reader: &mut Reader) {
             ReceiveAuth::Basic { password, .. } => ("basic.password", password),
             ReceiveAuth::Token(token) => ("token.secret", &token.secret),
             ReceiveAuth::Hmac(hmac) => ("hmac.secret", &hmac.secret),
-            // Nobody is asked for one, or it has a length of its own, or the provider has made it.
-            ReceiveAuth::None | ReceiveAuth::StandardWebhooks { .. } | ReceiveAuth::Twilio { .. } => continue,
+            ReceiveAuth::Jwt(jwt) => ("jwt.secret", &jwt.secret),
+            // Nobody is asked for one, or it has a length of its own, or is public, or the provider has made it.
+            ReceiveAuth::None
+            | ReceiveAuth::Ed25519(_)
+            | ReceiveAuth::StandardWebhooks { .. }
+            | ReceiveAuth::Twilio { .. } => continue,
         };
         if any_short(secrets, &backend.definition.settings) {
             reader.warning(&format!("backends.{name}.receive.auth.{key}"), SHORT);

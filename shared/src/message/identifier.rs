@@ -166,6 +166,13 @@ impl MessageId {
         Self::named(&["webhook-report", body])
     }
 
+    /// The id of a request of `backend`'s provider that has `digest`: a repetition of it to the letter has
+    /// the same.
+    pub fn of_request(backend: &BackendName, digest: &[u8; 32]) -> Self {
+        let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        Self::named(&["request", backend.as_str(), &digest])
+    }
+
     /// The id in delivery reports about a message of which only `backend`'s provider's own id is
     /// known: the same for every report about it.
     pub fn reported(backend: &BackendName, external_id: &str) -> Self {

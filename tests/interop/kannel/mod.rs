@@ -163,7 +163,15 @@ concatenation = true
 
 group = sms-service
 keyword = default
+denied-prefix = "+1666"
 get-url = "{url}/backends/kannel?id=%p&text=%b&charset=%C&coding=%c&external_id=%I"
+catch-all = true
+max-messages = 0
+
+group = sms-service
+keyword = default
+allowed-prefix = "+1666"
+post-url = "{url}/backends/kannel?id=%p&charset=%C&coding=%c&external_id=%I"
 catch-all = true
 max-messages = 0
 "#

@@ -22,20 +22,23 @@ async fn what_is_typed_at_a_telephone_arrives_in_the_queue_exactly() {
     let (pair, mut kannel) = around_kannel("").await;
     kannel.connect().await;
     let mut ids = Vec::new();
-    for (kind, typed, text) in TYPED {
-        kannel.types("+15551234567", kind, typed);
-        let message = pair.tap.take("postern.inbound").await.json();
-        assert_eq!(message["text"], text, "{kind} {typed}");
-        assert_eq!((&message["identity"], &message["backend"]), (&"+15551234567".into(), &"kannel".into()));
-        ids.push(message["external_id"].as_str().unwrap_or_default().to_owned());
+    // By get-url, and by post-url.
+    for number in ["+15551234567", "+16661234567"] {
+        for (kind, typed, text) in TYPED {
+            kannel.types(number, kind, typed);
+            let message = pair.tap.take("postern.inbound").await.json();
+            assert_eq!(message["text"], text, "{number} {kind} {typed}");
+            assert_eq!((&message["identity"], &message["backend"]), (&number.into(), &"kannel".into()));
+            ids.push(message["external_id"].as_str().unwrap_or_default().to_owned());
+        }
     }
     // Kannel's own ids, which are UUIDs.
     ids.dedup();
-    assert!(ids.len() == TYPED.len() && ids.iter().all(|id| id.len() == 36), "{ids:?}");
+    assert!(ids.len() == 2 * TYPED.len() && ids.iter().all(|id| id.len() == 36), "{ids:?}");
     // Of what Postern answered, nothing went back to the telephone.
     kannel.delivered_no_more().await;
     pair.tap.depth_becomes("postern.inbound", 0).await;
-    pair.ends_silent(&["+15551234567", "hello there", "Привет"]).await;
+    pair.ends_silent(&["+15551234567", "+16661234567", "hello there", "Привет"]).await;
 }
 
 #[tokio::test]

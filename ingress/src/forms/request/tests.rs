@@ -36,6 +36,30 @@ fn read(
 }
 
 #[test]
+fn a_body_may_be_the_text_itself() {
+    let read = |content_type: &str, charset, body: &[u8]| {
+        let headers = [(CONTENT_TYPE, HeaderValue::from_str(content_type).unwrap())].into_iter().collect();
+        let body = Bytes::copy_from_slice(body);
+        let request = Request::parse_text(&Method::POST, &headers, "a=1&body=2", &body, charset, &LIMITS);
+        let request = request.map_err(|_| ())?;
+        assert!(request.find("a") == Found::Text("1".into()));
+        let Found::Text(text) = request.find(BODY) else { return Err(()) };
+        Ok(text.into_owned())
+    };
+    for (content_type, charset, body, text) in [
+        ("text/plain; charset=\"UTF-8\"", None, "a=b&c é".as_bytes(), "a=b&c é"),
+        ("text/plain; charset=\"UTF-16BE\"", None, b"\x04\x1f", "П"),
+        ("text/plain; charset=\"UTF-16BE\"", Some(WINDOWS_1252), b"\xe9", "é"),
+        ("application/octet-stream", None, b"\xe9", "\u{fffd}"),
+        ("application/json", None, b"{", "{"),
+        ("text/plain", None, b"", ""),
+    ] {
+        assert_eq!(read(content_type, charset, body).as_deref(), Ok(text), "{content_type}");
+    }
+    assert_eq!(read("text/plain", None, &[b'a'; 101]), Err(()), "longer than max_value");
+}
+
+#[test]
 fn a_body_is_read_as_its_content_type_says() {
     let form = "application/x-www-form-urlencoded";
     let json = "application/json";

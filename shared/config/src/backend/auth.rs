@@ -1,12 +1,17 @@
 //! What a provider's request must prove: `[backends.NAME.receive]`, `auth`.
 
-use postern_shared::value::HeaderName;
-use postern_shared::value::{Secret, Secrets, Settings, SigningKey, Span};
-use serde::Deserialize;
-use std::time::Duration;
+pub mod jwt;
+pub mod signature;
+pub mod signed_text;
+pub mod tolerance;
 
-/// The longest tolerance for the time in a signed request.
-const MAX_TOLERANCE: Duration = Duration::from_secs(24 * 3600);
+use super::http::Method;
+use jwt::JwtAuth;
+use postern_shared::value::{HeaderName, Secret, Secrets, Settings, SigningKey};
+use serde::Deserialize;
+use signature::{Ed25519Auth, HmacAuth, KEY_RULE, SignatureShape};
+use std::time::Duration;
+use tolerance::Tolerance;
 
 /// How a provider proves that a request is its own, a message as well as a delivery report. Any
 /// other request is answered 403, or 401 where a password is asked for.
@@ -28,16 +33,20 @@ pub enum ReceiveAuth {
     },
     /// A shared secret in the request, as Telegram's `X-Telegram-Bot-Api-Secret-Token`.
     Token(TokenAuth),
-    /// An HMAC of the body in a header, as WhatsApp's `X-Hub-Signature-256`. What has no body, such
-    /// as a GET, is refused.
+    /// An HMAC in a header, as WhatsApp's `X-Hub-Signature-256`. What has no body, such as a GET, is refused,
+    /// unless its address is signed.
     Hmac(HmacAuth),
+    /// An Ed25519 signature in a header, as Telnyx's; as `Hmac` otherwise.
+    Ed25519(Ed25519Auth),
+    /// A signed token in a header, as Vonage's.
+    Jwt(JwtAuth),
     /// The Standard Webhooks specification: HMAC-SHA256 of id, time and body.
     StandardWebhooks {
         /// `whsec_…`
         secret: Secrets,
-        /// How far the time may be from ours, either way.
-        #[serde(default = "five_minutes")]
-        tolerance: Span,
+        /// How far the time may be from ours.
+        #[serde(default)]
+        tolerance: Tolerance,
     },
     /// `X-Twilio-Signature`: HMAC-SHA1 over the URL as the provider calls it and the parameters.
     Twilio {
@@ -54,6 +63,8 @@ pub struct TokenAuth {
     pub header: Option<HeaderName>,
     /// A parameter of the query.
     pub query: Option<String>,
+    /// A parameter of the body, or a JSON pointer into it.
+    pub body: Option<String>,
     /// The path: `/backends/NAME/TOKEN` and `/backends/NAME/TOKEN/status`.
     #[serde(default)]
     pub path: bool,
@@ -64,71 +75,6 @@ pub struct TokenAuth {
     pub secret: Secrets,
 }
 
-/// An HMAC of the body as it came (RFC 2104).
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct HmacAuth {
-    /// The header that holds it.
-    pub header: HeaderName,
-    /// The key, as its UTF-8 bytes.
-    pub secret: Secrets,
-    /// The hash.
-    #[serde(default)]
-    pub algorithm: Algorithm,
-    /// How the header's bytes are written.
-    #[serde(default)]
-    pub encoding: SignatureEncoding,
-    /// What stands before it in the header, such as `sha256=`.
-    #[serde(default)]
-    pub prefix: String,
-    /// The time that is signed in front of the body; absent: the body alone is.
-    pub timestamp: Option<SignedTime>,
-}
-
-/// A hash for an HMAC.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Algorithm {
-    /// SHA-256.
-    #[default]
-    Sha256,
-    /// SHA-1.
-    Sha1,
-}
-
-/// How a signature is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum SignatureEncoding {
-    /// Hexadecimal digits of either case.
-    #[default]
-    Hex,
-    /// RFC 4648, section 4; `=` at the end may be absent.
-    Base64,
-}
-
-/// A time that is signed with the body, so that a request cannot be used again later.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SignedTime {
-    /// The header that holds it: seconds or milliseconds since 1970.
-    pub header: HeaderName,
-    /// What stands between it and the body in what is signed.
-    #[serde(default = "full_stop")]
-    pub separator: String,
-    /// How far it may be from ours, either way.
-    #[serde(default = "five_minutes")]
-    pub tolerance: Span,
-}
-
-fn five_minutes() -> Span {
-    Span(Duration::from_secs(300))
-}
-
-fn full_stop() -> String {
-    ".".to_owned()
-}
-
 impl ReceiveAuth {
     /// Every secret in it, as it is written.
     pub fn secrets(&self) -> Vec<&Secret> {
@@ -137,6 +83,8 @@ impl ReceiveAuth {
             Self::Basic { username, password } => std::iter::once(username).chain(&password.0).collect(),
             Self::Token(TokenAuth { secret, .. })
             | Self::Hmac(HmacAuth { secret, .. })
+            | Self::Ed25519(Ed25519Auth { key: secret, .. })
+            | Self::Jwt(JwtAuth { secret, .. })
             | Self::StandardWebhooks { secret, .. }
             | Self::Twilio { token: secret } => secret.0.iter().collect(),
         }
@@ -150,56 +98,123 @@ impl ReceiveAuth {
         }
     }
 
+    /// How far the time in a request may be from ours. `None` if none is signed.
+    pub fn tolerance(&self) -> Option<Duration> {
+        let tolerance = match self {
+            Self::StandardWebhooks { tolerance, .. } => Some(*tolerance),
+            Self::Jwt(jwt) => Some(jwt.tolerance),
+            _ => self.shape().and_then(|shape| Some(shape.timestamp?.tolerance)),
+        };
+        tolerance.map(|Tolerance(span)| span)
+    }
+
+    /// Whether it takes `ingress.public_url` to check a request.
+    pub fn needs_url(&self) -> bool {
+        match self {
+            Self::Twilio { .. } => true,
+            Self::Jwt(jwt) => jwt.needs_url(),
+            _ => self.shape().and_then(|shape| shape.signed).is_some_and(|signed| signed.names("url")),
+        }
+    }
+
+    fn shape(&self) -> Option<SignatureShape<'_>> {
+        match self {
+            Self::Hmac(hmac) => Some(hmac.shape()),
+            Self::Ed25519(ed25519) => Some(ed25519.shape()),
+            _ => None,
+        }
+    }
+
+    /// The name of its table.
+    fn table(&self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Basic { .. } => "basic",
+            Self::Token(_) => "token",
+            Self::Hmac(_) => "hmac",
+            Self::Ed25519(_) => "ed25519",
+            Self::Jwt(_) => "jwt",
+            Self::StandardWebhooks { .. } => "standard_webhooks",
+            Self::Twilio { .. } => "twilio",
+        }
+    }
+
     /// What is wrong beyond the types: a key below `receive`, and why.
     pub fn problems(&self, settings: &Settings) -> Vec<(String, String)> {
-        let mut wrong = Vec::new();
+        let mut wrong: Vec<(String, String)> = Vec::new();
+        let table = self.table();
         let mut check = |key: &str, is_wrong: bool, why: &str| {
             if is_wrong {
-                wrong.push((format!("auth.{key}"), why.to_owned()));
+                let key = if key.is_empty() { String::new() } else { format!(".{key}") };
+                wrong.push((format!("auth.{table}{key}"), why.to_owned()));
             }
         };
         match self {
             Self::None | Self::Twilio { .. } => {}
             Self::Basic { username, .. } => {
                 let colon = username.resolved(settings).is_some_and(|name| name.expose().contains(':'));
-                check("basic.username", colon, "must have no colon (RFC 7617)");
+                check("username", colon, "must have no colon (RFC 7617)");
             }
             Self::Token(token) => {
-                let places = [token.header.is_some(), token.query.is_some(), token.path];
-                let one = places.into_iter().filter(|place| *place).count() == 1;
-                let why = "must say where it stands, in one place: header = \"NAME\", query = \"NAME\" or \
-                           path = true";
-                check("token", !one, why);
-                check("token.query", token.query.as_deref() == Some(""), "must name a parameter");
-                let prefix = !token.prefix.is_empty() && token.header.is_none();
-                check("token.prefix", prefix, "stands before a token in a header only");
-                let fits = |secret: Secret| {
-                    let unreserved = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
-                    let text = secret.expose();
-                    text.bytes().all(unreserved) && !matches!(text, "." | ".." | "status")
-                };
-                let all = token.secret.resolved(settings).unwrap_or_default();
-                let why = "in a path it has letters, digits and - . _ ~ only, and is not \"status\"";
-                check("token.secret", token.path && !all.into_iter().all(fits), why);
-            }
-            Self::Hmac(hmac) => {
-                if let Some(time) = &hmac.timestamp {
-                    check("hmac.timestamp.tolerance", !tolerable(time.tolerance), TOLERANCE);
+                for (key, why) in token.problems(settings) {
+                    check(key, true, why);
                 }
             }
-            Self::StandardWebhooks { secret, tolerance } => {
-                check("standard_webhooks.tolerance", !tolerable(*tolerance), TOLERANCE);
+            Self::Hmac(_) => {}
+            Self::Ed25519(ed25519) => check("key", ed25519.has_wrong_key(settings), KEY_RULE),
+            Self::Jwt(jwt) => {
+                for (key, why) in jwt.problems() {
+                    check(&key, true, why);
+                }
+            }
+            Self::StandardWebhooks { secret, .. } => {
                 let all = secret.resolved(settings).unwrap_or_default();
                 let key = all.iter().find_map(|secret| SigningKey::parse(secret.expose()).err());
-                check("standard_webhooks.secret", key.is_some(), key.unwrap_or_default());
+                check("secret", key.is_some(), key.unwrap_or_default());
             }
+        }
+        for (key, why) in self.shape().iter().flat_map(SignatureShape::problems) {
+            check(key, true, why);
         }
         wrong
     }
+
+    /// What is probably not meant: a key below `receive`, and why. `methods` are those that are taken.
+    pub fn doubts(&self, methods: &[Method]) -> Option<(String, &'static str)> {
+        let has_bodies = methods.iter().any(|method| *method != Method::Get);
+        let lacks = has_bodies && self.shape().is_some_and(|shape| shape.leaves_body_out());
+        let why = "covers the address and not the body, so that whoever has seen one request can send any other body \
+                   under its signature: put {{ body }} into it, if the provider signs that";
+        lacks.then(|| (format!("auth.{}.signed", self.table()), why))
+    }
 }
 
-const TOLERANCE: &str = "must be longer than 0 and at most 24h";
-
-fn tolerable(tolerance: Span) -> bool {
-    !tolerance.0.is_zero() && tolerance.0 <= MAX_TOLERANCE
+impl TokenAuth {
+    /// What is wrong beyond the types: a key below `token`, and why.
+    fn problems(&self, settings: &Settings) -> Vec<(&'static str, &'static str)> {
+        let mut wrong = Vec::new();
+        let mut check = |key, is_wrong: bool, why| {
+            if is_wrong {
+                wrong.push((key, why));
+            }
+        };
+        let places = [self.header.is_some(), self.query.is_some(), self.body.is_some(), self.path];
+        let one = places.into_iter().filter(|place| *place).count() == 1;
+        let why = "must say where it stands, in one place: header = \"NAME\", query = \"NAME\", body = \"NAME\" or \
+                   path = true";
+        check("", !one, why);
+        check("query", self.query.as_deref() == Some(""), "must name a parameter");
+        check("body", self.body.as_deref() == Some(""), "must name a parameter, or be a JSON pointer");
+        let prefix = !self.prefix.is_empty() && self.header.is_none();
+        check("prefix", prefix, "stands before a token in a header only");
+        let fits = |secret: Secret| {
+            let unreserved = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
+            let text = secret.expose();
+            text.bytes().all(unreserved) && !matches!(text, "." | ".." | "status")
+        };
+        let all = self.secret.resolved(settings).unwrap_or_default();
+        let why = "in a path it has letters, digits and - . _ ~ only, and is not \"status\"";
+        check("secret", self.path && !all.into_iter().all(fits), why);
+        wrong
+    }
 }

@@ -76,9 +76,16 @@ impl Batch<'_> {
             );
             wrong.push(("each".to_owned(), why));
         }
-        if self.format == Some(BodyFormat::Form) && self.nested.is_empty() {
-            let why = "says that the body is a form, and each reads JSON or XML: leave one of them out, or set \"json\"";
-            wrong.push(("format".to_owned(), why.to_owned()));
+        let what = match self.format {
+            Some(BodyFormat::Form) if self.nested.is_empty() => "a form",
+            Some(BodyFormat::Text) if self.nested.is_empty() => "a text",
+            _ => "",
+        };
+        if !what.is_empty() {
+            let why = format!(
+                "says that the body is {what}, and each reads JSON or XML: leave one of them out, or set \"json\""
+            );
+            wrong.push(("format".to_owned(), why));
         }
         if !self.methods.is_empty() && self.methods.iter().all(|method| *method == Method::Get) {
             let why = "reads a JSON or XML body, and a GET has none: methods must have \"POST\" or \"PUT\"";

@@ -37,7 +37,7 @@ impl<'de> Deserialize<'de> for Dedupe {
 
 impl Dedupe {
     /// What is wrong with it, where messages have `declared` fields beside the standard ones; `None` if nothing is.
-    pub(super) fn problem<'d>(&self, declared: impl Iterator<Item = &'d str> + Clone) -> Option<String> {
+    pub(super) fn problem<'d>(&self, declared: &(impl Iterator<Item = &'d str> + Clone)) -> Option<String> {
         let Self::Fields(names) = self else { return None };
         if names.is_empty() {
             return Some("names no field: false is for messages that are never repeated".to_owned());
@@ -65,8 +65,8 @@ mod tests {
         for wrong in [json!("identity"), json!([1]), json!(0)] {
             assert!(read(wrong.clone()).unwrap_err().contains("list of the fields"), "{wrong}");
         }
-        assert_eq!(fields.problem(["ref"].into_iter()), None);
-        assert!(fields.problem(["refs"].into_iter()).unwrap().contains("did you mean refs?"));
-        assert!(Dedupe::Fields(Vec::new()).problem([].into_iter()).unwrap().contains("false"));
+        assert_eq!(fields.problem(&["ref"].into_iter()), None);
+        assert!(fields.problem(&["refs"].into_iter()).unwrap().contains("did you mean refs?"));
+        assert!(Dedupe::Fields(Vec::new()).problem(&[].into_iter()).unwrap().contains("false"));
     }
 }

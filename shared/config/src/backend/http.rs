@@ -12,6 +12,8 @@ pub enum BodyFormat {
     Form,
     /// XML, read as the JSON that stands for it: see [`xml_within`](postern_shared::read::xml_within).
     Xml,
+    /// A text, which is the parameter `body`; the others stand in the query.
+    Text,
 }
 
 /// A method that a backend may take.

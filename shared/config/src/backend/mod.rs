@@ -28,6 +28,7 @@ pub mod template;
 pub mod text;
 pub(crate) mod userinfo;
 
+use codec::Codec;
 use connector::ConnectorConfig;
 use flow::{BreakerSection, BreakerTable, RateLimit, RetrySection};
 use poll::Poll;
@@ -100,6 +101,15 @@ pub(crate) struct DefinitionTable {
     concurrency_max: Option<u16>,
     rate: Option<RateLimit>,
     breaker: Option<BreakerTable>,
+}
+
+impl Definition {
+    /// What decodes and encodes its texts, each once.
+    pub(crate) fn codecs(&self) -> impl Iterator<Item = Codec> {
+        let receive = self.receive.codec;
+        let send = self.connector.http().and_then(|send| send.codec).filter(|send| receive != Some(*send));
+        receive.into_iter().chain(send)
+    }
 }
 
 impl DefinitionTable {

@@ -169,7 +169,7 @@ impl Receive {
         let declared = self.fields.keys().map(String::as_str);
         // A form of one's own may make fields that nothing declares.
         if self.form == "http" {
-            wrong.extend(self.dedupe.problem(declared).map(|why| ("dedupe".to_owned(), why)));
+            wrong.extend(self.dedupe.problem(&declared).map(|why| ("dedupe".to_owned(), why)));
             wrong.extend(self.undeclared());
         }
         wrong

@@ -11,7 +11,10 @@ use super::{
 };
 use indexmap::IndexMap;
 use postern_shared::{message::State, value::OneOrMany};
-use serde::Deserialize;
+use serde::{
+    Deserialize, Deserializer,
+    de::{self, IntoDeserializer as _},
+};
 
 /// Our names of what a delivery report says.
 pub const STATUS_FIELDS: [&str; 7] =
@@ -59,13 +62,27 @@ pub struct Status {
 }
 
 /// What becomes of a report whose word for the state is not in the table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OtherStates {
     /// It is a report with the state `unknown`, and the word as its code.
     Report,
     /// It is answered 400: the words are ours, and the provider only hands them back.
     Refuse,
+    /// It is a report with this state: the provider has too many words for it to list them all.
+    State(State),
+}
+
+impl<'de> Deserialize<'de> for OtherStates {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let word = String::deserialize(deserializer)?;
+        match word.as_str() {
+            "report" => Ok(Self::Report),
+            "refuse" => Ok(Self::Refuse),
+            state => State::deserialize(state.into_deserializer()).map(Self::State).map_err(|_: D::Error| {
+                de::Error::custom("must be \"report\", \"refuse\" or a state such as \"failed\"")
+            }),
+        }
+    }
 }
 
 impl Default for Status {
@@ -88,7 +105,11 @@ impl Default for Status {
 /// The state that the provider's `word` means by `states`; `None` if a report with it is refused.
 pub(super) fn state_of(states: &IndexMap<String, State>, other: OtherStates, word: &str) -> Option<State> {
     let known = states.iter().find(|(known, _)| known.to_lowercase() == word.to_lowercase());
-    let other = (other == OtherStates::Report).then_some(State::Unknown);
+    let other = match other {
+        OtherStates::Report => Some(State::Unknown),
+        OtherStates::Refuse => None,
+        OtherStates::State(state) => Some(state),
+    };
     states.get(word).or(known.map(|(_, state)| state)).copied().or(other)
 }
 

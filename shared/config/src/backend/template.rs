@@ -7,10 +7,12 @@ mod usage;
 mod xml;
 
 use super::userinfo;
+use encoding_rs::mem::decode_latin1;
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value, value::ValueKind};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use postern_shared::suggest;
 use serde::{Deserialize, Deserializer, de};
+use sha2::{Digest as _, Sha256};
 use std::{fmt, sync::Arc};
 pub use usage::{Use, uses};
 pub use xml::XmlTemplate;
@@ -29,8 +31,10 @@ pub const NAMES: [&str; 10] = [
     "status_path",
 ];
 
-/// RFC 3986, 2.3: the characters that stand for themselves everywhere in a URL.
-const NOT_UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+/// RFC 3986, 2.3: the characters that stand for themselves everywhere in a URL; and the colon, which ends nothing in
+/// a path or a query, and which no client encodes in the token of a Telegram bot.
+const NOT_UNRESERVED: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b':');
 
 /// The template that sets `value` to what the whole is.
 const EXPRESSION: &str = "expression";
@@ -90,6 +94,13 @@ impl Escape {
 #[error("the template failed: {0}")]
 pub struct RenderError(String);
 
+impl RenderError {
+    /// What a template over bytes has made is no bytes.
+    pub(super) fn no_bytes() -> Self {
+        Self("a filter has made characters that are no bytes".to_owned())
+    }
+}
+
 impl Template {
     /// Compiles `source`.
     ///
@@ -107,11 +118,35 @@ impl Template {
         Self::compile(source, names, Escape::None)
     }
 
-    fn compile(source: &str, names: &[&str], escape: Escape) -> Result<Self, String> {
+    /// As [`seeing`](Self::seeing), of a template over bytes: each is the character of its number, in what it
+    /// sees, in what it makes, and in the template itself. The filter `sha256` makes their SHA-256 in
+    /// hexadecimal digits.
+    ///
+    /// # Errors
+    /// A text for the user.
+    pub(super) fn over_bytes(source: &str, names: &[&str]) -> Result<Self, String> {
         let mut jinja = Environment::new();
+        jinja.add_filter("sha256", |bytes: &str| {
+            let bytes: Vec<u8> = bytes.chars().filter_map(|it| u8::try_from(it).ok()).collect();
+            Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+        });
+        Self::compile_in(jinja, &decode_latin1(source.as_bytes()), names, Escape::None)
+    }
+
+    fn compile(source: &str, names: &[&str], escape: Escape) -> Result<Self, String> {
+        Self::compile_in(Environment::new(), source, names, escape)
+    }
+
+    fn compile_in(
+        mut jinja: Environment<'static>,
+        source: &str,
+        names: &[&str],
+        escape: Escape,
+    ) -> Result<Self, String> {
         jinja.set_undefined_behavior(UndefinedBehavior::Chainable);
         jinja.set_auto_escape_callback(|_| AutoEscape::None);
         jinja.set_fuel(Some(FUEL));
+        jinja.add_filter("hex", hex);
         jinja.set_formatter(move |out, _, value| {
             let mut escaped = String::new();
             escape.write(&text_of(value), &mut escaped);
@@ -317,6 +352,15 @@ fn text_of(value: &Value) -> String {
     match value.kind() {
         ValueKind::Undefined | ValueKind::None => String::new(),
         _ => value.to_string(),
+    }
+}
+
+/// The filter `hex`: the bytes of `encoded.text`, or of a text in UTF-8, as two digits each.
+fn hex(value: &Value) -> String {
+    let digits = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    match value.as_bytes() {
+        Some(bytes) => digits(bytes),
+        None => digits(text_of(value).as_bytes()),
     }
 }
 

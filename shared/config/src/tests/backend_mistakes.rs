@@ -28,6 +28,18 @@ const MISTAKES: &[Mistake] = &[
         "as long as pause",
     ),
     ("[backends.a]\ntype = \"http\"\nrate = 50", "backends.a.rate", Some(3), "\"50/s\""),
+    (
+        "[backends.a]\ntype = \"http\"\nstatus = { states = { a = \"sent\" }, other_states = \"ignore\" }",
+        "backends.a.status.other_states",
+        Some(3),
+        "a state such as \"failed\"",
+    ),
+    (
+        "[backends.a]\ntype = \"http\"\nreceive = { codec = \"smpp\" }\nsettings = { default_alphabet = \"martian\" }",
+        "backends.a.settings.default_alphabet",
+        Some(4),
+        "\"GSM\"",
+    ),
     ("[backends.a]\ntype = \"http\"\nrate = \"50/day\"", "backends.a.rate", Some(3), "\"100/min\""),
     (
         "[backends.a]\ntype = \"http\"\nrate = { limit = \"fast\" }",

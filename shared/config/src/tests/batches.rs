@@ -114,6 +114,12 @@ const MISTAKES: &[Mistake] = &[
         "\"xml\"",
     ),
     (
+        "[backends.a]\ntype = \"http\"\n[backends.a.receive]\nformat = \"text\"\neach = \"/r\"\nparams = { text = \"/t\" }",
+        "backends.a.receive.format",
+        Some(4),
+        "the body is a text",
+    ),
+    (
         "[backends.a]\ntype = \"http\"\n[backends.a.receive]\nformat = \"form\"\neach = \"/r\"\nparams = { text = \"/t\" }",
         "backends.a.receive.format",
         Some(4),

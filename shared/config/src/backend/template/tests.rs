@@ -20,6 +20,8 @@ fn names_text_and_jinja_render_alike() {
         ("{{ context.n }}{{ context.absent.deep }}", "3"),
         ("{{ identities | join(';') }}", "+1 5;2"),
         ("{% if context.n == 3 %}three{% endif %}", "three"),
+        ("{{ identity | hex }}{{ context.absent | hex }}", "2b312035"),
+        ("{{ identity | urlencode }}", "%2B1%205"),
     ] {
         assert_eq!(Template::parse(source).unwrap().render(&scope()).unwrap(), text, "{source}");
     }

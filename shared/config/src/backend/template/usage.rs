@@ -5,7 +5,7 @@ use postern_shared::suggest;
 use regex::Regex;
 use std::borrow::Cow;
 
-/// Minijinja's filters, for who mistypes one.
+/// Minijinja's filters and `hex`, for who mistypes one.
 const FILTERS: [&str; 42] = [
     "abs",
     "attr",
@@ -51,7 +51,7 @@ const FILTERS: [&str; 42] = [
     "trim",
 ];
 /// More of them.
-const MORE_FILTERS: [&str; 5] = ["unique", "upper", "zip", "safe", "pprint"];
+const MORE_FILTERS: [&str; 7] = ["unique", "upper", "urlencode", "zip", "safe", "pprint", "hex"];
 /// Minijinja's tests.
 const TESTS: [&str; 20] = [
     "boolean",
@@ -335,7 +335,8 @@ mod tests {
 
     #[test]
     fn every_filter_and_test_that_is_suggested_exists() {
-        let jinja = Environment::new();
+        let mut jinja = Environment::new();
+        jinja.add_filter("hex", super::super::hex);
         let filters = FILTERS.into_iter().chain(MORE_FILTERS).map(|name| format!("{{{{ ''|{name} }}}}"));
         for template in filters.chain(TESTS.map(|name| format!("{{{{ '' is {name} }}}}"))) {
             let kind = jinja.render_str(&template, ()).err().map(|error| error.kind());

@@ -1,0 +1,117 @@
+//! A request, as far as what it is signed with may look at it.
+
+use super::called_url::called_urls;
+use crate::auth::RefusalReason;
+use actix_web::http::header::{CONTENT_TYPE, HeaderMap};
+use postern_config::backend::auth::signed_text::{SignedRequest, SignedText};
+use sha2::{Digest, Sha256};
+use std::{borrow::Cow, time::Duration};
+use url::form_urlencoded;
+
+/// A time of more seconds than this is one of milliseconds: as seconds it lies in the year 5138.
+const MAX_SECONDS: u64 = 100_000_000_000;
+
+/// A request whose signature is to be checked.
+#[derive(Clone, Copy)]
+pub(crate) struct Presented<'r> {
+    /// Its headers.
+    pub(crate) headers: &'r HeaderMap,
+    /// Its path and query.
+    pub(crate) target: &'r str,
+    /// Its body; empty if it has none.
+    pub(crate) body: &'r [u8],
+    /// Now, since 1970.
+    pub(crate) now: Duration,
+}
+
+/// What tells a signed request from every other one: whoever repeats it to the letter repeats this. Only of
+/// a request that cannot come again later, since the time in it is signed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Fingerprint(pub(crate) [u8; 32]);
+
+impl<'r> Presented<'r> {
+    /// The value of a header that is there once.
+    pub(super) fn header(&self, name: &str) -> Option<&'r [u8]> {
+        let mut values = self.headers.get_all(name);
+        let value = values.next()?.as_bytes();
+        values.next().is_none().then_some(value)
+    }
+
+    /// Whether `time`, as it stands in a header, is within `tolerance` of now.
+    pub(super) fn fresh(&self, time: &[u8], tolerance: Duration) -> Result<(), RefusalReason> {
+        let text = std::str::from_utf8(time).map_err(|_| RefusalReason::Signature)?;
+        let number: u64 = text.parse().map_err(|_| RefusalReason::Signature)?;
+        let time =
+            if number > MAX_SECONDS { Duration::from_millis(number) } else { Duration::from_secs(number) };
+        if time.abs_diff(self.now) <= tolerance { Ok(()) } else { Err(RefusalReason::Stale) }
+    }
+
+    /// What it and `proof` come to. A `proof` has the time in it, so that no later request has the same.
+    pub(super) fn fingerprint(&self, proof: &[u8]) -> Fingerprint {
+        let mut digest = Sha256::new();
+        for part in [self.target.as_bytes(), proof, self.body] {
+            // The length says where a part ends.
+            digest.update(part.len().to_be_bytes());
+            digest.update(part);
+        }
+        Fingerprint(digest.finalize().into())
+    }
+
+    /// What `text` may come to: one for each address that the provider may have called, if it looks at that.
+    ///
+    /// # Errors
+    /// The body has parameters that are signed, and is no urlencoded form; or the template failed.
+    pub(super) fn texts(
+        &self,
+        text: &SignedText,
+        timestamp: &[u8],
+        public_url: Option<&str>,
+    ) -> Result<Vec<Vec<u8>>, RefusalReason> {
+        let parameters =
+            if text.names("parameters") { self.parameters(text.names("body"))? } else { Vec::new() };
+        let query = if text.names("query") { self.query() } else { Vec::new() };
+        let headers = if text.names("headers") { self.all_headers() } else { Vec::new() };
+        let urls = if text.names("url") {
+            called_urls(&format!("{}{}", public_url.unwrap_or_default(), self.target))
+        } else {
+            vec![String::new()]
+        };
+        let request = SignedRequest {
+            body: self.body,
+            timestamp,
+            query: &query,
+            headers: &headers,
+            parameters: &parameters,
+            url: "",
+        };
+        let made = urls.iter().map(|url| text.bytes(&SignedRequest { url, ..request }));
+        made.collect::<Result<_, _>>().map_err(|_| RefusalReason::Signature)
+    }
+
+    fn all_headers(&self) -> Vec<(&'r str, &'r [u8])> {
+        self.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect()
+    }
+
+    fn query(&self) -> Vec<(String, String)> {
+        let query = self.target.split_once('?').map_or("", |(_, query)| query);
+        form_urlencoded::parse(query.as_bytes()).into_owned().collect()
+    }
+
+    /// The names and values of the form, sorted and with nothing between them. What else a body may be has
+    /// none: its signature would be good for any other, unless the body is signed too (`has_body`).
+    fn parameters(&self, has_body: bool) -> Result<Vec<u8>, RefusalReason> {
+        let declared = self.headers.get(CONTENT_TYPE).map(|value| value.to_str().unwrap_or("?"));
+        let essence = declared.unwrap_or_default().split(';').next().unwrap_or_default().trim();
+        let is_form = essence.is_empty() || essence.eq_ignore_ascii_case("application/x-www-form-urlencoded");
+        if !is_form {
+            return if has_body || self.body.is_empty() {
+                Ok(Vec::new())
+            } else {
+                Err(RefusalReason::Unsigned)
+            };
+        }
+        let mut pairs: Vec<(Cow<'_, str>, Cow<'_, str>)> = form_urlencoded::parse(self.body).collect();
+        pairs.sort();
+        Ok(pairs.into_iter().flat_map(|(name, value)| [name, value]).collect::<String>().into_bytes())
+    }
+}
