@@ -163,7 +163,13 @@ pub(super) fn backend(
     providers: &ProviderRegistry,
     reader: &mut Reader,
 ) {
-    let auth = definition.receive.auth.problems(&definition.settings);
+    let auth = &definition.receive.auth;
+    // What stands in for a secret that need not be there is of no shape.
+    let is_read = |secret: &Secret| {
+        secret.setting().is_none_or(|name| reader.has_read(&format!("{path}.settings.{name}")))
+    };
+    let all_read = auth.secrets().into_iter().all(is_read);
+    let auth = if all_read { auth.problems(&definition.settings) } else { Vec::new() };
     for (key, why) in definition.receive.problems().into_iter().chain(auth) {
         reader.problem(format!("{path}.receive.{key}"), why);
     }
