@@ -1,7 +1,7 @@
 //! `providers`: a folder of further provider files.
 
 use super::parse;
-use crate::{Config, InvalidConfig};
+use crate::{Config, InvalidConfig, Loader, NeededSecrets, ProviderRegistry};
 use std::path::Path;
 use tempfile::TempDir;
 
@@ -160,4 +160,18 @@ fn a_folder_that_is_not_there_and_a_name_that_is_none_are_named() {
     assert!(said.contains("a-z"), "{said}");
     let said = parse("[backends.a]\ntype = \"acme\"").unwrap_err().to_string();
     assert!(said.contains("providers = \"DIR\""), "{said}");
+}
+
+#[test]
+fn a_secret_that_need_not_be_there_is_not_asked_for_its_shape() {
+    let absent = "{ env = \"POSTERN_TESTS_HAVE_NO_SUCH_VARIABLE\" }";
+    let text = format!(
+        "[backends.a]\ntype = \"http\"\nsettings = {{ key = {absent} }}\n\
+         receive.auth = {{ ed25519 = {{ header = \"X-Signature\", key = \"{{{{ settings.key }}}}\" }} }}\n"
+    );
+    let providers = ProviderRegistry::builtin();
+    let read = |loader: Loader<'_>| loader.parse("test", Some(&text), []).map(|config| config.absent_secrets);
+    let needing_none = Loader::new(&providers).needing(NeededSecrets::Of(&[]));
+    assert_eq!(read(needing_none).unwrap().into_iter().collect::<Vec<_>>(), ["backends.a.settings.key"]);
+    assert!(read(Loader::new(&providers)).is_err());
 }
