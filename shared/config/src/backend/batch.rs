@@ -24,6 +24,23 @@ pub fn pointer(name: &str) -> Option<&str> {
     (pointer.starts_with('/') || name.is_empty()).then_some(pointer)
 }
 
+/// What is wrong with `theirs` as the names of a request's parameter. With `of_items` they are names within an
+/// item, and the empty one is the item itself.
+pub(super) fn name_problem(theirs: &OneOrMany, of_items: bool) -> Option<&'static str> {
+    let any = |is_wrong: fn(&str) -> bool| theirs.0.iter().any(|name| is_wrong(name));
+    if theirs.0.is_empty() || any(str::is_empty) && !of_items {
+        Some("must name a parameter")
+    } else if any(|name| name.contains("{{")) {
+        Some("is the name of a parameter and no template: write \"phone\" instead of \"{{ phone }}\"")
+    } else if any(|name| name.starts_with("$.") || name.starts_with("$[")) {
+        Some(
+            "is no JSONPath: write a JSON pointer, such as \"/results/0/from\" instead of \"$.results[0].from\"",
+        )
+    } else {
+        None
+    }
+}
+
 /// How several messages or reports stand in one body.
 #[derive(Debug, Clone, Copy)]
 pub struct Batch<'c> {

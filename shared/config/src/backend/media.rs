@@ -1,7 +1,7 @@
 //! Pictures and the like: those that a request brings (`receive.media`), and those that an application sends along
 //! (`context.media`, `text.media`).
 
-use super::{each::Each, receive::name_problem};
+use super::{batch::name_problem, each::Each};
 use postern_shared::{message::Context, value::OneOrMany};
 use serde::Deserialize;
 use serde_json::{Map, Value};

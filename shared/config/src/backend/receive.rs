@@ -3,7 +3,7 @@
 pub use super::field::STANDARD_FIELDS;
 use super::{
     auth::ReceiveAuth,
-    batch::Batch,
+    batch::{Batch, name_problem},
     challenge::Challenge,
     check::Check,
     codec::Codec,
@@ -244,23 +244,6 @@ pub(super) fn renamed<'a>(
     let renamed = params.get(name).map(|names| names.0.iter().map(String::as_str));
     let own = renamed.is_none().then_some(name);
     renamed.into_iter().flatten().chain(own)
-}
-
-/// What is wrong with `theirs` as the names of a request's parameter. With `of_items` they are names within an
-/// item, and the empty one is the item itself.
-pub(super) fn name_problem(theirs: &OneOrMany, of_items: bool) -> Option<&'static str> {
-    let any = |is_wrong: fn(&str) -> bool| theirs.0.iter().any(|name| is_wrong(name));
-    if theirs.0.is_empty() || any(str::is_empty) && !of_items {
-        Some("must name a parameter")
-    } else if any(|name| name.contains("{{")) {
-        Some("is the name of a parameter and no template: write \"phone\" instead of \"{{ phone }}\"")
-    } else if any(|name| name.starts_with("$.") || name.starts_with("$[")) {
-        Some(
-            "is no JSONPath: write a JSON pointer, such as \"/results/0/from\" instead of \"$.results[0].from\"",
-        )
-    } else {
-        None
-    }
 }
 
 pub(super) fn reply_problem(reply: &Reply) -> Option<(String, String)> {

@@ -1,13 +1,13 @@
 //! How a backend's delivery reports are read: `[backends.NAME.status]`.
 
 use super::{
-    batch::Batch,
+    batch::{Batch, name_problem},
     dates::Dates,
     each::Each,
     expression::When,
     http::{BodyFormat, Method, method_problem},
     nested::Nested,
-    receive::{Reply, items_problem, name_problem, reply_problem},
+    receive::{Reply, items_problem, reply_problem},
 };
 use indexmap::IndexMap;
 use postern_shared::{message::State, value::OneOrMany};

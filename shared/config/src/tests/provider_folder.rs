@@ -115,10 +115,7 @@ fn a_file_that_builds_on_a_type_says_only_what_is_other() {
 fn a_base_that_is_none_is_named() {
     let other = "base = \"other\"\n";
     for (base, says) in [
-        (
-            "base = 7",
-            "acme.toml: line 1: base: must be a text; allowed: africastalking, console, http, kannel",
-        ),
+        ("base = 7", "acme.toml: line 1: base: must be a text; allowed: "),
         ("base = \"twlio\"", "acme.toml: line 1: base: unknown type; allowed: "),
         ("base = \"twlio\"", "did you mean twilio?"),
         // Of the same folder.
