@@ -174,7 +174,7 @@ mod tests {
         }
         let unsigned = write("unsigned.http", "POST /hook HTTP/1.1\nContent-Type: application/json\n\n{}\n");
         let shown = tried(&format!("try whatsapp --requests {unsigned}")).await.unwrap();
-        assert!(shown.contains("refused (signature)\n  answered 403"), "{shown}");
+        assert!(shown.contains("refused (unsigned)\n  answered 403"), "{shown}");
         let rows = "[[row]]\nname = \"a message\"\nrequest = \"GET /backends/kannel?id=%2B1&text=hi\"\n";
         let shown = tried(&format!("try kannel --requests {}", write("rows.toml", rows))).await.unwrap();
         assert!(
