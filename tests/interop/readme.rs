@@ -2,6 +2,9 @@
 
 use std::{path::Path, process::Command};
 
+/// Their libraries, that sign and send.
+const VENDORS: [&str; 5] = ["slack_sdk", "line-bot-sdk", "telnyx", "plivo", "messagebird"];
+
 #[test]
 fn the_readme_names_the_versions_that_were_tried() {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -22,7 +25,11 @@ fn the_readme_names_the_versions_that_were_tried() {
         format!("library | {} |", version("twilio")),
         format!("| python-telegram-bot | {} |", version("python-telegram-bot")),
         format!("| pywa (WhatsApp) | {} |", version("pywa")),
+        format!("SMSGate for Android's Python client | {} |", version("android-sms-gateway")),
+        format!("| Infobip's Python client | {} |", version("infobip-api-python-client")),
         format!("| Jasmin | {jasmin} |"),
+        format!("| {} | {} |", VENDORS.join(", "), VENDORS.map(version).join(", ")),
+        format!("| vonage-jwt | {} |", version("vonage-jwt")),
     ] {
         assert!(readme.contains(&row), "README.md, \"Tried with\": no {row:?}");
     }

@@ -25,6 +25,7 @@ use postern_shared::{
     message::{Inbound, MessageId},
     value::Settings,
 };
+use serde_json::Value;
 use std::cell::OnceCell;
 use tracing::Level;
 
@@ -287,8 +288,16 @@ fn nothing_taken(messages: &Part<'_>, reports: &Part<'_>) -> String {
 
 /// About as many bytes as `message` takes in a queue.
 fn bytes_of(message: &Inbound) -> usize {
-    let fields = message.fields.values().map(|value| value.as_str().map_or(8, str::len));
-    message.text.len() + fields.sum::<usize>()
+    message.text.len() + message.fields.values().map(bytes_in).sum::<usize>()
+}
+
+fn bytes_in(value: &Value) -> usize {
+    match value {
+        Value::String(text) => text.len(),
+        Value::Array(items) => items.iter().map(bytes_in).sum(),
+        Value::Object(members) => members.iter().map(|(name, value)| name.len() + bytes_in(value)).sum(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => 8,
+    }
 }
 
 fn too_large() -> Refusal {

@@ -8,9 +8,7 @@ use postern_config::{
         BackendConfig,
         auth::{
             ReceiveAuth, TokenAuth,
-            jwt::JwtAuth,
-            signature::{Algorithm, Ed25519Auth, HmacAuth},
-            signed_text::SignedText,
+            signature::{Algorithm, SignatureShape},
         },
         http::{BodyFormat, Method},
         receive::{Receive, STANDARD_FIELDS},
@@ -64,13 +62,14 @@ fn tells_status_url(backend: &BackendConfig) -> bool {
     sources.iter().flat_map(|(_, source)| uses(source)).any(|used| used.path[0] == "status_url")
 }
 
-/// What of a request is signed.
-fn signed_parts(signed: Option<&SignedText>, has_time: bool) -> &'static str {
-    match signed {
-        Some(text) if text.names("url") => "the address and more",
-        _ if has_time => "time and body",
-        Some(_) | None => "the body",
-    }
+/// What a signature covers.
+fn signed(shape: SignatureShape<'_>) -> String {
+    let (covers_address, covers_body) =
+        shape.signed.map_or((false, true), |signed| (signed.covers_address(), signed.covers_body()));
+    let parts =
+        [(covers_address, "the address"), (shape.timestamp.is_some(), "the time"), (covers_body, "the body")];
+    let parts: Vec<_> = parts.into_iter().filter(|(covered, _)| *covered).map(|(_, part)| part).collect();
+    parts.join(" and ")
 }
 
 /// `4,096`
@@ -231,22 +230,18 @@ impl<'a> Abilities<'a> {
                 format!("a token in the body, at `{name}`")
             }
             ReceiveAuth::Token(_) => "a token in its address".to_owned(),
-            ReceiveAuth::Hmac(HmacAuth { header, algorithm, signed, timestamp, .. }) => {
-                let hash = match algorithm {
+            ReceiveAuth::Hmac(auth) => {
+                let hash = match auth.algorithm {
                     Algorithm::Sha1 => "SHA1",
                     Algorithm::Sha256 => "SHA256",
                     Algorithm::Sha512 => "SHA512",
                 };
-                let what = signed_parts(signed.as_ref(), timestamp.is_some());
-                format!("a signature: HMAC-{hash} of {what}, in `{}`", header.0)
+                format!("a signature: HMAC-{hash} of {}, in `{}`", signed(auth.shape()), auth.header.0)
             }
-            ReceiveAuth::Ed25519(Ed25519Auth { header, signed, timestamp, .. }) => {
-                let what = signed_parts(signed.as_ref(), timestamp.is_some());
-                format!("a signature: Ed25519 of {what}, in `{}`", header.0)
+            ReceiveAuth::Ed25519(auth) => {
+                format!("a signature: Ed25519 of {}, in `{}`", signed(auth.shape()), auth.header.0)
             }
-            ReceiveAuth::Jwt(JwtAuth { header, .. }) => {
-                format!("a signed token (JWT, HS256), in `{}`", header.0)
-            }
+            ReceiveAuth::Jwt(auth) => format!("a signed token: JWT (HS256), in `{}`", auth.header.0),
             ReceiveAuth::StandardWebhooks { .. } => "a signature, as Standard Webhooks says".to_owned(),
             ReceiveAuth::Twilio { .. } => {
                 "a signature: HMAC-SHA1 of the address and the parameters, in `X-Twilio-Signature`".to_owned()

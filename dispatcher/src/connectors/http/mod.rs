@@ -22,7 +22,7 @@ use postern_config::{
         send_auth::SendAuth,
     },
 };
-use postern_service::traces::{Scope, Span};
+use postern_service::traces::{Scope, TraceSpan};
 use postern_shared::{
     error::Failure,
     message::{BackendName, Context, Identity, MessageId, Poll},
@@ -91,9 +91,7 @@ impl Backend for Http {
             Way::Sends(sender) => {
                 let mut span = scope.client(sender.plan.method());
                 let message = sender.constants.message(id, text, context, span.propagated());
-                let outcome = sender.send(&message, identities, &mut span).await;
-                span.note_answer(outcome.as_ref().map(|sent| sent.http_status));
-                Outcomes::every(outcome)
+                sender.send(&message, identities, &mut span).await
             }
             Way::ReceivesOnly(name) => Outcomes::every(Err(no_send(name))),
         }
@@ -161,7 +159,7 @@ impl Http {
         &self,
         message: &postern_shared::message::Outbound,
         place: &Scope,
-    ) -> Option<Outcome> {
+    ) -> Option<crate::outcome::Outcome> {
         let Way::Sends(sender) = &self.0 else { return None };
         let mut span = place.client(sender.plan.method());
         let trace = span.propagated();
@@ -207,6 +205,9 @@ impl Sender {
                 success: table.success.clone(),
                 external_id: table.external_id.clone(),
                 failures: table.failures.clone(),
+                results: table.results.clone(),
+                retry_after: table.retry_after.clone(),
+                recipients: backend.definition.connector.calls().recipients_per_request(),
                 redactor,
             },
             recipients: table.recipients,
@@ -225,13 +226,29 @@ impl Sender {
 
     /// Makes one request of `message` for `identities`, which are no more than it may have. It is what
     /// `span` is of, and the provider is told so.
-    async fn send(&self, message: &RequestScope, identities: &[Identity], span: &mut Span) -> Outcome {
+    async fn send(&self, message: &RequestScope, identities: &[Identity], span: &mut TraceSpan) -> Outcomes {
+        let answer = self.ask(message, identities, span).await;
+        let now = Timestamp::now();
+        let whole = answer.as_ref().map_err(Failure::clone);
+        let whole = whole.and_then(|answer| self.classifier.classify(answer, now));
+        span.note_answer(whole.as_ref().map(|sent| sent.http_status));
+        match answer {
+            Ok(answer) => self.classifier.each(whole, &answer, identities, now),
+            Err(_) => Outcomes::every(whole),
+        }
+    }
+
+    async fn ask(
+        &self,
+        message: &RequestScope,
+        identities: &[Identity],
+        span: &mut TraceSpan,
+    ) -> Result<ProviderAnswer, Failure> {
         let mut request = self.request(message, identities)?;
         span.note_server(request.url());
         if let Some(trace) = span.propagated() {
             trace_headers(trace, request.headers_mut());
         }
-        let answer = self.client.ask(request, &self.classifier).await?;
-        self.classifier.classify(&answer, Timestamp::now())
+        self.client.ask(request, &self.classifier).await
     }
 }
