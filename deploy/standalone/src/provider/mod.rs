@@ -184,7 +184,7 @@ mod tests {
         let mistaken = write("mistaken.toml", "connector = \"http\"\n[receive]\nmethds = []\n");
         for (words, says) in [
             (format!("try {mistaken}"), "mistaken.toml, line 3)"),
-            ("try acme".to_owned(), "no such type, and no file; types: africastalking"),
+            ("try acme".to_owned(), "no such type, and no file; types: 46elks, africastalking"),
             (
                 format!("try kannel --requests {}", write("none.http", "hello")),
                 "a request begins as POST /path",
