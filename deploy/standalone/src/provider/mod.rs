@@ -174,7 +174,7 @@ mod tests {
         }
         let unsigned = write("unsigned.http", "POST /hook HTTP/1.1\nContent-Type: application/json\n\n{}\n");
         let shown = tried(&format!("try whatsapp --requests {unsigned}")).await.unwrap();
-        assert!(shown.contains("refused (signature)\n  answered 403"), "{shown}");
+        assert!(shown.contains("refused (unsigned)\n  answered 403"), "{shown}");
         let rows = "[[row]]\nname = \"a message\"\nrequest = \"GET /backends/kannel?id=%2B1&text=hi\"\n";
         let shown = tried(&format!("try kannel --requests {}", write("rows.toml", rows))).await.unwrap();
         assert!(
@@ -184,7 +184,7 @@ mod tests {
         let mistaken = write("mistaken.toml", "connector = \"http\"\n[receive]\nmethds = []\n");
         for (words, says) in [
             (format!("try {mistaken}"), "mistaken.toml, line 3)"),
-            ("try acme".to_owned(), "no such type, and no file; types: africastalking"),
+            ("try acme".to_owned(), "no such type, and no file; types: 46elks, africastalking"),
             (
                 format!("try kannel --requests {}", write("none.http", "hello")),
                 "a request begins as POST /path",
