@@ -14,7 +14,11 @@ use crate::{
     retry::{Disposition, Schedule},
 };
 use jiff::Timestamp;
-use postern_config::backend::{BackendConfig, text::Prepared};
+use postern_config::backend::{
+    BackendConfig,
+    media::{MEDIA, MediaUse},
+    text::Prepared,
+};
 use postern_service::traces::Scope;
 use postern_shared::{
     error::Failure,
@@ -136,7 +140,14 @@ impl Sending {
         scope: &Scope,
     ) -> Option<Attempt<'m>> {
         let before = usize::try_from(message.parts_sent).unwrap_or(usize::MAX);
-        let prepared = match self.backend.definition.text.prepare(&message.text, before) {
+        let policy = &self.backend.definition.text;
+        let text = match policy.with_media(&message.text, &message.context, before) {
+            Ok(text) => text,
+            Err(why) => {
+                return Some(Attempt::given_up(message, &Failure::permanent(why.code(), why.to_string())));
+            }
+        };
+        let prepared = match policy.prepare(text, before) {
             Ok(prepared) => prepared,
             Err(why) => {
                 let why = format!("backends.{}.text.limit: {why}", self.backend.name);
@@ -164,13 +175,22 @@ impl Sending {
         (work, scope): (&WorkPermit, &Scope),
     ) -> Vec<PartsProgress> {
         let mut progress: Vec<_> = message.identities.iter().map(|to| self.begin(to)).collect();
+        // A text's media go with its first part, or stand in the text.
+        let first = self.backend.definition.text.media == MediaUse::Send && message.parts_sent == 0;
+        let plain = message.context.contains_key(MEDIA).then(|| {
+            let mut plain = message.context.clone();
+            plain.shift_remove(MEDIA);
+            plain
+        });
         for part in 0..prepared.len() {
+            let with_media = first && part == 0;
+            let context = plain.as_ref().filter(|_| !with_media).unwrap_or(&message.context);
             let (places, identities) = reached(message, &progress);
             if places.is_empty() {
                 break;
             }
             let text = prepared.part(part);
-            let call = Call { message, text: &text, identities: &identities, scope };
+            let call = Call { message, text: &text, context, identities: &identities, scope };
             let outcomes = self.sender.send(work, call).await;
             for (place, outcome) in places.into_iter().zip(outcomes) {
                 match outcome {

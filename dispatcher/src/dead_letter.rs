@@ -6,7 +6,7 @@ use postern_broker::{
     dead_letter::{Cause, dead_letter},
     refused::NO_BACKEND,
 };
-use postern_service::traces::Span;
+use postern_service::traces::TraceSpan;
 use postern_shared::{
     error::{Failure, FailureClass},
     message::{BackendName, MAX_OUTBOUND_BYTES},
@@ -36,7 +36,7 @@ pub(crate) fn malformed(original: &Envelope, queue: &QueueName, why: &str) -> Ve
 }
 
 /// Notes in `span` that the message was no message that its queue holds.
-pub(crate) fn note_malformed(span: &mut Span) {
+pub(crate) fn note_malformed(span: &mut TraceSpan) {
     span.note_failure(&Failure::permanent(MALFORMED, ""));
     span.note_outcome(OutcomeLabel::Malformed.as_str());
 }

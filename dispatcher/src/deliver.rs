@@ -48,7 +48,12 @@ impl BackendWorker {
     /// Why this is not a message for this backend.
     fn read(&self, envelope: &Envelope) -> Result<Outbound, String> {
         match read(envelope) {
-            Ok(message) if message.backend == self.name => Ok(message),
+            Ok(mut message) if message.backend == self.name => {
+                let definition = &self.sending.backend.definition;
+                message.identities =
+                    message.identities.into_iter().map(|written| definition.identity(written)).collect();
+                Ok(message)
+            }
             Ok(_) => Err("backend: this queue is another backend's".to_owned()),
             Err(malformed) => Err(malformed.to_string()),
         }

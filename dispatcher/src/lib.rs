@@ -21,7 +21,7 @@
 //! `webhook` and `callbacks` share `http_delivery`; `outgoing` is what all HTTP requests have in common.
 //! `recorder` writes the message log.
 //!
-//! [`program`] runs all of it, alone beside a shared broker.
+//! [`program`] runs all of it, alone beside a shared broker; [`trial`] shows what would be sent.
 
 mod builder;
 mod dispatcher;
@@ -63,6 +63,8 @@ mod quarantine;
 mod recorder;
 
 pub mod program;
+
+pub mod trial;
 
 #[cfg(feature = "measure")]
 pub mod measure;

@@ -20,7 +20,7 @@ use crate::{
     worker::{Job, Worker},
 };
 use postern_broker::{CUT_BODY, Delivery, QueueName};
-use postern_service::traces::{Span, Traces};
+use postern_service::traces::{TraceSpan, Traces};
 use postern_shared::{error::Failure, message::Priority};
 use std::sync::Arc;
 use tracing::field::display;
@@ -93,7 +93,7 @@ impl DeliveryLimit {
         queue: &QueueName,
         delivery: Delivery,
         failure: &Failure,
-        span: &mut Span,
+        span: &mut TraceSpan,
     ) -> Option<SendingMetrics> {
         let letter = unread(&delivery.envelope, queue, failure);
         span.note_failure(failure);

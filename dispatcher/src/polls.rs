@@ -19,7 +19,7 @@ use crate::{
 use async_trait::async_trait;
 use jiff::Timestamp;
 use postern_broker::{Address, Envelope, QueueName, Topology};
-use postern_config::backend::{BackendConfig, poll::Poll as PollTable};
+use postern_config::backend::{BackendConfig, poll::PollTable};
 use postern_service::{current::Current, metrics::ReportMetrics};
 use postern_shared::{
     callback::{self, CallbackKeys},
@@ -88,7 +88,7 @@ impl PollSchedule {
     }
 
     /// What follows the answer `polled` to `poll`: the report, if it says something new, and the next poll.
-    fn next(&self, poll: &Poll, polled: Result<Polled, Failure>, now: Timestamp) -> Next {
+    fn next(&self, poll: &Poll, polled: Result<Polled, Failure>, now: Timestamp) -> NextPoll {
         let (asked, polled) = match polled {
             Ok(polled) => (None, Some(polled).filter(|polled| polled.state != poll.state)),
             Err(failure) => (Some(failure.retry_after.unwrap_or_default()), None),
@@ -96,7 +96,7 @@ impl PollSchedule {
         let state = polled.as_ref().map_or(poll.state, |polled| polled.state);
         let report = polled.map(|polled| (report(poll, &polled, now), polled.word));
         if is_final(state) {
-            return Next { outcome: PollOutcome::Ended, report, due: None };
+            return NextPoll { outcome: PollOutcome::Ended, report, due: None };
         }
         let again = Poll { polls: poll.polls.saturating_add(1), state, ..poll.clone() };
         let due = self.due(&again, asked.unwrap_or_default());
@@ -106,13 +106,13 @@ impl PollSchedule {
             (Some(_), None, Some(_)) => PollOutcome::Changed,
             (Some(_), None, None) => PollOutcome::Unchanged,
         };
-        Next { outcome, report, due }
+        NextPoll { outcome, report, due }
     }
 }
 
 /// What follows a poll.
 #[derive(Debug)]
-struct Next {
+struct NextPoll {
     outcome: PollOutcome,
     /// If the provider said something new, the report, and the provider's own word.
     report: Option<(Report, String)>,
@@ -195,7 +195,7 @@ impl Worker for PollWorker {
         let polled = asked.unwrap_or_else(|_| Err(late()));
         drop(permit);
         let failure = polled.as_ref().err().cloned();
-        let Next { outcome, report: reported, due } = self.schedule.next(&poll, polled, clock::now());
+        let NextPoll { outcome, report: reported, due } = self.schedule.next(&poll, polled, clock::now());
         span.note_outcome(outcome.as_str());
         let mut messages: Vec<_> = reported
             .iter()

@@ -29,7 +29,7 @@ use postern_service::{
     control::{Control, cancelled},
     current::Current,
     queued::Queued,
-    traces::Span,
+    traces::TraceSpan,
 };
 use postern_shared::{
     callback::CallbackKeys,
@@ -59,7 +59,7 @@ impl Settling {
         delivery: Delivery,
         queue: &QueueName,
         attempt: &Attempt<'_>,
-        span: &mut Span,
+        span: &mut TraceSpan,
     ) {
         let now = Timestamp::now();
         let mut messages = settlement(&delivery.envelope, queue, attempt, now);
@@ -94,7 +94,7 @@ impl Settling {
         (delivery, queue): (Delivery, &QueueName),
         message: &Outbound,
         cancelled: Vec<(Address, Envelope)>,
-        span: &mut Span,
+        span: &mut TraceSpan,
     ) {
         let trace_id = delivery.envelope.trace_id().map(str::to_owned);
         span.note_outcome(OutcomeLabel::Cancelled.as_str());
@@ -109,7 +109,13 @@ impl Settling {
     }
 
     /// Dead-letters `delivery`, whose body is not a message that belongs into `queue`.
-    pub(crate) async fn refuse(&self, delivery: Delivery, queue: &QueueName, why: &str, span: &mut Span) {
+    pub(crate) async fn refuse(
+        &self,
+        delivery: Delivery,
+        queue: &QueueName,
+        why: &str,
+        span: &mut TraceSpan,
+    ) {
         let letter = malformed(&delivery.envelope, queue, why);
         note_malformed(span);
         if self.publisher.settle(delivery, queue, letter, &span.scope()).await {

@@ -3,7 +3,7 @@
 use crate::flow::WorkPermit;
 use async_trait::async_trait;
 use postern_broker::{Delivery, QueueName};
-use postern_service::traces::Span;
+use postern_service::traces::TraceSpan;
 use postern_shared::{error::Failure, message::Priority};
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ pub(crate) struct Job {
     /// Why the message is given up without an attempt, if it is.
     pub(crate) poison: Option<Failure>,
     /// The span of the work.
-    pub(crate) span: Span,
+    pub(crate) span: TraceSpan,
 }
 
 /// Works on the messages of one or two queues.

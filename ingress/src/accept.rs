@@ -185,8 +185,12 @@ impl Acceptor {
             return Err(nowhere(Rejection::ReceivesOnly(name.clone())));
         }
         let rejected = |reason| Rejected { backend: Some(name.clone()), reason };
+        submission.identities =
+            submission.identities.into_iter().map(|written| backend.definition.identity(written)).collect();
         recipients(backend, &submission.identities).map_err(rejected)?;
-        let prepared = backend.definition.text.prepare(&submission.text, 0);
+        let text = backend.definition.text.with_media(&submission.text, &submission.context, 0);
+        let text = text.map_err(|why| rejected(Rejection::Media { backend: name.clone(), why }))?;
+        let prepared = backend.definition.text.prepare(text, 0);
         let prepared =
             prepared.map_err(|why| rejected(Rejection::TextTooLong { backend: name.clone(), why }))?;
         let claim = submission.claim.take();

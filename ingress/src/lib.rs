@@ -16,7 +16,7 @@
 //! - `log_lookup` asks the message log on behalf of a request. `log_reader` reads from it what became of
 //!   messages.
 //!
-//! [`program`] runs all of it, alone beside a shared broker.
+//! [`program`] runs all of it, alone beside a shared broker; [`trial`] takes single requests that were recorded.
 
 mod app;
 mod certificates;
@@ -50,6 +50,8 @@ mod dedup;
 mod publish;
 
 pub mod program;
+
+pub mod trial;
 
 #[cfg(feature = "measure")]
 pub mod measure;

@@ -12,7 +12,7 @@ mod surrogates;
 mod wanted;
 mod xml;
 
-pub use byte_order_mark::without_byte_order_mark;
+pub use byte_order_mark::{looks_like_json, without_byte_order_mark};
 pub use limited::{JsonLimits, NotTaken, value_within};
 pub use numbers::{restore_numbers, with_exact_numbers};
 use serde::de::DeserializeOwned;

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 #![allow(missing_docs, reason = "a test's name is its documentation")]
 
+mod infobip;
 mod jasmin;
 mod kannel;
 mod openapi;
@@ -12,6 +13,7 @@ mod pywa;
 mod rapidsms;
 mod readme;
 mod reports;
+mod smsgate;
 mod telegram;
 mod twilio;
 mod vendors;

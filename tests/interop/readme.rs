@@ -25,6 +25,8 @@ fn the_readme_names_the_versions_that_were_tried() {
         format!("library | {} |", version("twilio")),
         format!("| python-telegram-bot | {} |", version("python-telegram-bot")),
         format!("| pywa (WhatsApp) | {} |", version("pywa")),
+        format!("SMSGate for Android's Python client | {} |", version("android-sms-gateway")),
+        format!("| Infobip's Python client | {} |", version("infobip-api-python-client")),
         format!("| Jasmin | {jasmin} |"),
         format!("| {} | {} |", VENDORS.join(", "), VENDORS.map(version).join(", ")),
         format!("| vonage-jwt | {} |", version("vonage-jwt")),

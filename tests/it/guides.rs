@@ -17,7 +17,7 @@ use serde_json::json;
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 /// What the guides say is in the environment.
 const ENVIRONMENT: [(&str, &str); 4] = [
-    ("AT_API_KEY", "hush"),
+    ("ACME_API_KEY", "hush"),
     ("KANNEL_PASSWORD", "hush"),
     ("RAPIDSMS_PASSWORD", "quiet-and-long-enough"),
     ("POSTERN_API_KEY", KEY),
@@ -76,7 +76,9 @@ impl Reader {
     async fn configure(&mut self, toml: &str) {
         self.running = None;
         let program = if toml.contains("outbox") { "postern-example-custom" } else { "postern" };
-        let launch = Launch::program(program);
+        // What was written there before is a part of it.
+        let goes_on = toml.contains("providers = ");
+        let launch = if goes_on { self.launch.clone() } else { Launch::program(program) };
         let toml = self.here(toml).replace("/tmp", &launch.folder().path().display().to_string());
         let environment = ENVIRONMENT.into_iter();
         self.launch = environment.fold(launch.config(&toml), |launch, (name, value)| launch.env(name, value));
@@ -93,7 +95,11 @@ impl Reader {
     async fn run(&mut self, step: &Step) {
         let folder = format!("{}/", self.launch.folder().path().display());
         let command = step.command.replace(CUSTOM, "postern").replace("$POSTERN_API_KEY", KEY);
-        if let Some(arguments) = command.strip_prefix("postern check ") {
+        if let Some(arguments) = command.strip_prefix("postern provider ") {
+            let launch = self.launch.clone().arg("provider");
+            let Ended { out, log, .. } = arguments.split(' ').fold(launch, Launch::arg).run().await;
+            assert_prints(step, &(out + &log).replace(&folder, ""));
+        } else if let Some(arguments) = command.strip_prefix("postern check ") {
             assert!(arguments.starts_with("--config ") && arguments.ends_with("postern.toml"), "{step:?}");
             let Ended { out, log, .. } = self.launch.clone().arg("check").run().await;
             assert_prints(step, &(out + &log).replace(&folder, ""));
@@ -136,6 +142,7 @@ fn answer(request: &Request) -> Answer {
             let one = json!({"statusCode": 101, "status": "Success", "messageId": "ATXid_1"});
             Answer::json(201, &json!({"SMSMessageData": {"Recipients": [one]}}))
         }
+        "/messages" => Answer::json(201, &json!({"id": "p-1"})),
         "/cgi-bin/sendsms" => Answer::status(202).body("0: Accepted for delivery"),
         _ => Answer::json(200, &json!({"message_id": "V1"})),
     }

@@ -294,6 +294,16 @@ async fn hubtel() {
 }
 
 #[tokio::test]
+async fn httpsms() {
+    Fixture::run("httpsms").await;
+}
+
+#[tokio::test]
+async fn smsgate() {
+    Fixture::run("smsgate").await;
+}
+
+#[tokio::test]
 async fn jasmin() {
     Fixture::run("jasmin").await;
 }
@@ -316,6 +326,18 @@ async fn messenger() {
 #[tokio::test]
 async fn instagram() {
     Fixture::run("instagram").await;
+}
+
+/// As Twilio's, with a key and a header of its own.
+#[tokio::test]
+async fn signalwire() {
+    Fixture::run("signalwire").await;
+}
+
+/// As Twilio's.
+#[tokio::test]
+async fn somleng() {
+    Fixture::run("somleng").await;
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! What happens when a send does not work: who is tried again, when, and what ends as a dead letter.
 
 use crate::reports::{course, outcome, states};
-use postern_tests::{Answer, Launch, Message, Program, Properties, Provider, Rabbit, Tap, Vhost};
+use postern_tests::{Answer, Launch, Message, Program, Properties, Provider, Rabbit, Request, Tap, Vhost};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ async fn setup(delays: &str, send: &str) -> Setup {
     let vhost = Rabbit::shared().vhost();
     let config = vhost.config(&format!(
         "[backends.x]\ntype = \"http\"\n[backends.x.retry]\ndelays = {delays}\n[backends.x.send]\n\
-         url = \"{}\"\nform = {{ to = \"{{{{ identity }}}}\", text = \"{{{{ text }}}}\" }}\n{send}\n",
+         url = \"{}\"\nform = {{ to = \"{{{{ identities }}}}\", text = \"{{{{ text }}}}\" }}\n{send}\n",
         provider.url("/send")
     ));
     let dispatcher = Launch::dispatcher(&config).start().await;
@@ -75,6 +75,43 @@ async fn a_permanent_failure_is_dead_at_once() {
     let class = [("backend", "x"), ("class", "permanent")];
     s.dispatcher.metric_becomes("postern_dead_letters_total", &class, 1.0).await;
     s.dispatcher.ends_silent(&["+1555", "hi there", "no such number"]).await;
+}
+
+#[tokio::test]
+async fn one_request_is_tried_again_for_those_whom_its_answer_refuses_for_now() {
+    let table = "recipients = \"list\"\n[backends.x.send.results]\neach = \"/results\"\nidentity = \"/to\"\n\
+                 external_id = \"/id\"\nsuccess = { at = \"/state\", is = \"ok\" }\n\
+                 [[backends.x.send.results.failures]]\nat = \"/state\"\nis = \"bad\"\nclass = \"permanent\"";
+    let s = setup(r#"["1s"]"#, table).await;
+    let asked = |request: &Request| -> Vec<String> {
+        let to = request.form().into_iter().filter(|(name, _)| name == "to").map(|(_, to)| to);
+        to.collect()
+    };
+    s.provider.script([
+        Answer::json(
+            200,
+            &json!({"results": [
+                {"to": "254711000003", "state": "bad"},
+                {"to": "254711000002", "state": "later"},
+                {"to": "254711000001", "state": "ok", "id": "a"},
+            ]}),
+        ),
+        Answer::json(200, &json!({"results": [{"to": "254711000002", "state": "ok", "id": "b"}]})),
+    ]);
+    s.tap.send(&message(&["+254711000001", "+254711000002", "+254711000003"])).await;
+    let first = outcome(&s.tap).await;
+    assert_eq!(
+        states(&first),
+        [("+254711000001", "sent"), ("+254711000002", "retrying"), ("+254711000003", "failed")]
+    );
+    assert_eq!(first["recipients"][0]["external_id"], "a");
+    let second = outcome(&s.tap).await;
+    assert_eq!(states(&second), [("+254711000002", "sent")]);
+    assert_eq!(second["recipients"][0]["external_id"], "b");
+    let requests = s.provider.requests();
+    let all: Vec<_> = requests.iter().map(asked).collect();
+    assert_eq!(all, [vec!["+254711000001", "+254711000002", "+254711000003"], vec!["+254711000002"]]);
+    assert_eq!(s.tap.take("postern.dead").await.json()["identities"], json!(["+254711000003"]));
 }
 
 #[tokio::test]

@@ -19,6 +19,7 @@ mod holder;
 mod key;
 mod log;
 mod orders;
+mod provider;
 mod reload;
 mod reloadable;
 mod store;
@@ -113,6 +114,9 @@ enum Action {
     /// Check the embedded store or the spool, copy it, or show its sizes, also while the gateway runs
     #[command(subcommand)]
     Store(store::StoreAction),
+    /// Look at providers, or add one
+    #[command(subcommand)]
+    Provider(provider::Action),
     /// Look up what became of messages and what people wrote, export it, or erase a person from it
     #[command(subcommand)]
     Log(log::LogAction),
@@ -180,6 +184,9 @@ impl Gateway {
             Action::Store(action) => {
                 let config = self.configuration_of(arguments, STORE_SECRETS);
                 config.and_then(|config| store::run(&action, &config))
+            }
+            Action::Provider(action) => {
+                self.providers().and_then(|known| in_runtime(provider::run(&action, known, &self.forms)))
             }
             Action::Log(action) => self
                 .configuration_of(arguments, LOG_SECRETS)

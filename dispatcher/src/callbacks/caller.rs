@@ -4,7 +4,7 @@ use super::silent_hosts::SilentHosts;
 use crate::{
     outcome::Outcome,
     outgoing::{
-        answer::ProviderAnswer,
+        answer::{MAX_BODY, ProviderAnswer},
         classify::Classifier,
         client::{ClientTls, client_in_bounds},
         redact::Redactor,
@@ -12,7 +12,7 @@ use crate::{
     },
 };
 use jiff::Timestamp;
-use postern_config::{CompatSection, KeyProblem, backend::send::Success};
+use postern_config::{CompatSection, KeyProblem};
 use postern_shared::{
     callback::{self, CallbackKeys, EgressPolicy, EgressRefused},
     error::{Failure, Unreached},
@@ -73,12 +73,7 @@ impl CallbackCaller {
             timeout: compat.callbacks.timeout.0,
             clients,
             silent_hosts: SilentHosts::default(),
-            classifier: Classifier {
-                success: Success::default(),
-                external_id: None,
-                failures: Vec::new(),
-                redactor: Redactor::hiding(&[]),
-            },
+            classifier: Classifier::by_status(Redactor::hiding(&[])),
         }
     }
 
@@ -120,7 +115,7 @@ impl CallbackCaller {
         let begun = Instant::now();
         let (outcome, timed_out) = match client.execute(request).await {
             Ok(response) => {
-                let answer = ProviderAnswer::read(response).await;
+                let answer = ProviderAnswer::read(response, MAX_BODY).await;
                 let outcome = self.classifier.classify(&answer, Timestamp::now());
                 (outcome, begun.elapsed() >= self.timeout)
             }

@@ -6,7 +6,7 @@ use futures_util::FutureExt;
 use postern_service::traces::Scope;
 use postern_shared::{
     error::Failure,
-    message::{Identity, Outbound},
+    message::{Context, Identity, Outbound},
 };
 use std::{panic::AssertUnwindSafe, time::Duration};
 
@@ -17,6 +17,8 @@ pub(crate) struct Call<'a> {
     pub(crate) message: &'a Outbound,
     /// The message's text, or a part of it.
     pub(crate) text: &'a str,
+    /// The message's context, or what of it goes with that part.
+    pub(crate) context: &'a Context,
     /// To whom.
     pub(crate) identities: &'a [Identity],
     /// Where in a trace it is made.
@@ -26,11 +28,11 @@ pub(crate) struct Call<'a> {
 /// One outcome for each identity of `call`, in their order, within the sender's deadline and within
 /// `longest`.
 pub(crate) async fn send_guarded(backend: &dyn Backend, call: Call<'_>, longest: Duration) -> Vec<Outcome> {
-    let Call { message, text, identities, scope } = call;
+    let Call { message, text, context, identities, scope } = call;
     let number = identities.len();
     let deadline = backend.deadline(number).min(longest);
     // A sender is not asked again with what it left half done: it has only &self.
-    let call = backend.send_within(scope, message.id, text, identities, &message.context);
+    let call = backend.send_within(scope, message.id, text, identities, context);
     let call = AssertUnwindSafe(call);
     let outcomes = match tokio::time::timeout(deadline, call.catch_unwind()).await {
         Ok(Ok(outcomes)) => outcomes,

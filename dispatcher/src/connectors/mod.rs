@@ -30,6 +30,6 @@ pub use connector::{Backend, Connector};
 pub use context::{ConnectorContext, ReceivedPublisher};
 pub(crate) use guard::{Call, send_guarded};
 pub(crate) use lifecycle::{start, stop};
-pub use postern_service::traces::{Scope, Span};
+pub use postern_service::traces::{Scope, TraceSpan};
 pub use registry::ConnectorRegistry;
 pub(crate) use registry::Connectors;

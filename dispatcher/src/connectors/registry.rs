@@ -9,7 +9,7 @@ use postern_config::{
     Config, KeyProblem, NameTaken, Problem, ProviderRegistry,
     backend::{
         BackendConfig,
-        connector::{ConnectorConfig, Direction},
+        connector::{ConnectorConfig, ConnectorDirection},
     },
 };
 use postern_shared::message::BackendName;
@@ -34,7 +34,7 @@ pub struct ConnectorRegistry {
 /// A kind that is not built in.
 #[derive(Clone)]
 struct RegisteredKind {
-    direction: Direction,
+    direction: ConnectorDirection,
     validate: Validate,
 }
 
@@ -55,7 +55,7 @@ impl ConnectorRegistry {
         name: &str,
         validate: impl Fn(&BackendConfig) -> Result<C, Vec<KeyProblem>> + Send + Sync + 'static,
     ) -> Result<Self, NameTaken> {
-        self.register(name, Direction::Sends, validate)
+        self.register(name, ConnectorDirection::Sends, validate)
     }
 
     /// Adds the kind `name`, which only receives: who sends to one of its backends is told so. See
@@ -68,13 +68,13 @@ impl ConnectorRegistry {
         name: &str,
         validate: impl Fn(&BackendConfig) -> Result<C, Vec<KeyProblem>> + Send + Sync + 'static,
     ) -> Result<Self, NameTaken> {
-        self.register(name, Direction::ReceivesOnly, validate)
+        self.register(name, ConnectorDirection::ReceivesOnly, validate)
     }
 
     fn register<C: Connector + 'static>(
         mut self,
         name: &str,
-        direction: Direction,
+        direction: ConnectorDirection,
         validate: impl Fn(&BackendConfig) -> Result<C, Vec<KeyProblem>> + Send + Sync + 'static,
     ) -> Result<Self, NameTaken> {
         // A registry of a configuration's own knows which names are taken.

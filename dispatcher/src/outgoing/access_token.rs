@@ -2,17 +2,14 @@
 //! until shortly before they end.
 
 use super::{
-    answer::ProviderAnswer,
+    answer::{MAX_BODY, ProviderAnswer},
     classify::Classifier,
     redact::{Redactor, credentials},
 };
 use jiff::Timestamp;
 use postern_config::{
     KeyProblem,
-    backend::{
-        send::Success,
-        send_auth::{ClientAuth, Grant, OAuth2, SendAuth},
-    },
+    backend::send_auth::{ClientAuth, Grant, OAuth2, SendAuth},
 };
 use postern_shared::{
     error::{Failure, FailureClass},
@@ -49,7 +46,7 @@ pub(crate) struct TokenSource {
     timeout: Duration,
     classifier: Classifier,
     /// Held while a token is fetched: whoever needs one meanwhile waits for it instead of fetching another.
-    state: Mutex<State>,
+    state: Mutex<TokenState>,
 }
 
 /// A token, as requests show it.
@@ -62,14 +59,14 @@ pub(crate) struct AccessToken {
 }
 
 #[derive(Debug, Default)]
-struct State {
-    held: Option<Held>,
+struct TokenState {
+    held: Option<HeldToken>,
     /// The last fetch, if it failed: those who waited for it do not repeat it.
     failed: Option<(Instant, Failure)>,
 }
 
 #[derive(Debug)]
-struct Held {
+struct HeldToken {
     token: Arc<AccessToken>,
     until: Instant,
 }
@@ -106,12 +103,7 @@ impl TokenSource {
             headers,
             body: body(table, settings),
             timeout,
-            classifier: Classifier {
-                success: Success::default(),
-                external_id: None,
-                failures: Vec::new(),
-                redactor,
-            },
+            classifier: Classifier::by_status(redactor),
             state: Mutex::default(),
         }))
     }
@@ -129,7 +121,7 @@ impl TokenSource {
         let asked = Instant::now();
         let get = async {
             let mut state = self.state.lock().await;
-            let is_good = |held: &&Held| {
+            let is_good = |held: &&HeldToken| {
                 held.until > Instant::now() && !rejected.is_some_and(|other| Arc::ptr_eq(other, &held.token))
             };
             if let Some(held) = state.held.as_ref().filter(is_good) {
@@ -144,7 +136,7 @@ impl TokenSource {
             match self.fetch(client).await {
                 Ok(held) => {
                     let token = Arc::clone(&held.token);
-                    *state = State { held: Some(held), failed: None };
+                    *state = TokenState { held: Some(held), failed: None };
                     Ok(token)
                 }
                 Err(failure) => {
@@ -157,7 +149,7 @@ impl TokenSource {
         timeout(self.timeout, get).await.unwrap_or_else(|_| Err(late()))
     }
 
-    async fn fetch(&self, client: &Client) -> Result<Held, Failure> {
+    async fn fetch(&self, client: &Client) -> Result<HeldToken, Failure> {
         let begun = Instant::now();
         let fetched = self.ask(client).await.and_then(|answer| held(&answer, begun));
         let backend = self.backend.as_str();
@@ -186,7 +178,7 @@ impl TokenSource {
         request.headers_mut().clone_from(&self.headers);
         *request.body_mut() = Some(self.body.clone().into());
         let answer = match client.execute(request).await {
-            Ok(response) => ProviderAnswer::read(response).await,
+            Ok(response) => ProviderAnswer::read(response, MAX_BODY).await,
             Err(error) => return Err(of_endpoint(self.classifier.no_answer(&error))),
         };
         match self.classifier.classify(&answer, Timestamp::now()) {
@@ -219,7 +211,7 @@ fn of_endpoint(failure: Failure) -> Failure {
 }
 
 /// The token in `answer` to a request that began at `begun`.
-fn held(answer: &ProviderAnswer, begun: Instant) -> Result<Held, Failure> {
+fn held(answer: &ProviderAnswer, begun: Instant) -> Result<HeldToken, Failure> {
     let why = "the token endpoint answered without an access_token";
     let none = || Failure::config("token_missing", why);
     let answer: Value = serde_json::from_str(&answer.body).map_err(|_| none())?;
@@ -235,7 +227,7 @@ fn held(answer: &ProviderAnswer, begun: Instant) -> Result<Held, Failure> {
     let lifetime = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     let lifetime = lifetime.unwrap_or(ASSUMED_LIFETIME).min(LONGEST_LIFETIME);
     let until = begun + (lifetime - SLACK.min(lifetime / 4));
-    Ok(Held { token: Arc::new(AccessToken { header, text: text.to_owned().into() }), until })
+    Ok(HeldToken { token: Arc::new(AccessToken { header, text: text.to_owned().into() }), until })
 }
 
 /// The `Authorization` header of a request for a token: RFC 6749, 2.3.1, has both parts encoded as in a form.

@@ -3,7 +3,7 @@
 use postern_shared::read::without_byte_order_mark;
 use reqwest::{Response, header::HeaderMap};
 
-/// So much of an answer's body is read, in bytes; the rest is not.
+/// How much of an answer's body is read, in bytes; the rest is not.
 pub(crate) const MAX_BODY: usize = 64 * 1024;
 
 /// A provider's answer.
@@ -18,13 +18,13 @@ pub(crate) struct ProviderAnswer {
 }
 
 impl ProviderAnswer {
-    /// Reads `response` within the time-out of its request.
-    pub(crate) async fn read(mut response: Response) -> Self {
+    /// Reads `response`, at most `most` bytes of its body, within the time-out of its request.
+    pub(crate) async fn read(mut response: Response, most: usize) -> Self {
         let mut body = Vec::new();
         let complete = loop {
             match response.chunk().await {
                 Ok(Some(chunk)) => {
-                    let room = MAX_BODY - body.len();
+                    let room = most - body.len();
                     body.extend_from_slice(&chunk[..chunk.len().min(room)]);
                     if chunk.len() >= room {
                         break true;

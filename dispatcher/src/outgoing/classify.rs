@@ -18,11 +18,18 @@
 //! 404 is not permanent: it is what a mistyped `url` answers to every message, and a few vain
 //! retries for a recipient that is unknown cost less than a queue of dead letters.
 
-use super::{answer::ProviderAnswer, redact::Redactor, unreached};
-use crate::outcome::{Outcome, Sent};
+use super::{
+    answer::{MAX_BODY, ProviderAnswer},
+    redact::Redactor,
+    results, unreached,
+};
+use crate::outcome::{Outcome, Outcomes, Sent};
 use jiff::{Timestamp, fmt::rfc2822::DateTimeParser};
-use postern_config::backend::send::{AnswerPart, KnownFailure, Success};
-use postern_shared::error::{Failure, FailureClass, Unreached};
+use postern_config::backend::send::{AnswerPart, KnownFailure, Results, Success};
+use postern_shared::{
+    error::{Failure, FailureClass, Unreached},
+    message::Identity,
+};
 use reqwest::header::{HeaderMap, RETRY_AFTER};
 use std::{error::Error, time::Duration};
 
@@ -32,10 +39,37 @@ pub(crate) struct Classifier {
     pub(crate) success: Success,
     pub(crate) external_id: Option<AnswerPart>,
     pub(crate) failures: Vec<KnownFailure>,
+    /// What a successful answer says of each recipient.
+    pub(crate) results: Option<Results>,
+    /// Where an answer holds how long to wait, in seconds.
+    pub(crate) retry_after: Option<AnswerPart>,
+    /// The most recipients of one request.
+    pub(crate) recipients: usize,
     pub(crate) redactor: Redactor,
 }
 
+/// What an answer may say of one recipient, in bytes.
+const RESULT: usize = 1024;
+
 impl Classifier {
+    /// For answers of which the status alone counts.
+    pub(crate) fn by_status(redactor: Redactor) -> Self {
+        Self {
+            success: Success::default(),
+            external_id: None,
+            failures: Vec::new(),
+            results: None,
+            retry_after: None,
+            recipients: 1,
+            redactor,
+        }
+    }
+
+    /// How much of an answer is read, in bytes: all that it says of each recipient.
+    pub(crate) fn most_of_answer(&self) -> usize {
+        MAX_BODY + self.results.as_ref().map_or(0, |_| self.recipients * RESULT)
+    }
+
     /// The outcome for the recipients of the request that `answer` answers, at `now`.
     pub(crate) fn classify(&self, answer: &ProviderAnswer, now: Timestamp) -> Outcome {
         let status_matches = self.success.status.iter().any(|pattern| pattern.matches(answer.status));
@@ -55,12 +89,25 @@ impl Classifier {
                     false => (class_of(answer.status), format!("http_{}", answer.status)),
                 };
                 let (class, code) = self.known(&answer.body).unwrap_or_else(by_status);
-                let mut failure = self.failure(class, code, answer);
-                if matches!(class, FailureClass::Transient | FailureClass::Throttled) {
-                    failure.retry_after = retry_after(&answer.headers, now);
-                }
-                Err(failure)
+                Err(self.failure((class, code), &answer.body, answer, now))
             }
+        }
+    }
+
+    /// What `whole`, the outcome of the request that `answer` answers, is for each of its `identities`.
+    pub(crate) fn each(
+        &self,
+        whole: Outcome,
+        answer: &ProviderAnswer,
+        identities: &[Identity],
+        now: Timestamp,
+    ) -> Outcomes {
+        match (whole, &self.results) {
+            (Ok(sent), Some(results)) => {
+                let failed = |meant, item: &str| self.failure(meant, item, answer, now);
+                results::outcomes(results, &sent, answer, identities, failed)
+            }
+            (whole, _) => Outcomes::every(whole),
         }
     }
 
@@ -72,9 +119,26 @@ impl Classifier {
         })
     }
 
-    fn failure(&self, class: FailureClass, code: String, answer: &ProviderAnswer) -> Failure {
-        let failure = Failure::new(class, code, self.redactor.detail(&answer.body));
-        Failure { http_status: Some(answer.status), ..failure }
+    /// A failure with a class and a code, of which `said`, a part of `answer`, tells.
+    fn failure(
+        &self,
+        (class, code): (FailureClass, String),
+        said: &str,
+        answer: &ProviderAnswer,
+        now: Timestamp,
+    ) -> Failure {
+        let failure = Failure::new(class, code, self.redactor.detail(said));
+        let waits = matches!(class, FailureClass::Transient | FailureClass::Throttled);
+        let retry_after = waits.then(|| self.retry_after(answer, now)).flatten();
+        Failure { http_status: Some(answer.status), retry_after, ..failure }
+    }
+
+    /// How long `answer` asks to wait: by its body, else by its header.
+    fn retry_after(&self, answer: &ProviderAnswer, now: Timestamp) -> Option<Duration> {
+        let told = self.retry_after.as_ref().and_then(|place| place.find(&answer.body));
+        let seconds = told.and_then(|seconds| seconds.trim().parse().ok());
+        let told = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        told.or_else(|| retry_after(&answer.headers, now))
     }
 
     /// The outcome for the recipients of a request to which no answer began.

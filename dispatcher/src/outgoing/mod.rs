@@ -3,7 +3,7 @@
 //!
 //! `client` makes them and `resolve` keeps those in bounds whose address a client chose,
 //! `authorization` is the header that stays the same, `access_token` and `aws_sigv4` make one that does not,
-//! `answer` reads what comes back, `classify` says what it means,
+//! `answer` reads what comes back, `classify` says what it means, `results` what it means for each recipient,
 //! `unreached` why there was none, `redact` what of it may be told, `trace` tells of a trace.
 
 pub(crate) mod access_token;
@@ -14,5 +14,6 @@ pub(crate) mod classify;
 pub(crate) mod client;
 pub(crate) mod redact;
 pub(crate) mod resolve;
+mod results;
 pub(crate) mod trace;
 pub(crate) mod unreached;

@@ -106,6 +106,19 @@ impl Redactor {
         shortened(&words.take(MAX_DETAIL).collect::<Vec<_>>().join(" "), MAX_DETAIL)
     }
 
+    /// All of `text` without the secrets.
+    pub(crate) fn hidden(&self, text: &str) -> String {
+        let chars: Vec<char> = text.chars().collect();
+        let (mut told, mut next) = (String::new(), 0);
+        for Range { start, end } in self.places(&chars, &[]) {
+            told.extend(&chars[next..start]);
+            told.push_str(HIDDEN);
+            next = end;
+        }
+        told.extend(&chars[next..]);
+        told
+    }
+
     /// Where the secrets are, in order; places that overlap are one.
     fn places(&self, chars: &[char], changing: &[Vec<char>]) -> Vec<Range<usize>> {
         let readings = readings(chars);

@@ -4,7 +4,7 @@ use crate::metrics::{OutcomeLabel, SendingMetrics};
 use crate::{attempt::Attempt, retry::Disposition};
 use jiff::Timestamp;
 use postern_broker::Envelope;
-use postern_service::traces::Span;
+use postern_service::traces::TraceSpan;
 use postern_shared::error::Failure;
 
 /// The oldest that a message is measured as, in seconds: a year. An application may say any time.
@@ -82,7 +82,7 @@ pub(super) fn count(metrics: &SendingMetrics, attempt: &Attempt<'_>, now: Timest
 }
 
 /// Notes in `span` what `attempt` came to. Whatever failed in it for anybody makes the span one that failed.
-pub(crate) fn note(attempt: &Attempt<'_>, span: &mut Span) {
+pub(crate) fn note(attempt: &Attempt<'_>, span: &mut TraceSpan) {
     span.note_outcome(Tally::of(attempt).message().as_str());
     if let Some(failure) = attempt.dispositions().find_map(Disposition::failure) {
         span.note_failure(failure);

@@ -5,7 +5,7 @@ use crate::{
     http_delivery::DeliveryContext,
     outcome::Outcome,
     outgoing::{
-        answer::ProviderAnswer,
+        answer::{MAX_BODY, ProviderAnswer},
         authorization::authorization,
         classify::Classifier,
         client::{ClientTls, client},
@@ -15,11 +15,8 @@ use crate::{
 };
 use bytes::Bytes;
 use jiff::Timestamp;
-use postern_config::{
-    KeyProblem, Webhook, WebhookUrl,
-    backend::{send::Success, send_auth::Auth},
-};
-use postern_service::traces::{Scope, Span};
+use postern_config::{KeyProblem, Webhook, WebhookUrl, backend::send_auth::Auth};
+use postern_service::traces::{Scope, TraceSpan};
 use postern_shared::{
     error::Failure,
     message::MessageId,
@@ -93,12 +90,7 @@ impl WebhookCaller {
             keys: webhook.secrets.clone(),
             timeout: webhook.timeout.0,
             client: client(webhook.timeout.0, tls.as_ref()).map_err(|why| ("url".to_owned(), why))?,
-            classifier: Classifier {
-                success: Success::default(),
-                external_id: None,
-                failures: Vec::new(),
-                redactor: Redactor::hiding(&hidden),
-            },
+            classifier: Classifier::by_status(Redactor::hiding(&hidden)),
         })
     }
 
@@ -110,7 +102,7 @@ impl WebhookCaller {
         outcome
     }
 
-    async fn post(&self, message: &WebhookRequest, span: &mut Span) -> Outcome {
+    async fn post(&self, message: &WebhookRequest, span: &mut TraceSpan) -> Outcome {
         let mut request = self.request(message, Timestamp::now())?;
         span.note_server(request.url());
         // Without spans, the trace that the message is in.
@@ -119,7 +111,9 @@ impl WebhookCaller {
             trace_headers(trace, request.headers_mut());
         }
         match self.client.execute(request).await {
-            Ok(response) => self.classifier.classify(&ProviderAnswer::read(response).await, Timestamp::now()),
+            Ok(response) => {
+                self.classifier.classify(&ProviderAnswer::read(response, MAX_BODY).await, Timestamp::now())
+            }
             Err(error) => Err(self.classifier.no_answer(&error)),
         }
     }

@@ -5,7 +5,7 @@ use crate::{
     setup::{Running, message, until},
 };
 use async_trait::async_trait;
-use postern_config::{ProviderRegistry, backend::connector::Direction};
+use postern_config::{ProviderRegistry, backend::connector::ConnectorDirection};
 use postern_dispatcher::connectors::{
     Backend, Connector, ConnectorContext, ConnectorRegistry, Outcomes, Sent,
 };
@@ -204,7 +204,7 @@ fn a_registered_kind_says_whether_it_sends_and_needs_no_url() {
     assert!(matches!(
         connector("b"),
         postern_config::backend::connector::ConnectorConfig::Registered(registered)
-            if registered.direction == Direction::ReceivesOnly
+            if registered.direction == ConnectorDirection::ReceivesOnly
     ));
     let wrong = "[backends.a]\ntype = \"modem\"\nsend = { url = \"http://h/\", batch = 0 }";
     let why = postern_config::Config::parse("test", Some(wrong), [], &providers).unwrap_err().to_string();

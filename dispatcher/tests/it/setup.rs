@@ -4,7 +4,7 @@ use crate::memory::MemoryBroker;
 use postern_broker::{Address, Broker, Envelope};
 use postern_config::{
     Config, ProviderRegistry,
-    backend::{BackendConfig, connector::Direction},
+    backend::{BackendConfig, connector::ConnectorDirection},
 };
 use postern_dispatcher::{
     Dispatcher, DispatcherReload, RunError, Validated,
@@ -28,7 +28,7 @@ pub(crate) const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b716920
 /// Reads a configuration that may use the type `custom`.
 pub(crate) fn config(text: &str) -> Config {
     let mut providers = ProviderRegistry::builtin();
-    providers.add_connector("custom", Direction::Sends).unwrap();
+    providers.add_connector("custom", ConnectorDirection::Sends).unwrap();
     Config::parse("test", Some(text), [], &providers).unwrap()
 }
 

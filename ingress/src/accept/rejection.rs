@@ -1,7 +1,7 @@
 //! Why a message was not accepted.
 
 use super::MAX_STORED;
-use postern_config::backend::{identity::NotARecipient, text::TooLong};
+use postern_config::backend::{identity::NotARecipient, media::MediaProblem, text::TooLong};
 use postern_shared::message::{BackendName, MAX_CONTEXT_BYTES};
 
 /// A message that was not accepted. Nothing of it is stored as far as is known.
@@ -48,6 +48,14 @@ pub(crate) enum Rejection {
         /// By how much.
         why: TooLong,
     },
+    /// The media in its context are none, or the backend refuses them.
+    #[error("not for the backend {backend}: {why}")]
+    Media {
+        /// The backend.
+        backend: BackendName,
+        /// Why.
+        why: MediaProblem,
+    },
     /// The context, with the callback in it, is larger than a message may carry.
     #[error("at most {MAX_CONTEXT_BYTES} bytes of context are taken")]
     ContextTooLarge,
@@ -81,7 +89,7 @@ impl Rejection {
             }
             Self::NotRecipients(_) | Self::TooMuchToStore(_) => Some(SubmissionField::Recipients),
             Self::TextTooLong { .. } => Some(SubmissionField::Text),
-            Self::ContextTooLarge => Some(SubmissionField::Context),
+            Self::Media { .. } | Self::ContextTooLarge => Some(SubmissionField::Context),
             Self::TooLarge | Self::Unavailable => None,
         }
     }

@@ -1,7 +1,7 @@
 //! Signed tokens in a header: JSON Web Tokens under HMAC-SHA256 (RFC 7515, RFC 7519).
 
 use super::{
-    presented::{Fingerprint, Presented},
+    presented::{Presented, RequestFingerprint},
     signature::holds_mac,
 };
 use crate::auth::RefusalReason;
@@ -43,7 +43,7 @@ impl Jwt {
     ///
     /// # Errors
     /// Why not.
-    pub(super) fn verify(&self, request: &Presented<'_>) -> Result<Fingerprint, RefusalReason> {
+    pub(super) fn verify(&self, request: &Presented<'_>) -> Result<RequestFingerprint, RefusalReason> {
         let token = request.header(&self.header).ok_or(RefusalReason::Unsigned)?;
         let token = std::str::from_utf8(token).map_err(|_| RefusalReason::Signature)?.trim();
         let (prefix, token) = token.split_at_checked(self.prefix.len()).ok_or(RefusalReason::Unsigned)?;

@@ -27,7 +27,7 @@ pub(crate) struct Presented<'r> {
 /// What tells a signed request from every other one: whoever repeats it to the letter repeats this. Only of
 /// a request that cannot come again later, since the time in it is signed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Fingerprint(pub(crate) [u8; 32]);
+pub(crate) struct RequestFingerprint(pub(crate) [u8; 32]);
 
 impl<'r> Presented<'r> {
     /// The value of a header that is there once.
@@ -47,14 +47,14 @@ impl<'r> Presented<'r> {
     }
 
     /// What it and `proof` come to. A `proof` has the time in it, so that no later request has the same.
-    pub(super) fn fingerprint(&self, proof: &[u8]) -> Fingerprint {
+    pub(super) fn fingerprint(&self, proof: &[u8]) -> RequestFingerprint {
         let mut digest = Sha256::new();
         for part in [self.target.as_bytes(), proof, self.body] {
             // The length says where a part ends.
             digest.update(part.len().to_be_bytes());
             digest.update(part);
         }
-        Fingerprint(digest.finalize().into())
+        RequestFingerprint(digest.finalize().into())
     }
 
     /// What `text` may come to: one for each address that the provider may have called, if it looks at that.

@@ -2,7 +2,7 @@
 
 use super::{
     jwt::Jwt,
-    presented::{Fingerprint, Presented},
+    presented::{Presented, RequestFingerprint},
     signature::{Keys, Signature},
     standard_webhooks, twilio,
 };
@@ -178,7 +178,7 @@ impl RequestAuth {
     pub(crate) fn check_signature(
         &self,
         request: &Presented<'_>,
-    ) -> Result<Option<Fingerprint>, RefusalReason> {
+    ) -> Result<Option<RequestFingerprint>, RefusalReason> {
         match self {
             Self::Signature(signature) => signature.verify(request),
             Self::Jwt(jwt) => jwt.verify(request).map(Some),

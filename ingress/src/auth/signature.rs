@@ -1,6 +1,6 @@
 //! Signatures in a header: an HMAC, and Ed25519.
 
-use super::presented::{Fingerprint, Presented};
+use super::presented::{Presented, RequestFingerprint};
 use crate::auth::RefusalReason;
 use hmac::{
     Hmac, Mac,
@@ -64,7 +64,10 @@ impl Signature {
     ///
     /// # Errors
     /// Why not.
-    pub(super) fn verify(&self, request: &Presented<'_>) -> Result<Option<Fingerprint>, RefusalReason> {
+    pub(super) fn verify(
+        &self,
+        request: &Presented<'_>,
+    ) -> Result<Option<RequestFingerprint>, RefusalReason> {
         let covers_address = self.text.as_ref().is_some_and(SignedText::covers_address);
         if !request.headers.contains_key(self.header.as_str()) || request.body.is_empty() && !covers_address {
             return Err(RefusalReason::Unsigned);

@@ -1,7 +1,7 @@
 //! The signature of the Standard Webhooks specification.
 
 use super::{
-    presented::{Fingerprint, Presented},
+    presented::{Presented, RequestFingerprint},
     signature::holds_mac,
 };
 use crate::auth::RefusalReason;
@@ -29,7 +29,7 @@ pub(super) fn verify(
     keys: &[SigningKey],
     tolerance: Duration,
     request: &Presented<'_>,
-) -> Result<Fingerprint, RefusalReason> {
+) -> Result<RequestFingerprint, RefusalReason> {
     let part = |name| request.header(name).ok_or(RefusalReason::Unsigned);
     let (id, time, signatures) =
         (part("webhook-id")?, part("webhook-timestamp")?, part("webhook-signature")?);

@@ -184,7 +184,7 @@ fn rejection(reason: &Rejection) -> KannelRefusal {
         Rejection::TextTooLong { .. } | Rejection::TooLarge => {
             KannelRefusal::of("text", StatusCode::BAD_REQUEST, "Message too long, rejected")
         }
-        Rejection::ContextTooLarge => KannelRefusal::new(
+        Rejection::Media { .. } | Rejection::ContextTooLarge => KannelRefusal::new(
             StatusCode::BAD_REQUEST,
             "Fields too long, rejected",
             Some(RefusalReason::Size),

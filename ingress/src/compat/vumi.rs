@@ -194,7 +194,7 @@ fn rejection(reason: &Rejection) -> HttpResponse {
             refuse(StatusCode::BAD_REQUEST, "Invalid or missing value for payload key 'to_addr'")
         }
         Rejection::TooMuchToStore(_) => refuse(StatusCode::BAD_REQUEST, &reason.to_string()),
-        Rejection::ContextTooLarge => {
+        Rejection::Media { .. } | Rejection::ContextTooLarge => {
             refuse(StatusCode::BAD_REQUEST, "Invalid or missing value for payload key 'metadata'")
         }
         Rejection::Forbidden(_)

@@ -9,7 +9,11 @@ use super::{
 use jiff::Timestamp;
 use postern_config::{
     KeyProblem,
-    backend::receive::{Receive, STANDARD_FIELDS},
+    backend::{
+        field::STANDARD_FIELDS,
+        media::{MEDIA, MediaSource},
+        receive::Receive,
+    },
 };
 use postern_shared::{clock::is_of_a_set_clock, message::Identity};
 use serde_json::{Map, Value};
@@ -23,6 +27,8 @@ pub struct HttpForm {
     received_at: Field,
     /// The rest, in the order of the configuration.
     extra: Vec<Field>,
+    /// Where media stand.
+    media: Vec<MediaSource>,
 }
 
 impl HttpForm {
@@ -48,7 +54,7 @@ impl HttpForm {
         }
         match standard {
             [Some(identity), Some(text), Some(external_id), Some(received_at)] if wrong.is_empty() => {
-                Ok(Self { identity, text, external_id, received_at, extra })
+                Ok(Self { identity, text, external_id, received_at, extra, media: receive.media.clone() })
             }
             _ => Err(wrong),
         }
@@ -72,6 +78,10 @@ impl Form for HttpForm {
             if let Some(value) = field.take(request, &mut errors) {
                 fields.insert(field.name.clone(), value);
             }
+        }
+        let media: Vec<_> = self.media.iter().flat_map(|source| media(source, request)).collect();
+        if !media.is_empty() {
+            fields.insert(MEDIA.to_owned(), media.into());
         }
         match identity {
             Some(identity) if errors.is_empty() => Ok(Cleaned {
@@ -124,6 +134,25 @@ impl Field {
         let there = all.into_iter().find(|(_, found)| *found != Found::Absent);
         there.unwrap_or((self.asked.first().map_or(&self.name, String::as_str), Found::Absent))
     }
+}
+
+/// The media that stand in `request` as `source` says.
+fn media(source: &MediaSource, request: &Request<'_>) -> Vec<Value> {
+    let text = |found: Found<'_>| match found {
+        Found::Text(text) => Some(text.trim().replace('\0', "")).filter(|text| !text.is_empty()),
+        Found::Absent | Found::NoText => None,
+    };
+    let Some(each) = &source.each else {
+        return source.medium(|name| text(request.find(name))).into_iter().collect();
+    };
+    // What is no list holds none.
+    let items = request.json.as_deref().and_then(|json| each.items(json, usize::MAX).ok().flatten());
+    let items = items.unwrap_or_default();
+    let of = |item: &Value| {
+        let request = request.part(item);
+        source.medium(|name| text(request.find(name)))
+    };
+    items.into_iter().filter_map(|item| of(item.value)).collect()
 }
 
 /// Networks and phones write NUL, and a person cannot fill the form in again.

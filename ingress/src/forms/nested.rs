@@ -94,6 +94,7 @@ mod tests {
             BodyFormat::Json => Request::parse_json(&method, &headers, &body, None, &LIMITS),
             BodyFormat::Xml => Request::parse_xml(&method, &headers, &body, None, &LIMITS),
             BodyFormat::Form => Request::parse_form(&method, &headers, "", &body, None, &LIMITS),
+            BodyFormat::Text => Request::parse_text(&method, &headers, "", &body, None, &LIMITS),
         };
         let mut request = request.unwrap();
         if let Err(errors) = request.open(&nested, &LIMITS) {

@@ -253,9 +253,15 @@ impl<'a> Request<'a> {
         Some(Request { json: Some(Cow::Borrowed(item)), batch: Some(batch), ..request })
     }
 
+    /// The request that `item`, a part of this one's JSON, would be alone.
+    pub(super) fn part<'s>(&'s self, item: &'s Value) -> Request<'s> {
+        let request = Request::empty(self.method, self.headers, self.body, self.charset);
+        Request { json: Some(Cow::Borrowed(item)), batch: self.batch, ..request }
+    }
+
     /// The value that the request calls `name`, of several the last. In a JSON body a name that
-    /// begins with `/` is a JSON pointer (RFC 6901), any other a key of the outermost object. In an item
-    /// of a batch both are the item's; one that begins with `^/` is a pointer into the whole body, and a
+    /// begins with `/`, and the empty one, is a JSON pointer (RFC 6901), any other a key of the outermost object. In
+    /// an item of a batch both are the item's; one that begins with `^/` is a pointer into the whole body, and a
     /// key that the item does not have is a parameter of the query.
     pub fn find(&self, name: &str) -> Found<'_> {
         if self.json.is_some() {
@@ -276,7 +282,7 @@ impl<'a> Request<'a> {
         let json = self.json.as_deref()?;
         let value = match name.strip_prefix('^').filter(|pointer| pointer.starts_with('/')) {
             Some(pointer) => self.batch.map_or(json, |batch| batch.body).pointer(pointer),
-            None if name.starts_with('/') => json.pointer(name),
+            None if pointer(name).is_some() => json.pointer(name),
             None => json.get(name),
         };
         value.filter(|value| !value.is_null())

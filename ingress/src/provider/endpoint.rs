@@ -7,7 +7,7 @@ use crate::{
     answer::Charge,
     auth::{Presented, RequestAuth},
     body,
-    forms::{KeyProblem, Request},
+    forms::{KeyProblem, Request, is_json},
     limits::RequestLimits,
     trace_context,
 };
@@ -31,7 +31,7 @@ use postern_config::backend::{
 };
 use postern_shared::{
     message::{BackendName, MessageId},
-    read::looks_like_xml,
+    read::{looks_like_json, looks_like_xml},
     trace_context::TraceContext,
     value::Networks,
 };
@@ -252,13 +252,21 @@ impl ProviderEndpoint {
     }
 
     /// What the body is if it is declared as a text, or not at all: some providers do so with JSON and XML, and
-    /// the names that the configuration asks for are pointers.
+    /// the names that the configuration asks for are pointers. One that begins as JSON is that, whatever it is
+    /// declared as, such as curl's `application/x-www-form-urlencoded`.
     fn undeclared_format(&self, request: &HttpRequest, body: &[u8]) -> Option<BodyFormat> {
+        if self.bodies == Bodies::Any || body.is_empty() {
+            return None;
+        }
         let declared = request.headers().get(header::CONTENT_TYPE).map(|value| value.to_str().unwrap_or("?"));
         let essence = declared.unwrap_or_default().split(';').next().unwrap_or_default().trim();
         let undeclared = essence.is_empty() || essence.eq_ignore_ascii_case("text/plain");
-        let format = if looks_like_xml(body) { BodyFormat::Xml } else { BodyFormat::Json };
-        (self.bodies != Bodies::Any && undeclared).then_some(format)
+        match looks_like_xml(body) {
+            true => undeclared.then_some(BodyFormat::Xml),
+            // One that is declared as JSON may say in which charset it is.
+            false => (undeclared || (!is_json(&essence.to_ascii_lowercase()) && looks_like_json(body)))
+                .then_some(BodyFormat::Json),
+        }
     }
 
     /// The parameters of `query` alone, whatever the method.

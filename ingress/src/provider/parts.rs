@@ -6,7 +6,7 @@ use actix_web::http::{Method, header::HeaderValue};
 use postern_config::backend::{
     challenge::Challenge,
     each::{Each, Item, NoItems},
-    expression::{NotEvaluated, RequestScope, RequestValues, When},
+    expression::{NotEvaluated, RequestValues, When, WhenScope},
 };
 use postern_service::telemetry::LineLimit;
 use postern_shared::{message::BackendName, value::Settings};
@@ -34,7 +34,7 @@ pub(super) struct Incoming<'r> {
     /// Of expressions that cannot be evaluated.
     pub(super) lines: &'r LineLimit,
     /// What `when` sees of it, made when the first one looks.
-    pub(super) scope: OnceCell<RequestScope>,
+    pub(super) scope: OnceCell<WhenScope>,
 }
 
 impl<'r> Incoming<'r> {
@@ -46,12 +46,8 @@ impl<'r> Incoming<'r> {
         }
     }
 
-    fn evaluate(
-        &self,
-        key: &str,
-        expression: impl FnOnce(&RequestScope) -> Result<bool, NotEvaluated>,
-    ) -> bool {
-        let scope = self.scope.get_or_init(|| RequestScope::from(&self.values()));
+    fn evaluate(&self, key: &str, expression: impl FnOnce(&WhenScope) -> Result<bool, NotEvaluated>) -> bool {
+        let scope = self.scope.get_or_init(|| WhenScope::from(&self.values()));
         let held = catch_unwind(AssertUnwindSafe(|| expression(scope)));
         match held.map(|held| held.map_err(|why| why.to_string())) {
             Ok(Ok(yes)) => yes,

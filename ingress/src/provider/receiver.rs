@@ -14,7 +14,8 @@ use crate::{
 use actix_web::http::StatusCode;
 use jiff::Timestamp;
 use postern_config::backend::{
-    BackendConfig, check::Check, codec::Codec, dedupe::Dedupe, each::Each, expression::When, receive::Receive,
+    BackendConfig, check::Check, codec::Codec, dedupe::Dedupe, each::Each, expression::When,
+    receive::Receive, region::NumberRegion,
 };
 use postern_service::telemetry::LineLimit;
 use postern_shared::{
@@ -37,6 +38,7 @@ pub(crate) struct Receiver {
     /// Which items of a body are messages.
     pub(super) each: Option<Each>,
     list_reads: ListReads,
+    region: Option<NumberRegion>,
     form: Arc<dyn Form>,
     checks: Vec<Check>,
     /// What decodes the text, and what requests call it.
@@ -74,6 +76,7 @@ impl Receiver {
             when: receive.when.clone(),
             each: receive.each.clone(),
             list_reads: ListReads::new(params),
+            region: backend.definition.region,
             form,
             checks: receive.checks.clone(),
             codec: receive.codec.map(|codec| (codec, text_names(receive))),
@@ -111,7 +114,10 @@ impl Receiver {
         read.map_err(|unread| Refusal::Unread(unread, "receive.each"))?;
         // A form that panics is a mistake of ours, not of the request's.
         let cleaned = catch_unwind(AssertUnwindSafe(|| {
-            let cleaned = self.form.clean(request)?;
+            let mut cleaned = self.form.clean(request)?;
+            if let Some(region) = self.region {
+                cleaned.identity = region.identity(&cleaned.identity);
+            }
             self.check(&cleaned).map(|()| cleaned)
         }));
         match cleaned {

@@ -18,10 +18,11 @@ use postern_config::backend::{
     each::Each,
     expression::When,
     receive::MAX_EXTERNAL_ID_CHARS,
+    region::NumberRegion,
     status::{STATUS_FIELDS, Status},
 };
 use postern_shared::{
-    clock::now,
+    clock::{is_of_a_set_clock, now},
     message::{Identity, MAX_DETAIL, MessageId, Reason, Recipient, Report, State, line},
 };
 use std::fmt;
@@ -36,6 +37,7 @@ pub(crate) struct Reporter {
     /// Which items of a body are reports.
     pub(super) each: Option<Each>,
     list_reads: ListReads,
+    region: Option<NumberRegion>,
     table: Status,
     dates: Dates,
 }
@@ -55,6 +57,7 @@ impl Reporter {
             when: when.clone(),
             each: each.clone(),
             list_reads: ListReads::new(params),
+            region: backend.definition.region,
             table: table.clone(),
             dates: table.dates.clone().unwrap_or_else(|| backend.definition.receive.dates.clone()),
         }))
@@ -89,7 +92,8 @@ impl Reporter {
         read.map_err(|unread| Refusal::Unread(unread, "status.each"))?;
         let given = StatusParameters { table: &self.table, dates: &self.dates, body: request, query };
         let report = self.cleaned(&given).map_err(Refusal::Invalid)?;
-        let word = given.value("detail").or_else(|| given.value("state")).unwrap_or_default();
+        let word = given.value("detail").or_else(|| given.value("state"));
+        let word = word.or_else(|| Some(self.table.state?.as_str().to_owned())).unwrap_or_default();
         Ok(Reported { report, provider_word: line(&word, MAX_DETAIL), callback: None })
     }
 
@@ -106,7 +110,9 @@ impl Reporter {
         });
         let message_id = self.message_id(given, external_id.as_deref(), &mut errors);
         let identity = given.value("identity").and_then(|identity| {
-            let identity = Identity::try_from(identity);
+            let identity = Identity::try_from(identity).map(|identity| {
+                self.region.map_or_else(|| identity.clone(), |region| region.identity(&identity))
+            });
             identity.map_err(|rule| errors.push(given.name("identity"), rule.to_string())).ok()
         });
         match (state, message_id) {
@@ -133,8 +139,10 @@ impl Reporter {
     /// The provider's word and what it means.
     fn state(&self, given: &StatusParameters<'_>, errors: &mut Errors) -> Option<(String, State)> {
         let Some(word) = given.value("state") else {
-            errors.push(given.name("state"), REQUIRED);
-            return None;
+            if self.table.state.is_none() {
+                errors.push(given.name("state"), REQUIRED);
+            }
+            return self.table.state.map(|state| (state.as_str().to_owned(), state));
         };
         let state = self.table.state(&word);
         if state.is_none() {
@@ -207,10 +215,8 @@ impl StatusParameters<'_> {
         self.table.param(name).next().unwrap_or(name)
     }
 
-    /// A clock that was never set says 1970.
     fn at(&self) -> Option<Timestamp> {
-        const DAY: i64 = 24 * 3600;
-        self.dates.read(&self.value("at")?).filter(|at| at.as_second() > DAY)
+        self.dates.read(&self.value("at")?).filter(|at| is_of_a_set_clock(*at))
     }
 
     /// Why it was not delivered, or which state it is that we do not know, in the provider's words.

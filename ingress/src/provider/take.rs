@@ -8,7 +8,7 @@ use super::{
     reporter::{Reported, Reporter},
 };
 use crate::{
-    answer::Charge,
+    answer::{Answer, Charge, text},
     forms::{Errors, Forms, KeyProblem, Request},
     limits::RequestLimits,
     metrics::IngressMetrics,
@@ -25,6 +25,7 @@ use postern_shared::{
     message::{Inbound, MessageId},
     value::Settings,
 };
+use serde_json::Value;
 use std::cell::OnceCell;
 use tracing::Level;
 
@@ -129,8 +130,23 @@ impl Provider {
         }
     }
 
+    /// What `request`, which came to `path`, has to pass.
+    ///
+    /// # Errors
+    /// The answer 404: the backend has no such address.
+    pub(crate) fn reached(
+        &self,
+        path: ProviderPath,
+        request: &HttpRequest,
+    ) -> Result<&ProviderEndpoint, Answer> {
+        let no_reports = "this backend has no delivery reports";
+        let not_found = |why| Answer::from(text(StatusCode::NOT_FOUND, why));
+        let endpoint = self.endpoint(path).ok_or_else(|| not_found(no_reports))?;
+        if endpoint.has_path(request) { Ok(endpoint) } else { Err(not_found("not found")) }
+    }
+
     /// What requests to `path` have to pass; `None` if the backend has no such address.
-    pub(crate) fn endpoint(&self, path: ProviderPath) -> Option<&ProviderEndpoint> {
+    fn endpoint(&self, path: ProviderPath) -> Option<&ProviderEndpoint> {
         match path {
             ProviderPath::Messages => Some(&self.receiver.endpoint),
             ProviderPath::Reports => self.reporter.as_ref().map(|reporter| &reporter.endpoint),
@@ -272,8 +288,16 @@ fn nothing_taken(messages: &Part<'_>, reports: &Part<'_>) -> String {
 
 /// About as many bytes as `message` takes in a queue.
 fn bytes_of(message: &Inbound) -> usize {
-    let fields = message.fields.values().map(|value| value.as_str().map_or(8, str::len));
-    message.text.len() + fields.sum::<usize>()
+    message.text.len() + message.fields.values().map(bytes_in).sum::<usize>()
+}
+
+fn bytes_in(value: &Value) -> usize {
+    match value {
+        Value::String(text) => text.len(),
+        Value::Array(items) => items.iter().map(bytes_in).sum(),
+        Value::Object(members) => members.iter().map(|(name, value)| name.len() + bytes_in(value)).sum(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => 8,
+    }
 }
 
 fn too_large() -> Refusal {

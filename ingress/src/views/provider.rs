@@ -44,12 +44,10 @@ async fn answer(
     let Some(provider) = provider else {
         return text(StatusCode::NOT_FOUND, "unknown backend").into();
     };
-    let Some(endpoint) = provider.endpoint(path) else {
-        return text(StatusCode::NOT_FOUND, "this backend has no delivery reports").into();
+    let endpoint = match provider.reached(path, request) {
+        Ok(endpoint) => endpoint,
+        Err(answer) => return answer,
     };
-    if !endpoint.has_path(request) {
-        return text(StatusCode::NOT_FOUND, "not found").into();
-    }
     let began = state.traces.began();
     let mut trace = RequestSpan::without_span(None);
     let mut answer = match provider.take(path, request, payload, &state.limits).await {

@@ -10,7 +10,7 @@ use crate::{
     compat::CompatSection,
     completed::Completed,
     environment,
-    lines::Places,
+    lines::KeyPlaces,
     problem::Problem,
     reader::is_in,
     sections::{
@@ -59,7 +59,7 @@ pub struct Config {
     /// one of them is none.
     pub absent_secrets: BTreeSet<String>,
     /// Where each key is.
-    pub(super) places: Places,
+    pub(super) places: KeyPlaces,
     /// The keys that the environment set, which have no line.
     pub(super) from_environment: BTreeSet<String>,
     /// What it comes to, key by key.

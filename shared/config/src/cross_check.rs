@@ -19,7 +19,7 @@ use crate::{
 use postern_shared::{
     message::BackendName,
     suggest,
-    value::{MAX_CONCURRENCY, Secret},
+    value::{MAX_CONCURRENCY, Secret, Settings},
 };
 use std::net::SocketAddr;
 use tracing_subscriber::EnvFilter;
@@ -163,7 +163,11 @@ pub(super) fn backend(
     providers: &ProviderRegistry,
     reader: &mut Reader,
 ) {
-    let auth = definition.receive.auth.problems(&definition.settings);
+    // What stands in for a setting that was not read is no mistake of the proof that rests on it.
+    let unset = Settings::default();
+    let settings_are_read = reader.has_read(&format!("{path}.settings"));
+    let known = if settings_are_read { &definition.settings } else { &unset };
+    let auth = definition.receive.auth.problems(known);
     for (key, why) in definition.receive.problems().into_iter().chain(auth) {
         reader.problem(format!("{path}.receive.{key}"), why);
     }
@@ -189,6 +193,10 @@ pub(super) fn backend(
     let tls = send.and_then(|send| send.tls.as_ref());
     reader.note_absent_files(&format!("{path}.send.tls"), tls.into_iter().flat_map(ProviderTls::files));
     batches(definition, path, reader);
+    let identity = definition.connector.http().and_then(|send| send.identity.as_ref());
+    if let Some(why) = definition.region.and_then(|region| region.problem(identity)) {
+        reader.problem(format!("{path}.region"), why);
+    }
     settings(definition, path, providers.about(&definition.kind), reader);
     if let Some(own) = &definition.retry {
         flow_check::retry(own, &format!("{path}.retry"), reader);

@@ -28,6 +28,7 @@ mod provider_file;
 mod provider_folder;
 mod provider_registry;
 mod reader;
+mod secret_settings;
 mod section_names;
 mod sections;
 mod source;

@@ -8,14 +8,14 @@ pub(super) struct Lines(BTreeMap<String, usize>);
 
 /// Where the keys of a configuration are: in its own text, or in the provider file of a backend's type.
 #[derive(Debug, Default, Clone)]
-pub(super) struct Places {
+pub(super) struct KeyPlaces {
     own: Lines,
     /// The path and the lines of the file below which each backend's table lies, by `backends.NAME`. Backends
     /// of one type share them.
     files: BTreeMap<String, Arc<(String, Lines)>>,
 }
 
-impl Places {
+impl KeyPlaces {
     /// Those of a text alone.
     pub(super) fn new(own: Lines) -> Self {
         Self { own, files: BTreeMap::new() }

@@ -254,6 +254,11 @@ fn read_backend(
     if table.shift_remove("about").is_some() {
         reader.unreadable(join(&path, "about"), "unknown key: only a provider's file has a table [about]");
     }
+    if table.shift_remove("base").is_some() {
+        let what =
+            "unknown key: a provider's file builds on another type with it; a backend builds on its type";
+        reader.unreadable(join(&path, "base"), what);
+    }
     let connector = connector::read(reader, &path, &table, providers);
     let definition: DefinitionTable = reader.read(&path, Value::Object(table))?;
     let definition = definition.with(connector?);

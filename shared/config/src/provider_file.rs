@@ -1,9 +1,18 @@
 //! A file that says what a backend type is, read.
 
-use crate::{about::About, document::Document, lines::Lines, problem::Problem, source, type_settings};
-use postern_shared::read::{self, Origin};
+use crate::{
+    about::About,
+    document::{Document, overlay},
+    lines::Lines,
+    problem::Problem,
+    source, type_settings,
+};
+use postern_shared::{
+    read::{self, Origin},
+    suggest,
+};
 use serde_json::{Map, Value};
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 /// What a backend type is.
 #[derive(Debug, Clone, Default)]
@@ -13,6 +22,8 @@ pub(super) struct ProviderFile {
     /// What the file says of itself to people. `None` for a type that is registered in Rust, and for a user's
     /// file without that table.
     pub(super) about: Option<About>,
+    /// Whether it builds on another type.
+    pub(super) has_base: bool,
     /// Where it is, and where its keys are. `None` for what is compiled in.
     pub(super) place: Option<FilePlace>,
 }
@@ -31,21 +42,66 @@ struct Plain;
 
 impl Origin for Plain {}
 
+/// The key that names the type which a file builds on.
+const BASE: &str = "base";
+
+/// The type of `bases` that `named`, the value of [`BASE`], names.
+fn base<'b>(named: &Value, bases: &'b BTreeMap<String, ProviderFile>) -> Result<&'b ProviderFile, String> {
+    let known = || bases.iter().filter(|(_, file)| !file.has_base).map(|(name, _)| name.as_str());
+    let allowed = || format!("allowed: {}", known().collect::<Vec<_>>().join(", "));
+    let Some(name) = named.as_str() else { return Err(format!("must be a text; {}", allowed())) };
+    match bases.get(name) {
+        Some(file) if file.has_base => Err(format!("{name} builds on another type itself; {}", allowed())),
+        Some(file) => Ok(file),
+        None => Err(format!("unknown type; {}{}", allowed(), suggest::hint(name, known()))),
+    }
+}
+
+/// `upper` over `lower`. Its `receive.auth` takes the place of the whole of the other: a request proves itself in
+/// one way.
+pub(super) fn laid_over(lower: &Map<String, Value>, upper: Map<String, Value>) -> Map<String, Value> {
+    let mut tree = lower.clone();
+    if upper.get("receive").and_then(|receive| receive.get("auth")).is_some()
+        && let Some(Value::Object(receive)) = tree.get_mut("receive")
+    {
+        receive.shift_remove("auth");
+    }
+    overlay(&mut tree, upper);
+    tree
+}
+
 impl ProviderFile {
     /// The built-in one with this `text`, which the tests of [`ProviderRegistry`](crate::ProviderRegistry)
-    /// have read.
-    pub(super) fn built_in(text: &str) -> Self {
+    /// have read, and the name of the type that it builds on.
+    pub(super) fn built_in(text: &str) -> (Self, Option<String>) {
         let mut tree = Document::parse(text).map(|document| document.tree).unwrap_or_default();
         let about = tree.shift_remove("about").and_then(|about| read::from_value(&about).ok());
-        Self { tree, about, place: None }
+        let base = tree.shift_remove(BASE).and_then(|base| base.as_str().map(str::to_owned));
+        (Self { tree, about, has_base: false, place: None }, base)
     }
 
-    /// The one at `path`.
+    /// It, laid over `base`: what it does not say is as there.
+    pub(super) fn over(self, base: &Self) -> Self {
+        let tree = laid_over(&base.tree, self.tree);
+        let used = type_settings::settings_in(&tree);
+        let about = self.about.or_else(|| base.about.clone()).map(|mut own| {
+            if let Some(theirs) = &base.about {
+                let lines = theirs.settings.iter().filter(|(name, _)| used.contains(*name));
+                let missing: Vec<_> = lines.filter(|(name, _)| !own.settings.contains_key(*name)).collect();
+                own.settings.extend(missing.into_iter().map(|(name, line)| (name.clone(), line.clone())));
+                own.documentation = own.documentation.or_else(|| theirs.documentation.clone());
+            }
+            own
+        });
+        Self { tree, about, has_base: true, ..self }
+    }
+
+    /// The one at `path`, over the type that it builds on, which is one of `bases`.
     ///
     /// # Errors
     /// Every problem with it as a file, with `[about]` and with what only a configuration may say. What its
     /// other tables say is checked with each backend of its type.
-    pub(super) fn read(path: &Path) -> Result<Self, Vec<Problem>> {
+    pub(super) fn read(path: &Path, bases: &BTreeMap<String, Self>) -> Result<Self, Vec<Problem>> {
         let whole = |what: String| vec![Problem { key: String::new(), line: None, what }];
         let bytes = std::fs::read(path).map_err(|error| whole(format!("cannot be read: {error}")))?;
         let text = source::text(bytes).map_err(|problem| vec![problem])?;
@@ -72,11 +128,22 @@ impl ProviderFile {
             }
             reading.value.filter(|_| is_whole)
         });
-        let wrong = about.iter().flat_map(|about| about.problems(&type_settings::settings_in(&tree)));
-        wrong.for_each(|(key, what)| problem(format!("about.{key}"), what));
+        let named = tree.shift_remove(BASE);
+        let base = named.as_ref().map(|named| base(named, bases)).transpose();
+        let base = base.unwrap_or_else(|what| {
+            problem(BASE.to_owned(), what);
+            None
+        });
+        let file = Self { tree, about, has_base: false, place: None };
+        let file = if let Some(base) = base { file.over(base) } else { file };
+        if named.is_none() || base.is_some() {
+            let used = type_settings::settings_in(&file.tree);
+            let wrong = file.about.iter().flat_map(|about| about.problems(&used));
+            wrong.for_each(|(key, what)| problem(format!("about.{key}"), what));
+        }
         if problems.is_empty() {
             let place = FilePlace { path: path.display().to_string(), lines };
-            return Ok(Self { tree, about, place: Some(place) });
+            return Ok(Self { place: Some(place), ..file });
         }
         problems.sort_by_key(|problem| problem.line);
         Err(problems)

@@ -35,12 +35,12 @@ struct ProvidersTable {
 }
 
 fn folder<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ProvidersTable, D::Error> {
-    deserializer.deserialize_any(Visitor)
+    deserializer.deserialize_any(ProvidersVisitor)
 }
 
-struct Visitor;
+struct ProvidersVisitor;
 
-impl<'de> de::Visitor<'de> for Visitor {
+impl<'de> de::Visitor<'de> for ProvidersVisitor {
     type Value = ProvidersTable;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -96,7 +96,7 @@ pub(super) fn with_folder<'p>(
                 dir.display()
             );
             reader.problem(KEY, what);
-        } else if let Err(problems) = extended.add_file(&name, file) {
+        } else if let Err(problems) = extended.add_file(&name, file, providers) {
             for problem in problems {
                 reader.problem(KEY, format!("{path}: {problem}"));
             }

@@ -2,10 +2,9 @@
 
 use super::{
     about::About,
-    backend::connector::{BUILT_IN, Direction},
-    document::overlay,
+    backend::connector::{BUILT_IN, ConnectorDirection},
     problem::{InvalidConfig, Problem},
-    provider_file::{FilePlace, ProviderFile},
+    provider_file::{FilePlace, ProviderFile, laid_over},
     type_settings,
 };
 use serde_json::{Map, Value};
@@ -25,7 +24,7 @@ const PROVIDERS: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/providers
 pub struct ProviderRegistry {
     types: BTreeMap<String, ProviderFile>,
     /// The kinds that are not built in.
-    connectors: BTreeMap<String, Direction>,
+    connectors: BTreeMap<String, ConnectorDirection>,
     forms: BTreeSet<String>,
 }
 
@@ -42,11 +41,15 @@ impl ProviderRegistry {
     /// The types of `shared/providers/` and the form `http`.
     pub fn builtin() -> Self {
         let read = |&(name, text): &(&str, &str)| (name.to_owned(), ProviderFile::built_in(text));
-        Self {
-            types: PROVIDERS.iter().map(read).collect(),
-            connectors: BTreeMap::new(),
-            forms: ["http".to_owned()].into(),
-        }
+        let (based, bases): (Vec<_>, Vec<_>) =
+            PROVIDERS.iter().map(read).partition(|(_, (_, base))| base.is_some());
+        let mut types: BTreeMap<_, _> = bases.into_iter().map(|(name, (file, _))| (name, file)).collect();
+        let over = |(name, (file, base)): (String, (ProviderFile, Option<String>))| {
+            Some((name, file.over(types.get(&base?)?)))
+        };
+        let based: Vec<_> = based.into_iter().filter_map(over).collect();
+        types.extend(based);
+        Self { types, connectors: BTreeMap::new(), forms: ["http".to_owned()].into() }
     }
 
     /// Adds a kind of connector that is registered in Rust, and a type of the same name whose backends
@@ -54,7 +57,7 @@ impl ProviderRegistry {
     ///
     /// # Errors
     /// [`NameTaken`]
-    pub fn add_connector(&mut self, name: &str, direction: Direction) -> Result<(), NameTaken> {
+    pub fn add_connector(&mut self, name: &str, direction: ConnectorDirection) -> Result<(), NameTaken> {
         if self.types.contains_key(name) {
             return Err(NameTaken { what: "backend type", name: name.to_owned(), known: self.known_types() });
         }
@@ -64,12 +67,13 @@ impl ProviderRegistry {
         Ok(())
     }
 
-    /// Adds the type that the file at `path` says, or puts it in the place of the type `name`.
+    /// Adds the type that the file at `path` says, or puts it in the place of the type `name`. What it may build on
+    /// are the types of `bases`.
     ///
     /// # Errors
     /// Every problem with the file.
-    pub(super) fn add_file(&mut self, name: &str, path: &Path) -> Result<(), Vec<Problem>> {
-        self.types.insert(name.to_owned(), ProviderFile::read(path)?);
+    pub(super) fn add_file(&mut self, name: &str, path: &Path, bases: &Self) -> Result<(), Vec<Problem>> {
+        self.types.insert(name.to_owned(), ProviderFile::read(path, &bases.types)?);
         Ok(())
     }
 
@@ -81,7 +85,8 @@ impl ProviderRegistry {
     pub fn with_file(mut self, path: &Path) -> Result<(Self, String), InvalidConfig> {
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let source_name = path.display().to_string();
-        self.add_file(&name, path).map_err(|problems| InvalidConfig { source_name, problems })?;
+        let bases = self.clone();
+        self.add_file(&name, path, &bases).map_err(|problems| InvalidConfig { source_name, problems })?;
         Ok((self, name))
     }
 
@@ -128,7 +133,7 @@ impl ProviderRegistry {
     }
 
     /// What the registered kind `connector` does. `None` if there is no such kind.
-    pub(super) fn direction(&self, connector: &str) -> Option<Direction> {
+    pub(super) fn direction(&self, connector: &str) -> Option<ConnectorDirection> {
         self.connectors.get(connector).copied()
     }
 
@@ -141,6 +146,11 @@ impl ProviderRegistry {
         self.types.get(kind).map(|kind| type_settings::settings_in(&kind.tree)).unwrap_or_default()
     }
 
+    /// Those of them that the file gives no value.
+    pub fn unset_settings_of(&self, kind: &str) -> BTreeSet<String> {
+        self.types.get(kind).map(|kind| type_settings::unset_in(&kind.tree)).unwrap_or_default()
+    }
+
     /// What the file of the type `kind` says to people. `None` for an unknown type, and for one that is
     /// registered in Rust.
     pub fn about(&self, kind: &str) -> Option<&About> {
@@ -150,14 +160,7 @@ impl ProviderRegistry {
     /// `table` over the file of its type; `None` for an unknown type. Its `receive.auth` takes the
     /// place of the file's whole: a request proves itself in one way.
     pub(super) fn complete(&self, kind: &str, table: Map<String, Value>) -> Option<Map<String, Value>> {
-        let mut tree = self.types.get(kind)?.tree.clone();
-        if table.get("receive").and_then(|receive| receive.get("auth")).is_some()
-            && let Some(Value::Object(receive)) = tree.get_mut("receive")
-        {
-            receive.shift_remove("auth");
-        }
-        overlay(&mut tree, table);
-        Some(tree)
+        Some(laid_over(&self.types.get(kind)?.tree, table))
     }
 }
 
@@ -170,9 +173,12 @@ mod tests {
     #[test]
     fn every_provider_file_can_be_read_and_is_listed() {
         for (name, text) in PROVIDERS {
-            assert!(Document::parse(text).is_ok_and(|d| d.tree.contains_key("connector")), "{name}");
+            let tree = Document::parse(text).unwrap().tree;
+            assert!(tree.contains_key("connector") != tree.contains_key("base"), "{name}");
         }
-        assert!(ProviderRegistry::builtin().known_types().contains("console, http"));
+        let builtin = ProviderRegistry::builtin();
+        assert!(builtin.known_types().contains("console, http"));
+        assert_eq!(builtin.types.len(), PROVIDERS.len(), "a base that is none");
     }
 
     #[test]
@@ -192,8 +198,8 @@ mod tests {
     #[test]
     fn a_name_is_taken_once() {
         let mut providers = ProviderRegistry::builtin();
-        providers.add_connector("pigeon", Direction::Sends).unwrap();
-        let why = providers.add_connector("pigeon", Direction::Sends).unwrap_err().to_string();
+        providers.add_connector("pigeon", ConnectorDirection::Sends).unwrap();
+        let why = providers.add_connector("pigeon", ConnectorDirection::Sends).unwrap_err().to_string();
         assert!(why.contains("twice") && why.contains(", pigeon, "), "{why}");
         assert!(providers.add_form("http").is_err());
     }

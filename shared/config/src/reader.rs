@@ -5,7 +5,7 @@
 
 use super::{
     environment,
-    lines::{Lines, Places, join},
+    lines::{KeyPlaces, Lines, join},
     needed_secrets::NeededSecrets,
     problem::Problem,
     section_names::SECTIONS,
@@ -22,7 +22,7 @@ use std::{collections::BTreeSet, path::Path};
 /// Reads sections and remembers what was wrong with them.
 #[derive(Debug)]
 pub(super) struct Reader {
-    places: Places,
+    places: KeyPlaces,
     /// What stands in for a key that is wrong, so that the checks behind it see the others.
     builtin: Map<String, Value>,
     /// The keys that the environment set: their line in the file means nothing.
@@ -48,7 +48,7 @@ impl Reader {
         needed: NeededSecrets,
     ) -> Self {
         Self {
-            places: Places::new(lines),
+            places: KeyPlaces::new(lines),
             builtin,
             from_environment,
             unread: BTreeSet::new(),
@@ -61,7 +61,7 @@ impl Reader {
     }
 
     /// Where each key is.
-    pub(super) fn places(&self) -> Places {
+    pub(super) fn places(&self) -> KeyPlaces {
         self.places.clone()
     }
 

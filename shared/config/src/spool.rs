@@ -73,13 +73,13 @@ impl From<SpoolTable> for SpoolSection {
 
 impl<'de> Deserialize<'de> for SpoolSection {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Visitor)
+        deserializer.deserialize_any(SpoolVisitor)
     }
 }
 
-struct Visitor;
+struct SpoolVisitor;
 
-impl<'de> de::Visitor<'de> for Visitor {
+impl<'de> de::Visitor<'de> for SpoolVisitor {
     type Value = SpoolSection;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

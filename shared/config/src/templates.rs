@@ -5,6 +5,7 @@ use crate::{
     backend::{
         BackendConfig,
         auth::ReceiveAuth,
+        media::MediaUse,
         send::{Recipients, Send},
         template::{Use, uses},
     },
@@ -68,6 +69,7 @@ impl Templates<'_> {
             self.secret(&format!("{}.send.{key}", self.path), secret, &mut all, reader);
         }
         self.message(&all, reader);
+        self.media(&all, reader);
         // They look at settings, but hold nothing of a message.
         all.extend(polls);
         self.settings(&all, reader);
@@ -173,6 +175,20 @@ impl Templates<'_> {
             let neither =
                 if text || identity { "no template of it names" } else { "its templates name neither" };
             reader.warning(&send, &format!("{neither} {what}"));
+        }
+    }
+
+    /// Media that requests are to hold, and do not name.
+    fn media(&self, all: &[Use], reader: &mut Reader) {
+        let (send, key) = (join(self.path, "send"), join(self.path, "text.media"));
+        if !reader.has_read(&send) || !reader.has_read(&key) {
+            return;
+        }
+        let names = |name: &str| all.iter().any(|used| used.path[0] == name);
+        if self.backend.definition.text.media == MediaUse::Send && !names("media") && !names("context") {
+            let why = "has the requests hold the media, and no template of send names {{ media }}: name it, or set \
+                       \"append\" or \"refuse\"";
+            reader.problem(key, why);
         }
     }
 

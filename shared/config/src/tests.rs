@@ -9,6 +9,7 @@ mod backend_mistakes;
 mod batches;
 mod bodies;
 mod files;
+mod message_mistakes;
 mod mistakes;
 mod provider_folder;
 mod send_auth_mistakes;

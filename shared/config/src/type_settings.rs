@@ -32,6 +32,14 @@ pub(super) fn settings_in(file: &Map<String, Value>) -> BTreeSet<String> {
     found
 }
 
+/// The settings that a provider's file has, needs or looks at, and gives no value.
+pub(super) fn unset_in(file: &Map<String, Value>) -> BTreeSet<String> {
+    let mut settings = settings_in(file);
+    let own = file.get("settings").and_then(Value::as_object);
+    settings.retain(|name| own.is_none_or(|own| !own.contains_key(name)));
+    settings
+}
+
 fn collect(value: &Value, found: &mut BTreeSet<String>) {
     match value {
         Value::String(text) if text.contains("settings") => {

@@ -7,3 +7,8 @@ const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 pub fn without_byte_order_mark(text: &[u8]) -> &[u8] {
     text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text)
 }
+
+/// Whether `text` may be a JSON object or list: it begins with `{` or `[`.
+pub fn looks_like_json(text: &[u8]) -> bool {
+    matches!(without_byte_order_mark(text).trim_ascii_start().first(), Some(b'{' | b'['))
+}

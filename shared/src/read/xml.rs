@@ -14,6 +14,8 @@
 //! person wrote is read even if a sender failed to escape it: an `&` that begins no reference, a reference
 //! that nobody knows and characters that XML cannot hold stay as they are.
 
+mod text;
+
 use super::{JsonLimits, without_byte_order_mark};
 use quick_xml::{
     Reader,
@@ -21,7 +23,7 @@ use quick_xml::{
     events::{BytesRef, BytesStart, Event},
 };
 use serde_json::{Map, Value};
-use std::borrow::Cow;
+use text::{Meaning, XmlText, unescaped};
 
 /// The most elements within each other.
 const MAX_DEPTH: usize = 64;
@@ -150,9 +152,7 @@ struct Element {
     members: Map<String, Value>,
     /// Whether a member is an element: then blanks between them are no text.
     has_elements: bool,
-    text: String,
-    /// The first half of a character of two UTF-16 units, each written as a reference.
-    half: Option<u16>,
+    text: XmlText,
 }
 
 impl Tree {
@@ -196,9 +196,9 @@ impl Tree {
     }
 
     fn close(&mut self) -> Result<(), Stop> {
-        let mut element = self.open.pop().ok_or(Stop::Invalid)?;
-        element.end_half();
-        let Element { name, mut members, has_elements, text, .. } = element;
+        let element = self.open.pop().ok_or(Stop::Invalid)?;
+        let Element { name, mut members, has_elements, text } = element;
+        let text = text.into_string();
         let value = if members.is_empty() {
             Value::String(text)
         } else {
@@ -220,7 +220,7 @@ impl Tree {
                 Err(Stop::For(XmlNotTaken::Text))
             }
             Some(element) => {
-                element.add(text);
+                element.text.add(text);
                 Ok(())
             }
             // Blanks and what some senders end a text with, around the outermost element.
@@ -231,9 +231,12 @@ impl Tree {
 
     fn reference(&mut self, reference: &BytesRef<'_>) -> Result<(), Stop> {
         let name = String::from_utf8_lossy(reference);
-        match (meaning(&name), self.open.last_mut()) {
+        match (Meaning::of(&name), self.open.last_mut()) {
+            (Meaning::Half(_), Some(element)) if element.text.len() >= self.limits.text => {
+                Err(Stop::For(XmlNotTaken::Text))
+            }
             (Meaning::Half(unit), Some(element)) => {
-                element.half(unit);
+                element.text.add_half(unit);
                 Ok(())
             }
             (meaning, _) => self.text(&meaning.text(&name)),
@@ -250,219 +253,7 @@ impl Element {
             None => drop(self.members.insert(name, value)),
         }
     }
-
-    fn add(&mut self, text: &str) {
-        if !text.is_empty() {
-            self.end_half();
-            self.text.push_str(text);
-        }
-    }
-
-    /// Adds half a character; two that belong together are one.
-    fn half(&mut self, unit: u16) {
-        match self.half.take() {
-            Some(first) => match char::decode_utf16([first, unit]).next() {
-                Some(Ok(whole)) => self.text.push(whole),
-                _ => {
-                    self.text.push(char::REPLACEMENT_CHARACTER);
-                    self.half = Some(unit);
-                }
-            },
-            None => self.half = Some(unit),
-        }
-    }
-
-    fn end_half(&mut self) {
-        if self.half.take().is_some() {
-            self.text.push(char::REPLACEMENT_CHARACTER);
-        }
-    }
-}
-
-/// What stands between `&` and `;`.
-enum Meaning {
-    Char(char),
-    /// Half a character of two UTF-16 units, as senders write it that take each unit for a character.
-    Half(u16),
-    /// The number of nothing: NUL, or beyond Unicode.
-    Nothing,
-    Unknown,
-}
-
-impl Meaning {
-    fn text(self, name: &str) -> Cow<'static, str> {
-        match self {
-            Self::Char(c) => c.to_string().into(),
-            Self::Half(_) => "\u{fffd}".into(),
-            Self::Nothing => "".into(),
-            Self::Unknown => format!("&{name};").into(),
-        }
-    }
-}
-
-fn meaning(name: &str) -> Meaning {
-    let number = match name.strip_prefix('#') {
-        Some(number) => match number.strip_prefix(['x', 'X']) {
-            Some(hexadecimal) => u32::from_str_radix(hexadecimal, 16),
-            None => number.parse(),
-        },
-        None => {
-            return match name {
-                "amp" => Meaning::Char('&'),
-                "lt" => Meaning::Char('<'),
-                "gt" => Meaning::Char('>'),
-                "quot" => Meaning::Char('"'),
-                "apos" => Meaning::Char('\''),
-                _ => Meaning::Unknown,
-            };
-        }
-    };
-    match number {
-        Err(_) => Meaning::Unknown,
-        Ok(0) => Meaning::Nothing,
-        Ok(unit @ 0xD800..=0xDFFF) => u16::try_from(unit).map_or(Meaning::Nothing, Meaning::Half),
-        Ok(number) => char::from_u32(number).map_or(Meaning::Nothing, Meaning::Char),
-    }
-}
-
-/// The value of an attribute without its escapes.
-fn unescaped(value: &str) -> String {
-    let mut plain = Element::default();
-    let mut rest = value;
-    while let Some((before, after)) = rest.split_once('&') {
-        plain.add(before);
-        // The longest reference that means anything is `&#x10FFFF;`.
-        let end = after.bytes().take(10).position(|byte| byte == b';');
-        match end.map(|end| (meaning(&after[..end]), &after[end + 1..], &after[..end])) {
-            Some((Meaning::Half(unit), behind, _)) => {
-                plain.half(unit);
-                rest = behind;
-            }
-            Some((meaning, behind, name)) => {
-                plain.add(&meaning.text(name));
-                rest = behind;
-            }
-            None => {
-                plain.add("&");
-                rest = after;
-            }
-        }
-    }
-    plain.add(rest);
-    plain.end_half();
-    plain.text
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-    use serde_json::json;
-
-    const LIMITS: JsonLimits = JsonLimits { values: 12, name: 8, text: 40 };
-
-    fn read(text: &str) -> Result<Value, String> {
-        xml_within(text, LIMITS).map_err(|why| why.to_string())
-    }
-
-    #[test]
-    fn elements_are_members_and_several_of_one_name_a_list() {
-        for (text, value) in [
-            ("<a/>", json!({"a": ""})),
-            ("<a>x</a>", json!({"a": "x"})),
-            ("<?xml version=\"1.0\"?>\n<!-- c --><a><b> x </b></a>\n\0", json!({"a": {"b": " x "}})),
-            (
-                "<a><b>1</b><c/><b>2</b><b><d>3</d></b></a>",
-                json!({"a": {"b": ["1", "2", {"d": "3"}], "c": ""}}),
-            ),
-            ("<a i='1' j=\"2\">x</a>", json!({"a": {"@i": "1", "@j": "2", "#text": "x"}})),
-            ("<a i='1'/>", json!({"a": {"@i": "1", "#text": ""}})),
-            ("<a i='1'>\n <b/>\n</a>", json!({"a": {"@i": "1", "b": ""}})),
-            ("<a>x<b/>y</a>", json!({"a": {"b": "", "#text": "xy"}})),
-            (
-                "<s:a xmlns:s='u' xmlns='v'><s:b xsi:type='t'>x</s:b></s:a>",
-                json!({"a": {"b": {"@type": "t", "#text": "x"}}}),
-            ),
-            ("<a><![CDATA[<b>&amp;]]>&amp;</a>", json!({"a": "<b>&amp;&"})),
-            ("<a>1\r\n2</a>", json!({"a": "1\n2"})),
-        ] {
-            assert_eq!(read(text), Ok(value), "{text}");
-        }
-    }
-
-    #[test]
-    fn what_a_person_wrote_is_read_however_it_was_escaped() {
-        for (written, text) in [
-            ("&lt;&gt;&amp;&quot;&apos;", "<>&\"'"),
-            ("&#65;&#x42;&#x1F64F;", "AB🙏"),
-            ("&#55357;&#56911; &#xD83D;&#xDE4F;", "🙏 🙏"),
-            ("&#55357;x&#56911;", "\u{fffd}x\u{fffd}"),
-            ("&#55357;&#55357;&#56911;", "\u{fffd}🙏"),
-            ("&#0;a&#x110000;", "a"),
-            ("&#7;\u{1b}\u{b}", "\u{7}\u{1b}\u{b}"),
-            ("fish & chips &", "fish & chips &"),
-            ("R&D; &nbsp;&#z;", "R&D; &nbsp;&#z;"),
-        ] {
-            assert_eq!(read(&format!("<a>{written}</a>")), Ok(json!({"a": text})), "{written}");
-            let attribute = read(&format!("<a b=\"{written}\"/>"));
-            assert_eq!(attribute, Ok(json!({"a": {"@b": text, "#text": ""}})), "{written}");
-        }
-    }
-
-    #[test]
-    fn what_is_no_xml_or_too_much_says_so() {
-        for (text, says) in [
-            ("", "ends too early"),
-            ("<a>", "ends too early"),
-            ("<a><b></b>", "ends too early"),
-            ("<a", "ends too early"),
-            ("<a>x", "ends too early"),
-            ("x<a/>", "not valid XML (line 1"),
-            ("<a/>x", "not valid XML (line 1, column 6)"),
-            ("<a/><b/>", "not valid XML"),
-            ("<a>\n</b></a>", "not valid XML (line 2"),
-            ("<a b=1/>", "not valid XML"),
-            ("< />", "not valid XML"),
-            ("<!DOCTYPE a [<!ENTITY x \"y\">]><a>&x;</a>", "document type"),
-            ("<!DOCTYPE a SYSTEM \"file:///etc/passwd\"><a/>", "document type"),
-            (&format!("{}x", "<a>".repeat(65)), "too many"),
-            (&format!("<a>{}", "<b/>".repeat(12)), "too many"),
-            (&format!("<a {}", "b='1' ".repeat(12) + ">"), "too many"),
-            ("<a><toolongname>", "a name that is too long"),
-            ("<a toolongname='1'>", "a name that is too long"),
-            (&format!("<a>{}", "x".repeat(41) + "</a><"), "a text that is too long"),
-            (&format!("<a>{}", "&amp;".repeat(41)), "a text that is too long"),
-            (&format!("<a b='{}'>", "x".repeat(41)), "a text that is too long"),
-        ] {
-            let why = read(text).unwrap_err();
-            assert!(why.contains(says), "{text}: {why}");
-        }
-        let deep = JsonLimits { values: 1_000, ..LIMITS };
-        let nested = |levels: usize| format!("{}{}", "<a>".repeat(levels), "</a>".repeat(levels));
-        assert!(xml_within(&nested(MAX_DEPTH), deep).is_ok());
-        assert_eq!(xml_within(&nested(MAX_DEPTH + 1), deep), Err(XmlNotTaken::Depth));
-        assert!(XmlNotTaken::Depth.is_too_much() && !XmlNotTaken::DocumentType.is_too_much());
-    }
-
-    #[test]
-    fn xml_is_told_from_json() {
-        for (text, is) in
-            [("<a/>", true), (" \n<a", true), ("\u{feff}<a/>", true), ("{\"a\": \"<\"}", false), ("", false)]
-        {
-            assert_eq!(looks_like_xml(text.as_bytes()), is, "{text}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn no_text_makes_it_panic(text in "(<a>|</a>|<b c='|'/>|<!\\[CDATA\\[|]]>|&#|;|&|<!--|-->|<\\?|\\?>|x|[0-9]|\\PC){0,20}") {
-            let _ = xml_within(&text, LIMITS);
-        }
-
-        #[test]
-        fn what_was_escaped_comes_back(text in "\\PC{0,10}") {
-            let escaped = quick_xml::escape::escape(&text);
-            prop_assert_eq!(read(&format!("<a>{escaped}</a>")), Ok(json!({"a": text})));
-        }
-    }
-}
+mod tests;

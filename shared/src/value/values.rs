@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, SpanRelativeTo, Timestamp};
 use serde::{Deserialize, Deserializer, de};
 use serde_json::Value;
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 /// The most sends in flight for each backend, and the most deliveries in flight to the webhook and of
 /// callbacks. RabbitMQ prefetches no more messages on a quorum queue.
@@ -112,6 +112,18 @@ impl Rate {
         let count = count.trim();
         let number = count.bytes().all(|byte| byte.is_ascii_digit()).then(|| count.parse().ok())??;
         (1..=Self::MAX).contains(&number).then_some(Self { count: number, per: Duration::from_secs(seconds) })
+    }
+}
+
+/// As people write it.
+impl fmt::Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let unit = match self.per.as_secs() {
+            60 => "min",
+            3_600 => "h",
+            _ => "s",
+        };
+        write!(f, "{}/{unit}", self.count)
     }
 }
 

@@ -19,7 +19,7 @@ seen = {}
 
 def message(_, it):
     text = getattr(it, "text", None) or getattr(it, "caption", None) or getattr(it, "title", None)
-    time = it.timestamp.timestamp()
+    time = int(it.timestamp.timestamp())
     seen["messages"].append({"identity": it.from_user.wa_id, "text": text or "", "external_id": it.id, "at": time})
 
 

@@ -44,8 +44,8 @@ async fn postern_and_the_library_send_the_same_request() {
         ("service", json!({}), json!({"messaging_service_sid": "MG7"})),
         (
             "number",
-            json!({"media_url": "https://h.example/a b.png?c=é"}),
-            json!({"from_": "+15550000", "media_url": ["https://h.example/a b.png?c=é"]}),
+            json!({"media": "https://h.example/a%20b.png?c=é"}),
+            json!({"from_": "+15550000", "media_url": ["https://h.example/a%20b.png?c=é"]}),
         ),
     ] {
         let text = "café & 1+1=2 😀\nbye";

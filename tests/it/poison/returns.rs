@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use postern_broker::{Address, Broker, BrokerOptions, BrokerStatus, Envelope, QueueName};
-use postern_config::{Config, ProviderRegistry, backend::connector::Direction};
+use postern_config::{Config, ProviderRegistry, backend::connector::ConnectorDirection};
 use postern_dispatcher::{
     Dispatcher,
     connectors::{Backend, ConnectorRegistry, Outcomes, Sent},
@@ -102,7 +102,7 @@ fn config() -> Config {
     let text = "[dispatcher]\nconcurrency = 1\n[retry]\ndelays = [\"1h\"]\n[shutdown]\ndeadline = \"100ms\"\n\
                 [backends.x]\ntype = \"actor\"\nbreaker = { failures = 1, pause = \"1h\", max_pause = \"1h\" }\n";
     let mut providers = ProviderRegistry::builtin();
-    providers.add_connector("actor", Direction::Sends).unwrap();
+    providers.add_connector("actor", ConnectorDirection::Sends).unwrap();
     Config::parse("test", Some(text), [], &providers).unwrap()
 }
 

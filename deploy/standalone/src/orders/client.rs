@@ -9,7 +9,7 @@ use postern_broker::Broker;
 use postern_config::Config;
 use postern_service::{
     Configured,
-    admin::orders::Plain,
+    admin::orders::PlainOrder,
     control::{
         CancelOrder, Cancellation, Control, MoveOrder, Moved, Operator, OrderError, Paused, PurgeOrder,
         Purged, QueueList,
@@ -59,8 +59,12 @@ impl OrderClient {
         match self {
             Self::Here { operator, .. } => operator.pause(backend, by).await.map_err(exit),
             Self::There(admin) => {
-                post(admin, &["backends", segment(backend)?, "pause"], &Plain { by: Some(by.to_owned()) })
-                    .await
+                post(
+                    admin,
+                    &["backends", segment(backend)?, "pause"],
+                    &PlainOrder { by: Some(by.to_owned()) },
+                )
+                .await
             }
         }
     }
@@ -70,8 +74,12 @@ impl OrderClient {
         match self {
             Self::Here { operator, .. } => operator.resume(backend, by).await.map_err(exit),
             Self::There(admin) => {
-                post(admin, &["backends", segment(backend)?, "resume"], &Plain { by: Some(by.to_owned()) })
-                    .await
+                post(
+                    admin,
+                    &["backends", segment(backend)?, "resume"],
+                    &PlainOrder { by: Some(by.to_owned()) },
+                )
+                .await
             }
         }
     }

@@ -9,7 +9,7 @@ use super::connector::Backend;
 pub use crate::outgoing::client::ClientTls;
 use crate::{
     outcome::{Outcome, Outcomes, Polled},
-    outgoing::{classify::Classifier, redact::Redactor, trace::trace_headers},
+    outgoing::{answer::ProviderAnswer, classify::Classifier, redact::Redactor, trace::trace_headers},
 };
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -22,14 +22,14 @@ use postern_config::{
         send_auth::SendAuth,
     },
 };
-use postern_service::traces::{Scope, Span};
+use postern_service::traces::{Scope, TraceSpan};
 use postern_shared::{
     error::Failure,
     message::{BackendName, Context, Identity, MessageId, Poll},
 };
 use provider_client::ProviderClient;
 use request::Plan;
-use reqwest::header::AUTHORIZATION;
+use reqwest::{Request, header::AUTHORIZATION};
 use scope::{Constants, RequestScope};
 use std::time::Duration;
 
@@ -91,14 +91,9 @@ impl Backend for Http {
             Way::Sends(sender) => {
                 let mut span = scope.client(sender.plan.method());
                 let message = sender.constants.message(id, text, context, span.propagated());
-                let outcome = sender.send(&message, identities, &mut span).await;
-                span.note_answer(outcome.as_ref().map(|sent| sent.http_status));
-                Outcomes::every(outcome)
+                sender.send(&message, identities, &mut span).await
             }
-            Way::ReceivesOnly(name) => {
-                let why = format!("backend {name} has no send table: it only receives");
-                Outcomes::every(Err(Failure::permanent("no_send", why)))
-            }
+            Way::ReceivesOnly(name) => Outcomes::every(Err(no_send(name))),
         }
     }
 
@@ -123,6 +118,39 @@ impl Backend for Http {
     }
 }
 
+impl Http {
+    /// The request that `text` to `identities` would be, which are no more than one may have.
+    ///
+    /// # Errors
+    /// Why it would not be made.
+    pub(crate) fn request(
+        &self,
+        id: MessageId,
+        text: &str,
+        identities: &[Identity],
+        context: &Context,
+    ) -> Result<Request, Failure> {
+        match &self.0 {
+            Way::Sends(sender) => {
+                sender.request(&sender.constants.message(id, text, context, None), identities)
+            }
+            Way::ReceivesOnly(name) => Err(no_send(name)),
+        }
+    }
+
+    /// What `answer` to such a request is taken for.
+    pub(crate) fn outcome_of(&self, answer: &ProviderAnswer) -> Outcome {
+        match &self.0 {
+            Way::Sends(sender) => sender.classifier.classify(answer, Timestamp::now()),
+            Way::ReceivesOnly(name) => Err(no_send(name)),
+        }
+    }
+}
+
+fn no_send(name: &BackendName) -> Failure {
+    Failure::permanent("no_send", format!("backend {name} has no send table: it only receives"))
+}
+
 #[cfg(feature = "measure")]
 impl Http {
     /// Does everything that sending `message` is, except for the network: its one request is made, and
@@ -131,13 +159,13 @@ impl Http {
         &self,
         message: &postern_shared::message::Outbound,
         place: &Scope,
-    ) -> Option<Outcome> {
+    ) -> Option<crate::outcome::Outcome> {
         let Way::Sends(sender) = &self.0 else { return None };
         let mut span = place.client(sender.plan.method());
         let trace = span.propagated();
         let scope = sender.constants.message(message.id, &message.text, &message.context, trace);
         let scope = scope.to(&message.identities, sender.recipients, &sender.separator);
-        let answer = crate::outgoing::answer::ProviderAnswer {
+        let answer = ProviderAnswer {
             status: 200,
             headers: reqwest::header::HeaderMap::new(),
             body: "OK".to_owned(),
@@ -177,6 +205,9 @@ impl Sender {
                 success: table.success.clone(),
                 external_id: table.external_id.clone(),
                 failures: table.failures.clone(),
+                results: table.results.clone(),
+                retry_after: table.retry_after.clone(),
+                recipients: backend.definition.connector.calls().recipients_per_request(),
                 redactor,
             },
             recipients: table.recipients,
@@ -188,15 +219,36 @@ impl Sender {
         })
     }
 
+    /// The request that `message` to `identities` is.
+    fn request(&self, message: &RequestScope, identities: &[Identity]) -> Result<Request, Failure> {
+        self.plan.request(&message.to(identities, self.recipients, &self.separator))
+    }
+
     /// Makes one request of `message` for `identities`, which are no more than it may have. It is what
     /// `span` is of, and the provider is told so.
-    async fn send(&self, message: &RequestScope, identities: &[Identity], span: &mut Span) -> Outcome {
-        let mut request = self.plan.request(&message.to(identities, self.recipients, &self.separator))?;
+    async fn send(&self, message: &RequestScope, identities: &[Identity], span: &mut TraceSpan) -> Outcomes {
+        let answer = self.ask(message, identities, span).await;
+        let now = Timestamp::now();
+        let whole = answer.as_ref().map_err(Failure::clone);
+        let whole = whole.and_then(|answer| self.classifier.classify(answer, now));
+        span.note_answer(whole.as_ref().map(|sent| sent.http_status));
+        match answer {
+            Ok(answer) => self.classifier.each(whole, &answer, identities, now),
+            Err(_) => Outcomes::every(whole),
+        }
+    }
+
+    async fn ask(
+        &self,
+        message: &RequestScope,
+        identities: &[Identity],
+        span: &mut TraceSpan,
+    ) -> Result<ProviderAnswer, Failure> {
+        let mut request = self.request(message, identities)?;
         span.note_server(request.url());
         if let Some(trace) = span.propagated() {
             trace_headers(trace, request.headers_mut());
         }
-        let answer = self.client.ask(request, &self.classifier).await?;
-        self.classifier.classify(&answer, Timestamp::now())
+        self.client.ask(request, &self.classifier).await
     }
 }

@@ -11,8 +11,8 @@ use postern_config::{
     KeyProblem,
     backend::{
         BackendConfig,
-        poll::Poll as PollTable,
-        send::{AnswerPart, Send as SendTable, Success},
+        poll::PollTable,
+        send::{AnswerPart, Send as SendTable},
         status::Status,
     },
 };
@@ -46,12 +46,11 @@ impl Poller {
         let plan = Plan::new(&request);
         let plan = plan.map_err(|wrong| wrong.into_iter().map(below_poll).collect::<Vec<_>>())?;
         let redactor = Redactor::new(backend, &request, None);
-        let (failures, success) = (Vec::new(), Success::default());
         Ok(Some(Self {
             table: table.clone(),
             status: backend.definition.status.clone(),
             plan,
-            classifier: Classifier { success, external_id: None, failures, redactor },
+            classifier: Classifier::by_status(redactor),
         }))
     }
 

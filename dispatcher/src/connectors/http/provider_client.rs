@@ -127,7 +127,7 @@ async fn execute(
     classifier: &Classifier,
 ) -> Result<ProviderAnswer, Failure> {
     match client.execute(request).await {
-        Ok(response) => Ok(ProviderAnswer::read(response).await),
+        Ok(response) => Ok(ProviderAnswer::read(response, classifier.most_of_answer()).await),
         Err(error) => Err(classifier.no_answer(&error)),
     }
 }

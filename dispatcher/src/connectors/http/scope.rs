@@ -7,6 +7,7 @@ use minijinja::{
 use postern_config::backend::{
     BackendConfig,
     codec::{Codec, Encoded},
+    media::urls,
     send::Recipients,
 };
 use postern_shared::{
@@ -33,6 +34,7 @@ pub(super) struct RequestScope {
     identities: Value,
     text: Value,
     context: Value,
+    media: Value,
     settings: Value,
     status_url: Value,
     status_path: Value,
@@ -81,6 +83,7 @@ impl Constants {
             identities: Value::UNDEFINED,
             text: text.into(),
             context: Value::from(Serde(visible(context))),
+            media: media(context),
             settings: self.settings.clone(),
             status_url: self.status_url.as_ref().map_or(Value::UNDEFINED, |url| below(url.expose())),
             status_path: below(self.status_path.expose()),
@@ -97,6 +100,12 @@ fn visible(context: &Context) -> Cow<'_, Context> {
     let mut visible = context.clone();
     visible.shift_remove(callback::CONTEXT_KEY);
     Cow::Owned(visible)
+}
+
+/// The URLs of the media in `context`.
+fn media(context: &Context) -> Value {
+    let urls = urls(context).unwrap_or_default();
+    if urls.is_empty() { Value::UNDEFINED } else { urls.into_iter().map(Value::from).collect() }
 }
 
 /// Where delivery reports about a message go: what its client asked for goes along, and the trace in which it
@@ -143,6 +152,7 @@ impl RequestScope {
             "identities" => &self.identities,
             "text" => &self.text,
             "context" => &self.context,
+            "media" => &self.media,
             "settings" => &self.settings,
             "status_url" => &self.status_url,
             "status_path" => &self.status_path,

@@ -13,7 +13,10 @@ fn classifier(send: &str) -> Classifier {
     Classifier {
         success: table.success.clone(),
         external_id: table.external_id.clone(),
-        failures: Vec::new(),
+        failures: table.failures.clone(),
+        results: table.results.clone(),
+        retry_after: table.retry_after.clone(),
+        recipients: 1,
         redactor: Redactor::new(backend, table, None),
     }
 }
@@ -113,6 +116,27 @@ fn retry_after_is_seconds_or_a_date() {
         assert_eq!(delay(status, value), expected, "{status} {value}");
     }
     assert_eq!(delay(429, "18446744073709551615"), Some(u64::MAX));
+}
+
+#[test]
+fn the_body_may_say_how_long_to_wait() {
+    let delay = |status, body: &str| {
+        let headers = [(RETRY_AFTER, HeaderValue::from_static("9"))].into_iter().collect();
+        let answer = ProviderAnswer { status, headers, body: body.to_owned(), complete: true };
+        let classifier = classifier("retry_after = \"/parameters/retry_after\"");
+        classifier.classify(&answer, Timestamp::UNIX_EPOCH).unwrap_err().retry_after
+    };
+    for (status, told, expected) in [
+        (429, "35", Some(Duration::from_secs(35))),
+        (503, "\"1.5\"", Some(Duration::from_millis(1500))),
+        (429, "-1", Some(Duration::from_secs(9))),
+        (429, "\"soon\"", Some(Duration::from_secs(9))),
+        (429, "null", Some(Duration::from_secs(9))),
+        (400, "35", None),
+    ] {
+        let body = format!("{{\"parameters\":{{\"retry_after\":{told}}}}}");
+        assert_eq!(delay(status, &body), expected, "{status} {told}");
+    }
 }
 
 #[test]

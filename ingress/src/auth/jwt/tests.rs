@@ -25,7 +25,12 @@ fn token(head: &Value, claims: &Value, key: &str) -> String {
     format!("{signed}.{}", BASE64_URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes()))
 }
 
-fn verify(jwt: &Jwt, lines: &[(&str, &str)], target: &str, body: &str) -> Result<Fingerprint, RefusalReason> {
+fn verify(
+    jwt: &Jwt,
+    lines: &[(&str, &str)],
+    target: &str,
+    body: &str,
+) -> Result<RequestFingerprint, RefusalReason> {
     let mut headers = HeaderMap::new();
     for (name, value) in lines {
         let name = HeaderName::from_bytes(name.as_bytes()).unwrap();

@@ -177,3 +177,33 @@ fn a_declaration_that_cannot_work_names_its_key() {
         ["receive.fields.a.default", "receive.fields.b.region", "receive.fields.received_at.type"]
     );
 }
+
+#[test]
+fn media_are_a_list_in_the_fields() {
+    let numbered = json!({"media": [{"url": "url0", "type": "type0"}, {"url": "url1", "type": "type1"}]});
+    let listed = json!({
+        "params": {"identity": "/from", "text": "/text"},
+        "media": [{"each": "/files/*/parts", "url": ["/big", "/small"], "name": "name"}, {"id": "/photo/id"}],
+    });
+    for (receive, kind, body, media) in [
+        (
+            &numbered,
+            FORM,
+            "identity=1&text=a&url0=https://h/0&type0=image/png&url1=+&type1=x",
+            json!([{"url": "https://h/0", "type": "image/png"}]),
+        ),
+        (&numbered, FORM, "identity=1&text=a&type0=image/png", json!(null)),
+        (
+            &listed,
+            JSON,
+            r#"{"from": 1, "text": "a", "photo": {"id": 7}, "files": [
+                {"parts": [{"small": "s1", "name": "n1"}, {"small": "s2", "big": "b2"}, 9]}, {"parts": {"small": "s3"}}
+            ]}"#,
+            json!([{"url": "s1", "name": "n1"}, {"url": "b2"}, {"url": "s3"}, {"id": "7"}]),
+        ),
+        (&listed, JSON, r#"{"from": 1, "text": "a", "files": [{"parts": "none"}]}"#, json!(null)),
+    ] {
+        let cleaned = clean(receive.clone(), kind, body).unwrap();
+        assert_eq!(cleaned[2].get("media").unwrap_or(&Value::Null), &media, "{body}");
+    }
+}

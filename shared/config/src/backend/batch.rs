@@ -18,9 +18,10 @@ pub fn is_essential(name: &str) -> bool {
 }
 
 /// The JSON pointer that a request's name of a parameter is, relative to the item, or with `^` to the whole body.
+/// The empty one is the item itself.
 pub fn pointer(name: &str) -> Option<&str> {
     let pointer = name.strip_prefix('^').unwrap_or(name);
-    pointer.starts_with('/').then_some(pointer)
+    (pointer.starts_with('/') || name.is_empty()).then_some(pointer)
 }
 
 /// How several messages or reports stand in one body.

@@ -34,14 +34,14 @@ pub struct RegisteredConnector {
     /// The name under which the kind was registered.
     pub kind: String,
     /// Whether the kind can send.
-    pub direction: Direction,
+    pub direction: ConnectorDirection,
     /// How its sender is called: the backend's `send` table.
     pub calls: CallTable,
 }
 
 /// What a registered kind of connector does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Direction {
+pub enum ConnectorDirection {
     /// It sends, and may receive too.
     Sends,
     /// It only receives: a message for it is refused.
@@ -102,7 +102,7 @@ impl ConnectorConfig {
         match self {
             Self::Http(send) => send.is_some(),
             Self::Console => true,
-            Self::Registered(registered) => registered.direction == Direction::Sends,
+            Self::Registered(registered) => registered.direction == ConnectorDirection::Sends,
         }
     }
 

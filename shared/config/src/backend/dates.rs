@@ -21,21 +21,34 @@ pub struct Dates {
 impl Dates {
     /// The time that `text` is, to the millisecond; `None` if it is none.
     ///
-    /// Known without a pattern are RFC 3339, also with the blank that an unescaped `+` of a form becomes; a local
-    /// time, `YYYY-MM-DD HH:MM[:SS]`; RFC 2822; Unix time in seconds, with or without a fraction, or in
-    /// milliseconds.
+    /// Known without a pattern are RFC 3339, also with a blank before its time zone; RFC 2822; both also with the
+    /// blank that an unescaped `+` of a form becomes; a local time, `YYYY-MM-DD HH:MM[:SS]`; Unix time in seconds,
+    /// with or without a fraction, or in milliseconds.
     pub fn read(&self, text: &str) -> Option<Timestamp> {
         let zone = self.timezone.as_ref().map_or(TimeZone::UTC, |zone| zone.0.clone());
         let by_pattern = || self.format.0.iter().find_map(|format| by_pattern(format, text, &zone));
-        let rfc3339 = || text.parse::<Timestamp>().ok();
         let local = || zone.to_timestamp(text.parse::<civil::DateTime>().ok()?).ok();
-        let rfc2822 = || rfc2822::DateTimeParser::new().relaxed_weekday(true).parse_timestamp(text).ok();
-        let unescaped = || {
-            let (time, offset) = text.rsplit_once(' ').filter(|(time, _)| time.contains('T'))?;
-            format!("{time}+{offset}").parse().ok()
-        };
-        let at = by_pattern().or_else(rfc3339).or_else(local).or_else(unescaped).or_else(rfc2822);
+        let at = by_pattern().or_else(|| zoned(text)).or_else(local).or_else(|| zoned(&with_offset(text)?));
         at.or_else(|| unix_time(text)).map(to_the_millisecond)
+    }
+}
+
+/// A time that says its time zone: RFC 3339 or RFC 2822.
+fn zoned(text: &str) -> Option<Timestamp> {
+    let rfc2822 = || rfc2822::DateTimeParser::new().relaxed_weekday(true).parse_timestamp(text).ok();
+    text.parse().ok().or_else(rfc2822)
+}
+
+/// `text` with its time zone as RFC 3339 writes it, if one stands behind the last blank. That blank may have been
+/// a `+`.
+fn with_offset(text: &str) -> Option<String> {
+    let (time, zone) = text.rsplit_once(' ').filter(|(time, _)| time.contains(':'))?;
+    let is_offset = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit() || byte == b':');
+    match zone.strip_prefix(['+', '-']) {
+        Some(offset) if is_offset(offset) => Some(format!("{time}{zone}")),
+        None if is_offset(zone) => Some(format!("{time}+{zone}")),
+        None if matches!(zone, "UTC" | "GMT" | "Z") => Some(format!("{time}Z")),
+        _ => None,
     }
 }
 
@@ -131,6 +144,13 @@ mod tests {
             (&plain, "2026-11-22 17:00:01", Some("2026-11-22T17:00:01Z")),
             (&plain, "Sun, 22 Nov 2026 17:00:00 +0000", Some("2026-11-22T17:00:00Z")),
             (&plain, "Mon, 22 Nov 2026 17:00:00 GMT", Some("2026-11-22T17:00:00Z")),
+            (&plain, "2026-11-22T20:00:00 03:00", Some("2026-11-22T17:00:00Z")),
+            (&plain, "2026-11-22 20:00:00 03:00", Some("2026-11-22T17:00:00Z")),
+            (&plain, "2026-11-22 17:00:00.5 0000", Some("2026-11-22T17:00:00.500Z")),
+            (&plain, "2026-11-22 20:00:00 +0300", Some("2026-11-22T17:00:00Z")),
+            (&plain, "2026-11-22 17:00:00 UTC", Some("2026-11-22T17:00:00Z")),
+            (&plain, "2026-11-22 17:00:00 noon", None),
+            (&plain, "Sun, 22 Nov 2026 20:00:00  0300", Some("2026-11-22T17:00:00Z")),
             (&plain, "1795366800", Some("2026-11-22T17:00:00Z")),
             (&plain, "1795366800250", Some("2026-11-22T17:00:00.250Z")),
             (&plain, "22/11/2026 17:00", None),

@@ -1,6 +1,5 @@
 //! `receive.dedupe`: by what a message that a provider repeats is told from another one.
 
-use super::receive::STANDARD_FIELDS;
 use postern_shared::suggest;
 use serde::{Deserialize, Deserializer, de};
 use serde_json::Value;
@@ -36,16 +35,17 @@ impl<'de> Deserialize<'de> for Dedupe {
 }
 
 impl Dedupe {
-    /// What is wrong with it, where messages have `declared` fields beside the standard ones; `None` if nothing is.
-    pub(super) fn problem<'d>(&self, declared: impl Iterator<Item = &'d str> + Clone) -> Option<String> {
+    /// What is wrong with it, where messages have the `standard` fields and those that are `declared`; `None` if
+    /// nothing is.
+    pub(super) fn problem(&self, standard: &[&str], declared: &[&str]) -> Option<String> {
         let Self::Fields(names) = self else { return None };
         if names.is_empty() {
             return Some("names no field: false is for messages that are never repeated".to_owned());
         }
-        let known = || STANDARD_FIELDS.into_iter().chain(declared.clone());
+        let known = || standard.iter().chain(declared).copied();
         let unknown = names.iter().find(|name| known().all(|known| known != *name))?;
         let hint = suggest::hint(unknown, known());
-        let standard = STANDARD_FIELDS.join(", ");
+        let standard = standard.join(", ");
         Some(format!("no message has {unknown}: use {standard}, or declare it in receive.fields{hint}"))
     }
 }
@@ -65,8 +65,8 @@ mod tests {
         for wrong in [json!("identity"), json!([1]), json!(0)] {
             assert!(read(wrong.clone()).unwrap_err().contains("list of the fields"), "{wrong}");
         }
-        assert_eq!(fields.problem(["ref"].into_iter()), None);
-        assert!(fields.problem(["refs"].into_iter()).unwrap().contains("did you mean refs?"));
-        assert!(Dedupe::Fields(Vec::new()).problem([].into_iter()).unwrap().contains("false"));
+        assert_eq!(fields.problem(&["identity"], &["ref"]), None);
+        assert!(fields.problem(&["identity"], &["refs"]).unwrap().contains("did you mean refs?"));
+        assert!(Dedupe::Fields(Vec::new()).problem(&[], &[]).unwrap().contains("false"));
     }
 }

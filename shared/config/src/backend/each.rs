@@ -22,12 +22,12 @@ use serde_json::Value;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Each {
     path: String,
-    steps: Vec<Step>,
+    steps: Vec<PathStep>,
 }
 
 /// A step of a path that may be to every item of a list.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) enum Step {
+pub(super) enum PathStep {
     /// The member of an object, or the item of a list with this number.
     Member(String),
     /// Every item of a list.
@@ -104,12 +104,12 @@ impl Each {
                 "must begin with /: it is a JSON pointer to a list, {EXAMPLES}; \"\" is a body that is a list itself"
             ));
         };
-        let steps: Vec<_> = rest.split('/').map(Step::parse).collect::<Result<_, _>>()?;
+        let steps: Vec<_> = rest.split('/').map(PathStep::parse).collect::<Result<_, _>>()?;
         match steps.last() {
-            Some(Step::Member(last)) if last.is_empty() => Err(format!(
+            Some(PathStep::Member(last)) if last.is_empty() => Err(format!(
                 "must not end in /: it names the list itself, {EXAMPLES}; \"\" is a body that is a list"
             )),
-            Some(Step::Every) => {
+            Some(PathStep::Every) => {
                 let list = path.trim_end_matches("/*");
                 Err(format!("must not end in *, since every item of the list is taken: write \"{list}\""))
             }
@@ -118,7 +118,7 @@ impl Each {
     }
 }
 
-impl Step {
+impl PathStep {
     pub(super) fn parse(token: &str) -> Result<Self, String> {
         match token {
             "*" => Ok(Self::Every),
@@ -143,11 +143,11 @@ struct Walk<'v> {
 }
 
 impl<'v> Walk<'v> {
-    fn step(&mut self, steps: &[Step], at: &Item<'v>) -> Result<(), NoItems> {
+    fn step(&mut self, steps: &[PathStep], at: &Item<'v>) -> Result<(), NoItems> {
         match steps {
             [] => self.every(at, |walk, item| walk.take(item)),
-            [Step::Every, rest @ ..] => self.every(at, |walk, item| walk.step(rest, &item)),
-            [Step::Member(name), rest @ ..] => match member(at, name)? {
+            [PathStep::Every, rest @ ..] => self.every(at, |walk, item| walk.step(rest, &item)),
+            [PathStep::Member(name), rest @ ..] => match member(at, name)? {
                 Some(value) => self.step(rest, &Item { place: joined(&at.place, name), value }),
                 None => Ok(()),
             },

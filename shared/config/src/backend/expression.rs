@@ -149,7 +149,7 @@ impl When {
     ///
     /// # Errors
     /// [`NotEvaluated`]
-    pub fn holds_of(&self, item: &Json, request: &RequestScope) -> Result<bool, NotEvaluated> {
+    pub fn holds_of(&self, item: &Json, request: &WhenScope) -> Result<bool, NotEvaluated> {
         let mut scope = request.0.new_inner_scope();
         scope.add_variable_from_value("item", cel_value(item));
         self.expression.holds(&scope)
@@ -159,7 +159,7 @@ impl When {
     ///
     /// # Errors
     /// [`NotEvaluated`]
-    pub fn holds(&self, request: &RequestScope) -> Result<bool, NotEvaluated> {
+    pub fn holds(&self, request: &WhenScope) -> Result<bool, NotEvaluated> {
         self.expression.holds(&request.0)
     }
 
@@ -180,7 +180,7 @@ impl<'de> Deserialize<'de> for When {
         let known = [&REQUEST[..], &["item"]].concat();
         let expression = Expression::compile(&text, &known).map_err(de::Error::custom)?;
         let (body, query, headers) = (Cow::Owned(Json::Object(Map::new())), Map::new(), Map::new());
-        let empty = RequestScope::from(&RequestValues { body, query, headers, settings: &Map::new() });
+        let empty = WhenScope::from(&RequestValues { body, query, headers, settings: &Map::new() });
         if expression.is_no_condition(&empty.0) {
             return Err(de::Error::custom("must be true or false, as has(body.message) is"));
         }
@@ -209,9 +209,9 @@ impl fmt::Debug for RequestValues<'_> {
 }
 
 /// A request as a [`When`] sees it.
-pub struct RequestScope(Context<'static, 'static>);
+pub struct WhenScope(Context<'static, 'static>);
 
-impl From<&RequestValues<'_>> for RequestScope {
+impl From<&RequestValues<'_>> for WhenScope {
     fn from(request: &RequestValues<'_>) -> Self {
         let mut context = Context::default();
         context.add_variable_from_value("body", cel_value(&request.body));
@@ -223,7 +223,7 @@ impl From<&RequestValues<'_>> for RequestScope {
 }
 
 /// Hides what the request says.
-impl fmt::Debug for RequestScope {
+impl fmt::Debug for WhenScope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RequestScope").finish_non_exhaustive()
     }
@@ -238,11 +238,11 @@ mod tests {
         serde_json::from_value(text.into())
     }
 
-    fn request(body: &Json, query: &Json, headers: &Json) -> RequestScope {
+    fn request(body: &Json, query: &Json, headers: &Json) -> WhenScope {
         let members = |json: &Json| json.as_object().cloned().unwrap();
         let (query, headers) = (members(query), members(headers));
         let settings = members(&json!({"token": "last", "number": 7}));
-        RequestScope::from(&RequestValues { body: Cow::Borrowed(body), query, headers, settings: &settings })
+        WhenScope::from(&RequestValues { body: Cow::Borrowed(body), query, headers, settings: &settings })
     }
 
     #[test]

@@ -4,6 +4,9 @@ use regex::Regex;
 use serde::{Deserialize, Deserializer, de};
 use serde_json::Value;
 
+/// Our own names, which need no declaration in `receive.fields`.
+pub const STANDARD_FIELDS: [&str; 4] = ["identity", "text", "external_id", "received_at"];
+
 /// What a parameter must be. Cleaning follows Django's form fields, their texts included, so that
 /// a custom form of RapidSMS can be taken over line by line.
 #[derive(Debug, Clone, Deserialize)]

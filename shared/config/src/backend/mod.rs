@@ -1,5 +1,5 @@
 //! What a configuration says of a backend: how its requests are received ([`receive`]) and what they
-//! must prove ([`auth`]), what it sends through ([`connector`], [`send`], [`send_auth`]) and to whom ([`identity`]), how long its texts may be ([`text`]),
+//! must prove ([`auth`]), what it sends through ([`connector`], [`send`], [`send_auth`]) and to whom ([`identity`], [`region`]), how long its texts may be ([`text`]),
 //! what its delivery reports mean ([`status`]), how its provider is asked for them ([`poll`]). A provider's file under `shared/providers/` is the
 //! same, with a `[backends.NAME]` table laid over it.
 
@@ -17,10 +17,12 @@ pub mod field;
 pub mod flow;
 pub mod http;
 pub mod identity;
+pub mod media;
 pub mod nested;
 pub mod poll;
 pub mod provider_tls;
 pub mod receive;
+pub mod region;
 pub mod send;
 pub mod send_auth;
 pub mod status;
@@ -31,12 +33,13 @@ pub(crate) mod userinfo;
 use codec::Codec;
 use connector::ConnectorConfig;
 use flow::{BreakerSection, BreakerTable, RateLimit, RetrySection};
-use poll::Poll;
+use poll::PollTable;
 use postern_shared::{
-    message::BackendName,
+    message::{BackendName, Identity},
     value::{OneOrMany, Secret, Settings},
 };
 use receive::Receive;
+use region::NumberRegion;
 use serde::{Deserialize, de::IgnoredAny};
 use status::Status;
 use text::Text;
@@ -55,9 +58,11 @@ pub struct Definition {
     /// How its delivery reports are read. `None` if it has none.
     pub status: Option<Status>,
     /// How its provider is asked what became of messages. `None`: it is not.
-    pub poll: Option<Poll>,
+    pub poll: Option<PollTable>,
     /// How its texts are made ready for its provider.
     pub text: Text,
+    /// The region of its numbers, in which every number is made E.164. `None`: identities are as they are written.
+    pub region: Option<NumberRegion>,
     /// The type's own settings.
     pub settings: Settings,
     /// The settings that must be there; of several in one place, at least one.
@@ -89,9 +94,10 @@ pub(crate) struct DefinitionTable {
     _send: IgnoredAny,
     receive: Option<Receive>,
     status: Option<Status>,
-    poll: Option<Poll>,
+    poll: Option<PollTable>,
     #[serde(default)]
     text: Text,
+    region: Option<NumberRegion>,
     #[serde(default)]
     settings: Settings,
     #[serde(default)]
@@ -123,6 +129,7 @@ impl DefinitionTable {
             status: self.status,
             poll: self.poll,
             text: self.text,
+            region: self.region,
             settings: self.settings,
             required_settings: self.required_settings,
             retry: self.retry,
@@ -130,6 +137,16 @@ impl DefinitionTable {
             concurrency_max: self.concurrency_max,
             rate: self.rate,
             breaker: self.breaker,
+        }
+    }
+}
+
+impl Definition {
+    /// The identity that is meant by `written`, of somebody who writes or is written to.
+    pub fn identity(&self, written: Identity) -> Identity {
+        match self.region {
+            Some(region) => region.identity(&written),
+            None => written,
         }
     }
 }

@@ -2,7 +2,7 @@
 //! parameter of a form, or in a text of JSON.
 
 use super::{
-    each::{Step, index},
+    each::{PathStep, index},
     http::BodyFormat,
 };
 use indexmap::IndexMap;
@@ -18,7 +18,7 @@ pub struct Nested(IndexMap<NestedPath, BodyFormat>);
 /// Where one is: a name of a parameter or of a member of the outermost object, or a JSON pointer, in which `*`
 /// stands for every item of a list.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct NestedPath(Vec<Step>);
+struct NestedPath(Vec<PathStep>);
 
 impl Nested {
     /// Whether there are none.
@@ -50,21 +50,21 @@ impl Nested {
 
 /// Does `work` with whatever `steps` lead to from `value`.
 fn at<E>(
-    steps: &[Step],
+    steps: &[PathStep],
     value: &mut Value,
     work: &mut impl FnMut(&mut Value) -> Result<(), E>,
 ) -> Result<(), E> {
     match (steps, value) {
         ([], value) => work(value),
-        ([Step::Every, rest @ ..], Value::Array(items)) => {
+        ([PathStep::Every, rest @ ..], Value::Array(items)) => {
             items.iter_mut().try_for_each(|item| at(rest, item, work))
         }
         // As with `each`, what stands in the place of a list is its only item.
-        ([Step::Every, rest @ ..], value) => at(rest, value, work),
-        ([Step::Member(name), rest @ ..], Value::Object(members)) => {
+        ([PathStep::Every, rest @ ..], value) => at(rest, value, work),
+        ([PathStep::Member(name), rest @ ..], Value::Object(members)) => {
             members.get_mut(name).map_or(Ok(()), |member| at(rest, member, work))
         }
-        ([Step::Member(name), rest @ ..], Value::Array(items)) => {
+        ([PathStep::Member(name), rest @ ..], Value::Array(items)) => {
             let item = index(name).and_then(|number| items.get_mut(number));
             item.map_or(Ok(()), |item| at(rest, item, work))
         }
@@ -80,10 +80,10 @@ impl<'de> Deserialize<'de> for NestedPath {
                 "" => {
                     Err(de::Error::custom("must name a parameter, or be a JSON pointer such as \"/Message\""))
                 }
-                _ => Ok(Self(vec![Step::Member(path)])),
+                _ => Ok(Self(vec![PathStep::Member(path)])),
             };
         };
-        let steps = pointer.split('/').map(Step::parse).collect::<Result<_, _>>();
+        let steps = pointer.split('/').map(PathStep::parse).collect::<Result<_, _>>();
         steps.map(Self).map_err(de::Error::custom)
     }
 }

@@ -25,7 +25,7 @@ const MAX_DELAY: Duration = Duration::from_secs(24 * 3600);
 /// says becomes a report, as a delivery report that it brings does.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Poll {
+pub struct PollTable {
     /// Where to.
     pub url: PollUrl,
     /// The method.
@@ -82,7 +82,7 @@ fn delays() -> Vec<Span> {
     [60, 300, 1_800, 7_200, 21_600, 43_200, 86_400].map(Duration::from_secs).map(Span).into()
 }
 
-impl Poll {
+impl PollTable {
     /// The request, as a `send` table of a backend whose own is `send` makes requests.
     pub fn request(&self, send: &Send) -> Send {
         let texts = |all: &IndexMap<String, PollTemplate>| {

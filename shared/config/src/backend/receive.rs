@@ -1,5 +1,6 @@
 //! How a backend's requests are received: `[backends.NAME.receive]`.
 
+pub use super::field::STANDARD_FIELDS;
 use super::{
     auth::ReceiveAuth,
     batch::Batch,
@@ -12,6 +13,7 @@ use super::{
     expression::When,
     field::FieldSpec,
     http::{BodyFormat, Method, method_problem},
+    media::{MEDIA, MediaSource},
     nested::Nested,
 };
 use indexmap::IndexMap;
@@ -22,8 +24,6 @@ use postern_shared::{
 };
 use serde::Deserialize;
 
-/// Our own names, which need no declaration in `fields`.
-pub const STANDARD_FIELDS: [&str; 4] = ["identity", "text", "external_id", "received_at"];
 /// The longest `external_id`, in characters.
 pub const MAX_EXTERNAL_ID_CHARS: usize = 512;
 
@@ -63,6 +63,9 @@ pub struct Receive {
     pub reply: Reply,
     /// Extra parameters, and changes to those that Postern knows itself.
     pub fields: IndexMap<String, FieldSpec>,
+    /// Where a request holds media, which become the field `media`: a list of objects with `url`, `id`, `type` and
+    /// `name`, as far as they are there.
+    pub media: Vec<MediaSource>,
     /// Custom validation, in order.
     pub checks: Vec<Check>,
     /// The form that cleans a request: `http`, or a name registered by a program of one's own.
@@ -94,6 +97,7 @@ impl Default for Receive {
             dates: Dates::default(),
             reply: Reply::default(),
             fields: IndexMap::new(),
+            media: Vec::new(),
             checks: Vec::new(),
             form: "http".to_owned(),
             charset: None,
@@ -143,11 +147,22 @@ impl Receive {
                 let why = format!("is no field of ours: use one of {known}, or declare it in receive.fields");
                 wrong.push((format!("params.{name}"), why));
             }
-            wrong.extend(name_problem(theirs).map(|why| (format!("params.{name}"), why.to_owned())));
+            wrong.extend(
+                name_problem(theirs, self.each.is_some())
+                    .map(|why| (format!("params.{name}"), why.to_owned())),
+            );
         }
         for (name, spec) in &self.fields {
             let keys = spec.problems().into_iter();
             wrong.extend(keys.map(|(key, why)| (format!("fields.{name}.{key}"), why)));
+        }
+        for (number, source) in self.media.iter().enumerate() {
+            let keys = source.problems(self.each.is_some()).into_iter();
+            wrong.extend(keys.map(|(key, why)| (format!("media[{number}].{key}"), why)));
+        }
+        if !self.media.is_empty() && self.fields.contains_key(MEDIA) {
+            let why = "receive.media makes this field: call one of your own otherwise";
+            wrong.push((format!("fields.{MEDIA}"), why.to_owned()));
         }
         wrong.extend(self.batch().problems());
         wrong.extend(items_problem(self.when.as_ref(), self.each.as_ref()));
@@ -166,10 +181,12 @@ impl Receive {
                 "decodes the parameters of a form, and nested reads them as JSON: leave one of them out";
             wrong.push(("codec".to_owned(), why.to_owned()));
         }
-        let declared = self.fields.keys().map(String::as_str);
+        let declared: Vec<&str> = self.fields.keys().map(String::as_str).collect();
         // A form of one's own may make fields that nothing declares.
         if self.form == "http" {
-            wrong.extend(self.dedupe.problem(declared).map(|why| ("dedupe".to_owned(), why)));
+            wrong.extend(
+                self.dedupe.problem(&STANDARD_FIELDS, &declared).map(|why| ("dedupe".to_owned(), why)),
+            );
             wrong.extend(self.undeclared());
         }
         wrong
@@ -190,8 +207,14 @@ impl Receive {
 
     /// The checks of fields that no message has: each would refuse every message.
     fn undeclared(&self) -> Vec<(String, String)> {
-        let declared: Vec<_> =
-            self.fields.keys().map(String::as_str).filter(|name| !STANDARD_FIELDS.contains(name)).collect();
+        let media = (!self.media.is_empty()).then_some(MEDIA);
+        let declared: Vec<_> = self
+            .fields
+            .keys()
+            .map(String::as_str)
+            .filter(|name| !STANDARD_FIELDS.contains(name))
+            .chain(media)
+            .collect();
         let used = self
             .checks
             .iter()
@@ -223,10 +246,11 @@ pub(super) fn renamed<'a>(
     renamed.into_iter().flatten().chain(own)
 }
 
-/// What is wrong with `theirs` as the names of a request's parameter.
-pub(super) fn name_problem(theirs: &OneOrMany) -> Option<&'static str> {
+/// What is wrong with `theirs` as the names of a request's parameter. With `of_items` they are names within an
+/// item, and the empty one is the item itself.
+pub(super) fn name_problem(theirs: &OneOrMany, of_items: bool) -> Option<&'static str> {
     let any = |is_wrong: fn(&str) -> bool| theirs.0.iter().any(|name| is_wrong(name));
-    if theirs.0.is_empty() || any(str::is_empty) {
+    if theirs.0.is_empty() || any(str::is_empty) && !of_items {
         Some("must name a parameter")
     } else if any(|name| name.contains("{{")) {
         Some("is the name of a parameter and no template: write \"phone\" instead of \"{{ phone }}\"")

@@ -2,6 +2,7 @@
 
 mod answer;
 mod body;
+mod results;
 
 use super::{
     codec::Codec,
@@ -10,10 +11,11 @@ use super::{
     send_auth::SendAuth,
     template::{Template, UrlTemplate, XmlTemplate},
 };
-pub use answer::{AnswerPart, KnownFailure, StatusPattern, Success};
+pub use answer::{AnswerPart, KnownFailure, StatusPattern, Success, value_of};
 pub use body::{FormTemplate, JsonTemplate};
 use indexmap::IndexMap;
 use postern_shared::value::{HeaderName, Secret, Span};
+pub use results::{KnownValue, Results};
 use serde::Deserialize;
 use std::time::Duration;
 
@@ -71,6 +73,11 @@ pub struct Send {
     /// is judged by its status.
     #[serde(default)]
     pub failures: Vec<KnownFailure>,
+    /// What a successful answer says of each recipient. `None`: one request has one outcome.
+    pub results: Option<Results>,
+    /// Where an answer that asks for a later attempt holds how long to wait, in seconds. `None`, or if it is not
+    /// there: the header `Retry-After` says it.
+    pub retry_after: Option<AnswerPart>,
     /// How long connecting, sending and the whole answer may take; at most 10 minutes.
     #[serde(default = "ten_seconds")]
     pub timeout: Span,

@@ -45,6 +45,9 @@ pub struct Status {
     /// Which requests bring reports, to `/backends/NAME` as well as to `/backends/NAME/status`. `None`:
     /// all those to `/backends/NAME/status`.
     pub when: Option<When>,
+    /// The state of a report that has no word for it: of a provider whose reports all say the same. `None`: such a
+    /// report is answered 400.
+    pub state: Option<State>,
     /// The provider's word → our state. Upper and lower case are the same.
     pub states: IndexMap<String, State>,
     /// What becomes of a report with any other word.
@@ -93,6 +96,7 @@ impl Default for Status {
             each: None,
             when: None,
             format: None,
+            state: None,
             nested: Nested::default(),
             dates: None,
             states: IndexMap::new(),
@@ -134,10 +138,14 @@ impl Status {
                     format!("is no field of a delivery report: use one of {}", STATUS_FIELDS.join(", "));
                 wrong.push((format!("params.{name}"), why));
             }
-            wrong.extend(name_problem(theirs).map(|why| (format!("params.{name}"), why.to_owned())));
+            wrong.extend(
+                name_problem(theirs, self.each.is_some())
+                    .map(|why| (format!("params.{name}"), why.to_owned())),
+            );
         }
-        if self.states.is_empty() {
-            let why = "must say what the provider's words mean, such as { DELIVRD = \"delivered\" }";
+        if self.states.is_empty() && self.state.is_none() {
+            let why = "must say what the provider's words mean, such as { DELIVRD = \"delivered\" }, or state what \
+                       all reports say";
             wrong.push(("states".to_owned(), why.to_owned()));
         }
         wrong.extend(self.batch().problems());

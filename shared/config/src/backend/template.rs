@@ -18,13 +18,14 @@ pub use usage::{Use, uses};
 pub use xml::XmlTemplate;
 
 /// What a template sees.
-pub const NAMES: [&str; 10] = [
+pub const NAMES: [&str; 11] = [
     "id",
     "backend",
     "identity",
     "identities",
     "text",
     "encoded",
+    "media",
     "context",
     "settings",
     "status_url",

@@ -1,10 +1,14 @@
 //! How a backend's texts are made ready for its provider: `[backends.NAME.text]`.
 
-use postern_shared::text::{
-    Alphabet,
-    parts::{MAX_PARTS, PartLimit, beginning, split},
-    plain::plain_where_it_saves,
-    segmentation,
+use super::media::{MediaProblem, MediaUse};
+use postern_shared::{
+    message::Context,
+    text::{
+        Alphabet,
+        parts::{MAX_PARTS, PartLimit, beginning, split},
+        plain::plain_where_it_saves,
+        segmentation,
+    },
 };
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -28,6 +32,8 @@ pub struct Text {
     pub over: Over,
     /// Whether each part of a split text begins with its number: `1/3 `.
     pub numbered: bool,
+    /// What becomes of the media in a message's context.
+    pub media: MediaUse,
 }
 
 impl Default for Text {
@@ -38,6 +44,7 @@ impl Default for Text {
             limit: Bounds::default(),
             over: Over::Split,
             numbered: false,
+            media: MediaUse::default(),
         }
     }
 }
@@ -112,14 +119,32 @@ impl Text {
         wrong
     }
 
+    /// The text of a message that has `text` and `context` and of which `before` parts were sent already: what is
+    /// left of one holds the media already.
+    ///
+    /// # Errors
+    /// Why its media cannot be sent.
+    pub fn with_media<'t>(
+        &self,
+        text: &'t str,
+        context: &Context,
+        before: usize,
+    ) -> Result<Cow<'t, str>, MediaProblem> {
+        if before > 0 { Ok(text.into()) } else { self.media.text(text, context) }
+    }
+
     /// `text`, of whose parts `before` were sent already, as its provider gets it.
     ///
     /// # Errors
     /// It is too long, and longer texts are refused; or it would be sent in more than [`MAX_PARTS`] parts.
-    pub fn prepare<'t>(&self, text: &'t str, before: usize) -> Result<Prepared<'t>, TooLong> {
+    pub fn prepare<'t>(&self, text: impl Into<Cow<'t, str>>, before: usize) -> Result<Prepared<'t>, TooLong> {
+        let text = text.into();
         // What is left of a text was made plain with the whole of it, or was not.
-        let text =
-            if self.transliterate && before == 0 { plain_where_it_saves(text) } else { Cow::Borrowed(text) };
+        let plain = match (self.transliterate && before == 0).then(|| plain_where_it_saves(&text)) {
+            Some(Cow::Owned(plain)) => Some(plain),
+            _ => None,
+        };
+        let text = plain.map_or(text, Cow::Owned);
         let some = |most| (most > 0).then_some(most);
         let limit =
             PartLimit { characters: some(self.limit.characters), segments: some(self.limit.segments) };

@@ -1,7 +1,7 @@
 //! `providers`: a folder of further provider files.
 
 use super::parse;
-use crate::{Config, InvalidConfig};
+use crate::{Config, InvalidConfig, Loader, NeededSecrets, ProviderRegistry};
 use std::path::Path;
 use tempfile::TempDir;
 
@@ -93,6 +93,46 @@ fn a_mistake_names_the_file_and_its_line() {
 }
 
 #[test]
+fn a_file_that_builds_on_a_type_says_only_what_is_other() {
+    const SPACE: &str = "base = \"twilio\"\nrequired_settings = [\"key\"]\n[about]\ntitle = \"Space\"\nsetup = \"{receive}\"\n\
+                         [about.settings]\nkey = \"A key.\"\n[receive.auth]\ntoken = { secret = \"{{ settings.key }}\", path = true }\n";
+    let space = "[backends.a]\ntype = \"space\"\nsettings = { key = \"hush-key-of-the-space\", account_sid = \"a\", auth_token = \"t\" }\n";
+    let folder = folder(&[("space.toml", SPACE)]);
+    let config = with(folder.path(), space).unwrap();
+    let definition = &config.backends.values().next().unwrap().definition;
+    assert_eq!(definition.receive.param("identity").collect::<Vec<_>>(), ["From"]);
+    assert!(definition.receive.auth.path_token(&definition.settings).is_some(), "one way, and not two");
+    let said = with(folder.path(), &space.replace("key = ", "kye = ")).unwrap_err().to_string();
+    assert!(said.contains("backends of type space need it. A key."), "{said}");
+    // One that takes a built-in type's place builds on that one.
+    std::fs::rename(folder.path().join("space.toml"), folder.path().join("twilio.toml")).unwrap();
+    let replaced =
+        format!("providers = {{ dir = \"{}\", replace = [\"twilio\"] }}\n", folder.path().display());
+    assert!(parse(&(replaced + &space.replace("\"space\"", "\"twilio\""))).is_ok());
+}
+
+#[test]
+fn a_base_that_is_none_is_named() {
+    let other = "base = \"other\"\n";
+    for (base, says) in [
+        (
+            "base = 7",
+            "acme.toml: line 1: base: must be a text; allowed: africastalking, console, http, kannel",
+        ),
+        ("base = \"twlio\"", "acme.toml: line 1: base: unknown type; allowed: "),
+        ("base = \"twlio\"", "did you mean twilio?"),
+        // Of the same folder.
+        (other, "base: unknown type"),
+        ("base = \"acme\"", "base: unknown type"),
+        ("base = \"instagram\"", "base: instagram builds on another type itself; allowed: "),
+    ] {
+        let folder = folder(&[("acme.toml", base), ("other.toml", "connector = \"http\"")]);
+        let said = with(folder.path(), "").unwrap_err().to_string();
+        assert!(said.contains(says), "{base}: {said}");
+    }
+}
+
+#[test]
 fn a_built_in_type_is_replaced_only_if_that_is_said() {
     let folder = folder(&[("twilio.toml", ACME)]);
     let backend = BACKEND.replace("acme", "twilio");
@@ -120,4 +160,18 @@ fn a_folder_that_is_not_there_and_a_name_that_is_none_are_named() {
     assert!(said.contains("a-z"), "{said}");
     let said = parse("[backends.a]\ntype = \"acme\"").unwrap_err().to_string();
     assert!(said.contains("providers = \"DIR\""), "{said}");
+}
+
+#[test]
+fn a_secret_that_need_not_be_there_is_not_asked_for_its_shape() {
+    let absent = "{ env = \"POSTERN_TESTS_HAVE_NO_SUCH_VARIABLE\" }";
+    let text = format!(
+        "[backends.a]\ntype = \"http\"\nsettings = {{ key = {absent} }}\n\
+         receive.auth = {{ ed25519 = {{ header = \"X-Signature\", key = \"{{{{ settings.key }}}}\" }} }}\n"
+    );
+    let providers = ProviderRegistry::builtin();
+    let read = |loader: Loader<'_>| loader.parse("test", Some(&text), []).map(|config| config.absent_secrets);
+    let needing_none = Loader::new(&providers).needing(NeededSecrets::Of(&[]));
+    assert_eq!(read(needing_none).unwrap().into_iter().collect::<Vec<_>>(), ["backends.a.settings.key"]);
+    assert!(read(Loader::new(&providers)).is_err());
 }

@@ -140,3 +140,23 @@ fn a_signature_of_the_address_alone_is_warned_of() {
     assert_eq!(warned("\"GET\"", "{{ url }}"), []);
     assert_eq!(warned("\"POST\"", "{{ url }}{{ parameters }}"), []);
 }
+
+/// What stands in for a setting that is elsewhere is not judged as a key.
+#[test]
+fn a_key_that_is_not_on_this_machine_is_no_mistake_without_secrets() {
+    for auth in ["ed25519 = { header = \"X-S\", key", "standard_webhooks = { secret"] {
+        let text = format!(
+            "[backends.a]\ntype = \"http\"\nreceive = {{ auth = {{ {auth} = \"{{{{ settings.key }}}}\" }} }} }}\n\
+             [backends.a.settings]\nkey = {{ env = \"POSTERN_TEST_NOT_SET\" }}\n"
+        );
+        let providers = ProviderRegistry::builtin();
+        let needing = |secrets| Loader::new(&providers).needing(secrets).parse("test.toml", Some(&text), []);
+        let config = needing(NeededSecrets::Of(&[])).unwrap();
+        assert!(config.lacks_secret("backends.a.settings.key"), "{:?}", config.absent_secrets);
+        let problems = needing(NeededSecrets::All).unwrap_err().problems;
+        assert_eq!(
+            problems.iter().map(|it| it.key.as_str()).collect::<Vec<_>>(),
+            ["backends.a.settings.key"]
+        );
+    }
+}

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 /// What an order without anything else may say.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Plain {
+pub struct PlainOrder {
     /// Who gives it, for the log, besides the address that it came from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub by: Option<String>,
@@ -29,7 +29,7 @@ pub(super) fn backends() -> impl HttpServiceFactory {
 }
 
 async fn pause(request: HttpRequest, operator: web::Data<Operator>, body: web::Bytes) -> HttpResponse {
-    let Plain { by } = match read_body(&body) {
+    let PlainOrder { by } = match read_body(&body) {
         Ok(order) => order,
         Err(why) => return super::problem(400, &why),
     };
@@ -37,7 +37,7 @@ async fn pause(request: HttpRequest, operator: web::Data<Operator>, body: web::B
 }
 
 async fn resume(request: HttpRequest, operator: web::Data<Operator>, body: web::Bytes) -> HttpResponse {
-    let Plain { by } = match read_body(&body) {
+    let PlainOrder { by } = match read_body(&body) {
         Ok(order) => order,
         Err(why) => return super::problem(400, &why),
     };

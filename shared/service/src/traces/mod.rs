@@ -20,7 +20,7 @@ mod request;
 mod span;
 
 pub use request::{Began, RequestSpan};
-pub use span::{Scope, Sends, Span};
+pub use span::{Scope, Sends, TraceSpan};
 
 use crate::metrics::Metrics;
 use environment::Environment;
@@ -136,13 +136,13 @@ impl Traces {
 
 impl Tracing {
     /// Begins the span that `builder` describes, below `parent`; without one it begins a trace.
-    fn begin(self: &Arc<Self>, builder: SpanBuilder, parent: Option<&SpanContext>) -> Span {
+    fn begin(self: &Arc<Self>, builder: SpanBuilder, parent: Option<&SpanContext>) -> TraceSpan {
         let context = Context::new();
         let context = match parent {
             Some(parent) => context.with_remote_span_context(parent.clone()),
             None => context,
         };
-        Span::new(self.tracer.build_with_context(builder, &context), self)
+        TraceSpan::new(self.tracer.build_with_context(builder, &context), self)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{
     Traces,
-    span::{Scope, Span, remote},
+    span::{Scope, TraceSpan, remote},
 };
 use jiff::Timestamp;
 use opentelemetry::{
@@ -23,7 +23,7 @@ pub struct Began(Option<SystemTime>);
 #[derive(Debug)]
 pub struct RequestSpan {
     context: TraceContext,
-    span: Span,
+    span: TraceSpan,
 }
 
 impl Traces {
@@ -63,7 +63,7 @@ impl Traces {
 impl RequestSpan {
     /// A request that has no span, in the trace `parent` or in a new one.
     pub fn without_span(parent: Option<TraceContext>) -> Self {
-        Self { context: parent.unwrap_or_else(TraceContext::begin), span: Span::default() }
+        Self { context: parent.unwrap_or_else(TraceContext::begin), span: TraceSpan::default() }
     }
 
     /// What is passed on of the trace.

@@ -18,7 +18,7 @@ use url::Url;
 
 /// A span. It ends when it is dropped.
 #[derive(Default)]
-pub struct Span(Option<Box<Live>>);
+pub struct TraceSpan(Option<Box<Live>>);
 
 struct Live {
     span: SdkSpan,
@@ -45,14 +45,14 @@ struct SendSpan {
     /// How many messages go there.
     messages: i64,
     id: Option<MessageId>,
-    span: Span,
+    span: TraceSpan,
 }
 
 impl Traces {
     /// The span of working on `envelope`, which was taken from `queue`: below the one that it was sent in,
     /// so that a message's way is one trace.
-    pub fn process(&self, queue: &QueueName, envelope: &Envelope) -> Span {
-        let Some(tracing) = &self.0 else { return Span::default() };
+    pub fn process(&self, queue: &QueueName, envelope: &Envelope) -> TraceSpan {
+        let Some(tracing) = &self.0 else { return TraceSpan::default() };
         let sender = envelope.trace().map(|trace| remote(&trace));
         let destination = consumed(queue);
         let builder = SpanBuilder::from_name(format!("process {destination}")).with_kind(SpanKind::Consumer);
@@ -63,7 +63,7 @@ impl Traces {
     }
 }
 
-impl Span {
+impl TraceSpan {
     pub(super) fn new(span: SdkSpan, tracing: &Arc<Tracing>) -> Self {
         let context = span.span_context().clone();
         let place = SpanPlace { tracing: Arc::clone(tracing), written: written(&context), context };
@@ -180,8 +180,8 @@ impl Scope {
     }
 
     /// The span of an HTTP request with the method `method`, which is one of the standard's.
-    pub fn client(&self, method: &str) -> Span {
-        let Some(place) = &self.0 else { return Span::default() };
+    pub fn client(&self, method: &str) -> TraceSpan {
+        let Some(place) = &self.0 else { return TraceSpan::default() };
         let builder = SpanBuilder::from_name(method.to_owned()).with_kind(SpanKind::Client);
         let builder = builder.with_attributes([KeyValue::new("http.request.method", method.to_owned())]);
         place.tracing.begin(builder, Some(&place.context))
@@ -348,9 +348,9 @@ fn written(context: &SpanContext) -> TraceContext {
     }
 }
 
-impl fmt::Debug for Span {
+impl fmt::Debug for TraceSpan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Span").field(&self.context()).finish()
+        f.debug_tuple("TraceSpan").field(&self.context()).finish()
     }
 }
 

@@ -88,7 +88,8 @@ impl<'de> Deserialize<'de> for StatusPattern {
     }
 }
 
-/// Where an answer holds a value, such as the provider's id: a JSON pointer (it begins with `/`), also into the
+/// Where an answer, or an item of it, holds a value, such as the provider's id: a JSON pointer (it begins with `/`;
+/// the empty one is the whole), also into the
 /// JSON that stands for XML ([`xml_within`]), or a regex with one group.
 #[derive(Debug, Clone)]
 pub enum AnswerPart {
@@ -102,25 +103,43 @@ impl AnswerPart {
     /// The value in `answer`; `None` where there is none.
     pub fn find(&self, answer: &str) -> Option<String> {
         match self {
-            Self::Pointer(pointer) => match value_of(answer)?.pointer(pointer)? {
-                Value::String(id) if !id.is_empty() => Some(id.clone()),
-                Value::Number(id) => Some(id.to_string()),
-                Value::Bool(yes) => Some(yes.to_string()),
-                // The text of an XML element that has attributes.
-                Value::Object(members) => {
-                    let text = members.get("#text")?.as_str().filter(|text| !text.is_empty());
-                    text.map(str::to_owned)
-                }
-                _ => None,
-            },
-            Self::Regex(regex) => Some(regex.captures(answer)?.get(1)?.as_str().to_owned()),
+            Self::Pointer(pointer) => text_of(value_of(answer)?.pointer(pointer)?),
+            Self::Regex(regex) => first_group(regex, answer),
+        }
+    }
+
+    /// The value in `item`, a part of an answer; a regex looks at it as it is written without white space.
+    /// `None` where there is none.
+    pub fn find_in(&self, item: &Value) -> Option<String> {
+        match self {
+            Self::Pointer(pointer) => text_of(item.pointer(pointer)?),
+            Self::Regex(regex) => first_group(regex, &item.to_string()),
         }
     }
 }
 
-/// The JSON that an answer is, or that stands for its XML.
-fn value_of(answer: &str) -> Option<Value> {
-    // No more of an answer than 64 KiB is read: these bound what its parts take.
+fn text_of(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) if !text.is_empty() => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Bool(yes) => Some(yes.to_string()),
+        // The text of an XML element that has attributes.
+        Value::Object(members) => {
+            let text = members.get("#text")?.as_str().filter(|text| !text.is_empty());
+            text.map(str::to_owned)
+        }
+        _ => None,
+    }
+}
+
+fn first_group(regex: &regex::Regex, text: &str) -> Option<String> {
+    Some(regex.captures(text)?.get(1)?.as_str().to_owned())
+}
+
+/// The JSON that an answer is, or that stands for its XML; each number has all of its digits. `None` if it is
+/// neither.
+pub fn value_of(answer: &str) -> Option<Value> {
+    // How much of an answer is read is bounded: these bound what its parts take.
     const LIMITS: JsonLimits = JsonLimits { values: 10_000, name: 256, text: 65_536 };
     if looks_like_xml(answer.as_bytes()) {
         return xml_within(answer, LIMITS).ok();
@@ -132,7 +151,7 @@ fn value_of(answer: &str) -> Option<Value> {
 impl<'de> Deserialize<'de> for AnswerPart {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        if text.starts_with('/') {
+        if text.is_empty() || text.starts_with('/') {
             return Ok(Self::Pointer(text));
         }
         match regex::Regex::new(&text) {

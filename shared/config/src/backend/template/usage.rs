@@ -94,7 +94,7 @@ pub struct Use {
 }
 
 /// A part of a template's source.
-enum Part<'s> {
+enum SourcePart<'s> {
     /// What is taken as it is.
     Text(&'s str),
     /// What stands in `{{ … }}`, which is a value, or in `{% … %}`, with nothing in its quotation marks.
@@ -108,7 +108,8 @@ pub fn uses(source: &str) -> Vec<Use> {
         let words = code.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
         words.into_iter().any(|word| GUARDS.contains(&word))
     };
-    let guarded = parts(source).iter().any(|part| matches!(part, Part::Code { code, .. } if is_guard(code)));
+    let guarded =
+        parts(source).iter().any(|part| matches!(part, SourcePart::Code { code, .. } if is_guard(code)));
     let mut jinja = Environment::new();
     if jinja.add_template("value", &plain).is_err() {
         return Vec::new();
@@ -143,15 +144,15 @@ pub(super) fn with_values_as(source: &str, value: &str) -> String {
     let mut plain = String::new();
     for part in parts(source) {
         match part {
-            Part::Text(text) => plain.push_str(text),
-            Part::Code { is_value: true, .. } => plain.push_str(value),
-            Part::Code { .. } => {}
+            SourcePart::Text(text) => plain.push_str(text),
+            SourcePart::Code { is_value: true, .. } => plain.push_str(value),
+            SourcePart::Code { .. } => {}
         }
     }
     plain
 }
 
-fn parts(source: &str) -> Vec<Part<'_>> {
+fn parts(source: &str) -> Vec<SourcePart<'_>> {
     let (mut parts, mut rest) = (Vec::new(), source);
     loop {
         let starts = ["{{", "{%", "{#"].into_iter().filter_map(|mark| rest.find(mark));
@@ -163,16 +164,16 @@ fn parts(source: &str) -> Vec<Part<'_>> {
         } else {
             "#}"
         };
-        parts.push(Part::Text(&rest[..start]));
+        parts.push(SourcePart::Text(&rest[..start]));
         let (code, tail) = if end == "#}" {
             (String::new(), after(&rest[start + 2..], end))
         } else {
             code(&rest[start + 2..], end)
         };
-        parts.push(Part::Code { code, is_value: end == "}}" });
+        parts.push(SourcePart::Code { code, is_value: end == "}}" });
         rest = tail;
     }
-    parts.push(Part::Text(rest));
+    parts.push(SourcePart::Text(rest));
     parts
 }
 
@@ -203,12 +204,12 @@ fn code<'s>(text: &'s str, end: &str) -> (String, &'s str) {
 }
 
 /// A filter or a test that Minijinja does not have: it would fail with each message.
-fn unknown_call(parts: &[Part<'_>], jinja: &Environment<'_>) -> Option<String> {
+fn unknown_call(parts: &[SourcePart<'_>], jinja: &Environment<'_>) -> Option<String> {
     let code = parts.iter().filter_map(|part| match part {
-        Part::Code { code, .. } => {
+        SourcePart::Code { code, .. } => {
             Some(code.as_str()).filter(|code| ["|", "is", "filter"].iter().any(|it| code.contains(it)))
         }
-        Part::Text(_) => None,
+        SourcePart::Text(_) => None,
     });
     let mut code = code.peekable();
     // Most templates call nothing, and there may be a thousand backends.
@@ -261,10 +262,10 @@ fn part_of_a_text(source: &str) -> Option<String> {
 }
 
 /// A name of `names` that is written as other programs write it, and sent as it is.
-fn not_replaced(source: &str, parts: &[Part<'_>], names: &[&str]) -> Option<String> {
+fn not_replaced(source: &str, parts: &[SourcePart<'_>], names: &[&str]) -> Option<String> {
     let texts = parts.iter().filter_map(|part| match part {
-        Part::Text(text) => Some(*text).filter(|text| text.contains('{')),
-        Part::Code { .. } => None,
+        SourcePart::Text(text) => Some(*text).filter(|text| text.contains('{')),
+        SourcePart::Code { .. } => None,
     });
     let in_braces = texts.flat_map(|text| text.split('{').skip(1)).find_map(|rest| {
         let inner = rest.split_once('}')?.0.trim();

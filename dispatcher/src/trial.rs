@@ -1,0 +1,128 @@
+//! What a backend would send, and what an answer would be taken for: by the functions that send, without a
+//! request.
+
+use crate::{
+    connectors::http::{ClientTls, Http},
+    outcome::Outcome,
+    outgoing::{answer::ProviderAnswer, redact::Redactor},
+};
+use postern_config::{
+    KeyProblem,
+    backend::{BackendConfig, send_auth::SendAuth, text::Text},
+};
+use postern_shared::{error::Failure, message::Outbound};
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
+use serde_json::Value;
+
+/// A backend that sends over HTTP, tried.
+#[derive(Debug)]
+pub struct Trial {
+    http: Http,
+    text: Text,
+    recipients_per_request: usize,
+    /// The scheme of the `Authorization` that a request gets when it is made: an access token, a signature.
+    later: Option<&'static str>,
+    /// Knows the secrets among the settings.
+    redactor: Redactor,
+}
+
+/// A request that would be made. Secrets are left out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TriedRequest {
+    /// The method.
+    pub method: String,
+    /// The URL.
+    pub url: String,
+    /// The headers that the backend sets, in order of their names.
+    pub headers: Vec<(String, String)>,
+    /// The body; empty if there is none.
+    pub body: String,
+}
+
+impl Trial {
+    /// For `backend`. `None` if it does not send over HTTP.
+    ///
+    /// # Errors
+    /// Every key below the backend's that is wrong.
+    pub fn new(backend: &BackendConfig) -> Result<Option<Self>, Vec<KeyProblem>> {
+        let definition = &backend.definition;
+        let Some(table) = definition.connector.http() else { return Ok(None) };
+        let later = match &table.auth {
+            Some(SendAuth::Oauth2(_)) => Some("Bearer"),
+            Some(SendAuth::AwsSigv4(_)) => Some("AWS4-HMAC-SHA256"),
+            Some(SendAuth::Basic { .. } | SendAuth::Bearer(_)) | None => None,
+        };
+        let mut secrets = Vec::new();
+        for (name, value) in definition.settings.expose() {
+            if definition.is_secret_setting(name) {
+                texts(value, &mut secrets);
+            }
+        }
+        Ok(Some(Self {
+            http: Http::new(backend, &ClientTls::default())?,
+            text: definition.text.clone(),
+            recipients_per_request: definition.connector.calls().recipients_per_request(),
+            later,
+            redactor: Redactor::hiding(&secrets),
+        }))
+    }
+
+    /// The requests that `message` would be: for each part of its text, one for as many recipients as a request
+    /// may have.
+    ///
+    /// # Errors
+    /// Why one of them would not be made.
+    pub fn requests(&self, message: &Outbound) -> Result<Vec<TriedRequest>, Failure> {
+        let prepared = self.text.prepare(&message.text, 0);
+        let prepared = prepared.map_err(|why| Failure::permanent("text_too_long", why.to_string()))?;
+        let mut requests = Vec::new();
+        for part in 0..prepared.len() {
+            let text = prepared.part(part);
+            for identities in message.identities.chunks(self.recipients_per_request) {
+                let request = self.http.request(message.id, &text, identities, &message.context)?;
+                let hidden = |text: &str| self.redactor.hidden(text);
+                let header = |(name, value): (&HeaderName, &HeaderValue)| {
+                    let value = String::from_utf8_lossy(value.as_bytes());
+                    // Its password may be too short to be looked for.
+                    let scheme = value.split_once(' ').filter(|_| name == AUTHORIZATION);
+                    let value =
+                        scheme.map_or_else(|| hidden(&value), |(scheme, _)| format!("{scheme} [REDACTED]"));
+                    (name.to_string(), value)
+                };
+                let mut headers: Vec<_> = request.headers().iter().map(header).collect();
+                headers.extend(
+                    self.later.map(|scheme| (AUTHORIZATION.to_string(), format!("{scheme} [REDACTED]"))),
+                );
+                headers.sort();
+                let body = request.body().and_then(|body| body.as_bytes()).unwrap_or_default();
+                requests.push(TriedRequest {
+                    method: request.method().to_string(),
+                    url: hidden(request.url().as_str()),
+                    headers,
+                    body: hidden(&String::from_utf8_lossy(body)),
+                });
+            }
+        }
+        Ok(requests)
+    }
+
+    /// What an answer with `status`, `headers` and `body` would be taken for.
+    pub fn outcome(&self, status: u16, headers: &[(String, String)], body: &[u8]) -> Outcome {
+        let headers = headers.iter().filter_map(|(name, value)| {
+            Some((name.parse::<HeaderName>().ok()?, value.parse::<HeaderValue>().ok()?))
+        });
+        let body = String::from_utf8_lossy(body).into_owned();
+        let headers = headers.collect::<HeaderMap>();
+        self.http.outcome_of(&ProviderAnswer { status, headers, body, complete: true })
+    }
+}
+
+/// Every text in `value`.
+fn texts(value: &Value, found: &mut Vec<String>) {
+    match value {
+        Value::String(text) => found.push(text.clone()),
+        Value::Array(items) => items.iter().for_each(|item| texts(item, found)),
+        Value::Object(table) => table.values().for_each(|item| texts(item, found)),
+        _ => {}
+    }
+}
