@@ -2,7 +2,7 @@
 //! a listener and without a broker.
 
 use crate::{
-    answer::Answer,
+    answer::{Answer, text},
     forms::Forms,
     limits::RequestLimits,
     provider::{Provider, ProviderPath, Taken},
@@ -12,7 +12,7 @@ use actix_web::{
     HttpResponse,
     body::{MessageBody, to_bytes},
     http::{
-        Method, Uri,
+        Method, StatusCode, Uri,
         header::{HeaderName, HeaderValue},
     },
     test::TestRequest,
@@ -109,7 +109,7 @@ impl Trial {
         let (made, mut payload) = made.to_http_parts();
         let endpoint = match self.provider.reached(path, &made) {
             Ok(endpoint) => endpoint,
-            Err(answer) => return Ok(refused(answer).await),
+            Err(why) => return Ok(refused(text(StatusCode::NOT_FOUND, why).into()).await),
         };
         match self.provider.take(path, &made, &mut payload, &self.limits).await {
             Ok(Taken::Challenge(reply, _)) => {

@@ -8,7 +8,7 @@ use super::{
     reporter::{Reported, Reporter},
 };
 use crate::{
-    answer::{Answer, Charge, text},
+    answer::Charge,
     forms::{Errors, Forms, KeyProblem, Request},
     limits::RequestLimits,
     metrics::IngressMetrics,
@@ -133,16 +133,14 @@ impl Provider {
     /// What `request`, which came to `path`, has to pass.
     ///
     /// # Errors
-    /// The answer 404: the backend has no such address.
+    /// The text of the answer 404: the backend has no such address.
     pub(crate) fn reached(
         &self,
         path: ProviderPath,
         request: &HttpRequest,
-    ) -> Result<&ProviderEndpoint, Answer> {
-        let no_reports = "this backend has no delivery reports";
-        let not_found = |why| Answer::from(text(StatusCode::NOT_FOUND, why));
-        let endpoint = self.endpoint(path).ok_or_else(|| not_found(no_reports))?;
-        if endpoint.has_path(request) { Ok(endpoint) } else { Err(not_found("not found")) }
+    ) -> Result<&ProviderEndpoint, &'static str> {
+        let endpoint = self.endpoint(path).ok_or("this backend has no delivery reports")?;
+        if endpoint.has_path(request) { Ok(endpoint) } else { Err("not found") }
     }
 
     /// What requests to `path` have to pass; `None` if the backend has no such address.

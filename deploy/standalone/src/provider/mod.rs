@@ -51,7 +51,7 @@ pub(crate) async fn run(action: &Action, providers: ProviderRegistry, forms: &Fo
         Action::Try(arguments) => Ok(greeting::print(&tried::shown(arguments, providers, forms).await?)?),
         Action::Show(ShowArguments { provider }) => {
             let (providers, kind) = named(providers, provider)?;
-            Ok(greeting::print(&page::page(&providers, &kind).map_err(wrong)?)?)
+            Ok(greeting::print(&page::page(&providers, &kind).map_err(|invalid| wrong(&invalid))?)?)
         }
         Action::Pages { folder } => pages(&providers, folder),
     }
@@ -67,10 +67,10 @@ fn named(providers: ProviderRegistry, name: &str) -> Result<(ProviderRegistry, S
         let known = providers.known_types();
         return Err(Exit::Config(format!("{name}: no such type, and no file; types: {known}")));
     }
-    providers.with_file(Path::new(name)).map_err(wrong)
+    providers.with_file(Path::new(name)).map_err(|invalid| wrong(&invalid))
 }
 
-fn wrong(invalid: postern_config::InvalidConfig) -> Exit {
+fn wrong(invalid: &postern_config::InvalidConfig) -> Exit {
     Exit::Config(invalid.to_string())
 }
 
@@ -80,9 +80,9 @@ fn pages(providers: &ProviderRegistry, folder: &Path) -> Result<(), Exit> {
         std::fs::write(&path, text).with_context(|| path.display().to_string())
     };
     for kind in providers.types() {
-        write(&format!("{kind}.md"), page::page(providers, kind).map_err(wrong)?)?;
+        write(&format!("{kind}.md"), page::page(providers, kind).map_err(|invalid| wrong(&invalid))?)?;
     }
-    Ok(write("README.md", page::index(providers).map_err(wrong)?)?)
+    Ok(write("README.md", page::index(providers).map_err(|invalid| wrong(&invalid))?)?)
 }
 
 #[cfg(test)]

@@ -122,7 +122,7 @@ fn configuration(
     };
     let named: BTreeSet<&str> =
         given.lines().filter_map(|line| Some(line.split_once('=')?.0.trim())).collect();
-    let unset = example::unset(providers, kind).map_err(wrong)?;
+    let unset = example::unset(providers, kind).map_err(|invalid| wrong(&invalid))?;
     let needed = unset.definition.required_settings.iter().filter_map(|names| names.0.first());
     let secrets = unset.definition.receive.auth.secrets();
     let proving = secrets.iter().filter_map(|secret| secret.setting());
