@@ -109,7 +109,7 @@ impl Trial {
         let (made, mut payload) = made.to_http_parts();
         let endpoint = match self.provider.reached(path, &made) {
             Ok(endpoint) => endpoint,
-            Err(answer) => return Ok(refused(answer).await),
+            Err(answer) => return Ok(refused(*answer).await),
         };
         match self.provider.take(path, &made, &mut payload, &self.limits).await {
             Ok(Taken::Challenge(reply, _)) => {

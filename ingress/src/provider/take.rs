@@ -138,9 +138,9 @@ impl Provider {
         &self,
         path: ProviderPath,
         request: &HttpRequest,
-    ) -> Result<&ProviderEndpoint, Answer> {
+    ) -> Result<&ProviderEndpoint, Box<Answer>> {
         let no_reports = "this backend has no delivery reports";
-        let not_found = |why| Answer::from(text(StatusCode::NOT_FOUND, why));
+        let not_found = |why| Box::new(Answer::from(text(StatusCode::NOT_FOUND, why)));
         let endpoint = self.endpoint(path).ok_or_else(|| not_found(no_reports))?;
         if endpoint.has_path(request) { Ok(endpoint) } else { Err(not_found("not found")) }
     }

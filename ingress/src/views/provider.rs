@@ -46,7 +46,7 @@ async fn answer(
     };
     let endpoint = match provider.reached(path, request) {
         Ok(endpoint) => endpoint,
-        Err(answer) => return answer,
+        Err(answer) => return *answer,
     };
     let began = state.traces.began();
     let mut trace = RequestSpan::without_span(None);
