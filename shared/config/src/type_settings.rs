@@ -36,7 +36,7 @@ pub(super) fn settings_in(file: &Map<String, Value>) -> BTreeSet<String> {
 pub(super) fn unset_in(file: &Map<String, Value>) -> BTreeSet<String> {
     let mut settings = settings_in(file);
     let own = file.get("settings").and_then(Value::as_object);
-    settings.retain(|name| own.is_none_or(|own| !own.contains_key(name)));
+    settings.retain(|name| own.and_then(|own| own.get(name)).is_none_or(|value| value == ""));
     settings
 }
 
