@@ -60,7 +60,7 @@ impl Incoming {
         Self { vendor, path, json: Some(body), form: Map::new() }
     }
 
-    fn form(vendor: &'static str, path: &'static str, form: Value) -> Self {
+    fn form(vendor: &'static str, path: &'static str, form: &Value) -> Self {
         Self { vendor, path, json: None, form: form.as_object().unwrap().clone() }
     }
 
@@ -125,9 +125,9 @@ async fn what_their_libraries_sign_is_accepted_and_nothing_else() {
         Incoming::json("line", "/backends/line", line),
         Incoming::json("telnyx", "/backends/telnyx", telnyx),
         Incoming::json("vonage", "/backends/vonage-messages", vonage),
-        Incoming::form("plivo", "/backends/plivo", plivo.clone()),
-        Incoming::form("plivo", "/backends/plivo?x=1", plivo),
-        Incoming::form("messagebird", "/backends/messagebird", bird),
+        Incoming::form("plivo", "/backends/plivo", &plivo),
+        Incoming::form("plivo", "/backends/plivo?x=1", &plivo),
+        Incoming::form("messagebird", "/backends/messagebird", &bird),
     ];
     let jobs: Value = requests.iter().map(Incoming::job).collect();
     let signed = python::ask("vendors/sign.py", &jobs).await;

@@ -307,12 +307,12 @@ mod tests {
         let text = "x".repeat(MAX_PARTS);
         assert_eq!(parts(&single, &text, 0).len(), MAX_PARTS);
         let says = "it would be sent in 256 parts, and the limit is 255";
-        assert_eq!(single.prepare(&format!("{text}x"), 0).unwrap_err().to_string(), says);
+        assert_eq!(single.prepare(format!("{text}x"), 0).unwrap_err().to_string(), says);
         assert_eq!(single.prepare(&text, 1).unwrap_err().to_string(), says);
         let word = "0123456789012345678901234567890 ";
         let all = parts(&numbered, &word.repeat(MAX_PARTS), 0);
         assert_eq!(all[254], format!("255/255 {word}"));
-        assert!(numbered.prepare(&word.repeat(MAX_PARTS + 1), 0).is_err());
+        assert!(numbered.prepare(word.repeat(MAX_PARTS + 1), 0).is_err());
         // One that a forged count of parts makes impossible.
         assert!(single.prepare("x", usize::MAX).is_err());
     }
