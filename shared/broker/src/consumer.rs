@@ -165,7 +165,7 @@ impl Feed {
     /// The delivery itself is dropped, which sends its release, where the caller is gone or the
     /// buffer is full.
     pub fn deliver(
-        &self,
+        &mut self,
         tag: u64,
         envelope: Envelope,
         redelivered: bool,
@@ -173,7 +173,13 @@ impl Feed {
     ) -> Result<(), Gone> {
         let settle = Some(self.settle.clone());
         let delivery = Delivery { envelope, redelivered, returned, since: Instant::now(), tag, settle };
-        self.deliveries.try_send(delivery).map_err(|_| Gone)
+        let delivered = self.deliveries.try_send(delivery).map_err(|_| Gone);
+        if self.deliveries.is_closed() {
+            // What was sent while the caller's end went away may lie in the channel, where nobody looks any more.
+            // It is dropped with the channel, of which this is the last end.
+            self.deliveries = mpsc::channel(1).0;
+        }
+        delivered
     }
 }
 
@@ -193,4 +199,45 @@ pub fn subscription(queue: QueueName, prefetch: u16) -> (Consumer, Feed) {
         Consumer { queue, deliveries: taken, stop: Some(stop), finished: Some(has_finished) },
         Feed { deliveries, settle, settlements, stopped, finished },
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{
+        sync::{
+            Barrier,
+            mpsc::{Receiver, Sender, channel},
+        },
+        thread,
+    };
+
+    /// The caller drops its end on one thread while the broker delivers on another, again and again: the message
+    /// comes back each time, whichever was first.
+    #[test]
+    fn what_is_delivered_while_the_caller_lets_go_comes_back() {
+        const ROUNDS: u64 = 60_000;
+        let start = Barrier::new(2);
+        #[expect(clippy::disallowed_methods, reason = "one at a time")]
+        let (give, given): (Sender<Consumer>, Receiver<Consumer>) = channel();
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                for consumer in given {
+                    start.wait();
+                    drop(consumer);
+                    start.wait();
+                }
+            });
+            for tag in 0..ROUNDS {
+                let (consumer, mut feed) = subscription(QueueName::inbound(), 1);
+                give.send(consumer).unwrap();
+                start.wait();
+                let _ = feed.deliver(tag, Envelope::default(), false, 0);
+                start.wait();
+                let back = feed.settlements.try_recv().map(|back| (back.tag, back.settle));
+                assert_eq!(back, Ok((tag, Settle::Requeue)), "round {tag}");
+            }
+            drop(give);
+        });
+    }
 }

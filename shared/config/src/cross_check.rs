@@ -171,7 +171,10 @@ pub(super) fn backend(
     for (key, why) in definition.receive.problems().into_iter().chain(auth) {
         reader.problem(format!("{path}.receive.{key}"), why);
     }
-    if let Some((key, what)) = definition.receive.auth.doubts(&definition.receive.methods) {
+    // What a built-in type leaves unsigned is its provider's doing, and on the type's page.
+    if reader.is_written(&format!("{path}.receive.auth"))
+        && let Some((key, what)) = definition.receive.auth.doubts(&definition.receive.methods)
+    {
         reader.warning(&format!("{path}.receive.{key}"), what);
     }
     if !providers.has_form(&definition.receive.form) {

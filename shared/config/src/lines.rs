@@ -28,6 +28,15 @@ impl KeyPlaces {
         self.files.insert(backend.to_owned(), file);
     }
 
+    /// Whether `key` itself is in the text, or in the provider file below its backend.
+    pub(super) fn have(&self, key: &str) -> bool {
+        let in_file = |(backend, file): (&String, &Arc<(String, Lines)>)| {
+            let below = key.strip_prefix(backend.as_str()).and_then(|rest| rest.strip_prefix('.'));
+            below.is_some_and(|below| file.1.exactly(below).is_some())
+        };
+        self.own.exactly(key).is_some() || self.files.iter().any(in_file)
+    }
+
     /// The line of `key` in the text, else of the nearest key around it; and in which line of which provider
     /// file it is, if it is rather there.
     pub(super) fn of(&self, key: &str) -> (Option<usize>, Option<String>) {

@@ -70,6 +70,12 @@ impl Reader {
         self.places.lies_over(backend, path, lines);
     }
 
+    /// Whether the configuration, the environment or a provider file of the user's sets `key` or a part of it.
+    pub(super) fn is_written(&self, key: &str) -> bool {
+        let is_set = |set: &String| is_in(set, key) || is_in(key, set);
+        self.places.have(key) || self.from_environment.iter().any(is_set)
+    }
+
     /// Notes that `key` is wrong, as far as it could be read.
     pub(super) fn problem(&mut self, key: impl AsRef<str>, what: impl Into<String>) {
         let key = key.as_ref();

@@ -57,6 +57,16 @@ def vonage(job):
 
 
 def plivo(job):
+    from plivo.utils import validate_signature
+
+    url, nonce = job["url"], "12345678901234567890"
+    mac = hmac.new(job["secret"].encode(), (url.split("?")[0] + nonce).encode(), hashlib.sha256).digest()
+    signature = base64.b64encode(mac).decode()
+    assert validate_signature(url, nonce, signature, job["secret"])
+    return {"X-Plivo-Signature-V2": signature, "X-Plivo-Signature-V2-Nonce": nonce}
+
+
+def plivo_v3(job):
     from plivo.utils import signature_v3
 
     url, nonce = job["url"], "12345678901234567890"

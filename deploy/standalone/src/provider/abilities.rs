@@ -11,6 +11,7 @@ use postern_config::{
             signature::{Algorithm, SignatureShape},
         },
         http::{BodyFormat, Method},
+        media::MediaUse,
         receive::{Receive, STANDARD_FIELDS},
         send::{Recipients, Send},
         send_auth::SendAuth,
@@ -102,6 +103,7 @@ impl<'a> Abilities<'a> {
         let rows = [
             ("receives", Some(self.receives())),
             ("passes on with a message, in `fields`", self.fields()),
+            ("media that come with a message", self.media_in()),
             ("delivery reports", self.status.map(|_| self.reports())),
             ("asks the provider what became of a message", self.polls()),
             ("a request proves itself by", self.proof()),
@@ -109,7 +111,8 @@ impl<'a> Abilities<'a> {
             ("what is neither a message nor a report", self.receive.ignore.then(|| "is ignored".to_owned())),
             ("sends", Some(self.sending())),
             ("shows the provider", self.shows()),
-            ("recipients of one request", self.send.map(|_| self.recipients_in_short())),
+            ("recipients of one request", self.send.map(|_| self.recipients_in_full())),
+            ("media that go with a message, in `context.media`", self.sends.then(|| self.media_out())),
             ("longest text of one request", self.sends.then(|| self.longest())),
             ("an application may say in `context`", self.context()),
             ("knows the provider's id of a message", self.id()),
@@ -279,6 +282,26 @@ impl<'a> Abilities<'a> {
             SendAuth::Oauth2(_) => "an access token (OAuth 2.0), which it asks for and renews".to_owned(),
             SendAuth::AwsSigv4(_) => "a signature (AWS Signature Version 4)".to_owned(),
         })
+    }
+
+    fn media_in(&self) -> Option<String> {
+        (!self.receive.media.is_empty()).then(|| "are in `fields.media`".to_owned())
+    }
+
+    fn media_out(&self) -> String {
+        match self.text.media {
+            MediaUse::Append => "their addresses are appended to the text",
+            MediaUse::Refuse => "the message is refused",
+            MediaUse::Send => "are sent",
+        }
+        .to_owned()
+    }
+
+    /// The same, and whether the answer tells them apart.
+    fn recipients_in_full(&self) -> String {
+        let apart = self.send.is_some_and(|send| send.results.is_some());
+        let answers = if apart { "; the answer says of each what became of it" } else { "" };
+        self.recipients_in_short() + answers
     }
 
     /// How many recipients one request has.

@@ -141,6 +141,33 @@ fn a_signature_of_the_address_alone_is_warned_of() {
     assert_eq!(warned("\"POST\"", "{{ url }}{{ parameters }}"), []);
 }
 
+#[test]
+fn what_a_built_in_type_leaves_unsigned_is_warned_of_only_where_a_user_writes_it() {
+    let address = r#"{ hmac = { secret = "a secret that is long", header = "X-S", signed = "{{ url }}" } }"#;
+    let own = format!("receive.auth = {address}\n");
+    let warned = |providers: &str, kind: &str, own: &str, environment: &[(&str, &str)]| {
+        let text = format!(
+            "{providers}\n[ingress]\npublic_url = \"https://h\"\n[api]\nlisten = \"127.0.0.1:0\"\n\
+             [application]\ntype = \"none\"\n[backends.a]\ntype = \"{kind}\"\n{own}[backends.a.settings]\n\
+             auth_id = \"MA\"\nauth_token = \"a secret that is long\"\nsrc = \"15550000\"\n"
+        );
+        let warnings = parse_with(&text, environment).unwrap().warnings;
+        warnings.iter().any(|it| it.key == "backends.a.receive.auth.hmac.signed")
+    };
+    assert!(!warned("", "plivo", "", &[]));
+    assert!(warned("", "plivo", &own, &[]));
+    assert!(warned("", "plivo", "", &[("POSTERN__BACKENDS__A__RECEIVE__AUTH", address)]));
+    let folder = tempfile::tempdir().unwrap();
+    for (name, text) in
+        [("based", "base = \"plivo\"\n".to_owned()), ("signs", format!("base = \"plivo\"\n{own}"))]
+    {
+        std::fs::write(folder.path().join(format!("{name}.toml")), text).unwrap();
+    }
+    let providers = format!("providers = \"{}\"", folder.path().display());
+    assert!(!warned(&providers, "based", "", &[]));
+    assert!(warned(&providers, "signs", "", &[]));
+}
+
 /// What stands in for a setting that is elsewhere is not judged as a key.
 #[test]
 fn a_key_that_is_not_on_this_machine_is_no_mistake_without_secrets() {

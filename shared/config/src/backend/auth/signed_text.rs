@@ -161,6 +161,7 @@ mod tests {
                 "{{ (url ~ '.') if '?' in url else (url ~ '?') }}{{ parameters }}",
                 "https://h/x?a=%C3%A9.aéb".as_bytes(),
             ),
+            ("{{ url | split('?') | first }}{{ headers['x-nonce'] }}", b"https://h/xn1"),
             ("{{ 'abc' | sha256 }}", b"ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"),
             ("{{ body | sha256 }}", b"cbcdb472a58aac7dd81e7ae6b3fbcac8c04e6f308e3428107d90eb24d711a342"),
         ] {
@@ -178,6 +179,7 @@ mod tests {
             ("{{ timestamp }}.{{ body }}", true, false),
             ("{{ url }}{{ parameters }}", true, true),
             ("{{ query.id }}", false, true),
+            ("{{ url | split('?') | first }}", false, true),
             ("{{ headers['x-body'] }}", false, false),
         ] {
             let template = signed(source);
