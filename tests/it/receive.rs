@@ -192,7 +192,7 @@ fn rows_that_do_not() -> Vec<Row> {
             .is(400, &["1000"]),
         post("too large", "/backends/plain", FORM, large).is(413, &[]),
         post("too long a text", "/backends/plain", FORM, long).says(&["text: ", "16384"]),
-        post("an unknown kind", "/backends/plain", "text/xml", "<a/>").is(415, &["application/json"]),
+        post("an unknown kind", "/backends/plain", "application/pdf", "%PDF").is(415, &["application/json"]),
         get("an unknown backend", "/backends/nobody?identity=555&text=a").is(404, &[]),
         get("no backend's name", "/backends/No%20body?identity=555&text=a").is(404, &[]),
         Row { method: Method::PUT, ..get("PUT", "/backends/plain?identity=555&text=a") }.is(405, &[]),
