@@ -31,6 +31,8 @@ async fn every_answer_is_one_that_openapi_json_describes() {
         // Not every valid request is taken: which parameters a backend's form has, and that a time
         // is not over yet, no schema says.
         .args(["--exclude-checks", "positive_data_acceptance", "--continue-on-failure", "--no-color"])
+        // A list may be waited for: longer than its longest `wait`.
+        .args(["--request-timeout", "65", "--max-response-time", "65"])
         // What it remembers of earlier runs would make one run another than the next.
         .args(["--generation-database", "none"])
         .current_dir(folder.path())

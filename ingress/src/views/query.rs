@@ -33,6 +33,8 @@ const MAX_NAME: usize = 100;
 const MAX_LIMIT: usize = 500;
 /// The longest that a request waits.
 const MAX_WAIT: Duration = Duration::from_secs(60);
+/// How much later than it was made a message may be in the log.
+const LAG: Duration = Duration::from_secs(1);
 
 /// What a client wants to see.
 #[derive(Debug, PartialEq)]
@@ -65,6 +67,11 @@ pub(super) fn read(query: &str, now: Timestamp) -> Result<ListRequest, Vec<Inval
     if !wanted.wait.is_zero() && wanted.query.order == Order::Newest && errors.is_empty() {
         let why = "needs order=oldest: what is new comes after the cursor in that order only";
         errors.push(Invalid::parameter("wait", why));
+    }
+    if let Some(until) = wanted.query.until {
+        // What comes later is not wanted: there is nothing to wait for.
+        let left = Duration::try_from(until.duration_since(now)).unwrap_or_default();
+        wanted.wait = wanted.wait.min(left + LAG);
     }
     if errors.is_empty() { Ok(wanted) } else { Err(errors) }
 }
@@ -179,13 +186,17 @@ mod tests {
             cursor: Some(Cursor(17)),
             order: Order::Oldest,
         };
-        assert_eq!(read(all, now()), Ok(ListRequest { query, wait: Duration::from_secs(30) }));
+        // Until now: what may still come is on its way.
+        assert_eq!(read(all, now()), Ok(ListRequest { query, wait: LAG }));
         let least = ListRequest { query: MessageQuery::default(), wait: Duration::ZERO };
         assert_eq!(read("", now()), Ok(least));
         let clumsy =
-            read("identity=+1555&until=2026-11-27T13:00:00+01:00&order=oldest&wait=1h", now()).unwrap();
+            read("identity=+1555&until=2026-11-27T14:00:00+01:00&order=oldest&wait=1h", now()).unwrap();
         assert_eq!(clumsy.query.identity, Some("+1555".parse().unwrap()), "a plus that is not encoded");
-        assert_eq!((clumsy.query.until, clumsy.wait), (Some(now()), MAX_WAIT));
+        assert_eq!(clumsy.query.until, Some("2026-11-27T13:00:00Z".parse().unwrap()));
+        assert_eq!(clumsy.wait, MAX_WAIT);
+        let over = read("until=2026-11-27T11:00:00Z&order=oldest&wait=30s", now()).unwrap();
+        assert_eq!(over.wait, LAG, "nothing comes that is older than it is");
     }
 
     #[test]
