@@ -7,12 +7,9 @@ use crate::{
     problem::Problem,
     source, type_settings,
 };
-use postern_shared::{
-    read::{self, Origin},
-    suggest,
-};
+use postern_shared::read::{self, Origin};
 use serde_json::{Map, Value};
-use std::{collections::BTreeMap, path::Path};
+use std::path::Path;
 
 /// What a backend type is.
 #[derive(Debug, Clone, Default)]
@@ -44,18 +41,6 @@ impl Origin for Plain {}
 
 /// The key that names the type which a file builds on.
 const BASE: &str = "base";
-
-/// The type of `bases` that `named`, the value of [`BASE`], names.
-fn base<'b>(named: &Value, bases: &'b BTreeMap<String, ProviderFile>) -> Result<&'b ProviderFile, String> {
-    let known = || bases.iter().filter(|(_, file)| !file.has_base).map(|(name, _)| name.as_str());
-    let allowed = || format!("allowed: {}", known().collect::<Vec<_>>().join(", "));
-    let Some(name) = named.as_str() else { return Err(format!("must be a text; {}", allowed())) };
-    match bases.get(name) {
-        Some(file) if file.has_base => Err(format!("{name} builds on another type itself; {}", allowed())),
-        Some(file) => Ok(file),
-        None => Err(format!("unknown type; {}{}", allowed(), suggest::hint(name, known()))),
-    }
-}
 
 /// `upper` over `lower`. Its `receive.auth` takes the place of the whole of the other: a request proves itself in
 /// one way.
@@ -96,12 +81,15 @@ impl ProviderFile {
         Self { tree, about, has_base: true, ..self }
     }
 
-    /// The one at `path`, over the type that it builds on, which is one of `bases`.
+    /// The one at `path`, over the type that it builds on, which `base` finds by the value of the key.
     ///
     /// # Errors
     /// Every problem with it as a file, with `[about]` and with what only a configuration may say. What its
     /// other tables say is checked with each backend of its type.
-    pub(super) fn read(path: &Path, bases: &BTreeMap<String, Self>) -> Result<Self, Vec<Problem>> {
+    pub(super) fn read<'b>(
+        path: &Path,
+        base: impl Fn(&Value) -> Result<&'b Self, String>,
+    ) -> Result<Self, Vec<Problem>> {
         let whole = |what: String| vec![Problem { key: String::new(), line: None, what }];
         let bytes = std::fs::read(path).map_err(|error| whole(format!("cannot be read: {error}")))?;
         let text = source::text(bytes).map_err(|problem| vec![problem])?;
@@ -129,7 +117,7 @@ impl ProviderFile {
             reading.value.filter(|_| is_whole)
         });
         let named = tree.shift_remove(BASE);
-        let base = named.as_ref().map(|named| base(named, bases)).transpose();
+        let base = named.as_ref().map(base).transpose();
         let base = base.unwrap_or_else(|what| {
             problem(BASE.to_owned(), what);
             None

@@ -7,10 +7,12 @@ use super::{
     provider_file::{FilePlace, ProviderFile, laid_over},
     type_settings,
 };
+use postern_shared::suggest;
 use serde_json::{Map, Value};
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,
+    sync::OnceLock,
 };
 
 /// Every `shared/providers/*.toml`, by name.
@@ -22,10 +24,40 @@ const PROVIDERS: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/providers
 /// explicitly. A name can be given once.
 #[derive(Debug, Clone)]
 pub struct ProviderRegistry {
-    types: BTreeMap<String, ProviderFile>,
+    types: BTreeMap<String, ProviderType>,
     /// The kinds that are not built in.
     connectors: BTreeMap<String, ConnectorDirection>,
     forms: BTreeSet<String>,
+}
+
+/// A type. The file of a built-in one is read when it is asked for: a configuration names few of them, and to read
+/// all would be most of what a start takes.
+#[derive(Debug, Clone)]
+enum ProviderType {
+    BuiltIn(&'static str, OnceLock<Box<ProviderFile>>),
+    Added(Box<ProviderFile>),
+}
+
+impl ProviderType {
+    fn file(&self) -> &ProviderFile {
+        match self {
+            Self::BuiltIn(text, file) => file.get_or_init(|| Box::new(built_in(text))),
+            Self::Added(file) => file,
+        }
+    }
+}
+
+/// The built-in file with this `text`, laid over the built-in one that it builds on.
+fn built_in(text: &str) -> ProviderFile {
+    let (file, base) = ProviderFile::built_in(text);
+    match base.and_then(|base| text_of(&base)) {
+        Some(base) => file.over(&ProviderFile::built_in(base).0),
+        None => file,
+    }
+}
+
+fn text_of(name: &str) -> Option<&'static str> {
+    PROVIDERS.iter().find(|(known, _)| *known == name).map(|(_, text)| *text)
 }
 
 /// A name that was registered before.
@@ -40,15 +72,10 @@ pub struct NameTaken {
 impl ProviderRegistry {
     /// The types of `shared/providers/` and the form `http`.
     pub fn builtin() -> Self {
-        let read = |&(name, text): &(&str, &str)| (name.to_owned(), ProviderFile::built_in(text));
-        let (based, bases): (Vec<_>, Vec<_>) =
-            PROVIDERS.iter().map(read).partition(|(_, (_, base))| base.is_some());
-        let mut types: BTreeMap<_, _> = bases.into_iter().map(|(name, (file, _))| (name, file)).collect();
-        let over = |(name, (file, base)): (String, (ProviderFile, Option<String>))| {
-            Some((name, file.over(types.get(&base?)?)))
+        let unread = |&(name, text): &(&str, &'static str)| {
+            (name.to_owned(), ProviderType::BuiltIn(text, OnceLock::new()))
         };
-        let based: Vec<_> = based.into_iter().filter_map(over).collect();
-        types.extend(based);
+        let types = PROVIDERS.iter().map(unread).collect();
         Self { types, connectors: BTreeMap::new(), forms: ["http".to_owned()].into() }
     }
 
@@ -62,7 +89,7 @@ impl ProviderRegistry {
             return Err(NameTaken { what: "backend type", name: name.to_owned(), known: self.known_types() });
         }
         let tree = [("connector".to_owned(), name.into())].into_iter().collect();
-        self.types.insert(name.to_owned(), ProviderFile { tree, ..ProviderFile::default() });
+        self.add(name, ProviderFile { tree, ..ProviderFile::default() });
         self.connectors.insert(name.to_owned(), direction);
         Ok(())
     }
@@ -73,8 +100,31 @@ impl ProviderRegistry {
     /// # Errors
     /// Every problem with the file.
     pub(super) fn add_file(&mut self, name: &str, path: &Path, bases: &Self) -> Result<(), Vec<Problem>> {
-        self.types.insert(name.to_owned(), ProviderFile::read(path, &bases.types)?);
+        self.add(name, ProviderFile::read(path, |named| bases.base(named))?);
         Ok(())
+    }
+
+    fn add(&mut self, name: &str, file: ProviderFile) {
+        self.types.insert(name.to_owned(), ProviderType::Added(Box::new(file)));
+    }
+
+    /// The type that `named`, the value of a file's key `base`, names.
+    fn base(&self, named: &Value) -> Result<&ProviderFile, String> {
+        let known = || self.types().filter(|name| self.file(name).is_some_and(|file| !file.has_base));
+        let allowed = || format!("allowed: {}", known().collect::<Vec<_>>().join(", "));
+        let Some(name) = named.as_str() else { return Err(format!("must be a text; {}", allowed())) };
+        match self.file(name) {
+            Some(file) if file.has_base => {
+                Err(format!("{name} builds on another type itself; {}", allowed()))
+            }
+            Some(file) => Ok(file),
+            None => Err(format!("unknown type; {}{}", allowed(), suggest::hint(name, known()))),
+        }
+    }
+
+    /// The file of the type `kind`. `None` if there is no such type.
+    fn file(&self, kind: &str) -> Option<&ProviderFile> {
+        self.types.get(kind).map(ProviderType::file)
     }
 
     /// The same with the type that the file at `path` says, in the place of one that has the file's name.
@@ -113,7 +163,7 @@ impl ProviderRegistry {
 
     /// Where the file of the type `kind` is; `None` if it is compiled in, or there is no such type.
     pub(super) fn place(&self, kind: &str) -> Option<&FilePlace> {
-        self.types.get(kind)?.place.as_ref()
+        self.file(kind)?.place.as_ref()
     }
 
     /// The types, comma-separated.
@@ -143,24 +193,24 @@ impl ProviderRegistry {
 
     /// The settings that the file of the type `kind` has, needs or looks at.
     pub fn settings_of(&self, kind: &str) -> BTreeSet<String> {
-        self.types.get(kind).map(|kind| type_settings::settings_in(&kind.tree)).unwrap_or_default()
+        self.file(kind).map(|file| type_settings::settings_in(&file.tree)).unwrap_or_default()
     }
 
     /// Those of them that the file gives no value.
     pub fn unset_settings_of(&self, kind: &str) -> BTreeSet<String> {
-        self.types.get(kind).map(|kind| type_settings::unset_in(&kind.tree)).unwrap_or_default()
+        self.file(kind).map(|file| type_settings::unset_in(&file.tree)).unwrap_or_default()
     }
 
     /// What the file of the type `kind` says to people. `None` for an unknown type, and for one that is
     /// registered in Rust.
     pub fn about(&self, kind: &str) -> Option<&About> {
-        self.types.get(kind)?.about.as_ref()
+        self.file(kind)?.about.as_ref()
     }
 
     /// `table` over the file of its type; `None` for an unknown type. Its `receive.auth` takes the
     /// place of the file's whole: a request proves itself in one way.
     pub(super) fn complete(&self, kind: &str, table: Map<String, Value>) -> Option<Map<String, Value>> {
-        Some(laid_over(&self.types.get(kind)?.tree, table))
+        Some(laid_over(&self.file(kind)?.tree, table))
     }
 }
 
@@ -175,6 +225,12 @@ mod tests {
         for (name, text) in PROVIDERS {
             let tree = Document::parse(text).unwrap().tree;
             assert!(tree.contains_key("connector") != tree.contains_key("base"), "{name}");
+            let (_, base) = ProviderFile::built_in(text);
+            let base = base.map(|base| text_of(&base).map(ProviderFile::built_in));
+            assert!(
+                base.is_none_or(|base| base.is_some_and(|(_, none)| none.is_none())),
+                "{name}: a base that is none"
+            );
         }
         let builtin = ProviderRegistry::builtin();
         assert!(builtin.known_types().contains("console, http"));
