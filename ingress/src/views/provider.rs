@@ -19,7 +19,7 @@ use actix_web::{
 use postern_broker::{Address, Envelope};
 use postern_service::traces::RequestSpan;
 use postern_shared::{
-    callback::{Callback, KannelEvent},
+    callback::Callback,
     message::{BackendName, CallbackEvent, Inbound, MessageId},
     trace_context::from_path,
 };
@@ -196,16 +196,5 @@ fn notice(token: Option<&str>, state: &IngressState, reported: &Reported) -> Opt
         }
         return None;
     };
-    let recipient = report.recipients.first()?;
-    let event = KannelEvent::of_report(recipient.state).filter(|event| callback.wants(*event))?;
-    Some(CallbackEvent {
-        message_id: callback.message_id,
-        backend: report.backend.clone(),
-        callback: token.to_owned(),
-        event: event.bit(),
-        identity: recipient.identity.clone(),
-        external_id: recipient.external_id.clone(),
-        reply: reported.provider_word.clone(),
-        at: report.at,
-    })
+    callback.told_of(token, report, reported.provider_word.clone())
 }

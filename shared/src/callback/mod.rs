@@ -72,6 +72,23 @@ impl Callback {
         let also = if event == KannelEvent::Refused { KannelEvent::Undelivered.bit() } else { 0 };
         self.mask & (event.bit() | also) != 0
     }
+
+    /// The notice that follows `report`, of which the provider said `reply`; `token` is the callback, sealed.
+    /// `None` if the client does not want to be told of it.
+    pub fn told_of(&self, token: &str, report: &Report, reply: String) -> Option<CallbackEvent> {
+        let recipient = report.recipients.first()?;
+        let event = KannelEvent::of_report(recipient.state).filter(|event| self.wants(*event))?;
+        Some(CallbackEvent {
+            message_id: self.message_id,
+            backend: report.backend.clone(),
+            callback: token.to_owned(),
+            event: event.bit(),
+            identity: recipient.identity.clone(),
+            external_id: recipient.external_id.clone(),
+            reply,
+            at: report.at,
+        })
+    }
 }
 
 /// What Kannel's delivery reports tell: the user guide's "Delivery Reports".
@@ -157,18 +174,7 @@ pub fn reported(
 ) -> Option<CallbackEvent> {
     let token = token?;
     let callback = keys.open(token).filter(|callback| callback.message_id == report.message_id)?;
-    let recipient = report.recipients.first()?;
-    let event = KannelEvent::of_report(recipient.state).filter(|event| callback.wants(*event))?;
-    Some(CallbackEvent {
-        message_id: report.message_id,
-        backend: report.backend.clone(),
-        callback: token.to_owned(),
-        event: event.bit(),
-        identity: recipient.identity.clone(),
-        external_id: recipient.external_id.clone(),
-        reply: line(word, MAX_DETAIL),
-        at: report.at,
-    })
+    callback.told_of(token, report, line(word, MAX_DETAIL))
 }
 
 #[cfg(test)]
