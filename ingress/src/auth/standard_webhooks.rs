@@ -5,20 +5,10 @@ use super::{
     signature::holds_mac,
 };
 use crate::auth::RefusalReason;
-use base64::{
-    Engine,
-    alphabet::STANDARD,
-    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
-};
 use hmac::Hmac;
-use postern_shared::value::SigningKey;
+use postern_shared::value::{SigningKey, from_base64};
 use sha2::Sha256;
 use std::time::Duration;
-
-const BASE64: GeneralPurpose = GeneralPurpose::new(
-    &STANDARD,
-    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
-);
 
 /// Whether one of `keys` has signed `request`. The specification's `webhook-signature`: signatures `v1,BASE64`
 /// with spaces between them, of `id.timestamp.body`; other versions are passed over.
@@ -40,7 +30,7 @@ pub(super) fn verify(
     let parts = [id, b".", time, b".", request.body];
     let given: Vec<Vec<u8>> = signatures
         .split(u8::is_ascii_whitespace)
-        .filter_map(|signature| BASE64.decode(signature.strip_prefix(b"v1,")?).ok())
+        .filter_map(|signature| from_base64(signature.strip_prefix(b"v1,")?))
         .collect();
     let signed = keys.iter().any(|key| holds_mac::<Hmac<Sha256>>(&given, key.expose(), &parts));
     if signed { Ok(request.fingerprint(&[id, b".", time].concat())) } else { Err(RefusalReason::Signature) }

@@ -1,6 +1,7 @@
 //! Values that configurations, messages and programs have in common: spans of time, rates, secrets,
 //! networks. Each is read once, and cannot be wrong afterwards.
 
+mod base64;
 mod digest;
 mod header_name;
 mod header_value;
@@ -11,6 +12,7 @@ mod secret_source;
 mod signing_key;
 mod values;
 
+pub use base64::from_base64;
 pub use digest::{SecretDigest, from_hex};
 pub use header_name::HeaderName;
 pub use header_value::{NOT_A_HEADER_VALUE, fits_header};

@@ -1,10 +1,8 @@
 //! The secrets that webhooks are signed with, as the Standard Webhooks specification writes them.
 
-use super::secret::{Secret, one_or_several};
-use base64::{
-    Engine as _,
-    alphabet::STANDARD,
-    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
+use super::{
+    base64::from_base64,
+    secret::{Secret, one_or_several},
 };
 use secrecy::{ExposeSecret, SecretSlice};
 use serde::{Deserialize, Deserializer, de};
@@ -40,11 +38,7 @@ impl SigningKey {
     /// # Errors
     /// The rule that `text` breaks.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
-        const BASE64: GeneralPurpose = GeneralPurpose::new(
-            &STANDARD,
-            GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
-        );
-        let bytes = text.strip_prefix("whsec_").and_then(|text| BASE64.decode(text).ok());
+        let bytes = text.strip_prefix("whsec_").and_then(from_base64);
         let bytes = bytes.filter(|bytes| (24..=64).contains(&bytes.len())).ok_or(Self::RULE)?;
         Ok(Self(bytes.into()))
     }

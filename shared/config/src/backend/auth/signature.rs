@@ -1,18 +1,8 @@
 //! A signature in a header: an HMAC, or Ed25519.
 
 use super::{signed_text::SignedText, tolerance::Tolerance};
-use base64::{
-    Engine as _,
-    alphabet::STANDARD,
-    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
-};
-use postern_shared::value::{HeaderName, Secrets, Settings};
+use postern_shared::value::{HeaderName, Secrets, Settings, from_base64};
 use serde::Deserialize;
-
-const BASE64: GeneralPurpose = GeneralPurpose::new(
-    &STANDARD,
-    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
-);
 
 /// An HMAC (RFC 2104) in a header, of the body as it came or of what a template makes of the request.
 #[derive(Debug, Clone, Deserialize)]
@@ -89,7 +79,7 @@ impl SignatureEncoding {
     /// The bytes that `text` writes; `None` if it is written otherwise.
     pub fn decode(self, text: &[u8]) -> Option<Vec<u8>> {
         match self {
-            Self::Base64 => BASE64.decode(text).ok(),
+            Self::Base64 => from_base64(text),
             Self::Hex => {
                 let digit = |byte: &u8| char::from(*byte).to_digit(16);
                 let pairs = text.chunks(2).map(|pair| match pair {
