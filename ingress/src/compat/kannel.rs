@@ -20,7 +20,7 @@ use crate::{
     answer::{Answer, Charge, too_many},
     auth::Principal,
     body,
-    forms::{Request, Unreadable},
+    forms::{RawRequest, Request, Unreadable},
     limits::RequestLimits,
     state::IngressState,
     trace_context,
@@ -245,9 +245,8 @@ fn parameters<'a>(
     body: &'a Bytes,
     limits: &RequestLimits,
 ) -> Result<Request<'a>, KannelRefusal> {
-    let (method, headers, query) = (request.method(), request.headers(), request.query_string());
     let refusal = |words: &str, reason| KannelRefusal::new(StatusCode::BAD_REQUEST, words, Some(reason));
-    match Request::parse(method, headers, query, body, None, &limits.parameters) {
+    match Request::parse(RawRequest::of(request, body), None, None, &limits.parameters) {
         Ok(parsed) if parsed.json.is_none() => Ok(parsed),
         Ok(_) | Err(Unreadable::MediaType(_)) => {
             Err(refusal("Invalid content-type", RefusalReason::MediaType))

@@ -27,4 +27,4 @@ pub(crate) use json::{is_json, json_error};
 pub use parameter::{Parameter, ParameterLimits};
 pub use postern_config::KeyProblem;
 pub use registry::{FormNameError, Forms};
-pub use request::{BatchContext, Found, Request, Unreadable};
+pub use request::{BatchContext, Found, RawRequest, Request, Unreadable};

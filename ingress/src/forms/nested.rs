@@ -80,6 +80,7 @@ fn values_in(value: &Value) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::forms::RawRequest;
     use actix_web::http::{Method, header::HeaderMap};
     use bytes::Bytes;
     use serde_json::json;
@@ -90,12 +91,8 @@ mod tests {
     fn find(format: BodyFormat, nested: &Value, body: &str, name: &str) -> String {
         let nested: Nested = serde_json::from_value(nested.clone()).unwrap();
         let (headers, method, body) = (HeaderMap::new(), Method::POST, Bytes::from(body.to_owned()));
-        let request = match format {
-            BodyFormat::Json => Request::parse_json(&method, &headers, &body, None, &LIMITS),
-            BodyFormat::Xml => Request::parse_xml(&method, &headers, &body, None, &LIMITS),
-            BodyFormat::Form => Request::parse_form(&method, &headers, "", &body, None, &LIMITS),
-            BodyFormat::Text => Request::parse_text(&method, &headers, "", &body, None, &LIMITS),
-        };
+        let raw = RawRequest { method: &method, headers: &headers, query: "", body: &body };
+        let request = Request::parse(raw, Some(format), None, &LIMITS);
         let mut request = request.unwrap();
         if let Err(errors) = request.open(&nested, &LIMITS) {
             return errors.to_string();

@@ -8,17 +8,20 @@ use super::{
     urlencoded,
     xml::{is_xml, read_xml},
 };
-use actix_web::http::{
-    Method,
-    header::{CONTENT_TYPE, HeaderMap},
+use actix_web::{
+    HttpRequest,
+    http::{
+        Method,
+        header::{CONTENT_TYPE, HeaderMap},
+    },
 };
 use bytes::Bytes;
 use encoding_rs::Encoding;
-use postern_config::backend::batch::pointer;
+use postern_config::backend::{batch::pointer, http::BodyFormat};
 use serde_json::Value;
 use std::{borrow::Cow, fmt};
 
-/// What [`Request::parse_text`] calls the text.
+/// What a body that is a text is called.
 const BODY: &str = "body";
 
 /// A value that was asked for.
@@ -39,6 +42,32 @@ pub enum Unreadable {
     MediaType(String),
     /// It breaks a limit, or is not what its `Content-Type` says: 400.
     Malformed(Errors),
+}
+
+/// A request as it came.
+#[derive(Clone, Copy)]
+pub struct RawRequest<'a> {
+    /// The method.
+    pub method: &'a Method,
+    /// The headers.
+    pub headers: &'a HeaderMap,
+    /// The query of the address, without the question mark.
+    pub query: &'a str,
+    /// The body. Empty for a GET.
+    pub body: &'a Bytes,
+}
+
+impl<'a> RawRequest<'a> {
+    /// `request`, whose body was read.
+    pub fn of(request: &'a HttpRequest, body: &'a Bytes) -> Self {
+        let (method, headers, query) = (request.method(), request.headers(), request.query_string());
+        Self { method, headers, query, body }
+    }
+
+    /// What the body is declared as; empty if it is not.
+    fn content_type(&self) -> &'a str {
+        self.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
 }
 
 /// A provider's request: parameters or a JSON value, and everything else that a form may look at.
@@ -72,6 +101,13 @@ pub struct BatchContext<'a> {
 }
 
 /// Hides what the request says.
+impl fmt::Debug for RawRequest<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RawRequest({}, {} bytes)", self.method, self.body.len())
+    }
+}
+
+/// Hides what the request says.
 impl fmt::Debug for BatchContext<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BatchContext").finish_non_exhaustive()
@@ -93,141 +129,109 @@ impl fmt::Debug for Request<'_> {
 }
 
 impl<'a> Request<'a> {
-    /// Reads a request. `charset` is `receive.charset`: it overrules what the headers declare.
+    /// Reads `raw`, whose body is what its `Content-Type` says, or `format`, whatever that says. `charset` is
+    /// `receive.charset`: it overrules what the headers and XML declare, and is tried for JSON that is not UTF-8.
     ///
-    /// A GET has its parameters in `query`; any other method in `body`, or, if that has none, in `query`. An
+    /// A GET has its parameters in the query; any other method in the body, or, if that has none, in the query. An
     /// empty body has none, whatever it is declared as.
     ///
     /// # Errors
     /// [`Unreadable`]
     pub fn parse(
-        method: &'a Method,
-        headers: &'a HeaderMap,
-        query: &'a str,
-        body: &'a Bytes,
+        raw: RawRequest<'a>,
+        format: Option<BodyFormat>,
         charset: Option<&'static Encoding>,
         limits: &ParameterLimits,
     ) -> Result<Self, Unreadable> {
-        let malformed = Unreadable::Malformed;
-        let mut request = Self::empty(method, headers, body, charset.unwrap_or(encoding_rs::UTF_8));
-        if method == Method::GET {
-            request.parameters = urlencoded::parse(query.as_bytes(), limits).map_err(malformed)?;
-            return Ok(request);
+        if raw.method == Method::GET {
+            let request = Self::empty(raw, charset.unwrap_or(encoding_rs::UTF_8));
+            return request.with_parameters(urlencoded::parse(raw.query.as_bytes(), limits));
         }
-        let declared = headers.get(CONTENT_TYPE).map(|value| value.to_str().unwrap_or("?"));
+        match format {
+            None => Self::declared(raw, charset, limits),
+            Some(BodyFormat::Form) => Self::form(raw, charset, limits),
+            Some(BodyFormat::Text) => Self::text(raw, charset, limits),
+            Some(BodyFormat::Json) => {
+                Self::empty(raw, encoding_rs::UTF_8).with_json(read_json(raw.body, charset, limits))
+            }
+            Some(BodyFormat::Xml) => {
+                let charset = charset.or_else(|| charset_of(raw.content_type()));
+                Self::empty(raw, encoding_rs::UTF_8).with_json(read_xml(raw.body, charset, limits))
+            }
+        }
+    }
+
+    /// A body that is what its `Content-Type` says.
+    fn declared(
+        raw: RawRequest<'a>,
+        charset: Option<&'static Encoding>,
+        limits: &ParameterLimits,
+    ) -> Result<Self, Unreadable> {
+        let in_query = || urlencoded::parse(raw.query.as_bytes(), limits);
+        let declared = raw.headers.get(CONTENT_TYPE).map(|value| value.to_str().unwrap_or("?"));
         let declared = declared.unwrap_or_default().trim();
         let essence = declared.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-        request.charset = charset.or_else(|| charset_of(declared)).unwrap_or(encoding_rs::UTF_8);
-        if body.is_empty() && !query.is_empty() {
-            request.parameters = urlencoded::parse(query.as_bytes(), limits).map_err(malformed)?;
-            return Ok(request);
+        let known = charset.or_else(|| charset_of(declared));
+        let request = Self::empty(raw, known.unwrap_or(encoding_rs::UTF_8));
+        if raw.body.is_empty() && !raw.query.is_empty() {
+            return request.with_parameters(in_query());
         }
-        match essence.as_str() {
+        let request = match essence.as_str() {
             "" | "application/x-www-form-urlencoded" => {
-                request.parameters = urlencoded::parse(body, limits).map_err(malformed)?;
+                request.with_parameters(urlencoded::parse(raw.body, limits))
             }
             "multipart/form-data" => {
-                request.parameters = multipart::parse(declared, body, limits).map_err(malformed)?;
+                let mut request = request.with_parameters(multipart::parse(declared, raw.body, limits))?;
                 if charset.is_some() {
                     request.parameters.iter_mut().for_each(|part| part.charset = None);
                 }
+                Ok(request)
             }
-            json if is_json(json) => {
-                let json = read_json(body, charset.or_else(|| charset_of(declared)), limits);
-                request.json = Some(Cow::Owned(json.map_err(malformed)?));
-            }
-            xml if is_xml(xml) => {
-                let xml = read_xml(body, charset.or_else(|| charset_of(declared)), limits);
-                request.json = Some(Cow::Owned(xml.map_err(malformed)?));
-            }
-            _ => return Err(Unreadable::MediaType(MEDIA_TYPES.to_owned())),
-        }
-        if request.parameters.is_empty() && request.json.is_none() {
-            request.parameters = urlencoded::parse(query.as_bytes(), limits).map_err(malformed)?;
-        }
-        Ok(request)
+            json if is_json(json) => request.with_json(read_json(raw.body, known, limits)),
+            xml if is_xml(xml) => request.with_json(read_xml(raw.body, known, limits)),
+            _ => Err(Unreadable::MediaType(MEDIA_TYPES.to_owned())),
+        }?;
+        let has_none = request.parameters.is_empty() && request.json.is_none();
+        if has_none { request.with_parameters(in_query()) } else { Ok(request) }
     }
 
-    /// Reads a request whose body is JSON, whatever its `Content-Type` says. `charset` is tried for what is not
-    /// UTF-8.
-    ///
-    /// # Errors
-    /// [`Unreadable::Malformed`]
-    pub fn parse_json(
-        method: &'a Method,
-        headers: &'a HeaderMap,
-        body: &'a Bytes,
+    /// A form: multipart if it is declared so, else urlencoded.
+    fn form(
+        raw: RawRequest<'a>,
         charset: Option<&'static Encoding>,
         limits: &ParameterLimits,
     ) -> Result<Self, Unreadable> {
-        let json = read_json(body, charset, limits).map_err(Unreadable::Malformed)?;
-        let request = Self::empty(method, headers, body, encoding_rs::UTF_8);
-        Ok(Self { json: Some(Cow::Owned(json)), ..request })
-    }
-
-    /// Reads a request whose body is XML, whatever its `Content-Type` says of its kind. `charset` overrules what
-    /// that says and what the body declares.
-    ///
-    /// # Errors
-    /// [`Unreadable::Malformed`]
-    pub fn parse_xml(
-        method: &'a Method,
-        headers: &'a HeaderMap,
-        body: &'a Bytes,
-        charset: Option<&'static Encoding>,
-        limits: &ParameterLimits,
-    ) -> Result<Self, Unreadable> {
-        let declared = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        let charset = charset.or_else(|| charset_of(declared));
-        let xml = read_xml(body, charset, limits).map_err(Unreadable::Malformed)?;
-        let request = Self::empty(method, headers, body, encoding_rs::UTF_8);
-        Ok(Self { json: Some(Cow::Owned(xml)), ..request })
-    }
-
-    /// Reads a request whose body is a form, whatever its `Content-Type` says: multipart if it is declared so,
-    /// else urlencoded.
-    ///
-    /// # Errors
-    /// [`Unreadable`]
-    pub fn parse_form(
-        method: &'a Method,
-        headers: &'a HeaderMap,
-        query: &'a str,
-        body: &'a Bytes,
-        charset: Option<&'static Encoding>,
-        limits: &ParameterLimits,
-    ) -> Result<Self, Unreadable> {
-        let declared = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let declared = raw.content_type();
         let essence = declared.split(';').next().unwrap_or_default().trim();
         if essence.eq_ignore_ascii_case("multipart/form-data") {
-            return Self::parse(method, headers, query, body, charset, limits);
+            return Self::declared(raw, charset, limits);
         }
         let charset = charset.or_else(|| charset_of(declared)).unwrap_or(encoding_rs::UTF_8);
-        let mut request = Self::empty(method, headers, body, charset);
-        let form = if body.is_empty() { query.as_bytes() } else { body };
-        request.parameters = urlencoded::parse(form, limits).map_err(Unreadable::Malformed)?;
-        Ok(request)
+        let form = if raw.body.is_empty() { raw.query.as_bytes() } else { raw.body };
+        Self::empty(raw, charset).with_parameters(urlencoded::parse(form, limits))
     }
 
-    /// Reads a request whose body is a text, whatever its `Content-Type` says: it is the parameter
-    /// `body`, and the others stand in `query`.
-    ///
-    /// # Errors
-    /// [`Unreadable::Malformed`]
-    pub fn parse_text(
-        method: &'a Method,
-        headers: &'a HeaderMap,
-        query: &'a str,
-        body: &'a Bytes,
+    /// A text: it is the parameter `body`, and the others stand in the query.
+    fn text(
+        raw: RawRequest<'a>,
         charset: Option<&'static Encoding>,
         limits: &ParameterLimits,
     ) -> Result<Self, Unreadable> {
-        let mut request = Self::empty(method, headers, body, charset.unwrap_or(encoding_rs::UTF_8));
-        request.parameters = urlencoded::parse(query.as_bytes(), limits).map_err(Unreadable::Malformed)?;
-        limits.sizes(BODY, body.len()).map_err(Unreadable::Malformed)?;
+        let request = Self::empty(raw, charset.unwrap_or(encoding_rs::UTF_8));
+        let mut request = request.with_parameters(urlencoded::parse(raw.query.as_bytes(), limits))?;
+        limits.sizes(BODY, raw.body.len()).map_err(Unreadable::Malformed)?;
         let charset = charset.or_else(|| request.declared_charset());
-        request.parameters.push(Parameter { name: Cow::Borrowed(BODY), raw: Cow::Borrowed(body), charset });
+        let body = Parameter { name: Cow::Borrowed(BODY), raw: Cow::Borrowed(raw.body), charset };
+        request.parameters.push(body);
         Ok(request)
+    }
+
+    fn with_parameters(self, read: Result<Vec<Parameter<'a>>, Errors>) -> Result<Self, Unreadable> {
+        Ok(Self { parameters: read.map_err(Unreadable::Malformed)?, ..self })
+    }
+
+    fn with_json(self, read: Result<Value, Errors>) -> Result<Self, Unreadable> {
+        Ok(Self { json: Some(Cow::Owned(read.map_err(Unreadable::Malformed)?)), ..self })
     }
 
     /// The charset that the headers declare for the body; `None` for a GET.
@@ -236,27 +240,27 @@ impl<'a> Request<'a> {
         charset_of(declared.to_str().ok()?)
     }
 
-    fn empty(
-        method: &'a Method,
-        headers: &'a HeaderMap,
-        body: &'a Bytes,
-        charset: &'static Encoding,
-    ) -> Self {
+    fn empty(raw: RawRequest<'a>, charset: &'static Encoding) -> Self {
+        let RawRequest { method, headers, body, .. } = raw;
         Self { method, headers, parameters: Vec::new(), json: None, batch: None, body, charset }
+    }
+
+    /// The same without what it says.
+    fn emptied(&self) -> Request<'_> {
+        let Self { method, headers, body, charset, .. } = *self;
+        Request { method, headers, parameters: Vec::new(), json: None, batch: None, body, charset }
     }
 
     /// The request that `item` of this one's body would be alone; `query` has the parameters of the query.
     /// `None` if the body is not JSON.
     pub(crate) fn item<'s>(&'s self, item: &'s Value, query: &'s Request<'s>) -> Option<Request<'s>> {
         let batch = BatchContext { body: self.json.as_deref()?, query };
-        let request = Request::empty(self.method, self.headers, self.body, self.charset);
-        Some(Request { json: Some(Cow::Borrowed(item)), batch: Some(batch), ..request })
+        Some(Request { json: Some(Cow::Borrowed(item)), batch: Some(batch), ..self.emptied() })
     }
 
     /// The request that `item`, a part of this one's JSON, would be alone.
     pub(super) fn part<'s>(&'s self, item: &'s Value) -> Request<'s> {
-        let request = Request::empty(self.method, self.headers, self.body, self.charset);
-        Request { json: Some(Cow::Borrowed(item)), batch: self.batch, ..request }
+        Request { json: Some(Cow::Borrowed(item)), batch: self.batch, ..self.emptied() }
     }
 
     /// The value that the request calls `name`, of several the last. In a JSON body a name that

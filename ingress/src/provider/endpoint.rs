@@ -7,7 +7,7 @@ use crate::{
     answer::Charge,
     auth::{Presented, RequestAuth},
     body,
-    forms::{KeyProblem, Request, is_json},
+    forms::{KeyProblem, RawRequest, Request, is_json},
     limits::RequestLimits,
     trace_context,
 };
@@ -230,21 +230,12 @@ impl ProviderEndpoint {
         body: &'a Bytes,
         limits: &RequestLimits,
     ) -> Result<Request<'a>, Refusal> {
-        let (method, headers, query) = (request.method(), request.headers(), request.query_string());
         let limits = match self.bodies {
             Bodies::Any | Bodies::Json => &limits.parameters,
             Bodies::Batches => &limits.batch_parameters,
         };
-        let charset = self.charset;
         let format = self.format.or_else(|| self.undeclared_format(request, body));
-        let parsed = match format {
-            _ if method == Method::GET => Request::parse(method, headers, query, body, charset, limits),
-            Some(BodyFormat::Form) => Request::parse_form(method, headers, query, body, charset, limits),
-            Some(BodyFormat::Text) => Request::parse_text(method, headers, query, body, charset, limits),
-            Some(BodyFormat::Json) => Request::parse_json(method, headers, body, charset, limits),
-            Some(BodyFormat::Xml) => Request::parse_xml(method, headers, body, charset, limits),
-            None => Request::parse(method, headers, query, body, charset, limits),
-        };
+        let parsed = Request::parse(RawRequest::of(request, body), format, self.charset, limits);
         self.auth.check_parameters(request, body, parsed.as_ref().ok()).map_err(Refusal::NotProved)?;
         let mut parsed = parsed.map_err(Refusal::Unreadable)?;
         parsed.open(&self.nested, limits).map_err(Refusal::Invalid)?;
@@ -280,8 +271,8 @@ impl ProviderEndpoint {
         nothing: &'a Bytes,
         limits: &RequestLimits,
     ) -> Result<Request<'a>, Refusal> {
-        let headers = request.headers();
-        let parsed = Request::parse(&Method::GET, headers, query, nothing, self.charset, &limits.parameters);
+        let raw = RawRequest { method: &Method::GET, headers: request.headers(), query, body: nothing };
+        let parsed = Request::parse(raw, None, self.charset, &limits.parameters);
         parsed.map_err(Refusal::Unreadable)
     }
 }

@@ -113,8 +113,10 @@ fn note(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::forms::RawRequest;
     use actix_web::http::{Method, header::HeaderMap};
     use bytes::Bytes;
+    use postern_config::backend::http::BodyFormat;
     use serde_json::json;
 
     const LIMITS: crate::forms::ParameterLimits =
@@ -125,7 +127,8 @@ mod tests {
         let params: IndexMap<String, OneOrMany> = serde_json::from_value(params.clone()).unwrap();
         let (headers, method) = (HeaderMap::new(), Method::POST);
         let bytes = Bytes::from(body.to_string());
-        let whole = Request::parse_json(&method, &headers, &bytes, None, &LIMITS).unwrap();
+        let raw = RawRequest { method: &method, headers: &headers, query: "", body: &bytes };
+        let whole = Request::parse(raw, Some(BodyFormat::Json), None, &LIMITS).unwrap();
         let reads = ListReads::new(&params);
         let checked = match body.get("item") {
             Some(item) => reads.check(&whole.item(item, &whole).unwrap(), Some("item")),

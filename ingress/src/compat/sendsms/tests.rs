@@ -1,6 +1,7 @@
 //! What clients say to sendsms, and what is made of it.
 
 use super::*;
+use crate::forms::RawRequest;
 use actix_web::http::{Method, header::HeaderValue};
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -14,7 +15,8 @@ fn now() -> Timestamp {
 
 fn got(query: &str) -> Result<Sendsms, String> {
     let (headers, body) = (HeaderMap::new(), Bytes::new());
-    let request = Request::parse(&Method::GET, &headers, query, &body, None, &LIMITS).unwrap();
+    let raw = RawRequest { method: &Method::GET, headers: &headers, query, body: &body };
+    let request = Request::parse(raw, None, None, &LIMITS).unwrap();
     let read = read(&SendsmsParameters::parameters(&request), &EgressPolicy::default(), now());
     read.map_err(|wrong| wrong.words)
 }

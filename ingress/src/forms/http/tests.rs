@@ -1,7 +1,7 @@
 //! What a form makes of requests.
 
 use super::*;
-use crate::forms::ParameterLimits;
+use crate::forms::{ParameterLimits, RawRequest};
 use actix_web::http::{
     Method,
     header::{CONTENT_TYPE, HeaderMap, HeaderValue},
@@ -19,9 +19,9 @@ fn clean(receive: Value, content_type: &'static str, body: &str) -> Result<Value
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     let body = Bytes::copy_from_slice(body.as_bytes());
+    let raw = RawRequest { method: &Method::POST, headers: &headers, query: "", body: &body };
     let request =
-        Request::parse(&Method::POST, &headers, "", &body, receive.charset.map(|charset| charset.0), &LIMITS)
-            .map_err(|_| vec![])?;
+        Request::parse(raw, None, receive.charset.map(|charset| charset.0), &LIMITS).map_err(|_| vec![])?;
     match form.clean(&request) {
         Ok(cleaned) => Ok(json!([
             cleaned.identity.as_str(),

@@ -24,7 +24,8 @@ fn read(
         headers.insert(CONTENT_TYPE, HeaderValue::from_str(content_type).unwrap());
     }
     let body = Bytes::copy_from_slice(body);
-    match Request::parse(&Method::POST, &headers, "a=query", &body, charset, &LIMITS) {
+    let raw = RawRequest { method: &Method::POST, headers: &headers, query: "a=query", body: &body };
+    match Request::parse(raw, None, charset, &LIMITS) {
         Ok(request) => match request.find(name) {
             Found::Absent => Ok(None),
             Found::Text(text) => Ok(Some(text.into_owned())),
@@ -40,7 +41,8 @@ fn a_body_may_be_the_text_itself() {
     let read = |content_type: &str, charset, body: &[u8]| {
         let headers = [(CONTENT_TYPE, HeaderValue::from_str(content_type).unwrap())].into_iter().collect();
         let body = Bytes::copy_from_slice(body);
-        let request = Request::parse_text(&Method::POST, &headers, "a=1&body=2", &body, charset, &LIMITS);
+        let raw = RawRequest { method: &Method::POST, headers: &headers, query: "a=1&body=2", body: &body };
+        let request = Request::parse(raw, Some(BodyFormat::Text), charset, &LIMITS);
         let request = request.map_err(|_| ())?;
         assert!(request.find("a") == Found::Text("1".into()));
         let Found::Text(text) = request.find(BODY) else { return Err(()) };
@@ -119,8 +121,10 @@ fn an_item_of_a_batch_has_the_body_and_the_query_around_it() {
         br#"{"id":"B","items":[{"id":"I","n":null,"^/id":"c"},7],"to":"whole","deep":{"x":[1]}}"#,
     );
     let limits = ParameterLimits { max_fields: 20, ..LIMITS };
-    let whole = Request::parse_json(&Method::POST, &headers, &body, None, &limits).unwrap();
-    let query = Request::parse(&Method::GET, &headers, "to=Q&id=Q&n=Q", &nothing, None, &LIMITS).unwrap();
+    let raw = RawRequest { method: &Method::POST, headers: &headers, query: "", body: &body };
+    let whole = Request::parse(raw, Some(BodyFormat::Json), None, &limits).unwrap();
+    let raw = RawRequest { method: &Method::GET, headers: &headers, query: "to=Q&id=Q&n=Q", body: &nothing };
+    let query = Request::parse(raw, None, None, &LIMITS).unwrap();
     let items = whole.json_value("items").and_then(Value::as_array).unwrap();
     let item = |number: usize| whole.item(&items[number], &query).unwrap();
     for (number, name, wanted) in [
@@ -210,7 +214,8 @@ fn what_cannot_be_read_says_why() {
 #[test]
 fn nothing_prints_what_people_wrote() {
     let (headers, body) = (HeaderMap::new(), Bytes::from_static(b"text=hush"));
-    let request = Request::parse(&Method::POST, &headers, "", &body, None, &LIMITS).unwrap();
+    let raw = RawRequest { method: &Method::POST, headers: &headers, query: "", body: &body };
+    let request = Request::parse(raw, None, None, &LIMITS).unwrap();
     assert!(!format!("{request:?} {:?}", request.parameters).contains("hush"));
 }
 
