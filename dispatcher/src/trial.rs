@@ -113,7 +113,7 @@ impl Trial {
         });
         let body = String::from_utf8_lossy(body).into_owned();
         let headers = headers.collect::<HeaderMap>();
-        self.http.outcome_of(&ProviderAnswer { status, headers, body, complete: true })
+        self.http.outcome_of(&ProviderAnswer { status, headers, body: body.into(), complete: true })
     }
 }
 

@@ -214,7 +214,7 @@ fn of_endpoint(failure: Failure) -> Failure {
 fn held(answer: &ProviderAnswer, begun: Instant) -> Result<HeldToken, Failure> {
     let why = "the token endpoint answered without an access_token";
     let none = || Failure::config("token_missing", why);
-    let answer: Value = serde_json::from_str(&answer.body).map_err(|_| none())?;
+    let answer: Value = serde_json::from_str(answer.body.text()).map_err(|_| none())?;
     let text = answer.get("access_token").and_then(Value::as_str).filter(|token| !token.is_empty());
     let text = text.ok_or_else(none)?;
     let mut header = HeaderValue::try_from(format!("Bearer {text}")).map_err(|_| none())?;
@@ -277,7 +277,7 @@ mod tests {
     use reqwest::header::HeaderMap;
 
     fn answer(body: &str) -> ProviderAnswer {
-        ProviderAnswer { status: 200, headers: HeaderMap::new(), body: body.to_owned(), complete: true }
+        ProviderAnswer { status: 200, headers: HeaderMap::new(), body: body.into(), complete: true }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Reading an answer, no further than is good.
 
+use postern_config::backend::send::AnswerBody;
 use postern_shared::read::without_byte_order_mark;
 use reqwest::{Response, header::HeaderMap};
 
@@ -12,7 +13,7 @@ pub(crate) struct ProviderAnswer {
     pub(crate) status: u16,
     pub(crate) headers: HeaderMap,
     /// What came of the body, without a byte order mark, and with U+FFFD for what is not UTF-8.
-    pub(crate) body: String,
+    pub(crate) body: AnswerBody,
     /// Whether the connection held until all of the body that is wanted was there.
     pub(crate) complete: bool,
 }
@@ -36,7 +37,8 @@ impl ProviderAnswer {
         };
         body.drain(..body.len() - without_byte_order_mark(&body).len());
         let body = String::from_utf8(body)
-            .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
+            .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+            .into();
         let status = response.status().as_u16();
         Self { status, headers: std::mem::take(response.headers_mut()), body, complete }
     }

@@ -25,7 +25,7 @@ use super::{
 };
 use crate::outcome::{Outcome, Outcomes, Sent};
 use jiff::{Timestamp, fmt::rfc2822::DateTimeParser};
-use postern_config::backend::send::{AnswerPart, KnownFailure, Results, Success};
+use postern_config::backend::send::{AnswerBody, AnswerPart, KnownFailure, Results, Success};
 use postern_shared::{
     error::{Failure, FailureClass, Unreached},
     message::Identity,
@@ -89,7 +89,7 @@ impl Classifier {
                     false => (class_of(answer.status), format!("http_{}", answer.status)),
                 };
                 let (class, code) = self.known(&answer.body).unwrap_or_else(by_status);
-                Err(self.failure((class, code), &answer.body, answer, now))
+                Err(self.failure((class, code), answer.body.text(), answer, now))
             }
         }
     }
@@ -112,11 +112,8 @@ impl Classifier {
     }
 
     /// What the backend's `failures` say of an answer.
-    fn known(&self, body: &str) -> Option<(FailureClass, String)> {
-        self.failures.iter().find_map(|known| {
-            let error = known.at.find(body).filter(|error| known.is.0.contains(error))?;
-            Some((known.class, known.code.clone().unwrap_or(error)))
-        })
+    fn known(&self, body: &AnswerBody) -> Option<(FailureClass, String)> {
+        self.failures.iter().find_map(|known| known.meant(known.at.find(body)))
     }
 
     /// A failure with a class and a code, of which `said`, a part of `answer`, tells.

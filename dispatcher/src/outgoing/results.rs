@@ -6,10 +6,7 @@
 
 use super::answer::ProviderAnswer;
 use crate::outcome::{Outcome, Outcomes, Sent};
-use postern_config::backend::{
-    each::Item,
-    send::{Results, value_of},
-};
+use postern_config::backend::{each::Item, send::Results};
 use postern_shared::{
     error::{Failure, FailureClass},
     message::Identity,
@@ -32,11 +29,11 @@ pub(super) fn outcomes(
     let unknown = |code: &'static str, why: &str| -> Outcome {
         Err(Failure { http_status: sent.http_status, ..Failure::unknown(code, why) })
     };
-    let body = value_of(&answer.body);
+    let body = answer.body.value();
     if body.is_none() && !answer.complete {
         return Outcomes::every(unknown("answer_cut", "the answer ended before it was complete"));
     }
-    let found = body.as_ref().and_then(|body| table.each.items(body, usize::MAX).ok().flatten());
+    let found = body.and_then(|body| table.each.items(body, usize::MAX).ok().flatten());
     let items = found.unwrap_or_default();
     let results: Vec<_> = items
         .iter()
@@ -70,10 +67,7 @@ fn outcome(
     if table.success.as_ref().is_some_and(|success| success.is_in(item)) {
         return taken();
     }
-    let known = table.failures.iter().find_map(|known| {
-        let error = known.at.find_in(item).filter(|error| known.is.0.contains(error))?;
-        Some((known.class, known.code.clone().unwrap_or(error)))
-    });
+    let known = table.failures.iter().find_map(|known| known.meant(known.at.find_in(item)));
     match known {
         None if table.success.is_none() => taken(),
         None => Err(failed((FailureClass::Transient, "not_accepted".to_owned()), &item.to_string())),

@@ -168,7 +168,7 @@ impl Http {
         let answer = ProviderAnswer {
             status: 200,
             headers: reqwest::header::HeaderMap::new(),
-            body: "OK".to_owned(),
+            body: "OK".into(),
             complete: true,
         };
         let request = sender.plan.request(&scope);

@@ -22,7 +22,7 @@ fn classifier(send: &str) -> Classifier {
 }
 
 fn told(send: &str, status: u16, body: &str) -> String {
-    let answer = ProviderAnswer { status, headers: HeaderMap::new(), body: body.to_owned(), complete: true };
+    let answer = ProviderAnswer { status, headers: HeaderMap::new(), body: body.into(), complete: true };
     match classifier(send).classify(&answer, Timestamp::UNIX_EPOCH) {
         Ok(sent) => format!("sent {}", sent.external_id.as_deref().unwrap_or("-")),
         Err(failure) => format!("{} {}", failure.class.as_str(), failure.code),
@@ -98,7 +98,7 @@ fn retry_after_is_seconds_or_a_date() {
     let now: Timestamp = "1994-11-06T08:49:07Z".parse().unwrap();
     let delay = |status, value: &'static str| {
         let headers = [(RETRY_AFTER, HeaderValue::from_static(value))].into_iter().collect();
-        let answer = ProviderAnswer { status, headers, body: String::new(), complete: true };
+        let answer = ProviderAnswer { status, headers, body: String::new().into(), complete: true };
         classifier("").classify(&answer, now).unwrap_err().retry_after.map(|delay| delay.as_secs())
     };
     for (status, value, expected) in [
@@ -122,7 +122,7 @@ fn retry_after_is_seconds_or_a_date() {
 fn the_body_may_say_how_long_to_wait() {
     let delay = |status, body: &str| {
         let headers = [(RETRY_AFTER, HeaderValue::from_static("9"))].into_iter().collect();
-        let answer = ProviderAnswer { status, headers, body: body.to_owned(), complete: true };
+        let answer = ProviderAnswer { status, headers, body: body.into(), complete: true };
         let classifier = classifier("retry_after = \"/parameters/retry_after\"");
         classifier.classify(&answer, Timestamp::UNIX_EPOCH).unwrap_err().retry_after
     };
@@ -152,7 +152,7 @@ fn a_detail_is_one_short_line_without_secrets() {
 fn a_success_cut_short_is_sent_unless_its_body_was_to_decide() {
     let cut = |send: &str, body: &str| {
         let answer =
-            ProviderAnswer { status: 200, headers: HeaderMap::new(), body: body.to_owned(), complete: false };
+            ProviderAnswer { status: 200, headers: HeaderMap::new(), body: body.into(), complete: false };
         classifier(send).classify(&answer, Timestamp::UNIX_EPOCH).map_err(|failure| failure.code.to_string())
     };
     let sent = Sent { http_status: Some(200), ..Sent::without_id() };

@@ -24,7 +24,7 @@ fn told(table: &Results, identities: &[&str], body: &str, complete: bool) -> Vec
     let answer = ProviderAnswer {
         status: 201,
         headers: reqwest::header::HeaderMap::new(),
-        body: body.to_owned(),
+        body: body.into(),
         complete,
     };
     let sent = Sent { http_status: Some(201), ..Sent::with_id("whole") };

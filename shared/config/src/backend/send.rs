@@ -11,7 +11,7 @@ use super::{
     send_auth::SendAuth,
     template::{Template, UrlTemplate, XmlTemplate},
 };
-pub use answer::{AnswerPart, KnownFailure, StatusPattern, Success, value_of};
+pub use answer::{AnswerBody, AnswerPart, KnownFailure, StatusPattern, Success};
 pub use body::{FormTemplate, JsonTemplate};
 use indexmap::IndexMap;
 use postern_shared::value::{HeaderName, Secret, Span};

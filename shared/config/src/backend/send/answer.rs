@@ -9,6 +9,7 @@ use postern_shared::{
 };
 use serde::{Deserialize, Deserializer, de};
 use serde_json::Value;
+use std::{fmt, sync::OnceLock};
 
 /// An answer whose meaning the provider's documentation gives.
 #[derive(Debug, Clone, Deserialize)]
@@ -22,6 +23,45 @@ pub struct KnownFailure {
     pub class: FailureClass,
     /// The code in the report; absent: the provider's error.
     pub code: Option<String>,
+}
+
+impl KnownFailure {
+    /// The class and the code, if `error`, which the answer holds at [`at`](Self::at), is one of those meant.
+    pub fn meant(&self, error: Option<String>) -> Option<(FailureClass, String)> {
+        let error = error.filter(|error| self.is.0.contains(error))?;
+        Some((self.class, self.code.clone().unwrap_or(error)))
+    }
+}
+
+/// The body of an answer. It is read as JSON or XML when a part of it is first asked for, and only then.
+pub struct AnswerBody {
+    text: String,
+    value: OnceLock<Option<Value>>,
+}
+
+impl AnswerBody {
+    /// As it came.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The JSON that it is, or that stands for its XML; each number has all of its digits. `None` if it is neither.
+    pub fn value(&self) -> Option<&Value> {
+        self.value.get_or_init(|| value_of(&self.text)).as_ref()
+    }
+}
+
+impl<T: Into<String>> From<T> for AnswerBody {
+    fn from(text: T) -> Self {
+        Self { text: text.into(), value: OnceLock::new() }
+    }
+}
+
+/// Hides what the provider says.
+impl fmt::Debug for AnswerBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "AnswerBody({} bytes)", self.text.len())
+    }
 }
 
 /// When an answer means that the provider took the message over: all of it holds.
@@ -40,8 +80,8 @@ pub struct Success {
 
 impl Success {
     /// Whether a `body` is one of success.
-    pub fn is_body(&self, body: &str) -> bool {
-        let matches = self.body.as_ref().is_none_or(|pattern| pattern.0.is_match(body));
+    pub fn is_body(&self, body: &AnswerBody) -> bool {
+        let matches = self.body.as_ref().is_none_or(|pattern| pattern.0.is_match(body.text()));
         let (at, is) = (self.at.as_ref(), self.is.as_ref());
         matches && at.zip(is).is_none_or(|(at, is)| at.find(body).is_some_and(|value| is.0.contains(&value)))
     }
@@ -101,10 +141,10 @@ pub enum AnswerPart {
 
 impl AnswerPart {
     /// The value in `answer`; `None` where there is none.
-    pub fn find(&self, answer: &str) -> Option<String> {
+    pub fn find(&self, answer: &AnswerBody) -> Option<String> {
         match self {
-            Self::Pointer(pointer) => text_of(value_of(answer)?.pointer(pointer)?),
-            Self::Regex(regex) => first_group(regex, answer),
+            Self::Pointer(pointer) => text_of(answer.value()?.pointer(pointer)?),
+            Self::Regex(regex) => first_group(regex, answer.text()),
         }
     }
 
@@ -136,9 +176,7 @@ fn first_group(regex: &regex::Regex, text: &str) -> Option<String> {
     Some(regex.captures(text)?.get(1)?.as_str().to_owned())
 }
 
-/// The JSON that an answer is, or that stands for its XML; each number has all of its digits. `None` if it is
-/// neither.
-pub fn value_of(answer: &str) -> Option<Value> {
+fn value_of(answer: &str) -> Option<Value> {
     // How much of an answer is read is bounded: these bound what its parts take.
     const LIMITS: JsonLimits = JsonLimits { values: 10_000, name: 256, text: 65_536 };
     if looks_like_xml(answer.as_bytes()) {
@@ -193,7 +231,7 @@ mod tests {
             ("id=(.+)", "id=7", Some("7")),
         ] {
             let part: AnswerPart = serde_json::from_value(part.into()).unwrap();
-            assert_eq!(part.find(answer).as_deref(), wanted, "{part:?} {answer}");
+            assert_eq!(part.find(&answer.into()).as_deref(), wanted, "{part:?} {answer}");
         }
     }
 
@@ -215,7 +253,7 @@ mod tests {
             (&both, r#"{"s": "ok"}"#, false),
             (&success(json!({})), "", true),
         ] {
-            assert_eq!(success.is_body(body), wanted, "{body}");
+            assert_eq!(success.is_body(&body.into()), wanted, "{body}");
         }
     }
 }
