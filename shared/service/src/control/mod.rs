@@ -140,7 +140,7 @@ impl Control {
     /// # Errors
     /// The log cannot be read.
     async fn read(&self, broker: &dyn Broker) -> Result<(), BrokerError> {
-        let log = QueueName::control();
+        let (log, begun) = (QueueName::control(), clock::now());
         let mut left = broker.depth(&log).await?.ready;
         let mut consumer = broker.consume(&log, PREFETCH).await?;
         let mut state = ControlState::default();
@@ -148,6 +148,10 @@ impl Control {
             match timeout(if left > 0 { PATIENCE } else { QUIET }, consumer.next()).await {
                 Ok(Some(delivery)) => {
                     if let Some(record) = record(&delivery.envelope) {
+                        // Ordered while this process starts: of interest by itself, as any later one.
+                        if record.at >= begun {
+                            log_order(&record);
+                        }
                         state.fold(&record);
                     }
                     delivery.ack();
@@ -158,7 +162,7 @@ impl Control {
                 Err(_) => break,
             }
         }
-        for (backend, Pause { since, by }) in state.pauses() {
+        for (backend, Pause { since, by }) in state.pauses().iter().filter(|(_, pause)| pause.since < begun) {
             let (backend, since) = (backend.as_str(), Written(*since));
             tracing::warn!(backend, %since, by, "paused by an operator: its messages wait in their queue");
         }
@@ -192,7 +196,7 @@ impl Control {
 
     /// Takes over what `record` orders, and logs it.
     pub fn apply(&self, record: &ControlRecord) {
-        log(record);
+        log_order(record);
         let mut state = (*self.state()).clone();
         state.fold(record);
         self.set(state);
@@ -209,7 +213,7 @@ fn record(envelope: &Envelope) -> Option<ControlRecord> {
     record.inspect_err(|error| tracing::warn!(%error, "a record of the log postern.control is ignored")).ok()
 }
 
-fn log(ControlRecord { by, order, .. }: &ControlRecord) {
+fn log_order(ControlRecord { by, order, .. }: &ControlRecord) {
     match order {
         ControlOrder::Pause { backend } => {
             let backend = backend.as_str();
