@@ -1,11 +1,10 @@
 //! The application behind a webhook.
 
 use crate::{
-    memory::MemoryBroker,
     provider::{Answer, Provider, Received, answer},
     setup::{Running, TRACE, until},
 };
-use postern_broker::{Address, Broker, Envelope, HeaderValue, QueueName, header};
+use postern_broker::{Address, Broker, Envelope, HeaderValue, QueueName, header, memory::MemoryBroker};
 use postern_dispatcher::connectors::ConnectorRegistry;
 use postern_service::health::BackendHealth;
 use postern_shared::message::{Inbound, MessageId, Report};
@@ -230,7 +229,7 @@ async fn while_it_is_down_messages_wait_in_their_queue_and_use_no_attempts() {
     let is_up = up.clone();
     let provider =
         Provider::start(move |_| answer(if is_up.load(Ordering::SeqCst) { 200 } else { 502 }, "")).await;
-    let broker = MemoryBroker::new();
+    let broker = MemoryBroker::default();
     for _ in 0..100 {
         write_in(&broker, Envelope::from(&inbound("ping"))).await;
     }
