@@ -16,7 +16,7 @@ use serde_json::Value;
 
 /// A backend that sends over HTTP, tried.
 #[derive(Debug)]
-pub struct Trial {
+pub struct SendTrial {
     http: Http,
     text: Text,
     recipients_per_request: usize,
@@ -39,7 +39,7 @@ pub struct TriedRequest {
     pub body: String,
 }
 
-impl Trial {
+impl SendTrial {
     /// For `backend`. `None` if it does not send over HTTP.
     ///
     /// # Errors
