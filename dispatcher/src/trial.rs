@@ -8,9 +8,9 @@ use crate::{
 };
 use postern_config::{
     KeyProblem,
-    backend::{BackendConfig, send_auth::SendAuth, text::Text},
+    backend::{BackendConfig, send_auth::SendAuth},
 };
-use postern_shared::{error::Failure, message::Outbound};
+use postern_shared::{error::Failure, message::Outbound, text::policy::TextPolicy};
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use serde_json::Value;
 
@@ -18,7 +18,7 @@ use serde_json::Value;
 #[derive(Debug)]
 pub struct SendTrial {
     http: Http,
-    text: Text,
+    text: TextPolicy,
     recipients_per_request: usize,
     /// The scheme of the `Authorization` that a request gets when it is made: an access token, a signature.
     later: Option<&'static str>,
