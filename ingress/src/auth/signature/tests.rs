@@ -2,7 +2,7 @@
 //! `hmac`.
 
 use super::*;
-use crate::auth::{RefusalReason, standard_webhooks};
+use crate::{auth::standard_webhooks, refusal_reason::RefusalReason};
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use postern_config::backend::auth::signature::HmacAuth;
 use postern_shared::value::SigningKey;
