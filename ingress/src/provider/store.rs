@@ -58,8 +58,8 @@ async fn unknown(
     messages: Vec<Inbound>,
     state: &IngressState,
 ) -> (Vec<Inbound>, Vec<PublishClaim>) {
-    // A message without an external id has an id of its own: it cannot be a duplicate.
-    let can_be_known = |message: &Inbound| message.external_id.is_some();
+    // An id that was made anew, and says when, is no other message's.
+    let can_be_known = |message: &Inbound| message.id.made_at().is_none();
     let ids: Vec<MessageId> =
         messages.iter().filter(|message| can_be_known(message)).map(|message| message.id).collect();
     let mut claims = state.dedup.claim(&ids).await.into_iter();
