@@ -63,7 +63,7 @@ pub(super) struct Writer {
     recording: Option<Recording>,
     /// Work on the message log that waits for the next write to be done.
     log_jobs: VecDeque<(WriteJob, oneshot::Sender<Result<u64, LogError>>)>,
-    /// StoredQueues that may have something for someone.
+    /// The queues that may have something for someone.
     ready: BTreeSet<usize>,
     /// Bytes of messages that were removed since the file's free pages were looked at.
     removed: u64,
