@@ -8,12 +8,12 @@ use crate::{
     flow::RatedQueues,
     metrics::{DispatcherMetrics, RecorderMetrics},
     part::{Shared, WorkerPart},
-    poison::DeliveryLimit,
     publish::Publisher,
     quarantine::empty_quarantine,
     recorder::{Recorder, expire},
     reload::{DispatcherReload, Takeover},
     running::{Ended, Running},
+    screen::Screening,
     validated::Validated,
 };
 use postern_broker::{Broker, BrokerError, LogRoute, QueueName, topology::LOG};
@@ -112,7 +112,7 @@ impl Dispatcher {
         let callbacks = callbacks.map(|clients| builder.callbacks(&plan, clients)).into_iter().flatten();
         let callbacks = callbacks.collect();
         let max = config.dispatcher.max_deliveries;
-        let limit = DeliveryLimit::new(max, publisher, metrics, monitoring.traces.clone());
+        let screening = Screening::new(max, publisher, metrics, monitoring.traces.clone());
         let (reload, takeovers) = DispatcherReload::new();
         Ok(Self {
             backends,
@@ -120,7 +120,7 @@ impl Dispatcher {
             callbacks,
             recording: LogWork { recorder, log },
             builder,
-            shared: Shared { broker, limit: Arc::new(limit) },
+            shared: Shared { broker, screening: Arc::new(screening) },
             reload,
             takeovers,
             config,

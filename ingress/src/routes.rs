@@ -1,10 +1,11 @@
 //! The table of routes: which handler answers what.
 
 use crate::{
+    api::{backends, health, logged, messages, openapi, unmatched},
     compat::{kannel, vumi},
+    provider::handler,
     respond::answering,
     state::IngressState,
-    views::{backends, health, logged, messages, openapi, provider, unmatched},
 };
 use actix_web::{
     http::Method,
@@ -24,10 +25,10 @@ pub(crate) fn providers(_: &IngressState, routes: &mut ServiceConfig) {
         "/backends/{name}/{token}/status/{callback}",
     ];
     routes
-        .service(web::resource(messages).route(answering(provider::messages)))
-        .service(web::resource(reports).route(answering(provider::status)))
-        .service(web::resource(tokens).route(answering(provider::messages)))
-        .service(web::resource(token_reports).route(answering(provider::status)));
+        .service(web::resource(messages).route(answering(handler::messages)))
+        .service(web::resource(reports).route(answering(handler::reports)))
+        .service(web::resource(tokens).route(answering(handler::messages)))
+        .service(web::resource(token_reports).route(answering(handler::reports)));
 }
 
 /// For the clients of other gateways.

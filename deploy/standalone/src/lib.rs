@@ -116,7 +116,7 @@ enum Action {
     Store(store::StoreAction),
     /// Look at providers, or add one
     #[command(subcommand)]
-    Provider(provider::Action),
+    Provider(provider::ProviderAction),
     /// Look up what became of messages and what people wrote, export it, or erase a person from it
     #[command(subcommand)]
     Log(log::LogAction),

@@ -136,7 +136,7 @@ pub async fn run(name: &str, storage: Arc<dyn Storage>) -> Result<()> {
 
 /// How long a case waits for what must happen.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// What `Options::max_deliveries` must be where the cases run.
+/// What [`BrokerOptions::max_deliveries`](crate::BrokerOptions) must be where the cases run.
 pub const MAX_DELIVERIES: u32 = 100;
 /// How long a case watches for what must not happen.
 const QUIET: Duration = Duration::from_millis(400);

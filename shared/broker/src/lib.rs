@@ -1,6 +1,6 @@
 //! The queue between the two services: the trait [`Broker`], what is declared ([`Topology`]), what is
-//! published ([`Envelope`]), consumed ([`Consumer`]) and looked at ([`Browse`]), and what of it happened to a
-//! message ([`events`]). RabbitMQ is `postern-rabbitmq`, the store in
+//! published ([`Envelope`]), consumed ([`Consumer`]) and looked at ([`Browse`]), what a backend's queue holds
+//! ([`queued`]), and what of it happened to a message ([`events`]). RabbitMQ is `postern-rabbitmq`, the store in
 //! the process itself `postern-store`; tests have `memory`. No caller may rely on what the suite `conformance`
 //! does not say about all of them.
 

@@ -5,7 +5,6 @@ use crate::{
     backend::{
         BackendConfig,
         auth::ReceiveAuth,
-        media::MediaUse,
         send::{Recipients, Send},
         template::{Use, uses},
     },
@@ -14,7 +13,7 @@ use crate::{
     provider_registry::ProviderRegistry,
     reader::Reader,
 };
-use postern_shared::{suggest, value::Secret};
+use postern_shared::{suggest, text::media::MediaUse, value::Secret};
 use serde_json::Value;
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! Requests that no view takes: an unknown path, or a method that the resource does not have.
+//! Requests that no other handler takes: an unknown path, or a method that the resource does not have.
 
 use crate::{answer::Answer, problem::ProblemDocument, state::IngressState};
 use actix_web::{HttpRequest, HttpResponse, dev::Payload, http::StatusCode};
