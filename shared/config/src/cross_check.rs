@@ -54,7 +54,7 @@ pub(super) fn ingress(ingress: &IngressSection, reader: &mut Reader) {
             matches!(url.scheme(), "http" | "https") && url.query().is_none() && url.fragment().is_none()
         });
         if !right || public.ends_with('/') {
-            let rule = "must be an http or https URL without query and without a / at its end";
+            let rule = "must be an http or https URL without a query and without a / at the end";
             reader.problem("ingress.public_url", rule);
         }
     }
@@ -103,7 +103,7 @@ pub(super) fn admin(admin: &AdminSection, reader: &mut Reader) {
 pub(super) fn api(api: &ApiSection, reader: &mut Reader) {
     reader.note_absent_files("api.tls", api.tls.iter().flat_map(TlsFiles::files));
     if api.tls.is_some() && api.listen.is_none() {
-        let why = "is of no port: /v1 is on ingress.listen, with ingress.tls, unless api.listen is set";
+        let why = "has no effect without api.listen: /v1 is on ingress.listen, with ingress.tls";
         reader.problem("api.tls", why);
     }
     if let Some(most) = api.max_connections {
@@ -117,7 +117,7 @@ pub(super) fn api(api: &ApiSection, reader: &mut Reader) {
     }
     for (index, key) in api.keys.iter().enumerate() {
         if key.name.is_empty() {
-            reader.problem(format!("api.keys[{index}].name"), "must be there");
+            reader.problem(format!("api.keys[{index}].name"), "must not be empty");
         }
         if key.may.is_empty() {
             let why = "lets this key do nothing: [\"send\"], [\"read\"] or [\"send\", \"read\"]";
@@ -126,9 +126,9 @@ pub(super) fn api(api: &ApiSection, reader: &mut Reader) {
         let path = format!("api.keys[{index}].key");
         match key.digest() {
             None if !reader.has_read(&format!("api.keys[{index}]")) => {}
-            None => reader.problem(path, "is missing, or there beside key_sha256: one of the two is needed"),
+            None => reader.problem(path, "set either key or key_sha256, not both"),
             Some(digest) if api.keys[..index].iter().any(|other| other.digest() == Some(digest)) => {
-                reader.problem(path, "is another entry's too");
+                reader.problem(path, "is also in another entry");
             }
             Some(_) => {}
         }
@@ -212,7 +212,8 @@ pub(super) fn backend(
         if definition.rate.is_some() {
             reader.problem(
                 format!("{path}.concurrency_max"),
-                "has no use beside rate: a rate is kept whatever the provider's answers take; set concurrency",
+                "has no effect with rate: a rate is kept however long the provider takes to answer; set \
+                 concurrency",
             );
         }
     }
@@ -316,16 +317,16 @@ pub(super) fn across(config: &Config, reader: &mut Reader) {
     if let Some((key, _)) = others.into_iter().find(|(_, set)| *set && open && listen.ip().is_loopback()) {
         reader.problem(
             key,
-            "says that others reach ingress.listen, and /v1 is there: without [[api.keys]], they could send. \
-             Add a key (`postern key` makes one), or set api.listen to a loopback address such as \
+            "means that others can reach ingress.listen, and /v1 is there: without [[api.keys]], they could \
+             send. Add a key (`postern key` creates one), or set api.listen to a loopback address such as \
              \"127.0.0.1:8090\"",
         );
     }
     for (name, backend) in &config.backends {
         if backend.definition.receive.auth.needs_url() && config.ingress.public_url.is_none() {
             let why = format!(
-                "is missing: the requests of backends.{name} are signed over the address that its provider \
-                 calls. Or trust every request: receive.auth = \"none\""
+                "is missing: requests to backends.{name} are signed over the address that the provider \
+                 calls. To accept unsigned requests instead, set receive.auth = \"none\""
             );
             reader.problem("ingress.public_url", why);
         }
@@ -355,7 +356,7 @@ fn one_port_each(config: &Config, reader: &mut Reader) {
             .iter()
             .find(|(other, taken)| reader.has_read(other) && taken.is_some_and(meets));
         if let Some((other, _)) = before {
-            reader.problem(key, format!("is the port of {other}, too: each needs one of its own"));
+            reader.problem(key, format!("is also the port of {other}: each needs its own port"));
         }
     }
 }

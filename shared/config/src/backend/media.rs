@@ -53,7 +53,8 @@ impl MediaSource {
             self.members().filter_map(|(key, names)| Some((key, name_problem(names, of_items)?.to_owned())));
         let mut wrong: Vec<_> = wrong.collect();
         if self.url.is_none() && self.id.is_none() {
-            wrong.push(("url", "must say where the address of a medium stands, or id its id".to_owned()));
+            wrong
+                .push(("url", "must say where the URL of a media item is, or id where its id is".to_owned()));
         }
         wrong
     }
@@ -79,7 +80,7 @@ pub enum MediaProblem {
     #[error("media must be an http or https URL, or a list of URLs or of objects with a url")]
     NoMedia,
     /// They are refused.
-    #[error("this backend sends no media (text.media)")]
+    #[error("this backend cannot send media (text.media)")]
     Refused,
 }
 

@@ -106,7 +106,7 @@ const MISTAKES: &[Mistake] = &[
         "[backends.a]\ntype = \"http\"\nsend = { url = \"http://h/\", form = { to = \"{{ identity }}\", text = \"{{ text }}\" }, auth = { bearer = 5 } }",
         "backends.a.send.auth.bearer",
         Some(3),
-        "must be a text",
+        "must be a string",
     ),
     (
         "[backends.a]\ntype = \"http\"\nsend = { url = \"http://h/\", form = { to = \"{{ identity }}\", text = \"{{ text }}\" }, auth = { bearer = \"\" } }",

@@ -32,7 +32,7 @@ fn every_mistake_in_proving_names_its_key_and_what_is_allowed() {
         (
             "auth = { oauth2 = { token_url = \"https://u:hush@h/\", client_id = \"i\", client_secret = \"s\" } }",
             "auth.oauth2.token_url",
-            "no user and password",
+            "user name or password",
         ),
         (
             "auth = { oauth2 = { token_url = \"https://h/\", client_id = \"i\" } }",
@@ -62,7 +62,7 @@ fn every_mistake_in_proving_names_its_key_and_what_is_allowed() {
         (
             "auth = { oauth2 = { token_url = \"https://h/\", client_id = \"i\", client_secret = \"s\", form = { scope = \"x\" } } }",
             "auth.oauth2.form.scope",
-            "a key of its own",
+            "its own key in",
         ),
         (
             "auth = { oauth2 = { token_url = \"https://h/\", client_id = \"i\", client_secret = \"{{ settings.absent }}\" } }",
@@ -87,7 +87,7 @@ fn every_mistake_in_proving_names_its_key_and_what_is_allowed() {
         (
             "auth = { bearer = \"t\" }\nheaders = { Authorization = \"Bearer t\" }",
             "headers",
-            "use one of them",
+            "only one of them",
         ),
     ] {
         let line_number = Some(if key == "headers" { 7 } else { 6 });
