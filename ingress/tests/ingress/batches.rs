@@ -144,16 +144,16 @@ async fn what_can_be_read_of_a_batch_is_taken_and_one_of_which_nothing_can_is_re
         (json!({"results": "x"}), invalid("results must be a list")),
         (
             json!({"other": []}),
-            invalid("the body has no /results (receive.each); to have others answered, set receive.ignore"),
+            invalid("the body has no /results (receive.each); to accept other requests, set receive.ignore"),
         ),
         (
             json!({"results": null}),
-            invalid("the body has no /results (receive.each); to have others answered, set receive.ignore"),
+            invalid("the body has no /results (receive.each); to accept other requests, set receive.ignore"),
         ),
         (results(&[]), (200, "OK".to_owned(), vec![])),
         (
             results(&vec![good.clone(); 6]),
-            (413, "at most 5 items are taken in one request (ingress.max_items)\n".to_owned(), vec![]),
+            (413, "at most 5 items are accepted in one request (ingress.max_items)\n".to_owned(), vec![]),
         ),
         // Known from the first row.
         (results(&[good]), (200, "OK".to_owned(), vec![])),
