@@ -214,7 +214,7 @@ mod tests {
     fn each_wrong_value_says_what_is_right() {
         for (query, parameter, why) in [
             ("backend=No", "backend", "a-z, 0-9, - and _"),
-            ("identity=%20", "identity", "not blank"),
+            ("identity=%20", "identity", "not be blank"),
             ("state=lost", "state", "one of received, forwarded, queued"),
             ("direction=up", "direction", "inbound or outbound"),
             ("external_id=", "external_id", "must be a string"),

@@ -373,7 +373,7 @@ async fn a_fixed_index_into_a_longer_list_is_refused_and_counted() {
         let taken = (200, "OK".to_owned(), vec![vec![stored.to_owned()]]);
         assert_eq!(posted(&server, path, &results(std::slice::from_ref(one))).await, taken);
         let why =
-            format!("form failed to validate\nresults has 2 items, and only item 0 is read: set {key}\n");
+            format!("form failed to validate\nresults has 2 items, but only item 0 is read: set {key}\n");
         let two = results(&[one.clone(), one.clone()]);
         assert_eq!(posted(&server, path, &two).await, (400, why, vec![]));
     }

@@ -260,7 +260,7 @@ mod tests {
         for (url, why) in [
             ("http://{{ backend }}/", "host"),
             ("http://{{ backend }}@h/", "host"),
-            ("http://h/{{ identity }}", "a template sees backend"),
+            ("http://h/{{ identity }}", "a template can use backend"),
             ("http://h/{{ backend | nonsense }}", "unknown filter nonsense"),
             ("http://h/{{ backend / 2 }}", "the template failed"),
             ("http://u@h/{{ backend }}", "auth"),

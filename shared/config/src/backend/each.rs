@@ -287,8 +287,8 @@ mod tests {
             ("/e/*/m", json!({"e": [{"m": 3}]}), "e[0].m must be a list"),
             ("/e/*/m", json!({"e": 3}), "e must be a list"),
             ("/e", json!({"e": [1, 2, 3, 4, 5]}), "at most 4 items"),
-            ("/e/0/m", json!({"e": [{}, {}]}), "e has 2 items, and only item 0 is read"),
-            ("/2/m", json!([1, 2, 3]), "the body has 3 items, and only item 2 is read"),
+            ("/e/0/m", json!({"e": [{}, {}]}), "e has 2 items, but only item 0 is read"),
+            ("/2/m", json!([1, 2, 3]), "the body has 3 items, but only item 2 is read"),
         ] {
             let why = places(path, &body).unwrap_err();
             assert!(why.contains(says), "{path} {body}: {why}");

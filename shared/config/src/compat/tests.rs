@@ -125,7 +125,7 @@ fn every_mistake_is_named() {
         ),
         (
             "[compat.vumi]\npath = \"/m\"\n[[compat.vumi.users]]\nUSERconversation = \"c\"",
-            "line 11: compat.vumi.users[0].conversation: compat.vumi.path has no {conversation}",
+            "line 11: compat.vumi.users[0].conversation: has no effect: compat.vumi.path does not contain {conversation}",
         ),
         (
             "[[compat.vumi.users]]\nusername = \"a:b\"\npassword = \"p\"\nbackend = \"x\"",

@@ -106,7 +106,7 @@ const MISTAKES: &[Mistake] = &[
         receive!("dedupe = [\"identity\", \"age\"]"),
         "backends.a.receive.dedupe",
         Some(4),
-        "no message has age",
+        "messages have no field age",
     ),
     (receive!("dedupe = []"), "backends.a.receive.dedupe", Some(4), "names no field"),
     (

@@ -76,7 +76,7 @@ const MISTAKES: &[Mistake] = &[
         "[backends.a]\ntype = \"http\"\nreceive.params = { text = \"{{ message }}\" }",
         "backends.a.receive.params.text",
         Some(3),
-        "no template",
+        "not a template",
     ),
     (
         "[backends.a]\ntype = \"http\"\nstatus = { params = { state = \"$.status\" }, states = { a = \"sent\" } }",

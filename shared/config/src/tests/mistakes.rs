@@ -79,7 +79,7 @@ const MISTAKES: &[Mistake] = &[
         "[application]\ntype = \"webhook\"\nurl = \"http://h/{{ identity }}\"\nformat = \"form\"\n",
         "application.url",
         Some(3),
-        "a template sees backend",
+        "a template can use backend",
     ),
     (
         "[application]\ntype = \"webhook\"\nurl = \"http://h/\"\nsecret = \"whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\"\nurll = 1",

@@ -128,7 +128,7 @@ const WARNINGS: &[Mistake] = &[
         "[backends.a]\ntype = \"http\"\n[backends.a.send]\nurl = \"http://h/?t={{ text }}\"",
         "backends.a.send",
         Some(3),
-        "names {{ identity }}",
+        "uses {{ identity }}",
     ),
     (
         "[backends.a]\ntype = \"http\"\n[backends.a.send]\nurl = \"http://h/\"",

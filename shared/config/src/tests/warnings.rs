@@ -53,7 +53,7 @@ const WARNINGS: &[Mistake] = &[
         "[broker]\nurl = \"amqp://h\"\n[log]\nmessages = false\nurl = \"sqlite:d\"\n[backends.a]\ntype = \"console\"",
         "log.url",
         Some(5),
-        "there is no message log",
+        "turns the message log off",
     ),
     (
         "[dispatcher]\nbackends = [\"a\"]\n[backends.a]\ntype = \"console\"\n[backends.b]\ntype = \"console\"",

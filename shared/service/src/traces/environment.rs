@@ -257,7 +257,7 @@ mod tests {
             ("OTEL_EXPORTER_OTLP_HEADERS", "a=b,secret", "must be name=value"),
             ("OTEL_EXPORTER_OTLP_TIMEOUT", "10s", "must be a whole number"),
             ("OTEL_BSP_MAX_QUEUE_SIZE", "0", "must be a whole number"),
-            ("OTEL_TRACES_SAMPLER", "jaeger_remote", "there are always_on, always_off"),
+            ("OTEL_TRACES_SAMPLER", "jaeger_remote", "known are always_on, always_off"),
             ("OTEL_TRACES_SAMPLER", "traceidratio", "from 0 to 1"),
         ] {
             let error = read(&[(name, value), WHERE]).unwrap_err();
