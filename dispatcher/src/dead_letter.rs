@@ -46,7 +46,7 @@ pub(crate) fn too_large(original: &Envelope, queue: &QueueName) -> Option<Failur
     let (body, cut) = (original.body.len() as u64, original.cut_from());
     let most = queue.backend().map_or(u64::MAX, |_| MAX_OUTBOUND_BYTES as u64);
     let bytes = cut.or((body > most).then_some(body))?;
-    let why = format!("a body of {bytes} bytes is more than is taken; only its beginning is kept");
+    let why = format!("a body of {bytes} bytes is too large; only its beginning is kept");
     Some(Failure::permanent(TOO_LARGE, why))
 }
 

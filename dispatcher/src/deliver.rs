@@ -57,7 +57,7 @@ impl BackendWorker {
                     message.identities.into_iter().map(|written| definition.identity(written)).collect();
                 Ok(message)
             }
-            Ok(_) => Err("backend: this queue is another backend's".to_owned()),
+            Ok(_) => Err("backend: this is the queue of another backend".to_owned()),
             Err(malformed) => Err(malformed.to_string()),
         }
     }

@@ -180,7 +180,7 @@ impl Dispatcher {
             }
         };
         drop(takeovers);
-        tracing::info!("no more messages are taken");
+        tracing::info!("no more messages are consumed");
         drain.begin();
         let drained = drained(running, &drain).await;
         let _ = timeout_at(drain.deadline(), emptying).await;

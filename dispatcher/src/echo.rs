@@ -37,7 +37,10 @@ impl EchoWorker {
     fn is_silent(&self, backend: &BackendName) -> bool {
         let silent = self.silent.contains(backend);
         if silent && self.told.lock().unwrap_or_else(PoisonError::into_inner).insert(backend.clone()) {
-            tracing::warn!(backend = backend.as_str(), "has no send table: its messages are not echoed");
+            tracing::warn!(
+                backend = backend.as_str(),
+                "backend has no send table: its messages are not echoed"
+            );
         }
         silent
     }

@@ -26,7 +26,7 @@ pub fn send(
     original: &Envelope,
     times: usize,
 ) -> Result<usize, String> {
-    let configured = config.backends.get(backend).ok_or("no such backend")?;
+    let configured = config.backends.get(backend).ok_or("unknown backend")?;
     let http = http::Http::new(configured, &http::ClientTls::default());
     let http = http.map_err(|problems| format!("{problems:?}"))?;
     let schedule = Schedule::new(configured, Arc::new(postern_service::topology(config)));

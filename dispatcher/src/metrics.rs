@@ -126,7 +126,7 @@ impl RecorderMetrics {
     /// # Errors
     /// Another recorder of this process has declared them.
     pub(crate) fn declare(metrics: &Metrics) -> Result<Self, Error> {
-        let lag = "How long before it was written, or tried, the first event of the last batch happened";
+        let lag = "How long the first event of the last batch waited until the batch was written or tried";
         let log = LogMetrics::declare(metrics)?;
         Ok(Self { log, lag: metrics.declare(Gauge::new("log_lag_seconds", lag)?)? })
     }
@@ -143,55 +143,56 @@ impl DispatcherMetrics {
         Ok(Self {
             publish: metrics.publish().clone(),
             flow: AllFlowMetrics::declare(metrics)?,
-            messages: metrics.counter(
-                "dispatch_messages_total",
-                "Queued messages by what became of them",
-                by_outcome,
-            )?,
+            messages: metrics.counter("dispatch_messages_total", "Queued messages by outcome", by_outcome)?,
             recipients: metrics.counter(
                 "dispatch_recipients_total",
-                "Recipients of queued messages by what became of them",
+                "Recipients of queued messages by outcome",
                 by_outcome,
             )?,
             segments: metrics.counter(
                 "dispatch_segments_total",
-                "Segments of texts for each recipient by what became of them; of backends that count in them",
+                "Text segments for each recipient by outcome, for backends that count segments",
                 by_outcome,
             )?,
             send_duration: metrics.histogram(
                 "send_duration_seconds",
-                "One call of a backend's sender",
+                "Duration of one call of a backend's sender",
                 &["backend"],
                 &SECONDS,
             )?,
             in_flight: metrics.gauge("dispatch_in_flight", "Requests in flight", &["backend"])?,
-            retries: metrics.counter("retries_total", "Recipients queued again, by why", by_class)?,
-            dead_letters: metrics.counter("dead_letters_total", "Dead letters, by why", by_class)?,
+            retries: metrics.counter(
+                "retries_total",
+                "Recipients queued for a retry, by failure class",
+                by_class,
+            )?,
+            dead_letters: metrics.counter("dead_letters_total", "Dead letters by failure class", by_class)?,
             message_age: metrics.histogram(
                 "message_age_seconds",
-                "From created to sent",
+                "Time from a message's creation until it was sent",
                 &["backend"],
                 &AGES,
             )?,
             polls: metrics.counter(
                 "polls_total",
-                "Questions to providers about messages that they took over, by what they came to",
+                "Polls of providers for the states of messages, by outcome",
                 by_outcome,
             )?,
             deliveries: metrics.counter(
                 "application_deliveries_total",
-                "Attempts to deliver to the application's webhook, or by a callback to a client of a compatibility listener, by what became of the message",
+                "Attempts to deliver to the application's webhook, or to call back a client of a \
+                 compatibility listener, by outcome",
                 &["queue", "outcome"],
             )?,
             delivery_duration: metrics.histogram(
                 "application_duration_seconds",
-                "One call of the application's webhook, or one callback",
+                "Duration of one call of the application's webhook, or of one callback",
                 &["queue"],
                 &SECONDS,
             )?,
             deliveries_in_flight: metrics.gauge(
                 "application_in_flight",
-                "Messages on their way to the application's webhook, callbacks on theirs",
+                "Deliveries to the application's webhook, and callbacks, in flight",
                 &["queue"],
             )?,
         })

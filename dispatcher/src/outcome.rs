@@ -138,7 +138,7 @@ impl Outcomes {
 }
 
 fn forgotten() -> Outcome {
-    Err(Failure::unknown("no_outcome", "the backend said nothing about this recipient"))
+    Err(Failure::unknown("no_outcome", "the backend reported no outcome for this recipient"))
 }
 
 /// In the identities' order.

@@ -29,10 +29,10 @@ const PROGRAM: Program = Program {
 /// The arguments that only the dispatcher takes.
 #[derive(Debug, Clone, Args)]
 pub struct DispatcherArguments {
-    /// Serve only these backends, in place of dispatcher.backends; '!NAME' for all but NAME
+    /// Serve only these backends, instead of dispatcher.backends; '!NAME' for all but NAME
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     backends: Vec<String>,
-    /// Serve no backend, no application and no callbacks: only write the message log
+    /// Only write the message log: serve no backend, no application and no callbacks
     #[arg(long, conflicts_with = "backends")]
     only_log: bool,
 }
@@ -40,7 +40,7 @@ pub struct DispatcherArguments {
 /// What the dispatcher does if it is not to send.
 #[derive(Debug, Clone, Subcommand)]
 pub enum DispatcherAction {
-    /// Ask a running dispatcher whether it is ready: exit 0, or 1 with one line that says why not
+    /// Ask a running dispatcher whether it is ready: exit 0, or exit 1 with one line that says why not
     Health(HealthArguments),
 }
 

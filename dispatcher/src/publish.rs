@@ -124,7 +124,8 @@ impl Publisher {
                 Err(error @ (BrokerError::Closed | BrokerError::Refused(_))) => return Err(error),
                 Err(error) => {
                     let pause = backoff.pause();
-                    tracing::warn!(%error, "the broker did not take what became of a message; trying again in {pause:?}");
+                    let seconds = pause.as_secs_f64();
+                    tracing::warn!(%error, seconds, "outcome of a message not published, retrying");
                     tokio::time::sleep(pause).await;
                 }
             }
@@ -155,7 +156,7 @@ impl Publisher {
                     queue,
                     message_id,
                     why,
-                    "the broker refuses what became of a message: stored smaller"
+                    "outcome of a message refused by the broker: stored in a smaller form"
                 );
             }
             Remains::Cut => {
@@ -163,7 +164,7 @@ impl Publisher {
                     queue,
                     message_id,
                     why,
-                    "the broker refuses what became of a message: dead-lettered, its body cut"
+                    "outcome of a message refused by the broker: dead-lettered with its body cut"
                 );
             }
             Remains::Nothing => {
@@ -171,7 +172,7 @@ impl Publisher {
                     queue,
                     message_id,
                     why,
-                    "the broker refuses what became of a message, and any dead letter of it: lost"
+                    "outcome of a message refused by the broker, also as a dead letter: lost"
                 );
             }
         }

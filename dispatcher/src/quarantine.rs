@@ -36,7 +36,9 @@ pub(crate) async fn empty_quarantine(broker: &dyn Broker, publisher: &Publisher,
             Ok(depth) if depth.ready > 0 => move_back(broker, publisher, drain).await,
             Ok(_) => {}
             Err(BrokerError::Refused(_) | BrokerError::Closed) => return,
-            Err(error) => tracing::debug!(queue = queue.as_str(), %error, "cannot be counted, retrying"),
+            Err(error) => {
+                tracing::debug!(queue = queue.as_str(), %error, "messages cannot be counted, retrying")
+            }
         }
         tokio::select! {
             () = sleep(LOOKS) => {}
@@ -57,7 +59,11 @@ async fn move_back(broker: &dyn Broker, publisher: &Publisher, drain: &Drain) {
         };
         let Some(delivery) = next else { break };
         let messages = restored(&delivery.envelope);
-        tracing::info!(queue = queue.as_str(), to = messages[0].0.queue().as_str(), "moved back");
+        tracing::info!(
+            queue = queue.as_str(),
+            to = messages[0].0.queue().as_str(),
+            "messages moved back to their queue"
+        );
         if !publisher.settle(delivery, &queue, messages, &Scope::default()).await {
             break;
         }
@@ -73,7 +79,7 @@ fn restored(original: &Envelope) -> Vec<(Address, Envelope)> {
     match original.text_header(header::QUEUE).and_then(QueueName::known) {
         Some(origin) => vec![(Address::Queue(origin), envelope)],
         None => {
-            let failure = Failure::permanent("quarantine", "it does not say which queue it came from");
+            let failure = Failure::permanent("quarantine", "it does not name the queue that it came from");
             unread(&envelope, &QueueName::quarantine(), &failure)
         }
     }

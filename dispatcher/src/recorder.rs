@@ -149,7 +149,7 @@ impl Recorder {
                 self.metrics.log.failures.inc();
                 if self.lines.admits(None) {
                     let message_id = delivery.envelope.id().map(tracing::field::display);
-                    tracing::warn!(message_id, why, "cannot be read, not in the message log");
+                    tracing::warn!(message_id, why, "message cannot be read, not written to the message log");
                 }
             }
         }
@@ -174,7 +174,8 @@ impl Recorder {
                 tracing::warn!(%error, "the message log cannot be written: requeued");
                 return false;
             }
-            tracing::warn!(%error, "the message log cannot be written, retrying in {pause:?}");
+            let seconds = pause.as_secs_f64();
+            tracing::warn!(%error, seconds, "the message log cannot be written, retrying");
             sleep(pause).await;
         }
     }
@@ -218,7 +219,7 @@ impl Recorder {
 fn read(envelope: &Envelope) -> Result<Vec<Event>, String> {
     let text = |name| envelope.text_header(name).unwrap_or_default();
     let address = Address::parse(text(header::EXCHANGE), text(header::ROUTING_KEY));
-    let address = address.ok_or("it came by no exchange of Postern's")?;
+    let address = address.ok_or("it did not come from an exchange of Postern")?;
     events(&address, envelope).map_err(|malformed| malformed.to_string())
 }
 
@@ -254,7 +255,7 @@ async fn expire_all(log: &dyn MessageLog, retention: &Retention) {
             Ok(0) => break,
             Ok(some) => removed += some,
             Err(error) => {
-                tracing::warn!(%error, "what is too old cannot be removed from the message log, retrying");
+                tracing::warn!(%error, "old messages cannot be removed from the message log, retrying");
                 break;
             }
         }
@@ -263,7 +264,7 @@ async fn expire_all(log: &dyn MessageLog, retention: &Retention) {
     if removed > 0 {
         tracing::info!(
             messages = removed,
-            "removed from the message log: past log.retention or log.max_bytes"
+            "messages removed from the message log: beyond log.retention or log.max_bytes"
         );
     }
 }

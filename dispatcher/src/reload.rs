@@ -16,7 +16,7 @@ pub struct DispatcherReload(mpsc::Sender<Takeover>);
 
 /// The dispatcher drains, or has ended.
 #[derive(Debug, thiserror::Error)]
-#[error("the dispatcher drains")]
+#[error("the dispatcher is draining")]
 pub struct Drains;
 
 impl DispatcherReload {

@@ -139,7 +139,7 @@ impl Running {
             self.builder.forget(&name);
             tracing::info!(
                 backend = name.as_str(),
-                "no longer served: what is in flight ends, the rest waits"
+                "backend no longer served: requests in flight finish, other messages wait in the queue"
             );
         }
         let is_same =
@@ -154,9 +154,12 @@ impl Running {
             match old {
                 Some(old) => {
                     old.begin();
-                    tracing::info!(backend = name, "replaced: what is in flight ends as it began");
+                    tracing::info!(
+                        backend = name,
+                        "backend replaced: requests in flight finish with the old settings"
+                    );
                 }
-                None => tracing::info!(backend = name, "served from now on"),
+                None => tracing::info!(backend = name, "backend served"),
             }
             let part = self.builder.backend(plan, backend, connector);
             self.serve(part);

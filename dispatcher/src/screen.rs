@@ -71,7 +71,7 @@ impl Screening {
                 message_id,
                 taken,
                 code,
-                "dead-lettered: taken too often without being settled"
+                "dead-lettered: delivered too often without being settled"
             );
         }
         if let Some(failure) = too_large(&delivery.envelope, queue) {
@@ -115,6 +115,6 @@ impl Screening {
 
 /// Why a message is given up that was taken `times` times.
 fn poison(times: u32) -> Failure {
-    let why = format!("taken {times} times, and its process or its connection was lost each time");
+    let why = format!("delivered {times} times, and its process or its connection was lost each time");
     Failure::unknown("poison", why)
 }

@@ -235,7 +235,7 @@ fn why_dead<'d>(dispositions: &[&'d Disposition]) -> Option<(FailureClass, &'d s
         let (class, code, detail) = match disposition {
             Disposition::Dead(Failure { class, code, detail, .. }) => (*class, &**code, &**detail),
             Disposition::Expired(_) => {
-                (FailureClass::Permanent, "expired", "expires_at passed before it was sent")
+                (FailureClass::Permanent, "expired", "expires_at passed before the message was sent")
             }
             _ => continue,
         };

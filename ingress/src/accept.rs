@@ -346,7 +346,7 @@ fn left_out_messages(
     callback: Option<(Callback, String)>,
 ) -> Vec<(Address, Envelope)> {
     let (id, backend, at) = (accepted.id, &accepted.backend, accepted.at);
-    let failure = Failure::permanent("invalid_number", "no number: digits, + and - are taken");
+    let failure = Failure::permanent("invalid_number", "not a number: only digits, + and - are allowed");
     let mut messages = Vec::new();
     if let Some((_, token)) = callback.filter(|(callback, _)| callback.wants(KannelEvent::Refused)) {
         messages.extend(left_out.iter().map(|identity| {

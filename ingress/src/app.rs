@@ -171,7 +171,7 @@ impl Ingress {
         let deadline = self.state.get().config.shutdown.deadline.0;
         // It is empty: an ingress runs once.
         let _ = self.lasting.shutdown.set(shutdown.clone());
-        tracing::info!(address = %self.address()?, tls = self.public.tls.is_some(), "ingress listens");
+        tracing::info!(address = %self.address()?, tls = self.public.tls.is_some(), "ingress listening");
         let servers = match self.api {
             None => {
                 let all =
@@ -179,7 +179,7 @@ impl Ingress {
                 vec![self.public.serve(&self.state, (&self.metrics, &self.heartbeats), all.to_vec())?]
             }
             Some(api) => {
-                tracing::info!(address = %api.listener.local_addr()?, tls = api.tls.is_some(), "API listens");
+                tracing::info!(address = %api.listener.local_addr()?, tls = api.tls.is_some(), "API listening");
                 let providers = vec![routes::providers as Routes, routes::compat, routes::everyone];
                 let applications = vec![routes::applications as Routes, routes::everyone];
                 vec![
@@ -193,7 +193,7 @@ impl Ingress {
         tokio::select! {
             (ended, ..) = select_all(&mut running) => {
                 ended.map_err(io::Error::other)??;
-                return Err(io::Error::other("a server ended by itself"));
+                return Err(io::Error::other("an HTTP server stopped unexpectedly"));
             }
             () = shutdown.started() => {}
         }

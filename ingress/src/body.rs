@@ -121,8 +121,10 @@ impl BodyError {
     /// What the sender should know.
     pub(crate) fn detail(self, limits: &BodyLimits) -> String {
         match self {
-            Self::Encoded => "a body with a Content-Encoding is not taken: send it as it is".to_owned(),
-            Self::TooLarge => format!("at most {} bytes of body are taken", limits.max),
+            Self::Encoded => {
+                "a body with a Content-Encoding is not accepted: send it uncompressed".to_owned()
+            }
+            Self::TooLarge => format!("the body must have at most {} bytes", limits.max),
             Self::TooSlow => format!("the body must be complete within {:?}", limits.timeout),
             Self::Broken => "the body is incomplete".to_owned(),
             Self::NoRoom => "other large bodies are being read; try again later".to_owned(),

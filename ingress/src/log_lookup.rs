@@ -54,7 +54,8 @@ impl LogLookup {
         self.metrics.failed(lookup);
         *self.rests.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + REST);
         let lookup = lookup.as_str();
-        tracing::warn!(lookup, error = %failure, "the message log did not answer a look-up, not asked for {REST:?}");
+        let seconds = REST.as_secs_f64();
+        tracing::warn!(lookup, error = %failure, seconds, "the message log did not answer a look-up, look-ups paused");
         None
     }
 

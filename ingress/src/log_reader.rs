@@ -122,7 +122,7 @@ impl LogReader {
 
     fn failed(&self, error: &LogError) -> NotRead {
         if self.lines.admits(None) {
-            tracing::warn!(%error, "the message log was not read; answered with 503");
+            tracing::warn!(%error, "the message log cannot be read; answered with 503");
         }
         NotRead::Unavailable
     }

@@ -55,7 +55,8 @@ impl LookupMetrics {
     fn declare(metrics: &Metrics) -> Result<Self, Error> {
         let failures = metrics.counter(
             "ingress_log_lookup_failures_total",
-            "Look-ups that the message log did not answer, or that were not made since it had failed just before: the report or the submission was taken without it",
+            "Look-ups that the message log did not answer, or that were skipped because it had just failed: \
+             the report or the submission was accepted without it",
             &["lookup"],
         )?;
         for lookup in Lookup::ALL {
@@ -82,38 +83,44 @@ impl IngressMetrics {
             reports: metrics.reports().clone(),
             requests: metrics.counter(
                 "ingress_requests_total",
-                "Requests on the public port; backend is empty for all but a configured backend's, compat is empty for all but a compatibility listener's",
+                "Requests on the public port; backend is set only for a configured backend, compat only for \
+                 a compatibility listener",
                 &["backend", "compat", "method", "status"],
             )?,
             request_duration: metrics.histogram(
                 "ingress_request_duration_seconds",
-                "From a request's first byte to its answer, without what the client had it wait (wait=)",
+                "Time from a request's first byte to its answer, without the time that the client asked to \
+                 wait (wait=)",
                 &["backend"],
                 &SECONDS,
             )?,
             duplicates: metrics.counter(
                 "ingress_duplicates_total",
-                "Messages that a provider repeated: acknowledged, not queued again",
+                "Messages that a provider repeated: accepted, but not queued again",
                 &["backend"],
             )?,
             ignored: metrics.counter(
                 "ingress_ignored_total",
-                "Requests of a provider that were answered although there was nothing to store: an empty list, or neither message nor report (receive.ignore)",
+                "Provider requests that were accepted with nothing to store: an empty list, or neither \
+                 message nor report (receive.ignore)",
                 &["backend"],
             )?,
             replaced: metrics.counter(
                 "ingress_replaced_total",
-                "Messages of people in whose text U+FFFD stands for what is no character in the charset that it was read in: set receive.charset to the provider's",
+                "Inbound messages with U+FFFD in place of bytes that are not valid in the charset: set \
+                 receive.charset to the provider's charset",
                 &["backend"],
             )?,
             invalid_items: metrics.counter(
                 "ingress_invalid_items_total",
-                "Items of a provider's requests (receive.each, status.each) that say something wrong and were not stored, beside others that were: the log line has invalid and fields",
+                "Invalid items of provider requests (receive.each, status.each) that were not stored, while \
+                 other items of the request were: see invalid and fields in the log line",
                 &["backend"],
             )?,
             refused: metrics.counter(
                 "ingress_refused_total",
-                "Requests on the public port that were refused, by reason; backend is empty for the API's and the compatibility listeners', and if it is not known",
+                "Requests on the public port that were refused, by reason; backend is empty for the API, for \
+                 compatibility listeners and if it is unknown",
                 &["backend", "reason"],
             )?,
         })

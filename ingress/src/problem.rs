@@ -146,14 +146,14 @@ impl ProblemDocument {
     /// The problem of a key, or an address, that asks too much.
     pub(crate) fn too_many(wait: Duration) -> Self {
         let seconds = retry_after(wait);
-        let detail = format!("too many requests; the next one is taken in {seconds} s");
+        let detail = format!("too many requests; try again in {seconds} s");
         let problem = Self::new(StatusCode::TOO_MANY_REQUESTS, detail).refused(RefusalReason::Rate);
         Self { retry_after: Some(seconds), ..problem }
     }
 
     /// The answer to a method that is not in `allow`.
     pub(crate) fn method(allow: &'static str) -> Answer {
-        let detail = format!("the methods of this resource are: {allow}");
+        let detail = format!("the methods allowed here are: {allow}");
         let mut response = Self::new(StatusCode::METHOD_NOT_ALLOWED, detail).response();
         response.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static(allow));
         response.into()

@@ -27,7 +27,7 @@ const PROGRAM: Program = Program {
 /// What the ingress does if it is not to receive.
 #[derive(Debug, Clone, Subcommand)]
 pub enum IngressAction {
-    /// Ask a running ingress whether it is ready: exit 0, or 1 with one line that says why not
+    /// Ask a running ingress whether it is ready: exit 0, or exit 1 with one line that says why not
     Health(HealthArguments),
 }
 

@@ -69,7 +69,7 @@ impl MeteredPublisher {
         if let Err(error) = published
             && self.lines.admits(None)
         {
-            tracing::warn!(%queue, %error, "not in the message log, so that a repetition may be taken for another message");
+            tracing::warn!(%queue, %error, "not written to the message log: a repeated request may be treated as a new message");
         }
     }
 

@@ -117,7 +117,7 @@ impl IngressState {
     /// Shows what it counts, and says which keys have expired.
     pub(crate) fn announce(&self) {
         for key in self.keys.expired(Timestamp::now()) {
-            tracing::warn!(name = key.name, "an API key has expired and is refused: take it out of api.keys");
+            tracing::warn!(name = key.name, "an API key has expired and is refused: remove it from api.keys");
         }
         declare(&self.config, &self.providers, &self.metrics);
         self.publisher.declare(&queues(&self.config, self.lookup.has_log()));

@@ -90,9 +90,9 @@ impl ReceiveTrial {
     /// It is no HTTP request: what is wrong.
     pub async fn take(&self, request: &RecordedRequest) -> Result<Tried, String> {
         let target: Uri =
-            request.target.parse().map_err(|_| format!("{} is no path of a request", request.target))?;
+            request.target.parse().map_err(|_| format!("{} is not a request path", request.target))?;
         let method = Method::from_bytes(request.method.as_bytes());
-        let method = method.map_err(|_| format!("{} is no method", request.method))?;
+        let method = method.map_err(|_| format!("{} is not a method", request.method))?;
         let (path, token) = self.place(target.path());
         let mut made = TestRequest::default()
             .method(method)
@@ -104,7 +104,7 @@ impl ReceiveTrial {
         }
         for (name, value) in &request.headers {
             let header = name.parse::<HeaderName>().ok().zip(HeaderValue::from_str(value).ok());
-            made = made.append_header(header.ok_or_else(|| format!("{name} is no header"))?);
+            made = made.append_header(header.ok_or_else(|| format!("{name} is not a header"))?);
         }
         let (made, mut payload) = made.to_http_parts();
         let endpoint = match self.provider.reached(path, &made) {

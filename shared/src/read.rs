@@ -132,7 +132,7 @@ impl Wrong {
         } else if begins(&["unknown variant"]) {
             Self::Allowed(wanted::choice(text, expected()))
         } else if begins(&["duplicate field"]) {
-            Self::Allowed("is there twice".to_owned())
+            Self::Allowed("is given twice".to_owned())
         } else if begins(&["UUID parsing failed"]) {
             Self::Allowed("must be a UUID".to_owned())
         } else {
@@ -206,7 +206,7 @@ pub fn from_slice<T: DeserializeOwned>(text: &[u8]) -> Result<T, InvalidJson> {
         let not_json = |why: String| Mistake { place: Place::default(), wrong: Wrong::Allowed(why) };
         let mistake = match (error.classify(), followed) {
             (Category::Data, Some(followed)) => Mistake::of(followed.path(), text),
-            (Category::Eof, _) => not_json("the JSON ends too early".to_owned()),
+            (Category::Eof, _) => not_json("the JSON is incomplete".to_owned()),
             // What the parser says of the syntax has no value in it.
             (Category::Syntax, _) => not_json(format!("not valid JSON: {text}")),
             (Category::Data | Category::Io, _) => not_json("cannot be read".to_owned()),

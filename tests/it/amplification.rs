@@ -125,7 +125,7 @@ async fn while_nothing_can_be_stored_a_request_does_not_write_two_lines() {
         free_port()
     );
     let ingress = Launch::ingress(&config).spawn();
-    ingress.log().wait_for("ingress listens").await;
+    ingress.log().wait_for("ingress listening").await;
     let begun = Instant::now();
     let refused = flood(500, async |_| ingress.get("/backends/open?identity=1&text=a").await).await;
     assert!(refused.iter().all(|status| *status == 503));

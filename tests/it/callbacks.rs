@@ -37,7 +37,7 @@ async fn calls_back(ingress: &Program, dispatcher: &Program, provider: &Provider
         (value(&form, "to"), value(&form, "text"), value(&form, "from")),
         (NUMBER.into(), "ping é".into(), "00100".into())
     );
-    assert!(!value(&form, "all").contains("postern"), "a template sees {}", value(&form, "all"));
+    assert!(!value(&form, "all").contains("postern"), "a template can use {}", value(&form, "all"));
     let call = client.take().await;
     assert_eq!((call.method.as_str(), call.path.as_str(), call.body.len()), ("GET", "/dlr", 0));
     let at = value(&call.query(), "at");

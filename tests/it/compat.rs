@@ -146,7 +146,7 @@ async fn what_cannot_be_stored_is_a_temporal_failure() {
         &(config + &kannel("").replacen("[ingress]", "[ingress]\nspool = false", 1) + &both(&provider)),
     );
     let ingress = launch.spawn();
-    ingress.log().wait_for("ingress listens").await;
+    ingress.log().wait_for("ingress listening").await;
     let reply = sendsms(&ingress, &[("to", NUMBER), ("text", "x")]).await;
     assert_eq!((reply.status, reply.text.as_str()), (503, "Temporal failure, try again later."));
     assert!(reply.header("retry-after").is_some());
@@ -172,7 +172,7 @@ async fn bad_numbers_of_a_broadcast_are_reported_and_the_others_are_sent() {
     let [left_out, attempt] = &reports[..] else { panic!("{reports:?}") };
     let failed = |number: &str| {
         json!({"identity": number, "state": "failed", "reason": {"class": "permanent",
-        "code": "invalid_number", "detail": "no number: digits, + and - are taken"}})
+        "code": "invalid_number", "detail": "not a number: only digits, + and - are allowed"}})
     };
     assert_eq!(left_out["recipients"], json!([failed("alice"), failed("07o0")]));
     assert_eq!((&left_out["attempt"], &left_out["message_id"]), (&json!(0), &attempt["message_id"]));

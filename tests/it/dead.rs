@@ -146,8 +146,8 @@ async fn every_command_and_filter(broker: &str) {
 
     assert_eq!(told(&launch, &["drop", "--code", "http_400", "--limit", "1"]).await["done"], 1);
     let redriven = cli(&launch.clone().env("USER", "ann"), &["redrive", "--backend", "b"]).await;
-    assert!(redriven.out.contains("2 of 4 waiting put back"), "{}", redriven.out);
-    assert!(redriven.log.contains("2 messages of postern.dead put back by ann@"), "{}", redriven.log);
+    assert!(redriven.out.contains("2 of 4 waiting messages redriven"), "{}", redriven.out);
+    assert!(redriven.log.contains("2 messages of postern.dead redriven by ann@"), "{}", redriven.log);
     assert_eq!(told(&launch, &["redrive", &a[2]]).await["done"], 1);
     assert_eq!(ids(&told(&launch, &["list"]).await), [a[1].clone()]);
 
@@ -252,7 +252,7 @@ async fn the_admin_port_does_the_same_for_who_has_the_token() {
     let (status, shown) = ask(Method::GET, &format!("/v1/dead/{}", a[0]), "").await;
     assert_eq!((status, &shown["letters"][0]["body"]["text"]), (200, &json!(TEXT)));
     for (method, path, body, status, says) in [
-        (Method::GET, "/v1/dead/no-such-id", "", 404, "no letter"),
+        (Method::GET, "/v1/dead/no-such-id", "", 404, "no dead letter"),
         (Method::GET, "/v1/dead?bakend=a", "", 400, "bakend"),
         (Method::GET, "/v1/dead?older_than=soon", "", 400, "older_than"),
         (Method::POST, "/v1/dead/drop", "", 400, "all"),
@@ -290,7 +290,7 @@ async fn the_admin_port_does_the_same_for_who_has_the_token() {
     let id = ids(&told(&beside, &["list", "--newer-than", "2d"]).await).remove(0);
     assert_eq!(told(&beside, &["show", &id]).await["letters"][0]["body"]["text"], TEXT);
     assert_eq!(told(&beside, &["redrive", &id, "--dry-run"]).await["done"], 1);
-    let line = postern.log().wait_for("dry run: dead letters would be put back\",").await;
+    let line = postern.log().wait_for("dry run: dead letters would be redriven\",").await;
     assert!(line.contains("\"dry_run\":true"), "{line}");
     assert_eq!(told(&beside.clone().env("USER", "ann"), &["drop", "--yes"]).await["done"], 1);
     let line = postern.log().wait_for("dead letters dropped\",\"client\":\"127.0.0.1\",\"by\":\"ann@").await;

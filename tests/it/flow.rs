@@ -228,7 +228,7 @@ async fn an_ingress_says_of_a_backend_that_its_dispatcher_in_another_process_pau
     post(&ingress, &json!({"backend": "x", "to": "+1", "text": "hi"})).await;
     let shown = shows("paused").await;
     let reason = shown["reason"].as_str().unwrap();
-    assert!(reason.starts_with("pauses: ") && reason.contains("connect"), "{shown}");
+    assert!(reason.starts_with("is paused: ") && reason.contains("connect"), "{shown}");
     assert_eq!((&shown["queued"], &shown["retrying"]), (&json!(0), &Value::Null), "{shown}");
     // An ingress that starts later learns of it, too.
     let later = Launch::ingress(&vhost.config(&config)).start().await;

@@ -88,7 +88,7 @@ async fn ends(postern: Program) {
 
 /// The lines that say of a message that it is dead.
 fn dead_lettered(log: &str) -> String {
-    let said = |line: &&str| line.contains("dead-lettered: taken too often without being settled");
+    let said = |line: &&str| line.contains("dead-lettered: delivered too often without being settled");
     log.lines().filter(said).map(|line| format!("{line}\n")).collect()
 }
 

@@ -1,4 +1,6 @@
-//! What holds for every package of the workspace, as Cargo.toml and ARCHITECTURE.md say it.
+//! What holds for every package of the workspace, as Cargo.toml and ARCHITECTURE.md say it, and for every text.
+
+mod plain_words;
 
 use std::collections::BTreeSet;
 use toml::{Table, Value};

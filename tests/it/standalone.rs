@@ -138,7 +138,7 @@ async fn a_signal_ends_it_in_order() {
         postern.signal(signal);
         let ended = postern.wait().await;
         assert_eq!(ended.code, Some(0), "SIG{signal}: {}", ended.log);
-        let said = ["draining; a second", "no more requests are accepted", "no more messages are taken"];
+        let said = ["draining; a second", "no more requests are accepted", "no more messages are consumed"];
         let places = said.map(|line| ended.log.find(line).unwrap_or_else(|| panic!("{line}: {}", ended.log)));
         assert!(places.is_sorted(), "readiness ends, then accepting, then consuming: {}", ended.log);
     }

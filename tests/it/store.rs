@@ -62,7 +62,7 @@ async fn a_copy_is_made_beside_the_running_gateway_and_starts() {
     // What comes later is not in it, and nothing overwrites it.
     send(&gateway, 1).await;
     let again = store(&launch, &["backup", "copy.db"]).await;
-    assert!(again.code == Some(1) && again.log.contains("is there already"), "{}", again.log);
+    assert!(again.code == Some(1) && again.log.contains("exists already"), "{}", again.log);
     assert_eq!(gateway.terminate().await.code, Some(0));
     assert_eq!(waiting(&launch).await, 6, "also without the gateway");
 

@@ -120,7 +120,7 @@ async fn a_backend_that_pauses_is_in_the_state_without_a_countdown() {
         let body = json!({"backend": "x", "to": "+15550001111", "text": "hello"});
         assert_eq!(postern.post_json("/v1/messages", &body).await.status, 202);
     }
-    manager.hears("the pause", 1, |line| line.starts_with("STATUS=ready; backend x pauses: ")).await;
+    manager.hears("the pause", 1, |line| line.starts_with("STATUS=ready; backend x is paused: ")).await;
     manager.hears("signs of life", 10, is_alive).await;
     let states: Vec<_> = manager.told.iter().filter(|(line, _)| line.contains("pauses")).collect();
     let different: BTreeSet<_> = states.iter().map(|(line, _)| line).collect();

@@ -198,7 +198,7 @@ async fn a_text_that_is_refused_is_named_with_its_limit_wherever_it_comes_in() {
     let message = json!({"backend": "x", "identities": [NUMBERS[0]], "text": "secret я".repeat(20)});
     let refused = pair.ingress.post_json("/v1/messages", &message).await;
     assert_eq!(refused.status, 422, "{}", refused.text);
-    let why = "it has 3 segments, and the limit is 1";
+    let why = "it has 3 segments, but the limit is 1";
     let error = &refused.json()["errors"][0];
     assert_eq!(error["pointer"], "#/text");
     assert!(error["detail"].as_str().unwrap().contains(why), "{error}");

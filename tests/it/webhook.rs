@@ -114,7 +114,7 @@ async fn a_form_is_what_rapidsms_takes() {
     let sent = [("backend", "x"), ("outcome", "sent")];
     postern.metric_becomes("postern_dispatch_messages_total", &sent, 1.0).await;
     deliveries(&postern, "postern.inbound", "sent", 1).await;
-    assert_eq!(application.requests().len(), 0, "a form holds no report");
+    assert_eq!(application.requests().len(), 0, "a form cannot hold a report");
 }
 
 #[tokio::test]

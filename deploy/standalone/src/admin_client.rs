@@ -27,15 +27,20 @@ impl AdminClient {
             return Err(wrong("allowed is http://HOST:PORT or https://HOST:PORT".to_owned()));
         }
         if !url.username().is_empty() || url.password().is_some() {
-            return Err(wrong(format!("must hold no user and password: set {TOKEN}, or --token-file")));
+            return Err(wrong(format!(
+                "must not contain a user name or password: set {TOKEN} or use --token-file"
+            )));
         }
         let token = target.token()?;
         // Where another part of the program was first, that one stands.
         let _ = rustls::crypto::ring::default_provider().install_default();
         // No time-out: going through many messages takes as long as it takes.
-        #[expect(clippy::disallowed_methods, reason = "follows neither; the operator's own gateway")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "follows no redirect and no proxy; the operator's own gateway"
+        )]
         let client = Client::builder().redirect(Policy::none()).no_proxy().build();
-        Ok(Self { client: client.context("cannot make requests")?, url, token })
+        Ok(Self { client: client.context("cannot create the HTTP client")?, url, token })
     }
 
     /// Whether it has a token to show.
@@ -102,13 +107,17 @@ impl AdminClient {
     pub(crate) fn read<T: DeserializeOwned>(&self, status: StatusCode, body: &[u8]) -> Result<T, Exit> {
         if status.is_success() {
             let read = serde_json::from_slice(body);
-            return Ok(read.with_context(|| format!("{} does not answer as an admin port", self.url))?);
+            return Ok(
+                read.with_context(|| format!("{} does not answer like an admin port of Postern", self.url))?
+            );
         }
         let why = match (status, &self.token) {
             (StatusCode::UNAUTHORIZED, None) => {
-                format!("it asks for its admin.token: set {TOKEN}, or --token-file")
+                format!("it requires its admin.token: set {TOKEN} or use --token-file")
             }
-            (StatusCode::UNAUTHORIZED, Some(_)) => "it refuses the token: is it its admin.token?".to_owned(),
+            (StatusCode::UNAUTHORIZED, Some(_)) => {
+                "it refused the token: use the gateway's admin.token".to_owned()
+            }
             _ => {
                 let problem: Value = serde_json::from_slice(body).unwrap_or_default();
                 problem["detail"].as_str().map_or_else(|| status.to_string(), str::to_owned)

@@ -10,13 +10,13 @@ pub(crate) const TOKEN: &str = "POSTERN_ADMIN_TOKEN";
 /// The admin port of a running gateway.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct AdminTarget {
-    /// The admin port of the gateway to ask, http://HOST:PORT, in place of the broker
+    /// Ask the gateway with this admin port (http://HOST:PORT) instead of the broker
     #[arg(long, value_name = "URL")]
     pub(crate) admin: Option<String>,
-    /// A file with its admin.token
+    /// A file that contains the gateway's admin.token
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
-    /// Its admin.token
+    /// The gateway's admin.token
     #[arg(long, env = TOKEN, hide = true, hide_env_values = true)]
     token: Option<String>,
 }
@@ -33,8 +33,9 @@ impl AdminTarget {
     /// [`Exit::Config`]: its file cannot be read.
     pub(crate) fn token(&self) -> Result<Option<String>, Exit> {
         let Some(path) = &self.token_file else { return Ok(self.token.clone()) };
-        let token = std::fs::read_to_string(path)
-            .map_err(|error| Exit::Config(format!("--token-file: {}: {error}", path.display())))?;
+        let token = std::fs::read_to_string(path).map_err(|error| {
+            Exit::Config(format!("--token-file: {} cannot be read: {error}", path.display()))
+        })?;
         Ok(Some(token.trim().to_owned()))
     }
 }

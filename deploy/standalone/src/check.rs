@@ -13,11 +13,11 @@ use std::{io::Write as _, sync::Arc};
 /// What `postern check` can be told.
 #[derive(Debug, Clone, Copy, Args)]
 pub(crate) struct CheckArguments {
-    /// Take warnings as errors: exit 2 if there is any
+    /// Treat warnings as errors: exit 2 if there is any
     #[arg(long)]
     strict: bool,
-    /// Do without secrets, certificates, folders and `OTEL_*` variables that are not on this machine, and say
-    /// how many secrets were not read: for a check elsewhere than where the gateway runs
+    /// Do not require the secrets, certificates, folders and `OTEL_*` variables of the gateway's machine, and print
+    /// how many secrets were not read: for a check on another machine
     #[arg(long)]
     without_secrets: bool,
 }
@@ -57,7 +57,7 @@ impl CheckArguments {
         if self.strict && !warnings.is_empty() {
             let source = greeting::source(arguments);
             said += &format!(
-                "{source}: {}, which --strict takes as errors",
+                "{source}: {}, which --strict treats as errors",
                 greeting::count(warnings.len(), "warning")
             );
             return Err(Exit::Config(said));

@@ -29,55 +29,55 @@ use std::{io::IsTerminal, net::SocketAddr};
 /// What `postern dead` can do.
 #[derive(Debug, Clone, Subcommand)]
 pub(crate) enum DeadAction {
-    /// List them, oldest first, without numbers and texts
+    /// List dead letters, oldest first, without numbers and texts
     List {
         #[command(flatten)]
         which: DeadFilterArguments,
         #[command(flatten)]
         target: DeadTarget,
     },
-    /// Show messages whole: with the people's numbers and what they wrote
+    /// Show dead letters in full, with people's numbers and texts
     Show {
-        /// Their ids, or the beginnings of them, or the handles that `list` shows where there is no id
+        /// Ids, beginnings of ids, or the handles that `list` shows if there is no id
         #[arg(required = true, value_name = "ID")]
         ids: Vec<String>,
         #[command(flatten)]
         target: DeadTarget,
     },
-    /// Put them back into the queues that they died in, to be sent again from the first attempt: by ids or
-    /// conditions, or, with --yes, all of them
+    /// Redrive dead letters: put them back into the queues that they came from, to be sent again from the
+    /// first attempt. Give ids or conditions, or --yes for all
     ///
-    /// --limit is no condition: with nothing beside it, it needs --yes, too. The id stays the same. Whatever
-    /// interrupts this, nothing is lost; on RabbitMQ, a crash of this program can double up to 256 messages.
-    /// What has expired (expires_at) dies again at once.
+    /// --limit is not a condition: on its own, it needs --yes. A message keeps its id. If this command is
+    /// interrupted, nothing is lost; on RabbitMQ, a crash can duplicate up to 256 messages. A message that
+    /// has expired (expires_at) is dead-lettered again at once.
     Redrive {
-        /// Only these
+        /// Only the messages with these ids
         #[arg(value_name = "ID")]
         ids: Vec<String>,
         #[command(flatten)]
         which: DeadFilterArguments,
-        /// Only say what would be done
+        /// Only print what would be done
         #[arg(long)]
         dry_run: bool,
-        /// Put all of them back, or with --limit the oldest, without asking
+        /// Redrive all messages, or the oldest with --limit, without asking for confirmation
         #[arg(long, visible_alias = "all")]
         yes: bool,
         #[command(flatten)]
         target: DeadTarget,
     },
-    /// Drop them for good: by ids or conditions, or, with --yes, all of them
+    /// Permanently drop dead letters. Give ids or conditions, or --yes for all
     ///
-    /// --limit is no condition: with nothing beside it, it needs --yes, too.
+    /// --limit is not a condition: on its own, it needs --yes.
     Drop {
-        /// Only these
+        /// Only the messages with these ids
         #[arg(value_name = "ID")]
         ids: Vec<String>,
         #[command(flatten)]
         which: DeadFilterArguments,
-        /// Only say what would be done
+        /// Only print what would be done
         #[arg(long)]
         dry_run: bool,
-        /// Drop all of them, or with --limit the oldest, without asking
+        /// Drop all messages, or the oldest with --limit, without asking for confirmation
         #[arg(long, visible_alias = "all")]
         yes: bool,
         #[command(flatten)]
@@ -101,10 +101,10 @@ pub(crate) async fn run(action: DeadAction, config: &Config, admin: SocketAddr) 
     {
         let which = match limit {
             None => "every message".to_owned(),
-            Some(limit) => format!("whatever is oldest, up to {limit} messages,"),
+            Some(limit) => format!("the oldest messages, at most {limit},"),
         };
         return Err(Exit::Config(format!(
-            "postern dead {name}: {which} would be {done}: name ids or conditions, or add --yes"
+            "postern dead {name}: {which} would be {done}: give ids or conditions, or add --yes"
         )));
     }
     let client = DeadLetterClient::open(&target, config, admin).await?;
@@ -134,7 +134,7 @@ struct Everything {
     limit: Option<u64>,
 }
 
-const REDRIVE: ChangingCommand = ChangingCommand { name: "redrive", done: "put back" };
+const REDRIVE: ChangingCommand = ChangingCommand { name: "redrive", done: "redriven" };
 const DROP: ChangingCommand = ChangingCommand { name: "drop", done: "dropped" };
 
 impl DeadAction {
@@ -165,7 +165,7 @@ async fn confirm(client: &DeadLetterClient, everything: Everything, queue: DeadQ
     let waiting = client.list(&filter).await?.waiting;
     let number = limit.map_or(waiting, |limit| limit.min(waiting));
     let (queue, done) = (queue.queue(), command.done);
-    say(&format!("{number} of {waiting} messages in {queue} would be {done}. Go on? [y/N] "));
+    say(&format!("{number} of {waiting} messages in {queue} would be {done}. Continue? [y/N] "));
     let read = || {
         let mut answer = String::new();
         std::io::stdin().read_line(&mut answer).map(|_| answer)
@@ -190,7 +190,7 @@ fn trace(client: &DeadLetterClient, command: ChangingCommand, done: &Done, targe
         let (now, queue) = (Written(clock::now()), target.queue.queue());
         let (number, stay, what) = (done.done, done.stay.len(), command.done);
         let messages = if number == 1 { "message" } else { "messages" };
-        say(&format!("{now} {number} {messages} of {queue} {what} by {by}, {stay} stay\n"));
+        say(&format!("{now} {number} {messages} of {queue} {what} by {by}, {stay} left in the queue\n"));
     }
 }
 
@@ -232,7 +232,7 @@ async fn answer(client: &DeadLetterClient, action: DeadAction, target: &DeadTarg
     })
 }
 
-/// Ids that are none of the messages' are a mistake of whoever gives them.
+/// Ids that no message has are a mistake in the command.
 ///
 /// # Errors
 /// Nothing has one of the ids of `filter`.
@@ -244,7 +244,7 @@ fn found(filter: &Filter, done: &Done) -> Result<(), Exit> {
     Err(Exit::Failed(anyhow::anyhow!("no message in {queue} has the id {}", terminal::plain(&ids))))
 }
 
-/// People's texts in it move no cursor, and are the same to whoever reads JSON.
+/// JSON in which people's texts move no cursor; a JSON reader gets the same value.
 fn json(value: &impl Serialize) -> Result<String, Exit> {
     Ok(terminal::json(&serde_json::to_string_pretty(value)?) + "\n")
 }

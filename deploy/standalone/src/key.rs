@@ -18,16 +18,16 @@ const PREFIX: &str = "postern_";
 /// What `postern key` is told.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct KeyArguments {
-    /// Who is to have it; to take the place of another key, that one's name
+    /// The name of the key's holder; to replace a key, the name of that key
     #[arg(long, default_value = "application", value_parser = name)]
     name: String,
-    /// The backends that it may send through, and whose messages it may read; without any, all
+    /// The backends that the key may send through and whose messages it may read; all if none is given
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     backends: Vec<BackendName>,
-    /// What its holder may do: send, read (what became of messages, with their texts and numbers), or both
+    /// What the holder may do: send, read (the state of messages, with texts and numbers), or send,read
     #[arg(long, value_name = "RIGHT", value_delimiter = ',', default_value = "send", value_parser = right)]
     may: Vec<Right>,
-    /// When it ends to be taken, such as 2026-12-01T00:00:00Z; without one, never
+    /// When the key expires, such as 2026-12-01T00:00:00Z; never if absent
     #[arg(long, value_name = "TIME", value_parser = moment)]
     expires: Option<Moment>,
 }
@@ -39,7 +39,7 @@ pub(crate) struct KeyArguments {
 pub(crate) fn new(arguments: &KeyArguments) -> anyhow::Result<String> {
     let mut random = [0; BYTES];
     let source = ring::default_provider().secure_random;
-    source.fill(&mut random).map_err(|_| anyhow!("the system gives no random numbers"))?;
+    source.fill(&mut random).map_err(|_| anyhow!("the system provides no random numbers"))?;
     let key = format!("{PREFIX}{}", BASE64_URL_SAFE_NO_PAD.encode(random));
     Ok(shown(&key, arguments))
 }
@@ -52,9 +52,9 @@ fn shown(key: &str, arguments: &KeyArguments) -> String {
     let may = may.join(", ");
     let expires = arguments.expires.map_or(String::new(), |end| format!("expires = \"{}\"\n", end.0));
     format!(
-        "# The key, for its holder. It is shown this once; keep it where secrets are kept.\n\
+        "# The key, for its holder. It is shown only once: store it as a secret.\n\
          {key}\n\n\
-         # For the configuration, which holds its hash only:\n\
+         # For the configuration, which holds only the hash of the key:\n\
          [[api.keys]]\n\
          name = \"{}\"\n\
          key_sha256 = \"{digest}\"\n\
@@ -68,17 +68,17 @@ fn shown(key: &str, arguments: &KeyArguments) -> String {
 fn name(text: &str) -> Result<String, &'static str> {
     let plain = |c: char| c.is_alphanumeric() || "-_.@ ".contains(c);
     let fits = !text.is_empty() && text.chars().all(plain);
-    fits.then(|| text.to_owned()).ok_or("letters, digits, spaces and - _ . @ only")
+    fits.then(|| text.to_owned()).ok_or("must consist of letters, digits, spaces and - _ . @")
 }
 
 fn right(name: &str) -> Result<Right, &'static str> {
     match name {
         "send" => Ok(Right::Send),
         "read" => Ok(Right::Read),
-        _ => Err("must be send, read or both: send,read"),
+        _ => Err("must be send, read, or send,read"),
     }
 }
 
 fn moment(text: &str) -> Result<Moment, &'static str> {
-    text.parse().map(Moment).map_err(|_| "a time with its zone is needed, such as 2026-12-01T00:00:00Z")
+    text.parse().map(Moment).map_err(|_| "must be a time with a time zone, such as 2026-12-01T00:00:00Z")
 }

@@ -68,19 +68,19 @@ struct Command {
 
 #[derive(Debug, Clone, Subcommand)]
 enum Action {
-    /// Receive and send, in one process (also what happens without a command)
+    /// Receive and send in one process (the default without a command)
     Run,
-    /// Validate the configuration without starting anything: exit 0, or 2 with every problem
+    /// Validate the configuration without starting anything: exit 0, or exit 2 with every problem
     Check(check::CheckArguments),
-    /// Make a new API key, and print it with the lines that the configuration needs
+    /// Create an API key, and print it with the lines for the configuration
     Key(key::KeyArguments),
-    /// Receive only: takes messages over HTTP and publishes them to RabbitMQ, as postern-ingress does
+    /// Receive only: accept messages over HTTP and publish them to RabbitMQ, like postern-ingress
     #[command(version)]
     Ingress {
         #[command(subcommand)]
         action: Option<IngressAction>,
     },
-    /// Send only: takes messages from RabbitMQ and sends them, as postern-dispatcher does
+    /// Send only: consume messages from RabbitMQ and send them, like postern-dispatcher
     #[command(version)]
     Dispatcher {
         #[command(flatten)]
@@ -88,36 +88,39 @@ enum Action {
         #[command(subcommand)]
         action: Option<DispatcherAction>,
     },
-    /// Ask a running gateway whether it is ready: exit 0, or 1 with one line that says why not
+    /// Ask a running gateway whether it is ready: exit 0, or exit 1 with one line that says why not
     Health(HealthArguments),
-    /// Look at the messages that could not be sent, put them back, or drop them
+    /// List the messages that could not be sent (dead letters), redrive them, or drop them
     #[command(subcommand)]
     Dead(dead::DeadAction),
     /// Stop sending through a backend, in all processes and across restarts, until it is resumed
     ///
-    /// Its messages wait in their queue. Requests in flight finish.
+    /// The backend's messages wait in their queue. Requests in flight finish.
     Pause(orders::BackendArguments),
-    /// Send through a paused backend again
+    /// Resume sending through a paused backend
     Resume(orders::BackendArguments),
-    /// Cancel messages that wait for a backend: they are reported as failed (cancelled), and not sent
+    /// Cancel messages that wait for a backend: they are reported as failed (cancelled) and not sent
     ///
-    /// It holds for all processes and across restarts, also for messages that wait for a retry. What is
-    /// sent after the command is not touched. To stop a campaign: pause the backend, cancel, resume.
+    /// The cancellation applies to all processes and across restarts, and includes messages that wait for a
+    /// retry. Messages accepted after the command are not affected. To stop a campaign: pause the backend,
+    /// cancel, resume.
     Cancel(orders::CancelArguments),
-    /// List the queues, have another backend send what waits for one, or drop what waits
+    /// List the queues, move the messages of one backend to another, or purge a queue
     #[command(subcommand)]
     Queue(orders::QueueCommand),
-    /// Have a running gateway read its configuration anew, and replace what changed
+    /// Reload the configuration of a running gateway, and apply what changed
     ///
-    /// A mistake changes nothing and is said, with every other one. So does what cannot change while it runs.
+    /// If the configuration has mistakes, nothing is changed and every mistake is printed. If a change needs
+    /// a restart, nothing is changed and the keys are printed.
     Reload(reload::ReloadArguments),
-    /// Check the embedded store or the spool, copy it, or show its sizes, also while the gateway runs
+    /// Check the embedded store or the spool, back it up, or show its sizes, even while the gateway runs
     #[command(subcommand)]
     Store(store::StoreAction),
-    /// Look at providers, or add one
+    /// Show providers, or add one
     #[command(subcommand)]
     Provider(provider::ProviderAction),
-    /// Look up what became of messages and what people wrote, export it, or erase a person from it
+    /// Query the message log: what happened to messages and what people wrote. Export it, or erase a person
+    /// from it
     #[command(subcommand)]
     Log(log::LogAction),
 }

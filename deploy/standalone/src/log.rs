@@ -28,8 +28,8 @@ const LISTED: u64 = 100;
 const LISTED_IDS: usize = 5;
 
 /// What is said if there is no log.
-const OFF: &str = "log: the message log is off, so that nothing is remembered about messages: set log.url to \
-                   sqlite:DIR or postgres://…, or take log.messages = false out";
+const OFF: &str = "log: the message log is off, so nothing is recorded about messages: set log.url to \
+                   sqlite:DIR or postgres://…, or remove log.messages = false";
 
 /// What `postern log` can do.
 #[derive(Debug, Clone, Subcommand)]
@@ -38,53 +38,53 @@ pub(crate) enum LogAction {
     List {
         #[command(flatten)]
         which: LogFilterArguments,
-        /// With the people's numbers and what they wrote
+        /// Include people's numbers and the texts
         #[arg(long)]
         show: bool,
-        /// One JSON object
+        /// Print one JSON object
         #[arg(long)]
         json: bool,
     },
-    /// Show one message whole: the people's numbers, what was written, and what happened
+    /// Show one message in full: the people's numbers, the text, and what happened
     Show {
-        /// Its id, or the beginning of it
+        /// The message's id, or the beginning of the id
         #[arg(value_name = "ID")]
         id: String,
-        /// One JSON object, as GET /v1/messages/ID answers it
+        /// Print one JSON object, the same as GET /v1/messages/ID
         #[arg(long)]
         json: bool,
     },
-    /// Write messages whole, oldest first, one JSON object a line
+    /// Write messages in full, oldest first, one JSON object per line
     Export {
         #[command(flatten)]
         which: LogFilterArguments,
-        /// Also what happened to each of them
+        /// Include what happened to each message
         #[arg(long)]
         events: bool,
     },
-    /// Erase what the log holds of a person: each message that only they sent or got, and their part of the
-    /// others
+    /// Erase a person from the log: each message that only this person sent or received, and the person's
+    /// part of other messages
     ///
-    /// Messages that still wait to be sent, and reports and dead letters in queues, are no part of the log.
+    /// Messages that still wait to be sent, and reports and dead letters in queues, are not part of the log.
     Forget(ForgetArguments),
 }
 
 /// Whom to forget.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ForgetArguments {
-    /// The person, as messages call them
+    /// The person's identity, as written in messages
     #[arg(long, value_name = "NUMBER")]
     identity: Identity,
-    /// Only say how many messages it would be
+    /// Only print how many messages would be affected
     #[arg(long)]
     dry_run: bool,
-    /// Do it without asking
+    /// Do not ask for confirmation
     #[arg(long)]
     yes: bool,
-    /// One JSON object
+    /// Print one JSON object
     #[arg(long)]
     json: bool,
-    /// Who does it, for the log
+    /// Who gives the command, for the log
     #[arg(long, env = "USER", hide = true, hide_env_values = true)]
     user: Option<String>,
 }
@@ -144,7 +144,9 @@ async fn list(
 async fn shown(log: &dyn MessageLog, id: &str, json: bool) -> Result<String, Exit> {
     let id = whole_id(log, id).await?;
     let Some(message) = log.message(id).await? else {
-        return Err(Exit::Failed(anyhow::anyhow!("the message log has no message {id}, or not any more")));
+        return Err(Exit::Failed(anyhow::anyhow!(
+            "the message log does not contain message {id}, or no longer contains it"
+        )));
     };
     if json { as_json(&message) } else { Ok(text::history(&message)) }
 }
@@ -159,7 +161,7 @@ async fn whole_id(log: &dyn MessageLog, id: &str) -> Result<MessageId, Exit> {
     }
     let shown = plain(id);
     let Some((first, last)) = between(id) else {
-        return Err(Exit::Config(format!("{shown} is no id, and not the beginning of one")));
+        return Err(Exit::Config(format!("{shown} is neither an id nor the beginning of one")));
     };
     match log.ids(first, last, LISTED_IDS).await?.as_slice() {
         [] => Err(Exit::Failed(anyhow::anyhow!(
@@ -181,7 +183,7 @@ fn between(beginning: &str) -> Option<(MessageId, MessageId)> {
     if digits.is_empty() { None } else { Some((filled("0")?, filled("f")?)) }
 }
 
-/// People's texts in it move no cursor, and are the same to whoever reads JSON.
+/// JSON in which people's texts move no cursor; a JSON reader gets the same value.
 fn as_json(value: &impl Serialize) -> Result<String, Exit> {
     Ok(terminal::json(&serde_json::to_string_pretty(value)?) + "\n")
 }

@@ -43,16 +43,17 @@ pub(crate) struct CancelArguments {
     /// The backend
     #[arg(long, value_name = "NAME")]
     backend: String,
-    /// Created then or later: 2026-11-27T08:00:00Z, or 2h ago as 2h; without it, however old
+    /// Only messages created at this time or later: 2026-11-27T08:00:00Z, or 2h for two hours ago; any age if
+    /// absent
     #[arg(long, value_name = "TIME", value_parser = moment::of_now)]
     since: Option<Timestamp>,
-    /// Created then or earlier; without it, until now. What is sent later is never touched
+    /// Only messages created at this time or earlier; now if absent. Later messages are never cancelled
     #[arg(long, value_name = "TIME", value_parser = moment::of_now)]
     until: Option<Timestamp>,
-    /// Only this lane: bulk or normal
+    /// Only messages of this priority: bulk or normal
     #[arg(long, value_name = "LANE", value_parser = lane)]
     priority: Option<Priority>,
-    /// Only say what would be done
+    /// Only print what would be done
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
@@ -62,39 +63,40 @@ pub(crate) struct CancelArguments {
 /// What `postern queue` can do.
 #[derive(Debug, Clone, Subcommand)]
 pub(crate) enum QueueCommand {
-    /// List every queue with what waits in it and its consumers, also those of backends that are no longer
+    /// List each queue with its messages and consumers, including queues of backends that are no longer
     /// configured
     List {
         #[command(flatten)]
         target: OrderTarget,
     },
-    /// Have another backend send what waits for a backend that was renamed, was removed or is down
+    /// Move messages to another backend, if their backend was renamed, was removed or is down
     ///
-    /// Both lanes are moved. Killed halfway, nothing is lost; on RabbitMQ, where each message is stored in its
-    /// new queue before it leaves the old one, up to 256 messages may be doubled, under their ids. Messages
-    /// that wait for a retry come to the old queue when they are due: another move takes them.
+    /// Messages of both priorities are moved. If this command is killed, nothing is lost; on RabbitMQ, up to
+    /// 256 messages may be duplicated under the same ids, because each message is stored in the new queue
+    /// before it leaves the old one. Messages that wait for a retry return to the old queue when they are
+    /// due: move again then.
     Move {
-        /// The backend whose messages they are; it need not be configured
+        /// The backend to move messages from; it need not be configured
         #[arg(value_name = "FROM")]
         from: String,
-        /// The backend that is to send them
+        /// The backend to move messages to
         #[arg(value_name = "TO")]
         to: String,
-        /// Only say what would be done
+        /// Only print what would be done
         #[arg(long)]
         dry_run: bool,
         #[command(flatten)]
         target: OrderTarget,
     },
-    /// Drop what waits in a queue for good, without a report: `postern cancel` reports each recipient
+    /// Permanently drop the messages in a queue, without a report (`postern cancel` reports each recipient)
     Purge {
-        /// A backend, for both of its lanes, or a queue as `postern queue list` shows it
+        /// A backend, for both of its queues, or the name of a queue that `postern queue list` shows
         #[arg(value_name = "NAME")]
         name: String,
-        /// Only say what would be done
+        /// Only print what would be done
         #[arg(long)]
         dry_run: bool,
-        /// Do it without asking
+        /// Do not ask for confirmation
         #[arg(long)]
         yes: bool,
         #[command(flatten)]
@@ -187,10 +189,10 @@ async fn answer(client: &OrderClient, order: OperatorOrder, by: &str) -> Result<
 fn agreed(name: &str, messages: u64) -> Result<(), Exit> {
     if !stdin().is_terminal() {
         let why =
-            "postern queue purge: the messages are dropped for good: add --yes, or --dry-run to count them";
+            "postern queue purge: this permanently drops the messages: add --yes, or --dry-run to count them";
         return Err(Exit::Config(why.to_owned()));
     }
-    write!(stderr(), "Drop {messages} messages of {} for good? [y/N] ", terminal::plain(name))?;
+    write!(stderr(), "Permanently drop {messages} messages of {}? [y/N] ", terminal::plain(name))?;
     let mut answer = String::new();
     stdin().read_line(&mut answer)?;
     match answer.trim() {

@@ -11,15 +11,15 @@ use std::{fmt::Write as _, net::SocketAddr};
 /// What `postern reload` can be told.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ReloadArguments {
-    /// Only say what would change
+    /// Only print what would change
     #[arg(long)]
     dry_run: bool,
-    /// One JSON object
+    /// Print one JSON object
     #[arg(long)]
     json: bool,
     #[command(flatten)]
     admin: AdminTarget,
-    /// Who orders it, for the logs
+    /// Who gives the command, for the logs
     #[arg(long, value_name = "NAME", env = "USER", default_value = "somebody")]
     by: String,
 }
@@ -59,9 +59,10 @@ fn mistakes(body: &[u8]) -> Option<String> {
     };
     let lines: Vec<String> = match (&refusal["problems"], &refusal["needs_restart"]) {
         (Value::Array(problems), _) => problems.iter().map(line).collect(),
-        (_, Value::Array(keys)) => {
-            keys.iter().map(|key| format!("{}: cannot change while it runs: restart", text(key))).collect()
-        }
+        (_, Value::Array(keys)) => keys
+            .iter()
+            .map(|key| format!("{}: cannot change while Postern runs: restart it", text(key)))
+            .collect(),
         _ => return None,
     };
     Some(format!("{}\nnothing was changed", lines.join("\n")))
@@ -79,15 +80,16 @@ fn text(done: &Reloaded) -> String {
     for (backend, messages) in waiting {
         let _ = writeln!(
             said,
-            "{messages} messages wait for {backend}, and stay: `postern queue move` helps them"
+            "{messages} messages wait for {backend} and stay in its queue: `postern queue move` gives them \
+             to another backend"
         );
     }
     let done = match (said.is_empty(), *dry_run) {
-        (true, _) => "nothing differs from what runs",
-        (false, true) => "nothing was changed: a dry run",
-        (false, false) => "the configuration was taken over",
+        (true, _) => "the configuration is the same as the running one",
+        (false, true) => "dry run: nothing was changed",
+        (false, false) => "the configuration was reloaded",
     };
-    let _ = writeln!(said, "{done}; {unchanged} backends, keys and users are as they were");
+    let _ = writeln!(said, "{done}; {unchanged} backends, keys and users are unchanged");
     said
 }
 
@@ -107,17 +109,20 @@ mod tests {
         let said = text(&done);
         assert_eq!(
             said,
-            "added    backends.new\nremoved  backends.old\n2 messages wait for old, and stay: `postern queue move` helps \
-             them\nthe configuration was taken over; 3 backends, keys and users are as they were\n"
+            "added    backends.new\nremoved  backends.old\n2 messages wait for old and stay in its queue: \
+             `postern queue move` gives them to another backend\nthe configuration was reloaded; 3 backends, \
+             keys and users are unchanged\n"
         );
-        assert!(text(&Reloaded { dry_run: true, ..done }).contains("nothing was changed: a dry run; 3"));
-        assert!(text(&Reloaded::default()).starts_with("nothing differs from what runs; 0"));
+        assert!(text(&Reloaded { dry_run: true, ..done }).contains("dry run: nothing was changed; 3"));
+        assert!(
+            text(&Reloaded::default()).starts_with("the configuration is the same as the running one; 0")
+        );
         let body = br#"{"problems":[{"key":"api.x","line":3,"what":"unknown key"},{"key":"","line":null,"what":"odd"}]}"#;
         assert_eq!(mistakes(body).unwrap(), "line 3: api.x: unknown key\nodd\nnothing was changed");
         let body = br#"{"needs_restart":["broker.url"]}"#;
         assert_eq!(
             mistakes(body).unwrap(),
-            "broker.url: cannot change while it runs: restart\nnothing was changed"
+            "broker.url: cannot change while Postern runs: restart it\nnothing was changed"
         );
         assert_eq!(mistakes(br#"{"detail":"drains"}"#), None);
     }

@@ -17,30 +17,30 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// What `postern store` can do, with the embedded store or, beside RabbitMQ, with the spool.
+/// What `postern store` can do with the embedded store, or with the spool if the broker is RabbitMQ.
 #[derive(Debug, Clone, Subcommand)]
 pub(crate) enum StoreAction {
-    /// Read all of the store and say whether it is whole: exit 0, or 1 with what is wrong
+    /// Read the whole store and check it: exit 0 if it is intact, or exit 1 with what is wrong
     Check(Format),
-    /// Copy the store, as it is at one moment, into a new file, and check the copy
+    /// Copy a consistent snapshot of the store into a new file, and check the copy
     ///
-    /// To start from a copy, put it as postern.db into the folder that broker.url names, with nothing
-    /// else in it.
+    /// To restore a copy, put it as postern.db into the folder that broker.url names. The folder must contain
+    /// nothing else.
     Backup {
-        /// The file; it must not be there yet
+        /// The new file; it must not exist yet
         #[arg(value_name = "FILE")]
         file: PathBuf,
         #[command(flatten)]
         format: Format,
     },
-    /// Sizes, and what is in each queue
+    /// Show sizes, and how many messages are in each queue
     Info(Format),
 }
 
 /// How to tell of it.
 #[derive(Debug, Clone, Copy, Args)]
 pub(crate) struct Format {
-    /// One JSON object
+    /// Print one JSON object
     #[arg(long)]
     json: bool,
 }
@@ -73,7 +73,7 @@ fn folder(config: &Config) -> Result<PathBuf, Exit> {
     let embedded = config.broker.url.expose().strip_prefix("embedded:");
     embedded.or_else(|| config.ingress.spool.dir()).map(PathBuf::from).ok_or_else(|| {
         Exit::Config(
-            "postern store: there is no store: RabbitMQ has the messages, and ingress.spool is off"
+            "postern store: there is no store: the messages are in RabbitMQ, and ingress.spool is off"
                 .to_owned(),
         )
     })
@@ -83,15 +83,15 @@ fn check(folder: &Path, format: Format) -> Result<(), Exit> {
     let problems = maintenance::check(folder)?;
     let mut text: String = problems.iter().map(|problem| format!("{}\n", terminal::plain(problem))).collect();
     if problems.is_empty() {
-        let _ = writeln!(text, "the store in {} is whole", folder.display());
+        let _ = writeln!(text, "the store in {} is intact", folder.display());
     }
     tell(format, &json!({ "store": folder, "whole": problems.is_empty(), "problems": problems }), text)?;
     if problems.is_empty() {
         return Ok(());
     }
     Err(Exit::Failed(anyhow!(
-        "the store in {} is damaged ({}): stop its process, keep a copy of the folder, check the disk, and put a \
-         backup in the place of {FILE}; without one, `sqlite3 {FILE} .recover` reads what can be read",
+        "the store in {} is damaged ({}): stop its process, keep a copy of the folder, check the disk, and \
+         replace {FILE} with a backup; without a backup, `sqlite3 {FILE} .recover` reads what is readable",
         folder.display(),
         count(problems.len(), "problem"),
     )))

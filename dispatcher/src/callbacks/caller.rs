@@ -90,15 +90,14 @@ impl CallbackCaller {
         let url = self.reach.url(&callback::fill(&callback, notice)).map_err(|why| out_of_bounds(&why))?;
         let asked = Url::parse(&callback.url).ok();
         if asked.is_none_or(|asked| asked.origin() != url.origin()) {
-            let why = "an escape stands in its host: where a callback goes is the client's to say";
+            let why = "its host contains an escape, but the host must be the client's own choice";
             return Err(Failure::permanent("callback_refused", why));
         }
         let port = url.port_or_known_default().unwrap_or_default();
         let host = format!("{}:{port}", url.host_str().unwrap_or_default());
         match self.silent_hosts.pause(&host, Instant::now()) {
             Some(pause) => {
-                let silent =
-                    Failure::transient("host_silent", "its host did not answer in time a moment ago");
+                let silent = Failure::transient("host_silent", "its host recently did not answer in time");
                 Err(Failure { retry_after: Some(pause), ..silent })
             }
             None => Ok(CallbackTarget { user: callback.user, host, url }),
@@ -108,7 +107,10 @@ impl CallbackCaller {
     /// Calls `target`.
     pub(super) async fn call(&self, target: &CallbackTarget) -> Outcome {
         let Some(client) = self.clients.get(&target.user) else {
-            return Err(Failure::permanent("callback_unknown", "its user is not configured"));
+            return Err(Failure::permanent(
+                "callback_unknown",
+                "the user who requested the callback is not configured",
+            ));
         };
         let mut request = Request::new(Method::GET, target.url.clone());
         *request.timeout_mut() = Some(self.timeout);
@@ -143,6 +145,6 @@ fn without_host(failure: Failure) -> Failure {
 }
 
 fn out_of_bounds(refused: &EgressRefused) -> Failure {
-    let why = format!("{refused}: not called unless compat.callbacks.allow holds it");
+    let why = format!("{refused}: not called unless compat.callbacks.allow contains it");
     Failure::permanent("callback_refused", why)
 }

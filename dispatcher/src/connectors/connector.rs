@@ -131,7 +131,7 @@ pub trait Backend: Send + Sync {
     /// There was no answer, or it said nothing about this message. It is asked again later.
     async fn poll(&self, scope: &Scope, poll: &Poll) -> Result<Polled, Failure> {
         let _ = (scope, poll);
-        Err(Failure::config("no_poll", "this kind of connector asks its provider nothing"))
+        Err(Failure::config("no_poll", "this kind of connector does not poll its provider"))
     }
 
     /// The most identities of one call. By default a call has all of a message's identities; if the

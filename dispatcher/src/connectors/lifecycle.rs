@@ -33,7 +33,8 @@ pub(crate) async fn start(
                     tracing::error!(
                         backend = context.backend.as_str(),
                         error = why,
-                        "connector not started, retrying in {pause:?}"
+                        seconds = pause.as_secs_f64(),
+                        "connector not started, retrying"
                     );
                     context.health.not_started(why);
                     sleep(pause).await;
@@ -55,6 +56,6 @@ pub(crate) async fn stop(sender: &dyn Backend, context: &ConnectorContext, deadl
     match timeout_at(deadline, AssertUnwindSafe(sender.stop()).catch_unwind()).await {
         Ok(Ok(())) => {}
         Ok(Err(_)) => tracing::error!(backend, "the connector panicked when it was stopped"),
-        Err(_) => tracing::warn!(backend, "the connector did not stop before the deadline of the drain"),
+        Err(_) => tracing::warn!(backend, "the connector did not stop before the drain deadline"),
     }
 }

@@ -20,9 +20,9 @@ impl Held {
         Failure::transient(
             NOT_BEGUN,
             match self {
-                Self::Paused => "sending through this backend paused before its turn: it was not begun",
-                Self::TooLong => "its turn did not come in time: it was not begun",
-                Self::Draining => "this process is about to end: it was not begun",
+                Self::Paused => "not sent: the backend paused before this request's turn",
+                Self::TooLong => "not sent: this request's turn did not come in time",
+                Self::Draining => "not sent: this process is draining",
             },
         )
     }

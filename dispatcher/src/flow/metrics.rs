@@ -35,7 +35,7 @@ impl AllFlowMetrics {
     /// Another dispatcher of this process has declared them.
     pub(crate) fn declare(metrics: &Metrics) -> Result<Self, Error> {
         let backend = &["backend"];
-        let help = "What this process may send of the backend's rate, a second";
+        let help = "This process's share of the backend's rate, per second";
         Ok(Self {
             breaker_open: metrics.gauge(
                 "breaker_open",
@@ -44,24 +44,24 @@ impl AllFlowMetrics {
             )?,
             breaker_opened: metrics.counter(
                 "breaker_opened_total",
-                "How often the backend's circuit breaker opened: its provider was down",
+                "How often the backend's circuit breaker opened because its provider was down",
                 backend,
             )?,
             throttled: metrics.counter(
                 "throttled_total",
-                "Answers by which the provider asked for less",
+                "Answers by which the provider limited the rate",
                 backend,
             )?,
             rate_wait: metrics.histogram(
                 "rate_wait_seconds",
-                "From a request's turn until the rate let it go",
+                "How long requests waited because of the backend's rate",
                 backend,
                 &WAITS,
             )?,
             rate_share: metrics.declare(GaugeVec::new(Opts::new("rate_share", help), backend)?)?,
             concurrency: metrics.gauge(
                 "dispatch_concurrency",
-                "How many requests may be in flight at a time",
+                "How many requests may be in flight at the same time",
                 backend,
             )?,
         })

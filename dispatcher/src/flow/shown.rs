@@ -23,7 +23,7 @@ impl FlowShown {
         if let Some((pause, new)) = noted.throttled {
             self.throttled(backend, pause, new.then(|| failure.map(|failure| &*failure.code)));
             if is_closed {
-                self.health.paused(after(pause), "its provider asked for time");
+                self.health.paused(after(pause), "rate limited by the provider");
             }
         }
         if let Some(change) = noted.breaker {
@@ -39,7 +39,7 @@ impl FlowShown {
                 backend,
                 code,
                 seconds = pause.as_secs_f64(),
-                "rate limited: the provider asks for less, sending pauses"
+                "rate limited by the provider, sending paused"
             );
         }
     }
@@ -50,7 +50,7 @@ impl FlowShown {
         let unreached = failure.and_then(|failure| failure.unreached.as_ref());
         let reason = unreached.map(|unreached| unreached.reason);
         let said = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
-        let why = || format!("{what}: sends failed in a row, the last with {code}{said}");
+        let why = || format!("{what}: consecutive sends failed, the last with {code}{said}");
         match change {
             BreakerChange::Opened(pause) => {
                 self.metrics.breaker_opened();
@@ -61,14 +61,14 @@ impl FlowShown {
                     code,
                     reason,
                     seconds,
-                    "breaker open: {what}; its messages wait in their queue"
+                    "breaker open: {what}; messages wait in the queue"
                 );
             }
             BreakerChange::StaysOpen(pause) => self.health.paused(after(pause), why()),
             BreakerChange::Closed => {
                 self.metrics.breaker_closed();
                 self.health.resumed();
-                tracing::info!(backend, "breaker closed: the provider is back, its messages are sent again");
+                tracing::info!(backend, "breaker closed: the provider is back, sending resumed");
             }
         }
     }
@@ -80,9 +80,9 @@ const DOWN: &str = "the provider is down";
 /// What a run of failures such as `failure` says, for an operator.
 fn what_is_wrong(failure: &Failure) -> &'static str {
     if failure.was_not_accepted() {
-        "no answer is what send.success calls a success, though messages may have been sent"
+        "no answer matches send.success, although messages may have been sent"
     } else if failure.class == FailureClass::Unknown {
-        "the provider is down, or slower than send.timeout and messages may have been sent"
+        "the provider is down, or it is slower than send.timeout and messages may have been sent"
     } else {
         DOWN
     }

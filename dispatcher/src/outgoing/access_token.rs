@@ -86,7 +86,7 @@ impl TokenSource {
         let wrong = |key: &str, why: &str| (format!("send.auth.oauth2.{key}"), why.to_owned());
         let url = Url::parse(&table.token_url.render(settings)).ok();
         let url = url.filter(|url| matches!(url.scheme(), "http" | "https"));
-        let url = url.ok_or_else(|| wrong("token_url", "what the template makes is no http URL"))?;
+        let url = url.ok_or_else(|| wrong("token_url", "the result of the template is not an http URL"))?;
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         let form = HeaderValue::from_static("application/x-www-form-urlencoded");
@@ -162,7 +162,14 @@ impl TokenSource {
                 let host = unreached.as_ref().and_then(|unreached| unreached.host.as_deref());
                 let reason = unreached.as_ref().map(|unreached| unreached.reason);
                 let (class, code) = (class.as_str(), &**code);
-                tracing::warn!(backend, class, code, host, reason, "no access token, nothing is sent");
+                tracing::warn!(
+                    backend,
+                    class,
+                    code,
+                    host,
+                    reason,
+                    "access token not fetched, nothing is sent"
+                );
             }
         }
         fetched
@@ -204,7 +211,7 @@ fn of_endpoint(failure: Failure) -> Failure {
         }
         // RFC 6749, 5.2: whatever is wrong is wrong with the configuration.
         FailureClass::Permanent | FailureClass::Config => {
-            let detail = format!("the token endpoint refuses send.auth.oauth2 ({code}){told}");
+            let detail = format!("the token endpoint refused send.auth.oauth2 ({code}){told}");
             Failure { class: FailureClass::Config, code: "token_refused".into(), detail, ..failure }
         }
     }

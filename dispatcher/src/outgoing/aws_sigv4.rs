@@ -41,10 +41,11 @@ impl AwsSigner {
         let wrong = |key: &str, why: &str| (format!("send.auth.aws_sigv4.{key}"), why.to_owned());
         let name = |key: &str, text: Option<String>| {
             let is_name = |text: &String| text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
-            text.filter(is_name).ok_or_else(|| wrong(key, "must be of a-z, 0-9 and -, such as eu-west-1"))
+            text.filter(is_name)
+                .ok_or_else(|| wrong(key, "must consist of a-z, 0-9 and -, such as eu-west-1"))
         };
         if !access_key_id.expose().bytes().all(|b| b.is_ascii_alphanumeric()) {
-            return Err(wrong("access_key_id", "must be of letters and digits"));
+            return Err(wrong("access_key_id", "must consist of letters and digits"));
         }
         let session_token = session_token.as_ref().map(|token| {
             let header = HeaderValue::from_str(token.expose());

@@ -150,9 +150,9 @@ impl Classifier {
             None => self.redactor.detail(&innermost.to_string()),
         };
         let failure = if unreached::certificate_was_refused(error) {
-            Failure::config("client_certificate", "the provider refuses the TLS handshake: see send.tls")
+            Failure::config("client_certificate", "the provider refused the TLS handshake: check send.tls")
         } else if unreached::proxy_refused(error) {
-            Failure::config("http_407", "the proxy refuses its user and password: see send.proxy")
+            Failure::config("http_407", "the proxy refused the user name and password: check send.proxy")
         } else if error.is_connect() {
             Failure::transient("connect", detail)
         } else if error.is_timeout() {

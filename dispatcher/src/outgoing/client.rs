@@ -36,7 +36,7 @@ impl ClientTls {
             Some(certificates) => {
                 let mut roots = RootCertStore::empty();
                 for certificate in certificates {
-                    let why = "holds a certificate that cannot be read";
+                    let why = "contains a certificate that cannot be read";
                     roots.add(certificate).map_err(|_| ("send.tls.ca".to_owned(), why.to_owned()))?;
                 }
                 builder.with_root_certificates(roots)
@@ -132,7 +132,7 @@ pub(crate) fn client_in_bounds(
 }
 
 fn build(builder: ClientBuilder) -> Result<Client, String> {
-    builder.build().map_err(|error| format!("no HTTP client can be built: {error}"))
+    builder.build().map_err(|error| format!("the HTTP client cannot be created: {error}"))
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is outgoing::client")]

@@ -5,7 +5,7 @@ use rustls::{AlertDescription, CertificateError};
 use std::{error::Error, io};
 
 /// Why there was no way through a proxy that wants to know whose requests they are.
-const NOT_BY_PROXY: &str = "the proxy refuses the user and the password";
+const NOT_BY_PROXY: &str = "the proxy refused the user name and password";
 
 /// The host of `url`, with its port if the URL names one.
 pub(crate) fn host(url: &Url) -> Option<String> {
@@ -83,7 +83,7 @@ fn of_io(kind: io::ErrorKind) -> Option<&'static str> {
         io::ErrorKind::HostUnreachable => "host unreachable",
         io::ErrorKind::NetworkUnreachable | io::ErrorKind::NetworkDown => "network unreachable",
         io::ErrorKind::AddrNotAvailable => "no local address to connect from",
-        io::ErrorKind::PermissionDenied => "connecting is not permitted",
+        io::ErrorKind::PermissionDenied => "connection not permitted",
         _ => return None,
     })
 }
@@ -93,7 +93,7 @@ fn of_tls(error: &rustls::Error) -> &'static str {
     match error {
         InvalidCertificate(certificate) => of_certificate(certificate),
         InvalidMessage(_) => "TLS failed: the host does not speak TLS at this port",
-        PeerIncompatible(_) => "TLS failed: no version or cipher that both sides know",
+        PeerIncompatible(_) => "TLS failed: no version or cipher in common",
         AlertReceived(alert) => of_alert(*alert).unwrap_or("TLS failed: the host refused the handshake"),
         _ => "TLS failed",
     }
@@ -106,14 +106,14 @@ fn of_alert(alert: AlertDescription) -> Option<&'static str> {
         CertificateUnknown, UnknownCA, UnsupportedCertificate,
     };
     match alert {
-        CertificateRequired => Some("TLS failed: the host asks for a client certificate"),
+        CertificateRequired => Some("TLS failed: the host requires a client certificate"),
         AccessDenied
         | BadCertificate
         | CertificateExpired
         | CertificateRevoked
         | CertificateUnknown
         | UnknownCA
-        | UnsupportedCertificate => Some("TLS failed: the host refuses the client certificate"),
+        | UnsupportedCertificate => Some("TLS failed: the host refused the client certificate"),
         _ => None,
     }
 }

@@ -106,7 +106,7 @@ pub(crate) fn log(original: &Envelope, attempt: &Attempt<'_>) {
             let reason = unreached.as_ref().map(|unreached| unreached.reason);
             tracing::warn!(
                 backend, %message_id, attempt, sent, retrying, failed, expired,
-                class = class.as_str(), code = &**code, host, reason, trace_id = trace, "not sent to all"
+                class = class.as_str(), code = &**code, host, reason, trace_id = trace, "not sent to all recipients"
             );
         }
     }

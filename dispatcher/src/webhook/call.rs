@@ -73,7 +73,7 @@ impl WebhookCaller {
             let mut value = value.map_err(|_| wrong(NOT_A_HEADER_VALUE))?;
             value.set_sensitive(true);
             let parsed = HeaderName::from_bytes(name.0.as_bytes());
-            headers.insert(parsed.map_err(|_| wrong("is no header name"))?, value);
+            headers.insert(parsed.map_err(|_| wrong("is not a header name"))?, value);
         }
         if let Some(auth) = &webhook.auth {
             headers.insert(AUTHORIZATION, authorization(auth)?);

@@ -150,7 +150,7 @@ async fn what_is_no_message_for_this_backend_is_dead_at_once_and_stops_nothing()
     for (body, why) in [
         ("not JSON", "JSON"),
         (r#"{"backend":"demo","identities":[],"text":"x"}"#, "identities"),
-        (r#"{"backend":"other","identities":["1"],"text":"x"}"#, "another backend's"),
+        (r#"{"backend":"other","identities":["1"],"text":"x"}"#, "another backend"),
     ] {
         running.queue("demo", Priority::Normal, body).await;
         let letter = running.dead(1).await.remove(0);
@@ -378,7 +378,7 @@ fn every_connector_that_cannot_be_built_is_refused_with_its_key_and_its_line() {
     );
     let problems = validate(Arc::new(config), &ConnectorRegistry::builtin()).unwrap_err();
     let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
-    let client = "the HTTP client sets this one itself";
+    let client = "must not be set: the HTTP client sets this header itself";
     assert_eq!(
         problems,
         [

@@ -131,7 +131,7 @@ async fn what_an_earlier_version_set_apart_goes_back_to_its_queue() {
     let running = Running::on(broker, DEMO, &connectors);
     running.reports(1).await;
     let dead = running.dead(1).await;
-    assert!(dead[0].text_header(header::REASON).unwrap().contains("which queue"), "{dead:?}");
+    assert!(dead[0].text_header(header::REASON).unwrap().contains("the queue that it came from"), "{dead:?}");
     until("another process's", || running.broker.waiting("postern.outbound.other.bulk").len() == 1).await;
     let back = running.broker.waiting("postern.outbound.other.bulk").remove(0);
     let headers: Vec<_> = back.headers.keys().map(String::as_str).collect();

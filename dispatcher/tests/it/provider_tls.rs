@@ -174,7 +174,7 @@ async fn a_provider_is_known_by_its_own_authority_and_shown_a_certificate() {
     let untrusted = "TLS certificate not trusted: unknown issuer";
     assert_eq!(told(&unknown), (FailureClass::Transient, "connect", untrusted));
     let nothing_shown = send(&backend(&url, &tls(folder.path(), &["ca"])).unwrap()).await.unwrap_err();
-    let asked = "TLS failed: the host asks for a client certificate";
+    let asked = "TLS failed: the host requires a client certificate";
     assert_eq!(told(&nothing_shown), (FailureClass::Config, "client_certificate", asked));
 
     // Somebody else's: the files have changed, and a reload makes the backend anew.
@@ -192,8 +192,8 @@ async fn what_is_wrong_with_a_file_is_told_before_anything_is_sent() {
     let folder = tempfile::tempdir().unwrap();
     Authority::new("ours").write(folder.path(), "postern");
     for (file, text, key, says) in [
-        ("ca.pem", Some("no PEM"), "send.tls.ca", "holds no certificate"),
-        ("key.pem", Some("no PEM"), "send.tls.key", "holds no private key"),
+        ("ca.pem", Some("no PEM"), "send.tls.ca", "contains no certificate"),
+        ("key.pem", Some("no PEM"), "send.tls.key", "contains no private key"),
         ("cert.pem", None, "send.tls.cert", "cannot be read: No such file"),
     ] {
         let path = folder.path().join(file);
@@ -210,7 +210,7 @@ async fn what_is_wrong_with_a_file_is_told_before_anything_is_sent() {
     let (_, other) = Authority::new("another").issue("postern");
     std::fs::write(folder.path().join("key.pem"), other).unwrap();
     let problems = backend("https://h/", &tls(folder.path(), &["cert", "key"])).unwrap_err();
-    assert!(problems[0].1.contains("another key than that of the certificate"), "{problems:?}");
+    assert!(problems[0].1.contains("a key that does not belong to the certificate"), "{problems:?}");
 }
 
 #[tokio::test]
@@ -230,7 +230,7 @@ async fn requests_go_by_the_proxy_and_its_password_stays_secret() {
     send(&by("u:p%26w", &url)).await.unwrap();
     assert_eq!(asked.recv().await.unwrap(), format!("CONNECT localhost:{port}"));
     let refused = send(&by("u:hush", &url)).await.unwrap_err();
-    let reason = "the proxy refuses the user and the password";
+    let reason = "the proxy refused the user name and password";
     assert_eq!(told(&refused), (FailureClass::Config, "http_407", reason));
     assert!(!format!("{refused:?}").contains("hush"));
     let closed = send(&by("u:p%26w", "https://localhost:1/")).await.unwrap_err();

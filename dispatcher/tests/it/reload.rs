@@ -85,5 +85,5 @@ async fn there_is_none_once_the_drain_has_begun() {
     let reload = running.reload.clone();
     running.stop().await;
     let refused = reload.apply(validated(&http("demo", &provider), &connectors)).await;
-    assert_eq!(refused.unwrap_err().to_string(), "the dispatcher drains");
+    assert_eq!(refused.unwrap_err().to_string(), "the dispatcher is draining");
 }

@@ -131,13 +131,14 @@ async fn without_a_token_nothing_is_sent_and_the_class_says_why() {
             answer(400, "{\"error\":\"invalid_client\",\"for\":\"hush-secret\"}"),
             FailureClass::Config,
             "token_refused",
-            "the token endpoint refuses send.auth.oauth2 (http_400): {\"error\":\"invalid_client\",\"for\":\"[REDACTED]\"}",
+            "the token endpoint refused send.auth.oauth2 (http_400): \
+             {\"error\":\"invalid_client\",\"for\":\"[REDACTED]\"}",
         ),
         (
             answer(401, ""),
             FailureClass::Config,
             "token_refused",
-            "the token endpoint refuses send.auth.oauth2 (http_401)",
+            "the token endpoint refused send.auth.oauth2 (http_401)",
         ),
         (
             answer(200, "<html>"),

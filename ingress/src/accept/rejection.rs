@@ -27,20 +27,20 @@ pub(crate) enum Rejection {
     #[error("there is no backend {0}")]
     UnknownBackend(BackendName),
     /// The name that the client gives leads to no backend.
-    #[error("the destination leads to no backend")]
+    #[error("no backend is configured for the destination")]
     NotRoutable,
     /// The backend cannot send.
     #[error("the backend {0} only receives: its configuration has no send table")]
     ReceivesOnly(BackendName),
     /// These identities, by their positions, are not one recipient of the backend. At least one and at
     /// most 20 of them.
-    #[error("not every identity is a recipient of the backend")]
+    #[error("an identity is not a valid recipient of the backend")]
     NotRecipients(Vec<(usize, NotARecipient)>),
     /// The messages that the submission would be split into are too large together. It holds the
     /// backend's `send.batch`.
     #[error(
-        "text and context are stored once for each {0} recipients (send.batch), which takes more than \
-         {MAX_STORED} bytes in all: send to fewer recipients at a time"
+        "text and context are stored once for every {0} recipients (send.batch), which takes more than \
+         {MAX_STORED} bytes in total: send to fewer recipients at a time"
     )]
     TooMuchToStore(usize),
     /// The text is longer than the backend takes.
@@ -52,7 +52,7 @@ pub(crate) enum Rejection {
         why: TooLong,
     },
     /// The media in its context are none, or the backend refuses them.
-    #[error("not for the backend {backend}: {why}")]
+    #[error("not accepted for the backend {backend}: {why}")]
     Media {
         /// The backend.
         backend: BackendName,
@@ -60,10 +60,10 @@ pub(crate) enum Rejection {
         why: MediaProblem,
     },
     /// The context, with the callback in it, is larger than a message may carry.
-    #[error("at most {MAX_CONTEXT_BYTES} bytes of context are taken")]
+    #[error("context must have at most {MAX_CONTEXT_BYTES} bytes")]
     ContextTooLarge,
     /// The broker will never accept it: its limit on messages is lower than it should be.
-    #[error("the broker takes no message as large as this")]
+    #[error("the message is larger than the broker accepts")]
     TooLarge,
     /// The broker did not confirm it. The client should try again.
     #[error("not stored")]

@@ -215,7 +215,7 @@ async fn a_rejection_names_the_field_and_whether_a_backend_was_found() {
             None,
             "this key may not use the backend nowhere",
         ),
-        (key, submission(None), SubmissionField::Destination, None, "leads to no backend"),
+        (key, submission(None), SubmissionField::Destination, None, "no backend is configured"),
         (key, submission(Some("deaf")), SubmissionField::Destination, None, "only receives"),
         (
             Principal::Anyone,
@@ -224,7 +224,7 @@ async fn a_rejection_names_the_field_and_whether_a_backend_was_found() {
             None,
             "there is no backend gone",
         ),
-        (user, submission(Some("other")), SubmissionField::Destination, None, "leads to no backend"),
+        (user, submission(Some("other")), SubmissionField::Destination, None, "no backend is configured"),
         (
             user,
             submission(Some("modem")),
@@ -232,7 +232,7 @@ async fn a_rejection_names_the_field_and_whether_a_backend_was_found() {
             Some("short"),
             "too long for the backend short: ",
         ),
-        (user, large(submission(None)), SubmissionField::Context, Some("x"), "bytes of context"),
+        (user, large(submission(None)), SubmissionField::Context, Some("x"), "context must have at most"),
     ] {
         let (outcome, _) = fixture.accept(principal, submission).await;
         let rejected = outcome.unwrap_err();

@@ -13,9 +13,9 @@ use postern_config::Right;
 use std::time::Instant;
 
 /// What a client is told that is not on this machine, if there are no API keys.
-const NOT_LOCAL: &str = "no API key is configured, so that only programs on this machine may send and read, directly and \
-                         under its loopback name or address: set [[api.keys]] (`postern key` makes a key) and \
-                         send Authorization: Bearer KEY";
+const NOT_LOCAL: &str = "no API key is configured, so only programs on this machine may send and read, \
+                         directly and by a loopback name or address: set [[api.keys]] (`postern key` creates \
+                         a key) and send Authorization: Bearer KEY";
 
 /// Lets `serve` answer the caller of `/v1`, if the caller has a key that may do `right` and is within its
 /// rate, or, if there are no keys, is on this machine and within the rate of its address. `right` is `None`
@@ -30,7 +30,7 @@ pub(super) async fn authenticated<'s>(
         Ok(principal) => principal,
         Err(why) => {
             // The same whatever is wrong with the key.
-            let detail = "a known key is needed: Authorization: Bearer KEY";
+            let detail = "a valid API key is required: Authorization: Bearer KEY";
             return ProblemDocument::new(StatusCode::UNAUTHORIZED, detail).refused(why).into();
         }
     };
@@ -59,8 +59,8 @@ fn without(right: Right) -> ProblemDocument {
         Right::Read => (right.as_str(), "read messages"),
     };
     let detail = format!(
-        "this key may not {what}: use one whose entry in [[api.keys]] has may = [\"{right}\"], or add \"{right}\" \
-         to `may` of this one"
+        "this key may not {what}: use a key whose entry in [[api.keys]] has may = [\"{right}\"], or add \
+         \"{right}\" to `may` of this key"
     );
     ProblemDocument::new(StatusCode::FORBIDDEN, detail).refused(RefusalReason::Right)
 }

@@ -49,7 +49,7 @@ pub(crate) async fn message(request: &HttpRequest, _: &mut Payload, state: &Ingr
         match found.filter(|message| principal.may_use(&message.backend)) {
             Some(message) => Ok(HttpResponse::Ok().json(message).into()),
             None => {
-                let detail = "no message has this id, or the message log does not keep it any more";
+                let detail = "no message has this id, or the message log no longer contains it";
                 Err(ProblemDocument::new(StatusCode::NOT_FOUND, detail))
             }
         }
@@ -98,12 +98,14 @@ fn not_read(why: NotRead) -> ProblemDocument {
     let unavailable = |detail| ProblemDocument::new(StatusCode::SERVICE_UNAVAILABLE, detail);
     match why {
         NotRead::Off => unavailable(
-            "the message log is off, so that nothing is remembered about messages: with an embedded broker, take \
-             log.messages = false out of the configuration; with RabbitMQ, set log.url to \"sqlite:DIR\" or \
+            "the message log is off, so nothing is recorded about messages: with an embedded broker, remove \
+             log.messages = false from the configuration; with RabbitMQ, set log.url to \"sqlite:DIR\" or \
              \"postgres://…\"",
         )
         .lasting(),
         NotRead::Unavailable => unavailable("the message log cannot be read now; try again later"),
-        NotRead::TooManyWait => unavailable("too many requests wait already; try again later, or without wait"),
+        NotRead::TooManyWait => {
+            unavailable("too many requests wait already; try again later, or without wait")
+        }
     }
 }

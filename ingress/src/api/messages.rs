@@ -106,8 +106,8 @@ fn repeated(taken: KeyTaken, state: &IngressState) -> Result<Answer, ProblemDocu
             Ok(accepted(&first))
         }
         KeyTaken::Another => {
-            let why = "was used for another message, which is accepted: a message that is not the same needs a \
-                       key of its own";
+            let why = "was used for another message, which was accepted: a different message needs a \
+                       different key";
             let problem = ProblemDocument::invalid(vec![Invalid::header(IDEMPOTENCY_KEY, why)]);
             Err(problem.refused(RefusalReason::Idempotency))
         }
@@ -191,7 +191,7 @@ async fn read_json(
         }
         NotTaken::Values | NotTaken::Name | NotTaken::Text(_) => {
             let most = MESSAGE_LIMITS.values;
-            let why = format!("at most {most} members of objects and items of lists are taken");
+            let why = format!("at most {most} members of objects and items of lists are accepted");
             ProblemDocument::invalid(vec![Invalid::at("#", why)]).refused(RefusalReason::Size)
         }
     });
@@ -218,7 +218,7 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Invalid> {
         _ => Err(Invalid::header(
             IDEMPOTENCY_KEY,
             format!(
-                "must be there once, with 1 to {MAX_IDEMPOTENCY_KEY} visible ASCII characters and no blank"
+                "must be given once, with 1 to {MAX_IDEMPOTENCY_KEY} visible ASCII characters and no blank"
             ),
         )),
     }

@@ -55,7 +55,7 @@ pub(super) fn read(query: &str, now: Timestamp) -> Result<ListRequest, Vec<Inval
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
         let read = match PARAMETERS.into_iter().find(|known| *known == name) {
             None => Err(format!("unknown parameter; known are {}", PARAMETERS.join(", "))),
-            Some(known) if !seen.insert(known) => Err("must be there once".to_owned()),
+            Some(known) if !seen.insert(known) => Err("must be given once".to_owned()),
             Some(known) => wanted.set(known, &value, now),
         };
         if let Err(why) = read
@@ -65,7 +65,7 @@ pub(super) fn read(query: &str, now: Timestamp) -> Result<ListRequest, Vec<Inval
         }
     }
     if !wanted.wait.is_zero() && wanted.query.order == Order::Newest && errors.is_empty() {
-        let why = "needs order=oldest: what is new comes after the cursor in that order only";
+        let why = "needs order=oldest: new messages come after the cursor only in that order";
         errors.push(Invalid::parameter("wait", why));
     }
     if let Some(until) = wanted.query.until {
@@ -89,7 +89,7 @@ impl ListRequest {
             "state" => query.state = Some(parsed(value)?),
             "direction" => query.direction = Some(direction(value)?),
             "external_id" if value.is_empty() || value.contains('\0') => {
-                return Err("must be a text, without null characters".to_owned());
+                return Err("must be a string without null characters".to_owned());
             }
             "external_id" => query.external_id = Some(value.to_owned()),
             "since" => query.since = Some(time(value, now)?),
@@ -155,7 +155,7 @@ fn order(value: &str) -> Result<Order, String> {
 fn span(value: &str) -> Result<Duration, String> {
     match Window::try_from(Value::from(value)) {
         Ok(Window(wait)) => Ok(wait.min(MAX_WAIT)),
-        Err(_) => Err("must be a time such as 30s; more than 60s waits 60s".to_owned()),
+        Err(_) => Err("must be a time such as 30s; a time longer than 60s counts as 60s".to_owned()),
     }
 }
 
@@ -214,10 +214,10 @@ mod tests {
     fn each_wrong_value_says_what_is_right() {
         for (query, parameter, why) in [
             ("backend=No", "backend", "a-z, 0-9, - and _"),
-            ("identity=%20", "identity", "not blank"),
+            ("identity=%20", "identity", "not be blank"),
             ("state=lost", "state", "one of received, forwarded, queued"),
             ("direction=up", "direction", "inbound or outbound"),
-            ("external_id=", "external_id", "must be a text"),
+            ("external_id=", "external_id", "must be a string"),
             ("external_id=%00", "external_id", "null characters"),
             ("since=2026-11-27", "since", "2h"),
             ("until=yesterday", "until", "2h"),

@@ -70,7 +70,7 @@ pub(super) fn read(body: Value, now: Timestamp) -> (Option<BackendName>, Result<
         Some(Value::String(name)) => {
             name.parse().map_err(|rule| errors.push(Invalid::at("#/backend", format!("{rule}")))).ok()
         }
-        Some(_) => wrong(&mut errors, "#/backend", "must be a text"),
+        Some(_) => wrong(&mut errors, "#/backend", "must be a string"),
     };
     let identities = identities(&mut body, &mut errors);
     let text = text(body.remove("text"), &mut errors);
@@ -121,7 +121,7 @@ fn identities(body: &mut Map<String, Value>, errors: &mut Vec<Invalid>) -> Optio
         (Some(_), Some(_)) => return wrong(errors, "#/to", "give either identities or to, not both"),
         (None, None) => return wrong(errors, "#/identities", "is missing"),
         (Some(Value::Array(list)), None) => ("identities", list),
-        (Some(_), None) => return wrong(errors, "#/identities", "must be a list of texts"),
+        (Some(_), None) => return wrong(errors, "#/identities", "must be a list of strings"),
         (None, Some(Value::Array(list))) => ("to", list),
         (None, Some(Value::String(one))) => {
             return match Identity::try_from(one) {
@@ -129,20 +129,20 @@ fn identities(body: &mut Map<String, Value>, errors: &mut Vec<Invalid>) -> Optio
                 Err(rule) => wrong(errors, "#/to", rule.to_string()),
             };
         }
-        (None, Some(_)) => return wrong(errors, "#/to", "must be a text or a list of texts"),
+        (None, Some(_)) => return wrong(errors, "#/to", "must be a string or a list of strings"),
     };
     if list.is_empty() {
         return wrong(errors, &format!("#/{key}"), "at least one is needed");
     }
     if list.len() > MAX_IDENTITIES {
-        return wrong(errors, &format!("#/{key}"), format!("at most {MAX_IDENTITIES} are taken"));
+        return wrong(errors, &format!("#/{key}"), format!("at most {MAX_IDENTITIES} are accepted"));
     }
     let before = errors.len();
     let mut identities = Vec::with_capacity(list.len());
     for (index, item) in list.into_iter().enumerate() {
         let identity = match item {
             Value::String(text) => Identity::try_from(text).map_err(|rule| rule.to_string()),
-            _ => Err("must be a text".to_owned()),
+            _ => Err("must be a string".to_owned()),
         };
         match identity {
             Ok(identity) => identities.push(identity),
@@ -162,10 +162,10 @@ fn text(text: Option<Value>, errors: &mut Vec<Invalid>) -> Option<String> {
             wrong(errors, "#/text", "null characters are not allowed")
         }
         Some(Value::String(text)) if text.chars().count() > MAX_TEXT_CHARS => {
-            wrong(errors, "#/text", format!("at most {MAX_TEXT_CHARS} characters are taken"))
+            wrong(errors, "#/text", format!("at most {MAX_TEXT_CHARS} characters are accepted"))
         }
         Some(Value::String(text)) => Some(text),
-        Some(_) => wrong(errors, "#/text", "must be a text"),
+        Some(_) => wrong(errors, "#/text", "must be a string"),
     }
 }
 
@@ -173,11 +173,11 @@ fn context(context: Option<Value>, errors: &mut Vec<Invalid>) -> Option<Context>
     match context {
         None | Some(Value::Null) => Some(Context::new()),
         Some(Value::Object(context)) if context.contains_key(CONTEXT_KEY) => {
-            wrong(errors, &format!("#/context/{CONTEXT_KEY}"), "is Postern's own")
+            wrong(errors, &format!("#/context/{CONTEXT_KEY}"), "is reserved for Postern")
         }
         Some(Value::Object(context)) => {
             if !context_fits(&context) {
-                return wrong(errors, "#/context", format!("at most {MAX_CONTEXT_BYTES} bytes are taken"));
+                return wrong(errors, "#/context", format!("at most {MAX_CONTEXT_BYTES} bytes are accepted"));
             }
             Some(context)
         }
@@ -202,7 +202,7 @@ fn expires_at(at: Option<Value>, now: Timestamp, errors: &mut Vec<Invalid>) -> O
     };
     match at {
         Some(at) if at > now => Some(Some(at)),
-        Some(_) => wrong(errors, "#/expires_at", "has passed already"),
+        Some(_) => wrong(errors, "#/expires_at", "is in the past"),
         None => wrong(errors, "#/expires_at", "must be a time such as \"2026-11-22T17:00:00Z\" (RFC 3339)"),
     }
 }

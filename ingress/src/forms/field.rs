@@ -78,11 +78,11 @@ impl Field {
     }
 
     fn clean_default(&self, default: &Value) -> Result<Value, String> {
-        let text = scalar_text(default).ok_or("must be a text, a number or a boolean")?;
+        let text = scalar_text(default).ok_or("must be a string, a number or a boolean")?;
         match (text.trim(), &self.kind) {
             ("", FieldKind::Text { .. }) => Ok(Value::String(String::new())),
             ("", _) => Err("is blank".to_owned()),
-            (text, _) => self.clean(text).map_err(|why| format!("is not what the field takes: {why}")),
+            (text, _) => self.clean(text).map_err(|why| format!("is not valid for this field: {why}")),
         }
     }
 
@@ -154,7 +154,7 @@ impl FieldKind {
 
 fn bound<T: FromStr>(key: &'static str, bound: Option<&Number>) -> Result<Option<T>, (&'static str, String)> {
     let read = bound.map(|number| number.0.parse());
-    read.transpose().map_err(|_| (key, "has more digits than a number here can have".to_owned()))
+    read.transpose().map_err(|_| (key, "has too many digits".to_owned()))
 }
 
 fn region(code: Option<&str>) -> Result<Option<Region>, (&'static str, String)> {

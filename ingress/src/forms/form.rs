@@ -22,7 +22,7 @@ use std::fmt;
 ///         let cleaned = self.0.clean(request)?;
 ///         match cleaned.text.chars().count() {
 ///             0..=160 => Ok(cleaned),
-///             _ => Err(Errors::of("text", "at most 160 characters are taken")),
+///             _ => Err(Errors::of("text", "at most 160 characters are accepted")),
 ///         }
 ///     }
 /// }

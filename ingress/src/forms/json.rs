@@ -34,10 +34,12 @@ pub(super) fn read_json(
     let most = JsonLimits { values: *max_fields, name: *max_key, text: *max_value };
     value_within(text.as_bytes(), most).map_err(|why| match why {
         NotTaken::Invalid(error) => Errors::whole(json_error(&error)).because(RefusalReason::Json),
-        NotTaken::Values => too_much(format!("at most {max_fields} parameters are taken")),
-        NotTaken::Name => too_much(format!("a parameter's name has at most {max_key} bytes")),
-        NotTaken::Text(name) if name.is_empty() => too_much(format!("a value has at most {max_value} bytes")),
-        NotTaken::Text(name) => too_much(format!("{name}: at most {max_value} bytes are taken")),
+        NotTaken::Values => too_much(format!("at most {max_fields} parameters are accepted")),
+        NotTaken::Name => too_much(format!("a parameter's name may have at most {max_key} bytes")),
+        NotTaken::Text(name) if name.is_empty() => {
+            too_much(format!("a value may have at most {max_value} bytes"))
+        }
+        NotTaken::Text(name) => too_much(format!("{name}: at most {max_value} bytes are accepted")),
     })
 }
 
@@ -46,7 +48,7 @@ pub(crate) fn json_error(error: &serde_json::Error) -> String {
     let what = if error.to_string().starts_with("recursion limit") {
         "is nested too deeply (at most 127 levels)"
     } else if error.is_eof() {
-        "is JSON that ends too early"
+        "is incomplete JSON"
     } else {
         "is not valid JSON"
     };

@@ -26,15 +26,15 @@ impl From<&IngressSection> for ParameterLimits {
 impl ParameterLimits {
     pub(super) fn count(&self, fields: usize) -> Result<(), Errors> {
         let most = self.max_fields;
-        if fields > most { Err(too_much(format!("at most {most} parameters are taken"))) } else { Ok(()) }
+        if fields > most { Err(too_much(format!("at most {most} parameters are accepted"))) } else { Ok(()) }
     }
 
     pub(super) fn sizes(&self, name: &str, value: usize) -> Result<(), Errors> {
         let (key, most) = (self.max_key, self.max_value);
         let fits = match () {
-            () if name.len() > key => Err(format!("a parameter's name has at most {key} bytes")),
-            () if value > most && name.is_empty() => Err(format!("a value has at most {most} bytes")),
-            () if value > most => Err(format!("{name}: at most {most} bytes are taken")),
+            () if name.len() > key => Err(format!("a parameter's name may have at most {key} bytes")),
+            () if value > most && name.is_empty() => Err(format!("a value may have at most {most} bytes")),
+            () if value > most => Err(format!("{name}: at most {most} bytes are accepted")),
             () => Ok(()),
         };
         fits.map_err(too_much)

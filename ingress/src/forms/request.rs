@@ -303,8 +303,8 @@ impl<'a> Request<'a> {
     }
 }
 
-const MEDIA_TYPES: &str =
-    "taken are application/x-www-form-urlencoded, multipart/form-data, application/json and application/xml";
+const MEDIA_TYPES: &str = "accepted are application/x-www-form-urlencoded, multipart/form-data, application/json and \
+     application/xml";
 
 /// Bytes that are none in the charset become U+FFFD; a byte order mark of the charset goes.
 fn decode<'p>(parameter: &'p Parameter<'_>, charset: &'static Encoding) -> Cow<'p, str> {

@@ -39,9 +39,9 @@ pub(super) fn read_xml_text(text: &str, limits: &ParameterLimits) -> Result<Valu
     let ParameterLimits { max_fields, max_key, max_value } = limits;
     let most = JsonLimits { values: *max_fields, name: *max_key, text: *max_value };
     xml_within(text, most).map_err(|why| match why {
-        XmlNotTaken::Values => too_much(format!("at most {max_fields} parameters are taken")),
-        XmlNotTaken::Name => too_much(format!("a parameter's name has at most {max_key} bytes")),
-        XmlNotTaken::Text => too_much(format!("a value has at most {max_value} bytes")),
+        XmlNotTaken::Values => too_much(format!("at most {max_fields} parameters are accepted")),
+        XmlNotTaken::Name => too_much(format!("a parameter's name may have at most {max_key} bytes")),
+        XmlNotTaken::Text => too_much(format!("a value may have at most {max_value} bytes")),
         why => {
             let reason = if why.is_too_much() { RefusalReason::Size } else { RefusalReason::Xml };
             Errors::whole(format!("the body {why}")).because(reason)
@@ -99,7 +99,7 @@ mod tests {
     #[test]
     fn what_is_wrong_is_told_from_what_is_too_much() {
         for (body, says, reason) in [
-            ("<a", "the body is XML that ends too early", RefusalReason::Xml),
+            ("<a", "the body is incomplete XML", RefusalReason::Xml),
             ("<!DOCTYPE a><a/>", "the body declares a document type", RefusalReason::Xml),
             ("<a><b/><b/><b/></a>", "at most 3 parameters", RefusalReason::Size),
             ("<a>123456789</a>", "at most 8 bytes", RefusalReason::Size),

@@ -286,7 +286,7 @@ impl ReadyReply {
         let wrong = |key: &str, why: &str| (format!("{table}.reply.{key}"), why.to_owned());
         let status = StatusCode::from_u16(reply.status).map_err(|_| wrong("status", "must be 200 to 299"))?;
         if matches!(reply.status, 204 | 205) && !reply.body.is_empty() {
-            return Err(wrong("body", "an answer 204 or 205 has none: set body = \"\""));
+            return Err(wrong("body", "an answer with status 204 or 205 has no body: set body = \"\""));
         }
         let content_type = HeaderValue::from_str(&reply.content_type);
         let content_type = content_type.map_err(|_| wrong("content_type", "must be a media type"))?;

@@ -145,16 +145,16 @@ mod tests {
             (
                 &first,
                 json!({"r": [{"from": "1", "text": "a"}, {"from": "2"}]}),
-                Some("r has 2 items, and only item 0 is read"),
+                Some("r has 2 items, but only item 0 is read"),
             ),
             (&first, json!({"r": []}), None),
             (&first, json!({"r": {"0": {"from": "1"}}, "s": [1, 2]}), None),
             (&first, json!({"from": "1"}), None),
-            (&first, json!({"r": [{"text": "a"}, 2, 3]}), Some("r has 3 items, and only item 0 is read")),
+            (&first, json!({"r": [{"text": "a"}, 2, 3]}), Some("r has 3 items, but only item 0 is read")),
             (
                 &json!({"identity": "/0", "text": "/1"}),
                 json!(["1", "a", "more"]),
-                Some("the body has 3 items, and only items 0, 1 are read"),
+                Some("the body has 3 items, but only items 0, 1 are read"),
             ),
             // What is read by other parameters is read.
             (&json!({"identity": "/0", "text": "/1", "received_at": "/2"}), json!(["1", "a", "t"]), None),
@@ -163,25 +163,25 @@ mod tests {
             (
                 &json!({"text": ["text", "/r/0/text"]}),
                 json!({"text": null, "r": [{"text": "b"}, {}]}),
-                Some("r has 2 items, and only item 0 is read"),
+                Some("r has 2 items, but only item 0 is read"),
             ),
             // What only goes with a message does not keep it out.
             (&json!({"text": "/text", "picture": "/media/0/url"}), json!({"media": [{"url": 1}, {}]}), None),
             (
                 &json!({"state": "/a~1b/0/x/0"}),
                 json!({"a/b": [{"x": [1, 2]}]}),
-                Some("a/b[0].x has 2 items, and only item 0 is read"),
+                Some("a/b[0].x has 2 items, but only item 0 is read"),
             ),
             // Within an item of a batch, and around it.
             (
                 &json!({"text": "/parts/0"}),
                 json!({"item": {"parts": ["a", "b"]}}),
-                Some("item.parts has 2 items, and only item 0 is read"),
+                Some("item.parts has 2 items, but only item 0 is read"),
             ),
             (
                 &json!({"identity": "^/contacts/0"}),
                 json!({"item": {"a": 1}, "contacts": ["1", "2"]}),
-                Some("contacts has 2 items, and only item 0 is read"),
+                Some("contacts has 2 items, but only item 0 is read"),
             ),
             (
                 &json!({"identity": "^/contacts/0"}),

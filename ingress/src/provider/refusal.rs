@@ -87,12 +87,12 @@ impl Refusal {
 fn not_proved(why: RefusalReason) -> HttpResponse {
     match why {
         RefusalReason::Password => {
-            let mut response = text(StatusCode::UNAUTHORIZED, "a known user name and password are needed");
+            let mut response = text(StatusCode::UNAUTHORIZED, "a valid user name and password are required");
             let challenge = HeaderValue::from_static("Basic realm=\"postern\", charset=\"UTF-8\"");
             response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
             response
         }
-        RefusalReason::Address => text(StatusCode::FORBIDDEN, "this address is not let in here"),
+        RefusalReason::Address => text(StatusCode::FORBIDDEN, "this address is not allowed here"),
         RefusalReason::Token => text(StatusCode::FORBIDDEN, "the token is missing or wrong"),
         _ => text(StatusCode::FORBIDDEN, "the signature is missing or wrong"),
     }

@@ -88,7 +88,7 @@ impl Reporter {
         let external_id = given.value("external_id").filter(|id| {
             let fits = id.chars().count() <= MAX_EXTERNAL_ID_CHARS;
             if !fits {
-                let why = format!("at most {MAX_EXTERNAL_ID_CHARS} characters are taken");
+                let why = format!("at most {MAX_EXTERNAL_ID_CHARS} characters are accepted");
                 errors.push(given.name("external_id"), why);
             }
             fits
@@ -152,7 +152,7 @@ impl Reporter {
             (None, Some(external)) => Some(MessageId::reported(&self.endpoint.name, external)),
             (None, None) => {
                 let names = format!("{}, {}", given.name("message_id"), given.name("external_id"));
-                errors.push(&names, "One of these fields is required.");
+                errors.push(&names, "At least one field is required.");
                 None
             }
         }

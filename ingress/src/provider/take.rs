@@ -204,7 +204,8 @@ impl Provider {
                 list = unread.list,
                 items = unread.items,
                 read = ?unread.read,
-                "refused: a list of the body has items that the configuration does not read; set {key}"
+                "request refused: a list in the body has items that the configuration does not read; set \
+                 {key}"
             );
         }
         brought.map(Taken::Brought)
@@ -279,11 +280,11 @@ impl Provider {
 fn nothing_taken(messages: &Part<'_>, reports: &Part<'_>) -> String {
     let missing: Vec<_> = [messages.missing(), reports.missing()].into_iter().flatten().collect();
     if missing.is_empty() {
-        return "this is neither a message nor a delivery report, as receive.when and status.when say; to have \
-                others answered, set receive.ignore"
+        return "this is neither a message nor a delivery report, by receive.when and status.when; to accept \
+                other requests, set receive.ignore"
             .to_owned();
     }
-    format!("the body {}; to have others answered, set receive.ignore", missing.join(" and "))
+    format!("the body {}; to accept other requests, set receive.ignore", missing.join(" and "))
 }
 
 /// About as many bytes as `message` takes in a queue.
@@ -301,5 +302,5 @@ fn bytes_in(value: &Value) -> usize {
 }
 
 fn too_large() -> Refusal {
-    Refusal::TooMuch(format!("the messages of one request take at most {MAX_BYTES} bytes together"))
+    Refusal::TooMuch(format!("the messages of one request may take at most {MAX_BYTES} bytes in total"))
 }

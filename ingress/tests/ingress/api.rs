@@ -124,8 +124,8 @@ async fn every_other_refusal_is_a_problem_document() {
     let large = "x".repeat(100_001);
     let many = format!("[{}0]", "0,".repeat(45_000));
     for (headers, body, status, says) in [
-        (&[CLINIC, JSON][..], "{", 400, "ends too early"),
-        (&[CLINIC, JSON], "", 400, "ends too early"),
+        (&[CLINIC, JSON][..], "{", 400, "incomplete"),
+        (&[CLINIC, JSON], "", 400, "incomplete"),
         (&[CLINIC], "{}", 415, "application/json"),
         (&[CLINIC, xml], "{}", 415, "application/json"),
         (&[CLINIC, JSON, gzip], "{}", 415, "Content-Encoding"),

@@ -128,16 +128,16 @@ async fn what_can_be_read_of_a_batch_is_taken_and_one_of_which_nothing_can_is_re
         (json!({"results": "x"}), invalid("results must be a list")),
         (
             json!({"other": []}),
-            invalid("the body has no /results (receive.each); to have others answered, set receive.ignore"),
+            invalid("the body has no /results (receive.each); to accept other requests, set receive.ignore"),
         ),
         (
             json!({"results": null}),
-            invalid("the body has no /results (receive.each); to have others answered, set receive.ignore"),
+            invalid("the body has no /results (receive.each); to accept other requests, set receive.ignore"),
         ),
         (results(&[]), (200, "OK".to_owned(), vec![])),
         (
             results(&vec![good.clone(); 6]),
-            (413, "at most 5 items are taken in one request (ingress.max_items)\n".to_owned(), vec![]),
+            (413, "at most 5 items are accepted in one request (ingress.max_items)\n".to_owned(), vec![]),
         ),
         // Known from the first row.
         (results(&[good]), (200, "OK".to_owned(), vec![])),
@@ -223,7 +223,7 @@ async fn a_fixed_index_into_a_longer_list_is_refused_and_counted() {
         let taken = (200, "OK".to_owned(), vec![vec![stored.to_owned()]]);
         assert_eq!(posted(&server, path, &results(std::slice::from_ref(one))).await, taken);
         let why =
-            format!("form failed to validate\nresults has 2 items, and only item 0 is read: set {key}\n");
+            format!("form failed to validate\nresults has 2 items, but only item 0 is read: set {key}\n");
         let two = results(&[one.clone(), one.clone()]);
         assert_eq!(posted(&server, path, &two).await, (400, why, vec![]));
     }

@@ -32,7 +32,7 @@ async fn a_get_that_is_a_challenge_needs_no_proof_and_any_other_request_does() {
         ("/backends/chat?hub.verify_token=t0ken", 200, ""),
         ("/backends/chat?hub.verify_token=other&hub.challenge=7", 405, "method not allowed\n"),
         ("/backends/chat", 405, "method not allowed\n"),
-        ("/backends/near?c=1", 403, "this address is not let in here\n"),
+        ("/backends/near?c=1", 403, "this address is not allowed here\n"),
     ] {
         let answer = server.get(path).await;
         assert_eq!((answer.status, answer.body.as_str()), (status, body), "{path}");

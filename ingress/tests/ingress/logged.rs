@@ -164,7 +164,7 @@ async fn a_message_is_answered_with_what_happened() {
     assert_eq!(list.json(), json!({"messages": [shown], "next": null}));
     for unknown in ["0199b2a5-0000-7000-8000-000000000000", "no-id", "1"] {
         let answer = logged.get(BOTH, &format!("/v1/messages/{unknown}")).await;
-        assert!(detail(&answer, 404).contains("does not keep it any more"));
+        assert!(detail(&answer, 404).contains("no longer contains it"));
         assert_eq!(answer.header("cache-control"), Some("no-store"));
     }
 }

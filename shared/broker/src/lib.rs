@@ -150,13 +150,13 @@ pub enum BrokerError {
     #[error("the broker cannot be reached: {0}")]
     Unavailable(String),
     /// It takes no publishes now.
-    #[error("the broker takes no messages now: {0}")]
+    #[error("the broker accepts no messages now: {0}")]
     Blocked(String),
     /// The queue is at its limit.
     #[error("the queue is full: {0}")]
     Full(String),
     /// The queue does not take it now, and is at no limit that anybody knows of.
-    #[error("the queue takes nothing now: {0}")]
+    #[error("the queue accepts no messages now: {0}")]
     Rejected(String),
     /// No answer in time. The message may be stored all the same.
     #[error("no answer within {0:?}")]

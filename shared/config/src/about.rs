@@ -34,7 +34,7 @@ impl About {
         }
         let is_address = |text: &String| text.starts_with("https://") || text.starts_with("http://");
         if self.documentation.as_ref().is_some_and(|all| all.0.is_empty() || !all.0.iter().all(is_address)) {
-            let why = "must be the address of the provider's documentation, or a list of such addresses";
+            let why = "must be the URL of the provider's documentation, or a list of URLs";
             wrong.push(("documentation".to_owned(), why.to_owned()));
         }
         for (name, line) in &self.settings {
@@ -42,11 +42,17 @@ impl About {
                 let why = "nothing in this file uses this setting".to_owned();
                 wrong.push((format!("settings.{name}"), why));
             } else if line.trim().is_empty() || line.contains('\n') {
-                wrong.push((format!("settings.{name}"), "must be one line that says what it is".to_owned()));
+                wrong.push((
+                    format!("settings.{name}"),
+                    "must be one line that describes the setting".to_owned(),
+                ));
             }
         }
         for name in settings.iter().filter(|name| !self.settings.contains_key(*name)) {
-            wrong.push((format!("settings.{name}"), "is missing: one line that says what it is".to_owned()));
+            wrong.push((
+                format!("settings.{name}"),
+                "is missing: add one line that describes the setting".to_owned(),
+            ));
         }
         wrong
     }

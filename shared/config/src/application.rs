@@ -162,17 +162,25 @@ impl Webhook {
         let address = self.address().err();
         check("url", address.is_some(), &address.unwrap_or_default());
         let unsigned = self.format == WebhookFormat::Json && self.secrets.0.is_empty();
-        check("secret", unsigned, &format!("is missing: format = \"json\" is signed; {}", SigningKey::RULE));
+        check(
+            "secret",
+            unsigned,
+            &format!("is missing: with format = \"json\", requests are signed; {}", SigningKey::RULE),
+        );
         check("timeout", self.timeout.0.is_zero(), "must be longer than 0");
         check("timeout", self.timeout.0 > MAX_TIMEOUT, "must be at most 10m");
         let reports_as_form = self.format == WebhookFormat::Form && self.reports == Some(true);
-        check("reports", reports_as_form, "a form holds no report: leave it out, or set format = \"json\"");
+        check(
+            "reports",
+            reports_as_form,
+            "a form cannot hold a report: remove this key, or set format = \"json\"",
+        );
         check("concurrency", !(1..=MAX_CONCURRENCY).contains(&self.concurrency), "must be 1 to 2000");
         for (name, value) in &self.headers {
             let key = format!("headers.{}", name.0);
             check(&key, TAKEN.contains(&name.0.as_str()), "is set by Postern itself");
             let twice = self.auth.is_some() && name.0 == "authorization";
-            check(&key, twice, "Authorization is what auth sets: use one of them");
+            check(&key, twice, "auth sets Authorization already: use only one of them");
             check(&key, !fits_header(value.expose()), NOT_A_HEADER_VALUE);
         }
         if let Some(Auth::Bearer(token)) = &self.auth {
@@ -217,12 +225,12 @@ pub(super) fn read(
             return None;
         }
         None => {
-            reader.unreadable("application.type", format!("must be a text; {TYPES}"));
+            reader.unreadable("application.type", format!("must be a string; {TYPES}"));
             return None;
         }
     };
     for key in table.keys() {
-        let why = "unknown key; with this type, only `type` is allowed here (type = \"webhook\" has more)";
+        let why = "unknown key; with this type, only `type` is allowed here (type = \"webhook\" allows more)";
         reader.problem(join(PATH, key), why);
     }
     Some(plain)
@@ -252,7 +260,7 @@ mod tests {
         for (url, why) in [
             ("http://{{ backend }}/", "host"),
             ("http://{{ backend }}@h/", "host"),
-            ("http://h/{{ identity }}", "a template sees backend"),
+            ("http://h/{{ identity }}", "a template can use backend"),
             ("http://h/{{ backend | nonsense }}", "unknown filter nonsense"),
             ("http://h/{{ backend / 2 }}", "the template failed"),
             ("http://u@h/{{ backend }}", "auth"),

@@ -74,7 +74,8 @@ pub(super) fn backend(
         if definition.rate.is_some() {
             reader.problem(
                 format!("{path}.concurrency_max"),
-                "has no use beside rate: a rate is kept whatever the provider's answers take; set concurrency",
+                "has no effect with rate: a rate is kept however long the provider takes to answer; set \
+                 concurrency",
             );
         }
     }
@@ -92,7 +93,7 @@ fn text(policy: &TextPolicy, path: &str, reader: &mut Reader) {
         }
     };
     let Bounds { characters, segments } = policy.limit;
-    let why = "this backend does not count in segments (text.segments = false): use characters";
+    let why = "this backend does not count segments (text.segments = false): use characters";
     check("limit.segments", segments > 0 && !policy.segments, why);
     let why = "numbers the parts of a split text: it needs over = \"split\" and a limit";
     let splits = policy.over == Over::Split && (characters > 0 || segments > 0);

@@ -152,10 +152,7 @@ pub(super) fn check(compat: &CompatSection, reader: &mut Reader) {
                 reader.problem(format!("{key}.conversation"), "only users of compat.vumi have conversations");
             }
             if user.smsc.as_ref().is_some_and(|table| table.contains_key("")) {
-                reader.problem(
-                    format!("{key}.smsc"),
-                    "a name is empty: that is what a client names who names none",
-                );
+                reader.problem(format!("{key}.smsc"), "a name must not be empty");
             }
         }
     }
@@ -166,11 +163,12 @@ pub(super) fn check(compat: &CompatSection, reader: &mut Reader) {
         for (index, user) in vumi.users.iter().enumerate() {
             if user.conversation.is_some() && without {
                 let key = format!("compat.vumi.users[{index}].conversation");
-                reader.problem(key, format!("compat.vumi.path has no {CONVERSATION} to find it in"));
+                reader
+                    .problem(key, format!("has no effect: compat.vumi.path does not contain {CONVERSATION}"));
             }
             if user.smsc.is_some() {
                 let key = format!("compat.vumi.users[{index}].smsc");
-                reader.problem(key, "only clients of compat.kannel name an smsc");
+                reader.problem(key, "only clients of compat.kannel can name an smsc");
             }
             if user.username.contains(':') {
                 let key = format!("compat.vumi.users[{index}].username");
@@ -178,7 +176,7 @@ pub(super) fn check(compat: &CompatSection, reader: &mut Reader) {
             }
         }
         if compat.kannel.as_ref().is_some_and(|kannel| kannel.path == vumi.path) {
-            reader.problem("compat.vumi.path", "is the path of compat.kannel, too");
+            reader.problem("compat.vumi.path", "is also the path of compat.kannel");
         }
     }
 }
@@ -193,7 +191,7 @@ fn path(path: &str, key: &str, reader: &mut Reader) {
     let below =
         |taken: &str| path.strip_prefix(taken).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
     if let Some(taken) = TAKEN.into_iter().find(|taken| below(taken)) {
-        reader.problem(key, format!("{taken} is Postern's own"));
+        reader.problem(key, format!("{taken} is reserved for Postern"));
     }
 }
 
@@ -205,12 +203,12 @@ fn users(users: &[CompatUser], table: &str, reader: &mut Reader) {
     for (index, user) in users.iter().enumerate() {
         let key = format!("{table}.users[{index}]");
         if user.username.is_empty() || user.username.chars().any(char::is_control) {
-            reader.problem(format!("{key}.username"), "must be there, without control characters");
+            reader.problem(format!("{key}.username"), "must not be empty or contain control characters");
         } else if !names.insert((&user.username, &user.conversation)) {
-            reader.problem(format!("{key}.username"), "is another user's too");
+            reader.problem(format!("{key}.username"), "is also the name of another user");
         }
         if user.allow.as_ref().is_some_and(Networks::is_empty) {
-            let why = "would let nobody in: name addresses, or leave it out for any";
+            let why = "would allow nobody: list addresses, or remove this key to allow any";
             reader.problem(format!("{key}.allow"), why);
         }
     }

@@ -25,7 +25,7 @@ pub(super) fn read(
     let kind = match tree.get("connector") {
         Some(Value::String(kind)) => kind.as_str(),
         Some(_) => {
-            reader.unreadable(key, format!("must be a text; {}", allowed()));
+            reader.unreadable(key, format!("must be a string; {}", allowed()));
             return None;
         }
         None => {

@@ -25,16 +25,16 @@ pub(super) fn across(config: &Config, reader: &mut Reader) {
     if let Some((key, _)) = others.into_iter().find(|(_, set)| *set && open && listen.ip().is_loopback()) {
         reader.problem(
             key,
-            "says that others reach ingress.listen, and /v1 is there: without [[api.keys]], they could send. \
-             Add a key (`postern key` makes one), or set api.listen to a loopback address such as \
+            "means that others can reach ingress.listen, and /v1 is there: without [[api.keys]], they could \
+             send. Add a key (`postern key` creates one), or set api.listen to a loopback address such as \
              \"127.0.0.1:8090\"",
         );
     }
     for (name, backend) in &config.backends {
         if backend.definition.receive.auth.needs_url() && config.ingress.public_url.is_none() {
             let why = format!(
-                "is missing: the requests of backends.{name} are signed over the address that its provider \
-                 calls. Or trust every request: receive.auth = \"none\""
+                "is missing: requests to backends.{name} are signed over the address that the provider \
+                 calls. To accept unsigned requests instead, set receive.auth = \"none\""
             );
             reader.problem("ingress.public_url", why);
         }
@@ -64,7 +64,7 @@ fn one_port_each(config: &Config, reader: &mut Reader) {
             .iter()
             .find(|(other, taken)| reader.has_read(other) && taken.is_some_and(meets));
         if let Some((other, _)) = before {
-            reader.problem(key, format!("is the port of {other}, too: each needs one of its own"));
+            reader.problem(key, format!("is also the port of {other}: each needs its own port"));
         }
     }
 }

@@ -24,7 +24,7 @@ pub(super) fn retry(retry: &RetrySection, key: &str, reader: &mut Reader) {
         }
     }
     if retry.delays.len() > 100 {
-        reader.problem(format!("{key}.delays"), "at most 100 delays are taken");
+        reader.problem(format!("{key}.delays"), "at most 100 delays are allowed");
     }
 }
 

@@ -51,7 +51,7 @@ impl<'p> Loader<'p> {
         if let Some(name) =
             unreadable.into_iter().filter_map(Result::err).find(|name| name.starts_with("POSTERN__"))
         {
-            return Err(wrong(format!("the environment variable {name} holds something that is not UTF-8")));
+            return Err(wrong(format!("the environment variable {name} is not UTF-8")));
         }
         let environment = environment.into_iter().flatten();
         let Some(path) = file else { return self.parse(&source_name, None, environment) };

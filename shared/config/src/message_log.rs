@@ -70,17 +70,17 @@ pub(super) fn check(config: &Config, reader: &mut Reader) {
         if let Some(why) = url_problem(url.expose()) {
             reader.problem("log.url", format!("{why}; {ALLOWED}"));
         } else if embedded && reader.has_read("broker.url") && !off {
-            let why = "has no use beside an embedded broker, which keeps the message log in its own store: leave it out";
+            let why = "has no effect with an embedded broker, which keeps the message log in its own store: \
+                       remove it";
             reader.problem("log.url", why);
         } else if off {
-            reader
-                .warning("log.url", "has no effect: log.messages = false says that there is no message log");
+            reader.warning("log.url", "has no effect: log.messages = false turns the message log off");
         }
     }
     let shared = matches!(config.message_log(), Some(MessageLogConfig { place: LogPlace::Postgres(_), .. }));
     if log.keep == Keep::States && log.hash_key.is_none() && shared {
-        let why = "\"states\" keeps a keyed hash of each number, for which a shared database needs log.hash_key \
-                   (`postern key` makes one)";
+        let why = "\"states\" keeps a keyed hash of each number, for which a shared database needs \
+                   log.hash_key (`postern key` creates one)";
         reader.problem("log.keep", why);
     }
     if log.max_bytes < MIN_BYTES {
@@ -92,7 +92,7 @@ pub(super) fn check(config: &Config, reader: &mut Reader) {
     }
     if config.message_log().is_none() && !off && (log.keep == Keep::States || log.hash_key.is_some()) {
         let what =
-            "has no effect: beside RabbitMQ there is a message log only with log.url, or log.messages = true";
+            "has no effect: with RabbitMQ there is a message log only with log.url or log.messages = true";
         reader.warning(if log.hash_key.is_some() { "log.hash_key" } else { "log.keep" }, what);
     }
 }

@@ -231,7 +231,7 @@ fn read_backend(
     let kind = match table.get("type") {
         Some(Value::String(kind)) => kind.clone(),
         Some(_) => {
-            reader.unreadable(join(&path, "type"), format!("must be a text; {}", known()));
+            reader.unreadable(join(&path, "type"), format!("must be a string; {}", known()));
             return None;
         }
         None => {
@@ -241,8 +241,8 @@ fn read_backend(
     };
     let Some(mut table) = providers.complete(&kind, table) else {
         let hint = suggest::hint(&kind, providers.known_types().split(", "));
-        let own = "; a file of your own is looked for in the folder that `providers = \"DIR\"` names, which \
-                   stands before the first [table]";
+        let own = "; a provider's file of your own must be in the folder that `providers = \"DIR\"` names, a \
+                   key that stands before the first [table]";
         reader.unreadable(join(&path, "type"), format!("unknown type; {}{hint}{own}", known()));
         return None;
     };
@@ -256,8 +256,7 @@ fn read_backend(
         reader.unreadable(join(&path, "about"), "unknown key: only a provider's file has a table [about]");
     }
     if table.shift_remove("base").is_some() {
-        let what =
-            "unknown key: a provider's file builds on another type with it; a backend builds on its type";
+        let what = "unknown key: only a provider's file can use it, to build on another type";
         reader.unreadable(join(&path, "base"), what);
     }
     let connector = connector::read(reader, &path, &table, providers);

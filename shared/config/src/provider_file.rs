@@ -104,7 +104,7 @@ impl ProviderFile {
             problem("type".to_owned(), what.to_owned());
         }
         if tree.shift_remove("backends").is_some() {
-            let what = "unknown key: this is a provider's file; what a backend of it says stands in the \
+            let what = "unknown key: this is a provider's file; the keys of a backend belong in the \
                         configuration";
             problem("backends".to_owned(), what.to_owned());
         }

@@ -91,8 +91,8 @@ pub(super) fn with_folder<'p>(
             reader.problem(KEY, format!("{path}: the name of the file, without .toml, is its type: {rule}"));
         } else if providers.knows(&name) && !replace.contains(&name) {
             let what = format!(
-                "{path}: {name} is a built-in type; give the file another name, or have it take that type's \
-                 place: providers = {{ dir = \"{}\", replace = [\"{name}\"] }}",
+                "{path}: {name} is a built-in type; give the file another name, or replace the built-in \
+                 type: providers = {{ dir = \"{}\", replace = [\"{name}\"] }}",
                 dir.display()
             );
             reader.problem(KEY, what);

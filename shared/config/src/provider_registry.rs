@@ -112,10 +112,10 @@ impl ProviderRegistry {
     fn base(&self, named: &Value) -> Result<&ProviderFile, String> {
         let known = || self.types().filter(|name| self.file(name).is_some_and(|file| !file.has_base));
         let allowed = || format!("allowed: {}", known().collect::<Vec<_>>().join(", "));
-        let Some(name) = named.as_str() else { return Err(format!("must be a text; {}", allowed())) };
+        let Some(name) = named.as_str() else { return Err(format!("must be a string; {}", allowed())) };
         match self.file(name) {
             Some(file) if file.has_base => {
-                Err(format!("{name} builds on another type itself; {}", allowed()))
+                Err(format!("{name} itself builds on another type; {}", allowed()))
             }
             Some(file) => Ok(file),
             None => Err(format!("unknown type; {}{}", allowed(), suggest::hint(name, known()))),

@@ -37,7 +37,7 @@ pub(super) fn ingress(ingress: &IngressSection, reader: &mut Reader) {
             matches!(url.scheme(), "http" | "https") && url.query().is_none() && url.fragment().is_none()
         });
         if !right || public.ends_with('/') {
-            let rule = "must be an http or https URL without query and without a / at its end";
+            let rule = "must be an http or https URL without a query and without a / at the end";
             reader.problem("ingress.public_url", rule);
         }
     }
@@ -86,7 +86,7 @@ pub(super) fn admin(admin: &AdminSection, reader: &mut Reader) {
 pub(super) fn api(api: &ApiSection, reader: &mut Reader) {
     reader.note_absent_files("api.tls", api.tls.iter().flat_map(TlsFiles::files));
     if api.tls.is_some() && api.listen.is_none() {
-        let why = "is of no port: /v1 is on ingress.listen, with ingress.tls, unless api.listen is set";
+        let why = "has no effect without api.listen: /v1 is on ingress.listen, with ingress.tls";
         reader.problem("api.tls", why);
     }
     if let Some(most) = api.max_connections {
@@ -100,7 +100,7 @@ pub(super) fn api(api: &ApiSection, reader: &mut Reader) {
     }
     for (index, key) in api.keys.iter().enumerate() {
         if key.name.is_empty() {
-            reader.problem(format!("api.keys[{index}].name"), "must be there");
+            reader.problem(format!("api.keys[{index}].name"), "must not be empty");
         }
         if key.may.is_empty() {
             let why = "lets this key do nothing: [\"send\"], [\"read\"] or [\"send\", \"read\"]";
@@ -109,9 +109,9 @@ pub(super) fn api(api: &ApiSection, reader: &mut Reader) {
         let path = format!("api.keys[{index}].key");
         match key.digest() {
             None if !reader.has_read(&format!("api.keys[{index}]")) => {}
-            None => reader.problem(path, "is missing, or there beside key_sha256: one of the two is needed"),
+            None => reader.problem(path, "set either key or key_sha256, not both"),
             Some(digest) if api.keys[..index].iter().any(|other| other.digest() == Some(digest)) => {
-                reader.problem(path, "is another entry's too");
+                reader.problem(path, "is also in another entry");
             }
             Some(_) => {}
         }

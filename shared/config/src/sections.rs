@@ -123,7 +123,7 @@ impl AdminSection {
     /// Why this section may not listen on `address`; `None` where it may.
     pub fn exposes(&self, address: SocketAddr) -> Option<&'static str> {
         (self.token.is_none() && !address.ip().to_canonical().is_loopback()).then_some(
-            "without admin.token, anyone who reaches this address could read what goes on here: set \
+            "without admin.token, anyone who reaches this address could read the state of the gateway: set \
              admin.token = { env = \"POSTERN_ADMIN_TOKEN\" }, or listen on a loopback address such as \
              \"127.0.0.1:8081\"",
         )
@@ -314,7 +314,7 @@ impl TryFrom<Vec<String>> for Selection {
             names.iter().filter(|name| *name != "*").partition(|name| name.starts_with('!'));
         let read = |name: &str| BackendName::try_from(name.trim_start_matches('!').to_owned());
         if let (false, [name, ..], [other, ..]) = (all, &included[..], &excluded[..]) {
-            return Err(wrong(format!("it holds {name}, so leave {other} out")));
+            return Err(wrong(format!("it contains {name}, so remove {other}")));
         }
         if excluded.is_empty() && all {
             return Ok(Self::All);

@@ -15,7 +15,7 @@ pub(crate) fn text(bytes: Vec<u8>) -> Result<String, Problem> {
             key: String::new(),
             line: Some(1 + bytes[..before].iter().filter(|byte| **byte == b'\n').count()),
             what:
-                "holds a character that is not UTF-8, as files in Latin-1 (ISO-8859-1) or Windows-1252 do: \
+                "contains a character that is not UTF-8, perhaps from Latin-1 (ISO-8859-1) or Windows-1252: \
                    save the file as UTF-8"
                     .to_owned(),
         }

@@ -74,7 +74,7 @@ fn advice(here: &str, message: &str) -> Option<String> {
     let column = |found: &[char]| here.chars().position(|c| found.contains(&c)).map(|at| at + 1);
     if let Some(column) = column(&CURLY) {
         return Some(format!(
-            "curly quotes in column {column}: a text stands in straight ones, \"…\" or '…'"
+            "curly quotes in column {column}: a string needs straight quotes, \"…\" or '…'"
         ));
     }
     if let Some(column) = column(&INVISIBLE) {
@@ -86,13 +86,13 @@ fn advice(here: &str, message: &str) -> Option<String> {
         return Some("a comment begins with #".to_owned());
     }
     if message.starts_with("string values must be quoted") {
-        return Some("a text stands in quotes: key = \"…\"".to_owned());
+        return Some("a string needs quotes: key = \"…\"".to_owned());
     }
     if message.starts_with("invalid boolean") {
         return Some("must be true or false, in lower case and without quotes".to_owned());
     }
     if message.starts_with("key with no value") {
-        return Some("a key with no value: key = \"…\"".to_owned());
+        return Some("this key has no value: write key = \"…\"".to_owned());
     }
     None
 }
@@ -105,7 +105,7 @@ fn duplicate(text: &str, span: Range<usize>, lines: &Lines) -> (String, String) 
     let header = text.lines().take(here - 1).position(is_header).map(|at| at + 1);
     let first = header.or_else(|| lines.exactly(&key).filter(|line| *line <= here));
     let first = first.map_or(String::new(), |line| format!(", first in line {line}"));
-    (key, format!("is there twice{first}: each key and each table stands in one place"))
+    (key, format!("is defined twice{first}: each key and each table may be defined only once"))
 }
 
 /// The path of the table that `line` begins; `None` if it begins none.

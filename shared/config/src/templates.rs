@@ -18,7 +18,7 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 
 /// What is said of a template where none is rendered.
-const NO_TEMPLATE: &str = "is no template, and {{ … }} in it is taken as it is";
+const NO_TEMPLATE: &str = "is not a template: {{ … }} in it is not replaced";
 
 /// Notes what is wrong with the templates of each backend that sends over HTTP.
 pub(super) fn check(config: &Config, providers: &ProviderRegistry, reader: &mut Reader) {
@@ -122,7 +122,7 @@ impl Templates<'_> {
         if name == "status_path" || no_status && self.backend.status_url.is_some() {
             reader.warning(key, &missing);
         } else if is_alone && !source.contains(['~', '|']) {
-            reader.warning(key, &format!("is left out: {missing}, and no delivery report comes"));
+            reader.warning(key, &format!("is left out: {missing}, so no delivery report comes"));
         } else {
             reader.problem(key, format!("is only half an address: {missing}"));
         }
@@ -145,7 +145,7 @@ impl Templates<'_> {
                 all.push(used);
             }
             None if secret.expose().contains("{{") => {
-                reader.problem(key, format!("{NO_TEMPLATE}, but for \"{{{{ settings.NAME }}}}\" alone"));
+                reader.problem(key, format!("{NO_TEMPLATE}, except for \"{{{{ settings.NAME }}}}\" alone"));
             }
             None => {}
         }
@@ -161,18 +161,18 @@ impl Templates<'_> {
         let (text, identity) = (names(&["text", "encoded"]), names(&["identity", "identities"]));
         let several = self.send.recipients == Recipients::List && self.send.batch > 1;
         if several && identity && !names(&["identities"]) {
-            let why = "with recipients = \"list\" a request may have several recipients, and {{ identity }} is \
-                       there for a single one only: use {{ identities }}";
+            let why = "with recipients = \"list\" a request may have several recipients, but {{ identity }} \
+                       exists only for a single one: use {{ identities }}";
             reader.problem(send, why);
         } else if !names(&["context"]) {
             let what = match (text, identity) {
                 (true, true) => return,
                 (false, false) => "{{ text }} nor {{ identity }}: every request is the same",
-                (false, true) => "{{ text }}: what people get does not hold the message",
-                (true, false) => "{{ identity }}: the provider is not told for whom the message is",
+                (false, true) => "{{ text }}: people do not get the message's text",
+                (true, false) => "{{ identity }}: the provider is not told who the recipient is",
             };
             let neither =
-                if text || identity { "no template of it names" } else { "its templates name neither" };
+                if text || identity { "no template in it uses" } else { "its templates use neither" };
             reader.warning(&send, &format!("{neither} {what}"));
         }
     }
@@ -185,8 +185,8 @@ impl Templates<'_> {
         }
         let names = |name: &str| all.iter().any(|used| used.path[0] == name);
         if self.backend.definition.text.media == MediaUse::Send && !names("media") && !names("context") {
-            let why = "has the requests hold the media, and no template of send names {{ media }}: name it, or set \
-                       \"append\" or \"refuse\"";
+            let why = "puts the media into the requests, but no template of send uses {{ media }}: use it, \
+                       or set \"append\" or \"refuse\"";
             reader.problem(key, why);
         }
     }
@@ -212,7 +212,7 @@ impl Templates<'_> {
             if !(whole || of_codec || used.contains(name.as_str()) || self.of_type.contains(name)) {
                 let hint =
                     suggest::hint(name, self.of_type.iter().map(String::as_str).chain(used.iter().copied()));
-                reader.warning(&key, &format!("nothing looks at this setting{hint}"));
+                reader.warning(&key, &format!("this setting is not used{hint}"));
             }
             if holds_template(value) {
                 reader.warning(&key, NO_TEMPLATE);
@@ -239,7 +239,7 @@ fn auth(backend: &BackendConfig, path: &str, reader: &mut Reader) {
             .into_iter()
             .any(|secret| secret.setting().is_none() && secret.expose().contains("{{"))
     {
-        let why = format!("{NO_TEMPLATE}, but for \"{{{{ settings.NAME }}}}\" alone");
+        let why = format!("{NO_TEMPLATE}, except for \"{{{{ settings.NAME }}}}\" alone");
         reader.problem(format!("{path}.receive.auth"), why);
     }
 }

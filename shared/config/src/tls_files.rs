@@ -54,9 +54,11 @@ pub(crate) fn certificates(
     let wrong = |what: &str| TlsProblem { key, what: format!("the file {} {what}", path.display()) };
     let pem = std::fs::read(path).map_err(|error| wrong(&format!("cannot be read: {error}")))?;
     let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
-    let all = all.map_err(|_| wrong("is no PEM text"))?;
+    let all = all.map_err(|_| wrong("is not PEM text"))?;
     if all.is_empty() {
-        return Err(wrong(&format!("holds no certificate: -----BEGIN CERTIFICATE----- is needed, {role}")));
+        return Err(wrong(&format!(
+            "contains no certificate: -----BEGIN CERTIFICATE----- is needed, {role}"
+        )));
     }
     Ok(all)
 }
@@ -95,25 +97,25 @@ fn certified(
     let cert = cert.map_err(|error| of_cert(&format!("cannot be read: {error}")))?;
     let key = key.map_err(|error| of_key(&format!("cannot be read: {error}")))?;
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&cert).collect();
-    let chain = chain.map_err(|_| of_cert("is no PEM text"))?;
+    let chain = chain.map_err(|_| of_cert("is not PEM text"))?;
     if chain.is_empty() {
         return Err(of_cert(
-            "holds no certificate: -----BEGIN CERTIFICATE----- is needed, the server's first",
+            "contains no certificate: -----BEGIN CERTIFICATE----- is needed, the server's first",
         ));
     }
     let key = PrivateKeyDer::from_pem_slice(&key);
-    let key = key.map_err(|_| of_key("holds no private key: -----BEGIN PRIVATE KEY----- is needed"))?;
+    let key = key.map_err(|_| of_key("contains no private key: -----BEGIN PRIVATE KEY----- is needed"))?;
     let key = ring::default_provider().key_provider.load_private_key(key);
     let key = key.map_err(|_| {
-        of_key("holds a key of a kind that is not known: RSA, ECDSA (P-256, P-384) and Ed25519 are")
+        of_key("contains a key of an unknown kind: RSA, ECDSA (P-256, P-384) and Ed25519 are supported")
     })?;
     let certified = CertifiedKey::new(chain, key);
     match certified.keys_match() {
         Ok(()) | Err(Error::InconsistentKeys(InconsistentKeys::Unknown)) => Ok(certified),
         Err(Error::InconsistentKeys(_)) => Err(of_key(&format!(
-            "holds another key than that of the certificate in {}",
+            "contains a key that does not belong to the certificate in {}",
             files.cert.display()
         ))),
-        Err(_) => Err(of_cert("holds a damaged certificate")),
+        Err(_) => Err(of_cert("contains a damaged certificate")),
     }
 }

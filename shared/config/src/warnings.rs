@@ -14,7 +14,7 @@ use std::net::IpAddr;
 pub(super) fn warn(config: &Config, is_empty: bool, reader: &mut Reader) {
     if config.backends.is_empty() {
         let file = if is_empty { "the configuration is empty: " } else { "" };
-        let what = "no backend is configured, so that nothing is received and nothing is sent: add a \
+        let what = "no backend is configured, so nothing is received and nothing is sent: add a \
                     [backends.NAME] table, such as [backends.demo] with type = \"console\"";
         reader.warning("", &format!("{file}{what}"));
     }
@@ -34,11 +34,12 @@ fn unserved(config: &Config, reader: &mut Reader) {
     if left.len() == config.backends.len() && !left.is_empty() {
         reader.warning(
             "dispatcher.backends",
-            "names no backend, so that no message is sent: [\"*\"] is all of them",
+            "names no backend, so no message is sent: [\"*\"] means all backends",
         );
     } else if embedded && !left.is_empty() {
         let what = format!(
-            "leaves out {}, whose messages wait for ever: on the embedded broker there is no other process",
+            "leaves out {}, whose messages are never sent: with the embedded broker there is no other \
+             process",
             left.join(", ")
         );
         reader.warning("dispatcher.backends", &what);
@@ -54,7 +55,8 @@ fn unanswered(config: &Config, reader: &mut Reader) {
     let silent: Vec<_> = silent.map(|backend| backend.name.as_str()).collect();
     if !silent.is_empty() {
         let what = format!(
-            "is \"echo\", which cannot answer what people send to {}: without a send table, nothing is sent there",
+            "is \"echo\", which cannot answer what people send to {}: without a send table, nothing can be \
+             sent there",
             silent.join(", ")
         );
         reader.warning("application.type", &what);
@@ -89,8 +91,8 @@ fn variables_in(value: &Value, key: String, advice: &str, found: &mut Vec<(Strin
     match value {
         Value::String(text) if has_variable(text) => {
             let what = format!(
-                "has $NAME or ${{NAME}} in it, which is sent as it is, and no environment variable is looked up: \
-                 {advice}"
+                "contains $NAME or ${{NAME}}, which is sent literally and not replaced by an environment \
+                 variable: {advice}"
             );
             found.push((key, what));
         }
@@ -108,14 +110,15 @@ fn variables_in(value: &Value, key: String, advice: &str, found: &mut Vec<(Strin
 /// Values that look like templates, or like a part of another one, and are taken as they are.
 fn literal(config: &Config, reader: &mut Reader) {
     if config.ingress.public_url.as_ref().is_some_and(|url| url.contains("/backends")) {
-        let what = "has /backends in it: it is what stands in front of /backends/NAME, such as https://sms.example.org";
+        let what = "contains /backends: set it to what comes before /backends/NAME, such as \
+                    https://sms.example.org";
         reader.warning("ingress.public_url", what);
     }
     for (name, backend) in &config.backends {
         let status = backend.definition.status.as_ref().map(|status| ("status", &status.reply));
         for (table, reply) in [("receive", &backend.definition.receive.reply)].into_iter().chain(status) {
             if reply.body.contains("{{") {
-                let what = "is no template: this is what the provider gets, as it is";
+                let what = "is not a template: the provider gets this text literally";
                 reader.warning(&format!("backends.{name}.{table}.reply.body"), what);
             }
         }
@@ -144,7 +147,7 @@ impl Config {
             _ => names.join(", "),
         };
         let what = format!(
-            "is none, so that what people send to {which} is stored and nobody can read it: on the embedded \
+            "is none, so what people send to {which} is stored but nobody can read it: with the embedded \
              broker only [application] does. Set type = \"webhook\" or \"echo\", or broker.url to a RabbitMQ"
         );
         Some(self.problem("application.type", what))
@@ -157,24 +160,21 @@ fn keys(config: &Config, reader: &mut Reader) {
         let mut chosen = config.backends.iter().filter(|(name, _)| key.backends.contains(name)).peekable();
         let path = format!("api.keys[{index}]");
         if chosen.peek().is_none() && !config.backends.is_empty() {
-            reader.warning(
-                &format!("{path}.backends"),
-                "names no backend, so that this key is good for nothing",
-            );
+            reader.warning(&format!("{path}.backends"), "names no backend, so this key cannot be used");
         } else if key.may == [Right::Send]
             && chosen.peek().is_some()
             && chosen.all(|(_, backend)| !backend.definition.connector.sends())
         {
-            let what = "names only backends without a send table, so that this key can send nothing";
+            let what = "names only backends without a send table, so this key cannot send";
             reader.warning(&format!("{path}.backends"), what);
         }
         if key.may.contains(&Right::Read) && config.message_log().is_none() {
-            let what = "holds \"read\" while the message log is off, so that there is nothing to read: set log.url \
-                        to sqlite:DIR or postgres://user:pass@host/database, or take \"read\" out";
+            let what = "contains \"read\" while the message log is off, so there is nothing to read: set \
+                        log.url to sqlite:DIR or postgres://user:pass@host/database, or remove \"read\"";
             reader.warning(&format!("{path}.may"), what);
         }
         if key.has_expired(Timestamp::now()) {
-            reader.warning(&format!("{path}.expires"), "is over: this key is not taken any more");
+            reader.warning(&format!("{path}.expires"), "is in the past: this key is no longer accepted");
         }
     }
 }

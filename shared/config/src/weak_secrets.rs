@@ -4,8 +4,8 @@ use crate::{backend::auth::ReceiveAuth, config::Config, reader::Reader};
 use postern_shared::value::{Secret, Secrets, Settings};
 
 /// What is said of a secret that is too short.
-const SHORT: &str = "is shorter than 16 characters, so that it could be guessed: choose a long one at random \
-                     (`postern key` makes one)";
+const SHORT: &str = "is shorter than 16 characters, so it could be guessed: choose a long random one \
+                     (`postern key` creates one)";
 
 /// Warns of what callers must show or sign with, if it is short. What a provider has chosen, and what
 /// Postern shows to others, is not looked at.

@@ -144,10 +144,18 @@ impl Connections {
     /// Records how one connection fares.
     pub(super) fn set(&self, of: &watch::Sender<ConnectionState>, state: ConnectionState) {
         let _ordering = self.ordering.lock().unwrap_or_else(PoisonError::into_inner);
-        if let ConnectionState::Down(why) = &state
+        if let ConnectionState::Down(reason) = &state
             && *of.borrow() != state
         {
-            warn!("not connected, retrying: {why}");
+            let reason = reason.as_str();
+            match &*of.borrow() {
+                ConnectionState::Up | ConnectionState::Blocked(_) => {
+                    warn!(reason, "broker connection lost, retrying");
+                }
+                ConnectionState::Starting | ConnectionState::Down(_) => {
+                    warn!(reason, "broker connection failed, retrying");
+                }
+            }
         }
         of.send_replace(state);
         self.tell();

@@ -52,7 +52,7 @@ const BACKENDS_HEALTH: Stream = Stream {
     name: HEALTH,
     max_bytes: 4 * 1024 * 1024,
     file_bytes: 1024 * 1024,
-    without: "GET /v1/backends shows a backend that pauses in another process as unserved",
+    without: "GET /v1/backends shows a backend that is paused in another process as unserved",
 };
 
 /// Declares the topology, again and again, and remembers what it found different.
@@ -165,7 +165,7 @@ impl DeclarePass<'_> {
             Err(error) if matches!(error.kind(), ErrorKind::ProtocolError(_)) && self.link.is_up() => {
                 let remark = format!(
                     "{known} cannot be declared as a stream, so {}: {}; enable RabbitMQ's feature flag \
-                     stream_queue, or permit it to this user",
+                     stream_queue, or give this user the permission",
                     stream.without,
                     refusal(&error)
                 );
@@ -205,8 +205,8 @@ impl DeclarePass<'_> {
     async fn look_for_log(&mut self) -> lapin::Result<()> {
         if let Some([_, 0]) = self.look(LOG).await? {
             let remark = format!(
-                "queue {LOG} is left from a message log and nobody takes from it: delete it, or switch the log on \
-                 (log.url)"
+                "queue {LOG} was made for a message log and nobody consumes from it: delete the queue, or \
+                 turn the message log on (log.url)"
             );
             warn!("{remark}");
             self.foreign.insert(format!("queue {LOG}"), remark);
@@ -307,7 +307,8 @@ impl DeclarePass<'_> {
 
     fn accept(&mut self, known: String, error: &Error) {
         let remark = format!(
-            "{known} exists with other properties and is used as it is; delete it to have it declared anew: {}",
+            "{known} exists with other properties and is used unchanged; delete it, and it is declared \
+             again: {}",
             refusal(error)
         );
         warn!("{remark}");

@@ -68,7 +68,7 @@ impl Outgoing {
         if envelope.body.len() > max_body {
             let bytes = envelope.body.len();
             return Err(BrokerError::Refused(format!(
-                "a body of {bytes} bytes; at most {max_body} are taken"
+                "a body of {bytes} bytes; at most {max_body} are accepted"
             )));
         }
         let mut properties = BasicProperties::default().with_delivery_mode(PERSISTENT);
@@ -143,7 +143,7 @@ pub(super) fn stream_offset(delivery: &Delivery) -> Option<i64> {
 
 fn short(what: &str, value: String) -> Result<ShortString, BrokerError> {
     ShortString::try_new(value)
-        .map_err(|_| BrokerError::Refused(format!("a {what} of more than 255 bytes, the most in AMQP")))
+        .map_err(|_| BrokerError::Refused(format!("a {what} of more than 255 bytes, the AMQP limit")))
 }
 
 fn table(headers: Headers) -> Result<FieldTable, BrokerError> {
@@ -159,7 +159,7 @@ fn table(headers: Headers) -> Result<FieldTable, BrokerError> {
     }
     if bytes > MAX_HEADERS {
         return Err(BrokerError::Refused(format!(
-            "headers of {bytes} bytes; at most {MAX_HEADERS} are taken"
+            "headers of {bytes} bytes; at most {MAX_HEADERS} are accepted"
         )));
     }
     Ok(table)

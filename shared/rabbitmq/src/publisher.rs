@@ -279,7 +279,7 @@ async fn confirmation(
         Ok(Confirmation::Ack(_)) => Ok(()),
         Ok(Confirmation::Nack(_)) => Err(nacked(shared, message)),
         Ok(Confirmation::NotRequested) => {
-            Err(BrokerError::Unavailable("the channel gives no confirms".to_owned()))
+            Err(BrokerError::Unavailable("the channel does not support publisher confirms".to_owned()))
         }
         Err(error) => {
             let why = shared.endpoint.explain(&error);

@@ -196,8 +196,8 @@ async fn publish_again(
             each
         }
         Err(error) => {
-            if let BrokerError::Refused(why) = error {
-                warn!("a message of {queue} cannot be published again, and every return of it counts: {why}");
+            if let BrokerError::Refused(reason) = error {
+                warn!(%queue, reason, "message cannot be published again: each return counts as a delivery");
             }
             deliveries.into_iter().map(|again| returned(again, false)).collect()
         }
@@ -215,7 +215,7 @@ async fn publish_until_confirmed(
         match publisher.publish(messages.clone()).await {
             Ok(()) => return Ok(()),
             Err(error @ (BrokerError::Refused(_) | BrokerError::Closed)) => return Err(error),
-            Err(error) => debug!("publishing {} messages again, retrying: {error}", messages.len()),
+            Err(error) => debug!(%error, messages = messages.len(), "messages not published again, retrying"),
         }
         pauses.pause().await;
     }

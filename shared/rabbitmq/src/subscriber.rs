@@ -94,7 +94,7 @@ impl Subscriber {
             if !self.serve(session).await {
                 break;
             }
-            debug!("the consumer of {} lost its channel", self.queue);
+            debug!(queue = self.queue.as_str(), "consumer lost its channel");
         }
     }
 
@@ -319,11 +319,19 @@ async fn open(
                     };
                 }
                 Err(error) => {
-                    warn!("consuming from {queue}, retrying: {}", shared.endpoint.explain(&error));
+                    warn!(
+                        queue = queue.as_str(),
+                        reason = shared.endpoint.explain(&error),
+                        "cannot consume, retrying"
+                    );
                     if code(&error) == Some(NOT_FOUND)
                         && let Err(error) = shared.restore(&connection.link).await
                     {
-                        warn!("declaring {queue} again: {}", shared.endpoint.explain(&error));
+                        warn!(
+                            queue = queue.as_str(),
+                            reason = shared.endpoint.explain(&error),
+                            "queue not declared, retrying"
+                        );
                     }
                 }
             }

@@ -34,7 +34,7 @@ pub(super) async fn keep_consuming(shared: Arc<Connections>) {
         };
         match attempt {
             Ok(connection) => {
-                info!("connected to {}", shared.endpoint);
+                info!(broker = %shared.endpoint, "connected to the broker");
                 pauses.succeeded();
                 let connection = Arc::new(connection);
                 shared.consumer_connection.send_replace(Some(Arc::clone(&connection)));
@@ -63,7 +63,7 @@ async fn open_consuming(shared: &Connections) -> Result<ConsumerConnection, Stri
         Ok(()) => Ok(ConsumerConnection::new(link)),
         Err(error) => {
             link.close().await;
-            Err(format!("declaring exchanges and queues: {}", shared.endpoint.explain(&error)))
+            Err(format!("exchanges and queues cannot be declared: {}", shared.endpoint.explain(&error)))
         }
     }
 }
@@ -82,7 +82,8 @@ async fn watch_over(shared: &Connections, connection: &ConsumerConnection) -> Op
             why = &mut lost => return Some(why),
             () = shared.closed() => return None,
             declared = shared.restore(&connection.link) => if let Err(error) = declared {
-                warn!("declaring exchanges and queues again: {}", shared.endpoint.explain(&error));
+                let reason = shared.endpoint.explain(&error);
+                warn!(reason, "exchanges and queues not declared, retrying");
             },
         }
     }

@@ -93,8 +93,7 @@ pub struct Readiness {
 impl Readiness {
     /// What is missing, a line each; none when the process is ready.
     pub fn missing(&self) -> Vec<String> {
-        let draining =
-            self.shutdown.is_draining().then(|| "draining: this process is about to end".to_owned());
+        let draining = self.shutdown.is_draining().then(|| "draining: this process is stopping".to_owned());
         let starting = (!self.started.load(Ordering::Relaxed)).then(|| "starting".to_owned());
         let broker = self.status().problem().map(|why| format!("broker {why}"));
         draining.into_iter().chain(starting).chain(broker).collect()
@@ -155,7 +154,7 @@ pub fn bind_first(address: SocketAddr, spare: u16) -> Result<TcpListener, String
         match listener::bind(SocketAddr::new(address.ip(), port)) {
             Ok(listener) if port == address.port() => return Ok(listener),
             Ok(listener) => {
-                tracing::warn!(taken = %address, port, "another program has the admin port, using the next free one");
+                tracing::warn!(taken = %address, port, "the admin port is in use, using the next free one");
                 return Ok(listener);
             }
             Err(error) if error.kind() == ErrorKind::AddrInUse => {}
@@ -189,7 +188,7 @@ impl TokenGuard {
     fn refusal(&self, request: &ServiceRequest) -> Option<HttpResponse> {
         let Some(token) = self.token else {
             let from_a_page = request.headers().contains_key(ORIGIN);
-            let why = "requests of web pages are not taken without admin.token\n";
+            let why = "requests from web pages are not accepted without admin.token\n";
             return from_a_page.then(|| HttpResponse::Forbidden().body(why));
         };
         let client = request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
@@ -205,10 +204,10 @@ impl TokenGuard {
             }
             Ok(()) => HttpResponse::Unauthorized()
                 .insert_header((WWW_AUTHENTICATE, "Bearer"))
-                .body("the admin token is needed: Authorization: Bearer TOKEN\n"),
+                .body("the admin token is required: Authorization: Bearer TOKEN\n"),
         };
         if self.lines.admits(refusal.status().as_u16()) {
-            tracing::warn!(%client, "admin port: a request without admin.token is refused");
+            tracing::warn!(%client, "admin port: request without a valid admin.token refused");
         }
         Some(refusal)
     }
@@ -373,7 +372,7 @@ mod tests {
             let why = refused.unwrap_err();
             assert!(
                 why.contains(&address.to_string())
-                    && why.contains("another program has this port")
+                    && why.contains("another program uses this port")
                     && why.contains("--admin-listen"),
                 "{why}"
             );

@@ -47,13 +47,14 @@ impl QueueDepths {
     ) -> Result<Self, Error> {
         let limits = metrics.gauge(
             "queue_max_messages",
-            "How many messages the queue may hold; absent for one without a limit",
+            "How many messages the queue may hold; absent without a limit",
             &["queue"],
         )?;
         show_limits(&limits, &configured.get().topology);
         let oldest = Opts::new(
             "oldest_message_age_seconds",
-            "At most how long the oldest message has waited for the backend, 0 if none waits; of the backends that this process serves",
+            "The longest that the oldest message can have waited for the backend, 0 if none waits; for the \
+             backends that this process serves",
         );
         Ok(Self {
             broker,
@@ -62,7 +63,7 @@ impl QueueDepths {
             limits,
             messages: metrics.gauge(
                 "queue_messages",
-                "Messages that wait for a consumer in the queue; every process shows those of all queues",
+                "Messages that wait for a consumer in the queue; every process shows all queues",
                 &["queue"],
             )?,
             dead: metrics.gauge("dead_letters_waiting", "Messages in postern.dead", &[])?,

@@ -80,7 +80,8 @@ fn unwritable(dir: &Path) -> Option<String> {
 fn cannot(dir: &Path, existing: &Path, error: &io::Error) -> String {
     let (dir, existing) = (dir.display(), existing.display());
     format!(
-        "the folder {dir} cannot be written ({existing}: {error}): give it to the user that Postern runs as, or name another"
+        "the folder {dir} cannot be written ({existing}: {error}): make it writable for the user that \
+         Postern runs as, or set another folder"
     )
 }
 

@@ -46,9 +46,9 @@ impl BackendHealth {
             Self::Ready => "ready".to_owned(),
             Self::NotBound { why } => format!("is not bound: {why}"),
             Self::PausedByOperator { since, by } => {
-                format!("is paused by an operator since {}, by {by}; its messages wait", Written(*since))
+                format!("is paused by an operator (since {}, by {by}); its messages wait", Written(*since))
             }
-            Self::Paused { why, .. } => format!("pauses: {why}"),
+            Self::Paused { why, .. } => format!("is paused: {why}"),
         }
     }
 }

@@ -21,7 +21,7 @@ const SHOWN: usize = 500;
 /// The arguments of `health`.
 #[derive(Debug, Clone, Args)]
 pub struct HealthArguments {
-    /// The address to ask, in place of the admin port that the configuration names; /readyz if it has no path
+    /// The URL to ask instead of the admin port in the configuration; /readyz is added if it has no path
     #[arg(long, value_name = "URL")]
     url: Option<String>,
 }
@@ -63,8 +63,8 @@ fn elsewhere(Program { name, admin, spare_admin_ports, .. }: Program) -> Option<
     let last = admin.port().checked_add(spare_admin_ports)?;
     (spare_admin_ports > 0).then(|| {
         format!(
-            "; without admin.listen, {name} takes the first free port up to {last}, and the line \"starting\" of its \
-             log has it as `admin`: if that is another, ask by --url http://HOST:PORT"
+            "; without admin.listen, {name} uses the first free port up to {last}, which it logs as `admin` \
+             in the line \"starting\": if it is another port, use --url http://HOST:PORT"
         )
     })
 }
@@ -73,7 +73,7 @@ fn given(text: &str) -> anyhow::Result<Url> {
     let mut url: Url = text.parse().with_context(|| format!("--url {text}: allowed is http://HOST:PORT"))?;
     // It would be shown with each answer.
     if !url.username().is_empty() || url.password().is_some() {
-        bail!("--url: must hold no user and password: the question needs none");
+        bail!("--url: must not contain a user name or password: neither is needed");
     }
     if !matches!(url.scheme(), "http" | "https") {
         bail!("--url {text}: allowed is http://HOST:PORT or https://HOST:PORT");
@@ -99,7 +99,7 @@ fn configured(
     let hint = if said.is_none() { elsewhere(program) } else { None };
     let address = said.unwrap_or(program.admin);
     if address.port() == 0 {
-        bail!("the admin port is any free one: say which by --url http://HOST:PORT");
+        bail!("the admin port is chosen when the program starts: use --url http://HOST:PORT");
     }
     let scheme = if config.admin.tls.is_some() { "https" } else { "http" };
     Ok((format!("{scheme}://{}/readyz", reachable(address)).parse()?, hint))
@@ -118,10 +118,13 @@ fn reachable(address: SocketAddr) -> SocketAddr {
 async fn ask(url: Url, certificate: Certificate) -> anyhow::Result<()> {
     // If another part of the program installed one before, that one stays.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    #[expect(clippy::disallowed_methods, reason = "follows neither; the operator's own gateway")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "follows no redirect and no proxy; the operator's own gateway"
+    )]
     let builder = Client::builder().redirect(Policy::none()).no_proxy().timeout(PATIENCE);
     let builder = builder.tls_danger_accept_invalid_certs(certificate == Certificate::Any);
-    let client = builder.build().context("cannot make requests")?;
+    let client = builder.build().context("cannot create the HTTP client")?;
     let answer = client.get(url.clone()).send().await.map_err(reqwest::Error::without_url);
     let mut answer = answer.with_context(|| format!("{url} does not answer"))?;
     let status = answer.status();
@@ -153,7 +156,7 @@ mod tests {
             assert!(given(text).unwrap_err().to_string().contains("allowed is http://HOST:PORT"), "{text}");
         }
         let why = given("http://u:hush@127.0.0.1:8081").unwrap_err().to_string();
-        assert!(why.contains("no user and password") && !why.contains("hush"), "{why}");
+        assert!(why.contains("user name or password") && !why.contains("hush"), "{why}");
     }
 
     #[test]
@@ -168,7 +171,7 @@ mod tests {
         let (url, hint) = asked(16, None);
         assert_eq!(url.as_str(), "http://127.0.0.1:8082/readyz");
         let hint = hint.unwrap();
-        assert!(hint.contains("postern-dispatcher takes the first free port up to 8098"), "{hint}");
+        assert!(hint.contains("postern-dispatcher uses the first free port up to 8098"), "{hint}");
         assert!(hint.contains("--url http://HOST:PORT"), "{hint}");
         assert_eq!(asked(16, Some("127.0.0.1:9000")).1, None, "that is where it is");
         assert_eq!(asked(0, None).1, None);

@@ -132,7 +132,7 @@ async fn tell(
             Ok(()) => (*told, last) = (not_sending, Instant::now()),
             Err(BrokerError::Closed) => return,
             Err(error) => {
-                tracing::debug!(%error, "the other processes cannot be told which backends pause, retrying");
+                tracing::debug!(%error, "the other processes cannot be told which backends are paused, retrying");
                 sleep(AGAIN).await;
             }
         }
@@ -161,7 +161,7 @@ async fn hear(health: HealthRegistry, broker: Arc<dyn Broker>, process: String) 
                     match serde_json::from_slice::<HealthRecord>(&delivery.envelope.body) {
                         Ok(record) if record.process != process => note(&health, record),
                         Ok(_) => {}
-                        Err(_) => tracing::debug!("a record of the log postern.health is ignored"),
+                        Err(_) => tracing::debug!("invalid record in the log postern.health ignored"),
                     }
                     delivery.ack();
                 }
@@ -200,7 +200,7 @@ mod tests {
             (
                 BackendHealth::Paused { why: "the provider is down".to_owned(), until },
                 r#"{"state":"paused","why":"the provider is down","seconds":59}"#,
-                "pauses: the provider is down; the next message is tried in 39 s",
+                "is paused: the provider is down; the next message is tried in 39 s",
             ),
         ] {
             let record = HealthRecord::now("a", &[(backend.clone(), health)].into());

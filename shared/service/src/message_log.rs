@@ -63,7 +63,7 @@ pub async fn open_beside(config: &Config, access: Access) -> Result<Option<Arc<d
     };
     if !file.exists() {
         return Err(LogError::Broken(format!(
-            "is not there: there is no file {}; run this where the gateway runs, with its --config",
+            "does not exist: there is no file {}; run this where the gateway runs, with its --config",
             file.display()
         )));
     }

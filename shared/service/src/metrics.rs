@@ -47,7 +47,8 @@ impl LogMetrics {
     /// Another part of this process writes the log.
     pub fn declare(metrics: &Metrics) -> Result<Self, Error> {
         let written = "Events that were written into the message log";
-        let failures = "Events, or batches of them when they were tried, that the message log did not take, and messages that cannot be read into it";
+        let failures = "Events, or batches of events, that could not be written into the message log, and \
+                        messages for it that cannot be read";
         Ok(Self {
             written: metrics.declare(IntCounter::new("log_events_total", written)?)?,
             failures: metrics.declare(IntCounter::new("log_failures_total", failures)?)?,
@@ -63,14 +64,15 @@ impl Metrics {
     /// Never in practice: a metric's name is wrong or given twice.
     pub fn new(program: &str, version: &str) -> Result<Self, Error> {
         let registry = Registry::new_custom(Some("postern".to_owned()), None)?;
-        let help = "1; the labels say what runs";
+        let help = "Always 1; the labels show the program and its version";
         let build =
             declare(&registry, IntGaugeVec::new(Opts::new("build_info", help), &["program", "version"])?)?;
         build.with_label_values(&[program, version]).set(1);
         let publish = PublishMetrics::declare(&registry)?;
         let connections = ConnectionMetrics::declare(&registry)?;
         let reports = ReportMetrics::declare(&registry)?;
-        let help = "Unix time at which the certificate of the listener, or the one that a backend shows to its provider, or one above it in its file, ends";
+        let help = "Unix time at which the certificate of a listener, or a backend's client certificate, or \
+                    another certificate in its file, expires";
         let certificates = IntGaugeVec::new(Opts::new("tls_not_after_seconds", help), &["listener"])?;
         let certificates = declare(&registry, certificates)?;
         Ok(Self { registry, publish, connections, reports, certificates })
@@ -194,7 +196,7 @@ mod tests {
         metrics.publish().refused(Remains::Smaller, "a body of 17 bytes");
         metrics.publish().refused(Remains::Nothing, "a body of 18 bytes");
         let remark = metrics.publish().remark().unwrap();
-        for says in ["a body of 18 bytes", "1 are stored smaller", "0 dead-lettered", "1 lost"] {
+        for says in ["a body of 18 bytes", "1 stored in a smaller form", "0 dead-lettered", "1 lost"] {
             assert!(remark.contains(says), "{remark}");
         }
         let text = metrics.text();

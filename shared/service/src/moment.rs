@@ -80,6 +80,6 @@ mod tests {
             );
         }
         let why = order(r#"{"until":7}"#).unwrap_err().to_string();
-        assert!(why.starts_with("until: must be a text"), "{why}");
+        assert!(why.starts_with("until: must be a string"), "{why}");
     }
 }

@@ -40,10 +40,10 @@ const LAST_WORD: Duration = Duration::from_secs(1);
 /// The arguments that every program takes.
 #[derive(Debug, Clone, Args)]
 pub struct Arguments {
-    /// The configuration file (TOML); without one, the built-in configuration
+    /// The configuration file (TOML); the built-in configuration if absent
     #[arg(long, value_name = "FILE", env = "POSTERN_CONFIG", global = true)]
     pub config: Option<PathBuf>,
-    /// Where /metrics, /livez and /readyz are served, in place of admin.listen
+    /// The address for /metrics, /livez and /readyz, instead of admin.listen
     #[arg(long, value_name = "ADDRESS", global = true, value_parser = postern_config::listen_address)]
     pub admin_listen: Option<SocketAddr>,
 }
@@ -90,7 +90,7 @@ pub fn configuration(arguments: &Arguments, providers: &ProviderRegistry) -> Res
     configuration_by(Loader::new(providers), arguments)
 }
 
-/// Reads the configuration anew, with all of its secrets.
+/// Reads the configuration again, with all of its secrets.
 ///
 /// # Errors
 /// Every problem.
@@ -113,8 +113,9 @@ pub fn configuration_by(loader: Loader<'_>, arguments: &Arguments) -> Result<Con
 pub fn needs_shared_broker(config: &Config, program: &str) -> Result<(), Exit> {
     if config.broker.is_embedded() {
         return Err(Exit::Config(format!(
-            "broker.url: {program} is one half of the pair and shares its broker with the other, which the \
-             embedded one cannot be: set broker.url to amqp://…, or run both halves in one process with `postern`"
+            "broker.url: {program} is one half of the gateway and shares its broker with the other half, \
+             which is not possible with the embedded broker: set broker.url to amqp://…, or run both halves \
+             in one process with `postern`"
         )));
     }
     Ok(())
@@ -269,9 +270,9 @@ impl Runtime {
         Ok((Self { broker, monitoring, shutdown, admin, started, spool, telling, _log: log }, reloads))
     }
 
-    /// The broker as whoever takes messages from outside uses it: with the spool in front of it that
-    /// the configuration says, which this opens. The embedded broker needs none: where it cannot
-    /// write, neither could a spool.
+    /// The broker as the parts that accept messages from outside use it: with the spool in front of it that
+    /// the configuration says, which this opens. The embedded broker needs none: where it cannot write,
+    /// neither could a spool.
     ///
     /// # Errors
     /// [`Exit::Failed`]: the folder cannot be used.
@@ -298,7 +299,7 @@ impl Runtime {
                 let spool = Arc::new(spool);
                 // It is empty: this is called once.
                 let _ = self.spool.set(Arc::clone(&spool));
-                tracing::info!(dir, "messages that the broker does not take are stored in the spool");
+                tracing::info!(dir, "messages that the broker does not accept are stored in the spool");
                 Ok(spool)
             }
             Err(BrokerError::Locked { path }) => Err(Exit::Failed(anyhow::anyhow!(
@@ -308,7 +309,8 @@ impl Runtime {
             Err(error) if !section.is_chosen() && !used_before => {
                 tracing::warn!(
                     %error,
-                    "no spool: while the broker takes nothing, requests are answered with 503. Set ingress.spool to a folder that can be written, or to false"
+                    "no spool: while the broker accepts no messages, requests are answered with 503; set \
+                     ingress.spool to a writable folder, or to false"
                 );
                 Ok(broker)
             }

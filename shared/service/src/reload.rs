@@ -76,10 +76,10 @@ pub enum ReloadError {
     #[error("nothing was changed: a restart is needed for {}", .0.join(", "))]
     NeedsRestart(Vec<String>),
     /// The program is about to end.
-    #[error("nothing was changed: the program drains")]
+    #[error("nothing was changed: the program is draining")]
     Draining,
     /// The program has not begun its work.
-    #[error("nothing was changed: the program starts, with the configuration as it is now")]
+    #[error("nothing was changed: the program is still starting, with the current configuration")]
     Starting,
     /// What was to be changed could not be.
     #[error("nothing was changed: {0}")]
@@ -190,7 +190,7 @@ impl Reloads {
             return Err(ReloadError::Draining);
         }
         if !dry_run {
-            tracing::info!(by, "reading the configuration anew");
+            tracing::info!(by, "reloading the configuration");
         }
         let read = program.read().map_err(ReloadError::Invalid)?;
         let new = Arc::clone(R::config(&read));
@@ -259,7 +259,8 @@ fn log(done: &Result<Reloaded, ReloadError>, by: &str) {
                 tracing::warn!(
                     backend,
                     messages,
-                    "removed backend: its messages stay in its queue: `postern queue move` has another backend send them"
+                    "backend removed: its messages stay in its queue; `postern queue move` moves them to \
+                     another backend"
                 );
             }
         }
@@ -287,16 +288,16 @@ impl ReloadMetrics {
         let declared = Self {
             reloads: metrics.counter(
                 "config_reloads_total",
-                "How often the configuration was read anew, by what it came to",
+                "Reloads of the configuration, by outcome",
                 &["outcome"],
             )?,
             loaded: metrics.declare(IntGauge::new(
                 "config_loaded_timestamp_seconds",
-                "Unix time at which the configuration that holds was read",
+                "Unix time at which the active configuration was read",
             )?)?,
             successful: metrics.declare(IntGauge::new(
                 "config_last_reload_successful",
-                "0 if the configuration that was read last is not the one that holds",
+                "0 if the last reload failed and an earlier configuration is active, otherwise 1",
             )?)?,
         };
         for outcome in ["changed", "unchanged", "invalid", "restart_needed", "failed"] {

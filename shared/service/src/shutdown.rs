@@ -63,14 +63,14 @@ impl Shutdown {
                     },
                 };
                 if !trigger.0.is_cancelled() {
-                    tracing::info!(signal = name, "draining; a second signal ends at once");
+                    tracing::info!(signal = name, "draining; a second signal ends the program at once");
                     trigger.drain();
                 } else {
                     tracing::warn!(signal = name, "ending at once");
                     log.flush();
                     #[expect(
                         clippy::disallowed_methods,
-                        reason = "whoever asks twice does not want to wait"
+                        reason = "a second signal means that the operator does not want to wait"
                     )]
                     std::process::exit(1);
                 }
@@ -97,7 +97,7 @@ pub async fn within(deadline: Duration, what: &str, part: impl Future<Output = (
         tracing::warn!(
             waited_for = what,
             ?deadline,
-            "not finished in time; what is unfinished goes back to its queue"
+            "not finished in time; unfinished messages go back to their queue"
         );
     }
     finished

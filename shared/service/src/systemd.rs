@@ -53,14 +53,14 @@ pub(crate) fn follow(readiness: Readiness, heartbeats: Heartbeats, deadline: Dur
             if let Err(error) = sd_notify::notify(&news)
                 && !std::mem::replace(&mut failed, true)
             {
-                tracing::warn!(%error, "systemd cannot be told the state: is NOTIFY_SOCKET that of this unit?");
+                tracing::warn!(%error, "systemd cannot be notified: check NOTIFY_SOCKET");
             }
         }
     });
 }
 
 /// Whether something wants to be told.
-#[expect(clippy::disallowed_methods, reason = "it is systemd's, and no key of the configuration")]
+#[expect(clippy::disallowed_methods, reason = "systemd's own variable, not a key of the configuration")]
 fn is_supervised() -> bool {
     std::env::var_os("NOTIFY_SOCKET").is_some_and(|socket| !socket.is_empty())
 }
@@ -160,12 +160,12 @@ impl Told {
 
     fn log_silent(&self) {
         if self.silent.is_empty() {
-            tracing::warn!("all loops are alive again");
+            tracing::warn!("all loops respond again");
         } else {
             let silent = self.silent.join(", ");
             tracing::error!(
                 silent,
-                "no sign of life: if that lasts, systemd restarts this process (WatchdogSec)"
+                "a loop does not respond: if this lasts, systemd restarts the process (WatchdogSec)"
             );
         }
     }

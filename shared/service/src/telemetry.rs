@@ -35,7 +35,7 @@ use tracing_subscriber::{
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
     /// `log.level` is not what it should be.
-    #[error("log.level is no filter of log lines")]
+    #[error("log.level is not a valid filter")]
     Level,
     /// Somebody writes log lines already.
     #[error("log lines are written by another subscriber already")]

@@ -89,12 +89,15 @@ impl Tls {
                     }
                     *current.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(key);
                     (taken, wrong) = (found, None);
-                    tracing::info!(section, "new connections are shown the new certificate");
+                    tracing::info!(section, "new certificate in use for new connections");
                 }
                 (Err(TlsProblem { key, what }), Some((before, false))) if before == found => {
                     wrong = Some((found, true));
+                    let key = format!("{section}.{key}");
                     tracing::error!(
-                        "{section}.{key}: {what}; the certificate that was there before stays in use"
+                        key,
+                        reason = what,
+                        "new certificate not used, the previous one stays in use"
                     );
                 }
                 (Err(_), Some((before, true))) if before == found => {}

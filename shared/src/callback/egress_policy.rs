@@ -31,10 +31,10 @@ impl EgressPolicy {
         let refused = |why: &str| Err(EgressRefused(why.to_owned()));
         let Ok(url) = Url::parse(text) else { return refused("it is not a URL") };
         if !matches!(url.scheme(), "http" | "https") {
-            return refused("only http and https are called");
+            return refused("only http and https are allowed");
         }
         if !url.username().is_empty() || url.password().is_some() {
-            return refused("it holds a user or a password");
+            return refused("it contains a user name or a password");
         }
         match url.host() {
             Some(Host::Ipv4(address)) => self.address(address.into())?,
@@ -89,7 +89,7 @@ fn kind_v4(address: Ipv4Addr) -> Option<&'static str> {
         (0, ..) => "an unspecified address",
         (127, ..) => "a loopback address",
         (10, ..) | (172, 16..=31, _) | (192, 168, _) => "a private address",
-        (100, 64..=127, _) => "a carrier's shared address",
+        (100, 64..=127, _) => "a shared address (carrier-grade NAT)",
         (169, 254, _) => "a link-local address",
         (224..=239, ..) => "a multicast address",
         (192, 0, 0)

@@ -151,6 +151,6 @@ mod tests {
         let why = many(MAX_IDENTITIES + 1, "7").unwrap_err();
         assert!(why.contains("identities: must be a list of at most 10000"), "{why}");
         let why = many(1, "7").unwrap_err();
-        assert!(why.contains("identities[1]: must be a text"), "{why}");
+        assert!(why.contains("identities[1]: must be a string"), "{why}");
     }
 }

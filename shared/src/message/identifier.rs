@@ -23,7 +23,8 @@ impl InvalidName {
 pub struct BackendName(Arc<str>);
 
 impl BackendName {
-    const RULE: InvalidName = InvalidName("a backend's name is 1 to 63 characters of a-z, 0-9, - and _");
+    const RULE: InvalidName =
+        InvalidName("a backend's name must have 1 to 63 characters of a-z, 0-9, - and _");
 
     /// The name as text.
     pub fn as_str(&self) -> &str {
@@ -75,8 +76,9 @@ pub struct Identity(String);
 impl Identity {
     /// The longest identity, in characters.
     pub const MAX_CHARS: usize = 256;
-    const RULE: InvalidName =
-        InvalidName("an identity is 1 to 256 characters, not blank, without control characters");
+    const RULE: InvalidName = InvalidName(
+        "an identity must have 1 to 256 characters, not be blank, and have no control characters",
+    );
 
     /// The identity as text.
     pub fn as_str(&self) -> &str {

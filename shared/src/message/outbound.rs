@@ -90,7 +90,7 @@ impl Outbound {
     /// identity, more than a limit allows.
     pub fn from_json(body: &[u8]) -> Result<Self, Malformed> {
         if body.len() > MAX_OUTBOUND_BYTES {
-            let why = format!("a body of {} bytes; at most {MAX_OUTBOUND_BYTES} are taken", body.len());
+            let why = format!("a body of {} bytes; at most {MAX_OUTBOUND_BYTES} are accepted", body.len());
             return Err(Malformed { kind: OUTBOUND_V1, why });
         }
         let message: Self = super::json::read_json(OUTBOUND_V1, body)?;
@@ -107,10 +107,10 @@ impl Outbound {
         match () {
             () if self.identities.is_empty() => Err("identities: at least one is needed".into()),
             () if self.text.chars().count() > MAX_TEXT_CHARS => {
-                Err(format!("text: at most {MAX_TEXT_CHARS} characters are taken"))
+                Err(format!("text: at most {MAX_TEXT_CHARS} characters are accepted"))
             }
             () if self.text.contains('\0') => Err("text: null characters are not allowed".into()),
-            () if self.attempt == 0 => Err("attempt: counts from 1".into()),
+            () if self.attempt == 0 => Err("attempt: must be at least 1".into()),
             () => Ok(()),
         }
     }

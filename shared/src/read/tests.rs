@@ -58,7 +58,7 @@ fn every_mistake_is_found_in_its_own_place() {
             "parts[0].on: must be true or false",
             "parts[1].more: unknown key; allowed here: on or text",
             "parts[2]: must be a table",
-            "parts[3].text: must be a text",
+            "parts[3].text: must be a string",
         ]
     );
     assert_eq!(reading.removed.original(&"numbers[1]".into()), "numbers[2]".into());
@@ -88,14 +88,14 @@ fn no_more_is_looked_for_than_is_enough() {
 #[test]
 fn a_text_that_is_no_json_has_a_line_and_a_column() {
     for (text, says) in [
-        ("{\"name\":\n7,", "name: must be a text (line 2, column 1)"),
-        ("{\"name\":", "the JSON ends too early (line 1, column 8)"),
+        ("{\"name\":\n7,", "name: must be a string (line 2, column 1)"),
+        ("{\"name\":", "the JSON is incomplete (line 1, column 8)"),
         ("{\"name\":]", "not valid JSON: expected value (line 1, column 9)"),
         (
             "{\"name\":\"a\",\"numbers\":[],\"parts\":[]} x",
             "not valid JSON: trailing characters (line 1, column 38)",
         ),
-        ("{\"name\":\"a\",\"name\":\"b\"}", "is there twice (line 1, column 18)"),
+        ("{\"name\":\"a\",\"name\":\"b\"}", "is given twice (line 1, column 18)"),
         ("[]", "must be a table (line 1, column 2)"),
     ] {
         assert_eq!(from_slice::<Whole>(text.as_bytes()).unwrap_err().to_string(), says, "{text}");

@@ -8,7 +8,7 @@ pub(super) fn of(expected: &str) -> String {
     match expected {
         "" => "has the wrong type".to_owned(),
         "a boolean" => "must be true or false".to_owned(),
-        "a string" | "str" | "a borrowed string" | "a string key" | "string" => "must be a text".to_owned(),
+        "a string" | "str" | "a borrowed string" | "a string key" | "string" => "must be a string".to_owned(),
         "a character" => "must be a single character".to_owned(),
         "a sequence" => "must be a list".to_owned(),
         "a map" | "map" => "must be a table".to_owned(),
@@ -24,9 +24,9 @@ pub(super) fn of(expected: &str) -> String {
         "f32" | "f64" => "must be a number".to_owned(),
         "unit" | "null" => "must be empty".to_owned(),
         // What serde's derived code says of an enum: a text names it, or a table of one key.
-        "string or map" => "must be a text, or a table of one key".to_owned(),
+        "string or map" => "must be a string, or a table of one key".to_owned(),
         "map with a single key" => "must be a table of one key".to_owned(),
-        "variant identifier" | "unit variant" => "must be a text".to_owned(),
+        "variant identifier" | "unit variant" => "must be a string".to_owned(),
         what if of_rust(what, &["struct", "internally tagged enum", "adjacently tagged enum"]) => {
             "must be a table".to_owned()
         }
@@ -103,12 +103,12 @@ mod tests {
             (said::<i64>(&table), "must be a whole number"),
             (said::<f64>(&text), "must be a number"),
             (said::<bool>(&number), "must be true or false"),
-            (said::<String>(&list), "must be a text"),
+            (said::<String>(&list), "must be a string"),
             (said::<char>(&json!("xy")), "must be a single character"),
             (said::<Vec<u8>>(&text), "must be a list"),
             (said::<(u8, u8)>(&text), "must be a list"),
             (said::<BTreeMap<String, u8>>(&text), "must be a table"),
-            (said::<Wanted>(&number), "must be a text, or a table of one key"),
+            (said::<Wanted>(&number), "must be a string, or a table of one key"),
             (said::<Wanted>(&table), "must be a table of one key"),
             (said::<Wanted>(&json!("bearer")), "has the wrong type"),
             (

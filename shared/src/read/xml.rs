@@ -42,10 +42,10 @@ pub enum XmlNotTaken {
         column: usize,
     },
     /// It ends within an element, or before the first.
-    #[error("is XML that ends too early")]
+    #[error("is incomplete XML")]
     Incomplete,
     /// It declares a document type.
-    #[error("declares a document type, which is not taken: leave <!DOCTYPE …> out")]
+    #[error("declares a document type, which is not accepted: remove <!DOCTYPE …>")]
     DocumentType,
     /// Its elements are too deep within each other.
     #[error("is nested too deeply (at most {MAX_DEPTH} levels)")]

@@ -29,7 +29,7 @@ pub enum MediaProblem {
     #[error("media must be an http or https URL, or a list of URLs or of objects with a url")]
     NoMedia,
     /// They are refused.
-    #[error("this backend sends no media (text.media)")]
+    #[error("this backend cannot send media (text.media)")]
     Refused,
 }
 

@@ -71,7 +71,7 @@ pub enum Over {
 
 /// A text that its backend refuses. The message holds lengths, and nothing of the text.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{has}, and the limit is {limit}")]
+#[error("{has}, but the limit is {limit}")]
 pub struct TooLong {
     has: String,
     limit: String,
@@ -266,11 +266,11 @@ mod tests {
     #[test]
     fn a_text_that_is_too_long_says_by_how_much() {
         for (limit, text, says) in [
-            (json!({"characters": 5}), "hush, hush", "it has 10 characters, and the limit is 5"),
+            (json!({"characters": 5}), "hush, hush", "it has 10 characters, but the limit is 5"),
             (
                 json!({"characters": 500, "segments": 1}),
                 "я".repeat(71).as_str(),
-                "it has 2 segments, and the limit is 1",
+                "it has 2 segments, but the limit is 1",
             ),
         ] {
             let refuses = policy(json!({"limit": limit, "over": "refuse"}));
@@ -285,7 +285,7 @@ mod tests {
         let single = policy(json!({"limit": {"characters": 1}}));
         let text = "x".repeat(MAX_PARTS);
         assert_eq!(parts(&single, &text, 0).len(), MAX_PARTS);
-        let says = "it would be sent in 256 parts, and the limit is 255";
+        let says = "it would be sent in 256 parts, but the limit is 255";
         assert_eq!(single.prepare(format!("{text}x"), 0).unwrap_err().to_string(), says);
         assert_eq!(single.prepare(&text, 1).unwrap_err().to_string(), says);
         let word = "0123456789012345678901234567890 ";

@@ -85,8 +85,7 @@ pub fn from_hex<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Sec
     }
     let digest = SecretDigest { hash, short: false };
     if NOTHING.iter().any(|nothing| digest.matches(nothing)) {
-        let why =
-            "is the hash of an empty text, such as a shell makes of a variable that is not set: hash the key";
+        let why = "is the hash of an empty string, for example of an unset shell variable: hash the key";
         return Err(de::Error::custom(why));
     }
     Ok(Some(digest))
@@ -123,7 +122,7 @@ mod tests {
         }
         for nothing in ["", "\n", "\r\n"] {
             let why = read(SecretDigest::of(nothing.as_bytes()).hex()).unwrap_err().to_string();
-            assert!(why.contains("is the hash of an empty text"), "{nothing:?}: {why}");
+            assert!(why.contains("is the hash of an empty string"), "{nothing:?}: {why}");
         }
     }
 

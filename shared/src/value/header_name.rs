@@ -13,7 +13,7 @@ impl<'de> Deserialize<'de> for HeaderName {
         if !name.is_empty() && name.bytes().all(token) {
             Ok(Self(name.to_ascii_lowercase()))
         } else {
-            Err(de::Error::custom("is no header name: letters, digits and - only"))
+            Err(de::Error::custom("is not a header name: only letters, digits and - are allowed"))
         }
     }
 }

@@ -1,7 +1,8 @@
 //! What can stand in an HTTP header.
 
 /// What is wrong with a text that [`fits_header`] refuses.
-pub const NOT_A_HEADER_VALUE: &str = "holds characters that no header may hold, such as a line break";
+pub const NOT_A_HEADER_VALUE: &str =
+    "contains characters that are not allowed in a header, such as a line break";
 
 /// Whether `text` can be the value of a header: it holds no control character but tabs
 /// (RFC 9110, 5.5).

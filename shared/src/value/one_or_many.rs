@@ -9,7 +9,7 @@ pub struct OneOrMany(pub Vec<String>);
 
 impl<'de> Deserialize<'de> for OneOrMany {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let wrong = || de::Error::custom("must be a text or a list of texts");
+        let wrong = || de::Error::custom("must be a string or a list of strings");
         match Value::deserialize(deserializer)? {
             Value::String(one) => Ok(Self(vec![one])),
             Value::Array(many) => many

@@ -8,23 +8,24 @@ use super::secret_source::credential_in;
 pub(super) fn problem(text: &str) -> Option<String> {
     let text = text.trim();
     if let Some(path) = text.strip_prefix("file:").filter(|path| path.contains('/')) {
-        return Some(format!("is taken as it is, and no file is read: write {{ file = \"{path}\" }}"));
+        return Some(format!("is used literally, and no file is read: write {{ file = \"{path}\" }}"));
     }
     if let Some(name) = credential_in(text) {
         return Some(format!(
-            "is taken as it is, and no credential is read: write {{ credential = \"{name}\" }}"
+            "is used literally, and no credential is read: write {{ credential = \"{name}\" }}"
         ));
     }
-    let otherwise = "a secret that does look so goes into a file: { file = \"PATH\" }";
+    let otherwise = "if the secret really looks like this, put it into a file: { file = \"PATH\" }";
     let whole = whole(text);
     if let Some(name) = whole {
         return Some(format!(
-            "is taken as it is, and no environment variable is looked up: write {{ env = \"{name}\" }}; {otherwise}"
+            "is used literally, and no environment variable is read: write {{ env = \"{name}\" }}; \
+             {otherwise}"
         ));
     }
     within(text).then(|| {
         format!(
-            "has ${{…}} in it, which is taken as it is: put the whole value into an environment variable and \
+            "contains ${{…}}, which is used literally: put the whole value into an environment variable and \
              write {{ env = \"NAME\" }}; {otherwise}"
         )
     })

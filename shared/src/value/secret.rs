@@ -102,7 +102,8 @@ impl<'de, T: Deserialize<'de>> de::Visitor<'de> for OneOrSeveral<T> {
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(
-            "a text, { env = \"NAME\" }, { file = \"PATH\" } or { credential = \"NAME\" }, or a list of them",
+            "a string, { env = \"NAME\" }, { file = \"PATH\" } or { credential = \"NAME\" }, or a list of \
+             them",
         )
     }
 
@@ -175,12 +176,12 @@ pub fn secret_problem(value: &Value) -> Option<String> {
 }
 
 /// What a secret may be.
-const RULE: &str = "must be a text, { env = \"NAME\" }, { file = \"PATH\" } or { credential = \"NAME\" }";
+const RULE: &str = "must be a string, { env = \"NAME\" }, { file = \"PATH\" } or { credential = \"NAME\" }";
 
 /// What is said of an empty secret, which is in `source` unless it stands in the configuration itself.
 fn empty(source: Option<SecretSource<'_>>) -> String {
     match source {
-        Some(source) => format!("the secret is empty: {source} holds nothing"),
+        Some(source) => format!("the secret is empty: {source} is empty"),
         None => "the secret is empty".to_owned(),
     }
 }

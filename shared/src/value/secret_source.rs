@@ -83,21 +83,21 @@ fn read(path: &Path) -> std::io::Result<String> {
 fn credential(name: &str, directory: Option<OsString>) -> Result<String, String> {
     if !is_credential_name(name) {
         return Err(format!(
-            "the credential \"{name}\" cannot exist: its name is that of a file, without `/` and `:`, as in \
-             LoadCredential=NAME:PATH"
+            "the credential \"{name}\" cannot exist: a credential's name is a file name without `/` and `:`, \
+             as in LoadCredential=NAME:PATH"
         ));
     }
     let loaded = format!("LoadCredential={name}:PATH");
     let Some(directory) = directory.filter(|directory| !directory.is_empty()) else {
         return Err(format!(
-            "the credential {name} is not there: {DIRECTORY} is not set, which systemd sets for a unit with \
-             {loaded}. Outside of its unit, use `postern check --without-secrets`"
+            "the credential {name} does not exist: {DIRECTORY} is not set; systemd sets it for a unit with \
+             {loaded}. Outside the unit, use `postern check --without-secrets`"
         ));
     };
     read(&Path::new(&directory).join(name)).map_err(|error| match error.kind() {
         ErrorKind::NotFound => format!(
-            "the credential {name} is not there: the unit has none of this name. Add {loaded} to it \
-             (`systemctl edit UNIT`), and restart it"
+            "the credential {name} does not exist: the unit has no credential of this name. Add {loaded} to \
+             the unit (`systemctl edit UNIT`), and restart it"
         ),
         _ => format!("the credential {name} cannot be read: {error}"),
     })
@@ -127,7 +127,11 @@ mod tests {
         let directory = || Some(folder.path().into());
         assert_eq!(credential("api-key", directory()).unwrap(), "hush");
         for (name, directory, says) in [
-            ("key", directory(), "none of this name. Add LoadCredential=key:PATH to it (`systemctl edit"),
+            (
+                "key",
+                directory(),
+                "no credential of this name. Add LoadCredential=key:PATH to the unit (`systemctl edit",
+            ),
             ("key", None, "CREDENTIALS_DIRECTORY is not set"),
             ("key", Some(OsString::new()), "with LoadCredential=key:PATH"),
             ("folder", directory(), "cannot be read: "),

@@ -24,8 +24,8 @@ pub struct SigningKey(SecretSlice<u8>);
 
 impl SigningKey {
     /// What a secret must be, for errors.
-    pub const RULE: &'static str = "a secret is whsec_ and 24 to 64 random bytes in Base64, as made by \
-                                echo \"whsec_$(openssl rand -base64 32)\"";
+    pub const RULE: &'static str = "a secret must be whsec_ and 24 to 64 random bytes in Base64, as printed \
+                                by echo \"whsec_$(openssl rand -base64 32)\"";
 
     /// The bytes themselves, for whoever signs.
     #[expect(clippy::disallowed_methods, reason = "as Secret::expose, for bytes")]

@@ -83,7 +83,7 @@ impl TryFrom<Value> for Moment {
 
     fn try_from(value: Value) -> Result<Self, Self::Error> {
         let moment = value.as_str().and_then(|text| text.parse().ok());
-        moment.map(Self).ok_or("must be a time with its zone such as \"2026-12-01T00:00:00Z\"")
+        moment.map(Self).ok_or("must be a time with a time zone, such as \"2026-12-01T00:00:00Z\"")
     }
 }
 
@@ -109,7 +109,7 @@ mod tests {
         let read = |text: &str| serde_json::from_value::<Moment>(json!(text));
         assert_eq!(read("2026-12-01T01:00:00+01:00").unwrap(), read("2026-12-01T00:00:00Z").unwrap());
         for wrong in ["2026-12-01", "2026-12-01T00:00:00", "tomorrow", ""] {
-            assert!(read(wrong).unwrap_err().to_string().contains("with its zone"), "{wrong}");
+            assert!(read(wrong).unwrap_err().to_string().contains("with a time zone"), "{wrong}");
         }
     }
 

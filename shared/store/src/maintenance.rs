@@ -114,7 +114,7 @@ pub fn backup(dir: &Path, to: &Path) -> Result<u64, BrokerError> {
     let target = |why| BrokerError::Store { path: to.display().to_string(), why };
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(to).map_err(|error| {
         target(match error.kind() {
-            io::ErrorKind::AlreadyExists => "is there already; name a file that is not".to_owned(),
+            io::ErrorKind::AlreadyExists => "exists already; name a new file".to_owned(),
             _ => format!("cannot be written: {error}; check the path and its permissions"),
         })
     })?;
@@ -122,7 +122,7 @@ pub fn backup(dir: &Path, to: &Path) -> Result<u64, BrokerError> {
     let copied = copied.and_then(|problem| match problem {
         None => fs::metadata(to).map(|file| file.len()).map_err(|error| error.to_string()),
         Some(problem) => Err(format!(
-            "the copy of the store in {} is no good: {problem}; see `postern store check`",
+            "the copy of the store in {} is damaged: {problem}; see `postern store check`",
             dir.display()
         )),
     });

@@ -270,8 +270,7 @@ impl LogError {
     /// It was opened with another key than the one that its hashes were made with.
     fn other_key() -> Self {
         Self::Broken(
-            "holds hashes under another key than log.hash_key: nobody's rows would be found; set the key that \
-             was set before"
+            "contains hashes made with another log.hash_key, so no rows would be found: set the previous key"
                 .to_owned(),
         )
     }

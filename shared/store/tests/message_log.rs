@@ -114,13 +114,13 @@ async fn what_cannot_be_opened_says_what_to_do() {
     };
     let connection = Connection::open(file(folder.path())).unwrap();
     connection.execute("UPDATE log_settings SET value = '99' WHERE name = 'version'", []).unwrap();
-    says("run the Postern that made them").await;
+    says("run the version of Postern that created them").await;
     connection.execute_batch("UPDATE log_settings SET value = '2'; PRAGMA application_id = 7").unwrap();
     says("another program's").await;
     drop(connection);
     std::fs::write(file(folder.path()), "no database, but a text that is longer than a header".repeat(50))
         .unwrap();
-    says("no SQLite file").await;
+    says("not an SQLite file").await;
 }
 
 /// A log of the first version, with a message in it.

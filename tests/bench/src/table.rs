@@ -135,7 +135,7 @@ pub(crate) struct Table {
     notes: Vec<String>,
 }
 
-const HEAD: [&str; 7] = ["what", "Postern", "beside", "there", "ratio", "target", "reached"];
+const HEAD: [&str; 7] = ["what", "Postern", "compared with", "there", "ratio", "target", "reached"];
 
 impl Table {
     /// One more row; it is printed at once.

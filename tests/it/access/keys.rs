@@ -50,7 +50,7 @@ async fn what_postern_key_cannot_make_it_says() {
     for (arguments, says) in [
         (&["--name", "a\"b"][..], "letters"),
         (&["--backends", "No"], "a-z"),
-        (&["--may", "write"], "send, read or both"),
+        (&["--may", "write"], "send, read, or"),
         (&["--expires", "tomorrow"], "2026-12-01T00:00:00Z"),
     ] {
         let ended = make(arguments).await;

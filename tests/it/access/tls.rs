@@ -126,9 +126,12 @@ async fn a_new_certificate_is_taken_without_a_restart_and_a_bad_one_is_not() {
     // Another's key, then no certificate at all, then none to be read.
     launch.folder().write("cert.pem", &third.cert);
     let said = postern.log().wait_for("ingress.tls.key").await;
-    assert!(said.contains("key.pem holds another key") && said.contains("stays in use"), "{said}");
+    assert!(
+        said.contains("key.pem contains a key that does not belong") && said.contains("stays in use"),
+        "{said}"
+    );
     launch.folder().write("cert.pem", "hello");
-    postern.log().wait_for("cert.pem holds no certificate").await;
+    postern.log().wait_for("cert.pem contains no certificate").await;
     std::fs::remove_file(launch.folder().path().join("cert.pem")).unwrap();
     postern.log().wait_for("cert.pem cannot be read").await;
     assert_eq!(shows(&second).await.unwrap(), 200);
@@ -146,10 +149,15 @@ async fn what_is_wrong_is_found_before_the_start() {
     for (cert, key, named, says) in [
         (None, Some(&*made.key), "ingress.tls.cert", "not-there.pem cannot be read"),
         (Some(&*made.cert), None, "ingress.tls.key", "not-there.pem cannot be read"),
-        (Some(""), Some(&made.key), "ingress.tls.cert", "cert.pem holds no certificate"),
-        (Some(&made.key), Some(&made.key), "ingress.tls.cert", "cert.pem holds no certificate"),
-        (Some(&made.cert), Some(&made.cert), "ingress.tls.key", "key.pem holds no private key"),
-        (Some(&made.cert), Some(&other.key), "ingress.tls.key", "key.pem holds another key"),
+        (Some(""), Some(&made.key), "ingress.tls.cert", "cert.pem contains no certificate"),
+        (Some(&made.key), Some(&made.key), "ingress.tls.cert", "cert.pem contains no certificate"),
+        (Some(&made.cert), Some(&made.cert), "ingress.tls.key", "key.pem contains no private key"),
+        (
+            Some(&made.cert),
+            Some(&other.key),
+            "ingress.tls.key",
+            "key.pem contains a key that does not belong",
+        ),
         (
             Some("-----BEGIN CERTIFICATE-----\naGVsbG8=\n-----END CERTIFICATE-----\n"),
             Some(&made.key),

@@ -296,7 +296,7 @@ async fn at_its_limit_a_port_refuses_at_once_and_everything_else_goes_on() {
     drop((held, known, api));
     let log = gateway.program.terminate().await.log;
     assert!(!log.contains("Error accepting"), "{log}");
-    let lines = log.matches("connection refused: too many are open").count();
+    let lines = log.matches("connection refused: too many connections are open").count();
     assert!((1..200).contains(&lines), "{lines} lines: {log}");
 }
 

@@ -22,7 +22,7 @@ async fn what_is_in_flight_ends_at_the_old_address_and_the_rest_goes_to_the_new(
     assert_eq!(send(&gateway, "clinic", "+15550000002").await, 202);
     provider.wait_for(2).await;
     assert_eq!(sent_to(&provider, "/new"), ["+15550000002"]);
-    gateway.log().wait_for("what is in flight ends as it began").await;
+    gateway.log().wait_for("requests in flight finish with the old settings").await;
     gate.open();
     let sent = [("backend", "clinic"), ("outcome", "sent")];
     gateway.metric_becomes("postern_dispatch_messages_total", &sent, 2.0).await;
@@ -49,7 +49,7 @@ async fn a_removed_backend_keeps_its_messages_until_it_is_back() {
     let (status, done) = reload(&launch, &gateway, &without).await;
     assert_eq!((status, &done["removed"], &done["unchanged"]), (200, &json!(["backends.clinic"]), &json!(1)));
     assert_eq!(done["waiting"], json!({"clinic": 2}), "{done}");
-    let line = gateway.log().wait_for("removed backend").await;
+    let line = gateway.log().wait_for("backend removed").await;
     assert!(line.contains("\"backend\":\"clinic\"") && line.contains("\"messages\":2"), "{line}");
     assert_eq!(gateway.get("/backends/clinic?identity=1&text=a").await.status, 404);
     assert_eq!(send(&gateway, "clinic", "+15550000003").await, 404);

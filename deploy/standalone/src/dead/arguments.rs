@@ -8,25 +8,25 @@ use postern_shared::{error::FailureClass, message::BackendName};
 /// The conditions that messages must meet. Several values of one condition are separated by commas.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct DeadFilterArguments {
-    /// With this id, or the beginning of it, or the handle that `list` shows where there is no id
+    /// Only messages with this id, the beginning of it, or the handle that `list` shows if there is no id
     #[arg(long, value_name = "ID", value_delimiter = ',')]
     id: Vec<String>,
-    /// To, or from, this backend
+    /// Only messages to or from this backend
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     backend: Vec<BackendName>,
-    /// Of this class: transient, throttled, permanent, config, unknown
+    /// Only failures of this class: transient, throttled, permanent, config, unknown
     #[arg(long, value_name = "CLASS", value_delimiter = ',', value_parser = class)]
     class: Vec<FailureClass>,
-    /// With this code: http_400, timeout, poison …
+    /// Only failures with this code: http_400, timeout, poison …
     #[arg(long, value_name = "CODE", value_delimiter = ',')]
     code: Vec<String>,
-    /// Dead for longer than this: 30m, 2h, 7d
+    /// Only messages dead-lettered longer ago than this: 30m, 2h, 7d
     #[arg(long, value_name = "TIME")]
     older_than: Option<Age>,
-    /// Dead for less long than this
+    /// Only messages dead-lettered within this time: 30m, 2h, 7d
     #[arg(long, value_name = "TIME")]
     newer_than: Option<Age>,
-    /// At most so many, the oldest first; list: 100 where nothing is said
+    /// The most messages, oldest first; list: 100 by default
     #[arg(long, value_name = "NUMBER")]
     limit: Option<u64>,
 }
@@ -34,15 +34,15 @@ pub(crate) struct DeadFilterArguments {
 /// Where the messages are, and how to tell of them.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct DeadTarget {
-    /// `dead`, or `unrouted`: messages to backends that were not configured
+    /// `dead`, or `unrouted` for messages to backends that were not configured
     #[arg(long, value_name = "QUEUE", default_value = "dead", value_parser = dead_queue)]
     pub(super) queue: DeadQueue,
-    /// One JSON object
+    /// Print one JSON object
     #[arg(long)]
     pub(super) json: bool,
     #[command(flatten)]
     pub(super) admin: AdminTarget,
-    /// Who does it, for the log
+    /// Who gives the command, for the log
     #[arg(long, env = "USER", hide = true, hide_env_values = true)]
     pub(super) user: Option<String>,
 }

@@ -44,8 +44,8 @@ impl DeadLetterClient {
                 if config.admin.token.is_none() && !target.admin.has_token() {
                     let address = config.admin.listen.unwrap_or(admin);
                     return Err(Exit::Failed(anyhow::anyhow!(
-                        "{folder} is in use by a running gateway, which answers at its admin port ({address}) once \
-                         admin.token is set and it is started again; or stop it first"
+                        "{folder} is in use by a running gateway: set admin.token and restart the gateway, \
+                         so that its admin port ({address}) answers, or stop the gateway"
                     )));
                 }
                 Remote::new(&url, target).map(Self::There)

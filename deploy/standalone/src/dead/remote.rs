@@ -26,7 +26,7 @@ impl Remote {
     pub(super) fn new(url: &str, target: &DeadTarget) -> Result<Self, Exit> {
         let admin = AdminClient::new(url, &target.admin)?;
         if !admin.has_token() {
-            let why = format!("the gateway asks for its admin.token: set {TOKEN}, or --token-file");
+            let why = format!("the gateway requires its admin.token: set {TOKEN} or use --token-file");
             return Err(Exit::Config(why));
         }
         Ok(Self { admin, by: operator::name(target.user.as_deref()) })
@@ -74,9 +74,9 @@ impl Remote {
 
     async fn ask<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, Exit> {
         match self.admin.send(request).await? {
-            (StatusCode::NOT_FOUND, _) => {
-                Err(self.admin.refused("it serves no /v1/dead: is its admin.token set?"))
-            }
+            (StatusCode::NOT_FOUND, _) => Err(self
+                .admin
+                .refused("it does not serve /v1/dead: check that the gateway's admin.token is set")),
             (status, body) => self.admin.read(status, &body),
         }
     }

@@ -25,9 +25,9 @@ pub(super) fn list(listing: &Listing<Summary>) -> String {
         let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
         let _ = writeln!(text, "{}", cells.collect::<Vec<_>>().join("  ").trim_end());
     }
-    let _ = writeln!(text, "{} of {} waiting", listing.letters.len(), listing.waiting);
+    let _ = writeln!(text, "{} of {} waiting messages shown", listing.letters.len(), listing.waiting);
     if listing.more {
-        let _ = writeln!(text, "there are more: --limit NUMBER");
+        let _ = writeln!(text, "there are more: use --limit NUMBER");
     }
     text
 }
@@ -67,10 +67,10 @@ pub(super) fn show(listing: &Listing<Value>) -> Result<String, Exit> {
 /// What was done.
 pub(super) fn done(done: &Done, what: &str) -> String {
     let would = if done.dry_run { "would be " } else { "" };
-    let mut text = format!("{} of {} waiting {would}{what}\n", done.done, done.waiting);
+    let mut text = format!("{} of {} waiting messages {would}{what}\n", done.done, done.waiting);
     for stays in &done.stay {
-        let id = stays.id.as_deref().map_or_else(|| "one without an id".to_owned(), plain);
-        let _ = writeln!(text, "stays: {id}: {}", plain(&stays.why));
+        let id = stays.id.as_deref().map_or_else(|| "a message without an id".to_owned(), plain);
+        let _ = writeln!(text, "left in the queue: {id}: {}", plain(&stays.why));
     }
     text
 }

@@ -14,29 +14,29 @@ use postern_shared::{
 /// The conditions that messages must meet, all of them.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct LogFilterArguments {
-    /// Through this backend
+    /// Only messages through this backend
     #[arg(long, value_name = "NAME")]
     backend: Option<BackendName>,
-    /// Sent or got by this person
+    /// Only messages that this person sent or received
     #[arg(long, value_name = "NUMBER")]
     identity: Option<Identity>,
-    /// With a recipient in this state: received, forwarded, queued, retrying, sent, buffered, delivered,
-    /// undelivered, failed, expired, unknown
+    /// Only messages with a recipient in this state: received, forwarded, queued, retrying, sent, buffered,
+    /// delivered, undelivered, failed, expired, unknown
     #[arg(long, value_name = "STATE")]
     state: Option<LoggedState>,
-    /// inbound: from people; outbound: to people
+    /// Only inbound messages (from people) or outbound messages (to people)
     #[arg(long, value_name = "DIRECTION", value_parser = direction)]
     direction: Option<Direction>,
-    /// Called so by the provider
+    /// Only messages to which the provider gave this id
     #[arg(long, value_name = "ID")]
     external_id: Option<String>,
-    /// Created then or later: 2026-11-27T08:00:00Z, or 2h ago as 2h
+    /// Only messages created at this time or later: 2026-11-27T08:00:00Z, or 2h for two hours ago
     #[arg(long, value_name = "TIME", value_parser = moment::of_now)]
     since: Option<Timestamp>,
-    /// Created earlier than that
+    /// Only messages created before this time
     #[arg(long, value_name = "TIME", value_parser = moment::of_now)]
     until: Option<Timestamp>,
-    /// At most so many; list: 100 where nothing is said
+    /// The most messages; list: 100 by default
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
     limit: Option<u64>,
 }

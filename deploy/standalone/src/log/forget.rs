@@ -22,8 +22,8 @@ impl ForgetArguments {
         if self.yes || self.dry_run || (stdin().is_terminal() && stderr().is_terminal()) {
             return Ok(());
         }
-        let why = "postern log forget: what the log holds of this person is erased for good: add --yes, or \
-                   --dry-run to count the messages";
+        let why = "postern log forget: this permanently erases what the log holds about this person: add \
+                   --yes, or --dry-run to count the messages";
         Err(Exit::Config(why.to_owned()))
     }
 }
@@ -38,7 +38,7 @@ pub(super) async fn run(log: &dyn MessageLog, arguments: &ForgetArguments) -> Re
     }
     if !arguments.yes {
         let messages = counted(log, arguments).await?;
-        say(&format!("This person would be erased from {}, for good. Go on? [y/N] ", number(messages)));
+        say(&format!("This permanently erases the person from {}. Continue? [y/N] ", number(messages)));
         let read = || {
             let mut answer = String::new();
             stdin().read_line(&mut answer).map(|_| answer)

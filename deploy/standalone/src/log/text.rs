@@ -25,7 +25,7 @@ pub(super) fn list(messages: &[LoggedMessage], show: bool, more: bool) -> String
         text = "no messages\n".to_owned();
     }
     if more {
-        text += "there are more: --limit NUMBER\n";
+        text += "there are more: use --limit NUMBER\n";
     }
     text
 }
@@ -104,7 +104,7 @@ pub(super) fn history(message: &LoggedMessage) -> String {
         Some(text) => text.lines().for_each(|line| {
             let _ = writeln!(shown, "    {}", plain(line));
         }),
-        None => shown += "    (the log has no text of it)\n",
+        None => shown += "    (the log holds no text of this message)\n",
     }
     if !fields.is_empty() {
         let fields = Value::Object(fields.clone()).to_string();

@@ -8,17 +8,17 @@ use postern_shared::{message::BackendName, terminal};
 /// Who carries the order out, and how to tell of it.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct OrderTarget {
-    /// One JSON object
+    /// Print one JSON object
     #[arg(long)]
     pub(super) json: bool,
     #[command(flatten)]
     pub(super) admin: AdminTarget,
-    /// Who gives the order, for the logs
+    /// Who gives the command, for the logs
     #[arg(long, value_name = "NAME", env = "USER", default_value = "somebody")]
     pub(super) by: String,
 }
 
-/// `name` as a path segment may hold it: whatever is neither a backend's name nor a queue's names none.
+/// `name` as a path segment. Only the name of a backend or a queue is accepted.
 pub(super) fn segment(name: &str) -> Result<&str, Exit> {
     let is_queue = name.starts_with("postern.") && !name.contains('/');
     match name.parse::<BackendName>() {

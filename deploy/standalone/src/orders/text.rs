@@ -14,15 +14,15 @@ pub(super) fn paused(done: &Paused) -> String {
     let mut text = match (&done.since, &done.by) {
         (Some(since), by) => {
             let by = by.as_deref().map(plain).unwrap_or_default();
-            format!("{backend} is {already}paused since {}, by {by}; {}\n", Written(*since), wait(*queued))
+            format!("{backend} is {already}paused (since {}, by {by}); {}\n", Written(*since), wait(*queued))
         }
         (None, _) if *changed => format!("{backend} is resumed; {}\n", wait(*queued)),
-        (None, _) => format!("{backend} was not paused, nothing is changed; {}\n", wait(*queued)),
+        (None, _) => format!("{backend} was not paused, nothing changed; {}\n", wait(*queued)),
     };
     if done.paused && *consumers > 0 {
         let _ = writeln!(
             text,
-            "{consumers} dispatchers still take from its queues: they may not have heard of it yet"
+            "{consumers} dispatchers still consume from its queues: they may not have received the order yet"
         );
     }
     text
@@ -32,33 +32,34 @@ pub(super) fn paused(done: &Paused) -> String {
 pub(super) fn cancelled(done: &Cancellation) -> String {
     let rule = &done.rule;
     let would = if done.dry_run { "would be " } else { "" };
-    let since = rule.since.map(|since| format!(" from {} on", Written(since))).unwrap_or_default();
+    let since = rule.since.map(|since| format!(" from {}", Written(since))).unwrap_or_default();
     let lane = match rule.priority {
-        Some(Priority::Normal) => " of the normal lane",
-        Some(Priority::Bulk) => " of the bulk lane",
+        Some(Priority::Normal) => " in the normal lane",
+        Some(Priority::Bulk) => " in the bulk lane",
         None => "",
     };
     let mut text = format!(
-        "{} of {} messages that wait for {}{lane} {would}cancelled, to {} recipients: those created{since} until {}\n",
+        "{} of {} messages waiting for {}{lane} {would}cancelled, to {} recipients: those created{since} \
+         until {}\n",
         done.messages,
         done.waiting,
         rule.backend,
         done.recipients,
         Written(rule.until),
     );
-    let (is, are) = if done.dry_run { ("would be", "would be") } else { ("is", "are") };
-    let due = format!("what the order means of them {is} cancelled and reported when it comes due");
+    let are = if done.dry_run { "would be" } else { "are" };
+    let due = format!("those that match {are} cancelled and reported when they come due");
     let _ = match done.retrying {
         Some(0) => writeln!(text, "none waits for a retry"),
         Some(more) => {
             let wait = if more == 1 { "waits" } else { "wait" };
             writeln!(text, "{more} more {wait} for a retry: {due}")
         }
-        None => writeln!(text, "others may wait for a retry, how many is not known here: {due}"),
+        None => writeln!(text, "an unknown number may wait for a retry: {due}"),
     };
     let _ = writeln!(
         text,
-        "such messages that a dispatcher or a spool holds {are} cancelled when their turn comes"
+        "matching messages held by a dispatcher or a spool {are} cancelled when their turn comes"
     );
     text
 }
@@ -79,25 +80,28 @@ pub(super) fn queues(list: &QueueList) -> String {
 pub(super) fn moved(done: &Moved) -> String {
     let would = if done.dry_run { "would be " } else { "" };
     let mut text = format!(
-        "{} of {} messages that wait for {} {would}moved to {}\n",
+        "{} of {} messages waiting for {} {would}moved to {}\n",
         done.messages, done.waiting, done.from, done.to
     );
     if done.leaves_pause && done.messages > 0 {
         let (from, to) = (&done.from, &done.to);
-        let sent = if done.dry_run { "would be sent: to have them wait, pause it first" } else { "are sent" };
-        let _ = writeln!(text, "{from} is paused and {to} is not, so that they {sent}");
+        let _ = if done.dry_run {
+            writeln!(text, "{from} is paused and {to} is not: to keep the messages waiting, pause {to} first")
+        } else {
+            writeln!(text, "{from} is paused and {to} is not: the messages are sent")
+        };
     }
     if done.cancelled > 0 {
-        let _ = writeln!(text, "{} were cancelled before, and {would}reported so", done.cancelled);
+        let _ = writeln!(text, "{} had been cancelled, and {would}reported as cancelled", done.cancelled);
     }
     for stays in &done.stay {
-        let id = stays.id.as_deref().map_or_else(|| "one without an id".to_owned(), plain);
-        let _ = writeln!(text, "stays: {id}: {}", plain(&stays.why));
+        let id = stays.id.as_deref().map_or_else(|| "a message without an id".to_owned(), plain);
+        let _ = writeln!(text, "left in the queue: {id}: {}", plain(&stays.why));
     }
     let from = &done.from;
     let _ = writeln!(
         text,
-        "those that wait for a retry come to the queue of {from} when they are due: move again then"
+        "messages that wait for a retry return to the queue of {from} when they are due: move them then"
     );
     text
 }
@@ -124,16 +128,13 @@ mod tests {
             (
                 Some(1),
                 false,
-                "1 more waits for a retry: what the order means of them is cancelled and reported when it comes due\n",
+                "1 more waits for a retry: those that match are cancelled and reported when they come due\n",
             ),
-            (Some(7), true, "7 more wait for a retry: what the order means of them would be cancelled"),
-            (None, false, "others may wait for a retry, how many is not known here: what the order means"),
+            (Some(7), true, "7 more wait for a retry: those that match would be cancelled"),
+            (None, false, "an unknown number may wait for a retry: those that match"),
         ] {
             let said = cancelled(&Cancellation { retrying, dry_run, ..done.clone() });
-            assert!(
-                said.starts_with("0 of 0 messages that wait for clinic ") && said.contains(says),
-                "{said}"
-            );
+            assert!(said.starts_with("0 of 0 messages waiting for clinic ") && said.contains(says), "{said}");
         }
     }
 
@@ -141,10 +142,10 @@ mod tests {
     fn an_order_that_changes_nothing_says_so() {
         let pause = ("2026-11-27T08:00:00Z".parse().ok(), Some("ops@desk".to_owned()));
         for (paused_now, changed, says) in [
-            (true, true, "clinic is paused since 2026-11-27T08:00:00.000Z, by ops@desk; 1 message waits\n"),
-            (true, false, "clinic is already paused since"),
+            (true, true, "clinic is paused (since 2026-11-27T08:00:00.000Z, by ops@desk); 1 message waits\n"),
+            (true, false, "clinic is already paused (since"),
             (false, true, "clinic is resumed; 1 message waits\n"),
-            (false, false, "clinic was not paused, nothing is changed; 1 message waits\n"),
+            (false, false, "clinic was not paused, nothing changed; 1 message waits\n"),
         ] {
             let (since, by) = if paused_now { pause.clone() } else { (None, None) };
             let backend = "clinic".parse().unwrap();

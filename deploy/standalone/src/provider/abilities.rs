@@ -106,21 +106,24 @@ impl<'a> Abilities<'a> {
     pub(super) fn rows(&self) -> String {
         let rows = [
             ("receives", Some(self.receives())),
-            ("passes on with a message, in `fields`", self.fields()),
-            ("media that come with a message", self.media_in()),
+            ("passed on with a message, in `fields`", self.fields()),
+            ("media of an incoming message", self.media_in()),
             ("delivery reports", self.status.map(|_| self.reports())),
-            ("asks the provider what became of a message", self.polls()),
-            ("a request proves itself by", self.proof()),
+            ("Postern asks for a message's state", self.polls()),
+            ("requests are authenticated by", self.proof()),
             ("the provider's handshake", self.receive.challenge.as_ref().map(|_| "is answered".to_owned())),
-            ("what is neither a message nor a report", self.receive.ignore.then(|| "is ignored".to_owned())),
+            (
+                "a request that is neither a message nor a report",
+                self.receive.ignore.then(|| "is ignored".to_owned()),
+            ),
             ("sends", Some(self.sending())),
-            ("shows the provider", self.shows()),
-            ("recipients of one request", self.send.map(|_| self.recipients_in_full())),
-            ("media that go with a message, in `context.media`", self.sends.then(|| self.media_out())),
-            ("longest text of one request", self.sends.then(|| self.longest())),
-            ("an application may say in `context`", self.context()),
-            ("knows the provider's id of a message", self.id()),
-            ("knows of the provider's errors", self.failures()),
+            ("Postern authenticates by", self.shows()),
+            ("recipients per request", self.send.map(|_| self.recipients_in_full())),
+            ("media of an outgoing message, in `context.media`", self.sends.then(|| self.media_out())),
+            ("longest text per request", self.sends.then(|| self.longest())),
+            ("values that an application may set in `context`", self.context()),
+            ("the provider's id of a message is known", self.id()),
+            ("the provider's errors that are recognized", self.failures()),
         ];
         let rows = rows.into_iter().filter_map(|(what, how)| Some((what, how?)));
         rows.map(|(what, how)| format!("| {what} | {how} |\n")).collect()
@@ -131,29 +134,30 @@ impl<'a> Abilities<'a> {
         let mut missing = Vec::new();
         if self.brings && self.proof().is_none() {
             missing.push(
-                "Nothing in a request proves that the provider made it. Put a token into its addresses \
-                 (`receive.auth = { token = { secret = { env = \"…\" }, path = true } }`), or let in only the \
-                 addresses that it calls from (`receive.allow`)."
+                "Nothing in a request proves that it comes from the provider. Put a token into the addresses \
+                 that the provider calls (`receive.auth = { token = { secret = { env = \"…\" }, path = true \
+                 } }`), or accept requests only from the provider's addresses (`receive.allow`)."
                     .to_owned(),
             );
         }
         if self.sends && self.status.is_none() && self.backend.definition.poll.is_none() {
             missing.push(
-                "There are no delivery reports: the last that is known of a message is `sent`.".to_owned(),
+                "There are no delivery reports: the last known state of a message is `sent`.".to_owned(),
             );
         }
         let ours =
             |status: &Status| status.params.contains_key("message_id") || tells_status_url(self.backend);
         if self.status.is_some_and(|status| !ours(status)) {
             missing.push(
-                "A delivery report names a message by the provider's id: a message log (`[log]`) is needed to tell \
-                 which message of ours it is about."
+                "A delivery report names a message by the provider's id: Postern needs a message log \
+                 (`[log]`) to find the message."
                     .to_owned(),
             );
         }
         if !self.sends {
             missing.push(
-                "It only receives, unless the backend's own table says how to send (`send`).".to_owned(),
+                "This provider only receives, unless the backend's own table says how to send (`send`)."
+                    .to_owned(),
             );
         }
         missing
@@ -166,18 +170,18 @@ impl<'a> Abilities<'a> {
         let methods: Vec<_> = self.receive.methods.iter().map(|method| method.as_str()).collect();
         let batch = self.receive.batch();
         let format = if self.receive.format == Some(BodyFormat::Xml) { "XML" } else { "JSON" };
-        let several = format!("{format}, any number of messages in one request");
-        let one = format!("{format}, one message in each request");
+        let several = format!("{format}, any number of messages per request");
+        let one = format!("{format}, one message per request");
         let how = if batch.has_items() {
             &*several
         } else if batch.has_pointers() || format == "XML" {
             &*one
         } else if self.receive.methods == [Method::Get] {
-            "parameters in the query, one message in each request"
+            "parameters in the query, one message per request"
         } else if self.receive.methods.contains(&Method::Get) {
-            "a query, a form or JSON, one message in each request"
+            "a query, a form or JSON, one message per request"
         } else {
-            "a form or JSON, one message in each request"
+            "a form or JSON, one message per request"
         };
         format!("messages: {}, {how}", methods.join(" or "))
     }
@@ -189,8 +193,7 @@ impl<'a> Abilities<'a> {
     }
 
     fn reports(&self) -> String {
-        let place =
-            if reports_apart(self.backend) { "at an address of their own" } else { "at the same address" };
+        let place = if reports_apart(self.backend) { "at a separate address" } else { "at the same address" };
         format!("{}, {place}", self.reports_in_short())
     }
 
@@ -236,7 +239,7 @@ impl<'a> Abilities<'a> {
             ReceiveAuth::Token(TokenAuth { body: Some(name), .. }) => {
                 format!("a token in the body, at `{name}`")
             }
-            ReceiveAuth::Token(_) => "a token in its address".to_owned(),
+            ReceiveAuth::Token(_) => "a token in the address".to_owned(),
             ReceiveAuth::Hmac(auth) => {
                 let hash = match auth.algorithm {
                     Algorithm::Sha1 => "SHA1",
@@ -249,7 +252,7 @@ impl<'a> Abilities<'a> {
                 format!("a signature: Ed25519 of {}, in `{}`", signed(auth.shape()), auth.header.0)
             }
             ReceiveAuth::Jwt(auth) => format!("a signed token: JWT (HS256), in `{}`", auth.header.0),
-            ReceiveAuth::StandardWebhooks { .. } => "a signature, as Standard Webhooks says".to_owned(),
+            ReceiveAuth::StandardWebhooks { .. } => "a signature, by Standard Webhooks".to_owned(),
             ReceiveAuth::Twilio { .. } => {
                 "a signature: HMAC-SHA1 of the address and the parameters, in `X-Twilio-Signature`".to_owned()
             }
@@ -282,8 +285,10 @@ impl<'a> Abilities<'a> {
     fn shows(&self) -> Option<String> {
         Some(match self.send?.auth.as_ref()? {
             SendAuth::Basic { .. } => "a user name and a password (Basic auth)".to_owned(),
-            SendAuth::Bearer(_) => "a token that does not end (Bearer)".to_owned(),
-            SendAuth::Oauth2(_) => "an access token (OAuth 2.0), which it asks for and renews".to_owned(),
+            SendAuth::Bearer(_) => "a token that does not expire (Bearer)".to_owned(),
+            SendAuth::Oauth2(_) => {
+                "an access token (OAuth 2.0), which Postern requests and renews".to_owned()
+            }
             SendAuth::AwsSigv4(_) => "a signature (AWS Signature Version 4)".to_owned(),
         })
     }
@@ -304,7 +309,7 @@ impl<'a> Abilities<'a> {
     /// The same, and whether the answer tells them apart.
     fn recipients_in_full(&self) -> String {
         let apart = self.send.is_some_and(|send| send.results.is_some());
-        let answers = if apart { "; the answer says of each what became of it" } else { "" };
+        let answers = if apart { "; the answer has a result for each" } else { "" };
         self.recipients_in_short() + answers
     }
 
@@ -328,7 +333,7 @@ impl<'a> Abilities<'a> {
         let longer = match over {
             Over::Split => "a longer one is sent in parts",
             Over::Refuse => "a longer one is refused",
-            Over::Truncate => "of a longer one the beginning is sent",
+            Over::Truncate => "a longer one is cut off",
         };
         let counted = if *segments { "" } else { "; segments are not counted" };
         if bounds.is_empty() {
@@ -350,7 +355,7 @@ impl<'a> Abilities<'a> {
     }
 
     fn id(&self) -> Option<String> {
-        self.send?.external_id.as_ref().map(|_| "yes, from its answer".to_owned())
+        self.send?.external_id.as_ref().map(|_| "yes, from the answer".to_owned())
     }
 
     fn failures(&self) -> Option<String> {

@@ -18,15 +18,16 @@ use std::path::{Path, PathBuf};
 /// What is done with providers.
 #[derive(Debug, Clone, Subcommand)]
 pub(crate) enum ProviderAction {
-    /// Write the files with which one begins a provider: a definition with comments, and requests to try it with
+    /// Create the files of a new provider: a definition with comments, and requests to try it with
     New(new::NewArguments),
-    /// Show what a definition makes of recorded requests, what a send would be, and what answers would be taken for
+    /// Show how recorded requests are read, what a send request looks like, and how answers are classified
     ///
-    /// By the functions of the running gateway. Nothing is sent and nothing is stored. Secrets are not shown.
+    /// It uses the functions of the running gateway. Nothing is sent and nothing is stored. Secrets are not
+    /// shown.
     Try(tried::TryArguments),
-    /// Print a provider's page: what to set there and here, and what works
+    /// Print a provider's page: what to set at the provider and in Postern, and what works
     Show(ShowArguments),
-    /// Write the pages of the built-in providers, and their index: docs/providers
+    /// Write the pages of the built-in providers and their index (docs/providers)
     #[command(hide = true)]
     Pages {
         /// The folder to write them into
@@ -71,7 +72,7 @@ fn named(providers: ProviderRegistry, name: &str) -> Result<(ProviderRegistry, S
     }
     if !is_file {
         let known = providers.known_types();
-        return Err(Exit::Config(format!("{name}: no such type, and no file; types: {known}")));
+        return Err(Exit::Config(format!("{name}: neither a file nor a known type; types: {known}")));
     }
     providers.with_file(Path::new(name)).map_err(|invalid| wrong(&invalid))
 }
@@ -123,7 +124,10 @@ mod tests {
             ),
             ("json", &["external_id   m-1", "reason        permanent absent"]),
             ("list", &["text          Asante", "fields.account"]),
-            ("one-address", &["the handshake", "answered 200 1158201444", "state         undelivered"]),
+            (
+                "one-address",
+                &["answered as a handshake", "answered 200 1158201444", "state         undelivered"],
+            ),
             ("signed", &["text          Habari & karibu", "answered 200 OK"]),
         ];
         for (kind, says) in says {
@@ -133,7 +137,7 @@ mod tests {
             let run = async || run(&new, ProviderRegistry::builtin(), &Forms::builtin()).await;
             run().await.unwrap_or_else(|exit| panic!("{kind}: {exit:?}"));
             let Err(Exit::Config(why)) = run().await else { panic!("{kind}: overwritten") };
-            assert!(why.contains("nothing is overwritten"), "{why}");
+            assert!(why.contains("not overwritten"), "{why}");
             let shown = tried(&format!("try {dir}/acme.toml"))
                 .await
                 .unwrap_or_else(|exit| panic!("{kind}: {exit:?}"));
@@ -190,10 +194,10 @@ mod tests {
         let mistaken = write("mistaken.toml", "connector = \"http\"\n[receive]\nmethds = []\n");
         for (words, says) in [
             (format!("try {mistaken}"), "mistaken.toml, line 3)"),
-            ("try acme".to_owned(), "no such type, and no file; types: 46elks, africastalking"),
+            ("try acme".to_owned(), "neither a file nor a known type; types: 46elks, africastalking"),
             (
                 format!("try kannel --requests {}", write("none.http", "hello")),
-                "a request begins as POST /path",
+                "a request begins like POST /path",
             ),
         ] {
             match tried(&words).await {

@@ -13,12 +13,12 @@ use std::{
 /// What `postern provider new` is told.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct NewArguments {
-    /// The type's name: a-z 0-9 - _
+    /// The name of the new type: a-z 0-9 - _
     name: BackendName,
-    /// How the provider brings messages
+    /// How the provider delivers messages
     #[arg(long, value_enum, default_value_t = Kind::Form)]
     kind: Kind,
-    /// The folder to write into; the configuration names it: providers = "DIR"
+    /// The folder to write into; the configuration names it with providers = "DIR"
     #[arg(long, value_name = "DIR", default_value = "providers")]
     dir: PathBuf,
 }
@@ -26,15 +26,15 @@ pub(crate) struct NewArguments {
 /// How a provider brings messages and delivery reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Kind {
-    /// One in each request, as a form
+    /// One message per request, as a form
     Form,
-    /// One in each request, as JSON
+    /// One message per request, as JSON
     Json,
-    /// Several in each request, as a list in JSON
+    /// Several messages per request, as a list in JSON
     List,
-    /// Messages, reports and other things at one address, as JSON
+    /// Messages, reports and anything else at one address, as JSON
     OneAddress,
-    /// One in each request, as JSON with a signature
+    /// One message per request, as JSON with a signature
     Signed,
 }
 
@@ -53,14 +53,14 @@ impl Kind {
         }
     }
 
-    /// The setting that a request proves itself by, what it is, and a made-up value.
+    /// The setting that requests are authenticated by, what it is, and a made-up value.
     fn secret(self) -> Option<[&'static str; 3]> {
         match self {
             Self::Signed => {
-                Some(["webhook_secret", "The secret that requests are signed with.", "made-up-secret"])
+                Some(["webhook_secret", "The secret with which requests are signed.", "made-up-secret"])
             }
             Self::OneAddress => {
-                Some(["verify_token", "Any text of yours, the same as at the provider.", "made-up-token"])
+                Some(["verify_token", "A text of your choice, the same as at the provider.", "made-up-token"])
             }
             Self::Form | Self::Json | Self::List => None,
         }
@@ -103,8 +103,8 @@ impl Kind {
 
     fn settings(self) -> String {
         let mut settings =
-            "# Made-up settings, for `postern provider try`. A signed request needs the secret that it was \
-                            signed with.\napi_key = \"made-up-key\"\n"
+            "# Made-up settings, for `postern provider try`. A signed request needs the secret with which it \
+                            was signed.\napi_key = \"made-up-key\"\n"
                 .to_owned();
         if let Some([setting, _, value]) = self.secret() {
             settings += &format!("{setting} = \"{value}\"\n");
@@ -113,7 +113,7 @@ impl Kind {
     }
 }
 
-/// Writes the files, and says what to do next. A file that is there stays as it is, and nothing is written.
+/// Writes the files, and says what to do next. If one of the files exists, nothing is written.
 ///
 /// # Errors
 /// [`Exit::Config`] if one of them is there or cannot be written.
@@ -122,10 +122,7 @@ pub(super) fn run(NewArguments { name, kind, dir }: &NewArguments) -> Result<(),
     let (file, folder) = (dir.join(format!("{name}.toml")), dir.join(name));
     for there in [&file, &folder] {
         if there.exists() {
-            let why = format!(
-                "{} is there already, and nothing is overwritten: give another name",
-                there.display()
-            );
+            let why = format!("{} exists already and is not overwritten: use another name", there.display());
             return Err(Exit::Config(why));
         }
     }
@@ -146,9 +143,10 @@ pub(super) fn run(NewArguments { name, kind, dir }: &NewArguments) -> Result<(),
     let (file, folder) = (file.display(), folder.display());
     Ok(greeting::print(&format!(
         "{file}: the definition; its comments say what to fill in\n\
-         {folder}/: made-up requests and answers; put recorded ones in their place\n\n\
+         {folder}/: made-up requests and answers; replace them with recorded ones\n\n\
          Try it:\n\x20 postern provider try {file}\n\
-         Use it: at the top of the configuration\n\x20 providers = \"{}\"\nand a backend of the type \"{name}\".\n",
+         Use it: add to the top of the configuration\n\x20 providers = \"{}\"\nand declare a backend of the \
+         type \"{name}\".\n",
         dir.display()
     ))?)
 }

@@ -17,14 +17,14 @@ pub(super) fn page(providers: &ProviderRegistry, kind: &str) -> Result<String, I
     let about = providers.about(kind);
     let mut page = head(kind, about);
     if let Some(about) = about {
-        let _ = writeln!(page, "\n## What to set there\n\n{}", placed(&about.setup, &backend));
+        let _ = writeln!(page, "\n## What to set at the provider\n\n{}", placed(&about.setup, &backend));
     }
-    let _ = writeln!(page, "\n## What to set here\n\n```toml\n{}```", table(kind, &settings));
+    let _ = writeln!(page, "\n## What to set in Postern\n\n```toml\n{}```", table(kind, &settings));
     if abilities::needs_public_url(&backend) {
         let _ = writeln!(
             page,
-            "\nThe provider is told addresses that begin with `ingress.public_url`, or signs them: set it to what \
-             the provider calls, such as `public_url = \"{PUBLIC_URL}\"`."
+            "\nAddresses that the provider is given, or signs, begin with `ingress.public_url`: set it to \
+             the address that the provider calls, such as `public_url = \"{PUBLIC_URL}\"`."
         );
     }
     let abilities = Abilities::of(&backend, about);
@@ -32,7 +32,7 @@ pub(super) fn page(providers: &ProviderRegistry, kind: &str) -> Result<String, I
     let limits = about.and_then(|about| about.limits.as_deref());
     let derived = abilities.missing();
     if limits.is_some() || !derived.is_empty() {
-        let _ = writeln!(page, "## What does not\n");
+        let _ = writeln!(page, "## What does not work\n");
         for line in &derived {
             let _ = writeln!(page, "- {line}");
         }
@@ -49,13 +49,15 @@ pub(super) fn page(providers: &ProviderRegistry, kind: &str) -> Result<String, I
 /// # Errors
 /// What is wrong with one of the types' files.
 pub(super) fn index(providers: &ProviderRegistry) -> Result<String, InvalidConfig> {
-    let mut page = "# Providers\n\nEach is a type: `type = \"NAME\"` in a `[backends.x]` table. Its page says \
-                    what to set at the provider and here, and what works; all of it is read from its file in \
-                    [`shared/providers`](../../shared/providers). A provider that is not here: [Adding a \
-                    provider](../guides/adding-a-provider.md).\n\n\
-                    | provider | type | delivery reports | a request proves itself by | recipients of one request |\n\
+    let mut page =
+        "# Providers\n\nEach provider is a type: `type = \"NAME\"` in a `[backends.x]` table. Its \
+                    page says what to set at the provider and in Postern, and what works; the page is \
+                    generated from the provider's file in [`shared/providers`](../../shared/providers). If a \
+                    provider is missing, see [Adding a provider](../guides/adding-a-provider.md).\n\n\
+                    | provider | type | delivery reports | requests are authenticated by | recipients per \
+                    request |\n\
                     | --- | --- | --- | --- | --- |\n"
-        .to_owned();
+            .to_owned();
     for kind in providers.types() {
         let Some(about) = providers.about(kind) else { continue };
         let backend = example::unset(providers, kind)?;
@@ -77,7 +79,7 @@ fn head(kind: &str, about: Option<&About>) -> String {
     let mut head = format!("# {title}\n\n`type = \"{kind}\"`");
     let links = about.and_then(|about| about.documentation.as_ref()).map(|links| links.0.as_slice());
     if let Some([first, rest @ ..]) = links {
-        let _ = write!(head, ". Its own documentation: <{first}>");
+        let _ = write!(head, ". The provider's documentation: <{first}>");
         rest.iter().for_each(|link| {
             let _ = write!(head, ", <{link}>");
         });

@@ -108,7 +108,7 @@ fn message(bytes: &[u8]) -> Result<Recorded, String> {
     for line in lines {
         let pair = line.split_once(':').filter(|(name, _)| !name.is_empty() && !name.contains(' '));
         let (name, value) =
-            pair.ok_or_else(|| format!("{line:?} is no header; a body has an empty line before it"))?;
+            pair.ok_or_else(|| format!("{line:?} is not a header; a body comes after an empty line"))?;
         headers.push((name.to_owned(), value.trim().to_owned()));
     }
     let body = body(&bytes[(at + gap).min(bytes.len())..], &headers);
@@ -117,7 +117,7 @@ fn message(bytes: &[u8]) -> Result<Recorded, String> {
     let words: Vec<&str> = first.split(' ').filter(|word| !word.is_empty()).collect();
     match words[..] {
         [version, status, ..] if version.starts_with("HTTP/") => {
-            let status = status.parse().map_err(|_| format!("{status} is no status"))?;
+            let status = status.parse().map_err(|_| format!("{status} is not an HTTP status"))?;
             Ok(Recorded::Answer(RecordedAnswer { status, headers, body }))
         }
         [method, target] | [method, target, _] if target.starts_with('/') || target.contains("://") => {
@@ -125,7 +125,7 @@ fn message(bytes: &[u8]) -> Result<Recorded, String> {
             Ok(Recorded::Request(RecordedRequest { method, target, headers, body }))
         }
         _ => Err(format!(
-            "begins with {first:?}; a request begins as POST /path HTTP/1.1, an answer as HTTP/1.1 200 OK"
+            "begins with {first:?}; a request begins like POST /path HTTP/1.1, an answer like HTTP/1.1 200 OK"
         )),
     }
 }
@@ -180,7 +180,7 @@ mod tests {
     #[test]
     fn what_is_neither_is_refused() {
         for (text, says) in
-            [("", "a request begins as"), ("hello\n", "begins with"), ("POST /a\na=1&b=2\n", "empty line")]
+            [("", "a request begins like"), ("hello\n", "begins with"), ("POST /a\na=1&b=2\n", "empty line")]
         {
             let why = message(text.as_bytes()).unwrap_err();
             assert!(why.contains(says), "{text}: {why}");

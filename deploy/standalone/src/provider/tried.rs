@@ -32,32 +32,32 @@ use std::{
 pub(crate) struct TryArguments {
     /// The provider's file, or a built-in type such as twilio
     file: String,
-    /// A recorded request, a table of them, or a folder of such files; absent: the folder beside the file that is
-    /// called as it is
+    /// A recorded request, a table of requests, or a folder of recorded requests; if absent, the folder next
+    /// to the provider's file with the same name
     ///
-    /// A file holds one HTTP message as it is on the wire: POST /path HTTP/1.1, headers, an empty line, the body.
-    /// One that begins with HTTP/1.1 200 OK is a provider's answer to a send, as with --answer.
+    /// A file holds one HTTP message: POST /path HTTP/1.1, headers, an empty line, the body. A file that
+    /// begins with HTTP/1.1 200 OK is a provider's answer to a send, as with --answer.
     #[arg(long, value_name = "FILE|DIR")]
     requests: Option<PathBuf>,
-    /// A provider's answer to a send, as curl -i prints it: what it would be taken for
+    /// A provider's answer to a send, as curl -i prints it, to see how it is classified
     #[arg(long, value_name = "FILE")]
     answer: Option<PathBuf>,
-    /// The backend's settings, a line each; absent: settings.toml beside the requests. A setting that is needed and
-    /// not there has its own name for a value
+    /// The backend's settings, one per line; if absent, settings.toml next to the requests. A required
+    /// setting that is missing gets its own name as its value
     #[arg(long, value_name = "FILE")]
     settings: Option<PathBuf>,
-    /// To whom the message would go
+    /// The recipient of the message
     #[arg(long, value_name = "IDENTITY", default_value = "+254711000001")]
     to: Vec<Identity>,
-    /// What it would say
+    /// The text of the message
     #[arg(long, value_name = "TEXT", default_value = "Habari & karibu")]
     text: String,
-    /// The scheme and the host that the provider called, for signatures over the address
+    /// The scheme and host that the provider called, for signatures over the address
     #[arg(long, value_name = "URL", default_value = example::PUBLIC_URL)]
     public_url: String,
 }
 
-/// What comes of it, as it is printed.
+/// What the command prints.
 ///
 /// # Errors
 /// [`Exit::Config`] with what is wrong with a file.
@@ -71,7 +71,7 @@ pub(super) async fn shown(
     let requests = arguments.requests.clone().or_else(|| beside.is_dir().then_some(beside));
     let config = configuration(arguments, requests.as_deref(), &providers, &kind)?;
     let backend = config.backends.values().next();
-    let backend = backend.ok_or_else(|| Exit::Config(format!("{kind}: no backend")))?;
+    let backend = backend.ok_or_else(|| Exit::Config(format!("{kind}: the file defines no backend")))?;
     let problems = |problems: Vec<KeyProblem>| Exit::Config(listed(&arguments.file, &problems));
     let receiving = ReceiveTrial::new(&config, backend, forms).map_err(problems)?;
     let sending = SendTrial::new(backend).map_err(problems)?;
@@ -94,7 +94,7 @@ pub(super) async fn shown(
             text += &sent(sending, backend, arguments)?;
             answers.iter().for_each(|(name, answer)| text += &taken(sending, name, answer));
         }
-        None => text += "It does not send over HTTP.\n",
+        None => text += "This provider does not send over HTTP.\n",
     }
     Ok(text.trim_end().to_owned() + "\n")
 }
@@ -167,7 +167,7 @@ async fn tried(receiving: &ReceiveTrial, name: &str, request: &RecordedRequest) 
                 let _ = writeln!(text, "  left out: {line}");
             });
         }
-        TriedContent::Handshake => text += "  the handshake\n",
+        TriedContent::Handshake => text += "  answered as a handshake\n",
         TriedContent::Refused(reason) => {
             let _ = writeln!(text, "  refused ({reason})");
         }
@@ -235,7 +235,7 @@ fn sent(sending: &SendTrial, backend: &Arc<BackendConfig>, arguments: &TryArgume
     let message =
         Outbound::from_json(message.to_string().as_bytes()).map_err(|why| Exit::Config(why.to_string()))?;
     let names: Vec<_> = to.iter().map(Identity::as_str).collect();
-    let mut text = format!("a message to {} would be\n", names.join(", "));
+    let mut text = format!("a message to {} would be sent as\n", names.join(", "));
     match sending.requests(&message) {
         Ok(requests) => requests.iter().for_each(|request| text += &of_request(request)),
         Err(failure) => {
@@ -263,11 +263,11 @@ fn taken(sending: &SendTrial, name: &str, answer: &RecordedAnswer) -> String {
     let outcome = match sending.outcome(*status, headers, body) {
         Ok(sent) => match sent.external_id {
             Some(id) => format!("sent; the provider's id is {id}"),
-            None => "sent; without an id of the provider's".to_owned(),
+            None => "sent; the answer has no provider id".to_owned(),
         },
         Err(failure) => format!("not sent: {}", of_failure(&failure)),
     };
-    format!("{name}: an answer {status} would be\n  {outcome}\n\n")
+    format!("{name}: an answer with status {status} would mean\n  {outcome}\n\n")
 }
 
 fn of_failure(failure: &Failure) -> String {

@@ -48,7 +48,7 @@ impl Backend for Console {
             message_id = %id,
             recipients = identities.len(),
             characters = text.chars().count(),
-            "a message"
+            "message written by the console backend"
         );
         if self.shows {
             let lines = shown(&self.name, text, identities);

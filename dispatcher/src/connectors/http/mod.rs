@@ -182,7 +182,7 @@ impl Http {
 }
 
 fn not_polled() -> Failure {
-    Failure::config("no_poll", "the backend has no poll table any more")
+    Failure::config("no_poll", "the backend no longer has a poll table")
 }
 
 impl Sender {

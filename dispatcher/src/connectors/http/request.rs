@@ -64,11 +64,11 @@ impl Plan {
         for (name, template) in &table.headers {
             let key = || format!("send.headers.{}", name.0);
             if OF_THE_CLIENT.contains(&name.0.as_str()) {
-                problem(key(), "the HTTP client sets this one itself");
+                problem(key(), "must not be set: the HTTP client sets this header itself");
             }
             match name.0.parse() {
                 Ok(parsed) => headers.push((parsed, template.clone())),
-                Err(_) => problem(key(), "is no header name"),
+                Err(_) => problem(key(), "is not a header name"),
             }
         }
         let source = table.url.source();
@@ -138,11 +138,13 @@ impl Plan {
                 if has_dots(&text) {
                     return Err(Failure::permanent(
                         "url",
-                        "send.url: what the message says makes a segment . or .. of its path",
+                        "send.url: a value of the message makes a path segment . or ..",
                     ));
                 }
                 let url = Url::parse(&text).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
-                url.ok_or_else(|| Failure::config("url", "send.url: what the template makes is no http URL"))?
+                url.ok_or_else(|| {
+                    Failure::config("url", "send.url: the result of the template is not an http URL")
+                })?
             }
         };
         let (defaults, no_body) = (self.table.defaults.as_ref(), !self.table.has_body());
@@ -245,7 +247,7 @@ fn default_values(
             table.retain(|_, value| !value.is_null());
             Ok(table)
         }
-        _ => Err(Failure::config("template", "send.defaults: what the template makes is no table")),
+        _ => Err(Failure::config("template", "send.defaults: the result of the template is not a table")),
     }
 }
 

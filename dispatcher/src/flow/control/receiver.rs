@@ -48,7 +48,7 @@ impl ReceiverShown {
         let unreached = failure.and_then(|failure| failure.unreached.as_ref());
         let reason = unreached.map(|unreached| unreached.reason);
         let said = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
-        let why = || format!("it is down: deliveries failed in a row, the last with {code}{said}");
+        let why = || format!("it is down: consecutive deliveries failed, the last with {code}{said}");
         match change {
             BreakerChange::Opened(pause) => {
                 self.health.paused(after(pause), why());
@@ -64,10 +64,7 @@ impl ReceiverShown {
             BreakerChange::StaysOpen(pause) => self.health.paused(after(pause), why()),
             BreakerChange::Closed => {
                 self.health.resumed();
-                tracing::info!(
-                    to,
-                    "breaker closed: the webhook is back, messages and reports are delivered again"
-                );
+                tracing::info!(to, "breaker closed: the webhook is back, delivery resumed");
             }
         }
     }

@@ -138,7 +138,10 @@ fn what_is_wrong_is_said_in_kannels_words() {
             "to=1&dlr-url=http://169.254.169.254/latest",
             "DLR-URL refused: 169.254.169.254 is a link-local address, rejected",
         ),
-        ("to=1&dlr-url=http://u:p@example.org/", "DLR-URL refused: it holds a user or a password, rejected"),
+        (
+            "to=1&dlr-url=http://u:p@example.org/",
+            "DLR-URL refused: it contains a user name or a password, rejected",
+        ),
         ("to=1&account=a%5Bb", "Account field misformed or too long, rejected"),
         (&format!("to=1&account={}", "x".repeat(65)), "Account field misformed or too long, rejected"),
     ] {

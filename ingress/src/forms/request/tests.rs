@@ -190,8 +190,8 @@ fn what_cannot_be_read_says_why() {
         ("text/plain", "a=1", None),
         ("application/pdf", "<a/>", None),
         ("nonsense", "a", None),
-        (json, " ", Some("ends too early")),
-        (json, "{", Some("ends too early")),
+        (json, " ", Some("incomplete")),
+        (json, "{", Some("incomplete")),
         (json, "{]", Some("not valid JSON (line 1, column 2)")),
         (json, "{} x", Some("not valid JSON")),
         (json, &deep, Some("at most 10 parameters")),
@@ -199,8 +199,8 @@ fn what_cannot_be_read_says_why() {
         ("", "a&a&a&a&a&a&a&a&a&a&a", Some("at most 10 parameters")),
         (json, "[1,2,3,4,5,6,7,8,9,10,11]", Some("at most 10 parameters")),
         (json, r#"{"a":[{"b":1,"c":2,"d":3,"e":4},5,6,7,8,9]}"#, Some("at most 10 parameters")),
-        (json, r#"{"a":{"123456789012345678901":1}}"#, Some("name has at most 20 bytes")),
-        (json, &format!("\"{long}\""), Some("a value has at most 100 bytes")),
+        (json, r#"{"a":{"123456789012345678901":1}}"#, Some("name may have at most 20 bytes")),
+        (json, &format!("\"{long}\""), Some("a value may have at most 100 bytes")),
         (json, &format!("{{\"a\":[\"{long}\"]}}"), Some("a: at most 100 bytes")),
     ] {
         match (post(content_type, body.as_bytes(), "a").unwrap_err(), says) {

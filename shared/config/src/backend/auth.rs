@@ -183,8 +183,8 @@ impl ReceiveAuth {
     pub fn doubts(&self, methods: &[Method]) -> Option<(String, &'static str)> {
         let has_bodies = methods.iter().any(|method| *method != Method::Get);
         let lacks = has_bodies && self.shape().is_some_and(|shape| shape.leaves_body_out());
-        let why = "covers the address and not the body, so that whoever has seen one request can send any other body \
-                   under its signature: put {{ body }} into it, if the provider signs that";
+        let why = "covers the address but not the body, so anyone who has seen one request can send another \
+                   body with its signature: add {{ body }}, if the provider signs the body";
         lacks.then(|| (format!("auth.{}.signed", self.table()), why))
     }
 }
@@ -200,20 +200,21 @@ impl TokenAuth {
         };
         let places = [self.header.is_some(), self.query.is_some(), self.body.is_some(), self.path];
         let one = places.into_iter().filter(|place| *place).count() == 1;
-        let why = "must say where it stands, in one place: header = \"NAME\", query = \"NAME\", body = \"NAME\" or \
-                   path = true";
+        let why = "must say where the token is, in one place: header = \"NAME\", query = \"NAME\", body = \
+                   \"NAME\" or path = true";
         check("", !one, why);
         check("query", self.query.as_deref() == Some(""), "must name a parameter");
         check("body", self.body.as_deref() == Some(""), "must name a parameter, or be a JSON pointer");
         let prefix = !self.prefix.is_empty() && self.header.is_none();
-        check("prefix", prefix, "stands before a token in a header only");
+        check("prefix", prefix, "applies only to a token in a header");
         let fits = |secret: Secret| {
             let unreserved = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
             let text = secret.expose();
             text.bytes().all(unreserved) && !matches!(text, "." | ".." | "status")
         };
         let all = self.secret.resolved(settings).unwrap_or_default();
-        let why = "in a path it has letters, digits and - . _ ~ only, and is not \"status\"";
+        let why = "in a path, a token may contain only letters, digits and - . _ ~, and must not be \
+                   \"status\"";
         check("secret", self.path && !all.into_iter().all(fits), why);
         wrong
     }

@@ -31,10 +31,11 @@ pub(super) fn name_problem(theirs: &OneOrMany, of_items: bool) -> Option<&'stati
     if theirs.0.is_empty() || any(str::is_empty) && !of_items {
         Some("must name a parameter")
     } else if any(|name| name.contains("{{")) {
-        Some("is the name of a parameter and no template: write \"phone\" instead of \"{{ phone }}\"")
+        Some("must be the name of a parameter, not a template: write \"phone\" instead of \"{{ phone }}\"")
     } else if any(|name| name.starts_with("$.") || name.starts_with("$[")) {
         Some(
-            "is no JSONPath: write a JSON pointer, such as \"/results/0/from\" instead of \"$.results[0].from\"",
+            "must be a JSON pointer, not a JSONPath: write \"/results/0/from\" instead of \
+             \"$.results[0].from\"",
         )
     } else {
         None
@@ -73,13 +74,13 @@ impl Batch<'_> {
         let mut wrong = Vec::new();
         for (ours, theirs) in self.names() {
             if pointer(theirs).is_some_and(|pointer| pointer.split('/').any(|token| token == "*")) {
-                let why = "is a pointer to one place, and * is every item of a list: set each to the list, and a \
-                           pointer into its items here";
+                let why = "must point to one place, but * means every item of a list: set each to the list, \
+                           and use a pointer into its items here";
                 wrong.push((format!("params.{ours}"), why.to_owned()));
             }
             if self.each.is_some() && theirs.starts_with('^') && pointer(theirs).is_none() {
-                let why =
-                    "begins with ^, which stands before a pointer into the whole body, such as \"^/id\"";
+                let why = "begins with ^, which must be followed by a pointer into the whole body, such as \
+                     \"^/id\"";
                 wrong.push((format!("params.{ours}"), why.to_owned()));
             }
         }
@@ -88,8 +89,8 @@ impl Batch<'_> {
         }
         if !self.has_pointers() {
             let why = format!(
-                "reads a JSON or XML body, and params has no pointer into its items: say where in an item they are, \
-                 such as params = {}",
+                "reads a JSON or XML body, but params has no pointer into its items: say where the values \
+                 are in an item, such as params = {}",
                 self.example
             );
             wrong.push(("each".to_owned(), why));
@@ -101,12 +102,14 @@ impl Batch<'_> {
         };
         if !what.is_empty() {
             let why = format!(
-                "says that the body is {what}, and each reads JSON or XML: leave one of them out, or set \"json\""
+                "says that the body is {what}, but each reads JSON or XML: remove one of them, or set \
+                 \"json\""
             );
             wrong.push(("format".to_owned(), why));
         }
         if !self.methods.is_empty() && self.methods.iter().all(|method| *method == Method::Get) {
-            let why = "reads a JSON or XML body, and a GET has none: methods must have \"POST\" or \"PUT\"";
+            let why = "reads a JSON or XML body, but a GET has none: methods must contain \"POST\" or \
+                       \"PUT\"";
             wrong.push(("each".to_owned(), why.to_owned()));
         }
         wrong
@@ -119,8 +122,8 @@ impl Batch<'_> {
             let number = pointer.split('/').position(|token| index(token).is_some())?;
             let list: Vec<_> = pointer.split('/').take(number).collect();
             let what = format!(
-                "reads one item of a list: a body whose list has more is refused. To take every item, set \
-                 each = \"{}\"",
+                "reads one item of a list: a body with more items is refused. To read every item, set each = \
+                 \"{}\"",
                 list.join("/")
             );
             Some((format!("params.{ours}"), what))

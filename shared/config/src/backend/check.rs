@@ -26,7 +26,7 @@ fn compile<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Expression, D::
     let expression = compiled.map_err(de::Error::custom)?;
     if expression.is_no_condition(&context("+15550100", "text", &Map::new())) {
         return Err(de::Error::custom(
-            "must be true or false, as text == \"ping\" is: it refuses every message",
+            "must be true or false, like text == \"ping\": it refuses every message",
         ));
     }
     Ok(expression)

@@ -99,10 +99,11 @@ fn format_problem(format: &str) -> Option<String> {
     let noon = civil::date(2026, 11, 22).at(12, 34, 56, 0);
     let Ok(noon) = noon.to_zoned(TimeZone::UTC) else { return None };
     let Ok(written) = strtime::format(format, &noon) else {
-        return Some(format!("`{format}` is no pattern of strftime, {EXAMPLE}"));
+        return Some(format!("`{format}` is not a strftime pattern, {EXAMPLE}"));
     };
     let read = by_pattern(format, &written, &TimeZone::UTC);
-    read.is_none().then(|| format!("`{format}` leaves the day open: it needs day, month and year, {EXAMPLE}"))
+    read.is_none()
+        .then(|| format!("`{format}` does not determine the day: it needs day, month and year, {EXAMPLE}"))
 }
 
 /// A time zone: a name of the IANA database, or a fixed offset.
@@ -179,9 +180,9 @@ mod tests {
     #[test]
     fn a_pattern_or_a_zone_that_cannot_be_says_so() {
         for (value, says) in [
-            (json!({"format": "%H:%M"}), "leaves the day open"),
-            (json!({"format": ["%d.%m.%Y", "DD/MM/YYYY"]}), "`DD/MM/YYYY` leaves the day open"),
-            (json!({"format": "%d/%m/%Y %!"}), "is no pattern"),
+            (json!({"format": "%H:%M"}), "does not determine the day"),
+            (json!({"format": ["%d.%m.%Y", "DD/MM/YYYY"]}), "`DD/MM/YYYY` does not determine the day"),
+            (json!({"format": "%d/%m/%Y %!"}), "is not a strftime pattern"),
             (json!({"timezone": "Nairobi"}), "unknown time zone"),
             (json!({"timezone": "03:00"}), "unknown time zone"),
             (json!({"zone": "UTC"}), "format"),

@@ -18,7 +18,8 @@ pub enum Dedupe {
 
 impl<'de> Deserialize<'de> for Dedupe {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        const WANTED: &str = "must be true, false, or a list of the fields that make a message the same one";
+        const WANTED: &str = "must be true, false, or a list of the fields by which a repeated message is \
+                              recognized";
         match Value::deserialize(deserializer)? {
             Value::Bool(true) => Ok(Self::ExternalId),
             Value::Bool(false) => Ok(Self::Never),
@@ -40,13 +41,15 @@ impl Dedupe {
     pub(super) fn problem(&self, standard: &[&str], declared: &[&str]) -> Option<String> {
         let Self::Fields(names) = self else { return None };
         if names.is_empty() {
-            return Some("names no field: false is for messages that are never repeated".to_owned());
+            return Some("names no field: set false if messages are never repeated".to_owned());
         }
         let known = || standard.iter().chain(declared).copied();
         let unknown = names.iter().find(|name| known().all(|known| known != *name))?;
         let hint = suggest::hint(unknown, known());
         let standard = standard.join(", ");
-        Some(format!("no message has {unknown}: use {standard}, or declare it in receive.fields{hint}"))
+        Some(format!(
+            "messages have no field {unknown}: use {standard}, or declare it in receive.fields{hint}"
+        ))
     }
 }
 

@@ -50,7 +50,7 @@ pub enum NoItems {
     #[error("{0} must be a list")]
     NotAList(String),
     /// There are more than may be in one request.
-    #[error("at most {0} items are taken in one request (ingress.max_items)")]
+    #[error("at most {0} items are accepted in one request (ingress.max_items)")]
     TooMany(usize),
     /// The path has a number, and the list has more items than that one.
     #[error(transparent)]
@@ -59,7 +59,7 @@ pub enum NoItems {
 
 /// A list of which the configuration reads only some items, and which has more.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{list} has {items} items, and only {} read", only(.read))]
+#[error("{list} has {items} items, but only {} read", only(.read))]
 pub struct UnreadItems {
     /// Where the list is.
     pub list: String,
@@ -101,17 +101,21 @@ impl Each {
         }
         let Some(rest) = path.strip_prefix('/') else {
             return Err(format!(
-                "must begin with /: it is a JSON pointer to a list, {EXAMPLES}; \"\" is a body that is a list itself"
+                "must begin with /: it is a JSON pointer to a list, {EXAMPLES}; \"\" means that the body \
+                 itself is a list"
             ));
         };
         let steps: Vec<_> = rest.split('/').map(PathStep::parse).collect::<Result<_, _>>()?;
         match steps.last() {
             Some(PathStep::Member(last)) if last.is_empty() => Err(format!(
-                "must not end in /: it names the list itself, {EXAMPLES}; \"\" is a body that is a list"
+                "must not end in /: it names the list itself, {EXAMPLES}; \"\" means that the body itself is \
+                 a list"
             )),
             Some(PathStep::Every) => {
                 let list = path.trim_end_matches("/*");
-                Err(format!("must not end in *, since every item of the list is taken: write \"{list}\""))
+                Err(format!(
+                    "must not end in *, because every item of the list is read anyway: write \"{list}\""
+                ))
             }
             _ => Ok(Self { path: path.to_owned(), steps }),
         }
@@ -123,7 +127,7 @@ impl PathStep {
         match token {
             "*" => Ok(Self::Every),
             _ if token.contains('*') => {
-                Err(format!("`{token}`: * stands alone between two /, for every item of a list"))
+                Err(format!("`{token}`: * must stand alone between two /, and means every item of a list"))
             }
             _ => Ok(Self::Member(unescape(token))),
         }
@@ -283,8 +287,8 @@ mod tests {
             ("/e/*/m", json!({"e": [{"m": 3}]}), "e[0].m must be a list"),
             ("/e/*/m", json!({"e": 3}), "e must be a list"),
             ("/e", json!({"e": [1, 2, 3, 4, 5]}), "at most 4 items"),
-            ("/e/0/m", json!({"e": [{}, {}]}), "e has 2 items, and only item 0 is read"),
-            ("/2/m", json!([1, 2, 3]), "the body has 3 items, and only item 2 is read"),
+            ("/e/0/m", json!({"e": [{}, {}]}), "e has 2 items, but only item 0 is read"),
+            ("/2/m", json!([1, 2, 3]), "the body has 3 items, but only item 2 is read"),
         ] {
             let why = places(path, &body).unwrap_err();
             assert!(why.contains(says), "{path} {body}: {why}");
@@ -302,8 +306,8 @@ mod tests {
             ("/", "must not end in /"),
             ("/results/*", "write \"/results\""),
             ("/*", "write \"\""),
-            ("/results[*]", "* stands alone"),
-            ("/entry/*x/messages", "* stands alone"),
+            ("/results[*]", "* must stand alone"),
+            ("/entry/*x/messages", "* must stand alone"),
         ] {
             let why = each(path).unwrap_err().to_string();
             assert!(why.contains(says), "{path}: {why}");

@@ -50,11 +50,11 @@ impl Expression {
         if let Some(first) = unknown.first() {
             let hint = suggest::hint(first, known.iter().copied());
             let (unknown, known) = (unknown.join(", "), known.join(", "));
-            return Err(format!("unknown name {unknown}; an expression sees {known}{hint}"));
+            return Err(format!("unknown name {unknown}; an expression can use {known}{hint}"));
         }
         if let Some(function) = names.unknown_functions.first() {
             let hint = suggest::hint(function, FUNCTIONS);
-            return Err(format!("unknown function {function}; there are {}{hint}", FUNCTIONS.join(", ")));
+            return Err(format!("unknown function {function}; known are {}{hint}", FUNCTIONS.join(", ")));
         }
         Ok(Self(Arc::new(program)))
     }
@@ -182,7 +182,7 @@ impl<'de> Deserialize<'de> for When {
         let (body, query, headers) = (Cow::Owned(Json::Object(Map::new())), Map::new(), Map::new());
         let empty = WhenScope::from(&RequestValues { body, query, headers, settings: &Map::new() });
         if expression.is_no_condition(&empty.0) {
-            return Err(de::Error::custom("must be true or false, as has(body.message) is"));
+            return Err(de::Error::custom("must be true or false, like has(body.message)"));
         }
         let chooses_items = expression.names().variables.contains("item");
         Ok(Self { expression, chooses_items })
@@ -312,7 +312,7 @@ mod tests {
         for (text, says) in [
             ("body.type ==", "not a CEL expression"),
             ("", "not a CEL expression"),
-            ("event == 1", "unknown name event; an expression sees body, query, headers, settings, item"),
+            ("event == 1", "unknown name event; an expression can use body, query, headers, settings, item"),
             ("headrs.a == \"x\"", "did you mean headers?"),
             ("body.a.startWith(\"x\")", "did you mean startsWith?"),
             ("text == \"x\"", "unknown name text"),

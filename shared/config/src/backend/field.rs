@@ -146,17 +146,17 @@ impl FieldSpec {
         check("min_length", self.min_length.is_some() && !text, only("string, email and regex"));
         check("max_length", self.max_length.is_some() && !text, only("string, email and regex"));
         check("choices", !self.choices.is_empty() && self.kind != Choice, only("choice"));
-        check("choices", self.choices.is_empty() && self.kind == Choice, "a choice needs its choices".into());
+        check("choices", self.choices.is_empty() && self.kind == Choice, "a choice needs choices".into());
         check("pattern", self.pattern.is_some() && self.kind != Regex, only("regex"));
-        check("pattern", self.pattern.is_none() && self.kind == Regex, "a regex needs its pattern".into());
+        check("pattern", self.pattern.is_none() && self.kind == Regex, "a regex needs a pattern".into());
         check("region", self.region.is_some() && self.kind != Phone, only("phone"));
         let whole = |bound: &Option<Number>| {
             self.kind == Integer && bound.as_ref().is_some_and(|bound| bound.0.parse::<i64>().is_err())
         };
-        check("min", whole(&self.min), "an integer's bound is a whole number".into());
-        check("max", whole(&self.max), "an integer's bound is a whole number".into());
+        check("min", whole(&self.min), "the bound of an integer must be a whole number".into());
+        check("max", whole(&self.max), "the bound of an integer must be a whole number".into());
         let pointless = self.required && self.default.is_some();
-        check("default", pointless, "a required field takes no default".into());
+        check("default", pointless, "a required field must not have a default".into());
         wrong
     }
 }

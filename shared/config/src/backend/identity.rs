@@ -7,10 +7,13 @@ use postern_shared::message::Identity;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotARecipient {
     /// It does not match `send.identity`, which this is.
-    #[error("is no recipient of this backend: it must match {0} (send.identity)")]
+    #[error("is not a valid recipient of this backend: it must match {0} (send.identity)")]
     Unlike(String),
     /// It contains `send.separator`, which this is.
-    #[error("is more than one recipient: it must not contain {0:?}, which separates them (send.separator)")]
+    #[error(
+        "is more than one recipient: it must not contain {0:?}, which separates recipients \
+         (send.separator)"
+    )]
     Several(String),
 }
 

@@ -47,7 +47,8 @@ impl MediaSource {
             self.members().filter_map(|(key, names)| Some((key, name_problem(names, of_items)?.to_owned())));
         let mut wrong: Vec<_> = wrong.collect();
         if self.url.is_none() && self.id.is_none() {
-            wrong.push(("url", "must say where the address of a medium stands, or id its id".to_owned()));
+            wrong
+                .push(("url", "must say where the URL of a media item is, or id where its id is".to_owned()));
         }
         wrong
     }

@@ -143,33 +143,29 @@ impl PollTable {
         check(
             "url",
             send.is_none(),
-            "has no use without a send table with connector = \"http\": nothing is sent",
+            "has no effect without a send table with connector = \"http\": nothing is sent",
         );
         let has_id = send.is_some_and(|send| send.external_id.is_some());
         check(
             "url",
             send.is_some() && !has_id,
-            "needs send.external_id: the provider is asked by its own id of a message",
+            "needs send.external_id: the provider is asked by its own id of the message",
         );
         check("json", !self.json.is_empty() && !self.form.is_empty(), "a request has one body: json or form");
         let has_body = !self.json.is_empty() || !self.form.is_empty();
         check("method", has_body && self.method == SendMethod::Get, "a GET has no body: use query");
-        check("delays", self.delays.is_empty(), "must hold at least one delay, such as \"1m\"");
-        check("delays", self.delays.len() > 100, "at most 100 delays are taken");
+        check("delays", self.delays.is_empty(), "must contain at least one delay, such as \"1m\"");
+        check("delays", self.delays.len() > 100, "at most 100 delays are allowed");
         let out_of_bounds = |delay: &Span| delay.0 < Duration::from_millis(100) || delay.0 > MAX_DELAY;
         if let Some(index) = self.delays.iter().position(out_of_bounds) {
             check(&format!("delays[{index}]"), true, "must be 100ms to 24h");
         }
         check("concurrency", !(1..=MAX_CONCURRENCY).contains(&self.concurrency), "must be 1 to 2000");
         for name in self.params.keys().filter(|name| !ANSWERS.contains(&name.as_str())) {
-            check(
-                &format!("params.{name}"),
-                true,
-                "is nothing that is read of an answer: use state, code, detail",
-            );
+            check(&format!("params.{name}"), true, "is not read from an answer: use state, code, detail");
         }
         let no_state = !self.params.contains_key("state");
-        check("params.state", no_state, "is missing: where an answer says what became of the message");
+        check("params.state", no_state, "is missing: say where an answer has the message's state");
         let no_words = self.states.is_empty() && status.is_none_or(|status| status.states.is_empty());
         let why = "must say what the provider's words mean, such as { Delivered = \"delivered\" }";
         check("states", no_words, why);

@@ -30,7 +30,9 @@ impl ProviderTls {
     /// # Errors
     /// What is wrong with the file.
     pub fn roots(&self) -> Result<Option<Vec<CertificateDer<'static>>>, TlsProblem> {
-        let read = |path: &PathBuf| certificates("ca", path, "of whoever issued the provider's");
+        let read = |path: &PathBuf| {
+            certificates("ca", path, "of the authority that issued the provider's certificate")
+        };
         self.ca.as_ref().map(read).transpose()
     }
 

@@ -112,7 +112,7 @@ impl Default for Receive {
 /// Why a `when` that is about items has none to look at: its key, and what to write.
 pub(super) fn items_problem(when: Option<&When>, each: Option<&Each>) -> Option<(String, String)> {
     let lacks = when.is_some_and(When::chooses_items) && each.is_none();
-    let why = "looks at item, which there is only with each: set each to the list, or look at body";
+    let why = "uses item, which exists only with each: set each to the list, or use body";
     lacks.then(|| ("when".to_owned(), why.to_owned()))
 }
 
@@ -145,7 +145,8 @@ impl Receive {
         for (name, theirs) in &self.params {
             if self.field(name).is_none() {
                 let known = STANDARD_FIELDS.join(", ");
-                let why = format!("is no field of ours: use one of {known}, or declare it in receive.fields");
+                let why =
+                    format!("is not a known field: use one of {known}, or declare it in receive.fields");
                 wrong.push((format!("params.{name}"), why));
             }
             wrong.extend(
@@ -162,24 +163,22 @@ impl Receive {
             wrong.extend(keys.map(|(key, why)| (format!("media[{number}].{key}"), why)));
         }
         if !self.media.is_empty() && self.fields.contains_key(MEDIA) {
-            let why = "receive.media makes this field: call one of your own otherwise";
+            let why = "receive.media sets this field: choose another name";
             wrong.push((format!("fields.{MEDIA}"), why.to_owned()));
         }
         wrong.extend(self.batch().problems());
         wrong.extend(items_problem(self.when.as_ref(), self.each.as_ref()));
         if self.challenge.as_ref().is_some_and(|challenge| challenge.when().chooses_items()) {
-            let why =
-                "looks at item, and a handshake has no items: it sees body, query, headers and settings";
+            let why = "uses item, but a handshake has no items: use body, query, headers or settings";
             wrong.push(("challenge.when".to_owned(), why.to_owned()));
         }
         if self.each.is_some() && self.codec.is_some() {
             let why =
-                "decodes the parameters of a form, and each reads a JSON or XML body: leave one of them out";
+                "decodes the parameters of a form, but each reads a JSON or XML body: remove one of them";
             wrong.push(("codec".to_owned(), why.to_owned()));
         }
         if self.codec.is_some() && !self.nested.is_empty() {
-            let why =
-                "decodes the parameters of a form, and nested reads them as JSON: leave one of them out";
+            let why = "decodes the parameters of a form, but nested reads them as JSON: remove one of them";
             wrong.push(("codec".to_owned(), why.to_owned()));
         }
         let declared: Vec<&str> = self.fields.keys().map(String::as_str).collect();
@@ -225,10 +224,10 @@ impl Receive {
             .map(|(at, name)| {
                 let what = match name.as_str() {
                     "identity" | "text" => format!("{name} is not in fields: write {name}"),
-                    "external_id" | "received_at" => format!("an expression does not see {name}"),
+                    "external_id" | "received_at" => format!("an expression cannot use {name}"),
                     _ => {
                         let hint = suggest::hint(&name, declared.iter().copied());
-                        format!("no message has fields.{name}: declare {name} in receive.fields{hint}")
+                        format!("messages have no fields.{name}: declare {name} in receive.fields{hint}")
                     }
                 };
                 (format!("checks[{at}].expr"), what)
@@ -248,7 +247,7 @@ pub(super) fn renamed<'a>(
 }
 
 pub(super) fn reply_problem(reply: &Reply) -> Option<(String, String)> {
-    let why = "must be 200 to 299: the message was taken over";
+    let why = "must be 200 to 299: the message was accepted";
     (!(200..=299).contains(&reply.status)).then(|| ("reply.status".to_owned(), why.to_owned()))
 }
 

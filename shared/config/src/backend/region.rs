@@ -53,8 +53,8 @@ impl NumberRegion {
         let example = self.example()?;
         identity.filter(|pattern| !pattern.matches_whole(&example)).map(|_| {
             format!(
-                "makes numbers such as {example}, and send.identity does not take them: leave region out if the \
-                 recipients of this type are no numbers"
+                "makes numbers such as {example}, but send.identity does not accept them: remove region if \
+                 the recipients of this type are not numbers"
             )
         })
     }

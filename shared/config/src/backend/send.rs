@@ -156,7 +156,7 @@ impl Send {
         check(
             "defaults",
             self.defaults.is_some() && !is_table,
-            "is a table, and the body is none: leave it out",
+            "applies only to a body that is a table: remove it",
         );
         check(
             "batch",
@@ -175,18 +175,22 @@ impl Send {
         check(
             "success.is",
             success.at.is_some() && success.is.is_none(),
-            "is missing: which values at that place mean success",
+            "is missing: the values at that place that mean success",
         );
         check(
             "success.at",
             success.at.is_none() && success.is.is_some(),
-            "is missing: where the answer holds the values of success.is",
+            "is missing: say where the answer has the values of success.is",
         );
         let own = |name: &HeaderName| self.auth.is_some() && name.0 == "authorization";
-        check("headers", self.headers.keys().any(own), "Authorization is what auth sets: use one of them");
+        check(
+            "headers",
+            self.headers.keys().any(own),
+            "auth sets Authorization already: use only one of them",
+        );
         let plain =
             self.url.source().starts_with("http://") && !matches!(self.auth, Some(SendAuth::Oauth2(_)));
-        check("tls", self.tls.is_some() && plain, "has no use: url begins with http://");
+        check("tls", self.tls.is_some() && plain, "has no effect: url begins with http://");
         wrong.extend(self.auth.iter().flat_map(SendAuth::problems));
         wrong.extend(self.tls.iter().flat_map(ProviderTls::problems));
         wrong

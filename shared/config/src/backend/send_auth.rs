@@ -239,23 +239,27 @@ impl SendAuth {
         let OAuth2 { grant, client_id, client_secret, username, password, form, .. } = &**table;
         match grant {
             Grant::ClientCredentials => {
-                let needed = "is missing: a token is given for the client's id and secret";
+                let needed = "is missing: the token endpoint requires the client's id and secret";
                 check("client_id", client_id.is_none(), needed);
                 check("client_secret", client_secret.is_none(), needed);
-                let unused = "has no use: only grant = \"password\" shows one";
+                let unused = "has no effect: only grant = \"password\" uses it";
                 check("username", username.is_some(), unused);
                 check("password", password.is_some(), unused);
             }
             Grant::Password => {
-                let needed = "is missing: with grant = \"password\", a token is given for an account";
+                let needed = "is missing: grant = \"password\" requires an account";
                 check("username", username.is_none(), needed);
                 check("password", password.is_none(), needed);
-                let alone = "must not be there without client_id";
+                let alone = "must not be set without client_id";
                 check("client_secret", client_id.is_none() && client_secret.is_some(), alone);
             }
         }
         for name in ["grant_type", "scope", "client_id", "client_secret", "username", "password"] {
-            check(&format!("form.{name}"), form.contains_key(name), "has a key of its own in auth.oauth2");
+            check(
+                &format!("form.{name}"),
+                form.contains_key(name),
+                "must not be set here: use its own key in auth.oauth2",
+            );
         }
         wrong
     }

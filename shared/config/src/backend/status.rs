@@ -135,7 +135,7 @@ impl Status {
         for (name, theirs) in &self.params {
             if !STATUS_FIELDS.contains(&name.as_str()) {
                 let why =
-                    format!("is no field of a delivery report: use one of {}", STATUS_FIELDS.join(", "));
+                    format!("is not a field of a delivery report: use one of {}", STATUS_FIELDS.join(", "));
                 wrong.push((format!("params.{name}"), why));
             }
             wrong.extend(
@@ -144,8 +144,8 @@ impl Status {
             );
         }
         if self.states.is_empty() && self.state.is_none() {
-            let why = "must say what the provider's words mean, such as { DELIVRD = \"delivered\" }, or state what \
-                       all reports say";
+            let why = "must say what the provider's words mean, such as { DELIVRD = \"delivered\" }, or \
+                       state must say what all reports mean";
             wrong.push(("states".to_owned(), why.to_owned()));
         }
         wrong.extend(self.batch().problems());

@@ -98,7 +98,7 @@ pub struct RenderError(String);
 impl RenderError {
     /// What a template over bytes has made is no bytes.
     pub(super) fn no_bytes() -> Self {
-        Self("a filter has made characters that are no bytes".to_owned())
+        Self("a filter produced characters that are not bytes".to_owned())
     }
 }
 
@@ -163,7 +163,7 @@ impl Template {
             unknown.sort();
             let hint = unknown.first().map(|name| suggest::hint(name, names.iter().copied()));
             return Err(format!(
-                "unknown name {}; a template sees {}{}",
+                "unknown name {}; a template can use {}{}",
                 unknown.join(", "),
                 names.join(", "),
                 hint.unwrap_or_default()
@@ -270,7 +270,8 @@ impl UrlTemplate {
             return Err("names no host".to_owned());
         }
         if !names.contains(&"settings") && authority.contains(['{', '}']) {
-            return Err("its host must hold no template: no value chooses where a request goes".to_owned());
+            return Err("its host must not contain a template: a value must not choose where a request goes"
+                .to_owned());
         }
         if !authority.contains("{{") {
             let plain = source.split("{{").next().unwrap_or_default();
@@ -282,7 +283,7 @@ impl UrlTemplate {
         let authority = if whole_from_settings { [base, up_to_path].concat() } else { authority.to_owned() };
         let settings_only = |names: Vec<String>| names.iter().all(|name| name == "settings");
         if authority.contains("{%") || !Template::names(&authority).is_ok_and(settings_only) {
-            return Err("its host may hold {{ settings.… }}, but nothing of the message".to_owned());
+            return Err("its host may contain {{ settings.… }}, but no value of the message".to_owned());
         }
         if userinfo::has_user(&authority) {
             return Err(userinfo::belongs_into("auth"));

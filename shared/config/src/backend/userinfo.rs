@@ -7,7 +7,7 @@ use url::Url;
 
 /// What is wrong with a URL that holds a user or a password; `auth` is the key where they belong.
 pub(crate) fn belongs_into(auth: &str) -> String {
-    format!("must hold no user and password: set {auth}")
+    format!("must not contain a user name or password: set {auth}")
 }
 
 /// Whether `url`, or the beginning of one, holds a user or a password.

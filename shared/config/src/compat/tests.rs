@@ -61,7 +61,7 @@ fn every_mistake_is_named() {
         ),
         (
             "[[compat.kannel.users]]\nUSER[[compat.kannel.users]]\nUSER",
-            "line 10: compat.kannel.users[1].username: is another user's too",
+            "line 10: compat.kannel.users[1].username: is also the name of another user",
         ),
         (
             "[[compat.kannel.users]]\nUSERallow = [\"10.0.0.1/8\"]",
@@ -73,7 +73,7 @@ fn every_mistake_is_named() {
         ),
         (
             "[[compat.kannel.users]]\nUSERallow = []",
-            "line 9: compat.kannel.users[0].allow: would let nobody in",
+            "line 9: compat.kannel.users[0].allow: would allow nobody",
         ),
         (
             "[[compat.kannel.users]]\nUSERbackends = [\"z\"]",
@@ -97,7 +97,7 @@ fn every_mistake_is_named() {
         ),
         (
             "[[compat.kannel.users]]\nUSERsmsc = { \"\" = \"x\" }",
-            "line 9: compat.kannel.users[0].smsc: a name is empty",
+            "line 9: compat.kannel.users[0].smsc: a name must not be empty",
         ),
         (
             "[[compat.vumi.users]]\nUSERsmsc = { a = \"x\" }",
@@ -117,15 +117,15 @@ fn every_mistake_is_named() {
         ),
         (
             "[compat.kannel]\npath = \"/backends/x\"\n[[compat.kannel.users]]\nUSER",
-            "line 6: compat.kannel.path: /backends is Postern's own",
+            "line 6: compat.kannel.path: /backends is reserved for Postern",
         ),
         (
             "[compat.vumi]\npath = \"/v1/messages\"\n[[compat.vumi.users]]\nUSER",
-            "line 6: compat.vumi.path: /v1 is Postern's own",
+            "line 6: compat.vumi.path: /v1 is reserved for Postern",
         ),
         (
             "[compat.vumi]\npath = \"/m\"\n[[compat.vumi.users]]\nUSERconversation = \"c\"",
-            "line 11: compat.vumi.users[0].conversation: compat.vumi.path has no {conversation}",
+            "line 11: compat.vumi.users[0].conversation: has no effect: compat.vumi.path does not contain {conversation}",
         ),
         (
             "[[compat.vumi.users]]\nusername = \"a:b\"\npassword = \"p\"\nbackend = \"x\"",
@@ -133,7 +133,7 @@ fn every_mistake_is_named() {
         ),
         (
             "[compat.vumi]\npath = \"/cgi-bin/sendsms\"\n[[compat.vumi.users]]\nUSER[[compat.kannel.users]]\nUSER",
-            "line 6: compat.vumi.path: is the path of compat.kannel, too",
+            "line 6: compat.vumi.path: is also the path of compat.kannel",
         ),
         ("[compat.callbacks]\nallow = \"127.0.0.1\"", "line 6: compat.callbacks.allow: must be a list"),
         (

@@ -6,7 +6,7 @@ use crate::backend::auth::ReceiveAuth;
 const MISTAKES: &[Mistake] = &[
     ("[admin]\nlisten = \"0.0.0.0:8081\"", "admin.listen", Some(2), "admin.token"),
     ("[admin]\nlisten = \"[::]:8081\"", "admin.listen", Some(2), "admin.token"),
-    ("[admin]\ntoken = 7", "admin.token", Some(2), "must be a text"),
+    ("[admin]\ntoken = 7", "admin.token", Some(2), "must be a string"),
     ("[admin]\ntoken = { env = \"POSTERN_NO_SUCH\" }", "admin.token", Some(2), "POSTERN_NO_SUCH"),
     (
         "[ingress]\ntrusted_proxies = [\"10.0.0.1/8\"]",
@@ -42,7 +42,7 @@ const MISTAKES: &[Mistake] = &[
         "[[api.keys]]\nname = \"a\"\nkey = \"k\"\nkey_sha256 = \"dc8331bcb2283e89d275a1c2fe66f7bf5ac3163ec1967f149dd7e27906365f0c\"\nbackends = [\"*\"]",
         "api.keys[0].key",
         Some(3),
-        "one of the two",
+        "not both",
     ),
     (
         "[[api.keys]]\nname = \"a\"\nkey_sha256 = \"hush\"\nbackends = [\"*\"]",
@@ -54,13 +54,13 @@ const MISTAKES: &[Mistake] = &[
         "[[api.keys]]\nname = \"a\"\nkey_sha256 = \"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\"\nbackends = [\"*\"]",
         "api.keys[0].key_sha256",
         Some(3),
-        "the hash of an empty text",
+        "the hash of an empty string",
     ),
     (
         "[[api.keys]]\nname = \"a\"\nkey = \"hush\"\nbackends = [\"*\"]\n[[api.keys]]\nname = \"b\"\nkey_sha256 = \"dc8331bcb2283e89d275a1c2fe66f7bf5ac3163ec1967f149dd7e27906365f0c\"\nbackends = [\"*\"]",
         "api.keys[1].key",
         Some(5),
-        "another entry's",
+        "another entry",
     ),
     (
         "[[api.keys]]\nname = \"a\"\nkey = \"k\"\nbackends = [\"*\"]\nmay = []",
@@ -78,13 +78,13 @@ const MISTAKES: &[Mistake] = &[
         "[[api.keys]]\nname = \"\"\nkey = \"k\"\nbackends = [\"*\"]",
         "api.keys[0].name",
         Some(2),
-        "must be there",
+        "must not be empty",
     ),
     (
         "[[api.keys]]\nname = \"a\"\nkey = \"k\"\nbackends = [\"*\"]\nexpires = \"soon\"",
         "api.keys[0].expires",
         Some(5),
-        "with its zone",
+        "with a time zone",
     ),
     (
         "[[api.keys]]\nname = \"a\"\nkey = \"k\"\nbackends = [\"*\"]\nrate = \"1\"",
@@ -132,13 +132,13 @@ const MISTAKES: &[Mistake] = &[
         "[backends.a]\ntype = \"http\"\nreceive = { auth = { token = { secret = \"t\", header = \"X T\" } } }",
         "backends.a.receive.auth.token.header",
         Some(3),
-        "no header name",
+        "not a header name",
     ),
     (
         "[backends.a]\ntype = \"http\"\nreceive = { auth = { token = { secret = \"t\", query = \"t\", prefix = \"x\" } } }",
         "backends.a.receive.auth.token.prefix",
         Some(3),
-        "header only",
+        "token in a header",
     ),
     (
         "[backends.a]\ntype = \"http\"\nreceive = { auth = { token = { secret = [\"t\", \"a/b\"], path = true } } }",
@@ -150,7 +150,7 @@ const MISTAKES: &[Mistake] = &[
         "[backends.a]\ntype = \"http\"\nreceive = { auth = { token = { secret = \"status\", path = true } } }",
         "backends.a.receive.auth.token.secret",
         Some(3),
-        "is not \"status\"",
+        "must not be \"status\"",
     ),
     (
         "[backends.a]\ntype = \"http\"\nreceive = { auth = { hmac = { secret = \"s\" } } }",
@@ -202,7 +202,7 @@ const MISTAKES: &[Mistake] = &[
         Some(2),
         "/no/such cannot be read",
     ),
-    ("[api]\ntls = { cert = \"c\", key = \"k\" }", "api.tls", Some(2), "unless api.listen is set"),
+    ("[api]\ntls = { cert = \"c\", key = \"k\" }", "api.tls", Some(2), "without api.listen"),
 ];
 
 #[test]

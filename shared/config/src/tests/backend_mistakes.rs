@@ -106,7 +106,7 @@ const MISTAKES: &[Mistake] = &[
         "[backends.a]\ntype = \"http\"\nsend = { url = \"http://h/\", form = { to = \"{{ identity }}\", text = \"{{ text }}\" }, auth = { bearer = 5 } }",
         "backends.a.send.auth.bearer",
         Some(3),
-        "must be a text",
+        "must be a string",
     ),
     (
         "[backends.a]\ntype = \"http\"\nsend = { url = \"http://h/\", form = { to = \"{{ identity }}\", text = \"{{ text }}\" }, auth = { bearer = \"\" } }",
@@ -251,7 +251,7 @@ const MISTAKES: &[Mistake] = &[
         "[backends.a]\ntype = \"vumi\"",
         "backends.a.settings.sendsms_url",
         Some(1),
-        "backends of type vumi need it. Where messages go: ",
+        "backends of type vumi need it. The channel's address",
     ),
     (
         "[backends.a]\ntype = \"kannel\"\nsettings = { charset = \"martian\" }",

@@ -63,7 +63,7 @@ const MISTAKES: &[Mistake] = &[
         "[backends.a]\ntype = \"http\"\n[backends.a.receive]\nwhen = 'identity == \"1\"'",
         "backends.a.receive.when",
         Some(4),
-        "unknown name identity; an expression sees body, query, headers",
+        "unknown name identity; an expression can use body, query, headers",
     ),
     (
         "[backends.a]\ntype = \"http\"\n[backends.a.receive]\nwhen = 'body.to == settings.number || has(settings.any)'",
@@ -105,7 +105,7 @@ const MISTAKES: &[Mistake] = &[
         "[backends.a]\ntype = \"http\"\n[backends.a.receive]\nchallenge = { when = 'has(query.a)', reply = \"{{ a }}\" }",
         "backends.a.receive.challenge.reply",
         Some(4),
-        "unknown name a; a template sees body, query, headers",
+        "unknown name a; a template can use body, query, headers",
     ),
     (
         "[backends.a]\ntype = \"http\"\n[backends.a.receive]\nformat = \"yaml\"",
@@ -141,7 +141,7 @@ const MISTAKES: &[Mistake] = &[
         "[backends.a]\ntype = \"http\"\n[backends.a.status]\nstates = { a = \"sent\" }\neach = \"/\"",
         "backends.a.status.each",
         Some(5),
-        "\"\" is a body that is a list",
+        "\"\" means that the body itself is a list",
     ),
     (
         "[backends.a]\ntype = \"http\"\n[backends.a.status]\nstates = { a = \"sent\" }\neach = \"/results\"",

@@ -18,7 +18,7 @@ macro_rules! receive {
 
 const MISTAKES: &[Mistake] = &[
     (send!("xml = \"<a>{{ text }}\""), "backends.a.send.xml", Some(5), "an element is not ended"),
-    (send!("xml = \"<a><!-- {{ text }} --></a>\""), "backends.a.send.xml", Some(5), "in a comment"),
+    (send!("xml = \"<a><!-- {{ text }} --></a>\""), "backends.a.send.xml", Some(5), "part of a comment"),
     (send!("xml = \"<a>{{ txt }}</a>\""), "backends.a.send.xml", Some(5), "did you mean text?"),
     (send!("xml = \"<a>{{ text }}{{ settings.k }}</a>\""), "backends.a.send.xml", Some(5), "no setting k"),
     (
@@ -63,7 +63,7 @@ const MISTAKES: &[Mistake] = &[
         send!("form = { t = \"{{ text }}\", n = 7 }"),
         "backends.a.send.form.n",
         Some(5),
-        "must be a text, or a table",
+        "must be a string, or a table",
     ),
     (
         send!("form = { t = \"{{ text }}\" }\nsuccess = { at = \"/ok\" }"),
@@ -93,7 +93,7 @@ const MISTAKES: &[Mistake] = &[
         receive!("nested = { \"/a/x*\" = \"json\" }"),
         "backends.a.receive.nested./a/x*",
         Some(4),
-        "* stands alone",
+        "* must stand alone",
     ),
     (
         receive!("codec = \"kannel\"\nnested = { p = \"json\" }"),
@@ -106,7 +106,7 @@ const MISTAKES: &[Mistake] = &[
         receive!("dedupe = [\"identity\", \"age\"]"),
         "backends.a.receive.dedupe",
         Some(4),
-        "no message has age",
+        "messages have no field age",
     ),
     (receive!("dedupe = []"), "backends.a.receive.dedupe", Some(4), "names no field"),
     (

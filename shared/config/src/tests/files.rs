@@ -23,7 +23,7 @@ const MISTAKES: &[Mistake] = &[
     ("broker:\n  url: embedded:x\n", "", Some(1), "looks like YAML"),
     ("---\nbroker:\n  url: x\n", "", Some(1), "looks like YAML"),
     ("\n{ \"broker\": { \"url\": \"embedded:x\" } }", "", Some(1), "looks like JSON"),
-    ("[broker]\nurl = embedded:x", "", Some(2), "stands in quotes"),
+    ("[broker]\nurl = embedded:x", "", Some(2), "needs quotes"),
     ("[broker]\n// the broker\nurl = \"embedded:x\"", "", Some(2), "begins with #"),
     ("[application]\ntype = \"none\"\nreports = True", "", Some(3), "true or false"),
     ("[ingress]\nlisten = \":8080\"", "ingress.listen", Some(2), "\"127.0.0.1:8080\""),
@@ -76,7 +76,7 @@ const MISTAKES: &[Mistake] = &[
         "[backends.a]\ntype = \"http\"\nreceive.params = { text = \"{{ message }}\" }",
         "backends.a.receive.params.text",
         Some(3),
-        "no template",
+        "not a template",
     ),
     (
         "[backends.a]\ntype = \"http\"\nstatus = { params = { state = \"$.status\" }, states = { a = \"sent\" } }",

@@ -55,13 +55,13 @@ const MISTAKES: &[Mistake] = &[
         "[backends.a]\ntype = \"telegram\"\nregion = \"KE\"\nsettings = { bot_token = \"1:hush-token-of-the-bot\", secret_token = \"hush-token-of-the-bot\" }",
         "backends.a.region",
         Some(3),
-        "send.identity does not take them",
+        "send.identity does not accept them",
     ),
     (
         "[backends.a]\ntype = \"http\"\nreceive = { media = [{ type = \"kind\" }] }",
         "backends.a.receive.media[0].url",
         Some(3),
-        "must say where the address",
+        "must say where the URL",
     ),
     (
         "[backends.a]\ntype = \"http\"\nreceive = { media = [{ url = \"\" }] }",
@@ -79,7 +79,7 @@ const MISTAKES: &[Mistake] = &[
         "[backends.a]\ntype = \"http\"\nreceive = { media = [{ url = \"u\" }], fields = { media = {} } }",
         "backends.a.receive.fields.media",
         Some(3),
-        "receive.media makes this field",
+        "receive.media sets this field",
     ),
     (
         "[backends.a]\ntype = \"http\"\ntext = { media = \"attach\" }\nsend = { url = \"http://h/\", form = { to = \"{{ identity }}\", text = \"{{ text }}\" } }",
@@ -109,7 +109,7 @@ const MISTAKES: &[Mistake] = &[
         "[backends.a]\ntype = \"http\"\nbase = \"twilio\"",
         "backends.a.base",
         Some(3),
-        "a backend builds on its type",
+        "to build on another type",
     ),
 ];
 

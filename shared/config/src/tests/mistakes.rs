@@ -49,7 +49,7 @@ const MISTAKES: &[Mistake] = &[
     ),
     ("[application]\ntype = \"echo\"\nretry = {}", "application.retry", Some(3), "type = \"webhook\""),
     ("[application]\ntype = \"smtp\"", "application.type", Some(2), "\"webhook\""),
-    ("[application]\ntype = 7", "application.type", Some(2), "must be a text"),
+    ("[application]\ntype = 7", "application.type", Some(2), "must be a string"),
     ("[application]\nurl = \"http://h/\"", "application.url", Some(2), "type = \"webhook\""),
     (
         "[application]\ntype = \"webhook\"\nsecret = \"whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\"\n",
@@ -73,13 +73,13 @@ const MISTAKES: &[Mistake] = &[
         "[application]\ntype = \"webhook\"\nurl = \"http://{{ backend }}.h/\"\nformat = \"form\"\n",
         "application.url",
         Some(3),
-        "its host must hold no template",
+        "its host must not contain a template",
     ),
     (
         "[application]\ntype = \"webhook\"\nurl = \"http://h/{{ identity }}\"\nformat = \"form\"\n",
         "application.url",
         Some(3),
-        "a template sees backend",
+        "a template can use backend",
     ),
     (
         "[application]\ntype = \"webhook\"\nurl = \"http://h/\"\nsecret = \"whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\"\nurll = 1",

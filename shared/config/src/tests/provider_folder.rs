@@ -115,13 +115,13 @@ fn a_file_that_builds_on_a_type_says_only_what_is_other() {
 fn a_base_that_is_none_is_named() {
     let other = "base = \"other\"\n";
     for (base, says) in [
-        ("base = 7", "acme.toml: line 1: base: must be a text; allowed: "),
+        ("base = 7", "acme.toml: line 1: base: must be a string; allowed: "),
         ("base = \"twlio\"", "acme.toml: line 1: base: unknown type; allowed: "),
         ("base = \"twlio\"", "did you mean twilio?"),
         // Of the same folder.
         (other, "base: unknown type"),
         ("base = \"acme\"", "base: unknown type"),
-        ("base = \"instagram\"", "base: instagram builds on another type itself; allowed: "),
+        ("base = \"instagram\"", "base: instagram itself builds on another type; allowed: "),
     ] {
         let folder = folder(&[("acme.toml", base), ("other.toml", "connector = \"http\"")]);
         let said = with(folder.path(), "").unwrap_err().to_string();

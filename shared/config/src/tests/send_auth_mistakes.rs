@@ -27,12 +27,12 @@ fn every_mistake_in_proving_names_its_key_and_what_is_allowed() {
         (
             "auth = { oauth2 = { token_url = \"https://h/{{ text }}\", client_id = \"i\", client_secret = \"s\" } }",
             "auth.oauth2.token_url",
-            "a template sees settings",
+            "a template can use settings",
         ),
         (
             "auth = { oauth2 = { token_url = \"https://u:hush@h/\", client_id = \"i\", client_secret = \"s\" } }",
             "auth.oauth2.token_url",
-            "no user and password",
+            "user name or password",
         ),
         (
             "auth = { oauth2 = { token_url = \"https://h/\", client_id = \"i\" } }",
@@ -62,7 +62,7 @@ fn every_mistake_in_proving_names_its_key_and_what_is_allowed() {
         (
             "auth = { oauth2 = { token_url = \"https://h/\", client_id = \"i\", client_secret = \"s\", form = { scope = \"x\" } } }",
             "auth.oauth2.form.scope",
-            "a key of its own",
+            "its own key in",
         ),
         (
             "auth = { oauth2 = { token_url = \"https://h/\", client_id = \"i\", client_secret = \"{{ settings.absent }}\" } }",
@@ -82,12 +82,12 @@ fn every_mistake_in_proving_names_its_key_and_what_is_allowed() {
         (
             "auth = { aws_sigv4 = { region = \"{{ id }}\", service = \"s\", access_key_id = \"A\", secret_access_key = \"s\" } }",
             "auth.aws_sigv4.region",
-            "a template sees settings",
+            "a template can use settings",
         ),
         (
             "auth = { bearer = \"t\" }\nheaders = { Authorization = \"Bearer t\" }",
             "headers",
-            "use one of them",
+            "only one of them",
         ),
     ] {
         let line_number = Some(if key == "headers" { 7 } else { 6 });
@@ -132,7 +132,7 @@ fn every_mistake_in_polling_names_its_key_and_what_is_allowed() {
             "external_id }}",
             "external }}",
             "url",
-            "a template sees id, backend, identity, external_id, settings",
+            "a template can use id, backend, identity, external_id, settings",
         ),
         ("https://h/{{ external_id }}", "h", "url", "http:// or https://"),
         ("state = \"/s\"", "status = \"/s\", state = \"/s\"", "params.status", "use state, code, detail"),

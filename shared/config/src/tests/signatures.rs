@@ -25,7 +25,7 @@ const MISTAKES: &[Mistake] = &[
         "[backends.a]\ntype = \"http\"\nreceive = { auth = { hmac = { secret = \"s\", header = \"X-S\", prefix = \"v1,\" } } }",
         "backends.a.receive.auth.hmac.prefix",
         Some(3),
-        "has a comma",
+        "contains a comma",
     ),
     (
         "[backends.a]\ntype = \"http\"\nreceive = { auth = { hmac = { secret = \"s\", header = \"X-S\", signed = \"{{ headers['x-nonce'] }}\" } } }",

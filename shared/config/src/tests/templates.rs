@@ -43,13 +43,13 @@ const ERRORS: &[Mistake] = &[
         "[backends.a]\ntype = \"http\"\nsettings = { token = \"t\" }\n[backends.a.send]\nurl = \"http://h/{{ identity }}?t={{ text }}\"\nauth = { bearer = \"x-{{ settings.token }}\" }",
         "backends.a.send.auth.bearer",
         Some(6),
-        "is no template",
+        "is not a template",
     ),
     (
         "[backends.a]\ntype = \"http\"\n[backends.a.receive]\nauth = { token = { secret = \"x{{ id }}\", query = \"t\" } }",
         "backends.a.receive.auth",
         Some(4),
-        "is no template",
+        "is not a template",
     ),
     (
         "[backends.a]\ntype = \"http\"\n[backends.a.send]\nurl = \"http://h/{{ identity }}\"\nform = { t = \"{{ text | uper }}\" }",
@@ -122,13 +122,13 @@ const WARNINGS: &[Mistake] = &[
         "[backends.a]\ntype = \"http\"\n[backends.a.send]\nurl = \"http://h/\"\nform = { to = \"{{ identity }}\" }",
         "backends.a.send",
         Some(3),
-        "no template of it names {{ text }}",
+        "no template in it uses {{ text }}",
     ),
     (
         "[backends.a]\ntype = \"http\"\n[backends.a.send]\nurl = \"http://h/?t={{ text }}\"",
         "backends.a.send",
         Some(3),
-        "names {{ identity }}",
+        "uses {{ identity }}",
     ),
     (
         "[backends.a]\ntype = \"http\"\n[backends.a.send]\nurl = \"http://h/\"",
@@ -164,7 +164,7 @@ const WARNINGS: &[Mistake] = &[
         "[backends.a]\ntype = \"kannel\"\n[backends.a.settings]\nsendsms_params = { username = \"u\", from = \"{{ context.from }}\" }",
         "backends.a.settings.sendsms_params",
         Some(4),
-        "is no template",
+        "is not a template",
     ),
 ];
 

@@ -11,7 +11,7 @@ const WARNINGS: &[Mistake] = &[
         "[[api.keys]]\nname = \"a\"\nkey = \"0123456789abcdef\"\nbackends = []\n[backends.a]\ntype = \"console\"",
         "api.keys[0].backends",
         Some(4),
-        "good for nothing",
+        "cannot be used",
     ),
     (
         "[[api.keys]]\nname = \"a\"\nkey = \"0123456789abcdef\"\nbackends = [\"a\"]\n[backends.a]\ntype = \"http\"",
@@ -23,7 +23,7 @@ const WARNINGS: &[Mistake] = &[
         "[[api.keys]]\nname = \"a\"\nkey = \"0123456789abcdef\"\nbackends = [\"*\"]\nexpires = \"2020-01-01T00:00:00Z\"\n[backends.a]\ntype = \"console\"",
         "api.keys[0].expires",
         Some(5),
-        "is over",
+        "is in the past",
     ),
     (
         "[broker]\nurl = \"amqp://h\"\n[[api.keys]]\nname = \"a\"\nkey = \"0123456789abcdef\"\nbackends = [\"a\"]\nmay = [\"send\", \"read\"]\n[backends.a]\ntype = \"console\"",
@@ -53,7 +53,7 @@ const WARNINGS: &[Mistake] = &[
         "[broker]\nurl = \"amqp://h\"\n[log]\nmessages = false\nurl = \"sqlite:d\"\n[backends.a]\ntype = \"console\"",
         "log.url",
         Some(5),
-        "there is no message log",
+        "turns the message log off",
     ),
     (
         "[dispatcher]\nbackends = [\"a\"]\n[backends.a]\ntype = \"console\"\n[backends.b]\ntype = \"console\"",
@@ -71,13 +71,13 @@ const WARNINGS: &[Mistake] = &[
         "[backends.a]\ntype = \"http\"\n[backends.a.receive]\nreply = { body = \"got {{ text }}\" }",
         "backends.a.receive.reply.body",
         Some(4),
-        "is no template",
+        "is not a template",
     ),
     (
         "[ingress]\npublic_url = \"https://h/backends/a\"\n[api]\nlisten = \"127.0.0.1:0\"",
         "ingress.public_url",
         Some(2),
-        "in front of /backends/NAME",
+        "comes before /backends/NAME",
     ),
     (
         "[backends.a]\ntype = \"http\"\n[backends.a.send]\nurl = \"http://h/{{ identity }}/{{ text }}\"\nheaders = { Authorization = \"Bearer $TOKEN\" }",
@@ -89,7 +89,7 @@ const WARNINGS: &[Mistake] = &[
         "[backends.a]\ntype = \"http\"\n[backends.a.send]\nurl = \"http://h/\"\njson = { to = \"{{ identity }}\", text = \"{{ text }}\", list = [{ key = \"${TOKEN}\" }] }",
         "backends.a.send.json.list[0].key",
         Some(5),
-        "no environment variable is looked up",
+        "not replaced by an environment variable",
     ),
     (
         "[backends.a]\ntype = \"http\"\n[backends.a.send]\nurl = \"http://h/{{ identity }}/{{ text }}?key=$API_KEY\"",

@@ -55,7 +55,7 @@ async fn show(dead: web::Data<DeadLetters>, request: HttpRequest, id: web::Path<
         Err(why) => return problem(400, &why),
     };
     match dead.list(&filter, DeadLetter::whole).await {
-        Ok(listing) if listing.letters.is_empty() => problem(404, "no letter has this id"),
+        Ok(listing) if listing.letters.is_empty() => problem(404, "no dead letter has this id"),
         listing => answer(listing),
     }
 }
@@ -67,7 +67,7 @@ async fn redrive(dead: web::Data<DeadLetters>, request: HttpRequest, body: web::
     };
     let done = dead.redrive(&order.filter, order.dry_run, by(&request).as_deref()).await;
     if let Ok(done) = &done {
-        log(["dead letters put back", "dry run: dead letters would be put back"], &request, &order, done);
+        log(["dead letters redriven", "dry run: dead letters would be redriven"], &request, &order, done);
     }
     answer(done)
 }
@@ -78,7 +78,7 @@ async fn drop_letters(dead: web::Data<DeadLetters>, request: HttpRequest, body: 
         Err(why) => return problem(400, &why),
     };
     if order.filter.is_everything() && !order.all && !order.dry_run {
-        return problem(400, "filter: every letter would be dropped; say which, or \"all\": true");
+        return problem(400, "filter: every dead letter would be dropped; set a condition, or \"all\": true");
     }
     let done = dead.discard(&order.filter, order.dry_run).await;
     if let Ok(done) = &done {

@@ -35,23 +35,24 @@ impl AdminMetrics {
     /// This process has an admin port already.
     pub(super) fn declare(metrics: &Metrics) -> Result<Self, Error> {
         let gauge = |name: &str, help: &str| metrics.declare(IntGauge::new(name, help)?);
-        let refused = IntCounter::new("admin_refused_total", "Requests on the admin port without its token")?;
+        let refused =
+            IntCounter::new("admin_refused_total", "Requests on the admin port without a valid token")?;
         Ok(Self {
             connected: gauge("broker_connected", "1 while the broker is connected")?,
-            blocked: gauge("broker_blocked", "1 while the broker takes no messages")?,
+            blocked: gauge("broker_blocked", "1 while the broker accepts no messages")?,
             ready: metrics.gauge(
                 "backend_ready",
-                "1 while the backend sends, 0 while it pauses or is not bound",
+                "1 while the backend sends, 0 while it is paused or not bound",
                 &["backend"],
             )?,
             application_ready: metrics.gauge(
                 "application_ready",
-                "1 while the application's webhook takes messages, 0 while it is down and they wait",
+                "1 while the application's webhook accepts messages, 0 while it is down and messages wait",
                 &[],
             )?,
             paused: metrics.gauge(
                 "backend_paused",
-                "1 while an operator's pause of the backend holds, in all processes",
+                "1 while the backend is paused by an operator, in all processes",
                 &["backend"],
             )?,
             unconfigured: metrics.gauge(
@@ -152,9 +153,12 @@ impl SpoolMetrics {
             messages: gauge("spool_messages", "Messages in the spool: accepted, not yet in the broker")?,
             bytes: gauge("spool_bytes", "Bytes of the messages in the spool")?,
             oldest: metrics.declare(oldest)?,
-            stored: counter("spool_stored_total", "Messages taken into the spool")?,
-            forwarded: counter("spool_forwarded_total", "Messages that the broker has taken from the spool")?,
-            refused: counter("spool_refused_total", "Messages that neither the broker nor the spool took")?,
+            stored: counter("spool_stored_total", "Messages stored in the spool")?,
+            forwarded: counter("spool_forwarded_total", "Messages forwarded from the spool to the broker")?,
+            refused: counter(
+                "spool_refused_total",
+                "Messages that neither the broker nor the spool accepted",
+            )?,
             dead: counter(
                 "spool_dead_letters_total",
                 "Spooled messages that the broker will never accept: dead-lettered",

@@ -97,7 +97,7 @@ impl Control {
     pub fn remark(&self) -> Option<String> {
         let problem = self.known.borrow().problem.clone()?;
         Some(format!(
-            "what operators ordered is not known, since the log postern.control cannot be read: {problem}"
+            "pauses and cancellations are unknown, because the log postern.control cannot be read: {problem}"
         ))
     }
 
@@ -164,7 +164,7 @@ impl Control {
         }
         for (backend, Pause { since, by }) in state.pauses().iter().filter(|(_, pause)| pause.since < begun) {
             let (backend, since) = (backend.as_str(), Written(*since));
-            tracing::warn!(backend, %since, by, "paused by an operator: its messages wait in their queue");
+            tracing::warn!(backend, %since, by, "backend paused by an operator: its messages wait in their queue");
         }
         self.set(state);
         while let Some(delivery) = consumer.next().await {
@@ -181,7 +181,9 @@ impl Control {
         self.known.send_if_modified(|known| {
             let new = !known.is_read || known.problem.as_ref() != Some(&problem);
             if new {
-                tracing::error!(%error, "the log postern.control cannot be read: what operators paused or cancelled may be sent");
+                tracing::error!(%error,
+                    "the log postern.control cannot be read: messages that operators paused or cancelled \
+                     may be sent");
             }
             known.is_read = true;
             known.problem = Some(problem);
@@ -210,20 +212,22 @@ pub fn this_machine() -> String {
 
 fn record(envelope: &Envelope) -> Option<ControlRecord> {
     let record = ControlRecord::from_json(&envelope.body);
-    record.inspect_err(|error| tracing::warn!(%error, "a record of the log postern.control is ignored")).ok()
+    record
+        .inspect_err(|error| tracing::warn!(%error, "invalid record in the log postern.control ignored"))
+        .ok()
 }
 
 fn log_order(ControlRecord { by, order, .. }: &ControlRecord) {
     match order {
         ControlOrder::Pause { backend } => {
             let backend = backend.as_str();
-            tracing::warn!(backend, by, "paused by an operator: its messages wait in their queue");
+            tracing::warn!(backend, by, "backend paused by an operator: its messages wait in their queue");
         }
         ControlOrder::Resume { backend } => {
             tracing::info!(
                 backend = backend.as_str(),
                 by,
-                "resumed by an operator: its messages are sent again"
+                "backend resumed by an operator: its messages are sent again"
             );
         }
         ControlOrder::Cancel(rule) => {
@@ -237,7 +241,7 @@ fn log_order(ControlRecord { by, order, .. }: &ControlRecord) {
             tracing::info!(queue, to, messages = action.messages, by, "messages {done} by an operator");
         }
         ControlOrder::Unknown => {
-            tracing::warn!(by, "an order of a later version is ignored: is an older process still running?");
+            tracing::warn!(by, "an order from a later version is ignored: update this process");
         }
         ControlOrder::Known { .. } => {}
     }

@@ -218,10 +218,10 @@ impl Operator {
         let message = read(envelope).map_err(|malformed| malformed.to_string());
         let message = message.and_then(|message| match message.backend == *from {
             true => Ok(message),
-            false => Err("backend: this queue is another backend's".to_owned()),
+            false => Err("backend: this is the queue of another backend".to_owned()),
         });
         let body = message.and_then(|message| {
-            let body = with_backend(&envelope.body, to).ok_or("its backend cannot be changed")?;
+            let body = with_backend(&envelope.body, to).ok_or("the message's backend cannot be changed")?;
             Ok((message, body))
         });
         let (message, body) = match body {
@@ -280,7 +280,7 @@ impl Operator {
     async fn tell(&self, action: QueueAction, by: &str) {
         if let Err(error) = self.order(ControlOrder::Done(action.clone()), by).await {
             let QueueAction { done, queue, to, messages } = action;
-            tracing::warn!(queue, to, messages, by, %error, "messages {done} by an operator, and the other processes cannot be told");
+            tracing::warn!(queue, to, messages, by, %error, "messages {done} by an operator, but the other processes cannot be told");
         }
     }
 }
@@ -302,8 +302,8 @@ fn named(name: &str) -> Result<Vec<QueueName>, OrderError> {
     let queue = outbound.or_else(|| others.into_iter().find(|queue| queue.as_str() == name));
     let allowed = || {
         OrderError::Invalid(format!(
-            "only a backend's name, or a queue that `postern queue list` shows, can be purged, and neither \
-             {CONTROL} nor {HEALTH} nor a queue in which retries wait"
+            "only a backend, or a queue that `postern queue list` shows, can be purged, but not {CONTROL}, \
+             {HEALTH} or a queue in which retries wait"
         ))
     };
     queue.map(|queue| vec![queue]).ok_or_else(allowed)

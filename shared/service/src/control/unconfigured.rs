@@ -38,7 +38,7 @@ impl Unconfigured {
         operator.control.until_read().await;
         loop {
             if let Err(error) = operator.make_known().await {
-                tracing::debug!(%error, "the backends cannot be noted in the log of orders, retrying");
+                tracing::debug!(%error, "the configured backends cannot be written to the log postern.control, retrying");
             }
             if let Ok(found) = operator.unconfigured().await {
                 self.set(found);
@@ -74,8 +74,8 @@ impl Operator {
 fn remark(backend: &BackendName, messages: u64) -> String {
     let wait = if messages == 1 { "message waits" } else { "messages wait" };
     format!(
-        "{messages} {wait} for {backend}, which is not configured: `postern queue move {backend} OTHER` has \
-         another backend send them, `postern queue purge {backend}` drops them"
+        "{messages} {wait} for {backend}, which is not configured: `postern queue move {backend} OTHER` \
+         moves them to another backend, `postern queue purge {backend}` drops them"
     )
 }
 

@@ -11,7 +11,7 @@ const NAMED: usize = 10;
 
 /// A beginning of an id that is that of several.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{} is the beginning of several ids: {}{}; give more of it", plain(.given), self.named(), self.rest())]
+#[error("{} is the beginning of several ids: {}{}; give more characters of it", plain(.given), self.named(), self.rest())]
 pub struct AmbiguousId {
     /// What was given.
     pub given: String,
@@ -118,7 +118,12 @@ mod tests {
             ("none-of-them", Ok("none-of-them")),
             ("019", Ok("019")),
             ("", Ok("")),
-            ("0199", Err("0199 is the beginning of several ids: 0199aaaa-1, 0199aabb-2; give more of it")),
+            (
+                "0199",
+                Err(
+                    "0199 is the beginning of several ids: 0199aaaa-1, 0199aabb-2; give more characters of it",
+                ),
+            ),
         ] {
             let expected = expected.map(|id| vec![id.to_owned()]).map_err(str::to_owned);
             assert_eq!(whole(&[given], &ids), expected, "{given}");

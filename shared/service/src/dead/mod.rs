@@ -209,10 +209,10 @@ impl DeadLetters {
         queues: &mut HashMap<QueueName, bool>,
     ) -> Result<Result<(Address, Envelope), String>, BrokerError> {
         if let Some(bytes) = letter.cut_from() {
-            return Ok(Err(format!("only the beginning of its body, of {bytes} bytes, is kept")));
+            return Ok(Err(format!("only the beginning of its body of {bytes} bytes was kept")));
         }
         let Some(queue) = letter.queue() else {
-            return Ok(Err("it does not say which queue it came from".to_owned()));
+            return Ok(Err("it does not name the queue that it came from".to_owned()));
         };
         let there = match queues.get(&queue) {
             Some(there) => *there,

@@ -13,7 +13,7 @@ fn a_backend_is_ready_unless_its_connector_or_its_flow_says_otherwise() {
 
     reporter.paused(Instant::now(), "its provider is down");
     let line = health.not_ready()[0].1.to_string();
-    assert_eq!(line, "pauses: its provider is down; the next message is tried at once");
+    assert_eq!(line, "is paused: its provider is down; the next message is tried at once");
     reporter.paused(Instant::now() + Duration::from_secs(60), "its provider is down");
     assert!(health.of(&demo).to_string().ends_with("the next message is tried in 60 s"));
 
@@ -58,7 +58,7 @@ fn the_webhook_is_no_backend_and_is_there_only_if_it_is_called() {
     assert_eq!(health.application(), Some(BackendHealth::Ready));
     reporter.paused(Instant::now(), "it is down");
     let says = health.application().unwrap().to_string();
-    assert_eq!(says, "pauses: it is down; the next message is tried at once");
+    assert_eq!(says, "is paused: it is down; the next message is tried at once");
     assert!(health.all().is_empty());
 }
 
@@ -69,7 +69,7 @@ fn what_an_operator_paused_is_paused_whoever_serves_it() {
     health.reporter(&demo).not_bound("connection refused");
     let pause = Pause { since: "2026-11-27T08:00:00Z".parse().unwrap(), by: "ops@desk".to_owned() };
     health.paused_by_operators(&[(demo.clone(), pause.clone()), (other.clone(), pause)].into());
-    let said = "is paused by an operator since 2026-11-27T08:00:00.000Z, by ops@desk; its messages wait";
+    let said = "is paused by an operator (since 2026-11-27T08:00:00.000Z, by ops@desk); its messages wait";
     assert_eq!(health.not_ready().len(), 2);
     assert!(health.not_ready().iter().all(|(_, health)| health.to_string() == said));
     assert_eq!(health.all().len(), 1, "the other is served elsewhere");

@@ -134,7 +134,7 @@ impl Admission {
             RefusedConnection::Address => limits.per_address.unwrap_or_default(),
         };
         let why = why.as_str();
-        tracing::warn!(listener = name, %client, limit = why, most, "connection refused: too many are open");
+        tracing::warn!(listener = name, %client, limit = why, most, "connection refused: too many connections are open");
     }
 }
 

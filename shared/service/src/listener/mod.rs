@@ -107,14 +107,17 @@ pub fn cannot_listen(key: &str, address: SocketAddr, error: &io::Error, instead:
     let port = address.port();
     let advice = match error.kind() {
         io::ErrorKind::AddrInUse => format!(
-            ": another program has this port, perhaps a gateway that runs already (`ss -ltnp sport = :{port}` shows \
-             which); end it, or set {key} to another port{instead}"
+            ": another program uses this port, perhaps a gateway that is already running (`ss -ltnp sport = \
+             :{port}` shows which); stop it, or set {key} to another port{instead}"
         ),
         io::ErrorKind::AddrNotAvailable => {
-            format!(": this machine has no such address; \"0.0.0.0:{port}\" is all that it has")
+            format!(
+                ": this machine does not have this address; \"0.0.0.0:{port}\" means all addresses of the \
+                 machine"
+            )
         }
         io::ErrorKind::PermissionDenied => format!(
-            ": ports below 1024 are the system's: set {key} to another port{instead}, or give the program \
+            ": ports below 1024 are privileged: set {key} to another port{instead}, or give the program \
              CAP_NET_BIND_SERVICE"
         ),
         _ => String::new(),
@@ -181,7 +184,7 @@ impl Listener {
                 listener = name,
                 wanted,
                 most,
-                "fewer connections than wanted: the limit of open files leaves no room for more; raise it (ulimit -n)"
+                "fewer connections than configured: the limit of open files is too low; raise it (ulimit -n)"
             );
         }
         let opener = ConnectionOpener {

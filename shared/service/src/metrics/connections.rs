@@ -39,7 +39,7 @@ impl ConnectionMetrics {
         );
         let unread = Opts::new(
             "requests_unread_total",
-            "Requests that are no valid HTTP, or whose head did not come in time: no handler saw them",
+            "Requests that are not valid HTTP, or whose head did not arrive in time: no handler saw them",
         );
         Ok(Self {
             open: super::declare(registry, IntGaugeVec::new(open, &["listener"])?)?,

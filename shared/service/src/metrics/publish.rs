@@ -47,14 +47,15 @@ pub struct PublishMetrics {
 
 impl PublishMetrics {
     pub(super) fn declare(registry: &Registry) -> Result<Self, Error> {
-        let help = "From a publish to the broker's confirm, or to its place in the spool";
+        let help = "Time from a publish to the broker's confirm, or until the message was stored in the \
+                    spool";
         let duration = HistogramOpts::new("publish_duration_seconds", help).buckets(SECONDS.to_vec());
         let counter = |name: &str, help: &str, label: &str| {
             declare(registry, IntCounterVec::new(Opts::new(name, help), &[label])?)
         };
         let help = "Publishes that were neither confirmed nor spooled";
         let failures = counter("publish_failures_total", help, "queue")?;
-        let help = "Outcomes of messages that the broker refused for good, by what is stored of them";
+        let help = "Outcomes of messages that the broker will never accept, by what was stored instead";
         Ok(Self {
             duration: declare(registry, HistogramVec::new(duration, &["queue"])?)?,
             failures,
@@ -99,8 +100,9 @@ impl PublishMetrics {
             Remains::ALL.map(|remains| self.refused.with_label_values(&[remains.as_str()]).get());
         let minutes = at.elapsed().as_secs() / 60;
         Some(format!(
-            "the broker refused outcomes of messages, the last {minutes} min ago ({why}): {smaller} are stored \
-             smaller, {cut} dead-lettered with their bodies cut, {nothing} lost; the log names them"
+            "the broker refused outcomes of messages, the last {minutes} min ago ({why}): {smaller} stored \
+             in a smaller form, {cut} dead-lettered with the body cut, {nothing} lost; the log has the \
+             details"
         ))
     }
 }

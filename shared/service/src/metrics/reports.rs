@@ -9,7 +9,7 @@ pub struct ReportMetrics(IntCounterVec);
 
 impl ReportMetrics {
     pub(super) fn declare(registry: &Registry) -> Result<Self, Error> {
-        let help = "Recipients that providers' delivery reports were about, by what became of the message";
+        let help = "Recipients in providers' delivery reports, by state";
         let counter = IntCounterVec::new(Opts::new("reports_total", help), &["backend", "state"])?;
         super::declare(registry, counter).map(Self)
     }

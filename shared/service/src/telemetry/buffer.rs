@@ -173,7 +173,7 @@ impl Drop for LogGuard {
 pub(super) fn dropped_counter() -> Result<IntCounter, Error> {
     IntCounter::new(
         "log_lines_dropped_total",
-        "Log lines that were dropped since stderr was not read in time",
+        "Log lines that were dropped because stderr was not read in time",
     )
 }
 

@@ -38,10 +38,7 @@ impl Exporting {
 }
 
 /// The variable `name` of this process. An empty one is none, as the specification wants it.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the names are OpenTelemetry's, and no keys of the configuration"
-)]
+#[expect(clippy::disallowed_methods, reason = "OpenTelemetry's own variables, not keys of the configuration")]
 pub(super) fn of_process(name: &str) -> Option<String> {
     std::env::var(name).ok().map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
 }
@@ -66,9 +63,8 @@ impl Environment {
         let asked: Vec<_> = list(exporters.as_deref().unwrap_or("otlp")).collect();
         let others: Vec<_> = asked.iter().filter(|name| !matches!(**name, "otlp" | "none")).collect();
         if let Some(other) = others.first() {
-            remarks.push(format!(
-                "OTEL_TRACES_EXPORTER: there is no exporter \"{other}\"; there are otlp and none"
-            ));
+            remarks
+                .push(format!("OTEL_TRACES_EXPORTER: unknown exporter \"{other}\"; known are otlp and none"));
         }
         if !asked.contains(&"otlp") {
             return off(remarks);
@@ -76,8 +72,8 @@ impl Environment {
         let Some((name, endpoint)) = of_signal(variable, "ENDPOINT") else {
             if exporters.is_some() {
                 remarks.push(
-                    "OTEL_TRACES_EXPORTER asks for otlp, but nothing says where traces go: set \
-                     OTEL_EXPORTER_OTLP_ENDPOINT, such as http://collector:4318"
+                    "OTEL_TRACES_EXPORTER is otlp, but no endpoint is set: set OTEL_EXPORTER_OTLP_ENDPOINT, \
+                     such as http://collector:4318"
                         .to_owned(),
                 );
             }
@@ -122,12 +118,12 @@ fn protocol(variable: &dyn Fn(&str) -> Option<String>, endpoint: &Url) -> Result
     match of_signal(variable, "PROTOCOL") {
         Some((name, asked)) if asked != "http/protobuf" => {
             let grpc = if asked == "grpc" || endpoint.port() == Some(4317) {
-                ", and the endpoint to the collector's port for HTTP, which is 4318 and not 4317"
+                ", and the endpoint to the collector's HTTP port (4318, not 4317)"
             } else {
                 ""
             };
             Err(format!(
-                "{name}: Postern exports traces by http/protobuf alone, and not by \"{asked}\": set it to \
+                "{name}: Postern exports traces only by http/protobuf, not by \"{asked}\": set it to \
                  http/protobuf{grpc}"
             ))
         }
@@ -162,12 +158,12 @@ fn sampler(variable: &dyn Fn(&str) -> Option<String>) -> Result<(), String> {
     let Some(asked) = variable("OTEL_TRACES_SAMPLER") else { return Ok(()) };
     if !KNOWN.contains(&&*asked) {
         let known = KNOWN.join(", ");
-        return Err(format!("OTEL_TRACES_SAMPLER: there is no sampler \"{asked}\"; there are {known}"));
+        return Err(format!("OTEL_TRACES_SAMPLER: unknown sampler \"{asked}\"; known are {known}"));
     }
     let ratio = || variable("OTEL_TRACES_SAMPLER_ARG")?.parse::<f64>().ok();
     if asked.ends_with("traceidratio") && !ratio().is_some_and(|ratio| (0.0..=1.0).contains(&ratio)) {
         return Err(format!(
-            "OTEL_TRACES_SAMPLER_ARG: {asked} needs the part of the traces that is kept, from 0 to 1, such as 0.1"
+            "OTEL_TRACES_SAMPLER_ARG: {asked} needs the fraction of traces to keep, from 0 to 1, such as 0.1"
         ));
     }
     Ok(())
@@ -179,7 +175,7 @@ fn propagators(variable: &dyn Fn(&str) -> Option<String>, remarks: &mut Vec<Stri
     // Baggage is what others wrote: Postern carries none.
     for other in list(&asked).filter(|name| !matches!(*name, "tracecontext" | "baggage" | "none")) {
         remarks.push(format!(
-            "OTEL_PROPAGATORS: there is no propagator \"{other}\"; there are tracecontext and none"
+            "OTEL_PROPAGATORS: unknown propagator \"{other}\"; known are tracecontext and none"
         ));
     }
     list(&asked).any(|name| name == "tracecontext")
@@ -214,7 +210,7 @@ mod tests {
             (&[("OTEL_SERVICE_NAME", "x"), ("OTEL_PROPAGATORS", "none")][..], None),
             (&[WHERE, ("OTEL_SDK_DISABLED", "TRUE"), ("OTEL_TRACES_SAMPLER", "wrong")][..], None),
             (&[WHERE, ("OTEL_TRACES_EXPORTER", "none")][..], None),
-            (&[WHERE, ("OTEL_TRACES_EXPORTER", "zipkin")][..], Some("there are otlp and none")),
+            (&[WHERE, ("OTEL_TRACES_EXPORTER", "zipkin")][..], Some("known are otlp and none")),
             (&[("OTEL_TRACES_EXPORTER", "otlp")][..], Some("set OTEL_EXPORTER_OTLP_ENDPOINT")),
         ] {
             let Environment { exporting, remarks } = read(variables).unwrap();
@@ -261,7 +257,7 @@ mod tests {
             ("OTEL_EXPORTER_OTLP_HEADERS", "a=b,secret", "must be name=value"),
             ("OTEL_EXPORTER_OTLP_TIMEOUT", "10s", "must be a whole number"),
             ("OTEL_BSP_MAX_QUEUE_SIZE", "0", "must be a whole number"),
-            ("OTEL_TRACES_SAMPLER", "jaeger_remote", "there are always_on, always_off"),
+            ("OTEL_TRACES_SAMPLER", "jaeger_remote", "known are always_on, always_off"),
             ("OTEL_TRACES_SAMPLER", "traceidratio", "from 0 to 1"),
         ] {
             let error = read(&[(name, value), WHERE]).unwrap_err();

@@ -49,7 +49,7 @@ impl Counts {
     /// # Errors
     /// The metric is declared already.
     pub(super) fn declare(metrics: &Metrics) -> Result<Self, prometheus::Error> {
-        let help = "Spans by what became of them: exported, dropped (too many waited), failed (not taken)";
+        let help = "Spans by outcome: exported, dropped (too many waited), failed (not accepted)";
         let spans: IntCounterVec = metrics.counter("trace_spans_total", help, &["outcome"])?;
         let [exported, dropped, failed] =
             ["exported", "dropped", "failed"].map(|outcome| spans.with_label_values(&[outcome]));
@@ -167,7 +167,7 @@ impl CountedExporter {
                     error,
                     failed,
                     dropped,
-                    "spans cannot be exported, and are lost; messages are not"
+                    "spans cannot be exported and are lost; messages are not affected"
                 );
             }
             Some(_) => {}
@@ -187,9 +187,12 @@ impl ExportClient {
     fn new(timeout: Duration, unreached: LastProblem) -> Result<Self, String> {
         // The one provider of the process; where another part of it was first, that one stands.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        #[expect(clippy::disallowed_methods, reason = "follows neither; where the operator sends traces")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "follows no redirect and no proxy; where the operator sends traces"
+        )]
         let client = Client::builder().redirect(Policy::none()).no_proxy().timeout(timeout).build();
-        let client = client.map_err(|error| format!("traces: no HTTP client can be built: {error}"))?;
+        let client = client.map_err(|error| format!("traces: the HTTP client cannot be created: {error}"))?;
         Ok(Self { client, runtime: Handle::current(), unreached })
     }
 }

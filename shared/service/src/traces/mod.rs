@@ -129,7 +129,7 @@ impl Traces {
         // It waits for the thread that exports.
         let closing = tokio::task::spawn_blocking(move || tracing.provider.shutdown_with_timeout(FLUSH));
         if !matches!(closing.await, Ok(Ok(()))) {
-            tracing::warn!(?FLUSH, "not every span could be exported before the end");
+            tracing::warn!(?FLUSH, "some spans could not be exported before the program ended");
         }
     }
 }

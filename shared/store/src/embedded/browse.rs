@@ -89,7 +89,7 @@ impl<'b> StoreBrowse<'b> {
                 queue = self.queue.as_str(),
                 first = numbers.first(),
                 %error,
-                "stored messages cannot be read from the disk; they are left out: check the disk"
+                "stored messages cannot be read from the disk and are left out: check the disk"
             );
         }
         (self.connection, self.next) = (Some(connection), next);

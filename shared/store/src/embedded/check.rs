@@ -32,7 +32,7 @@ pub(crate) fn problems(connection: &Connection) -> rusqlite::Result<Vec<String>>
         }
     }
     let strays = found.into_iter().map(|(id, (messages, _))| {
-        format!("{messages} messages are of a queue (id {id}) whose row is missing or damaged")
+        format!("{messages} messages belong to a queue (id {id}) whose row is missing or damaged")
     });
     problems.extend(strays);
     delayed(connection, &mut problems)?;

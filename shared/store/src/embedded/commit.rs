@@ -144,7 +144,7 @@ impl Staged {
                 && queue.kept() + staged + more > limit.messages
             {
                 return Err(BrokerError::Full(format!(
-                    "{} holds its limit of {} messages",
+                    "{} has reached its limit of {} messages",
                     queue.name, limit.messages
                 )));
             }
@@ -180,7 +180,7 @@ impl Staged {
             Err(error) => {
                 tracing::error!(
                     ?error,
-                    "the delayed messages cannot be read from the disk; they stay, and it is tried again: check the disk"
+                    "delayed messages cannot be read from the disk, retrying: check the disk"
                 );
                 self.next_due = Some(now + UNREADABLE_MS);
                 return;
@@ -192,7 +192,7 @@ impl Staged {
                 Ok(envelope) => (queues.returns_to(&message.queue), Record::of(envelope)),
                 Err(found) => {
                     let error = found.why;
-                    tracing::error!(%error, "a delayed message cannot be decoded; it becomes a dead letter");
+                    tracing::error!(%error, "a delayed message cannot be decoded: dead-lettered");
                     (queues.by_name[DEAD], dead_letter("the delayed messages", found))
                 }
             };

@@ -53,14 +53,15 @@ impl Disk {
                 let free = system.f_bavail.saturating_mul(system.f_frsize);
                 (free < self.min_free).then(|| {
                     format!(
-                        "{path} has {free} bytes free, fewer than the {} that are kept free; make room, and it goes on by itself",
+                        "{path} has {free} bytes free, fewer than the {} that must stay free; free some \
+                         space, and Postern continues by itself",
                         self.min_free
                     )
                 })
             }
             // Writing will show what is wrong.
             Err(error) => {
-                tracing::warn!(%path, %error, "cannot tell the free space");
+                tracing::warn!(%path, %error, "the free space of the disk cannot be determined");
                 None
             }
         }

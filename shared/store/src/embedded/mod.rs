@@ -227,7 +227,7 @@ impl EmbeddedBroker {
         let size = entry.size();
         if size > MAX_MESSAGE_BYTES as u64 {
             return Err(BrokerError::Refused(format!(
-                "a message of {size} bytes, {MAX_MESSAGE_BYTES} is the limit"
+                "a message of {size} bytes; the limit is {MAX_MESSAGE_BYTES}"
             )));
         }
         Ok(entry)

@@ -60,7 +60,10 @@ fn start(
         bytes: queue.position.bytes,
     });
     let found = found.collect();
-    #[expect(clippy::disallowed_methods, reason = "whoever publishes waits for the answer: one each")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "each publisher waits for its answer: at most one per publisher"
+    )]
     let (ops, inbox) = mpsc::channel();
     let (status, watched) = watch::channel(BrokerStatus::Ready);
     let writer = Writer::new(folder, store, queues, options.min_free_disk, status, inbox);
@@ -105,7 +108,8 @@ fn read_queues(store: &Store, specs: &[QueueSpec]) -> Result<StoredQueues, Store
             tracing::error!(
                 queue = name,
                 behind,
-                "the embedded store holds messages behind the end of a queue: it was damaged; they are taken in; check the disk"
+                "the embedded store contains messages behind the end of a queue: it was damaged; the \
+                 messages are recovered; check the disk"
             );
             position.tail = end;
         }

@@ -304,7 +304,7 @@ impl Queue {
             Ok(envelope) => Some((number, envelope, size)),
             Err(spoiled) => {
                 let error = spoiled.why;
-                tracing::error!(queue = self.name, number, %error, "a stored message cannot be decoded; it becomes a dead letter");
+                tracing::error!(queue = self.name, number, %error, "a stored message cannot be decoded: dead-lettered");
                 self.spoiled.insert(number, spoiled);
                 None
             }
@@ -318,7 +318,8 @@ impl Queue {
             last = numbers.last(),
             messages = numbers.len(),
             %error,
-            "stored messages cannot be read from the disk; they are passed over until the next start: check the disk"
+            "stored messages cannot be read from the disk; they are skipped until the next start: check the \
+             disk"
         );
         self.unreadable.extend(numbers);
     }
@@ -332,7 +333,8 @@ impl Queue {
                 queue = self.name,
                 counted = ready,
                 found = known,
-                "the embedded store holds another number of messages than it counted: it was damaged; check the disk"
+                "the embedded store contains a different number of messages than it counted: it was damaged; \
+                 check the disk"
             );
             self.position.count = (self.position.count + known).saturating_sub(ready);
         }

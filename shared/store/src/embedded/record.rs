@@ -198,7 +198,9 @@ fn envelope(columns: [Option<&[u8]>; 5], body: Bytes) -> Result<Envelope, Malfor
         message_id: text(columns[0])?,
         kind: text(columns[1])?,
         content_type: text(columns[2])?,
-        headers: headers.map_err(|_| MalformedRecord::Damaged("its headers are none"))?.unwrap_or_default(),
+        headers: headers
+            .map_err(|_| MalformedRecord::Damaged("its headers are invalid"))?
+            .unwrap_or_default(),
         body,
     })
 }
@@ -255,7 +257,7 @@ impl Position {
         let position = Self { id: u32::try_from(id).unwrap_or(u32::MAX), tail, count, bytes, handed };
         let can_be = position.id < QUEUES && handed <= tail && tail.max(count) < BEYOND;
         Ok(if !can_be {
-            Err(MalformedRecord::Damaged("it holds numbers that cannot be"))
+            Err(MalformedRecord::Damaged("it contains impossible numbers"))
         } else if row.get::<_, i64>(6)? != position.checksum(&name) {
             Err(MalformedRecord::Altered)
         } else {

@@ -68,7 +68,8 @@ impl Recording {
         self.failed.fetch_add(events.len() as u64, Ordering::Relaxed);
         tracing::error!(
             events = events.len(), %error,
-            "events are missing in the message log: its tables did not take them; what they belong to is stored. Run `postern store check`"
+            "events are missing in the message log: its tables did not accept them, but their messages are \
+             stored; run `postern store check`"
         );
     }
 

@@ -182,7 +182,7 @@ impl Store {
                 if !store_error.is_undone() {
                     return Err(store_error);
                 }
-                tracing::warn!(%error, "the write-ahead log of the embedded store cannot be moved into its file; it is tried again");
+                tracing::warn!(%error, "the write-ahead log of the embedded store cannot be moved into its file, retrying");
                 self.checkpoint_at += CHECKPOINT;
             }
         }
@@ -201,7 +201,7 @@ impl Store {
     /// Closes the file and leaves the log as it is: what the disk has of it is not known.
     pub(super) fn abandon(self) {
         if let Err(error) = self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true) {
-            tracing::warn!(%error, "the write-ahead log of the embedded store may be moved into its file");
+            tracing::warn!(%error, "the write-ahead log of the embedded store may be moved into its file on close");
         }
     }
 

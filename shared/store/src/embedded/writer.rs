@@ -137,7 +137,10 @@ impl Writer {
             // What is still out is taken back in order.
             if let Err(store_error) = store.note_leases(self.queues.all.iter().flat_map(Queue::clean_leases))
             {
-                tracing::warn!(?store_error, "leases that end in order may count as lost with their process");
+                tracing::warn!(
+                    ?store_error,
+                    "leases of a clean shutdown may count as lost at the next start"
+                );
             }
         }
         let Self { folder, closing, status, inbox, .. } = self;

@@ -13,7 +13,10 @@ use std::collections::HashMap;
 
 /// A row that this version cannot read. Says which column is at fault, not what it holds.
 #[derive(Debug, thiserror::Error)]
-#[error("holds a row whose `{0}` this version does not know: a newer version, or somebody else, wrote it")]
+#[error(
+    "contains a row with a `{0}` that this version does not know: a newer version or another program wrote \
+     it"
+)]
 pub(super) struct UnreadableRow(pub(super) &'static str);
 
 /// A value that either database can hold in a column.

@@ -120,7 +120,7 @@ impl SqliteLog {
         let (file, kept) = (file.to_owned(), keeping.clone());
         let opened = tokio::task::spawn_blocking(move || {
             if !file.exists() {
-                return Err(LogError::Broken(format!("is not there: there is no file {}", file.display())));
+                return Err(LogError::Broken(format!("does not exist: there is no file {}", file.display())));
             }
             let alone = if access == Access::Write { tidied(&file)? } else { None };
             let connection = match access {

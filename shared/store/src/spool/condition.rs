@@ -13,7 +13,7 @@ pub(super) async fn watch(core: Arc<Core>) {
         tracing::info!(
             dir = core.dir,
             messages = usage.borrow().messages,
-            "the spool holds messages of before"
+            "the spool contains undelivered messages from an earlier run"
         );
     }
     loop {
@@ -31,7 +31,9 @@ pub(super) async fn watch(core: Arc<Core>) {
         let now = usage.borrow_and_update().messages == 0;
         match (std::mem::replace(&mut empty, now), now) {
             (true, false) => tracing::warn!(dir = core.dir, "messages are stored in the spool"),
-            (false, true) => tracing::info!(dir = core.dir, "the spool is empty: all was forwarded"),
+            (false, true) => {
+                tracing::info!(dir = core.dir, "the spool is empty: all messages were forwarded")
+            }
             _ => {}
         }
     }

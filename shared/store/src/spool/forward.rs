@@ -73,7 +73,7 @@ pub(super) async fn run(core: Arc<Core>, spool_queue: Arc<SpoolQueue>) {
         Ok(consumer) => consumer,
         Err(error) => {
             let (dir, queue) = (&core.dir, spool_queue.queue());
-            return tracing::error!(dir, %queue, %error, "the spool cannot be read: what it holds for this queue stays");
+            return tracing::error!(dir, %queue, %error, "the spool cannot be read: its messages for this queue stay in it");
         }
     };
     Forwarder { core, spool_queue, consumer, hand: VecDeque::new(), pace: ForwardPace::new() }.run().await;
@@ -171,7 +171,7 @@ impl Forwarder {
 
     fn failed(&mut self, error: &BrokerError) -> Duration {
         if !self.pace.failing {
-            tracing::warn!(queue = %self.spool_queue.queue(), %error, "not forwarded from the spool, retrying");
+            tracing::warn!(queue = %self.spool_queue.queue(), %error, "spooled messages not forwarded, retrying");
         }
         self.spool_queue.set_full(matches!(error, BrokerError::Full(_)));
         self.pace.failed()
@@ -197,7 +197,7 @@ impl Forwarder {
                     tracing::error!(%queue, why, file, "the broker will never accept this spooled message, nor as a dead letter: its body is in the file");
                 }
                 Err(error) => {
-                    tracing::error!(%queue, %error, "a message that the broker refuses cannot be set aside");
+                    tracing::error!(%queue, %error, "a message that the broker refused cannot be saved to a file");
                     return self.pace.failed();
                 }
             }

@@ -43,7 +43,7 @@ pub(super) fn take(mut stored: Envelope, nobody: &BackendName) -> (Address, Enve
         return (address, stored, at);
     }
     if stored.text_header(header::REASON).is_none() {
-        stored = stored.with(header::REASON, "the spool does not say where it was to go");
+        stored = stored.with(header::REASON, "the spool does not name its destination");
     }
     (Address::Dead(nobody.clone()), stored, at)
 }

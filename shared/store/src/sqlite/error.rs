@@ -25,10 +25,12 @@ impl StoreError {
         match self {
             Self::Locked => BrokerError::Locked { path },
             Self::Busy => BrokerError::Blocked(format!(
-                "{path} cannot be written (another program keeps postern.db locked); end it, and it goes on by itself"
+                "{path} cannot be written (another program keeps postern.db locked); stop it, and Postern \
+                 continues by itself"
             )),
             Self::Full(why) | Self::Unwritable(why) => BrokerError::Blocked(format!(
-                "{path} cannot be written ({why}); check the disk's space and health, it goes on by itself"
+                "{path} cannot be written ({why}); check the disk's space and health; Postern continues by \
+                 itself"
             )),
             Self::Broken(why) => BrokerError::Store { path, why },
         }
@@ -62,10 +64,10 @@ impl StoreError {
         };
         match cause.code {
             ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => Self::Busy,
-            ErrorCode::DiskFull => Self::Full("no room is left on the disk".to_owned()),
+            ErrorCode::DiskFull => Self::Full("no space is left on the disk".to_owned()),
             ErrorCode::SystemIoFailure => match cause.extended_code {
                 // Also what SQLite does not tell from a broken disk: a quota, a limit of the process.
-                ffi::SQLITE_IOERR_WRITE => Self::Full("the disk takes no more".to_owned()),
+                ffi::SQLITE_IOERR_WRITE => Self::Full("the disk accepts no more data".to_owned()),
                 ffi::SQLITE_IOERR_READ | ffi::SQLITE_IOERR_SHORT_READ | ffi::SQLITE_IOERR_CORRUPTFS => {
                     Self::damaged(doing, &error.to_string())
                 }
@@ -82,7 +84,8 @@ impl StoreError {
     /// The store is not what it should be.
     pub(crate) fn damaged(doing: &str, why: &str) -> Self {
         Self::Broken(format!(
-            "{doing}: it is damaged or another program's ({why}); restore it from a copy, or move the folder away to start empty"
+            "{doing}: it is damaged or belongs to another program ({why}); restore it from a copy, or move \
+             the folder away to start empty"
         ))
     }
 }

@@ -121,7 +121,9 @@ pub(super) struct OpenNote(File);
 impl Drop for OpenNote {
     fn drop(&mut self) {
         if let Err(error) = write(&self.0, LastUse::Closed) {
-            tracing::warn!(%error, "the file lock of the store's folder cannot be written: the next start takes the store for one that was not closed");
+            tracing::warn!(%error,
+                "the file lock of the store's folder cannot be written: the next start will treat the \
+                 store as not closed");
         }
     }
 }

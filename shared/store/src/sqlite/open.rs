@@ -153,7 +153,8 @@ fn use_wal(connection: &Connection, new: bool) -> Result<(), StoreError> {
     match switch().map_err(|error| StoreError::sqlite("cannot be written", &error))?.as_str() {
         "wal" => Ok(()),
         other => Err(StoreError::Broken(format!(
-            "cannot be used: the file system does not allow a write-ahead log beside {FILE} (journal mode {other}); use a disk of this machine"
+            "cannot be used: the file system does not allow a write-ahead log next to {FILE} (journal mode \
+             {other}); use a local disk"
         ))),
     }
 }

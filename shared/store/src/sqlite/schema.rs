@@ -94,7 +94,8 @@ pub(super) fn version(connection: &Connection) -> Result<usize, StoreError> {
     match usize::try_from(version) {
         Ok(known @ 1..=NEWEST) => Ok(known),
         Ok(later) if later > NEWEST => Err(StoreError::Broken(format!(
-            "was written by a later version of Postern (schema {later}; this one knows up to {NEWEST}): use that version, or a backup that is older"
+            "was written by a later version of Postern (schema {later}; this one knows up to {NEWEST}): use \
+             that version, or an older backup"
         ))),
         _ => Err(StoreError::damaged("cannot be opened", &format!("its schema's version is {version}"))),
     }

@@ -151,7 +151,7 @@ async fn below_the_kept_space_only_publishing_stops() {
         }
     })
     .await;
-    assert!(matches!(&refused, BrokerError::Blocked(why) if why.contains("make room")), "{refused:?}");
+    assert!(matches!(&refused, BrokerError::Blocked(why) if why.contains("free some space")), "{refused:?}");
     until_status(&broker, |status| matches!(status, BrokerStatus::Blocked(_))).await;
     // Taking, acking and returning from a delay go on.
     for n in 0..3 {

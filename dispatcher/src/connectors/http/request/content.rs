@@ -41,7 +41,7 @@ impl TextTemplates {
         }
         Err(Failure::config(
             "template",
-            "send: the templates make nothing of the message, and an empty one is not sent",
+            "send: the result of the templates is empty, and an empty message is not sent",
         ))
     }
 }

@@ -47,7 +47,7 @@ impl JwtAuth {
     /// What is wrong beyond the types: a key below `jwt`, and why.
     pub(super) fn problems(&self) -> Vec<(String, &'static str)> {
         let times = self.claims.keys().filter(|name| TIMES.contains(&name.as_str()));
-        let why = "is a time, which is checked anyway: leave it out, and set tolerance";
+        let why = "is a time, which is always checked: remove it, and set tolerance";
         times.map(|name| (format!("claims.{name}"), why)).collect()
     }
 }

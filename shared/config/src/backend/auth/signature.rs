@@ -170,19 +170,18 @@ impl SignatureShape<'_> {
                 wrong.push((key, why));
             }
         };
-        let comma = "has a comma, which stands between signatures: leave it out";
+        let comma = "contains a comma, which separates signatures: remove it";
         check("prefix", self.prefix.contains(','), comma);
         let time_comma = self.timestamp.is_some_and(|time| time.prefix.contains(','));
-        check("timestamp.prefix", time_comma, "has a comma, which stands between the parts of the header");
+        check("timestamp.prefix", time_comma, "contains a comma, which separates the parts of the header");
         let Some(signed) = self.signed else { return wrong };
-        let nothing = "covers neither the body nor the address, so that whoever has seen one request could make any \
-                       other: put {{ body }} into it";
+        let nothing = "covers neither the body nor the address, so anyone who has seen one request could \
+                       forge others: add {{ body }}";
         check("signed", !signed.covers_body() && !signed.covers_address(), nothing);
-        let no_time =
-            "looks at timestamp, and nothing says where that is: set timestamp = { header = \"NAME\" }";
+        let no_time = "uses timestamp, but nothing says where it is: set timestamp = { header = \"NAME\" }";
         check("signed", signed.names("timestamp") && self.timestamp.is_none(), no_time);
-        let not_signed = "is not signed, so that anybody could make it new: put {{ timestamp }} into signed, or leave \
-                          timestamp out";
+        let not_signed = "is not signed, so anyone could change it: add {{ timestamp }} to signed, or remove \
+                          timestamp";
         check("timestamp", self.timestamp.is_some() && !signed.names("timestamp"), not_signed);
         wrong
     }

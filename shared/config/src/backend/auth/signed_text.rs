@@ -76,8 +76,7 @@ impl SignedText {
 
     /// The bytes for `request`.
     ///
-    /// # Errors
-    /// [`RenderError`], also if a filter has made characters that are no bytes.
+    /// # Errors [`RenderError`], also if a filter produced characters that are not bytes.
     pub fn bytes(&self, request: &SignedRequest<'_>) -> Result<Vec<u8>, RenderError> {
         let mut scope: BTreeMap<&str, Value> = BTreeMap::new();
         let text = |bytes: &[u8]| Value::from(as_chars(bytes));

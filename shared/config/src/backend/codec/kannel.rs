@@ -15,7 +15,7 @@ pub(super) fn decode(raw: &[u8], charset: Option<&str>, coding: Option<&[u8]>) -
     let charset = charset.map(str::trim).filter(|charset| !charset.is_empty());
     let default = if coding.map(<[u8]>::trim_ascii) == Some(b"2") { "UTF-16BE" } else { "UTF-8" };
     let charset = GatewayCharset::named(charset.unwrap_or(default));
-    let charset = charset.ok_or("unknown charset; known are the labels of WHATWG's encoding standard")?;
+    let charset = charset.ok_or("unknown charset; known are the labels of the WHATWG Encoding Standard")?;
     Ok(charset.decode(raw))
 }
 

@@ -35,7 +35,7 @@ impl<'de> Visitor<'de> for JsonVisitor {
     type Value = JsonTemplate;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a text, a number, a list or a table")
+        f.write_str("a string, a number, a list or a table")
     }
 
     fn visit_str<E: de::Error>(self, source: &str) -> Result<JsonTemplate, E> {
@@ -145,7 +145,7 @@ impl<'de> Deserialize<'de> for FormTemplate {
             JsonTemplate::Text(template) => Ok(Self::Text(template)),
             json @ (JsonTemplate::Object(_) | JsonTemplate::List(_)) => Ok(Self::Json(json)),
             JsonTemplate::Plain(_) => {
-                Err(de::Error::custom("must be a text, or a table or a list that is sent as JSON"))
+                Err(de::Error::custom("must be a string, or a table or a list that is sent as JSON"))
             }
         }
     }

@@ -93,8 +93,8 @@ fn a_template_may_see_less() {
         ("https://u:{{ backend }}@h/", "host"),
         ("{{ backend }}/", "host"),
         ("{{ settings.url }}/", "host"),
-        ("https://h/{{ text }}", "unknown name text; a template sees backend"),
-        ("https://h/{{ settings.a }}", "unknown name settings; a template sees backend"),
+        ("https://h/{{ text }}", "unknown name text; a template can use backend"),
+        ("https://h/{{ settings.a }}", "unknown name settings; a template can use backend"),
         ("https://h/{{ backend", "not a template"),
     ] {
         let why = seeing(wrong).unwrap_err();

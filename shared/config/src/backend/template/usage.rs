@@ -251,7 +251,7 @@ fn part_of_a_text(source: &str) -> Option<String> {
             let hint = filter.map_or_else(String::new, |filter| {
                 format!(": a filter is written {{{{ {name} | {filter} }}}}")
             });
-            Some(format!("{name} is a text and has no part {part}{hint}"))
+            Some(format!("{name} is a string and has no part {part}{hint}"))
         }
         [name, part, ..] if name == "encoded" && !ENCODED.contains(&part.as_str()) => {
             let hint = suggest::hint(part, ENCODED);
@@ -280,7 +280,7 @@ fn not_replaced(source: &str, parts: &[SourcePart<'_>], names: &[&str]) -> Optio
         },
     );
     let (name, rest) = in_braces.or(whole)?;
-    Some(format!("{name} is not replaced as it is written: write {{{{ {name}{rest} }}}}"))
+    Some(format!("{name} is not replaced in this form: write {{{{ {name}{rest} }}}}"))
 }
 
 #[cfg(test)]
@@ -300,7 +300,7 @@ mod tests {
             ("{% filter uper %}x{% endfilter %}", "unknown filter uper"),
             ("{{ 'a' if context.x else text | nonsense }}", "unknown filter nonsense"),
             ("{{ text.upper() }}", "a filter is written {{ text | upper }}"),
-            ("{{ text.body }}", "text is a text and has no part body"),
+            ("{{ text.body }}", "text is a string and has no part body"),
             ("{{ identity['number'] }}", "has no part number"),
             ("{{ encoded.txt }}", "did you mean text?"),
             ("{text}", "write {{ text }}"),

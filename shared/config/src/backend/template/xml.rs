@@ -81,27 +81,29 @@ fn texts(source: &str) -> Result<Vec<String>, String> {
             }
             Event::End(_) => depth = depth.saturating_sub(1),
             Event::Text(text) if depth == 0 && !text.trim_ascii().is_empty() => {
-                return Err("a text stands outside of the outermost element".to_owned());
+                return Err("there is text outside the outermost element".to_owned());
             }
             Event::Text(text) => texts.push(readable(String::from_utf8_lossy(&text))),
             Event::GeneralRef(_) => {}
             Event::Decl(declaration) => {
                 let charset = declaration.encoding().and_then(Result::ok).unwrap_or(Cow::Borrowed(b"utf-8"));
                 if !charset.eq_ignore_ascii_case(b"utf-8") {
-                    return Err("is sent as UTF-8: write encoding=\"UTF-8\", or leave it out".to_owned());
+                    return Err("is sent as UTF-8: write encoding=\"UTF-8\", or remove it".to_owned());
                 }
             }
-            Event::DocType(_) => return Err("a document type cannot be sent".to_owned()),
+            Event::DocType(_) => return Err("a document type is not allowed".to_owned()),
             Event::CData(text) if plain_name(&text) => texts.push(readable(String::from_utf8_lossy(&text))),
             Event::Comment(text) if plain_name(&text) => {}
             Event::PI(text) if plain_name(&text) => {}
             Event::CData(_) => {
                 return Err(
-                    "a value in <![CDATA[…]]> could end it: write it without, it is escaped".to_owned()
+                    "a value in <![CDATA[…]]> could end the section: write the value without CDATA, it is \
+                     escaped"
+                        .to_owned(),
                 );
             }
             Event::Comment(_) | Event::PI(_) => {
-                return Err("a value cannot stand in a comment or an instruction".to_owned());
+                return Err("a value cannot be part of a comment or an instruction".to_owned());
             }
             Event::Eof => break,
         }

@@ -53,7 +53,8 @@ impl Store {
                 tracing::error!(
                     counted,
                     found = stored,
-                    "the embedded store holds another number of delayed messages than it counted: it was damaged; check the disk"
+                    "the embedded store contains a different number of delayed messages than it counted: it \
+                     was damaged; check the disk"
                 );
                 counts = self.delayed_counts("SELECT queue, count(*) FROM delayed GROUP BY queue")?;
             }
@@ -101,7 +102,9 @@ impl Store {
             match self.get_delayed(at, id) {
                 Ok(message) => due.messages.push(message),
                 Err(error) => {
-                    tracing::error!(%error, "a delayed message cannot be read from the disk; it is passed over until the next start: check the disk");
+                    tracing::error!(%error,
+                        "a delayed message cannot be read from the disk; it is skipped until the next \
+                         start: check the disk");
                     passed_over.insert(id);
                 }
             }

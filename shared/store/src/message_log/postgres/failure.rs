@@ -12,8 +12,8 @@ impl From<Error> for LogError {
             let why = error.source().map_or_else(|| error.to_string(), ToString::to_string);
             return match why.contains("certificate") {
                 true => Self::Unavailable(format!(
-                    "PostgreSQL: {why}: have SSL_CERT_FILE name a file with the server's authority, or set \
-                     sslmode=disable if nobody can listen in between"
+                    "PostgreSQL: {why}: set SSL_CERT_FILE to a file with the server's certificate authority, \
+                     or set sslmode=disable if the network is trusted"
                 )),
                 false => Self::Unavailable(format!("PostgreSQL: {why}")),
             };
@@ -26,13 +26,14 @@ impl From<Error> for LogError {
         match code.get(..2) {
             // Who may connect, to which database; what Postern's user may do. They quote names alone.
             Some("28" | "3D" | "3F" | "42") => Self::Broken(format!(
-                "cannot be used: PostgreSQL says: {message} ({code}); see the URL, and the rights of its user"
+                "cannot be used: PostgreSQL says: {message} ({code}); check the URL and the rights of its \
+                 user"
             )),
             Some("XX" | "58") => {
-                Self::Broken(format!("may be damaged: PostgreSQL reports {code}; see its own log"))
+                Self::Broken(format!("may be damaged: PostgreSQL reports {code}; see the log of PostgreSQL"))
             }
             Some("53" | "57" | "25") => Self::Unavailable(format!("PostgreSQL says: {message} ({code})")),
-            _ => Self::Unavailable(format!("PostgreSQL reports {code}; see its own log")),
+            _ => Self::Unavailable(format!("PostgreSQL reports {code}; see the log of PostgreSQL")),
         }
     }
 }

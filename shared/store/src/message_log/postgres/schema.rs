@@ -83,8 +83,7 @@ pub(super) async fn prepare(client: &Client, keeping: &Keeping) -> Result<(), Lo
     let known = MIGRATIONS.len();
     let Some(version) = version.filter(|version| *version <= known) else {
         return Err(LogError::Broken(format!(
-            "has tables of a version that this Postern does not know, beyond {known}: run the Postern that made \
-             them"
+            "has tables of a version later than {known}: run the version of Postern that created them"
         )));
     };
     for migration in &MIGRATIONS[version..] {

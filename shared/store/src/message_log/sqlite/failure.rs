@@ -20,22 +20,22 @@ pub(super) fn unreadable(why: UnreadableRow) -> rusqlite::Error {
 
 impl From<rusqlite::Error> for LogError {
     fn from(error: rusqlite::Error) -> Self {
-        let mend = "restore a backup of the file, or move the file away to begin anew";
+        let mend = "restore a backup of the file, or move the file away to start empty";
         match error.sqlite_error_code() {
             Some(ErrorCode::DatabaseCorrupt) => Self::Broken(format!("is damaged: {error}; {mend}")),
-            Some(ErrorCode::NotADatabase) => Self::Broken(format!("is no SQLite file: {mend}")),
-            Some(ErrorCode::DiskFull) => Self::Unavailable("the disk is full: make room".to_owned()),
+            Some(ErrorCode::NotADatabase) => Self::Broken(format!("is not an SQLite file: {mend}")),
+            Some(ErrorCode::DiskFull) => Self::Unavailable("the disk is full: free some space".to_owned()),
             Some(ErrorCode::ReadOnly) => {
                 Self::Unavailable("the file is read-only: make it writable for Postern's user".to_owned())
             }
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
-                Self::Unavailable("another program writes to the file for too long".to_owned())
+                Self::Unavailable("another program locks the file for too long".to_owned())
             }
             Some(ErrorCode::OperationInterrupted) => Self::TimedOut(DEADLINE),
             Some(_) => Self::Unavailable(error.to_string()),
             None => match error {
                 rusqlite::Error::FromSqlConversionFailure(_, _, why) => Self::Broken(why.to_string()),
-                error => Self::Broken(format!("does not hold what this version expects: {error}; {mend}")),
+                error => Self::Broken(format!("does not contain what this version expects: {error}; {mend}")),
             },
         }
     }

@@ -58,8 +58,8 @@ fn empty_wal(connection: &Connection) -> Result<u64, LogError> {
     match busy {
         0 => Ok(0),
         _ => Err(LogError::Unavailable(
-            "the rows are erased, but a program that reads the file keeps older pages in its write-ahead log: \
-             end it, and forget once more"
+            "the rows are erased, but a program that reads the file keeps older pages in its write-ahead \
+             log: end it, and run forget again"
                 .to_owned(),
         )),
     }

@@ -103,22 +103,18 @@ pub fn prepare(connection: &Connection, keeping: &Keeping) -> Result<(), LogErro
 /// [`LogError::Broken`] if there are none, a newer Postern made them, or another `log.hash_key` was set.
 pub(super) fn check(connection: &Connection, keeping: &Keeping) -> Result<(), LogError> {
     if !has_tables(connection)? {
-        return Err(LogError::Broken(
-            "is not there yet: no gateway has written one into the file".to_owned(),
-        ));
+        return Err(LogError::Broken("does not exist yet: no gateway has created it in the file".to_owned()));
     }
     let (version, known) = (version(connection)?, MIGRATIONS.len());
     if version != Some(known) {
         let found =
             version.map_or_else(|| "an unknown version".to_owned(), |version| format!("version {version}"));
         let mend = match version {
-            Some(earlier) if earlier < known => {
-                "start the gateway of this version once, which brings them up to it"
-            }
-            _ => "run the Postern that made them",
+            Some(earlier) if earlier < known => "start the gateway of this version once, which upgrades them",
+            _ => "run the version of Postern that created them",
         };
         return Err(LogError::Broken(format!(
-            "has tables of {found}, and this Postern knows {known}: {mend}"
+            "has tables of {found}, but this Postern knows {known}: {mend}"
         )));
     }
     match (keeping.key_check(), setting(connection, "hash_key")?) {
