@@ -3,11 +3,10 @@
 mod down;
 
 use crate::{
-    memory::MemoryBroker,
     provider::{Answer, Provider, Received, answer},
     setup::{Running, TRACE, until},
 };
-use postern_broker::{Address, Broker, Envelope, HeaderValue, QueueName, header};
+use postern_broker::{Address, Broker, Envelope, HeaderValue, QueueName, header, memory::MemoryBroker};
 use postern_dispatcher::connectors::ConnectorRegistry;
 use postern_shared::message::{Inbound, MessageId, Report};
 use serde_json::{Value, json};

@@ -160,10 +160,10 @@ async fn a_batch_that_is_not_stored_is_repeated_and_only_what_is_known_is_left_o
     let server = Running::start(EACH).await;
     let (one, two, three) = (message("m1", "one"), message("m2", "two"), message("m3", "three"));
     let without_id = json!({"from": "+15550100", "message": {"text": "no id"}});
-    server.broker.fail(Some(|| BrokerError::Full("postern.inbound".to_owned())));
+    server.broker.answer(|_| Err(BrokerError::Full("postern.inbound".to_owned())));
     let answer = server.json("/backends/demo", &results(&[one.clone(), two.clone()])).await;
     assert_eq!((answer.status, answer.header("retry-after")), (503, Some("5")));
-    server.broker.fail(None);
+    server.broker.answer(|_| Ok(()));
     for (items, stored) in [
         (vec![one.clone(), two.clone()], vec![vec!["one", "two"]]),
         (vec![one.clone(), two.clone()], vec![]),
@@ -193,7 +193,7 @@ async fn every_item_is_a_report_too() {
     let (status, body, calls) = posted(&server, path, &results(&[json!({"id": "r2"})])).await;
     assert_eq!((status, calls.len()), (400, 0));
     assert_eq!(body, "form failed to validate\nresults[0].status.name: This field is required.\n");
-    server.broker.fail(Some(|| BrokerError::Closed));
+    server.broker.answer(|_| Err(BrokerError::Closed));
     assert_eq!(posted(&server, path, &both).await.0, 503);
 }
 

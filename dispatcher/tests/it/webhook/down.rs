@@ -2,11 +2,10 @@
 
 use super::{SECRET, config, inbound, json_format, metric, write_in};
 use crate::{
-    memory::MemoryBroker,
     provider::{Answer, Provider, answer},
     setup::{Running, until},
 };
-use postern_broker::{Envelope, HeaderValue, header};
+use postern_broker::{Envelope, HeaderValue, header, memory::MemoryBroker};
 use postern_dispatcher::connectors::ConnectorRegistry;
 use postern_service::health::BackendHealth;
 use std::sync::{
@@ -26,7 +25,7 @@ async fn while_it_is_down_messages_wait_in_their_queue_and_use_no_attempts() {
     let is_up = up.clone();
     let provider =
         Provider::start(move |_| answer(if is_up.load(Ordering::SeqCst) { 200 } else { 502 }, "")).await;
-    let broker = MemoryBroker::new();
+    let broker = MemoryBroker::default();
     for _ in 0..100 {
         write_in(&broker, Envelope::from(&inbound("ping"))).await;
     }
