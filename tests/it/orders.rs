@@ -112,6 +112,7 @@ async fn what_cannot_be_ordered_is_refused_and_says_why() {
     for (path, body, status, says) in [
         ("/v1/backends/klinik/pause", json!({}), 404, "configured are: clinic"),
         ("/v1/backends/clinic/pause", json!({"buy": "me"}), 400, "buy"),
+        ("/v1/backends/clinic/pause", json!([]), 400, "must be a table"),
         ("/v1/backends/clinic/cancel", json!({"since": "2999-01-01T00:00:00Z"}), 400, "since"),
         ("/v1/backends/clinic/cancel", json!({"priority": "urgent"}), 400, "priority"),
         ("/v1/backends/clinic/cancel", json!({"since": "soon"}), 400, "since: must be a time such as 2026-"),
