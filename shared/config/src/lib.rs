@@ -53,7 +53,7 @@ pub use load::DEFAULT;
 pub use loader::Loader;
 pub use message_log::{LogPlace, MessageLogConfig};
 pub use needed_secrets::NeededSecrets;
-pub use problem::{InvalidConfig, KeyProblem, Problem};
+pub use problem::{InvalidConfig, KeyProblem, Problem, source_name};
 pub use provider_registry::{NameTaken, ProviderRegistry};
 pub use sections::{
     AddressLimit, AdminSection, ApiKey, ApiSection, BrokerSection, ClientHeader, DispatcherSection,
