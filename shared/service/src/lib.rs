@@ -2,7 +2,7 @@
 //! starts the rest, [`folders`] says whether anything can be stored, [`telemetry`] writes log lines, [`broker`] and
 //! [`message_log`] open what the configuration names, [`control`] follows what operators order, [`admin`] serves
 //! health, metrics, dead letters ([`dead`]) and orders, [`listener`] serves HTTP on a port, which [`tls`],
-//! [`bearer`] and [`rates`] guard, [`moment`] reads times that people write, [`queued`] reads a backend's queue,
+//! [`bearer`], [`direct`] and [`rates`] guard, [`moment`] reads times that people write, [`queued`] reads a backend's queue,
 //! [`retries`] counts what waits for its next attempt, [`metrics`] counts, [`depths`] asks how much waits and
 //! [`waiting`] for how long, [`health`] says which backends send, and tells other processes, [`health_check`]
 //! asks a running program whether it is ready, [`heartbeat`] says whether its loops are alive, `systemd` tells
@@ -17,6 +17,7 @@ pub mod control;
 pub mod current;
 pub mod dead;
 pub mod depths;
+pub mod direct;
 pub mod folders;
 pub mod health;
 pub mod health_check;

@@ -41,7 +41,7 @@ impl OrderClient {
         }
         match holder(config, "postern orders", admin).await? {
             Holder::Broker(broker) => Ok(Self::here(broker, config).await),
-            Holder::Gateway { url, .. } => AdminClient::new(&url, &target.admin).map(Self::There),
+            Holder::Gateway { url } => AdminClient::new(&url, &target.admin).map(Self::There),
         }
     }
 

@@ -1,6 +1,5 @@
 //! Orders on the admin port, what `postern pause`, `resume`, `cancel` and `queue` do, for programs:
-//! `POST /v1/backends/NAME/pause` and the like. Where `admin.token` is set, they ask for it; without one
-//! the port is on a loopback address.
+//! `POST /v1/backends/NAME/pause` and the like.
 
 use crate::control::{CancelOrder, MoveOrder, Operator, OrderError, PurgeOrder};
 use actix_web::{
@@ -22,10 +21,10 @@ pub struct PlainOrder {
 /// The routes of orders to backends.
 pub(super) fn backends() -> impl HttpServiceFactory {
     web::scope("/v1/backends/{name}")
-        .wrap(from_fn(super::token_holders))
-        .route("/pause", web::post().to(pause))
-        .route("/resume", web::post().to(resume))
-        .route("/cancel", web::post().to(cancel))
+        .wrap(from_fn(super::guard::operators))
+        .service(web::resource("/pause").route(web::post().to(pause)))
+        .service(web::resource("/resume").route(web::post().to(resume)))
+        .service(web::resource("/cancel").route(web::post().to(cancel)))
 }
 
 async fn pause(request: HttpRequest, operator: web::Data<Operator>, body: web::Bytes) -> HttpResponse {
@@ -56,10 +55,10 @@ async fn cancel(request: HttpRequest, operator: web::Data<Operator>, body: web::
 /// The routes of queues.
 pub(super) fn queues() -> impl HttpServiceFactory {
     web::scope("/v1/queues")
-        .wrap(from_fn(super::token_holders))
-        .route("", web::get().to(list))
-        .route("/{name}/move", web::post().to(move_messages))
-        .route("/{name}/purge", web::post().to(purge))
+        .wrap(from_fn(super::guard::operators))
+        .service(web::resource("").route(web::get().to(list)))
+        .service(web::resource("/{name}/move").route(web::post().to(move_messages)))
+        .service(web::resource("/{name}/purge").route(web::post().to(purge)))
 }
 
 async fn list(operator: web::Data<Operator>) -> HttpResponse {

@@ -1,5 +1,4 @@
-//! `POST /v1/reload`: has the configuration read anew. Where `admin.token` is set, it asks for it; without
-//! one the port is on a loopback address.
+//! `POST /v1/reload`: has the configuration read anew.
 
 use super::orders::{by_whom, read_body};
 use crate::reload::{ReloadClient, ReloadError};
@@ -24,7 +23,7 @@ pub struct ReloadOrder {
 /// The route.
 pub(super) fn route() -> impl HttpServiceFactory {
     let resource: Resource = web::resource("/v1/reload");
-    resource.wrap(from_fn(super::token_holders)).route(web::post().to(reload))
+    resource.wrap(from_fn(super::guard::operators)).route(web::post().to(reload))
 }
 
 async fn reload(request: HttpRequest, client: web::Data<ReloadClient>, body: web::Bytes) -> HttpResponse {
