@@ -15,6 +15,7 @@ use client::OrderClient;
 use jiff::Timestamp;
 use postern_config::Config;
 use postern_service::{
+    admin::orders::PlainOrder,
     control::{self, CancelOrder, MoveOrder, PurgeOrder},
     moment,
     program::Exit,
@@ -33,6 +34,9 @@ pub(crate) struct BackendArguments {
     /// The backend
     #[arg(value_name = "BACKEND")]
     backend: String,
+    /// Only say what would be done
+    #[arg(long)]
+    dry_run: bool,
     #[command(flatten)]
     target: OrderTarget,
 }
@@ -146,12 +150,14 @@ pub(crate) async fn run(order: OperatorOrder, config: &Config, admin: SocketAddr
 async fn answer(client: &OrderClient, order: OperatorOrder, by: &str) -> Result<String, Exit> {
     let json = order.target().json;
     Ok(match order {
-        OperatorOrder::Pause(BackendArguments { backend, .. }) => {
-            let done = client.pause(&backend, by).await?;
+        OperatorOrder::Pause(BackendArguments { backend, dry_run, .. }) => {
+            let order = PlainOrder { dry_run, by: Some(by.to_owned()) };
+            let done = client.pause(&backend, &order, by).await?;
             if json { as_json(&done)? } else { text::paused(&done) }
         }
-        OperatorOrder::Resume(BackendArguments { backend, .. }) => {
-            let done = client.resume(&backend, by).await?;
+        OperatorOrder::Resume(BackendArguments { backend, dry_run, .. }) => {
+            let order = PlainOrder { dry_run, by: Some(by.to_owned()) };
+            let done = client.resume(&backend, &order, by).await?;
             if json { as_json(&done)? } else { text::paused(&done) }
         }
         OperatorOrder::Cancel(CancelArguments { backend, since, until, priority, dry_run, .. }) => {

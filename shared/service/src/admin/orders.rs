@@ -13,6 +13,8 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PlainOrder {
+    /// Only say what would be done.
+    pub dry_run: bool,
     /// Who gives it, for the log, besides the address that it came from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub by: Option<String>,
@@ -28,19 +30,27 @@ pub(super) fn backends() -> impl HttpServiceFactory {
 }
 
 async fn pause(request: HttpRequest, operator: web::Data<Operator>, body: web::Bytes) -> HttpResponse {
-    let PlainOrder { by } = match read_body(&body) {
+    let PlainOrder { dry_run, by } = match read_body(&body) {
         Ok(order) => order,
         Err(why) => return super::problem(400, &why),
     };
-    answer(operator.pause(name(&request), &by_whom(&request, by.as_deref())).await)
+    answer(if dry_run {
+        operator.would_pause(name(&request)).await
+    } else {
+        operator.pause(name(&request), &by_whom(&request, by.as_deref())).await
+    })
 }
 
 async fn resume(request: HttpRequest, operator: web::Data<Operator>, body: web::Bytes) -> HttpResponse {
-    let PlainOrder { by } = match read_body(&body) {
+    let PlainOrder { dry_run, by } = match read_body(&body) {
         Ok(order) => order,
         Err(why) => return super::problem(400, &why),
     };
-    answer(operator.resume(name(&request), &by_whom(&request, by.as_deref())).await)
+    answer(if dry_run {
+        operator.would_resume(name(&request)).await
+    } else {
+        operator.resume(name(&request), &by_whom(&request, by.as_deref())).await
+    })
 }
 
 async fn cancel(request: HttpRequest, operator: web::Data<Operator>, body: web::Bytes) -> HttpResponse {
