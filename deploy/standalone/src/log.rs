@@ -78,7 +78,7 @@ pub(crate) struct ForgetArguments {
     /// Only say how many messages it would be
     #[arg(long)]
     dry_run: bool,
-    /// Do it without asking
+    /// Do it without asking, which only a terminal is
     #[arg(long)]
     yes: bool,
     /// One JSON object
@@ -96,10 +96,7 @@ pub(crate) struct ForgetArguments {
 /// rest.
 pub(crate) async fn run(action: LogAction, config: &Config) -> Result<(), Exit> {
     let access = match &action {
-        LogAction::Forget(arguments) => {
-            arguments.can_be_done()?;
-            Access::Write
-        }
+        LogAction::Forget(_) => Access::Write,
         LogAction::List { .. } | LogAction::Show { .. } | LogAction::Export { .. } => Access::Read,
     };
     let Some(log) = message_log::open_beside(config, access).await? else {

@@ -98,7 +98,7 @@ pub(crate) enum QueueCommand {
         /// Only say what would be done
         #[arg(long)]
         dry_run: bool,
-        /// Do it without asking
+        /// Do it without asking, which only a terminal is
         #[arg(long)]
         yes: bool,
         #[command(flatten)]
@@ -176,7 +176,8 @@ async fn answer(client: &OrderClient, order: OperatorOrder, by: &str) -> Result<
         }
         OperatorOrder::Queue(QueueCommand::Purge { name, dry_run, yes, .. }) => {
             let mut order = PurgeOrder { dry_run: true, by: Some(by.to_owned()) };
-            if !dry_run && !yes {
+            // A script that names the queue means it.
+            if !dry_run && !yes && stdin().is_terminal() {
                 agreed(&name, client.purge(&name, &order, by).await?.messages)?;
             }
             order.dry_run = dry_run;
@@ -189,13 +190,8 @@ async fn answer(client: &OrderClient, order: OperatorOrder, by: &str) -> Result<
 /// Asks whether `messages` of `name` are to be dropped for good.
 ///
 /// # Errors
-/// [`Exit::Config`] if there is nobody to ask, or if they are not.
+/// [`Exit::Config`] if they are not.
 fn agreed(name: &str, messages: u64) -> Result<(), Exit> {
-    if !stdin().is_terminal() {
-        let why =
-            "postern queue purge: the messages are dropped for good: add --yes, or --dry-run to count them";
-        return Err(Exit::Config(why.to_owned()));
-    }
     write!(stderr(), "Drop {messages} messages of {} for good? [y/N] ", terminal::plain(name))?;
     let mut answer = String::new();
     stdin().read_line(&mut answer)?;
