@@ -94,7 +94,7 @@ async fn a_pause_holds_for_all_processes_and_across_restarts() {
     assert_eq!(provider.requests().len(), 1);
 
     let (status, would) = order(&dispatcher, "/v1/backends/clinic/resume", &json!({"dry_run": true})).await;
-    assert_eq!((status, &would["changed"], &would["queued"]), (200, &json!(true), &json!(1)), "{would}");
+    assert_eq!((status, &would["changed"], &would["queued"]), (200, &json!(true), &json!(2)), "{would}");
     readyz_says(&dispatcher, PAUSED).await;
     let (status, done) =
         order(&dispatcher, "/v1/backends/clinic/resume", &json!({"by": "the console"})).await;

@@ -6,6 +6,7 @@
 //! to listen anywhere but on loopback. What lies below `/v1` is wrapped in [`guard::operators`], which then also
 //! wants a client that calls this machine by itself: it shows what people wrote, and changes what is sent.
 
+mod answer;
 pub mod dead;
 mod guard;
 mod metrics;
@@ -27,12 +28,10 @@ use crate::{
     tls::Tls,
 };
 use actix_web::{
-    App, FromRequest, Handler, HttpResponse, Resource,
-    dev::Server,
-    http::{StatusCode, header::ContentType},
-    middleware::from_fn,
+    App, FromRequest, Handler, HttpResponse, Resource, dev::Server, http::StatusCode, middleware::from_fn,
     web,
 };
+use answer::text;
 use guard::{TokenGuard, token_holders};
 use metrics::AdminMetrics;
 use postern_broker::{Broker, BrokerStatus};
@@ -268,27 +267,6 @@ async fn ready(readiness: web::Data<Readiness>) -> HttpResponse {
         }
         missing => text(StatusCode::SERVICE_UNAVAILABLE, format!("{missing}{paused}")),
     }
-}
-
-/// An answer for people.
-fn text(status: StatusCode, body: String) -> HttpResponse {
-    HttpResponse::build(status).content_type(ContentType::plaintext()).body(body)
-}
-
-/// An RFC 9457 problem document.
-fn problem(status: u16, detail: &str) -> HttpResponse {
-    problem_with(status, detail, None)
-}
-
-/// The same with one more member.
-fn problem_with(status: u16, detail: &str, more: Option<(&str, serde_json::Value)>) -> HttpResponse {
-    let status = StatusCode::from_u16(status).unwrap_or_default();
-    let title = status.canonical_reason().unwrap_or_default();
-    let mut body = serde_json::json!({"type": "about:blank", "title": title, "status": status.as_u16(), "detail": detail});
-    if let Some((name, value)) = more {
-        body[name] = value;
-    }
-    HttpResponse::build(status).content_type("application/problem+json").body(body.to_string())
 }
 
 #[cfg(test)]

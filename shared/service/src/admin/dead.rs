@@ -1,6 +1,6 @@
 //! `/v1/dead` on the admin port: what `postern dead` does, for programs.
 
-use super::problem;
+use super::answer::problem;
 use crate::dead::{DeadLetter, DeadLetterError, DeadLetters, Done, Filter};
 use actix_web::{HttpRequest, HttpResponse, middleware::from_fn, web};
 use postern_shared::{read, terminal, text::shortened};

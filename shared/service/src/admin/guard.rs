@@ -1,6 +1,6 @@
 //! Who is let in at the admin port.
 
-use super::{metrics::AdminMetrics, text};
+use super::{answer::text, metrics::AdminMetrics};
 use crate::{
     bearer::bearer,
     direct::is_direct,

@@ -32,7 +32,7 @@ pub(super) fn backends() -> impl HttpServiceFactory {
 async fn pause(request: HttpRequest, operator: web::Data<Operator>, body: web::Bytes) -> HttpResponse {
     let PlainOrder { dry_run, by } = match read_body(&body) {
         Ok(order) => order,
-        Err(why) => return super::problem(400, &why),
+        Err(why) => return super::answer::problem(400, &why),
     };
     answer(if dry_run {
         operator.would_pause(name(&request)).await
@@ -44,7 +44,7 @@ async fn pause(request: HttpRequest, operator: web::Data<Operator>, body: web::B
 async fn resume(request: HttpRequest, operator: web::Data<Operator>, body: web::Bytes) -> HttpResponse {
     let PlainOrder { dry_run, by } = match read_body(&body) {
         Ok(order) => order,
-        Err(why) => return super::problem(400, &why),
+        Err(why) => return super::answer::problem(400, &why),
     };
     answer(if dry_run {
         operator.would_resume(name(&request)).await
@@ -56,7 +56,7 @@ async fn resume(request: HttpRequest, operator: web::Data<Operator>, body: web::
 async fn cancel(request: HttpRequest, operator: web::Data<Operator>, body: web::Bytes) -> HttpResponse {
     let order: CancelOrder = match read_body(&body) {
         Ok(order) => order,
-        Err(why) => return super::problem(400, &why),
+        Err(why) => return super::answer::problem(400, &why),
     };
     let by = by_whom(&request, order.by.as_deref());
     answer(operator.cancel(name(&request), &order, &by).await)
@@ -82,7 +82,7 @@ async fn move_messages(
 ) -> HttpResponse {
     let order: MoveOrder = match read::from_slice(&body) {
         Ok(order) => order,
-        Err(error) => return super::problem(400, &error.to_string()),
+        Err(error) => return super::answer::problem(400, &error.to_string()),
     };
     let by = by_whom(&request, order.by.as_deref());
     answer(operator.move_messages(name(&request), &order, &by).await)
@@ -91,7 +91,7 @@ async fn move_messages(
 async fn purge(request: HttpRequest, operator: web::Data<Operator>, body: web::Bytes) -> HttpResponse {
     let order: PurgeOrder = match read_body(&body) {
         Ok(order) => order,
-        Err(why) => return super::problem(400, &why),
+        Err(why) => return super::answer::problem(400, &why),
     };
     let by = by_whom(&request, order.by.as_deref());
     answer(operator.purge(name(&request), &order, &by).await)
@@ -123,7 +123,7 @@ pub(super) fn read_body<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T,
 fn answer<T: Serialize>(outcome: Result<T, OrderError>) -> HttpResponse {
     match outcome {
         Ok(done) => HttpResponse::build(StatusCode::OK).json(done),
-        Err(error) => super::problem(status(&error), &error.to_string()),
+        Err(error) => super::answer::problem(status(&error), &error.to_string()),
     }
 }
 
