@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Builds the dashboards of docker-compose.yml's Grafana from what is said of them here.
+"""Builds the dashboards of docker-compose.yml's Grafana.
 
     deploy/grafana/dashboards.py FOLDER     writes FOLDER/NAME.json for each
 
 Their output is committed in deploy/grafana/dashboards/Postern. It needs grafana-foundation-sdk (requirements.txt
-beside this file); `tests/run --only deploy` builds them again and compares, and tests/it/dashboards.rs has a real
-Prometheus answer each query.
+in this folder); `tests/run --only deploy` builds them again and compares, and tests/it/dashboards.rs runs
+each query on a real Prometheus.
 """
 
 import json
@@ -25,17 +25,17 @@ GREEN, RED, YELLOW = "green", "red", "yellow"
 
 
 def of(metric, more=""):
-    """The chosen series of `metric`, by the further matchers `more`."""
+    """The chosen series of `metric`, limited by the further matchers `more`."""
     return f"{metric}{{{CHOSEN}{',' if more else ''}{more}}}"
 
 
 def rate(metric, more=""):
-    """The rate of a counter, a second."""
+    """The rate of a counter, per second."""
     return f"rate({of(metric, more)}[$__rate_interval])"
 
 
 def quantile(share, metric, by, more=""):
-    """Below which value that share of a histogram's observations lay."""
+    """The value below which `share` of a histogram's observations are."""
     return f"histogram_quantile({share}, sum by ({by}, le) ({rate(metric + '_bucket', more)}))"
 
 
@@ -63,13 +63,13 @@ def graph(title, description, unit, targets, width=8, stacked=False):
 
 
 def levels(*steps):
-    """Colours from the values at which they begin."""
+    """Colours, each with the value at which it begins."""
     return dashboard.ThresholdsConfig().mode(model.ThresholdsMode.ABSOLUTE).steps(
         [model.Threshold(value=value, color=color) for value, color in steps])
 
 
 def figure(title, description, unit, expr, thresholds=((None, GREEN),), width=4):
-    """One figure, as it is now."""
+    """One current figure."""
     panel = common_part(stat.Panel(), title, description, unit, width, 4)
     panel.thresholds(levels(*thresholds)).color_mode(display.BigValueColorMode.VALUE)
     panel.reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]).values(False).fields(""))
@@ -87,7 +87,7 @@ def states(title, description, targets, width=8):
 
 
 def variable(name, label, query):
-    """A choice of several values of a label, all of them at first."""
+    """A selection of values of a label; at first all."""
     every = model.VariableOption(selected=True, text=["All"], value=["$__all"])
     choice = dashboard.QueryVariable(name).label(label).query(query).datasource(SOURCE).current(every)
     choice.refresh(model.VariableRefresh.ON_TIME_RANGE_CHANGED).sort(model.VariableSort.ALPHABETICAL_ASC)
@@ -109,26 +109,27 @@ def board(uid, title, description, jobs):
 
 def messages():
     page = board("postern-messages", "Postern: messages",
-                 "What comes in, goes out, fails and waits; a row for each backend.", "postern.*")
+                 "Messages that come in, go out, fail and wait; a row for each backend.", "postern.*")
     page.with_variable(variable("backend", "Backend", 'label_values(postern_backend_paused{job=~"$job"}, backend)'))
     page.with_row(dashboard.Row("All backends"))
     queue, failed, sent = 'queue=~"postern[.]outbound[.].+"', 'status=~"5.."', 'outcome="sent"'
     for panel in [
         figure("Processes", "Ingresses and dispatchers that answer Prometheus.", "none",
                f"sum({of('up')})", ((None, RED), (1, GREEN))),
-        figure("Requests", "Requests of providers and applications, a second.", "reqps",
+        figure("Requests", "Requests of providers and applications per second.", "reqps",
                f"sum({rate('postern_ingress_requests_total')})"),
-        figure("Answered with 5xx", "Share of requests that could not be stored: providers repeat these, or lose them.",
+        figure("Answered with 5xx",
+               "Share of requests that could not be stored: providers repeat them, or their messages are lost.",
                "percentunit", f"sum({rate('postern_ingress_requests_total', failed)}) / "
                f"sum({rate('postern_ingress_requests_total')}) or sum({of('up')}) * 0",
                ((None, GREEN), (0.001, YELLOW), (0.0144, RED))),
-        figure("Sent", "Recipients that providers took messages to, a second.", "cps",
+        figure("Sent", "Recipients whose messages providers accepted, per second.", "cps",
                f"sum({rate('postern_dispatch_recipients_total', sent)})"),
         figure("Waiting to be sent", "Messages in the queues of all backends.", "short",
                f"sum(max by (queue) ({of('postern_queue_messages', queue)}))"),
         figure("Dead letters", "Messages in postern.dead, until somebody puts them back or drops them.", "short",
                f"max({of('postern_dead_letters_waiting')})", ((None, GREEN), (1, YELLOW))),
-        graph("Answers", "Requests on the public port by status, those of the API too.", "reqps",
+        graph("Answers", "Requests on the public port by status, including the API's.", "reqps",
               [("{{status}}", f"sum by (status) ({rate('postern_ingress_requests_total')})")], stacked=True),
         graph("Answered within", "From a request's first byte to its answer.", "s",
               [("median {{job}}", quantile(0.5, "postern_ingress_request_duration_seconds", "job")),
@@ -145,15 +146,15 @@ def messages():
         graph("In", "Requests of its provider by status: messages and delivery reports.", "reqps",
               [("{{status}}", f"sum by (status) ({rate('postern_ingress_requests_total', one)})")],
               width=6, stacked=True),
-        graph("Out", "Recipients by what became of the attempt.", "cps",
+        graph("Out", "Recipients by the outcome of the attempt.", "cps",
               [("{{outcome}}", f"sum by (outcome) ({rate('postern_dispatch_recipients_total', one)})")],
               width=6, stacked=True),
-        graph("Failures by class", "Recipients that are tried again, and dead letters.", "cps",
+        graph("Failures by class", "Recipients that are retried, and dead letters.", "cps",
               [("retried: {{class}}", f"sum by (class) ({rate('postern_retries_total', one)})"),
                ("dead: {{class}}", f"sum by (class) ({rate('postern_dead_letters_total', one)})")], width=6),
-        graph("Reports", "Recipients by what the provider's delivery reports say.", "cps",
+        graph("Reports", "Recipients by state in the provider's delivery reports.", "cps",
               [("{{state}}", f"sum by (state) ({rate('postern_reports_total', one)})")], width=6, stacked=True),
-        graph("Age", "How old messages are when they are sent, and how long the oldest has waited.", "s",
+        graph("Age", "How old messages are when they are sent, and how long the oldest one has waited.", "s",
               [("median", quantile(0.5, "postern_message_age_seconds", "backend", one)),
                ("95 of 100", quantile(0.95, "postern_message_age_seconds", "backend", one)),
                ("oldest waiting", f"max by (backend) ({of('postern_oldest_message_age_seconds', one)})")], width=6),
@@ -161,14 +162,17 @@ def messages():
               [("{{queue}}", f"max by (queue) ({of('postern_queue_messages', own)})"),
                ("in flight", f"sum({of('postern_dispatch_in_flight', one)})"),
                ("at most in flight", f"sum({of('postern_dispatch_concurrency', one)})")], width=6),
-        states("Pauses", "Paused by an operator, breaker open since the provider is down, or not ready to send.",
+        states("Pauses",
+               "Whether the backend is paused by an operator, its breaker is open because the provider is down, or "
+               "it is not ready to send.",
                [("paused", f"max by (backend) ({of('postern_backend_paused', one)})"),
                 ("breaker open", f"max by (backend) ({of('postern_breaker_open', one)})"),
                 ("not ready", f"1 - min by (backend) ({of('postern_backend_ready', one)})")], width=6),
-        graph("Provider's answers", "How long one call of the provider takes, and how often it asks for less.", "s",
+        graph("Provider's answers",
+              "How long a request to the provider takes, and how often the provider asks for fewer messages.", "s",
               [("median", quantile(0.5, "postern_send_duration_seconds", "backend", one)),
                ("95 of 100", quantile(0.95, "postern_send_duration_seconds", "backend", one)),
-               ("asks for less, a second", f"sum({rate('postern_throttled_total', one)})")], width=6),
+               ("asks for fewer, per second", f"sum({rate('postern_throttled_total', one)})")], width=6),
     ]:
         page.with_panel(panel)
     return page
@@ -176,28 +180,29 @@ def messages():
 
 def broker():
     page = board("postern-broker", "Postern: broker",
-                 "RabbitMQ, its queues, and what Postern sees of it.", "rabbitmq.*|postern.*")
+                 "RabbitMQ, its queues, and how Postern's processes see it.", "rabbitmq.*|postern.*")
     page.with_row(dashboard.Row("RabbitMQ"))
     bad = ((None, GREEN), (1, RED))
     queue, node = 'queue=~"postern[.].+"', 'job="rabbitmq"'
     for panel in [
         figure("Nodes", "Nodes that answer Prometheus.", "none", f"sum({of('up', node)})",
                ((None, RED), (1, GREEN))),
-        figure("Memory alarm", "1: above the high watermark, RabbitMQ takes no messages.", "none",
+        figure("Memory alarm", "1: memory is above the high watermark, and RabbitMQ accepts no messages.", "none",
                f"max({of('rabbitmq_alarms_memory_used_watermark')})", bad),
-        figure("Disk alarm", "1: less free disk than the limit, RabbitMQ takes no messages.", "none",
+        figure("Disk alarm", "1: free disk space is below the limit, and RabbitMQ accepts no messages.", "none",
                f"max({of('rabbitmq_alarms_free_disk_space_watermark')})", bad),
         figure("Connections", "Connections of all clients.", "short", f"sum({of('rabbitmq_connections')})"),
         figure("Messages", "Messages in all queues, ready and unacknowledged.", "short",
                f"sum({of('rabbitmq_queue_messages')})"),
         figure("Consumers", "Consumers of all queues.", "short", f"sum({of('rabbitmq_consumers')})"),
-        graph("Memory", "What the node uses, and its high watermark.", "bytes",
+        graph("Memory", "Memory that the node uses, and its high watermark.", "bytes",
               [("used {{instance}}", of("rabbitmq_process_resident_memory_bytes")),
                ("limit {{instance}}", of("rabbitmq_resident_memory_limit_bytes"))]),
-        graph("Free disk", "What is free, and the limit below which nothing is taken.", "bytes",
+        graph("Free disk", "Free space, and the limit below which RabbitMQ accepts no messages.", "bytes",
               [("free {{instance}}", of("rabbitmq_disk_space_available_bytes")),
                ("limit {{instance}}", of("rabbitmq_disk_space_available_limit_bytes"))]),
-        graph("Messages a second", "What clients publish, have confirmed, are delivered and acknowledge.", "cps",
+        graph("Messages a second",
+              "Messages that clients publish, get confirmed and acknowledge, and messages without a queue.", "cps",
               [(name, "sum(rate(" + of(f"rabbitmq_global_messages_{metric}_total") + "[$__rate_interval]))")
                for name, metric in [("published", "received"), ("confirmed", "confirmed"),
                                     ("acknowledged", "acknowledged"), ("unroutable", "unroutable_returned")]]),
@@ -205,25 +210,26 @@ def broker():
               [("{{queue}}", f"sum by (queue) ({of('rabbitmq_detailed_queue_messages_ready', queue)})")]),
         graph("Unacknowledged", "Messages that consumers of each queue hold.", "short",
               [("{{queue}}", f"sum by (queue) ({of('rabbitmq_detailed_queue_messages_unacked', queue)})")]),
-        graph("Consumers by queue", "A queue of messages to send without one has nobody who sends.", "short",
+        graph("Consumers by queue",
+              "If a backend's queue has no consumer, no dispatcher sends its messages.", "short",
               [("{{queue}}", f"sum by (queue) ({of('rabbitmq_detailed_queue_consumers', queue)})")]),
     ]:
         page.with_panel(panel)
     page.with_row(dashboard.Row("As Postern sees it"))
     for panel in [
-        states("Broker", "Processes without a connection, and those whose messages the broker does not take.",
+        states("Broker", "Processes without a connection, and processes whose messages the broker does not accept.",
                [("{{instance}} away", f"1 - {of('postern_broker_connected')}"),
                 ("{{instance}} blocked", of("postern_broker_blocked"))]),
-        graph("Spool", "Messages that are stored on an ingress's own disk, since the broker takes none.", "short",
+        graph("Spool", "Messages stored on an ingress's own disk, because the broker accepts none.", "short",
               [("{{instance}}", of("postern_spool_messages"))]),
-        graph("Oldest in the spool", "How long the oldest of them has been there.", "s",
+        graph("Oldest in the spool", "How long the oldest message has been in the spool.", "s",
               [("{{instance}}", of("postern_spool_oldest_seconds"))]),
         graph("Confirmed within", "From a publish to the broker's confirm.", "s",
               [("median {{queue}}", quantile(0.5, "postern_publish_duration_seconds", "queue")),
                ("99 of 100 {{queue}}", quantile(0.99, "postern_publish_duration_seconds", "queue"))]),
         graph("Not published", "Publishes that were neither confirmed nor spooled.", "cps",
               [("{{queue}}", f"sum by (queue) ({rate('postern_publish_failures_total')})")]),
-        graph("Room", "Share of its limit that each queue holds.", "percentunit",
+        graph("Room", "Share of its limit that each queue uses.", "percentunit",
               [("{{queue}}", f"max by (queue) ({of('postern_queue_messages')}) / "
                              f"max by (queue) ({of('postern_queue_max_messages')})")]),
     ]:
@@ -233,25 +239,25 @@ def broker():
 
 def log():
     page = board("postern-log", "Postern: message log",
-                 "Whether what becomes of each message is written down; and the lines of the processes' own logs.",
+                 "Whether the message log is written; and dropped lines of the processes' own logs.",
                  "postern.*")
     queue = 'queue="postern.log"'
     waiting = of("postern_queue_messages", queue)
     for panel in [
-        figure("Written", "Events that were written into the message log, a second.", "cps",
+        figure("Written", "Events written to the message log, per second.", "cps",
                f"sum({rate('postern_log_events_total')})", width=6),
-        figure("Behind", "How long before it was written the first event of the last batch happened.", "s",
+        figure("Behind", "How long ago the first event of the last batch had happened when it was written.", "s",
                f"max({of('postern_log_lag_seconds')})", ((None, GREEN), (60, YELLOW), (600, RED)), width=6),
         figure("Waiting", "Events in postern.log that no dispatcher has taken yet.", "short", f"max({waiting})",
                width=6),
-        figure("Room", "Share of log.max_waiting that is used: at 1 the oldest are dropped.", "percentunit",
+        figure("Room", "Share of log.max_waiting that is used: at 1, the oldest events are dropped.", "percentunit",
                f"max({waiting}) / max({of('postern_queue_max_messages', queue)})",
                ((None, GREEN), (0.5, YELLOW), (0.9, RED)), width=6),
-        graph("Events", "Events that were written into the message log.", "cps",
+        graph("Events", "Events written to the message log.", "cps",
               [("{{instance}}", f"sum by (instance) ({rate('postern_log_events_total')})")]),
-        graph("Not taken", "Batches that the database did not take and that are tried again; unreadable events.", "cps",
+        graph("Not taken", "Batches that the database did not accept and that are retried; unreadable events.", "cps",
               [("{{instance}}", f"sum by (instance) ({rate('postern_log_failures_total')})")]),
-        graph("Lag", "How long before it was written the first event of the last batch happened.", "s",
+        graph("Lag", "How long ago the first event of the last batch had happened when it was written.", "s",
               [("{{instance}}", f"max by (instance) ({of('postern_log_lag_seconds')})")]),
         graph("Lines dropped", "Lines of a process's own log that nobody read in time.", "cps",
               [("{{instance}}", f"sum by (instance) ({rate('postern_log_lines_dropped_total')})")], width=24),

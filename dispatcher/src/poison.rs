@@ -72,7 +72,8 @@ impl DeliveryLimit {
             tracing::warn!(queue = queue.as_str(), message_id, code = &*failure.code, "dead-lettered unread");
             delivery.envelope = std::mem::take(&mut delivery.envelope).cut(CUT_BODY);
             drop(permit);
-            if let Some(metrics) = self.give_up(queue, delivery, &failure, &mut span).await {
+            // Boxed, as below: what happens seldom is not to make every task larger.
+            if let Some(metrics) = Box::pin(self.give_up(queue, delivery, &failure, &mut span)).await {
                 metrics.message(OutcomeLabel::Malformed);
             }
             return;
@@ -80,7 +81,7 @@ impl DeliveryLimit {
         match poison {
             Some(failure) if delivery.returned > self.max => {
                 drop(permit);
-                self.give_up(queue, delivery, &failure, &mut span).await;
+                Box::pin(self.give_up(queue, delivery, &failure, &mut span)).await;
             }
             poison => worker.work(Job { lane, delivery, permit, poison, span }).await,
         }

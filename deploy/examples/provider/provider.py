@@ -1,9 +1,9 @@
-"""A provider to try Postern with: it takes sends, reports each as delivered, and lets you type messages.
+"""A demo provider for trying Postern: it accepts sends, reports each as delivered, and lets you type messages.
 
     python3 provider.py [INGRESS [ADDRESS:PORT]]
 
-Its page is at ADDRESS:PORT, which is 127.0.0.1:9009 unless said otherwise. INGRESS is http://127.0.0.1:8080; its backend is called `provider`, as in
-deploy/docker/postern.toml. Nothing is stored: it shows the last hundred messages until it ends.
+Its page is at ADDRESS:PORT, by default 127.0.0.1:9009. INGRESS is by default http://127.0.0.1:8080; its backend must be
+called `provider`, as in deploy/docker/postern.toml. Nothing is stored: the page shows the last hundred messages.
 """
 
 import html
@@ -24,7 +24,7 @@ ADDRESS, PORT = (sys.argv[2] if len(sys.argv) > 2 else "127.0.0.1:9009").rsplit(
 REPORT_AFTER = 1.0  # seconds
 LARGEST = 65536  # bytes of a request's body
 
-# Another start gives other ids.
+# A restart must not give the same ids again.
 started = int(time.time())
 numbers = itertools.count(1)
 messages = deque(maxlen=100)

@@ -1,4 +1,4 @@
-{{/* The name of what the chart makes; parts append theirs, hence at most 40 characters. */}}
+{{/* The base name of all objects. Each part appends its own name, so it has at most 40 characters. */}}
 {{- define "postern.fullname" -}}
 {{- if .Values.fullnameOverride -}}
 {{- .Values.fullnameOverride | trunc 40 | trimSuffix "-" -}}
@@ -8,7 +8,7 @@
 {{- end -}}
 {{- end -}}
 
-{{/* What selects the pods of a part: (dict "root" $ "component" NAME). The alerts expect the job "postern". */}}
+{{/* The labels that select the pods of a part: (dict "root" $ "component" NAME). The alerts expect the job "postern". */}}
 {{- define "postern.selector" -}}
 app.kubernetes.io/name: postern
 app.kubernetes.io/instance: {{ .root.Release.Name }}
@@ -40,7 +40,7 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{- printf "%s:%s" .Values.image.repository (default .Chart.AppVersion .Values.image.tag) -}}
 {{- end -}}
 
-{{/* A group of dispatchers with the defaults where it says nothing: (dict "root" $ "group" $group). */}}
+{{/* A group of dispatchers with defaults for the keys that it does not set: (dict "root" $ "group" $group). */}}
 {{- define "postern.group" -}}
 {{- mergeOverwrite (deepCopy .root.Values.dispatcherDefaults) (deepCopy .group) | toYaml -}}
 {{- end -}}

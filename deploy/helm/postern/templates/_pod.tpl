@@ -20,7 +20,7 @@ spec:
   serviceAccountName: {{ include "postern.serviceAccount" $root }}
   automountServiceAccountToken: false
   enableServiceLinks: false
-  # A drain lasts at most 25 seconds: sends in flight end and are reported before the process does.
+  # A drain takes at most 25 seconds: sends in flight finish and are reported before the process ends.
   terminationGracePeriodSeconds: 45
   securityContext:
     runAsNonRoot: true
@@ -79,7 +79,7 @@ spec:
         {{- end }}
         - { name: admin, containerPort: 8081 }
       {{- if $ingress }}
-      # It goes on taking requests until nobody is told its address any more.
+      # It accepts requests until its address is removed everywhere.
       lifecycle:
         preStop:
           sleep: { seconds: 5 }
