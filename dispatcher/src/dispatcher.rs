@@ -6,7 +6,7 @@ use crate::{
     builder::{Builder, PartsPlan},
     drain::Drain,
     flow::RatedQueues,
-    metrics::{DispatcherMetrics, RecorderMetrics},
+    metrics::DispatcherMetrics,
     part::{Shared, WorkerPart},
     publish::Publisher,
     quarantine::empty_quarantine,
@@ -18,7 +18,9 @@ use crate::{
 };
 use postern_broker::{Broker, BrokerError, LogRoute, QueueName, topology::LOG};
 use postern_config::Config;
-use postern_service::{Monitoring, current::Current, message_log::OpenLog, shutdown::Shutdown};
+use postern_service::{
+    Monitoring, current::Current, message_log::OpenLog, metrics::LogMetrics, shutdown::Shutdown,
+};
 use postern_shared::message::BackendName;
 use std::{fmt, sync::Arc, time::Duration};
 use tokio::{sync::mpsc, task::JoinSet, time::timeout_at};
@@ -95,7 +97,7 @@ impl Dispatcher {
         let log = monitoring.log.clone();
         let recorder = match (&log, route) {
             (Some(open), LogRoute::Queue(_)) => {
-                Some(Recorder::new(open.clone(), RecorderMetrics::declare(&monitoring.metrics)?))
+                Some(Recorder::new(open.clone(), LogMetrics::declare(&monitoring.metrics)?))
             }
             _ => None,
         };

@@ -61,7 +61,8 @@ pub(crate) fn applications(_: &IngressState, routes: &mut ServiceConfig) {
 pub(crate) fn everyone(_: &IngressState, routes: &mut ServiceConfig) {
     routes
         .route("/health", web::get().to(health::answer))
-        .route("/health", answering(unmatched::only_get))
+        .route("/health", web::head().to(health::answer))
+        .route("/health", answering(unmatched::only_get_and_head))
         .route("/openapi.json", answering(openapi::document).method(Method::GET))
         .route("/openapi.json", answering(unmatched::only_get))
         .default_service(answering(unmatched::text));

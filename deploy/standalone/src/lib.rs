@@ -217,7 +217,7 @@ impl Gateway {
             Ok(validated) if problems.is_empty() => Ok(validated),
             sending => {
                 problems.extend(sending.err().unwrap_or_default());
-                Err(Exit::problems(&problems))
+                Err(Exit::problems(arguments, problems))
             }
         }
     }

@@ -19,6 +19,11 @@ pub(crate) async fn only_get(_: &HttpRequest, _: &mut Payload, _: &IngressState)
     ProblemDocument::method("GET")
 }
 
+/// Another method than GET and HEAD.
+pub(crate) async fn only_get_and_head(_: &HttpRequest, _: &mut Payload, _: &IngressState) -> Answer {
+    ProblemDocument::method("GET, HEAD")
+}
+
 /// Another method than GET and POST.
 pub(crate) async fn only_get_and_post(_: &HttpRequest, _: &mut Payload, _: &IngressState) -> Answer {
     ProblemDocument::method("GET, POST")

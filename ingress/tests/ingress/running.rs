@@ -105,7 +105,9 @@ async fn a_load_balancer_learns_that_the_drain_has_begun_and_nothing_else() {
     let server = Running::start(&format!("{rate}{DEMO}")).await;
     assert_eq!(server.get("/nowhere").await.status, 404);
     let refused = server.method("POST", "/health").await;
-    assert_eq!((refused.status, refused.header("allow")), (405, Some("GET")));
+    assert_eq!((refused.status, refused.header("allow")), (405, Some("GET, HEAD")));
+    let head = server.method("HEAD", "/health").await;
+    assert_eq!((head.status, &*head.body), (200, ""), "some load balancers ask so");
     for _ in 0..5 {
         let answer = server.get("/health").await;
         assert_eq!(

@@ -3,7 +3,7 @@
 use crate::{
     about::About,
     backend::{
-        Definition, challenge::Challenge, expression::When, provider_tls::ProviderTls, receive::Receive,
+        Definition, expression::When, provider_tls::ProviderTls, send_auth::SendAuth, template::Template,
         userinfo,
     },
     flow_check,
@@ -15,6 +15,7 @@ use postern_shared::{
     text::policy::{Bounds, Over, TextPolicy},
     value::{Secret, Settings},
 };
+use std::collections::BTreeSet;
 
 /// The largest `rate.burst`.
 const MAX_BURST: u32 = 10_000;
@@ -143,7 +144,7 @@ fn settings(definition: &Definition, path: &str, about: Option<&About>, reader: 
             missing.push(vec![name]);
         }
     }
-    for name in conditions(definition).flat_map(When::settings) {
+    for name in definition.conditions().flat_map(When::settings) {
         if empty(&name) && !missing.iter().any(|names| names.contains(&name)) {
             missing.push(vec![name]);
         }
@@ -157,20 +158,27 @@ fn settings(definition: &Definition, path: &str, about: Option<&About>, reader: 
         let what = format!("is missing: backends of type {} need it{or}{said}", definition.kind);
         reader.problem(format!("{path}.settings.{first}"), what);
     }
-    let urls = definition.connector.http().map(|send| send.url.source());
-    for url in urls.into_iter().chain(definition.poll.iter().map(|poll| poll.url.source())) {
+    let send = definition.connector.http();
+    let tokens = send.and_then(|send| send.auth.as_ref()).and_then(SendAuth::token_url);
+    let urls = send.map(|send| send.url.source()).into_iter().chain(tokens);
+    let urls: BTreeSet<&str> = urls.chain(definition.poll.iter().map(|poll| poll.url.source())).collect();
+    let mut no_urls = BTreeSet::new();
+    for url in urls {
         for name in userinfo::settings_with_user(url, &definition.settings) {
             reader.problem(format!("{path}.settings.{name}"), userinfo::belongs_into("send.auth"));
         }
+        no_urls.extend(userinfo::setting_without_scheme(url, &definition.settings));
+    }
+    for name in no_urls {
+        reader.problem(format!("{path}.settings.{name}"), "must begin with http:// or https://");
+    }
+    let defaults = send.and_then(|send| send.defaults.as_ref()).and_then(Template::setting);
+    let is_table =
+        |name: &str| definition.settings.expose().get(name).is_none_or(|it| it.is_object() || it.is_null());
+    if let Some(name) = defaults.filter(|name| !is_table(name)) {
+        reader.problem(format!("{path}.settings.{name}"), "must be a table");
     }
     for (key, why) in definition.codecs().flat_map(|codec| codec.problems(&definition.settings)) {
         reader.problem(format!("{path}.settings.{key}"), why);
     }
-}
-
-/// The expressions that choose between what a provider's requests bring.
-fn conditions(definition: &Definition) -> impl Iterator<Item = &When> {
-    let Receive { when, challenge, .. } = &definition.receive;
-    let reports = definition.status.as_ref().and_then(|status| status.when.as_ref());
-    when.iter().chain(challenge.as_ref().map(Challenge::when)).chain(reports)
 }

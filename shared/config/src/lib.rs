@@ -55,7 +55,7 @@ pub use loader::Loader;
 pub use message_log::{LogPlace, MessageLogConfig};
 pub use needed_secrets::NeededSecrets;
 pub use parse::DEFAULT;
-pub use problem::{InvalidConfig, KeyProblem, Problem};
+pub use problem::{InvalidConfig, KeyProblem, Problem, source_name};
 pub use provider_registry::{NameTaken, ProviderRegistry};
 pub use sections::{
     AddressLimit, AdminSection, ApiKey, ApiSection, BrokerSection, ClientHeader, DispatcherSection,

@@ -2,7 +2,7 @@
 //! the rest, [`folders`] says whether anything can be stored, [`telemetry`] writes log lines, [`broker`]
 //! and [`message_log`] open what the configuration names, [`control`] follows what operators order,
 //! [`admin`] serves health, metrics, dead letters ([`dead`]) and orders, [`listener`] serves HTTP on a
-//! port, which [`tls`], [`bearer`] and [`rates`] guard, [`moment`] reads times that people write,
+//! port, which [`tls`], [`bearer`], [`direct`] and [`rates`] guard, [`moment`] reads times that people write,
 //! [`retries`] counts what waits for its next attempt, [`metrics`] counts, [`depths`] asks how much waits
 //! and [`waiting`] for how long, [`health`] says which backends send, and tells other processes,
 //! [`health_check`] asks a running program whether it is ready, [`heartbeat`] says whether its loops are
@@ -18,6 +18,7 @@ pub mod control;
 pub mod current;
 pub mod dead;
 pub mod depths;
+pub mod direct;
 pub mod folders;
 pub mod health;
 pub mod health_check;

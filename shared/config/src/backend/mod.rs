@@ -29,8 +29,10 @@ pub mod status;
 pub mod template;
 pub(crate) mod userinfo;
 
+use challenge::Challenge;
 use codec::Codec;
 use connector::ConnectorConfig;
+use expression::When;
 use flow::{BreakerSection, BreakerTable, RateLimit, RetrySection};
 use poll::PollTable;
 use postern_shared::{
@@ -109,6 +111,13 @@ pub(crate) struct DefinitionTable {
 }
 
 impl Definition {
+    /// The expressions that choose between what a provider's requests bring.
+    pub(crate) fn conditions(&self) -> impl Iterator<Item = &When> {
+        let Receive { when, challenge, .. } = &self.receive;
+        let reports = self.status.as_ref().and_then(|status| status.when.as_ref());
+        when.iter().chain(challenge.as_ref().map(Challenge::when)).chain(reports)
+    }
+
     /// What decodes and encodes its texts, each once.
     pub(crate) fn codecs(&self) -> impl Iterator<Item = Codec> {
         let receive = self.receive.codec;
