@@ -18,7 +18,7 @@ use tokio::{
 };
 
 /// Decides whether a publish fails.
-type Answer = dyn FnMut(&[(Address, Envelope)]) -> Result<(), BrokerError> + Send;
+type PublishAnswer = dyn FnMut(&[(Address, Envelope)]) -> Result<(), BrokerError> + Send;
 
 /// A stored message.
 #[derive(Clone)]
@@ -33,7 +33,7 @@ struct Message {
 }
 
 #[derive(Default)]
-struct Queue {
+struct MemoryQueue {
     limit: Option<QueueLimit>,
     /// By number: what is handed back has its old place.
     waiting: BTreeMap<u64, Message>,
@@ -41,7 +41,7 @@ struct Queue {
     consumers: u32,
 }
 
-impl Queue {
+impl MemoryQueue {
     /// Whether it is at its limit and does this then.
     fn overflows(&self, with: Overflow) -> bool {
         self.limit.is_some_and(|limit| limit.overflow == with && self.waiting.len() as u64 >= limit.messages)
@@ -49,19 +49,19 @@ impl Queue {
 }
 
 #[derive(Default)]
-struct State {
+struct MemoryState {
     /// Whether a queue must be declared, and delays pass by themselves.
     strict: bool,
-    answer: Option<Box<Answer>>,
-    queues: BTreeMap<QueueName, Queue>,
+    answer: Option<Box<PublishAnswer>>,
+    queues: BTreeMap<QueueName, MemoryQueue>,
     /// By number, with the end of the delay.
     delayed: BTreeMap<u64, (Instant, Message)>,
     /// The number of the message that was stored last.
     last: u64,
 }
 
-impl State {
-    fn queue(&mut self, name: &QueueName) -> Result<&mut Queue, BrokerError> {
+impl MemoryState {
+    fn queue(&mut self, name: &QueueName) -> Result<&mut MemoryQueue, BrokerError> {
         if !self.strict || name.is_stream() {
             self.queues.entry(name.clone()).or_default();
         }
@@ -69,7 +69,7 @@ impl State {
     }
 
     /// The queue that messages to `name` come to.
-    fn reached(&mut self, name: &QueueName) -> &mut Queue {
+    fn reached(&mut self, name: &QueueName) -> &mut MemoryQueue {
         let name = if self.queue(name).is_ok() { name.clone() } else { QueueName::unrouted() };
         self.queues.entry(name).or_default()
     }
@@ -146,7 +146,7 @@ impl State {
 /// What outlives a broker.
 #[derive(Default)]
 struct Server {
-    state: Mutex<State>,
+    state: Mutex<MemoryState>,
     changed: Notify,
 }
 
@@ -280,11 +280,11 @@ impl MemoryBroker {
         self.state().queues.values().map(|queue| queue.leased).sum()
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, MemoryState> {
         self.server.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+    fn change<T>(&self, change: impl FnOnce(&mut MemoryState) -> T) -> T {
         let outcome = change(&mut self.state());
         self.server.changed.notify_waiters();
         outcome
