@@ -106,7 +106,7 @@ async fn a_host_without_an_answer_is_named_with_the_reason_and_a_dead_letter_has
     let paused = running.health.not_ready();
     assert!(paused[0].1.to_string().contains("connect: connection refused"), "{paused:?}");
     running.stop().await;
-    let attempt = written.fields("not sent to all");
+    let attempt = written.fields("not sent to all recipients");
     assert_eq!(
         (&attempt["host"], &attempt["reason"]),
         (&json!(gone.to_string()), &json!("connection refused"))

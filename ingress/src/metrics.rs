@@ -120,7 +120,7 @@ impl IngressMetrics {
             refused: metrics.counter(
                 "ingress_refused_total",
                 "Requests on the public port that were refused, by reason; backend is empty for the API, for \
-                 compatibility listeners and if it is unknown",
+                 compatibility listeners and if it is not known",
                 &["backend", "reason"],
             )?,
         })

@@ -163,7 +163,7 @@ async fn a_provider_that_is_down_is_waited_for_and_not_one_message_dies() {
     x.metric_becomes("postern_breaker_open", &labels, 1.0).await;
     let ready = eventually("the pause in /readyz", async || {
         let reply = x.ready().await.map_err(|error| error.to_string())?;
-        if reply.text.contains("backend x pauses") { Ok(reply) } else { Err(reply.text) }
+        if reply.text.contains("backend x is paused") { Ok(reply) } else { Err(reply.text) }
     })
     .await;
     assert_eq!(ready.status, 200, "the process is ready: {}", ready.text);

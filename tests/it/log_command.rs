@@ -71,7 +71,7 @@ async fn the_log_is_asked_while_it_is_written(launch: Launch) {
         ("ffff", 1, "no message in the message log"),
         ("0", 2, "beginning of several ids"),
         ("0199b2a5-0000-7000-8000-000000000000", 1, "no longer"),
-        ("nothing", 2, "no id"),
+        ("nothing", 2, "neither an id"),
     ] {
         let ended = cli(&launch, &["show", wrong]).await;
         assert!(ended.code == Some(status) && ended.log.contains(says), "{wrong}: {}", ended.log);

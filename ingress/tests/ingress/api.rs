@@ -138,7 +138,7 @@ async fn every_other_refusal_is_a_problem_document() {
             &[CLINIC, JSON],
             r#"{"backend":"demo","to":"1","text":"x","expires_at":"2020-01-01T00:00:00Z"}"#,
             422,
-            "expires_at: has passed",
+            "expires_at: is in the past",
         ),
     ] {
         let answer = post(&server, headers, body).await;

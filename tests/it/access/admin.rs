@@ -57,7 +57,7 @@ async fn guesses_of_the_token_are_few() {
     .await;
     assert!(text.contains("postern_admin_refused_total 6"), "each is counted: {text}");
     let log = postern.terminate().await.log;
-    assert!(log.contains("without admin.token"), "{log}");
+    assert!(log.contains("without a valid admin.token"), "{log}");
 }
 
 #[tokio::test]

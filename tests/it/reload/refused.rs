@@ -73,7 +73,7 @@ async fn a_reload_during_the_drain_is_refused() {
     .await;
     let (status, refusal) = order(&gateway, "/v1/reload", &json!({})).await;
     assert_eq!(status, 503, "{refusal}");
-    assert!(refusal["detail"].as_str().unwrap().contains("drains"), "{refusal}");
+    assert!(refusal["detail"].as_str().unwrap().contains("draining"), "{refusal}");
     gate.open();
     assert_eq!(gateway.wait().await.code, Some(0));
 }
