@@ -14,15 +14,15 @@ use crate::{
     retry::{Disposition, Schedule},
 };
 use jiff::Timestamp;
-use postern_config::backend::{
-    BackendConfig,
-    media::{MEDIA, MediaUse},
-    text::Prepared,
-};
+use postern_config::backend::BackendConfig;
 use postern_service::traces::Scope;
 use postern_shared::{
     error::Failure,
     message::{Identity, Outbound},
+    text::{
+        media::{MEDIA, MediaUse},
+        policy::Prepared,
+    },
 };
 use std::sync::Arc;
 

@@ -11,8 +11,11 @@ use crate::{
     worker::{Job, Worker},
 };
 use async_trait::async_trait;
-use postern_broker::{Envelope, QueueName, queued::read};
-use postern_service::{queued::Queued, waiting::LanesTaken};
+use postern_broker::{
+    Envelope, QueueName,
+    queued::{Queued, read},
+};
+use postern_service::waiting::LanesTaken;
 use postern_shared::{
     clock,
     message::{BackendName, Outbound, Priority},

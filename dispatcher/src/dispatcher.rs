@@ -6,19 +6,21 @@ use crate::{
     builder::{Builder, PartsPlan},
     drain::Drain,
     flow::RatedQueues,
-    metrics::{DispatcherMetrics, RecorderMetrics},
+    metrics::DispatcherMetrics,
     part::{Shared, WorkerPart},
-    poison::DeliveryLimit,
     publish::Publisher,
     quarantine::empty_quarantine,
     recorder::{Recorder, expire},
     reload::{DispatcherReload, Takeover},
     running::{Ended, Running},
+    screen::Screening,
     validated::Validated,
 };
 use postern_broker::{Broker, BrokerError, LogRoute, QueueName, topology::LOG};
 use postern_config::Config;
-use postern_service::{Monitoring, current::Current, message_log::OpenLog, shutdown::Shutdown};
+use postern_service::{
+    Monitoring, current::Current, message_log::OpenLog, metrics::LogMetrics, shutdown::Shutdown,
+};
 use postern_shared::message::BackendName;
 use std::{fmt, sync::Arc, time::Duration};
 use tokio::{sync::mpsc, task::JoinSet, time::timeout_at};
@@ -95,7 +97,7 @@ impl Dispatcher {
         let log = monitoring.log.clone();
         let recorder = match (&log, route) {
             (Some(open), LogRoute::Queue(_)) => {
-                Some(Recorder::new(open.clone(), RecorderMetrics::declare(&monitoring.metrics)?))
+                Some(Recorder::new(open.clone(), LogMetrics::declare(&monitoring.metrics)?))
             }
             _ => None,
         };
@@ -112,7 +114,7 @@ impl Dispatcher {
         let callbacks = callbacks.map(|clients| builder.callbacks(&plan, clients)).into_iter().flatten();
         let callbacks = callbacks.collect();
         let max = config.dispatcher.max_deliveries;
-        let limit = DeliveryLimit::new(max, publisher, metrics, monitoring.traces.clone());
+        let screening = Screening::new(max, publisher, metrics, monitoring.traces.clone());
         let (reload, takeovers) = DispatcherReload::new();
         Ok(Self {
             backends,
@@ -120,7 +122,7 @@ impl Dispatcher {
             callbacks,
             recording: LogWork { recorder, log },
             builder,
-            shared: Shared { broker, limit: Arc::new(limit) },
+            shared: Shared { broker, screening: Arc::new(screening) },
             reload,
             takeovers,
             config,

@@ -7,7 +7,7 @@
 //!   that is worked through, a `backend_part` for each backend. `builder` makes the parts, `running`
 //!   keeps them, and a `reload` replaces those that changed.
 //! - `consume` takes messages from a backend's two queues, as many as `flow` allows.
-//! - `poison` gets every message first. It gives up messages that are too large or that were taken again
+//! - `screen` gets every message first. It gives up messages that are too large or that were taken again
 //!   and again without being settled, and hands all others to their `worker`.
 //! - `deliver` is the worker of a backend: it takes one message to its end. `attempt` has the parts of
 //!   its text sent by the [`connectors`], and says what follows for each recipient (`outcome`, `retry`).
@@ -34,7 +34,7 @@ mod part;
 
 mod consume;
 mod flow;
-mod poison;
+mod screen;
 mod worker;
 
 mod deliver;

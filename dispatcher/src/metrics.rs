@@ -3,9 +3,9 @@
 
 use crate::flow::AllFlowMetrics;
 use postern_broker::QueueName;
-use postern_service::metrics::{LogMetrics, Metrics, PublishMetrics, SECONDS};
+use postern_service::metrics::{Metrics, PublishMetrics, SECONDS};
 use postern_shared::{error::FailureClass, message::BackendName};
-use prometheus::{Error, Gauge, Histogram, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec};
+use prometheus::{Error, Histogram, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec};
 
 /// The upper bounds of a message's age, in seconds: 10 ms to a day.
 const AGES: [f64; 14] =
@@ -109,27 +109,6 @@ pub(crate) struct DispatcherMetrics {
     deliveries: IntCounterVec,
     delivery_duration: HistogramVec,
     deliveries_in_flight: IntGaugeVec,
-}
-
-/// The metrics of the recorder.
-#[derive(Debug, Clone)]
-pub(crate) struct RecorderMetrics {
-    /// What the log took and what it did not.
-    pub(crate) log: LogMetrics,
-    /// How long ago the first event of the last batch happened, in seconds.
-    pub(crate) lag: Gauge,
-}
-
-impl RecorderMetrics {
-    /// Declares them on `metrics`.
-    ///
-    /// # Errors
-    /// Another recorder of this process has declared them.
-    pub(crate) fn declare(metrics: &Metrics) -> Result<Self, Error> {
-        let lag = "How long the first event of the last batch waited until the batch was written or tried";
-        let log = LogMetrics::declare(metrics)?;
-        Ok(Self { log, lag: metrics.declare(Gauge::new("log_lag_seconds", lag)?)? })
-    }
 }
 
 impl DispatcherMetrics {

@@ -67,10 +67,10 @@ pub struct Polled {
 /// iterator of [`Outcome`]s in the identities' order, and [`by_identity`](Self::by_identity) where
 /// the provider's answer names the recipients.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Outcomes(Kind);
+pub struct Outcomes(OutcomeList);
 
 #[derive(Debug, Clone, PartialEq)]
-enum Kind {
+enum OutcomeList {
     Every(Box<Outcome>),
     Each(Vec<Option<Outcome>>),
 }
@@ -78,12 +78,12 @@ enum Kind {
 impl Outcomes {
     /// None yet; [`record`](Self::record) adds them.
     pub fn none() -> Self {
-        Self(Kind::Each(Vec::new()))
+        Self(OutcomeList::Each(Vec::new()))
     }
 
     /// The same for every identity.
     pub fn every(outcome: Outcome) -> Self {
-        Self(Kind::Every(Box::new(outcome)))
+        Self(OutcomeList::Every(Box::new(outcome)))
     }
 
     /// The outcomes of a provider that names its recipients. One that was not asked for is left
@@ -102,7 +102,7 @@ impl Outcomes {
                 outcomes[place] = Some(outcome);
             }
         }
-        Self(Kind::Each(outcomes))
+        Self(OutcomeList::Each(outcomes))
     }
 
     /// Notes the outcome for the identity at `position`, counted from 0. What is noted as sent
@@ -111,10 +111,10 @@ impl Outcomes {
         if position >= MAX_IDENTITIES {
             return;
         }
-        if let Kind::Every(every) = &self.0 {
-            self.0 = Kind::Each(vec![Some((**every).clone()); MAX_IDENTITIES]);
+        if let OutcomeList::Every(every) = &self.0 {
+            self.0 = OutcomeList::Each(vec![Some((**every).clone()); MAX_IDENTITIES]);
         }
-        if let Kind::Each(each) = &mut self.0 {
+        if let OutcomeList::Each(each) = &mut self.0 {
             if each.len() <= position {
                 each.resize(position + 1, None);
             }
@@ -127,9 +127,9 @@ impl Outcomes {
     /// One for each of `number` identities, in their order.
     pub fn into_each(self, number: usize) -> Vec<Outcome> {
         match self.0 {
-            Kind::Every(outcome) if number == 1 => vec![*outcome],
-            Kind::Every(outcome) => vec![*outcome; number],
-            Kind::Each(mut each) => {
+            OutcomeList::Every(outcome) if number == 1 => vec![*outcome],
+            OutcomeList::Every(outcome) => vec![*outcome; number],
+            OutcomeList::Each(mut each) => {
                 each.resize(number, None);
                 each.into_iter().map(|outcome| outcome.unwrap_or_else(forgotten)).collect()
             }
@@ -144,7 +144,7 @@ fn forgotten() -> Outcome {
 /// In the identities' order.
 impl FromIterator<Outcome> for Outcomes {
     fn from_iter<I: IntoIterator<Item = Outcome>>(outcomes: I) -> Self {
-        Self(Kind::Each(outcomes.into_iter().map(Some).collect()))
+        Self(OutcomeList::Each(outcomes.into_iter().map(Some).collect()))
     }
 }
 

@@ -1,10 +1,10 @@
 //! A part of the dispatcher: a worker on its queues, which drains alone or with the others. It joins
-//! `consume`, which takes messages, to `poison`, which looks at each before its worker gets it.
+//! `consume`, which takes messages, to `screen`, which looks at each before its worker gets it.
 
 use crate::{
     consume::{Queues, consume},
     drain::Drain,
-    poison::DeliveryLimit,
+    screen::Screening,
     worker::Worker,
 };
 use postern_broker::{Broker, BrokerError};
@@ -14,7 +14,7 @@ use std::sync::Arc;
 #[derive(Clone)]
 pub(crate) struct Shared {
     pub(crate) broker: Arc<dyn Broker>,
-    pub(crate) limit: Arc<DeliveryLimit>,
+    pub(crate) screening: Arc<Screening>,
 }
 
 /// A worker and the queues that it works through.
@@ -31,14 +31,14 @@ impl WorkerPart {
     /// # Errors
     /// The broker was closed.
     pub(crate) async fn run(self, shared: Shared, drain: Drain) -> Result<(), BrokerError> {
-        let Shared { broker, limit } = shared;
+        let Shared { broker, screening } = shared;
         let worker = self.worker;
         let names: Arc<Vec<_>> = Arc::new(worker.queues());
         let work = move |lane, delivery, permit| {
-            let (limit, worker, names) = (limit.clone(), worker.clone(), names.clone());
+            let (screening, worker, names) = (screening.clone(), worker.clone(), names.clone());
             async move {
                 if let Some((_, queue)) = names.iter().find(|(of, _)| *of == lane) {
-                    limit.work(worker, queue, lane, delivery, permit).await;
+                    screening.screen(worker, queue, lane, delivery, permit).await;
                 }
             }
         };

@@ -59,7 +59,8 @@ pub async fn run(
     let mut config = program::configuration(arguments, providers)?;
     program::needs_shared_broker(&config, PROGRAM.name)?;
     narrow(&mut config, &choice).map_err(Exit::Config)?;
-    let validated = validate(Arc::new(config), connectors).map_err(|problems| Exit::problems(&problems))?;
+    let validated = validate(Arc::new(config), connectors);
+    let validated = validated.map_err(|problems| Exit::problems(arguments, problems))?;
     let config = validated.config().clone();
     let (runtime, reloads) = Runtime::start(PROGRAM, arguments, &config).await?;
     let dispatcher = Dispatcher::new(validated, runtime.broker.clone(), &runtime.monitoring)?;

@@ -4,13 +4,14 @@
 //! already: a crash in between repeats a write and changes nothing. While the log cannot be written, messages
 //! wait in the queue, which drops its oldest at its bound. Nothing else waits for the log.
 
-use crate::{drain::Drain, lease::RECORD_WITHIN, metrics::RecorderMetrics};
+use crate::{drain::Drain, lease::RECORD_WITHIN};
 use futures_util::future::join;
 use postern_broker::{
     Address, Broker, BrokerError, Consumer, Delivery, Envelope, QueueName, events::events, header,
 };
 use postern_service::{
     message_log::{LogError, MessageLog, OpenLog, Retention},
+    metrics::LogMetrics,
     telemetry::LineLimit,
 };
 use postern_shared::{
@@ -46,7 +47,7 @@ fn backoff() -> Backoff {
 #[derive(Debug)]
 pub(crate) struct Recorder {
     open: OpenLog,
-    metrics: RecorderMetrics,
+    metrics: LogMetrics,
     /// Of messages that cannot be read: any application can publish them.
     lines: LineLimit,
 }
@@ -61,7 +62,7 @@ struct QueuedBatch {
 }
 
 impl Recorder {
-    pub(crate) fn new(open: OpenLog, metrics: RecorderMetrics) -> Self {
+    pub(crate) fn new(open: OpenLog, metrics: LogMetrics) -> Self {
         let lines = LineLimit::new("messages for the message log that cannot be read", tracing::Level::WARN);
         Self { open, metrics, lines }
     }
@@ -146,7 +147,7 @@ impl Recorder {
         match read(&delivery.envelope) {
             Ok(events) => batch.events.extend(events),
             Err(why) => {
-                self.metrics.log.failures.inc();
+                self.metrics.failures.inc();
                 if self.lines.admits(None) {
                     let message_id = delivery.envelope.id().map(tracing::field::display);
                     tracing::warn!(message_id, why, "message cannot be read, not written to the message log");
@@ -165,10 +166,10 @@ impl Recorder {
             let written = self.try_write(events).await;
             self.open.note_written(&written);
             let Err(error) = written else {
-                self.metrics.log.written.inc_by(events.len() as u64);
+                self.metrics.written.inc_by(events.len() as u64);
                 return true;
             };
-            self.metrics.log.failures.inc();
+            self.metrics.failures.inc();
             let pause = backoff.pause();
             if begun.elapsed() + pause > RECORD_WITHIN {
                 tracing::warn!(%error, "the message log cannot be written: requeued");

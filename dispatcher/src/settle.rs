@@ -24,11 +24,11 @@ use jiff::Timestamp;
 use postern_broker::{
     Address, Delivery, Envelope, QueueName,
     dead_letter::{Cause, dead_letter},
+    queued::Queued,
 };
 use postern_service::{
     control::{Control, cancelled},
     current::Current,
-    queued::Queued,
     traces::TraceSpan,
 };
 use postern_shared::{

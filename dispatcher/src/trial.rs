@@ -8,17 +8,17 @@ use crate::{
 };
 use postern_config::{
     KeyProblem,
-    backend::{BackendConfig, send_auth::SendAuth, text::Text},
+    backend::{BackendConfig, send_auth::SendAuth},
 };
-use postern_shared::{error::Failure, message::Outbound};
+use postern_shared::{error::Failure, message::Outbound, text::policy::TextPolicy};
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use serde_json::Value;
 
 /// A backend that sends over HTTP, tried.
 #[derive(Debug)]
-pub struct Trial {
+pub struct SendTrial {
     http: Http,
-    text: Text,
+    text: TextPolicy,
     recipients_per_request: usize,
     /// The scheme of the `Authorization` that a request gets when it is made: an access token, a signature.
     later: Option<&'static str>,
@@ -39,7 +39,7 @@ pub struct TriedRequest {
     pub body: String,
 }
 
-impl Trial {
+impl SendTrial {
     /// For `backend`. `None` if it does not send over HTTP.
     ///
     /// # Errors

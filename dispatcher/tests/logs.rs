@@ -11,9 +11,6 @@
     reason = "the subscriber is global, and what each test logs is its thread's"
 )]
 
-#[path = "it/memory.rs"]
-#[allow(dead_code, reason = "the tests beside this one need more of it")]
-mod memory;
 #[path = "it/provider.rs"]
 #[allow(dead_code, reason = "the tests beside this one need more of it")]
 mod provider;

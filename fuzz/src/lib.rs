@@ -10,7 +10,6 @@
     reason = "libFuzzer calls a function: what it needs lives as long as the process"
 )]
 
-mod broker;
 mod definition;
 mod request;
 mod store;

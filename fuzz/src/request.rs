@@ -1,7 +1,6 @@
 //! A request on its way through the ingress, from its parsed head on.
 
-use crate::broker::Kept;
-use postern_broker::Address;
+use postern_broker::{Address, memory::MemoryBroker};
 use postern_config::{Config, ProviderRegistry};
 use postern_ingress::measure::Socketless;
 use postern_shared::message::{CallbackEvent, Inbound, Outbound, Report};
@@ -12,7 +11,7 @@ use std::{mem::ManuallyDrop, sync::Arc};
 const CONFIG: &str = include_str!("request.toml");
 
 struct Ingress {
-    broker: Arc<Kept>,
+    broker: MemoryBroker,
     socketless: Socketless,
 }
 
@@ -30,8 +29,8 @@ pub fn request(input: &[u8]) {
 impl Ingress {
     fn new() -> Self {
         let config = Config::parse("request.toml", Some(CONFIG), [], &ProviderRegistry::builtin());
-        let broker = Arc::new(Kept::new());
-        let socketless = Socketless::new(config.unwrap(), broker.clone()).unwrap();
+        let broker = MemoryBroker::default();
+        let socketless = Socketless::new(config.unwrap(), Arc::new(broker.clone())).unwrap();
         Self { broker, socketless }
     }
 

@@ -1,8 +1,7 @@
 //! What a handler gives back: the response, and what the request's log line, the metrics and the
 //! rate limit need to know about it. Also the plain-text responses that several handlers share.
 
-use crate::auth::RefusalReason;
-use crate::forms::Errors;
+use crate::{forms::Errors, refusal_reason::RefusalReason};
 use actix_web::{
     HttpResponse,
     http::{

@@ -6,13 +6,14 @@
 //! - `app` listens. `routes` finds the handler. `respond` wraps every handler: it holds the request to
 //!   its address's rate (`limits`), calls the handler, and logs and counts the `answer` that the handler
 //!   returns.
-//! - The handlers are `views` (providers and `/v1`) and `compat` (clients of other gateways). All of them
-//!   work with the `state`. A `reload` replaces the state; `lasting` is what outlives it.
+//! - The handlers are in `provider` (messages and delivery reports of providers), `api` (`/v1`, for
+//!   applications) and `compat` (clients of other gateways). All of them work with the `state`. A `reload`
+//!   replaces the state; `lasting` is what outlives it.
 //! - `provider` reads what a provider brings: `auth` checks that it is the provider's own, [`forms`] turn
-//!   it into a message. `dedup` knows the messages that a provider repeats. `report_lookup` finds the
-//!   message of a delivery report.
-//! - `accept` alone decides whether a message that somebody wants sent is taken.
-//! - `publish` hands both to the broker.
+//!   it into a message. `dedup` knows the messages that a provider repeats.
+//! - `accept` alone decides whether a message that an application or a client of another gateway wants sent
+//!   is taken.
+//! - `publish` hands the messages of both ways to the broker.
 //! - `log_lookup` asks the message log on behalf of a request. `log_reader` reads from it what became of
 //!   messages.
 //!
@@ -32,17 +33,17 @@ mod problem;
 mod refusal_reason;
 mod respond;
 
-mod compat;
 mod lasting;
 mod openapi;
 mod state;
-mod views;
+
+mod api;
+mod compat;
+mod provider;
 
 mod auth;
 mod body;
 pub mod forms;
-mod provider;
-mod report_lookup;
 mod trace_context;
 
 mod accept;

@@ -1,7 +1,7 @@
 //! What Prometheus sees of the ingress. Every label comes from a closed set: backends, reasons,
 //! methods, statuses; never an identity, a text or an id.
 
-use crate::auth::RefusalReason;
+use crate::refusal_reason::RefusalReason;
 use actix_web::http::Method;
 use postern_service::metrics::{Metrics, PublishMetrics, ReportMetrics, SECONDS};
 use postern_shared::message::BackendName;

@@ -1,8 +1,10 @@
-//! ProblemDocument documents (RFC 9457): how `/v1` says no.
+//! Problem documents (RFC 9457): how `/v1` says no.
 
-use crate::answer::{Answer, RETRY_AFTER};
-use crate::auth::RefusalReason;
-use crate::forms::list;
+use crate::{
+    answer::{Answer, RETRY_AFTER},
+    forms::list,
+    refusal_reason::RefusalReason,
+};
 use actix_web::{
     HttpResponse,
     http::{StatusCode, header},

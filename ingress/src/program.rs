@@ -54,7 +54,7 @@ pub async fn run(arguments: &Arguments, providers: &ProviderRegistry, forms: &Fo
     program::needs_shared_broker(&config, PROGRAM.name)?;
     let problems = problems(&config, forms);
     if !problems.is_empty() {
-        return Err(Exit::problems(&problems));
+        return Err(Exit::problems(arguments, problems));
     }
     let (runtime, reloads) = Runtime::start(PROGRAM, arguments, &config).await?;
     let accepting_broker = runtime.accepting_broker(&config).await?;

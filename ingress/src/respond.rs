@@ -3,12 +3,12 @@
 //! request's query, its body or an identity. Of lines about requests that store nothing, only a few a
 //! second are written.
 
-use crate::auth::RefusalReason;
 use crate::{
     answer::{Answer, Charge, RequestLog, too_many},
     body::HeldBody,
     metrics::method_label,
     problem::ProblemDocument,
+    refusal_reason::RefusalReason,
     state::IngressState,
 };
 use actix_web::{

@@ -1,10 +1,11 @@
 //! The table of routes: which handler answers what.
 
 use crate::{
+    api::{backends, health, logged, messages, openapi, unmatched},
     compat::{kannel, vumi},
+    provider::handler,
     respond::answering,
     state::IngressState,
-    views::{backends, health, logged, messages, openapi, provider, unmatched},
 };
 use actix_web::{
     http::Method,
@@ -24,10 +25,10 @@ pub(crate) fn providers(_: &IngressState, routes: &mut ServiceConfig) {
         "/backends/{name}/{token}/status/{callback}",
     ];
     routes
-        .service(web::resource(messages).route(answering(provider::messages)))
-        .service(web::resource(reports).route(answering(provider::status)))
-        .service(web::resource(tokens).route(answering(provider::messages)))
-        .service(web::resource(token_reports).route(answering(provider::status)));
+        .service(web::resource(messages).route(answering(handler::messages)))
+        .service(web::resource(reports).route(answering(handler::reports)))
+        .service(web::resource(tokens).route(answering(handler::messages)))
+        .service(web::resource(token_reports).route(answering(handler::reports)));
 }
 
 /// For the clients of other gateways.
@@ -60,7 +61,8 @@ pub(crate) fn applications(_: &IngressState, routes: &mut ServiceConfig) {
 pub(crate) fn everyone(_: &IngressState, routes: &mut ServiceConfig) {
     routes
         .route("/health", web::get().to(health::answer))
-        .route("/health", answering(unmatched::only_get))
+        .route("/health", web::head().to(health::answer))
+        .route("/health", answering(unmatched::only_get_and_head))
         .route("/openapi.json", answering(openapi::document).method(Method::GET))
         .route("/openapi.json", answering(unmatched::only_get))
         .default_service(answering(unmatched::text));

@@ -1,11 +1,9 @@
 //! What every handler works with, made ready at the start and at each reload.
 
-use crate::auth::RefusalReason;
-use crate::metrics::IngressMetrics;
 use crate::{
     accept::Acceptor, auth::ApiKeys, compat::Compat, dedup::Dedup, forms::Forms, lasting::Lasting,
-    limits::RequestLimits, log_lookup::LogLookup, log_reader::LogReader, openapi, provider::Provider,
-    publish::MeteredPublisher,
+    limits::RequestLimits, log_lookup::LogLookup, log_reader::LogReader, metrics::IngressMetrics, openapi,
+    provider::Provider, publish::MeteredPublisher, refusal_reason::RefusalReason,
 };
 use bytes::Bytes;
 use jiff::Timestamp;

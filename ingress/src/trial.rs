@@ -24,7 +24,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 /// A backend whose provider's requests are tried.
 #[derive(Debug)]
-pub struct Trial {
+pub struct ReceiveTrial {
     provider: Provider,
     limits: RequestLimits,
     /// `/backends/NAME`
@@ -48,7 +48,7 @@ pub struct RecordedRequest {
 #[derive(Debug)]
 pub struct Tried {
     /// What it brings.
-    pub brought: Brought,
+    pub brought: TriedContent,
     /// The answer's status.
     pub status: u16,
     /// The answer's body.
@@ -57,7 +57,7 @@ pub struct Tried {
 
 /// What a request brings.
 #[derive(Debug)]
-pub enum Brought {
+pub enum TriedContent {
     /// Messages and delivery reports, in order; none of either: it is ignored.
     Items {
         /// The messages.
@@ -73,7 +73,7 @@ pub enum Brought {
     Refused(&'static str),
 }
 
-impl Trial {
+impl ReceiveTrial {
     /// For `backend` of `config`.
     ///
     /// # Errors
@@ -113,7 +113,7 @@ impl Trial {
         };
         match self.provider.take(path, &made, &mut payload, &self.limits).await {
             Ok(Taken::Challenge(reply, _)) => {
-                Ok(Tried { brought: Brought::Handshake, status: 200, answer: reply })
+                Ok(Tried { brought: TriedContent::Handshake, status: 200, answer: reply })
             }
             Ok(Taken::Brought(brought)) => {
                 let left_out = if brought.invalid.count == 0 {
@@ -123,7 +123,7 @@ impl Trial {
                 };
                 let reports = brought.reports.into_iter().map(|reported| reported.report).collect();
                 let (status, answer) = read(endpoint.reply()).await;
-                let brought = Brought::Items { messages: brought.messages, reports, left_out };
+                let brought = TriedContent::Items { messages: brought.messages, reports, left_out };
                 Ok(Tried { brought, status, answer })
             }
             Err(refusal) => Ok(refused(refusal.answer(&self.limits.body)).await),
@@ -146,7 +146,7 @@ async fn refused(answer: Answer) -> Tried {
     let Answer { response, log, .. } = answer;
     let reason = log.refused.or_else(|| RefusalReason::of_status(response.status()));
     let (status, answer) = read(response).await;
-    Tried { brought: Brought::Refused(reason.unwrap_or_default().as_str()), status, answer }
+    Tried { brought: TriedContent::Refused(reason.unwrap_or_default().as_str()), status, answer }
 }
 
 async fn read(response: HttpResponse) -> (u16, String) {

@@ -9,6 +9,7 @@ mod byte_order_mark;
 mod limited;
 mod numbers;
 mod surrogates;
+mod tables;
 mod wanted;
 mod xml;
 
@@ -20,6 +21,7 @@ use serde_json::{Value, error::Category, json};
 use serde_path_to_error::{Path, Segment};
 use std::{collections::BTreeSet, fmt};
 pub use surrogates::without_lone_surrogates;
+use tables::Strict;
 pub use xml::{XmlNotTaken, looks_like_xml, xml_within};
 
 /// One step from a JSON value into one of its parts.
@@ -192,11 +194,17 @@ impl fmt::Display for InvalidJson {
     }
 }
 
-/// Reads a JSON text.
+/// Reads a JSON text. One that is a list is a mistake: serde would take it for the fields of a table, in
+/// their order.
 ///
 /// # Errors
 /// The first mistake in it.
 pub fn from_slice<T: DeserializeOwned>(text: &[u8]) -> Result<T, InvalidJson> {
+    if text.trim_ascii_start().starts_with(b"[") {
+        let wrong = Wrong::Allowed("must be a table".to_owned());
+        let mistake = Mistake { place: Place::default(), wrong };
+        return Err(InvalidJson { mistake, line: 1, column: 1 });
+    }
     // Following the path costs more than reading, so only a text that is wrong is followed.
     serde_json::from_slice(text).map_err(|error| {
         let mut json = serde_json::Deserializer::from_slice(text);
@@ -220,7 +228,7 @@ pub fn from_slice<T: DeserializeOwned>(text: &[u8]) -> Result<T, InvalidJson> {
 /// # Errors
 /// The first mistake in it.
 pub fn from_value<T: DeserializeOwned>(value: &Value) -> Result<T, Mistake> {
-    serde_path_to_error::deserialize(value)
+    serde_path_to_error::deserialize(Strict(value))
         .map_err(|error| Mistake::of(error.path(), &error.inner().to_string()))
 }
 

@@ -1,12 +1,15 @@
-//! How a text becomes short messages: alphabet and segments here, what makes it cost less in
-//! [`plain`], the parts of one that is too long in [`parts`], its octets in the GSM alphabet in [`gsm`].
+//! How a text becomes short messages: alphabet and segments here, what a backend wants done to it in
+//! [`policy`], the addresses of [`media`], what makes it cost less in [`plain`], the parts of one that is too
+//! long in [`parts`], its octets in the GSM alphabet in [`gsm`].
 //!
 //! The rules are 3GPP TS 23.038 (the GSM 7-bit default alphabet and its extension table, UCS-2)
 //! and TS 23.040 (a concatenated message loses six octets of each segment to its header).
 
 pub mod gsm;
+pub mod media;
 pub mod parts;
 pub mod plain;
+pub mod policy;
 
 use serde::{Deserialize, Serialize};
 

@@ -27,8 +27,15 @@ pub struct TraceContext {
 impl TraceContext {
     /// A new one, which is sampled.
     pub fn begin() -> Self {
-        let (trace, span) = (Uuid::new_v4().simple(), Uuid::new_v4().as_u64_pair().0);
-        Self { parent: format!("00-{trace}-{span:016x}-01"), state: None }
+        // Without a formatter, which took 3,700 of the 44,000 instructions of a message that is accepted.
+        let mut parent = String::with_capacity(55);
+        let mut digits = Uuid::encode_buffer();
+        parent.push_str("00-");
+        parent.push_str(Uuid::new_v4().simple().encode_lower(&mut digits));
+        parent.push('-');
+        parent.push_str(&Uuid::new_v4().simple().encode_lower(&mut digits)[..16]);
+        parent.push_str("-01");
+        Self { parent, state: None }
     }
 
     /// The one that a `traceparent` says. `None` if it is not valid.

@@ -113,6 +113,20 @@ error = "no"
     assert!(said(&ended).contains("postern.toml"), "which file: {}", said(&ended));
 }
 
+/// What only the parts find that are built of a configuration, as what its reader finds.
+#[tokio::test]
+async fn every_mistake_says_in_which_file_it_is() {
+    let toml = "[backends.a]\ntype = \"http\"\nreceive.reply = { status = 204, body = \"no\" }\n";
+    for ended in [check(toml).await, Launch::gateway().own_addresses().config(toml).run().await] {
+        assert_eq!(ended.code, Some(2), "{}", said(&ended));
+        assert!(
+            ended.log.contains("postern.toml: line 3: backends.a.receive.reply.body: "),
+            "{}",
+            said(&ended)
+        );
+    }
+}
+
 #[tokio::test]
 async fn a_key_that_could_be_guessed_is_warned_of_by_check_and_at_the_start() {
     let toml = "[[api.keys]]\nname = \"a\"\nkey = \"hush-hush\"\nbackends = [\"*\"]\n";

@@ -300,21 +300,41 @@ async fn the_admin_port_does_the_same_for_who_has_the_token() {
     postern.ends_silent(&[NUMBER, TEXT, TOKEN]).await;
 }
 
+/// Whoever runs the gateway on a machine of their own has no token.
 #[tokio::test]
-async fn without_a_token_the_admin_port_serves_no_letters() {
-    let launch = Launch::gateway();
+async fn without_a_token_the_admin_port_serves_programs_on_this_machine() {
+    let provider = Provider::start().await;
+    let launch = Launch::gateway().config(&config("", &provider, ""));
     let postern = launch.start().await;
-    for (method, path) in [
-        (Method::GET, "/v1/dead"),
-        (Method::GET, "/v1/dead/1"),
-        (Method::POST, "/v1/dead/drop"),
-        (Method::POST, "/v1/dead/redrive"),
+    let id = die(&postern, &provider, ("a", 1), 400, "permanent").await.remove(0);
+    let url = format!("http://127.0.0.1:{}/v1/dead", postern.admin_port());
+    for (header, value) in [
+        ("Origin", "http://127.0.0.1"),
+        ("Host", "rebound.example.org"),
+        ("X-Forwarded-For", "127.0.0.1"),
+        ("Via", "1.1 proxy"),
     ] {
-        assert_eq!(admin(&postern, method, path, Some("any"), "").await.0, 404, "{path}");
+        for request in [http_client().get(&url), http_client().post(format!("{url}/drop"))] {
+            let refused = fetch(request.header(header, value)).await.unwrap();
+            assert!(refused.status == 403 && !refused.text.contains(&id), "{header}: {}", refused.text);
+        }
     }
-    // And the command says what to do, where a gateway has the store and where there is none.
-    let locked = cli(&launch, &["list"]).await;
-    assert!(locked.code == Some(1) && locked.log.contains("admin.token"), "{}", locked.log);
+    let (status, listing) = admin(&postern, Method::GET, "/v1/dead", None, "").await;
+    assert_eq!((status, ids(&listing)), (200, vec![id.clone()]));
+    for (method, path, allowed) in [
+        (Method::DELETE, "/v1/dead", "GET"),
+        (Method::GET, "/v1/dead/drop", "POST"),
+        (Method::GET, "/v1/backends/a/pause", "POST"),
+        (Method::POST, "/v1/queues", "GET"),
+    ] {
+        let url = format!("http://127.0.0.1:{}{path}", postern.admin_port());
+        let refused = fetch(http_client().request(method, url)).await.unwrap();
+        assert_eq!((refused.status, refused.header("allow")), (405, Some(allowed)), "{path}");
+    }
+    // So does the command, where a gateway has the store; where there is none, it says so.
+    let beside = launch.env("POSTERN__ADMIN__LISTEN", &format!("127.0.0.1:{}", postern.admin_port()));
+    assert_eq!(ids(&told(&beside, &["list"]).await), vec![id.clone()]);
+    assert_eq!(told(&beside, &["drop", &id]).await["done"], 1);
     let nowhere = Launch::gateway();
     let none = cli(&nowhere, &["list"]).await;
     assert!(none.code == Some(1) && none.log.contains("no store"), "{}", none.log);

@@ -65,6 +65,11 @@ async fn a_pause_holds_for_all_processes_and_across_restarts() {
     post(&pair.ingress, "+1", "normal").await;
     provider.wait_for(1).await;
 
+    let would = told(&cli, &["pause", "clinic", "--dry-run"]).await;
+    assert_eq!(
+        (&would["paused"], &would["changed"], &would["dry_run"]),
+        (&json!(true), &json!(true), &json!(true))
+    );
     let done = told(&cli, &["pause", "clinic"]).await;
     assert_eq!((&done["paused"], &done["consumers"]), (&json!(true), &json!(0)), "{done}");
     assert_eq!(done["changed"], true, "{done}");
@@ -88,6 +93,9 @@ async fn a_pause_holds_for_all_processes_and_across_restarts() {
     pair.tap.depth_becomes("postern.outbound.clinic", 1).await;
     assert_eq!(provider.requests().len(), 1);
 
+    let (status, would) = order(&dispatcher, "/v1/backends/clinic/resume", &json!({"dry_run": true})).await;
+    assert_eq!((status, &would["changed"], &would["queued"]), (200, &json!(true), &json!(2)), "{would}");
+    readyz_says(&dispatcher, PAUSED).await;
     let (status, done) =
         order(&dispatcher, "/v1/backends/clinic/resume", &json!({"by": "the console"})).await;
     assert_eq!((status, &done["paused"], &done["changed"]), (200, &json!(false), &json!(true)), "{done}");
@@ -112,6 +120,7 @@ async fn what_cannot_be_ordered_is_refused_and_says_why() {
     for (path, body, status, says) in [
         ("/v1/backends/klinik/pause", json!({}), 404, "configured are: clinic"),
         ("/v1/backends/clinic/pause", json!({"buy": "me"}), 400, "buy"),
+        ("/v1/backends/clinic/pause", json!([]), 400, "must be a table"),
         ("/v1/backends/clinic/cancel", json!({"since": "2999-01-01T00:00:00Z"}), 400, "since"),
         ("/v1/backends/clinic/cancel", json!({"priority": "urgent"}), 400, "priority"),
         ("/v1/backends/clinic/cancel", json!({"since": "soon"}), 400, "since: must be a time such as 2026-"),

@@ -1,4 +1,4 @@
-//! Which package may use which, and that no circle of files imports itself.
+//! Which package may use which, that no circle of files imports itself, and that a name is one type's.
 
 use serde_json::Value;
 use std::{
@@ -34,6 +34,19 @@ const ARROWS: [(&str, &[&str]); 9] = [
             "postern-store",
         ],
     ),
+];
+
+/// Where the product's sources are, each in its folder `src`.
+const FOLDERS: [&str; 9] = [
+    "shared",
+    "shared/broker",
+    "shared/rabbitmq",
+    "shared/store",
+    "shared/config",
+    "shared/service",
+    "ingress",
+    "dispatcher",
+    "deploy/standalone",
 ];
 
 /// Servers, clients, AMQP and databases: none may be below the vocabulary.
@@ -237,17 +250,7 @@ fn arrows(files: &Files) -> BTreeMap<Vec<String>, BTreeSet<Vec<String>>> {
 #[test]
 fn no_circle_of_files_imports_itself() {
     let mut circles = BTreeSet::new();
-    for folder in [
-        "shared",
-        "shared/broker",
-        "shared/rabbitmq",
-        "shared/store",
-        "shared/config",
-        "shared/service",
-        "ingress",
-        "dispatcher",
-        "deploy/standalone",
-    ] {
+    for folder in FOLDERS {
         let mut files = BTreeMap::new();
         modules(&Path::new(ROOT).join(folder).join("src"), &[], &mut files);
         assert!(files.len() > 1, "{folder}");
@@ -268,4 +271,57 @@ fn no_circle_of_files_imports_itself() {
         }
     }
     assert!(circles.is_empty(), "files import one another in circles:\n{circles:#?}");
+}
+
+/// The name of the type that `line` declares, public or not. An associated type has its trait's name for it.
+fn declared(line: &str) -> Option<&str> {
+    let code = line.trim_start();
+    let code = match code.strip_prefix("pub") {
+        Some(code) if code.starts_with('(') => code.split_once(')')?.1.trim_start(),
+        Some(code) => code.trim_start(),
+        None => code,
+    };
+    let (kind, rest) = code.split_once(' ')?;
+    let declares = matches!(kind, "struct" | "enum" | "trait") || kind == "type" && !line.starts_with(' ');
+    let end = rest.find(|c: char| !c.is_alphanumeric()).unwrap_or(rest.len());
+    declares.then_some(&rest[..end]).filter(|name| !name.is_empty())
+}
+
+/// The types that several places of `texts` declare, each with those places.
+fn declared_twice<'t>(
+    texts: impl IntoIterator<Item = (&'t str, &'t str)>,
+) -> BTreeMap<&'t str, Vec<&'t str>> {
+    let mut places: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (file, text) in texts {
+        let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+        text.lines().filter_map(declared).for_each(|name| places.entry(name).or_default().push(file));
+    }
+    assert!(!places.is_empty());
+    places.retain(|_, places| places.len() > 1);
+    places
+}
+
+/// The programs' `main.rs` aside, each of which has clap's `Command`.
+#[test]
+fn a_name_is_one_types() {
+    let mut texts = BTreeMap::new();
+    for folder in FOLDERS {
+        let mut files = BTreeMap::new();
+        modules(&Path::new(ROOT).join(folder).join("src"), &[], &mut files);
+        let is_test = |module: &[String]| module.iter().any(|part| part == "tests");
+        for file in files.into_iter().filter(|(module, _)| !is_test(module)).map(|(_, file)| file) {
+            let name = file.strip_prefix(ROOT).unwrap().display().to_string();
+            texts.insert(name, std::fs::read_to_string(file).unwrap());
+        }
+    }
+    let twice = declared_twice(texts.iter().map(|(file, text)| (&**file, &**text)));
+    assert!(twice.is_empty(), "give all but one of each another name:\n{twice:#?}");
+    // A type that another package declares is found, whatever its kind and whoever may see it.
+    let more = "pub(crate) struct Envelope<'a>(&'a str);\nenum Disposition {\n    A,\n}\npub trait Broker: Send {\n    \
+                type Verdict;\n}\npub type Topology = ();\n#[cfg(test)]\nmod tests {\n    struct Writer;\n}";
+    let texts = texts.iter().map(|(file, text)| (&**file, &**text)).chain([("more.rs", more)]);
+    assert_eq!(
+        declared_twice(texts).into_keys().collect::<Vec<_>>(),
+        ["Broker", "Disposition", "Envelope", "Topology"]
+    );
 }

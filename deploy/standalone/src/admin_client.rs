@@ -43,11 +43,6 @@ impl AdminClient {
         Ok(Self { client: client.context("cannot create the HTTP client")?, url, token })
     }
 
-    /// Whether it has a token to show.
-    pub(crate) fn has_token(&self) -> bool {
-        self.token.is_some()
-    }
-
     /// The address of what lies at `segments` below `/v1`.
     ///
     /// # Errors

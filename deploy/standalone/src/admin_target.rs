@@ -22,11 +22,6 @@ pub(crate) struct AdminTarget {
 }
 
 impl AdminTarget {
-    /// Whether a token is given.
-    pub(crate) fn has_token(&self) -> bool {
-        self.token.is_some() || self.token_file.is_some()
-    }
-
     /// The token, if one is given.
     ///
     /// # Errors

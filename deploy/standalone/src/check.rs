@@ -2,7 +2,7 @@
 
 use crate::{Gateway, greeting};
 use clap::Args;
-use postern_config::{Config, Loader, NeededSecrets, Problem};
+use postern_config::{Config, Loader, NeededSecrets, Problem, source_name};
 use postern_service::{
     folders,
     program::{self, Arguments, Exit},
@@ -47,7 +47,7 @@ impl CheckArguments {
         }
         problems.retain(|problem| !config.lacks_secret(&problem.key));
         if !problems.is_empty() {
-            return Err(Exit::problems(&problems));
+            return Err(Exit::problems(arguments, problems));
         }
         self.tell(arguments, &config, &warnings)
     }
@@ -55,7 +55,7 @@ impl CheckArguments {
     fn tell(self, arguments: &Arguments, config: &Config, warnings: &[Problem]) -> Result<(), Exit> {
         let mut said: String = warnings.iter().map(|warning| format!("warning: {warning}\n")).collect();
         if self.strict && !warnings.is_empty() {
-            let source = greeting::source(arguments);
+            let source = source_name(arguments.config.as_deref());
             said += &format!(
                 "{source}: {}, which --strict treats as errors",
                 greeting::count(warnings.len(), "warning")

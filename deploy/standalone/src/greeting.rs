@@ -3,6 +3,7 @@
 use postern_config::{
     Config,
     backend::{BackendConfig, auth::ReceiveAuth, http::Method},
+    source_name,
 };
 use postern_service::program::Arguments;
 use std::{
@@ -63,12 +64,6 @@ pub(crate) fn ready(version: &str, addresses: &Addresses, config: &Config) -> St
     text
 }
 
-/// Where the configuration comes from.
-pub(crate) fn source(arguments: &Arguments) -> String {
-    let path = arguments.config.as_ref().map(|path| path.display().to_string());
-    path.unwrap_or_else(|| "the built-in configuration".to_owned())
-}
-
 /// `1 warning`, `2 warnings`.
 pub(crate) fn count(number: usize, what: &str) -> String {
     if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
@@ -76,7 +71,7 @@ pub(crate) fn count(number: usize, what: &str) -> String {
 
 /// What `check` says of a right configuration with this many `warnings`.
 pub(crate) fn valid(arguments: &Arguments, config: &Config, warnings: usize) -> String {
-    let mut text = format!("{}: valid", source(arguments));
+    let mut text = format!("{}: valid", source_name(arguments.config.as_deref()));
     for (number, what) in [(warnings, "warning"), (config.absent_secrets.len(), "secret")] {
         if number > 0 {
             let not_read = if what == "secret" { " not read" } else { "" };

@@ -12,8 +12,8 @@ const CONNECTING: Duration = Duration::from_secs(15);
 pub(crate) enum Holder {
     /// The broker, connected.
     Broker(Arc<dyn Broker>),
-    /// A running gateway has the store in this folder; its admin port is at the URL.
-    Gateway { folder: String, url: String },
+    /// A running gateway has the store; its admin port is at the URL.
+    Gateway { url: String },
 }
 
 /// Connects to the broker of `config`, to which this process calls itself `client_name`, unless a running
@@ -40,10 +40,10 @@ pub(crate) async fn holder(config: &Config, client_name: &str, admin: SocketAddr
     };
     match broker::connect(url, options, config.message_log().as_ref()).await {
         Ok(open) => usable(open.broker).await.map(Holder::Broker),
-        Err(BrokerError::Locked { path: folder }) => {
+        Err(BrokerError::Locked { .. }) => {
             let address = config.admin.listen.unwrap_or(admin);
             let scheme = if config.admin.tls.is_some() { "https" } else { "http" };
-            Ok(Holder::Gateway { folder, url: format!("{scheme}://{address}") })
+            Ok(Holder::Gateway { url: format!("{scheme}://{address}") })
         }
         Err(error) => Err(error.into()),
     }

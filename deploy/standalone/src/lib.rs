@@ -118,7 +118,7 @@ enum Action {
     Store(store::StoreAction),
     /// Show providers, or add one
     #[command(subcommand)]
-    Provider(provider::Action),
+    Provider(provider::ProviderAction),
     /// Query the message log: what happened to messages and what people wrote. Export it, or erase a person
     /// from it
     #[command(subcommand)]
@@ -217,7 +217,7 @@ impl Gateway {
             Ok(validated) if problems.is_empty() => Ok(validated),
             sending => {
                 problems.extend(sending.err().unwrap_or_default());
-                Err(Exit::problems(&problems))
+                Err(Exit::problems(arguments, problems))
             }
         }
     }

@@ -78,7 +78,7 @@ pub(crate) struct ForgetArguments {
     /// Only print how many messages would be affected
     #[arg(long)]
     dry_run: bool,
-    /// Do not ask for confirmation
+    /// Do not ask for confirmation on a terminal
     #[arg(long)]
     yes: bool,
     /// Print one JSON object
@@ -96,10 +96,7 @@ pub(crate) struct ForgetArguments {
 /// rest.
 pub(crate) async fn run(action: LogAction, config: &Config) -> Result<(), Exit> {
     let access = match &action {
-        LogAction::Forget(arguments) => {
-            arguments.can_be_done()?;
-            Access::Write
-        }
+        LogAction::Forget(_) => Access::Write,
         LogAction::List { .. } | LogAction::Show { .. } | LogAction::Export { .. } => Access::Read,
     };
     let Some(log) = message_log::open_beside(config, access).await? else {

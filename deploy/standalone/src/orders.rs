@@ -15,6 +15,7 @@ use client::OrderClient;
 use jiff::Timestamp;
 use postern_config::Config;
 use postern_service::{
+    admin::orders::PlainOrder,
     control::{self, CancelOrder, MoveOrder, PurgeOrder},
     moment,
     program::Exit,
@@ -33,6 +34,9 @@ pub(crate) struct BackendArguments {
     /// The backend
     #[arg(value_name = "BACKEND")]
     backend: String,
+    /// Only say what would be done
+    #[arg(long)]
+    dry_run: bool,
     #[command(flatten)]
     target: OrderTarget,
 }
@@ -96,7 +100,7 @@ pub(crate) enum QueueCommand {
         /// Only print what would be done
         #[arg(long)]
         dry_run: bool,
-        /// Do not ask for confirmation
+        /// Do not ask for confirmation on a terminal
         #[arg(long)]
         yes: bool,
         #[command(flatten)]
@@ -148,12 +152,14 @@ pub(crate) async fn run(order: OperatorOrder, config: &Config, admin: SocketAddr
 async fn answer(client: &OrderClient, order: OperatorOrder, by: &str) -> Result<String, Exit> {
     let json = order.target().json;
     Ok(match order {
-        OperatorOrder::Pause(BackendArguments { backend, .. }) => {
-            let done = client.pause(&backend, by).await?;
+        OperatorOrder::Pause(BackendArguments { backend, dry_run, .. }) => {
+            let order = PlainOrder { dry_run, by: Some(by.to_owned()) };
+            let done = client.pause(&backend, &order, by).await?;
             if json { as_json(&done)? } else { text::paused(&done) }
         }
-        OperatorOrder::Resume(BackendArguments { backend, .. }) => {
-            let done = client.resume(&backend, by).await?;
+        OperatorOrder::Resume(BackendArguments { backend, dry_run, .. }) => {
+            let order = PlainOrder { dry_run, by: Some(by.to_owned()) };
+            let done = client.resume(&backend, &order, by).await?;
             if json { as_json(&done)? } else { text::paused(&done) }
         }
         OperatorOrder::Cancel(CancelArguments { backend, since, until, priority, dry_run, .. }) => {
@@ -172,7 +178,8 @@ async fn answer(client: &OrderClient, order: OperatorOrder, by: &str) -> Result<
         }
         OperatorOrder::Queue(QueueCommand::Purge { name, dry_run, yes, .. }) => {
             let mut order = PurgeOrder { dry_run: true, by: Some(by.to_owned()) };
-            if !dry_run && !yes {
+            // A script that names the queue means it.
+            if !dry_run && !yes && stdin().is_terminal() {
                 agreed(&name, client.purge(&name, &order, by).await?.messages)?;
             }
             order.dry_run = dry_run;
@@ -185,13 +192,8 @@ async fn answer(client: &OrderClient, order: OperatorOrder, by: &str) -> Result<
 /// Asks whether `messages` of `name` are to be dropped for good.
 ///
 /// # Errors
-/// [`Exit::Config`] if there is nobody to ask, or if they are not.
+/// [`Exit::Config`] if they are not.
 fn agreed(name: &str, messages: u64) -> Result<(), Exit> {
-    if !stdin().is_terminal() {
-        let why =
-            "postern queue purge: this permanently drops the messages: add --yes, or --dry-run to count them";
-        return Err(Exit::Config(why.to_owned()));
-    }
     write!(stderr(), "Permanently drop {messages} messages of {}? [y/N] ", terminal::plain(name))?;
     let mut answer = String::new();
     stdin().read_line(&mut answer)?;

@@ -4,8 +4,11 @@
 use super::*;
 use crate::settle::settlement;
 use postern_broker::{Address, Envelope, QueueName};
-use postern_config::{Config, ProviderRegistry, backend::text::Text};
-use postern_shared::message::{Recipient, Report, State};
+use postern_config::{Config, ProviderRegistry};
+use postern_shared::{
+    message::{Recipient, Report, State},
+    text::policy::TextPolicy,
+};
 use proptest::prelude::*;
 use std::{
     collections::BTreeMap,
@@ -15,7 +18,7 @@ use std::{
 /// Three parts.
 const TEXT: &str = "one two three four five six seven";
 
-fn policy() -> Text {
+fn policy() -> TextPolicy {
     serde_json::from_value(serde_json::json!({"limit": {"characters": 14}})).unwrap()
 }
 

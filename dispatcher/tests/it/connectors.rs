@@ -1,10 +1,8 @@
 //! A connector's life: started, called, stopped, and what others see of it.
 
-use crate::{
-    memory::MemoryBroker,
-    setup::{Running, message, until},
-};
+use crate::setup::{Running, message, until};
 use async_trait::async_trait;
+use postern_broker::memory::MemoryBroker;
 use postern_config::{ProviderRegistry, backend::connector::ConnectorDirection};
 use postern_dispatcher::connectors::{
     Backend, Connector, ConnectorContext, ConnectorRegistry, Outcomes, Sent,
@@ -229,7 +227,7 @@ async fn a_backend_that_is_held_up_gives_no_sign_of_life() {
     let connectors =
         ConnectorRegistry::builtin().with("custom", move |_| Ok(Blocking(held.clone()))).unwrap();
     let heartbeats = Heartbeats::every(Duration::from_millis(5));
-    let running = Running::watched(MemoryBroker::new(), TWO, &connectors, heartbeats.clone());
+    let running = Running::watched(MemoryBroker::default(), TWO, &connectors, heartbeats.clone());
     let silent = || heartbeats.silent(Instant::now() - Duration::from_millis(200));
     until("the one that is held up to be silent", || silent() == ["demo"]).await;
     drop(release);

@@ -1,11 +1,10 @@
 //! From the queue to the provider and back: what is stored, in which order, and what goes wrong.
 
 use crate::{
-    memory::MemoryBroker,
     provider::{Answer, Provider, answer},
     setup::{Custom, Running, TRACE, message, retries, states, until, validated},
 };
-use postern_broker::{Address, Broker, Envelope, HeaderValue, QueueName, header};
+use postern_broker::{Address, Broker, Envelope, HeaderValue, QueueName, header, memory::MemoryBroker};
 use postern_dispatcher::{
     Dispatcher,
     connectors::{ConnectorRegistry, Outcomes, Sent},
@@ -203,12 +202,12 @@ async fn nothing_is_sent_again_while_the_broker_takes_nothing() {
     let running = Running::start(&to(&provider, ""), &ConnectorRegistry::builtin());
     running.queue("demo", Priority::Normal, message(&["1"])).await;
     running.reports(1).await;
-    let before = running.broker.publish_attempts();
+    let before = *running.broker.begun.borrow();
     running.queue("demo", Priority::Normal, message(&["2"])).await;
     running.broker.fail_publishes(3);
     running.reports(2).await;
     running.idle().await;
-    assert_eq!(running.broker.publish_attempts(), before + 5, "queued, failed three times, stored");
+    assert_eq!(*running.broker.begun.borrow(), before + 5, "queued, failed three times, stored");
     assert!(running.metrics.text().contains("postern_publish_failures_total{queue=\"postern.reports\"} 3"));
     running.stop().await;
     assert_eq!(provider.received().len(), 2);
@@ -271,7 +270,7 @@ async fn normal_goes_first_and_bulk_never_stands_still() {
             }))
         })
         .unwrap();
-    let broker = MemoryBroker::new();
+    let broker = MemoryBroker::default();
     let mut messages = Vec::new();
     for (lane, name) in [(Priority::Bulk, "bulk"), (Priority::Normal, "normal")] {
         for _ in 0..40 {
@@ -359,7 +358,7 @@ async fn a_thousand_backends_start_and_end() {
 #[tokio::test]
 async fn a_closed_broker_ends_the_run_with_an_error() {
     let provider = Provider::answering(answer(200, "")).await;
-    let broker = MemoryBroker::new();
+    let broker = MemoryBroker::default();
     broker.close().await;
     let monitoring = Monitoring::new(Metrics::new("test", "0").unwrap());
     let validated = validated(&to(&provider, ""), &ConnectorRegistry::builtin());

@@ -1,10 +1,7 @@
 //! The application that answers every message with its own text.
 
-use crate::{
-    memory::MemoryBroker,
-    setup::{Running, TRACE, until},
-};
-use postern_broker::{Address, Broker, Envelope, header};
+use crate::setup::{Running, TRACE, until};
+use postern_broker::{Address, Broker, Envelope, header, memory::MemoryBroker};
 use postern_dispatcher::connectors::ConnectorRegistry;
 use postern_shared::message::{Inbound, MessageId, Outbound};
 use serde_json::json;

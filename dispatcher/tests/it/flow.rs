@@ -1,11 +1,10 @@
 //! What holds messages back: the rate, the circuit breaker, a provider that asks for less.
 
 use crate::{
-    memory::MemoryBroker,
     provider::{Answer, Provider, answer},
     setup::{Custom, Running, message, retries, states, until},
 };
-use postern_broker::{Address, Broker, Envelope};
+use postern_broker::{Address, Broker, Envelope, memory::MemoryBroker};
 use postern_dispatcher::connectors::{ConnectorRegistry, Outcomes, Sent};
 use postern_shared::{
     error::Failure,
@@ -29,7 +28,7 @@ fn to(provider: &Provider, backend: &str, send: &str) -> String {
 }
 
 async fn queued(messages: impl IntoIterator<Item = (Priority, String)>) -> MemoryBroker {
-    let broker = MemoryBroker::new();
+    let broker = MemoryBroker::default();
     let address = |lane| Address::Outbound("demo".parse().unwrap(), lane);
     let envelope = |body: String| Envelope { body: body.into(), ..Envelope::default() };
     let messages = messages.into_iter().map(|(lane, body)| (address(lane), envelope(body)));

@@ -10,7 +10,6 @@ mod consumer_loop;
 mod drains;
 mod echo;
 mod flow;
-mod memory;
 mod orders;
 mod poison;
 mod polls;

@@ -1,11 +1,10 @@
 //! Messages that were taken too often without being settled, and those that earlier versions set apart.
 
 use crate::{
-    memory::MemoryBroker,
     provider::{Provider, answer},
     setup::{Custom, Running, message, states, until},
 };
-use postern_broker::{Envelope, HeaderValue, header};
+use postern_broker::{Envelope, HeaderValue, header, memory::MemoryBroker};
 use postern_dispatcher::connectors::{ConnectorRegistry, Outcomes, Sent};
 use postern_shared::{
     error::Failure,
@@ -122,7 +121,7 @@ async fn the_application_is_not_called_with_poison() {
 #[tokio::test]
 async fn what_an_earlier_version_set_apart_goes_back_to_its_queue() {
     let (connectors, asked) = noting();
-    let broker = MemoryBroker::new();
+    let broker = MemoryBroker::default();
     let apart = |identity: &str, queue: &str| {
         to(identity).with(header::QUEUE, queue).with("x-postern-crashes", 2).with(header::ATTEMPT, 3)
     };

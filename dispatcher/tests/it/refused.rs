@@ -1,10 +1,7 @@
 //! Outcomes that the broker will never accept as they are, and messages that are too large to be read.
 
-use crate::{
-    memory::Largest,
-    setup::{Custom, Running, message, states, until},
-};
-use postern_broker::{CUT_BODY, Envelope, header};
+use crate::setup::{Custom, Running, message, states, until};
+use postern_broker::{Address, BrokerError, CUT_BODY, Envelope, HeaderValue, header};
 use postern_dispatcher::connectors::{ConnectorRegistry, Outcomes};
 use postern_shared::{
     error::Failure,
@@ -40,6 +37,22 @@ fn sender() -> (ConnectorRegistry, Arc<AtomicUsize>) {
     (connectors.unwrap(), asked)
 }
 
+/// Has the broker refuse larger messages for good, with all that is published beside them: by the bytes of the
+/// body and of all texts of the headers.
+fn take_no_more_than(running: &Running, body: usize, headers: usize) {
+    let is_larger = move |(_, envelope): &(Address, Envelope)| {
+        let texts = envelope.headers.values().map(|value| match value {
+            HeaderValue::Text(text) => text.len(),
+            HeaderValue::Integer(_) => 0,
+        });
+        envelope.body.len() > body || texts.sum::<usize>() > headers
+    };
+    running.broker.answer(move |messages| match messages.iter().any(is_larger) {
+        true => Err(BrokerError::Refused("the test says so".to_owned())),
+        false => Ok(()),
+    });
+}
+
 fn metric(running: &Running, stored: &str) -> String {
     let text = running.metrics.text();
     let prefix = format!("postern_outcomes_refused_total{{stored=\"{stored}\"}} ");
@@ -54,7 +67,7 @@ fn to(kind: u8, count: usize) -> Vec<String> {
 async fn an_outcome_is_stored_in_pieces_and_nobody_is_sent_to_again() {
     let (connectors, asked) = sender();
     let running = Running::start(DEMO, &connectors);
-    running.broker.take_no_more_than(Largest { body: 600, headers: 2000 });
+    take_no_more_than(&running, 600, 2000);
     let identities = [to(1, 60), to(2, 60), to(3, 60)].concat();
     let body = message(&identities.iter().map(String::as_str).collect::<Vec<_>>());
     let large = Envelope { body: body.into(), ..Envelope::default() }.with("theirs", "7".repeat(1800));
@@ -100,7 +113,7 @@ async fn an_outcome_is_stored_in_pieces_and_nobody_is_sent_to_again() {
 async fn what_the_broker_accepts_nothing_of_is_not_sent_again_and_does_not_hold_up_the_drain() {
     let (connectors, asked) = sender();
     let running = Running::start(DEMO, &connectors);
-    running.broker.take_no_more_than(Largest { body: 0, headers: 10 });
+    take_no_more_than(&running, 0, 10);
     for _ in 0..3 {
         running.broker.put_returned(
             QUEUE,
@@ -125,7 +138,7 @@ async fn what_the_broker_accepts_nothing_of_is_not_sent_again_and_does_not_hold_
 async fn a_dead_letter_that_is_refused_is_cut_down_to_its_headers() {
     let (connectors, _) = sender();
     let running = Running::start(DEMO, &connectors);
-    running.broker.take_no_more_than(Largest { body: 5, headers: 1000 });
+    take_no_more_than(&running, 5, 1000);
     running.broker.put_returned(QUEUE, Envelope { body: "no message".into(), ..Envelope::default() }, 0);
     let dead = running.dead(1).await;
     assert_eq!((dead[0].body.len(), dead[0].cut_from()), (0, Some(10)));

@@ -1,7 +1,6 @@
 //! A dispatcher for a test: a configuration, the broker in memory, and a way to end it.
 
-use crate::memory::MemoryBroker;
-use postern_broker::{Address, Broker, Envelope};
+use postern_broker::{Address, Broker, Envelope, memory::MemoryBroker};
 use postern_config::{
     Config, ProviderRegistry,
     backend::{BackendConfig, connector::ConnectorDirection},
@@ -80,7 +79,7 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) fn start(text: &str, connectors: &ConnectorRegistry) -> Self {
-        Self::on(MemoryBroker::new(), text, connectors)
+        Self::on(MemoryBroker::default(), text, connectors)
     }
 
     pub(crate) fn on(broker: MemoryBroker, text: &str, connectors: &ConnectorRegistry) -> Self {

@@ -1,10 +1,10 @@
 //! What came of a message that was accepted.
 
 use jiff::Timestamp;
-use postern_config::backend::text::Cost;
 use postern_shared::{
     clock,
     message::{BackendName, MessageId},
+    text::policy::Cost,
 };
 use serde::{Deserialize, Serialize};
 

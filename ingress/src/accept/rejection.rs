@@ -1,8 +1,11 @@
 //! Why a message was not accepted.
 
 use super::MAX_STORED;
-use postern_config::backend::{identity::NotARecipient, media::MediaProblem, text::TooLong};
-use postern_shared::message::{BackendName, MAX_CONTEXT_BYTES};
+use postern_config::backend::identity::NotARecipient;
+use postern_shared::{
+    message::{BackendName, MAX_CONTEXT_BYTES},
+    text::{media::MediaProblem, policy::TooLong},
+};
 
 /// A message that was not accepted. Nothing of it is stored as far as is known.
 #[derive(Debug, thiserror::Error)]

@@ -2,8 +2,7 @@
 
 use super::*;
 use crate::metrics::IngressMetrics;
-use async_trait::async_trait;
-use postern_broker::{Broker, BrokerError, BrokerStatus, Consumer, Depth, QueueName, header::TRACEPARENT};
+use postern_broker::{BrokerError, header::TRACEPARENT, memory::MemoryBroker};
 use postern_config::ProviderRegistry;
 use postern_service::{message_log::MessageLog, metrics::Metrics};
 use postern_shared::{
@@ -12,8 +11,6 @@ use postern_shared::{
 };
 use postern_store::message_log::{Keeping, SqliteLog};
 use serde_json::{Value, json};
-use std::sync::Mutex;
-use tokio::sync::watch;
 
 const CONFIG: &str = r#"
 [[api.keys]]
@@ -51,59 +48,23 @@ send = { url = "http://127.0.0.1:1/", identity = '\+[0-9]+', batch = 1 }
 type = "console"
 "#;
 
-/// Keeps each publish, or fails.
-#[derive(Debug, Default)]
-struct Kept {
-    publishes: Mutex<Vec<Vec<(Address, Envelope)>>>,
-    fails: Option<fn() -> BrokerError>,
-}
-
-#[async_trait]
-impl Broker for Kept {
-    async fn publish(&self, messages: Vec<(Address, Envelope)>) -> Result<(), BrokerError> {
-        if let Some(error) = self.fails {
-            return Err(error());
-        }
-        self.publishes.lock().unwrap().push(messages);
-        Ok(())
-    }
-
-    async fn consume(&self, queue: &QueueName, _: u16) -> Result<Consumer, BrokerError> {
-        Err(BrokerError::Refused(queue.to_string()))
-    }
-
-    async fn depth(&self, _: &QueueName) -> Result<Depth, BrokerError> {
-        Ok(Depth::default())
-    }
-
-    fn status(&self) -> watch::Receiver<BrokerStatus> {
-        watch::channel(BrokerStatus::Ready).1
-    }
-
-    async fn close(&self) {}
-}
-
 struct Fixture {
     config: Arc<Config>,
-    broker: Arc<Kept>,
+    broker: MemoryBroker,
     keys: CallbackKeys,
     acceptor: Acceptor,
 }
 
 impl Fixture {
     fn new() -> Self {
-        Self::on(Kept::default())
+        Self::with(CONFIG, None)
     }
 
-    fn on(broker: Kept) -> Self {
-        Self::with(broker, CONFIG, None)
-    }
-
-    fn with(broker: Kept, config: &str, log: Option<Arc<dyn MessageLog>>) -> Self {
+    fn with(config: &str, log: Option<Arc<dyn MessageLog>>) -> Self {
         let config = Arc::new(Config::parse("test", Some(config), [], &ProviderRegistry::builtin()).unwrap());
-        let broker = Arc::new(broker);
+        let broker = MemoryBroker::default();
         let metrics = IngressMetrics::declare(&Metrics::new("test", "0").unwrap()).unwrap();
-        let publisher = MeteredPublisher::new(broker.clone(), metrics.publish);
+        let publisher = MeteredPublisher::new(Arc::new(broker.clone()), metrics.publish);
         let keys = config.compat.callback_keys();
         let lookup = Arc::new(LogLookup::new(log, metrics.lookups));
         let submissions = Submissions::new(config.ingress.dedupe_window.0, Arc::clone(&lookup));
@@ -127,7 +88,7 @@ impl Fixture {
     ) -> (Result<Accepted, Rejected>, Vec<(String, Value)>) {
         let trace = RequestSpan::without_span(None);
         let outcome = self.acceptor.accept(principal, submission, &trace).await;
-        let mut publishes = std::mem::take(&mut *self.broker.publishes.lock().unwrap());
+        let mut publishes = self.broker.take_calls();
         assert_eq!(publishes.len(), usize::from(outcome.is_ok()), "one confirmed publish, or none");
         let published = publishes.pop().unwrap_or_default().into_iter().map(|(address, envelope)| {
             assert_eq!(envelope.text_header(TRACEPARENT), Some(trace.context().as_str()));
@@ -199,13 +160,13 @@ async fn an_answer_is_told_the_log_when_no_part_of_its_message_can_be_missing() 
         [("embedded:data", vec![vec![out, out, answer]]), ("amqp://h", vec![vec![out, out], vec![answer]])]
     {
         let config = format!("[broker]\nurl = \"{url}\"\n[log]\nmessages = true\n{CONFIG}");
-        let fixture = Fixture::with(Kept::default(), &config, Some(Arc::clone(&log)));
+        let fixture = Fixture::with(&config, Some(Arc::clone(&log)));
         let claim = Some(claim(&fixture, fixture.api_key(), "a").await.unwrap());
         let identities = ["+1", "+2", "+3"].map(|number| number.parse().unwrap()).into();
         let wanted = Submission { claim, identities, ..submission(Some("x")) };
         let trace = RequestSpan::without_span(None);
         let accepted = fixture.acceptor.accept(fixture.api_key(), wanted, &trace).await.unwrap();
-        let published = std::mem::take(&mut *fixture.broker.publishes.lock().unwrap());
+        let published = fixture.broker.take_calls();
         let queues = published.iter().map(|one| one.iter().map(|(address, _)| address.queue().to_string()));
         assert_eq!(queues.map(Iterator::collect::<Vec<_>>).collect::<Vec<_>>(), publishes, "{url}");
         let (_, told) = published.last().and_then(|last| last.last()).unwrap();
@@ -221,7 +182,8 @@ async fn an_answer_is_told_the_log_when_no_part_of_its_message_can_be_missing() 
 
 #[tokio::test]
 async fn what_was_not_accepted_does_not_use_up_its_key() {
-    let fixture = Fixture::on(Kept { fails: Some(|| BrokerError::Closed), ..Kept::default() });
+    let fixture = Fixture::new();
+    fixture.broker.answer(|_| Err(BrokerError::Closed));
     for (said, destination) in [("a", "x"), ("b", "deaf"), ("c", "x")] {
         let claim = Some(claim(&fixture, fixture.api_key(), said).await.unwrap());
         let refused = Submission { claim, ..submission(Some(destination)) };
@@ -284,7 +246,8 @@ async fn a_rejection_names_the_field_and_whether_a_backend_was_found() {
         (|| BrokerError::Refused("a body of 7 bytes".to_owned()), Rejection::TooLarge),
     ];
     for (error, reason) in failures {
-        let down = Fixture::on(Kept { fails: Some(error), ..Kept::default() });
+        let down = Fixture::new();
+        down.broker.answer(move |_| Err(error()));
         let (outcome, _) = down.accept(down.user(), submission(None)).await;
         let rejected = outcome.unwrap_err();
         assert_eq!((rejected.reason.field(), rejected.backend), (None, Some(name("x"))));

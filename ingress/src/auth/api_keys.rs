@@ -1,7 +1,7 @@
 //! The keys of `/v1`.
 
 use super::principal::Principal;
-use crate::auth::RefusalReason;
+use crate::refusal_reason::RefusalReason;
 use actix_web::http::header::HeaderMap;
 use jiff::Timestamp;
 use postern_config::ApiKey;

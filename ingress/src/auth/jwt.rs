@@ -4,7 +4,7 @@ use super::{
     presented::{Presented, RequestFingerprint},
     signature::holds_mac,
 };
-use crate::auth::RefusalReason;
+use crate::refusal_reason::RefusalReason;
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use hmac::Hmac;
 use postern_config::backend::auth::{jwt::JwtAuth, signed_text::ClaimText};

@@ -1,18 +1,8 @@
 //! Which clients `/v1` answers without any API key: those that are really on this machine.
 
 use super::Clients;
-use actix_web::{
-    HttpRequest,
-    http::{
-        Uri,
-        header::{HOST, HeaderMap},
-        uri::Authority,
-    },
-};
-use std::net::IpAddr;
-
-/// Headers that a proxy adds, besides all that begin with `x-forwarded`.
-const OF_PROXIES: [&str; 3] = ["forwarded", "via", "x-real-ip"];
+use actix_web::HttpRequest;
+use postern_service::direct::is_direct;
 
 /// Whether the client of `request` is a program on this machine that speaks to it directly: its
 /// address is a loopback address, no proxy stands between, and it calls this machine by a loopback
@@ -20,35 +10,13 @@ const OF_PROXIES: [&str; 3] = ["forwarded", "via", "x-real-ip"];
 pub(crate) fn is_local(request: &HttpRequest, clients: &Clients) -> bool {
     let peer = request.peer_addr().map(|peer| peer.ip());
     clients.address(peer, request.headers()).is_some_and(|client| client.is_loopback())
-        && !through_proxy(request.headers())
-        && calls_loopback(request.uri(), request.headers())
-}
-
-fn through_proxy(headers: &HeaderMap) -> bool {
-    headers.keys().any(|name| OF_PROXIES.contains(&name.as_str()) || name.as_str().starts_with("x-forwarded"))
-}
-
-/// Whether every name by which the request calls this machine is a loopback one, and there is one.
-/// HTTP/2 says it in the URI, HTTP/1.1 in `Host` and perhaps in the URI too.
-fn calls_loopback(uri: &Uri, headers: &HeaderMap) -> bool {
-    let hosts = headers.get_all(HOST).map(|host| Authority::try_from(host.as_bytes()).ok());
-    let names: Vec<Option<Authority>> = hosts.chain(uri.authority().cloned().map(Some)).collect();
-    let loopback = |name: &Option<Authority>| name.as_ref().is_some_and(|name| is_loopback(name.host()));
-    !names.is_empty() && names.iter().all(loopback)
-}
-
-fn is_loopback(host: &str) -> bool {
-    let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    match address.parse::<IpAddr>() {
-        Ok(address) => address.to_canonical().is_loopback(),
-        Err(_) => host.eq_ignore_ascii_case("localhost"),
-    }
+        && is_direct(request.uri(), request.headers())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use actix_web::test::TestRequest;
+    use actix_web::{http::header::HOST, test::TestRequest};
     use postern_config::{Config, ProviderRegistry};
 
     fn local(peer: &str, host: &str, more: &[(&str, &str)]) -> bool {

@@ -28,7 +28,6 @@ mod signature;
 mod standard_webhooks;
 mod twilio;
 
-pub(crate) use crate::refusal_reason::RefusalReason;
 pub(crate) use address::Clients;
 pub(crate) use api_keys::ApiKeys;
 pub(crate) use local::is_local;

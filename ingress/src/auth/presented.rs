@@ -1,7 +1,7 @@
 //! A request, as far as what it is signed with may look at it.
 
 use super::called_url::called_urls;
-use crate::auth::RefusalReason;
+use crate::refusal_reason::RefusalReason;
 use actix_web::http::header::{CONTENT_TYPE, HeaderMap};
 use postern_config::backend::auth::signed_text::{SignedRequest, SignedText};
 use sha2::{Digest, Sha256};

@@ -6,8 +6,10 @@ use super::{
     signature::{Keys, Signature},
     standard_webhooks, twilio,
 };
-use crate::auth::RefusalReason;
-use crate::forms::{Found, Request};
+use crate::{
+    forms::{Found, Request},
+    refusal_reason::RefusalReason,
+};
 use actix_web::{
     HttpRequest,
     http::{

@@ -1,7 +1,7 @@
 //! Signatures in a header: an HMAC, and Ed25519.
 
 use super::presented::{Presented, RequestFingerprint};
-use crate::auth::RefusalReason;
+use crate::refusal_reason::RefusalReason;
 use hmac::{
     Hmac, Mac,
     digest::{KeyInit, crypto_common::InvalidLength},

@@ -4,7 +4,7 @@ use super::{
     presented::{Presented, RequestFingerprint},
     signature::holds_mac,
 };
-use crate::auth::RefusalReason;
+use crate::refusal_reason::RefusalReason;
 use hmac::Hmac;
 use postern_shared::value::{SigningKey, from_base64};
 use sha2::Sha256;

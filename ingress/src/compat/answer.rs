@@ -1,8 +1,10 @@
 //! What the answers of the compatibility listeners have in common.
 
-use crate::answer::{Answer, RETRY_AFTER};
-use crate::auth::RefusalReason;
-use crate::forms::list;
+use crate::{
+    answer::{Answer, RETRY_AFTER},
+    forms::list,
+    refusal_reason::RefusalReason,
+};
 use actix_web::{
     HttpResponse, HttpResponseBuilder,
     http::{StatusCode, header},

@@ -14,7 +14,6 @@ use super::{
     answer,
     sendsms::{self, Sendsms, SendsmsParameters, WrongSendsms},
 };
-use crate::auth::RefusalReason;
 use crate::{
     accept::{Accepted, Rejected, Rejection, Submission},
     answer::{Answer, Charge, too_many},
@@ -22,6 +21,7 @@ use crate::{
     body,
     forms::{RawRequest, Request, Unreadable},
     limits::RequestLimits,
+    refusal_reason::RefusalReason,
     state::IngressState,
     trace_context,
 };

@@ -1,6 +1,6 @@
 //! The users of a compatibility listener.
 
-use crate::auth::RefusalReason;
+use crate::refusal_reason::RefusalReason;
 use postern_config::CompatUser;
 use postern_service::rates::{Allowance, Buckets};
 use postern_shared::value::SecretDigest;

@@ -14,7 +14,6 @@ use super::{
     answer,
     vumi_message::{self, UserMessage, WrongMessage},
 };
-use crate::auth::RefusalReason;
 use crate::{
     accept::{
         Accepted, Fingerprint, KeyTaken, Rejected, Rejection, Submission, SubmissionClaim, SubmissionField,
@@ -22,6 +21,7 @@ use crate::{
     answer::{Answer, Charge},
     auth::Principal,
     body,
+    refusal_reason::RefusalReason,
     state::IngressState,
     trace_context,
 };

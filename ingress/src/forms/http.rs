@@ -9,13 +9,9 @@ use super::{
 use jiff::Timestamp;
 use postern_config::{
     KeyProblem,
-    backend::{
-        field::STANDARD_FIELDS,
-        media::{MEDIA, MediaSource},
-        receive::Receive,
-    },
+    backend::{field::STANDARD_FIELDS, media::MediaSource, receive::Receive},
 };
-use postern_shared::{clock::is_of_a_set_clock, message::Identity};
+use postern_shared::{clock::is_of_a_set_clock, message::Identity, text::media::MEDIA};
 use serde_json::{Map, Value};
 
 /// The form `http`: `params`, `fields` and `charset` of `[backends.NAME.receive]`, made ready.

@@ -2,13 +2,13 @@
 //! method, its body, its parameters; and the answers that both have.
 
 use super::refusal::Refusal;
-use crate::auth::RefusalReason;
 use crate::{
     answer::Charge,
     auth::{Presented, RequestAuth},
     body,
     forms::{KeyProblem, RawRequest, Request, is_json},
     limits::RequestLimits,
+    refusal_reason::RefusalReason,
     trace_context,
 };
 use actix_web::{

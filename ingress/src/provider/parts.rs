@@ -1,11 +1,11 @@
 //! Which part of a request is messages, and which is delivery reports.
 
-use super::refusal::Refusal;
+use super::{choice::Choice, refusal::Refusal};
 use crate::forms::{Errors, Request};
 use actix_web::http::{Method, header::HeaderValue};
 use postern_config::backend::{
     challenge::Challenge,
-    each::{Each, Item, NoItems},
+    each::{Item, NoItems},
     expression::{NotEvaluated, RequestValues, When, WhenScope},
 };
 use postern_service::telemetry::LineLimit;
@@ -38,12 +38,14 @@ pub(super) struct Incoming<'r> {
 }
 
 impl<'r> Incoming<'r> {
-    /// Whether `when`, the value of `key`, is true of it; without one, or with one that is about items, it is.
-    pub(super) fn holds(&self, when: Option<&When>, key: &str) -> bool {
-        match when {
-            Some(when) if !when.chooses_items() => self.evaluate(key, |scope| when.holds(scope)),
-            _ => true,
-        }
+    /// Whether the `when` of `choice` is true of it; without one, or with one that is about items, it is.
+    pub(super) fn holds(&self, choice: &Choice) -> bool {
+        choice.when.as_ref().is_none_or(|when| self.is_so(when, choice.when_key))
+    }
+
+    /// Whether `when`, the value of `key`, is true of it; one that is about items is.
+    fn is_so(&self, when: &When, key: &str) -> bool {
+        when.chooses_items() || self.evaluate(key, |scope| when.holds(scope))
     }
 
     fn evaluate(&self, key: &str, expression: impl FnOnce(&WhenScope) -> Result<bool, NotEvaluated>) -> bool {
@@ -66,7 +68,7 @@ impl<'r> Incoming<'r> {
 
     /// The body of the answer, if it is `challenge`.
     pub(super) fn challenged(&self, challenge: &Challenge) -> Option<String> {
-        if !self.holds(Some(challenge.when()), "receive.challenge.when") {
+        if !self.is_so(challenge.when(), "receive.challenge.when") {
             return None;
         }
         let reply = challenge.reply(&self.values());
@@ -93,8 +95,9 @@ impl<'r> Incoming<'r> {
     ///
     /// # Errors
     /// Why the items are not taken.
-    pub(super) fn part(&self, choice: Choice<'_>) -> Result<Part<'r>, Refusal> {
-        let Choice { each, when, each_key: key, when_key } = choice;
+    pub(super) fn part(&self, choice: &Choice) -> Result<Part<'r>, Refusal> {
+        let Choice { each_key: key, when_key, .. } = *choice;
+        let (each, when) = (choice.each.as_ref(), choice.when.as_ref());
         let Some(each) = each else { return Ok(Part::Whole) };
         let whole = self.whole;
         let Some(json) = &whole.json else { return Ok(Part::Missing(format!("is not JSON ({key})"))) };
@@ -115,16 +118,6 @@ impl<'r> Incoming<'r> {
     pub(super) fn too_many(&self) -> Refusal {
         Refusal::TooMuch(NoItems::TooMany(self.max_items).to_string())
     }
-}
-
-/// What a table says of which part of a request it is about.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Choice<'c> {
-    pub(super) each: Option<&'c Each>,
-    pub(super) when: Option<&'c When>,
-    /// What the configuration calls the two.
-    pub(super) each_key: &'static str,
-    pub(super) when_key: &'static str,
 }
 
 /// The part of a request that is messages, or the one that is reports.

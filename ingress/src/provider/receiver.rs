@@ -1,21 +1,19 @@
 //! From a provider's request to the message that it is.
 
 use super::{
+    choice::Choice,
     endpoint::{Bodies, ProviderEndpoint, Route},
-    list_reads::ListReads,
-    parts::Choice,
     refusal::Refusal,
 };
 use crate::{
-    auth::RefusalReason,
     forms::{Cleaned, Errors, Form, Forms, KeyProblem, Request, decode_text, text_names},
     metrics::IngressMetrics,
+    refusal_reason::RefusalReason,
 };
 use actix_web::http::StatusCode;
 use jiff::Timestamp;
 use postern_config::backend::{
-    BackendConfig, check::Check, codec::Codec, dedupe::Dedupe, each::Each, expression::When,
-    receive::Receive, region::NumberRegion,
+    BackendConfig, check::Check, codec::Codec, dedupe::Dedupe, receive::Receive, region::NumberRegion,
 };
 use postern_service::telemetry::LineLimit;
 use postern_shared::{
@@ -33,11 +31,8 @@ use std::{
 /// A backend's receiving side, made ready.
 pub(crate) struct Receiver {
     pub(crate) endpoint: ProviderEndpoint,
-    /// Which requests bring messages.
-    pub(super) when: Option<When>,
-    /// Which items of a body are messages.
-    pub(super) each: Option<Each>,
-    list_reads: ListReads,
+    /// Which part of a request is messages.
+    pub(super) choice: Choice,
     region: Option<NumberRegion>,
     form: Arc<dyn Form>,
     checks: Vec<Check>,
@@ -57,7 +52,7 @@ impl Receiver {
         forms: &Forms,
     ) -> Result<Self, Vec<KeyProblem>> {
         let receive = &backend.definition.receive;
-        let Receive { methods, params, reply, format, nested, .. } = receive;
+        let Receive { methods, reply, format, nested, .. } = receive;
         // Reports that come to the same address are told apart when the body is read.
         let reports = backend.definition.status.as_ref().filter(|status| status.when.is_some());
         let bodies = reports.map_or(Bodies::Any, |status| Bodies::of(&status.batch()));
@@ -73,9 +68,7 @@ impl Receiver {
         };
         Ok(Self {
             endpoint,
-            when: receive.when.clone(),
-            each: receive.each.clone(),
-            list_reads: ListReads::new(params),
+            choice: Choice::of_messages(receive),
             region: backend.definition.region,
             form,
             checks: receive.checks.clone(),
@@ -85,15 +78,9 @@ impl Receiver {
         })
     }
 
-    /// Which part of a request is messages.
-    pub(super) fn choice(&self) -> Choice<'_> {
-        let (each, when) = (self.each.as_ref(), self.when.as_ref());
-        Choice { each, when, each_key: "receive.each", when_key: "receive.when" }
-    }
-
     /// Its refusals, there in the metrics from the start.
     pub(super) fn declare(&self, metrics: &IngressMetrics) {
-        let items = (!self.list_reads.is_empty() || self.each.is_some()).then_some(RefusalReason::Items);
+        let items = self.choice.refuses_items().then_some(RefusalReason::Items);
         let reasons: Vec<_> = self.endpoint.refusals().chain(items).collect();
         metrics.declare_refused(Some(&self.endpoint.name), &reasons);
     }
@@ -110,8 +97,7 @@ impl Receiver {
     /// # Errors
     /// Why it is not taken.
     pub(super) fn message(&self, place: Option<&str>, request: &Request<'_>) -> Result<Inbound, Refusal> {
-        let read = self.list_reads.check(request, place);
-        read.map_err(|unread| Refusal::Unread(unread, "receive.each"))?;
+        self.choice.check(request, place)?;
         // A form that panics is a mistake of ours, not of the request's.
         let cleaned = catch_unwind(AssertUnwindSafe(|| {
             let mut cleaned = self.form.clean(request)?;

@@ -1,10 +1,10 @@
 //! Why a provider's request is not taken, and how it is told.
 
-use crate::auth::RefusalReason;
 use crate::{
     answer::{Answer, Charge, text, too_many, unavailable},
     body::{BodyError, BodyLimits},
     forms::{Errors, Unreadable},
+    refusal_reason::RefusalReason,
 };
 use actix_web::{
     HttpResponse,

@@ -1,22 +1,19 @@
 //! From a provider's delivery report to ours.
 
 use super::{
+    choice::Choice,
     endpoint::{Bodies, ProviderEndpoint, Route},
-    list_reads::ListReads,
-    parts::Choice,
     refusal::Refusal,
 };
 use crate::{
-    auth::RefusalReason,
     forms::{Errors, Found, KeyProblem, Request},
     metrics::IngressMetrics,
+    refusal_reason::RefusalReason,
 };
 use jiff::Timestamp;
 use postern_config::backend::{
     BackendConfig,
     dates::Dates,
-    each::Each,
-    expression::When,
     receive::MAX_EXTERNAL_ID_CHARS,
     region::NumberRegion,
     status::{STATUS_FIELDS, Status},
@@ -32,11 +29,8 @@ const REQUIRED: &str = "This field is required.";
 /// A backend's delivery reports, made ready.
 pub(crate) struct Reporter {
     pub(crate) endpoint: ProviderEndpoint,
-    /// Which requests bring reports.
-    pub(super) when: Option<When>,
-    /// Which items of a body are reports.
-    pub(super) each: Option<Each>,
-    list_reads: ListReads,
+    /// Which part of a request is reports.
+    pub(super) choice: Choice,
     region: Option<NumberRegion>,
     table: Status,
     dates: Dates,
@@ -49,30 +43,22 @@ impl Reporter {
     /// The key below `backends.NAME` that is wrong.
     pub(crate) fn new(backend: &BackendConfig, public_url: Option<&str>) -> Result<Option<Self>, KeyProblem> {
         let Some(table) = &backend.definition.status else { return Ok(None) };
-        let Status { methods, params, reply, when, each, format, nested, .. } = table;
+        let Status { methods, reply, format, nested, .. } = table;
         let bodies = Bodies::of(&table.batch());
         let route = Route { table: "status", methods, reply, bodies, format: *format, nested };
         Ok(Some(Self {
             endpoint: ProviderEndpoint::new(backend, &route, public_url)?,
-            when: when.clone(),
-            each: each.clone(),
-            list_reads: ListReads::new(params),
+            choice: Choice::of_reports(table),
             region: backend.definition.region,
             table: table.clone(),
             dates: table.dates.clone().unwrap_or_else(|| backend.definition.receive.dates.clone()),
         }))
     }
 
-    /// Which part of a request is reports.
-    pub(super) fn choice(&self) -> Choice<'_> {
-        let (each, when) = (self.each.as_ref(), self.when.as_ref());
-        Choice { each, when, each_key: "status.each", when_key: "status.when" }
-    }
-
     /// Its reports, and its refusals that a receiving side has not, there in the metrics from the start.
     pub(super) fn declare(&self, metrics: &IngressMetrics) {
         metrics.reports.declare_backend(&self.endpoint.name);
-        if !self.list_reads.is_empty() || self.each.is_some() {
+        if self.choice.refuses_items() {
             metrics.declare_refused(Some(&self.endpoint.name), &[RefusalReason::Items]);
         }
     }
@@ -88,8 +74,7 @@ impl Reporter {
         request: &Request<'_>,
         query: &Request<'_>,
     ) -> Result<Reported, Refusal> {
-        let read = self.list_reads.check(request, place);
-        read.map_err(|unread| Refusal::Unread(unread, "status.each"))?;
+        self.choice.check(request, place)?;
         let given = StatusParameters { table: &self.table, dates: &self.dates, body: request, query };
         let report = self.cleaned(&given).map_err(Refusal::Invalid)?;
         let word = given.value("detail").or_else(|| given.value("state"));

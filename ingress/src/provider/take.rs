@@ -1,6 +1,7 @@
 //! What a request to one of a backend's two addresses brings: messages, delivery reports, both, or nothing.
 
 use super::{
+    choice::Choice,
     endpoint::{ProviderEndpoint, ReadBody},
     parts::{Incoming, InvalidItems, Part},
     receiver::Receiver,
@@ -229,24 +230,25 @@ impl Provider {
 
     /// Whether the query may say something beside the body.
     fn reads_query(&self, path: ProviderPath) -> bool {
-        let reports = self.reporter.as_ref().is_some_and(|reporter| reporter.when.is_some());
-        let messages = self.receiver.when.is_some() || self.receiver.each.is_some();
+        let reports = self.reporter.as_ref().is_some_and(|reporter| reporter.choice.when.is_some());
+        let Choice { when, each, .. } = &self.receiver.choice;
+        let messages = when.is_some() || each.is_some();
         path == ProviderPath::Reports || reports || messages || self.challenge.is_some()
     }
 
     fn brought(&self, path: ProviderPath, incoming: &Incoming<'_>) -> Result<Brought, Refusal> {
         let (receiver, reporter) = (&self.receiver, self.reporter.as_ref());
-        let here = reporter.filter(|it| path == ProviderPath::Reports || it.when.is_some());
-        let has_reports = here.is_some_and(|it| incoming.holds(it.when.as_ref(), "status.when"));
+        let here = reporter.filter(|it| path == ProviderPath::Reports || it.choice.when.is_some());
+        let has_reports = here.is_some_and(|it| incoming.holds(&it.choice));
         let has_messages = path == ProviderPath::Messages
-            && match &receiver.when {
-                Some(when) => incoming.holds(Some(when), "receive.when"),
+            && match &receiver.choice.when {
+                Some(_) => incoming.holds(&receiver.choice),
                 // What is a report is a message, too, only if it has both lists.
-                None => !has_reports || receiver.each.is_some(),
+                None => !has_reports || receiver.choice.each.is_some(),
             };
-        let messages = if has_messages { incoming.part(receiver.choice())? } else { Part::None };
+        let messages = if has_messages { incoming.part(&receiver.choice)? } else { Part::None };
         let reports = match here.filter(|_| has_reports) {
-            Some(reporter) => incoming.part(reporter.choice())?,
+            Some(reporter) => incoming.part(&reporter.choice)?,
             None => Part::None,
         };
         if messages.is_nothing() && reports.is_nothing() && !self.ignores {

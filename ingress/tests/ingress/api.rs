@@ -4,9 +4,10 @@ use crate::{
     client::{self, Answer},
     server::Running,
 };
-use postern_broker::{Address, BrokerError, BrokerStatus, Depth};
+use postern_broker::{Address, Broker, BrokerError, BrokerStatus, Envelope, QueueName};
 use postern_shared::message::{MessageId, Priority};
 use serde_json::{Value, json};
+use std::time::Duration;
 
 const CONFIG: &str = r#"
     [ingress]
@@ -158,7 +159,7 @@ async fn every_other_refusal_is_a_problem_document() {
     let slow = "POST /v1/messages HTTP/1.1\r\nHost: t\r\nAuthorization: Bearer key-of-clinic\r\n\
                 Content-Type: application/json\r\nContent-Length: 9\r\n\r\n{";
     problem(&client::send(server.api, slow.as_bytes()).await, 408);
-    server.broker.fail(Some(|| BrokerError::Full("postern.outbound.demo".to_owned())));
+    server.broker.answer(|_| Err(BrokerError::Full("postern.outbound.demo".to_owned())));
     let answer = post(&server, &[CLINIC, JSON], r#"{"backend":"demo","to":"1","text":"x"}"#).await;
     problem(&answer, 503);
     assert_eq!(answer.header("retry-after"), Some("5"));
@@ -191,7 +192,12 @@ async fn one_identity_is_one_recipient() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_backends_are_listed_without_their_secrets() {
     let server = Running::start(CONFIG).await;
-    *server.broker.depth.lock().unwrap() = Depth { ready: 4, delayed: Some(3), ..Depth::default() };
+    for (backend, lane) in [("demo", Priority::Normal), ("demo", Priority::Bulk), ("tty", Priority::Bulk)] {
+        let address = Address::Outbound(backend.parse().unwrap(), lane);
+        let later = Address::Later { queue: address.queue(), delay: Duration::from_secs(60) };
+        let messages = [address.clone(), address, later].map(|to| (to, Envelope::default()));
+        server.broker.publish(messages.into()).await.unwrap();
+    }
     let list =
         async |key| client::send(server.api, &client::written("GET", "/v1/backends", &[key], b"")).await;
     let all = list(CLINIC).await;
@@ -199,13 +205,14 @@ async fn the_backends_are_listed_without_their_secrets() {
     assert_eq!(
         all.json(),
         json!({"backends": [
-            {"name": "demo", "type": "http", "receives": true, "sends": true, "state": "unserved", "queued": 8, "retrying": 6},
-            {"name": "kan", "type": "kannel", "receives": true, "sends": true, "state": "unserved", "queued": 8, "retrying": 6},
+            {"name": "demo", "type": "http", "receives": true, "sends": true, "state": "unserved", "queued": 4, "retrying": 2},
+            {"name": "kan", "type": "kannel", "receives": true, "sends": true, "state": "unserved", "queued": 0, "retrying": 0},
             {"name": "mute", "type": "http", "receives": true, "sends": false, "state": "ready", "queued": null, "retrying": null},
-            {"name": "tty", "type": "console", "receives": true, "sends": true, "state": "unserved", "queued": 8, "retrying": 6},
+            {"name": "tty", "type": "console", "receives": true, "sends": true, "state": "unserved", "queued": 2, "retrying": 1},
         ]})
     );
-    server.broker.depth.lock().unwrap().consumers = 1;
+    let demo = QueueName::outbound(&"demo".parse().unwrap(), Priority::Normal);
+    let _consumer = server.broker.consume(&demo, 1).await.unwrap();
     assert_eq!(list(CLINIC).await.json()["backends"][0]["state"], "ready");
     server.broker.status.send_replace(BrokerStatus::Spooling("away".to_owned()));
     assert_eq!(list(CLINIC).await.json()["backends"][0]["state"], "spooling");

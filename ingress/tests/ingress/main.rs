@@ -2,7 +2,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 #![allow(clippy::disallowed_methods, reason = "it starts the program")]
 
-mod broker;
 mod client;
 mod server;
 mod smuggling;

@@ -232,13 +232,13 @@ async fn what_is_published_is_addressed_typed_and_traced() {
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_answered_before_the_broker_confirms() {
     let server = Running::start(DEMO).await;
-    server.broker.hold();
+    server.broker.held.send_replace(true);
     let request = client::written("GET", "/backends/demo?identity=1&text=a", &[], b"");
     let address = server.address;
     let answer = tokio::spawn(async move { client::send(address, &request).await });
     server.broker.begun.subscribe().wait_for(|begun| *begun == 1).await.unwrap();
     assert!(!answer.is_finished());
-    server.broker.open();
+    server.broker.held.send_replace(false);
     assert_eq!(answer.await.unwrap().status, 200);
 }
 
@@ -253,11 +253,11 @@ async fn what_cannot_be_stored_is_answered_503_and_never_500() {
         || BrokerError::Closed,
     ];
     for failure in failures {
-        server.broker.fail(Some(failure));
+        server.broker.answer(move |_| Err(failure()));
         let answer = server.get("/backends/demo?identity=1&text=a").await;
         assert_eq!((answer.status, answer.header("retry-after")), (503, Some("5")));
     }
-    server.broker.fail(None);
+    server.broker.answer(|_| Ok(()));
     assert_eq!(server.get("/backends/demo?identity=1&text=a").await.status, 200);
     assert_eq!(server.inbound().len(), 1);
     let metrics = server.metrics.text();

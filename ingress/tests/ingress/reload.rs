@@ -21,14 +21,14 @@ fn take_over(server: &Running, text: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_ends_as_it_began_and_the_next_one_sees_the_new() {
     let server = Running::start(BOTH).await;
-    server.broker.hold();
+    server.broker.held.send_replace(true);
     let request = client::written("GET", "/backends/gone?identity=1&text=a", &[], b"");
     let address = server.address;
     let in_flight = tokio::spawn(async move { client::send(address, &request).await });
     server.broker.begun.subscribe().wait_for(|begun| *begun == 1).await.unwrap();
     take_over(&server, KEPT);
     assert_eq!(server.get("/backends/gone?identity=1&text=b").await.status, 404);
-    server.broker.open();
+    server.broker.held.send_replace(false);
     assert_eq!(in_flight.await.unwrap().status, 200);
     take_over(&server, BOTH);
     assert_eq!(server.get("/backends/gone?identity=1&text=c").await.status, 200);

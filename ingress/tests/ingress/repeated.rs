@@ -84,9 +84,9 @@ async fn what_was_refused_does_not_use_up_its_key() {
     assert_eq!(post(&server, CLINIC, &["k"], "{").await.status, 400);
     assert_eq!(post(&server, CLINIC, &["k"], "{}").await.status, 422);
     assert_eq!(post(&server, CLINIC, &["k"], &MESSAGE.replace("demo", "nowhere")).await.status, 404);
-    server.broker.fail(Some(|| BrokerError::Closed));
+    server.broker.answer(|_| Err(BrokerError::Closed));
     assert_eq!(post(&server, CLINIC, &["k"], MESSAGE).await.status, 503);
-    server.broker.fail(None);
+    server.broker.answer(|_| Ok(()));
     let passed = MESSAGE.replace("}}", r#"}, "expires_at": "2000-01-01T00:00:00Z"}"#);
     assert_eq!(wrong(&post(&server, CLINIC, &["k"], &passed).await), ["#/expires_at"]);
     assert_eq!(post(&server, CLINIC, &["k"], MESSAGE).await.status, 202);
@@ -96,11 +96,11 @@ async fn what_was_refused_does_not_use_up_its_key() {
 #[tokio::test(flavor = "multi_thread")]
 async fn of_submissions_at_the_same_time_one_is_queued() {
     let server = Running::start(CONFIG).await;
-    server.broker.hold();
+    server.broker.held.send_replace(true);
     let posts = futures_util::future::join_all((0..4).map(|_| post(&server, CLINIC, &["k"], MESSAGE)));
     let open = async {
         server.broker.begun.subscribe().wait_for(|begun| *begun == 1).await.unwrap();
-        server.broker.open();
+        server.broker.held.send_replace(false);
     };
     let (answers, ()) = tokio::join!(posts, open);
     for answer in &answers {

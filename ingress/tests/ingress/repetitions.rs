@@ -20,6 +20,7 @@ async fn a_repetition_is_known_as_the_configuration_says() {
     let first = "identity=1&text=yes&external_id=a&received_at=2026-11-22T17:00:00Z&ref=7";
     let other_id = "identity=1&text=yes&external_id=b&received_at=2026-11-22T17:00:00Z&ref=7";
     let other_time = "identity=1&text=yes&external_id=a&received_at=2026-11-22T17:00:01Z&ref=7";
+    let only_fields = "identity=1&text=yes&received_at=2026-11-22T17:00:02Z&ref=7";
     let no_time = "identity=1&text=yes&external_id=a&ref=7";
     let no_id = "identity=1&text=yes";
     // Of two requests: how many messages are queued, and how many ids they have.
@@ -31,6 +32,7 @@ async fn a_repetition_is_known_as_the_configuration_says() {
         ("never", [first, first], 2, 2),
         ("by-fields", [first, first], 1, 1),
         ("by-fields", [other_id, other_time], 1, 1),
+        ("by-fields", [only_fields, only_fields], 1, 1),
         // A message that lacks one of the fields is never taken for another.
         ("by-fields", [no_time, no_time], 2, 2),
         ("by-fields", [no_id, no_id], 2, 2),

@@ -1,10 +1,10 @@
 //! Starting, the ports, the drain.
 
 use crate::{
-    broker::Recording,
     client,
     server::{Running, config},
 };
+use postern_broker::memory::MemoryBroker;
 use postern_ingress::{
     Ingress,
     forms::{Cleaned, Errors, Form, Forms, Request},
@@ -26,7 +26,7 @@ fn start_error(text: &str) -> String {
     let forms = Forms::builtin();
     let config = Arc::new(config(text, &forms));
     let monitoring = Monitoring::new(Metrics::new("test", "0").unwrap());
-    Ingress::bind(config, Arc::new(Recording::new()), monitoring, &forms).unwrap_err().to_string()
+    Ingress::bind(config, Arc::<MemoryBroker>::default(), monitoring, &forms).unwrap_err().to_string()
 }
 
 #[tokio::test]
@@ -82,7 +82,7 @@ async fn a_drain_answers_what_is_in_flight_and_closes_what_is_idle() {
     idle.read_exact(&mut answer).await.unwrap();
     assert_eq!(&answer, b"HTTP/1.1 200");
 
-    server.broker.hold();
+    server.broker.held.send_replace(true);
     let request = client::written("GET", "/backends/demo?identity=1&text=b", &[], b"");
     let address = server.address;
     let in_flight = tokio::spawn(async move { client::send(address, &request).await });
@@ -92,7 +92,7 @@ async fn a_drain_answers_what_is_in_flight_and_closes_what_is_idle() {
     let mut rest = Vec::new();
     idle.read_to_end(&mut rest).await.unwrap();
     assert!(!in_flight.is_finished() && !server.ended.is_finished());
-    server.broker.open();
+    server.broker.held.send_replace(false);
     assert_eq!(in_flight.await.unwrap().status, 200);
     assert!(server.ended.await.unwrap().unwrap(), "everything was answered");
     assert!(TcpStream::connect(address).await.is_err(), "nobody listens any more");
@@ -105,7 +105,9 @@ async fn a_load_balancer_learns_that_the_drain_has_begun_and_nothing_else() {
     let server = Running::start(&format!("{rate}{DEMO}")).await;
     assert_eq!(server.get("/nowhere").await.status, 404);
     let refused = server.method("POST", "/health").await;
-    assert_eq!((refused.status, refused.header("allow")), (405, Some("GET")));
+    assert_eq!((refused.status, refused.header("allow")), (405, Some("GET, HEAD")));
+    let head = server.method("HEAD", "/health").await;
+    assert_eq!((head.status, &*head.body), (200, ""), "some load balancers ask so");
     for _ in 0..5 {
         let answer = server.get("/health").await;
         assert_eq!(
@@ -175,7 +177,7 @@ async fn a_thread_that_is_held_up_gives_no_sign_of_life() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_drain_ends_at_its_deadline() {
     let server = Running::start(&format!("[shutdown]\ndeadline = \"300ms\"\n{DEMO}")).await;
-    server.broker.hold();
+    server.broker.held.send_replace(true);
     let request = client::written("GET", "/backends/demo?identity=1&text=a", &[], b"");
     let mut stream = TcpStream::connect(server.address).await.unwrap();
     stream.write_all(&request).await.unwrap();

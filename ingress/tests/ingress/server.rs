@@ -1,10 +1,7 @@
 //! An ingress on a port of its own.
 
-use crate::{
-    broker::Recording,
-    client::{self, Answer},
-};
-use postern_broker::Broker;
+use crate::client::{self, Answer};
+use postern_broker::{Broker, memory::MemoryBroker};
 use postern_config::{Config, ProviderRegistry};
 use postern_ingress::{Ingress, IngressReload, forms::Forms};
 use postern_service::{
@@ -20,7 +17,7 @@ use tokio::task::JoinHandle;
 
 /// An ingress that runs.
 pub(crate) struct Running {
-    pub(crate) broker: Arc<Recording>,
+    pub(crate) broker: MemoryBroker,
     pub(crate) address: SocketAddr,
     pub(crate) api: SocketAddr,
     pub(crate) metrics: Metrics,
@@ -62,8 +59,8 @@ impl Running {
     }
 
     pub(crate) async fn with(text: &str, forms: Forms, set: impl FnOnce(&mut Monitoring)) -> Self {
-        let broker = Arc::new(Recording::new());
-        let ingress = Self::on(broker.clone(), text, forms, set).await;
+        let broker = MemoryBroker::default();
+        let ingress = Self::on(Arc::new(broker.clone()), text, forms, set).await;
         Self { broker, ..ingress }
     }
 
@@ -82,8 +79,7 @@ impl Running {
         let (address, api) = (ingress.address().unwrap(), ingress.api_address().unwrap());
         let reload = ingress.reload();
         let ended = tokio::spawn(ingress.run(shutdown));
-        let broker = Arc::new(Recording::new());
-        Self { broker, address, api, metrics, reload, trigger, ended }
+        Self { broker: MemoryBroker::default(), address, api, metrics, reload, trigger, ended }
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {

@@ -64,19 +64,19 @@ async fn what_was_signed_at_the_same_moment_is_the_same_request() {
 async fn what_was_not_stored_may_come_again_under_its_signature() {
     let server = Running::start(CONFIG).await;
     let now = Timestamp::now();
-    server.broker.fail(Some(|| BrokerError::Closed));
+    server.broker.answer(|_| Err(BrokerError::Closed));
     assert_eq!(post(&server, "/backends/demo", now, BODY).await.status, 503);
-    server.broker.fail(None);
+    server.broker.answer(|_| Ok(()));
     assert_eq!(post(&server, "/backends/demo", now, BODY).await.status, 200);
     assert_eq!(server.inbound().len(), 1);
     // Two at the same time: one is stored, and both are told so.
-    server.broker.hold();
+    server.broker.held.send_replace(true);
     let body = "identity=1&text=at+once";
     let both = (post(&server, "/backends/demo", now, body), post(&server, "/backends/demo", now, body));
     let open = async {
         let mut begun = server.broker.begun.subscribe();
         begun.wait_for(|begun| *begun >= 3).await.unwrap();
-        server.broker.open();
+        server.broker.held.send_replace(false);
     };
     let (first, second, ()) = tokio::join!(both.0, both.1, open);
     assert_eq!((first.status, second.status), (200, 200));

@@ -2,21 +2,8 @@
 //!
 //! A [`Storage`] is what a broker keeps its messages in: a folder, a virtual host. Every case gets
 //! one that is empty and that no other case sees, so the cases can run side by side, opens brokers
-//! on it with the topology that it needs, and closes them. [`for_each_case!`](crate::for_each_case)
-//! hands the names of all cases to a macro of the caller, which makes a test of each:
-//!
-//! ```ignore
-//! macro_rules! tests {
-//!     ($($case:ident)*) => {$(
-//!         #[tokio::test(flavor = "multi_thread")]
-//!         async fn $case() {
-//!             let storage = Folder::new();
-//!             postern_broker::conformance::run(stringify!($case), Arc::new(storage)).await.unwrap();
-//!         }
-//!     )*};
-//! }
-//! postern_broker::for_each_case!(tests);
-//! ```
+//! on it with the topology that it needs, and closes them. [`test_each_case!`](crate::test_each_case)
+//! makes a test of each.
 //!
 //! The cases say what callers may rely on. Where RabbitMQ and the embedded broker differ, and
 //! callers need not care, they stay silent: how exactly a limit is kept, what `redelivered` says
@@ -55,11 +42,25 @@ pub trait Storage: Send + Sync {
     async fn crash(&self, broker: Arc<dyn Broker>) -> Result<()>;
 }
 
-/// Hands the names of all cases, separated by blanks, to the macro `$each`.
+/// Makes a test of each case. The expression makes the [`Storage`](crate::conformance::Storage) of one.
 #[macro_export]
+macro_rules! test_each_case {
+    ($storage:expr) => { $crate::for_each_case! { [$crate::test_each_case] $storage; } };
+    ($storage:expr; $($case:ident)*) => {$(
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $case() {
+            $crate::conformance::run(stringify!($case), std::sync::Arc::new($storage)).await.unwrap();
+        }
+    )*};
+}
+
+/// Hands what follows the brackets, and the names of all cases, to the macro in them.
+#[macro_export]
+#[doc(hidden)]
 macro_rules! for_each_case {
-    ($each:ident) => {
-        $each! {
+    ([$($each:tt)*] $($with:tt)*) => {
+        $($each)*! {
+            $($with)*
             messages_come_in_order_with_all_they_carry
             what_postern_notes_on_a_message_stays_with_it
             a_message_without_properties_stays_without
@@ -106,9 +107,6 @@ type Case = fn(Arc<dyn Storage>) -> Pin<Box<dyn Future<Output = Result<()>> + Se
 
 macro_rules! listed {
     ($($case:ident)*) => {
-        /// The names of all cases.
-        pub const CASES: &[&str] = &[$(stringify!($case)),*];
-
         fn case(name: &str) -> Option<Case> {
             match name {
                 $(stringify!($case) => Some(|storage| Box::pin(cases::$case(storage))),)*
@@ -117,7 +115,7 @@ macro_rules! listed {
         }
     };
 }
-for_each_case!(listed);
+for_each_case!([listed]);
 
 mod cases {
     pub(super) use super::{delays::*, delivery::*, leases::*, limits::*, log::*, routes::*};
@@ -138,7 +136,7 @@ pub async fn run(name: &str, storage: Arc<dyn Storage>) -> Result<()> {
 
 /// How long a case waits for what must happen.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// What `Options::max_deliveries` must be where the cases run.
+/// What [`BrokerOptions::max_deliveries`](crate::BrokerOptions) must be where the cases run.
 pub const MAX_DELIVERIES: u32 = 100;
 /// How long a case watches for what must not happen.
 const QUIET: Duration = Duration::from_millis(400);

@@ -1,8 +1,8 @@
 //! The queue between the two services: the trait [`Broker`], what is declared ([`Topology`]), what is
-//! published ([`Envelope`]), consumed ([`Consumer`]) and looked at ([`Browse`]), and what of it happened to a
-//! message ([`events`]). RabbitMQ is `postern-rabbitmq`, the store in
-//! the process itself `postern-store`. No caller may rely on what the suite `conformance` does not say
-//! about both.
+//! published ([`Envelope`]), consumed ([`Consumer`]) and looked at ([`Browse`]), what a backend's queue holds
+//! ([`queued`]), and what of it happened to a message ([`events`]). RabbitMQ is `postern-rabbitmq`, the store in
+//! the process itself `postern-store`; tests have `memory`. No caller may rely on what the suite `conformance`
+//! does not say about all of them.
 
 mod browse;
 mod consumer;
@@ -15,6 +15,8 @@ pub mod topology;
 
 #[cfg(feature = "testing")]
 pub mod conformance;
+#[cfg(feature = "testing")]
+pub mod memory;
 
 pub use browse::{Browse, BrowsedMessage, Replacement};
 pub use consumer::{Consumer, Delivery, Feed, Settle, SettleRequest, subscription};

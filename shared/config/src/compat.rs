@@ -1,11 +1,11 @@
 //! `[compat]`: listeners for clients that speak another gateway's protocol.
 
-use crate::{reader::Reader, sections::Selection};
+use crate::{flow_check, reader::Reader, sections::Selection};
 use indexmap::IndexMap;
 use postern_shared::{
     callback::CallbackKeys,
     message::BackendName,
-    value::{MAX_CONCURRENCY, Networks, Rate, Secret, Span},
+    value::{Networks, Rate, Secret, Span},
 };
 use serde::Deserialize;
 use std::{collections::BTreeSet, time::Duration};
@@ -139,9 +139,7 @@ pub(super) fn check(compat: &CompatSection, reader: &mut Reader) {
     if callbacks.timeout.0.is_zero() || callbacks.timeout.0 > MAX_TIMEOUT {
         reader.problem("compat.callbacks.timeout", "must be longer than 0 and at most 10m");
     }
-    if !(1..=MAX_CONCURRENCY).contains(&callbacks.concurrency) {
-        reader.problem("compat.callbacks.concurrency", format!("must be 1 to {MAX_CONCURRENCY}"));
-    }
+    flow_check::concurrency(callbacks.concurrency, "compat.callbacks.concurrency", reader);
     if !(1..=MAX_ATTEMPTS).contains(&callbacks.attempts) {
         reader.problem("compat.callbacks.attempts", format!("must be 1 to {MAX_ATTEMPTS}"));
     }

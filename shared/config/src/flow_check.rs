@@ -1,12 +1,20 @@
-//! Delays and circuit breakers, which backends and the application have alike.
+//! How many at a time, delays and circuit breakers, which several sections have alike.
 
 use crate::{
     backend::flow::{BreakerSection, RetrySection},
     reader::Reader,
 };
+use postern_shared::value::MAX_CONCURRENCY;
 
 /// The most failures in a row that a circuit breaker can be told to wait for.
 const MAX_FAILURES: u32 = 100_000;
+
+/// How many are in flight, at `key`.
+pub(super) fn concurrency(number: u16, key: &str, reader: &mut Reader) {
+    if !(1..=MAX_CONCURRENCY).contains(&number) {
+        reader.problem(key, format!("must be 1 to {MAX_CONCURRENCY}"));
+    }
+}
 
 /// The delays at `key`.
 pub(super) fn retry(retry: &RetrySection, key: &str, reader: &mut Reader) {

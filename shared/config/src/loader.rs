@@ -3,7 +3,7 @@
 use crate::{
     config::Config,
     needed_secrets::NeededSecrets,
-    problem::{InvalidConfig, Problem},
+    problem::{InvalidConfig, Problem, source_name},
     provider_registry::ProviderRegistry,
     source,
 };
@@ -42,8 +42,7 @@ impl<'p> Loader<'p> {
                 (Err(_), Err(_)) => Err(String::new()),
             })
             .partition(Result::is_ok);
-        let source_name =
-            file.map_or("the built-in configuration".to_owned(), |path| path.display().to_string());
+        let source_name = source_name(file);
         let wrong = |what: String| InvalidConfig {
             source_name: source_name.clone(),
             problems: vec![Problem { key: String::new(), line: None, what }],

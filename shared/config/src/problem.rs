@@ -1,6 +1,6 @@
 //! What is wrong with a configuration: every problem, with its key and its line.
 
-use std::fmt;
+use std::{fmt, path::Path};
 
 /// One mistake in a configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,4 +36,9 @@ pub struct InvalidConfig {
     pub source_name: String,
     /// At least one.
     pub problems: Vec<Problem>,
+}
+
+/// What the configuration in `file` is called in errors; that without a file is the built-in one.
+pub fn source_name(file: Option<&Path>) -> String {
+    file.map_or("the built-in configuration".to_owned(), |path| path.display().to_string())
 }

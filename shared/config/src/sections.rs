@@ -111,8 +111,7 @@ pub struct AdminSection {
     /// `postern-dispatcher`.
     #[serde(default, deserialize_with = "listen::optional")]
     pub listen: Option<SocketAddr>,
-    /// What must be shown for `/metrics` and `/v1/dead`, as `Authorization: Bearer …`. Absent: nothing,
-    /// `/v1/dead` is not there, and
+    /// What must be shown for all but `/livez` and `/readyz`, as `Authorization: Bearer …`. Absent: nothing, and
     /// `listen` is a loopback address.
     pub token: Option<SecretDigest>,
     /// Absent: without TLS.

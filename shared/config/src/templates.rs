@@ -5,7 +5,9 @@ use crate::{
     backend::{
         BackendConfig,
         auth::ReceiveAuth,
-        media::MediaUse,
+        challenge::Challenge,
+        connector::ConnectorConfig,
+        expression::When,
         send::{Recipients, Send},
         template::{Use, uses},
     },
@@ -14,21 +16,29 @@ use crate::{
     provider_registry::ProviderRegistry,
     reader::Reader,
 };
-use postern_shared::{suggest, value::Secret};
+use postern_shared::{suggest, text::media::MediaUse, value::Secret};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
 /// What is said of a template where none is rendered.
 const NO_TEMPLATE: &str = "is not a template: {{ … }} in it is not replaced";
 
-/// Notes what is wrong with the templates of each backend that sends over HTTP.
+/// Notes what is wrong with the templates and the settings of each backend.
 pub(super) fn check(config: &Config, providers: &ProviderRegistry, reader: &mut Reader) {
     for (name, backend) in &config.backends {
         let path = join("backends", name.as_str());
         auth(backend, &path, reader);
-        if let Some(send) = backend.definition.connector.http() {
-            let known = providers.settings_of(&backend.definition.kind);
-            Templates { send, backend, path: &path, of_type: &known }.check(reader);
+        let of_type = providers.settings_of(&backend.definition.kind);
+        match &backend.definition.connector {
+            ConnectorConfig::Http(Some(send)) => {
+                let all = Templates { send, backend, path: &path, of_type: &of_type }.check(reader);
+                settings(backend, &path, (&of_type, &all), reader);
+            }
+            ConnectorConfig::Http(None) | ConnectorConfig::Console => {
+                settings(backend, &path, (&of_type, &[]), reader);
+            }
+            // What it needs to know is its own.
+            ConnectorConfig::Registered(_) => {}
         }
     }
 }
@@ -44,7 +54,8 @@ struct Templates<'a> {
 }
 
 impl Templates<'_> {
-    fn check(&self, reader: &mut Reader) {
+    /// Everything that they use.
+    fn check(&self, reader: &mut Reader) -> Vec<Use> {
         let (mut all, mut polls) = (Vec::new(), Vec::new());
         for (key, source) in self.send.sources() {
             let key = format!("{}.send.{key}", self.path);
@@ -72,7 +83,7 @@ impl Templates<'_> {
         self.media(&all, reader);
         // They look at settings, but hold nothing of a message.
         all.extend(polls);
-        self.settings(&all, reader);
+        all
     }
 
     /// A setting that neither the backend nor its type has.
@@ -191,33 +202,38 @@ impl Templates<'_> {
             reader.problem(key, why);
         }
     }
+}
 
-    /// Settings that nothing looks at, and those that look like templates.
-    fn settings(&self, all: &[Use], reader: &mut Reader) {
-        let table = join(self.path, "settings");
-        let settings = self.backend.definition.settings.expose();
-        let receive = self.backend.definition.receive.auth.secrets();
-        let mut used: BTreeSet<&str> = receive.into_iter().filter_map(Secret::setting).collect();
-        let mut whole =
-            !reader.has_read(&join(self.path, "send")) || !reader.has_read(&join(self.path, "receive"));
-        for used_here in all.iter().filter(|used| used.path[0] == "settings") {
-            match used_here.path.get(1) {
-                Some(name) => drop(used.insert(name)),
-                None => whole = true,
-            }
+/// Settings that nothing looks at, neither its type (`of_type`) nor its templates (`sent`), and those that look like templates.
+fn settings(
+    backend: &BackendConfig,
+    path: &str,
+    (of_type, sent): (&BTreeSet<String>, &[Use]),
+    reader: &mut Reader,
+) {
+    let (table, definition) = (join(path, "settings"), &backend.definition);
+    let received = definition.receive.auth.secrets();
+    let challenge = definition.receive.challenge.as_ref().map(Challenge::reply_source);
+    let templates: Vec<Use> = challenge.into_iter().flat_map(uses).collect();
+    let mut used: BTreeSet<String> =
+        received.into_iter().filter_map(Secret::setting).map(str::to_owned).collect();
+    used.extend(definition.conditions().flat_map(When::all_settings));
+    used.extend(definition.codecs().flat_map(|codec| codec.settings()).map(|name| (*name).to_owned()));
+    let mut whole = !reader.has_read(&join(path, "send")) || !reader.has_read(&join(path, "receive"));
+    for used_here in sent.iter().chain(&templates).filter(|used| used.path[0] == "settings") {
+        match used_here.path.get(1) {
+            Some(name) => drop(used.insert(name.clone())),
+            None => whole = true,
         }
-        for (name, value) in settings {
-            let key = join(&table, name);
-            let of_codec =
-                self.backend.definition.codecs().any(|codec| codec.settings().contains(&name.as_str()));
-            if !(whole || of_codec || used.contains(name.as_str()) || self.of_type.contains(name)) {
-                let hint =
-                    suggest::hint(name, self.of_type.iter().map(String::as_str).chain(used.iter().copied()));
-                reader.warning(&key, &format!("this setting is not used{hint}"));
-            }
-            if holds_template(value) {
-                reader.warning(&key, NO_TEMPLATE);
-            }
+    }
+    for (name, value) in definition.settings.expose() {
+        let key = join(&table, name);
+        if !(whole || used.contains(name) || of_type.contains(name)) {
+            let hint = suggest::hint(name, of_type.iter().chain(&used).map(String::as_str));
+            reader.warning(&key, &format!("this setting is not used{hint}"));
+        }
+        if holds_template(value) {
+            reader.warning(&key, NO_TEMPLATE);
         }
     }
 }

@@ -5,7 +5,7 @@
 //! dropped unless the message came by an exchange that only Postern publishes to, `x-delivery-count` is
 //! believed only of what RabbitMQ has counted, 12 KiB of other headers are kept, and a body that could
 //! not be published again is cut. The next bounds are in `Outbound::from_json`, which looks at the length
-//! first, and in the dispatcher's `poison`, which dead-letters what is too large without reading it.
+//! first, and in the dispatcher's `screen`, which dead-letters what is too large without reading it.
 
 use bytes::Bytes;
 use lapin::{

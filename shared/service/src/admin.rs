@@ -1,17 +1,19 @@
 //! The admin port: `/metrics`, `/livez`, `/readyz`, `/v1/dead` ([`dead`]), orders to backends and queues
 //! ([`orders`]), and [`reload`].
 //!
-//! `/livez` and `/readyz` are open. Everything else is wrapped in [`token_holders`], which asks for
-//! `admin.token` and lets an address show ten wrong ones, and one more each second. Without a token every
-//! program refuses to listen anywhere but on loopback.
+//! `/livez` and `/readyz` are open. `/metrics` is wrapped in [`guard::token_holders`], which asks for `admin.token`
+//! and lets an address show ten wrong ones, and one more each second. Without a token every program refuses
+//! to listen anywhere but on loopback. What lies below `/v1` is wrapped in [`guard::operators`], which then also
+//! wants a client that calls this machine by itself: it shows what people wrote, and changes what is sent.
 
+mod answer;
 pub mod dead;
+mod guard;
 mod metrics;
 pub mod orders;
 pub mod reload;
 
 use crate::{
-    bearer::bearer,
     configured::Configured,
     control::{Control, Operator, Unconfigured},
     current::Current,
@@ -21,46 +23,35 @@ use crate::{
     listener::{self, ConnectionLimits, Listener, Share},
     message_log::OpenLog,
     metrics::{Metrics, PublishMetrics},
-    rates::{self, Allowance, Buckets, retry_after},
     reload::ReloadClient,
     shutdown::Shutdown,
-    telemetry::LineLimit,
     tls::Tls,
 };
 use actix_web::{
-    App, Error, HttpResponse,
-    body::MessageBody,
-    dev::{Server, ServiceRequest, ServiceResponse},
-    http::{
-        StatusCode,
-        header::{ORIGIN, RETRY_AFTER, WWW_AUTHENTICATE},
-    },
-    middleware::{Next, from_fn},
+    App, FromRequest, Handler, HttpResponse, Resource, dev::Server, http::StatusCode, middleware::from_fn,
     web,
 };
+use answer::text;
+use guard::{TokenGuard, token_holders};
 use metrics::AdminMetrics;
 use postern_broker::{Broker, BrokerStatus};
 use postern_shared::value::{Networks, SecretDigest};
 use postern_store::{embedded::EmbeddedBroker, spool::Spool};
 use std::{
     io::ErrorKind,
-    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
+    net::{SocketAddr, TcpListener},
     sync::{
         Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
-use tracing::Level;
 
 /// How many connections the port may have.
 const CONNECTIONS: usize = 64;
 
 /// How long the head of a request may take.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// How many wrong tokens one address may show: ten, and one more each second.
-const WRONG_TOKENS: Allowance = Allowance::new(Duration::from_secs(1), 10);
 
 /// What `/readyz` looks at.
 #[derive(Debug, Clone)]
@@ -164,75 +155,6 @@ pub fn bind_first(address: SocketAddr, spare: u16) -> Result<TcpListener, String
     bind("admin.listen", address)
 }
 
-/// Who holds `admin.token`; without one, everybody does: the port is on a loopback address.
-#[derive(Debug)]
-struct TokenGuard {
-    token: Option<SecretDigest>,
-    /// Of the addresses that have shown a wrong one.
-    wrong: Buckets<IpAddr>,
-    lines: LineLimit,
-}
-
-impl TokenGuard {
-    fn new(token: Option<SecretDigest>) -> Self {
-        Self {
-            token,
-            wrong: Buckets::default(),
-            lines: LineLimit::new("requests without admin.token", Level::WARN),
-        }
-    }
-
-    /// The answer to a `request` that does not show the token, or whose address has shown too many
-    /// wrong ones; `None` lets it in. Without a token, what a web page sends (by the header `Origin`) is
-    /// kept out: a browser on this machine visits pages of anybody.
-    fn refusal(&self, request: &ServiceRequest) -> Option<HttpResponse> {
-        let Some(token) = self.token else {
-            let from_a_page = request.headers().contains_key(ORIGIN);
-            let why = "requests from web pages are not accepted without admin.token\n";
-            return from_a_page.then(|| HttpResponse::Forbidden().body(why));
-        };
-        let client = request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
-        let bucket = rates::client(client);
-        // Taken before the token is compared, so that guesses at the same moment count, too.
-        let refusal = match self.wrong.take(bucket, WRONG_TOKENS, Instant::now()) {
-            Err(wait) => HttpResponse::TooManyRequests()
-                .insert_header((RETRY_AFTER, retry_after(wait)))
-                .body("too many requests without the admin token; try again later\n"),
-            Ok(()) if bearer(request.headers()).is_some_and(|given| token.matches(given)) => {
-                self.wrong.give_back(&bucket, WRONG_TOKENS);
-                return None;
-            }
-            Ok(()) => HttpResponse::Unauthorized()
-                .insert_header((WWW_AUTHENTICATE, "Bearer"))
-                .body("the admin token is required: Authorization: Bearer TOKEN\n"),
-        };
-        if self.lines.admits(refusal.status().as_u16()) {
-            tracing::warn!(%client, "admin port: request without a valid admin.token refused");
-        }
-        Some(refusal)
-    }
-}
-
-/// The middleware around what only a holder of `admin.token` may see or do. Anyone else gets 401, and
-/// 429 after too many attempts from one address.
-///
-/// # Errors
-/// Those of the service that it stands around.
-pub async fn token_holders(
-    request: ServiceRequest,
-    next: Next<impl MessageBody + 'static>,
-) -> Result<ServiceResponse, Error> {
-    let refusal = match request.app_data::<web::Data<TokenGuard>>() {
-        Some(guard) => guard.refusal(&request),
-        None => Some(HttpResponse::Unauthorized().finish()),
-    };
-    let Some(refusal) = refusal else { return Ok(next.call(request).await?.map_into_boxed_body()) };
-    if let Some(metrics) = request.app_data::<web::Data<AdminMetrics>>() {
-        metrics.refused.inc();
-    }
-    Ok(request.into_response(refusal))
-}
-
 /// What the admin port serves.
 #[derive(Debug)]
 pub struct AdminPort {
@@ -246,7 +168,7 @@ pub struct AdminPort {
     pub operator: Arc<Operator>,
     /// Who has the configuration read anew.
     pub reload: ReloadClient,
-    /// What [`token_holders`] asks for.
+    /// What [`guard`] asks for.
     pub token: Option<SecretDigest>,
     /// Its TLS, if it has any.
     pub tls: Option<Tls>,
@@ -287,11 +209,6 @@ pub fn serve(listener: TcpListener, port: AdminPort) -> std::io::Result<Server> 
     };
     let connections = metrics.clone();
     listener.serve(&connections, move || {
-        let dead = |routes: &mut web::ServiceConfig| {
-            if token.is_some() {
-                routes.service(dead::scope());
-            }
-        };
         App::new()
             .app_data(letters.clone())
             .app_data(operator.clone())
@@ -303,12 +220,12 @@ pub fn serve(listener: TcpListener, port: AdminPort) -> std::io::Result<Server> 
             .service(
                 web::resource("/metrics").wrap(from_fn(token_holders)).route(web::get().to(metrics_text)),
             )
-            .configure(dead)
+            .service(dead::scope())
             .service(orders::backends())
             .service(orders::queues())
             .service(reload::route())
-            .route("/livez", web::get().to(async || HttpResponse::Ok().body("ok\n")))
-            .route("/readyz", web::get().to(ready))
+            .service(health("/livez", async || text(StatusCode::OK, "ok\n".to_owned())))
+            .service(health("/readyz", ready))
     })
 }
 
@@ -331,31 +248,24 @@ async fn metrics_text(
     HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(metrics.text())
 }
 
+/// What load balancers and orchestrators ask, some of them with HEAD.
+fn health<Answering, Args>(path: &str, answer: Answering) -> Resource
+where
+    Answering: Handler<Args, Output = HttpResponse>,
+    Args: FromRequest + 'static,
+{
+    web::resource(path).route(web::get().to(answer.clone())).route(web::head().to(answer))
+}
+
 async fn ready(readiness: web::Data<Readiness>) -> HttpResponse {
-    let text = |lines: Vec<String>| lines.into_iter().map(|line| line + "\n").collect::<String>();
-    let paused = text(readiness.paused());
-    match text(readiness.missing()) {
+    let lines = |lines: Vec<String>| lines.into_iter().map(|line| line + "\n").collect::<String>();
+    let paused = lines(readiness.paused());
+    match lines(readiness.missing()) {
         missing if missing.is_empty() => {
-            HttpResponse::Ok().body(format!("ready\n{}{paused}", text(readiness.remarks())))
+            text(StatusCode::OK, format!("ready\n{}{paused}", lines(readiness.remarks())))
         }
-        missing => HttpResponse::ServiceUnavailable().body(format!("{missing}{paused}")),
+        missing => text(StatusCode::SERVICE_UNAVAILABLE, format!("{missing}{paused}")),
     }
-}
-
-/// An RFC 9457 problem document.
-fn problem(status: u16, detail: &str) -> HttpResponse {
-    problem_with(status, detail, None)
-}
-
-/// The same with one more member.
-fn problem_with(status: u16, detail: &str, more: Option<(&str, serde_json::Value)>) -> HttpResponse {
-    let status = StatusCode::from_u16(status).unwrap_or_default();
-    let title = status.canonical_reason().unwrap_or_default();
-    let mut body = serde_json::json!({"type": "about:blank", "title": title, "status": status.as_u16(), "detail": detail});
-    if let Some((name, value)) = more {
-        body[name] = value;
-    }
-    HttpResponse::build(status).content_type("application/problem+json").body(body.to_string())
 }
 
 #[cfg(test)]

@@ -1,13 +1,14 @@
-//! What every program of Postern has, in the order of its life: [`program`] reads the arguments and
-//! starts the rest, [`folders`] says whether anything can be stored, [`telemetry`] writes log lines, [`broker`] and
-//! [`message_log`] open what the configuration names, [`control`] follows what operators order, [`admin`] serves
-//! health, metrics, dead letters ([`dead`]) and orders, [`listener`] serves HTTP on a port, which [`tls`],
-//! [`bearer`] and [`rates`] guard, [`moment`] reads times that people write, [`queued`] reads a backend's queue,
-//! [`retries`] counts what waits for its next attempt, [`metrics`] counts, [`depths`] asks how much waits and
-//! [`waiting`] for how long, [`health`] says which backends send, and tells other processes, [`health_check`]
-//! asks a running program whether it is ready, [`heartbeat`] says whether its loops are alive, `systemd` tells
-//! systemd so, [`traces`] makes OpenTelemetry spans, [`reload`] takes over a changed configuration, of which
-//! [`Configured`] is what all look at, as a [`current`] value, [`shutdown`] ends it.
+//! What every program of Postern has, in the order of its life: [`program`] reads the arguments and starts
+//! the rest, [`folders`] says whether anything can be stored, [`telemetry`] writes log lines, [`broker`]
+//! and [`message_log`] open what the configuration names, [`control`] follows what operators order,
+//! [`admin`] serves health, metrics, dead letters ([`dead`]) and orders, [`listener`] serves HTTP on a
+//! port, which [`tls`], [`bearer`], [`direct`] and [`rates`] guard, [`moment`] reads times that people write,
+//! [`retries`] counts what waits for its next attempt, [`metrics`] counts, [`depths`] asks how much waits
+//! and [`waiting`] for how long, [`health`] says which backends send, and tells other processes,
+//! [`health_check`] asks a running program whether it is ready, [`heartbeat`] says whether its loops are
+//! alive, `systemd` tells systemd so, [`traces`] makes OpenTelemetry spans, [`reload`] takes over a changed
+//! configuration, of which [`Configured`] is what all look at, as a [`current`] value, [`shutdown`] ends
+//! it.
 
 pub mod admin;
 pub mod bearer;
@@ -17,6 +18,7 @@ pub mod control;
 pub mod current;
 pub mod dead;
 pub mod depths;
+pub mod direct;
 pub mod folders;
 pub mod health;
 pub mod health_check;
@@ -28,7 +30,6 @@ pub mod metrics;
 pub mod moment;
 mod monitoring;
 pub mod program;
-pub mod queued;
 pub mod rates;
 pub mod reload;
 pub mod retries;

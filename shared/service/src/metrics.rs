@@ -12,8 +12,8 @@ pub use reports::ReportMetrics;
 
 use postern_shared::message::BackendName;
 use prometheus::{
-    Encoder, Error, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry, TextEncoder, core::Collector, process_collector::ProcessCollector,
+    Encoder, Error, Gauge, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
+    Opts, Registry, TextEncoder, core::Collector, process_collector::ProcessCollector,
 };
 
 /// The upper bounds of the time buckets, in seconds: 0.5 ms to 30 s.
@@ -38,6 +38,9 @@ pub struct LogMetrics {
     /// Events of the embedded broker's that its tables did not take. Of a recorder: attempts to write a batch
     /// that failed, and messages that could not be read.
     pub failures: IntCounter,
+    /// How long ago the first event of the last batch happened, in seconds. Zero of the embedded broker, which
+    /// writes events with the messages that they are about.
+    pub lag: Gauge,
 }
 
 impl LogMetrics {
@@ -49,9 +52,11 @@ impl LogMetrics {
         let written = "Events that were written into the message log";
         let failures = "Events, or batches of events, that could not be written into the message log, and \
                         messages for it that cannot be read";
+        let lag = "How long the first event of the last batch waited until the batch was written or tried";
         Ok(Self {
             written: metrics.declare(IntCounter::new("log_events_total", written)?)?,
             failures: metrics.declare(IntCounter::new("log_failures_total", failures)?)?,
+            lag: metrics.declare(Gauge::new("log_lag_seconds", lag)?)?,
         })
     }
 }

@@ -19,7 +19,7 @@ use crate::{
 };
 use clap::Args;
 use postern_broker::{Broker, BrokerError};
-use postern_config::{Config, Loader, Problem, ProviderRegistry};
+use postern_config::{Config, InvalidConfig, Loader, Problem, ProviderRegistry, source_name};
 use postern_store::spool::{self, Spool};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::{
@@ -58,9 +58,10 @@ pub enum Exit {
 }
 
 impl Exit {
-    /// The configuration is wrong: `problems`, a line each.
-    pub fn problems(problems: &[Problem]) -> Self {
-        Self::Config(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+    /// The configuration that `arguments` name is wrong: `problems`, a line each.
+    pub fn problems(arguments: &Arguments, problems: Vec<Problem>) -> Self {
+        let source_name = source_name(arguments.config.as_deref());
+        Self::Config(InvalidConfig { source_name, problems }.to_string())
     }
 }
 

@@ -14,7 +14,7 @@ pub struct CallbackEvent {
     pub backend: BackendName,
     /// What the client asked for, sealed: see [`callback`](crate::callback).
     pub callback: String,
-    /// What happened: the bit of an [`KannelEvent`](crate::callback::KannelEvent).
+    /// What happened: the bit of a [`KannelEvent`](crate::callback::KannelEvent).
     pub event: u8,
     /// To whom; absent where the provider's report does not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -65,6 +65,28 @@ fn every_mistake_is_found_in_its_own_place() {
 }
 
 #[test]
+fn a_list_is_no_table_and_a_number_no_choice() {
+    let whole = |change: Value| {
+        let mut value = json!({"name": "a", "numbers": [], "parts": [], "kind": "big"});
+        let (Value::Object(table), Value::Object(change)) = (&mut value, change) else { unreachable!() };
+        table.extend(change);
+        from_value::<Whole>(&value).map_err(|mistake| mistake.to_string())
+    };
+    assert_eq!(whole(json!({})).unwrap().kind, Some(Kind::Big));
+    assert_eq!(whole(json!({"kind": null})).unwrap().kind, None);
+    for (change, says) in [
+        (json!({"parts": [[true, "a"]]}), "parts[0]: must be a table"),
+        (json!({"parts": [{"on": true, "text": "a"}, []]}), "parts[1]: must be a table"),
+        (json!({"kind": 7}), "kind: unknown value; allowed: \"big\" or \"small\""),
+        (json!({"kind": ["big"]}), "kind: unknown value; allowed: \"big\" or \"small\""),
+        (json!({"kind": {"big": null, "small": null}}), "kind: must be a table of one key"),
+    ] {
+        assert_eq!(whole(change.clone()).unwrap_err(), says, "{change}");
+    }
+    assert_eq!(from_value::<Whole>(&json!(["a", [], []])).unwrap_err().to_string(), "must be a table");
+}
+
+#[test]
 fn what_is_missing_hides_nothing_else() {
     let reading: Reading<Whole> = every(json!({"name": 7, "numbers": ["x"]}), &File);
     assert_eq!(texts(&reading), ["numbers[0]: must be a whole number from 0 to 255", "parts: is missing"]);
@@ -96,7 +118,8 @@ fn a_text_that_is_no_json_has_a_line_and_a_column() {
             "not valid JSON: trailing characters (line 1, column 38)",
         ),
         ("{\"name\":\"a\",\"name\":\"b\"}", "is given twice (line 1, column 18)"),
-        ("[]", "must be a table (line 1, column 2)"),
+        (" []", "must be a table (line 1, column 1)"),
+        ("[\"a\", [], [], \"big\"]", "must be a table (line 1, column 1)"),
     ] {
         assert_eq!(from_slice::<Whole>(text.as_bytes()).unwrap_err().to_string(), says, "{text}");
     }

@@ -183,7 +183,7 @@ impl Spool {
     }
 }
 
-/// SpoolLimits are the spool's own: no queue of its store drops or refuses anything by itself.
+/// The limits are the spool's own: no queue of its store drops or refuses anything by itself.
 fn topology(backends: &BTreeSet<BackendName>) -> Topology {
     Topology {
         backends: backends.clone(),
@@ -242,7 +242,7 @@ impl Core {
         }
     }
 
-    /// The spool_queue of `queue`; the first time, with a task that forwards from it.
+    /// The spool's queue for `queue`; the first time, with a task that forwards from it.
     fn spool_queue(self: &Arc<Self>, queue: &QueueName) -> Arc<SpoolQueue> {
         let begin = |spool_queue: &Arc<SpoolQueue>| {
             self.tasks.spawn(forward::run(Arc::clone(self), Arc::clone(spool_queue)));

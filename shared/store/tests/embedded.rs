@@ -31,13 +31,4 @@ impl Storage for Folder {
     }
 }
 
-macro_rules! conformance {
-    ($($case:ident)*) => {$(
-        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-        async fn $case() {
-            let folder = Arc::new(Folder(Folders::new()));
-            postern_broker::conformance::run(stringify!($case), folder).await.unwrap();
-        }
-    )*};
-}
-postern_broker::for_each_case!(conformance);
+postern_broker::test_each_case!(Folder(Folders::new()));

@@ -77,13 +77,4 @@ impl Broker for Both {
     }
 }
 
-macro_rules! conformance {
-    ($($case:ident)*) => {$(
-        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-        async fn $case() {
-            let folders = Arc::new(Folder(Folders::new()));
-            postern_broker::conformance::run(stringify!($case), folders).await.unwrap();
-        }
-    )*};
-}
-postern_broker::for_each_case!(conformance);
+postern_broker::test_each_case!(Folder(Folders::new()));

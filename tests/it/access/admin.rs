@@ -15,10 +15,20 @@ async fn with_a_token_only_health_is_open() {
     let launch = Launch::gateway().config("[admin]\ntoken = { env = \"ADMIN_TOKEN\" }\n");
     let postern = launch.env("ADMIN_TOKEN", TOKEN).start().await;
     for path in ["/livez", "/readyz"] {
-        assert_eq!(ask(&postern, path, None).await.status, 200, "{path}");
+        let url = format!("http://127.0.0.1:{}{path}", postern.admin_port());
+        let head = fetch(http_client().head(&url)).await.unwrap();
+        for (asked, answer) in [("GET", ask(&postern, path, None).await), ("HEAD", head)] {
+            let text = Some("text/plain; charset=utf-8");
+            assert_eq!((answer.status, answer.header("content-type")), (200, text), "{asked} {path}");
+        }
+        let other = fetch(http_client().delete(&url)).await.unwrap();
+        assert_eq!((other.status, other.header("allow")), (405, Some("GET, HEAD")), "{path}");
     }
     let right = format!("Bearer {TOKEN}");
-    assert!(ask(&postern, "/metrics", Some(&right)).await.text.contains("postern_build_info"));
+    let metrics = ask(&postern, "/metrics", Some(&right)).await.text;
+    for shown in ["postern_build_info", "postern_log_events_total 0", "postern_log_lag_seconds 0"] {
+        assert!(metrics.contains(shown), "{shown}: {metrics}");
+    }
     let none = ask(&postern, "/metrics", None).await;
     assert_eq!((none.status, none.header("www-authenticate")), (401, Some("Bearer")));
     for wrong in ["Bearer", "Bearer x", &format!("Bearer {TOKEN}x"), &format!("Basic {TOKEN}"), TOKEN] {

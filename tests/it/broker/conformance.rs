@@ -3,10 +3,7 @@
 use super::options;
 use anyhow::Result;
 use async_trait::async_trait;
-use postern_broker::{
-    Broker, BrokerStatus, Topology,
-    conformance::{self, Storage},
-};
+use postern_broker::{Broker, BrokerStatus, Topology, conformance::Storage};
 use postern_rabbitmq::RabbitBroker;
 use postern_tests::{Rabbit, Vhost};
 use std::sync::Arc;
@@ -28,13 +25,4 @@ impl Storage for VirtualHost {
     }
 }
 
-macro_rules! tests {
-    ($($case:ident)*) => {$(
-        #[tokio::test(flavor = "multi_thread")]
-        async fn $case() -> Result<()> {
-            let storage = VirtualHost(Rabbit::shared().vhost());
-            conformance::run(stringify!($case), Arc::new(storage)).await
-        }
-    )*};
-}
-postern_broker::for_each_case!(tests);
+postern_broker::test_each_case!(VirtualHost(Rabbit::shared().vhost()));

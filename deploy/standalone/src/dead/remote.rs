@@ -1,14 +1,13 @@
 //! A running gateway, through `/v1/dead` of its admin port.
 
 use super::{arguments::DeadTarget, operator};
-use crate::{admin_client::AdminClient, admin_target::TOKEN};
+use crate::admin_client::AdminClient;
 use postern_service::{
     admin::dead::{BY, DeadLetterOrder},
     dead::{DeadQueue, Done, Filter, Listing, Summary},
     program::Exit,
 };
-use reqwest::{RequestBuilder, StatusCode, header::HeaderValue};
-use serde::de::DeserializeOwned;
+use reqwest::{StatusCode, header::HeaderValue};
 use serde_json::Value;
 
 /// A gateway's dead letters.
@@ -22,13 +21,9 @@ impl Remote {
     /// Those of the gateway at `url`.
     ///
     /// # Errors
-    /// [`Exit::Config`] for a URL or a token that cannot be used, or without a token.
+    /// [`Exit::Config`] for a URL or a token that cannot be used.
     pub(super) fn new(url: &str, target: &DeadTarget) -> Result<Self, Exit> {
         let admin = AdminClient::new(url, &target.admin)?;
-        if !admin.has_token() {
-            let why = format!("the gateway requires its admin.token: set {TOKEN} or use --token-file");
-            return Err(Exit::Config(why));
-        }
         Ok(Self { admin, by: operator::name(target.user.as_deref()) })
     }
 
@@ -47,7 +42,7 @@ impl Remote {
                 }
             }
         }
-        self.ask(self.admin.get(url)).await
+        self.admin.ask(self.admin.get(url)).await
     }
 
     pub(super) async fn show(&self, id: &str, queue: DeadQueue) -> Result<Listing<Value>, Exit> {
@@ -69,15 +64,6 @@ impl Remote {
             Ok(by) => request.header(BY, by),
             Err(_) => request,
         };
-        self.ask(request).await
-    }
-
-    async fn ask<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, Exit> {
-        match self.admin.send(request).await? {
-            (StatusCode::NOT_FOUND, _) => Err(self
-                .admin
-                .refused("it does not serve /v1/dead: check that the gateway's admin.token is set")),
-            (status, body) => self.admin.read(status, &body),
-        }
+        self.admin.ask(request).await
     }
 }

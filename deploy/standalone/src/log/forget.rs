@@ -14,21 +14,13 @@ use serde_json::json;
 use std::io::{IsTerminal, Write, stderr, stdin};
 
 impl ForgetArguments {
-    /// Looks whether somebody can be asked, if somebody must be.
-    ///
-    /// # Errors
-    /// [`Exit::Config`]: there is nobody.
-    pub(super) fn can_be_done(&self) -> Result<(), Exit> {
-        if self.yes || self.dry_run || (stdin().is_terminal() && stderr().is_terminal()) {
-            return Ok(());
-        }
-        let why = "postern log forget: this permanently erases what the log holds about this person: add \
-                   --yes, or --dry-run to count the messages";
-        Err(Exit::Config(why.to_owned()))
+    /// Whether somebody is to be asked, and is there. A script that names the person means it.
+    fn asks(&self) -> bool {
+        !self.yes && stdin().is_terminal() && stderr().is_terminal()
     }
 }
 
-/// Erases it, after it was confirmed, and says how many messages it was.
+/// Erases it, on a terminal after it was confirmed, and says how many messages it was.
 ///
 /// # Errors
 /// The log's; [`Exit::Failed`]: it is not confirmed.
@@ -36,7 +28,7 @@ pub(super) async fn run(log: &dyn MessageLog, arguments: &ForgetArguments) -> Re
     if arguments.dry_run {
         return tell(arguments, counted(log, arguments).await?);
     }
-    if !arguments.yes {
+    if arguments.asks() {
         let messages = counted(log, arguments).await?;
         say(&format!("This permanently erases the person from {}. Continue? [y/N] ", number(messages)));
         let read = || {

@@ -41,7 +41,7 @@ impl OrderClient {
         }
         match holder(config, "postern orders", admin).await? {
             Holder::Broker(broker) => Ok(Self::here(broker, config).await),
-            Holder::Gateway { url, .. } => AdminClient::new(&url, &target.admin).map(Self::There),
+            Holder::Gateway { url } => AdminClient::new(&url, &target.admin).map(Self::There),
         }
     }
 
@@ -54,33 +54,23 @@ impl OrderClient {
         Self::Here { operator: Operator::new(broker.clone(), control, configured), broker }
     }
 
-    /// Pauses a backend.
-    pub(super) async fn pause(&self, backend: &str, by: &str) -> Result<Paused, Exit> {
+    /// Pauses a backend, or says what that would do.
+    pub(super) async fn pause(&self, backend: &str, order: &PlainOrder, by: &str) -> Result<Paused, Exit> {
         match self {
+            Self::Here { operator, .. } if order.dry_run => operator.would_pause(backend).await.map_err(exit),
             Self::Here { operator, .. } => operator.pause(backend, by).await.map_err(exit),
-            Self::There(admin) => {
-                post(
-                    admin,
-                    &["backends", segment(backend)?, "pause"],
-                    &PlainOrder { by: Some(by.to_owned()) },
-                )
-                .await
-            }
+            Self::There(admin) => post(admin, &["backends", segment(backend)?, "pause"], order).await,
         }
     }
 
-    /// Resumes a backend.
-    pub(super) async fn resume(&self, backend: &str, by: &str) -> Result<Paused, Exit> {
+    /// Resumes a backend, or says what that would do.
+    pub(super) async fn resume(&self, backend: &str, order: &PlainOrder, by: &str) -> Result<Paused, Exit> {
         match self {
-            Self::Here { operator, .. } => operator.resume(backend, by).await.map_err(exit),
-            Self::There(admin) => {
-                post(
-                    admin,
-                    &["backends", segment(backend)?, "resume"],
-                    &PlainOrder { by: Some(by.to_owned()) },
-                )
-                .await
+            Self::Here { operator, .. } if order.dry_run => {
+                operator.would_resume(backend).await.map_err(exit)
             }
+            Self::Here { operator, .. } => operator.resume(backend, by).await.map_err(exit),
+            Self::There(admin) => post(admin, &["backends", segment(backend)?, "resume"], order).await,
         }
     }
 

@@ -12,6 +12,10 @@ pub(super) fn paused(done: &Paused) -> String {
         if number == 1 { "1 message waits".to_owned() } else { format!("{number} messages wait") }
     };
     let mut text = match (&done.since, &done.by) {
+        _ if done.dry_run && *changed => {
+            let order = if done.paused { "paused" } else { "resumed" };
+            return format!("{backend} would be {order}; {}\n", wait(*queued));
+        }
         (Some(since), by) => {
             let by = by.as_deref().map(plain).unwrap_or_default();
             format!("{backend} is {already}paused (since {}, by {by}); {}\n", Written(*since), wait(*queued))
@@ -141,15 +145,22 @@ mod tests {
     #[test]
     fn an_order_that_changes_nothing_says_so() {
         let pause = ("2026-11-27T08:00:00Z".parse().ok(), Some("ops@desk".to_owned()));
-        for (paused_now, changed, says) in [
-            (true, true, "clinic is paused (since 2026-11-27T08:00:00.000Z, by ops@desk); 1 message waits\n"),
-            (true, false, "clinic is already paused (since"),
-            (false, true, "clinic is resumed; 1 message waits\n"),
-            (false, false, "clinic was not paused, nothing changed; 1 message waits\n"),
+        let is_paused = "clinic is paused (since 2026-11-27T08:00:00.000Z, by ops@desk); 1 message waits\n";
+        let was_not = "clinic was not paused, nothing changed; 1 message waits\n";
+        for (paused_now, changed, dry_run, says) in [
+            (true, true, false, is_paused),
+            (true, false, false, "clinic is already paused (since"),
+            (false, true, false, "clinic is resumed; 1 message waits\n"),
+            (false, false, false, was_not),
+            (true, true, true, "clinic would be paused; 1 message waits\n"),
+            (true, false, true, "clinic is already paused (since"),
+            (false, true, true, "clinic would be resumed; 1 message waits\n"),
+            (false, false, true, was_not),
         ] {
             let (since, by) = if paused_now { pause.clone() } else { (None, None) };
             let backend = "clinic".parse().unwrap();
-            let done = Paused { backend, paused: paused_now, changed, since, by, queued: 1, consumers: 0 };
+            let done =
+                Paused { backend, paused: paused_now, changed, since, by, queued: 1, consumers: 0, dry_run };
             assert!(paused(&done).starts_with(says), "{}", paused(&done));
         }
     }

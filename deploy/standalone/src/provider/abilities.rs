@@ -11,16 +11,20 @@ use postern_config::{
             signature::{Algorithm, SignatureShape},
         },
         http::{BodyFormat, Method},
-        media::MediaUse,
         receive::{Receive, STANDARD_FIELDS},
         send::{Recipients, Send},
         send_auth::SendAuth,
         status::Status,
         template::uses,
-        text::{Over, Text},
     },
 };
-use postern_shared::message::State;
+use postern_shared::{
+    message::State,
+    text::{
+        media::MediaUse,
+        policy::{Over, TextPolicy},
+    },
+};
 use std::collections::BTreeSet;
 
 /// What a backend can do.
@@ -33,7 +37,7 @@ pub(super) struct Abilities<'a> {
     sends: bool,
     /// Whether the provider brings anything.
     brings: bool,
-    text: &'a Text,
+    text: &'a TextPolicy,
 }
 
 /// The addresses of messages and of delivery reports, as the provider sees them.
@@ -319,7 +323,7 @@ impl<'a> Abilities<'a> {
     }
 
     fn longest(&self) -> String {
-        let Text { limit, over, segments, .. } = self.text;
+        let TextPolicy { limit, over, segments, .. } = self.text;
         let bounds = [(limit.characters, "characters"), (limit.segments, "segments")];
         let bounds: Vec<_> = bounds
             .into_iter()

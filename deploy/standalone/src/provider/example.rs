@@ -41,14 +41,14 @@ pub(super) fn unset(providers: &ProviderRegistry, kind: &str) -> Result<Arc<Back
 }
 
 /// The settings of a type, in the order in which one writes them.
-pub(super) struct Settings<'a> {
+pub(super) struct ExampleSettings<'a> {
     about: Option<&'a About>,
     all: BTreeSet<String>,
     unset: BTreeSet<String>,
     definition: &'a Definition,
 }
 
-impl<'a> Settings<'a> {
+impl<'a> ExampleSettings<'a> {
     pub(super) fn new(providers: &'a ProviderRegistry, definition: &'a Definition) -> Self {
         let kind = &definition.kind;
         let (all, unset) = (providers.settings_of(kind), providers.unset_settings_of(kind));
@@ -87,6 +87,8 @@ impl<'a> Settings<'a> {
     fn value(&self, name: &str) -> String {
         if self.definition.is_secret_setting(name) {
             format!("{{ env = \"{}\" }}", variable(&self.definition.kind, name))
+        } else if name.ends_with("url") {
+            "\"https://…\"".to_owned()
         } else {
             "\"…\"".to_owned()
         }

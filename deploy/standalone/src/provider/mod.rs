@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 /// What is done with providers.
 #[derive(Debug, Clone, Subcommand)]
-pub(crate) enum Action {
+pub(crate) enum ProviderAction {
     /// Create the files of a new provider: a definition with comments, and requests to try it with
     New(new::NewArguments),
     /// Show how recorded requests are read, what a send request looks like, and how answers are classified
@@ -46,15 +46,21 @@ pub(crate) struct ShowArguments {
 ///
 /// # Errors
 /// [`Exit::Config`] with what is wrong with a file; else what could not be written.
-pub(crate) async fn run(action: &Action, providers: ProviderRegistry, forms: &Forms) -> Result<(), Exit> {
+pub(crate) async fn run(
+    action: &ProviderAction,
+    providers: ProviderRegistry,
+    forms: &Forms,
+) -> Result<(), Exit> {
     match action {
-        Action::New(arguments) => new::run(arguments),
-        Action::Try(arguments) => Ok(greeting::print(&tried::shown(arguments, providers, forms).await?)?),
-        Action::Show(ShowArguments { provider }) => {
+        ProviderAction::New(arguments) => new::run(arguments),
+        ProviderAction::Try(arguments) => {
+            Ok(greeting::print(&tried::shown(arguments, providers, forms).await?)?)
+        }
+        ProviderAction::Show(ShowArguments { provider }) => {
             let (providers, kind) = named(providers, provider)?;
             Ok(greeting::print(&page::page(&providers, &kind).map_err(|invalid| wrong(&invalid))?)?)
         }
-        Action::Pages { folder } => pages(&providers, folder),
+        ProviderAction::Pages { folder } => pages(&providers, folder),
     }
 }
 
@@ -95,16 +101,16 @@ mod tests {
     #[derive(Parser)]
     struct Typed {
         #[command(subcommand)]
-        action: Action,
+        action: ProviderAction,
     }
 
-    fn typed(words: &str) -> Action {
+    fn typed(words: &str) -> ProviderAction {
         Typed::parse_from(std::iter::once("provider").chain(words.split(' '))).action
     }
 
     /// What `postern provider try` prints.
     async fn tried(words: &str) -> Result<String, Exit> {
-        let Action::Try(arguments) = typed(words) else { panic!("{words}") };
+        let ProviderAction::Try(arguments) = typed(words) else { panic!("{words}") };
         tried::shown(&arguments, ProviderRegistry::builtin(), &Forms::builtin()).await
     }
 

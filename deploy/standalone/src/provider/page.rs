@@ -2,7 +2,7 @@
 
 use super::{
     abilities::{self, Abilities},
-    example::{self, PUBLIC_URL, Settings},
+    example::{self, ExampleSettings, PUBLIC_URL},
 };
 use postern_config::{About, InvalidConfig, ProviderRegistry, backend::BackendConfig};
 use std::fmt::Write as _;
@@ -13,7 +13,7 @@ use std::fmt::Write as _;
 /// What is wrong with the type's file.
 pub(super) fn page(providers: &ProviderRegistry, kind: &str) -> Result<String, InvalidConfig> {
     let backend = example::unset(providers, kind)?;
-    let settings = Settings::new(providers, &backend.definition).lines();
+    let settings = ExampleSettings::new(providers, &backend.definition).lines();
     let about = providers.about(kind);
     let mut page = head(kind, about);
     if let Some(about) = about {

@@ -8,10 +8,10 @@ use super::{
 };
 use clap::Args;
 use postern_config::{Config, KeyProblem, Loader, NeededSecrets, ProviderRegistry, backend::BackendConfig};
-use postern_dispatcher::trial::{Trial as Sending, TriedRequest};
+use postern_dispatcher::trial::{SendTrial, TriedRequest};
 use postern_ingress::{
     forms::Forms,
-    trial::{Brought, RecordedRequest, Trial as Receiving, Tried},
+    trial::{ReceiveTrial, RecordedRequest, Tried, TriedContent},
 };
 use postern_service::program::Exit;
 use postern_shared::{
@@ -73,8 +73,8 @@ pub(super) async fn shown(
     let backend = config.backends.values().next();
     let backend = backend.ok_or_else(|| Exit::Config(format!("{kind}: the file defines no backend")))?;
     let problems = |problems: Vec<KeyProblem>| Exit::Config(listed(&arguments.file, &problems));
-    let receiving = Receiving::new(&config, backend, forms).map_err(problems)?;
-    let sending = Sending::new(backend).map_err(problems)?;
+    let receiving = ReceiveTrial::new(&config, backend, forms).map_err(problems)?;
+    let sending = SendTrial::new(backend).map_err(problems)?;
 
     let (mut text, mut answers) = (String::new(), Vec::new());
     for path in requests.iter().chain(&arguments.answer) {
@@ -152,12 +152,12 @@ fn configuration(
     })
 }
 
-async fn tried(receiving: &Receiving, name: &str, request: &RecordedRequest) -> Result<String, Exit> {
+async fn tried(receiving: &ReceiveTrial, name: &str, request: &RecordedRequest) -> Result<String, Exit> {
     let tried = receiving.take(request).await.map_err(|why| Exit::Config(format!("{name}: {why}")))?;
     let Tried { brought, status, answer } = tried;
     let mut text = format!("{name}: {} {}\n", request.method, path(&request.target));
     match brought {
-        Brought::Items { messages, reports, left_out } => {
+        TriedContent::Items { messages, reports, left_out } => {
             if messages.is_empty() && reports.is_empty() {
                 text += "  ignored\n";
             }
@@ -167,8 +167,8 @@ async fn tried(receiving: &Receiving, name: &str, request: &RecordedRequest) -> 
                 let _ = writeln!(text, "  left out: {line}");
             });
         }
-        Brought::Handshake => text += "  answered as a handshake\n",
-        Brought::Refused(reason) => {
+        TriedContent::Handshake => text += "  answered as a handshake\n",
+        TriedContent::Refused(reason) => {
             let _ = writeln!(text, "  refused ({reason})");
         }
     }
@@ -224,7 +224,7 @@ fn row(text: &mut String, name: &str, value: &str) {
 }
 
 /// What a send would be.
-fn sent(sending: &Sending, backend: &Arc<BackendConfig>, arguments: &TryArguments) -> Result<String, Exit> {
+fn sent(sending: &SendTrial, backend: &Arc<BackendConfig>, arguments: &TryArguments) -> Result<String, Exit> {
     let TryArguments { to, text: said, .. } = arguments;
     for identity in to {
         if let Err(why) = backend.definition.connector.check_identity(identity) {
@@ -258,7 +258,7 @@ fn of_request(request: &TriedRequest) -> String {
 }
 
 /// What an answer would be taken for.
-fn taken(sending: &Sending, name: &str, answer: &RecordedAnswer) -> String {
+fn taken(sending: &SendTrial, name: &str, answer: &RecordedAnswer) -> String {
     let RecordedAnswer { status, headers, body } = answer;
     let outcome = match sending.outcome(*status, headers, body) {
         Ok(sent) => match sent.external_id {

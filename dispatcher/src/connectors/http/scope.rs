@@ -7,12 +7,12 @@ use minijinja::{
 use postern_config::backend::{
     BackendConfig,
     codec::{Codec, Encoded},
-    media::urls,
     send::Recipients,
 };
 use postern_shared::{
     callback,
     message::{Context, Identity, MessageId},
+    text::media::urls,
     trace_context::TraceContext,
     value::{Secret, Settings},
 };

@@ -1,4 +1,4 @@
-//! ProviderAnswer in, outcome out.
+//! A provider's answer in, an outcome out.
 
 use super::*;
 use postern_config::{Config, ProviderRegistry};

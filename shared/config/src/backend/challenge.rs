@@ -31,6 +31,11 @@ impl Challenge {
         &self.when
     }
 
+    /// The template of the answer, as it was written.
+    pub(crate) fn reply_source(&self) -> &str {
+        self.reply.source()
+    }
+
     /// The answer to `request`, which is one.
     ///
     /// # Errors

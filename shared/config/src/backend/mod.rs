@@ -1,5 +1,5 @@
 //! What a configuration says of a backend: how its requests are received ([`receive`]) and what they
-//! must prove ([`auth`]), what it sends through ([`connector`], [`send`], [`send_auth`]) and to whom ([`identity`], [`region`]), how long its texts may be ([`text`]),
+//! must prove ([`auth`]), what it sends through ([`connector`], [`send`], [`send_auth`]) and to whom ([`identity`], [`region`]), how its texts are made ready ([`TextPolicy`]),
 //! what its delivery reports mean ([`status`]), how its provider is asked for them ([`poll`]). A provider's file under `shared/providers/` is the
 //! same, with a `[backends.NAME]` table laid over it.
 
@@ -27,22 +27,23 @@ pub mod send;
 pub mod send_auth;
 pub mod status;
 pub mod template;
-pub mod text;
 pub(crate) mod userinfo;
 
+use challenge::Challenge;
 use codec::Codec;
 use connector::ConnectorConfig;
+use expression::When;
 use flow::{BreakerSection, BreakerTable, RateLimit, RetrySection};
 use poll::PollTable;
 use postern_shared::{
     message::{BackendName, Identity},
+    text::policy::TextPolicy,
     value::{OneOrMany, Secret, Settings},
 };
 use receive::Receive;
 use region::NumberRegion;
 use serde::{Deserialize, de::IgnoredAny};
 use status::Status;
-use text::Text;
 
 /// A `[backends.NAME]` table over its type's file.
 #[derive(Debug, Clone)]
@@ -60,7 +61,7 @@ pub struct Definition {
     /// How its provider is asked what became of messages. `None`: it is not.
     pub poll: Option<PollTable>,
     /// How its texts are made ready for its provider.
-    pub text: Text,
+    pub text: TextPolicy,
     /// The region of its numbers, in which every number is made E.164. `None`: identities are as they are written.
     pub region: Option<NumberRegion>,
     /// The type's own settings.
@@ -96,7 +97,7 @@ pub(crate) struct DefinitionTable {
     status: Option<Status>,
     poll: Option<PollTable>,
     #[serde(default)]
-    text: Text,
+    text: TextPolicy,
     region: Option<NumberRegion>,
     #[serde(default)]
     settings: Settings,
@@ -110,6 +111,13 @@ pub(crate) struct DefinitionTable {
 }
 
 impl Definition {
+    /// The expressions that choose between what a provider's requests bring.
+    pub(crate) fn conditions(&self) -> impl Iterator<Item = &When> {
+        let Receive { when, challenge, .. } = &self.receive;
+        let reports = self.status.as_ref().and_then(|status| status.when.as_ref());
+        when.iter().chain(challenge.as_ref().map(Challenge::when)).chain(reports)
+    }
+
     /// What decodes and encodes its texts, each once.
     pub(crate) fn codecs(&self) -> impl Iterator<Item = Codec> {
         let receive = self.receive.codec;

@@ -13,13 +13,14 @@ use super::{
     expression::When,
     field::FieldSpec,
     http::{BodyFormat, Method, method_problem},
-    media::{MEDIA, MediaSource},
+    media::MediaSource,
     nested::Nested,
 };
 use indexmap::IndexMap;
 use postern_shared::{
     message::{Identity, MAX_TEXT_CHARS},
     suggest,
+    text::media::MEDIA,
     value::{Networks, OneOrMany},
 };
 use serde::Deserialize;

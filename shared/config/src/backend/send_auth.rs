@@ -206,6 +206,14 @@ impl SendAuth {
         }
     }
 
+    /// The URL of its token endpoint, as it was written, if it has one.
+    pub(crate) fn token_url(&self) -> Option<&str> {
+        match self {
+            Self::Oauth2(table) => Some(table.token_url.0.source()),
+            _ => None,
+        }
+    }
+
     /// Every template in it, as it was written, with its key below `send`.
     pub(super) fn sources(&self) -> Vec<(String, &str)> {
         match self {

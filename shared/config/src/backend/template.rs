@@ -198,6 +198,17 @@ impl Template {
         &self.source
     }
 
+    /// The setting that it is, if it is `{{ settings.NAME }}` and nothing else.
+    pub(crate) fn setting(&self) -> Option<&str> {
+        match &self.program {
+            TemplateProgram::Pieces(pieces, _) => match &**pieces {
+                [Piece::Name(path)] if path[0] == "settings" && path.len() == 2 => Some(&path[1]),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
     /// The text for the message that `scope` holds.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
-//! The one rule for every URL that requests go to: it holds no user and no password, which have a key of
-//! their own. The HTTP client would leave them out without a word.
+//! The rules for every URL that requests go to, also where settings make it: it begins with `http://` or
+//! `https://`, and holds no user and no password, which have a key of their own. The HTTP client would leave
+//! them out without a word.
 
 use postern_shared::value::Settings;
 use serde_json::Value;
@@ -25,10 +26,35 @@ pub(crate) fn settings_with_user(source: &str, settings: &Settings) -> Vec<Strin
     named.into_iter().filter(|path| value_at(settings, path).is_some_and(has_user)).collect()
 }
 
+/// The setting that the URL's template `source` begins with and that makes no URL of it, as a path below
+/// `settings`.
+pub(crate) fn setting_without_scheme<'s>(source: &'s str, settings: &Settings) -> Option<&'s str> {
+    let (expression, rest) = source.strip_prefix("{{")?.split_once("}}")?;
+    let first = expression.split(" or ").next().unwrap_or_default().trim();
+    // What is more than a name, or is not the whole of scheme and host, shows only when it is rendered.
+    let path = first.strip_prefix("settings.").filter(|path| is_path(path))?;
+    let value = at(settings, path).filter(|value| !value.is_null() && *value != "")?;
+    let begins = |url: &str| {
+        ["http", "https"]
+            .iter()
+            .any(|it| url.split_once("://").is_some_and(|(scheme, _)| scheme.eq_ignore_ascii_case(it)))
+    };
+    let is_url = value.as_str().is_some_and(begins);
+    (!is_url && (rest.is_empty() || rest.starts_with(['/', '?', '#']))).then_some(path)
+}
+
+fn is_path(path: &str) -> bool {
+    path.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '.')
+}
+
 fn value_at<'s>(settings: &'s Settings, path: &str) -> Option<&'s str> {
+    at(settings, path)?.as_str()
+}
+
+fn at<'s>(settings: &'s Settings, path: &str) -> Option<&'s Value> {
     let mut parts = path.split('.');
     let first = settings.expose().get(parts.next()?)?;
-    parts.try_fold(first, |value: &Value, part| value.get(part))?.as_str()
+    parts.try_fold(first, |value: &Value, part| value.get(part))
 }
 
 /// The settings in the part of the template `source` before the path, in which no template may stand that
@@ -72,6 +98,28 @@ mod tests {
             ("h:8080", false),
         ] {
             assert_eq!(has_user(url), expected, "{url}");
+        }
+    }
+
+    #[test]
+    fn a_setting_that_a_url_begins_with_makes_a_url() {
+        let settings: Settings = serde_json::from_value(serde_json::json!({
+            "good": "HTTPS://h", "bad": "h:8080", "number": 17, "scheme": "http", "zone": "z", "none": null
+        }))
+        .unwrap();
+        for (source, expected) in [
+            ("{{ settings.good }}/v1", None),
+            ("{{ settings.bad }}", Some("bad")),
+            ("{{settings.bad}}/v1?to={{ identity }}", Some("bad")),
+            ("{{ settings.number }}", Some("number")),
+            ("{{ settings.bad or 'https://h' }}/", Some("bad")),
+            ("{{ settings.none or 'https://h' }}/", None),
+            ("{{ settings.absent }}/", None),
+            ("{{ settings.scheme }}://{{ settings.zone }}/", None),
+            ("{{ settings.zone | upper }}/", None),
+            ("https://{{ settings.zone }}.example.org/", None),
+        ] {
+            assert_eq!(setting_without_scheme(source, &settings), expected, "{source}");
         }
     }
 

@@ -139,6 +139,30 @@ const MISTAKES: &[Mistake] = &[
         "set send.auth",
     ),
     (
+        "[backends.a]\ntype = \"kannel\"\n[backends.a.settings]\nsendsms_url = \"localhost:13013/cgi-bin/sendsms\"\n",
+        "backends.a.settings.sendsms_url",
+        Some(4),
+        "must begin with http:// or https://",
+    ),
+    (
+        "[backends.a]\ntype = \"vumi\"\n[backends.a.settings]\nsendsms_url = 17\n",
+        "backends.a.settings.sendsms_url",
+        Some(4),
+        "must begin with http:// or https://",
+    ),
+    (
+        "[backends.a]\ntype = \"orange\"\n[backends.a.settings]\nclient_id = \"i\"\nclient_secret = \"s\"\nsender = \"+1\"\ncallback_token = \"t\"\napi_url = \"api.orange.com\"\n",
+        "backends.a.settings.api_url",
+        Some(8),
+        "must begin with http:// or https://",
+    ),
+    (
+        "[backends.a]\ntype = \"kannel\"\n[backends.a.settings]\nsendsms_params = \"username=u\"\n",
+        "backends.a.settings.sendsms_params",
+        Some(4),
+        "must be a table",
+    ),
+    (
         "[backends.a]\ntype = \"vumi\"\n[backends.a.settings]\nsendsms_url = \"http://vuser@h/\"\n",
         "backends.a.settings.sendsms_url",
         Some(4),

@@ -161,6 +161,12 @@ const WARNINGS: &[Mistake] = &[
         "did you mean sendsms_user?",
     ),
     (
+        "[backends.a]\ntype = \"console\"\nsettings = { shwo = true }",
+        "backends.a.settings.shwo",
+        Some(3),
+        "did you mean show?",
+    ),
+    (
         "[backends.a]\ntype = \"kannel\"\n[backends.a.settings]\nsendsms_params = { username = \"u\", from = \"{{ context.from }}\" }",
         "backends.a.settings.sendsms_params",
         Some(4),
@@ -185,6 +191,7 @@ fn what_templates_can_do_without_is_not_warned_of() {
     for text in [
         "[backends.a]\ntype = \"kannel\"\nsettings = { sendsms_params = { username = \"u\" }, charset = \"UTF-8\", coding = 0, delivery_report_url = \"http://h\" }",
         "[backends.a]\ntype = \"vumi\"\nsettings = { sendsms_url = \"http://h/\" }",
+        "[backends.a]\ntype = \"console\"\nsettings = { show = true, t = \"x\", r = \"y\" }\nreceive = { when = 'query.t == settings.t', challenge = { when = 'has(query.c)', reply = '{{ settings.r }}' } }",
         "[backends.a]\ntype = \"africastalking\"\nsettings = { username = \"u\", api_key = \"k\" }",
         "[backends.a]\ntype = \"twilio\"\nreceive = { auth = \"none\" }\nsettings = { account_sid = \"a\", auth_token = \"b\", messaging_service_sid = \"c\" }",
         "[backends.a]\ntype = \"http\"\n[backends.a.send]\nurl = \"http://h/\"\njson = { to = \"{{ context.chat }}\", body = \"{{ context.template }}\" }",

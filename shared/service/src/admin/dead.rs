@@ -1,7 +1,6 @@
-//! `/v1/dead` on the admin port: what `postern dead` does, for programs. There only where
-//! `admin.token` is set, since it shows what people wrote.
+//! `/v1/dead` on the admin port: what `postern dead` does, for programs.
 
-use super::problem;
+use super::answer::problem;
 use crate::dead::{DeadLetter, DeadLetterError, DeadLetters, Done, Filter};
 use actix_web::{HttpRequest, HttpResponse, middleware::from_fn, web};
 use postern_shared::{read, terminal, text::shortened};
@@ -30,14 +29,14 @@ pub struct DeadLetterOrder {
     pub all: bool,
 }
 
-/// The routes, behind the token.
+/// The routes.
 pub(super) fn scope() -> impl actix_web::dev::HttpServiceFactory {
     web::scope("/v1/dead")
-        .wrap(from_fn(super::token_holders))
-        .route("", web::get().to(list))
-        .route("/redrive", web::post().to(redrive))
-        .route("/drop", web::post().to(drop_letters))
-        .route("/{id}", web::get().to(show))
+        .wrap(from_fn(super::guard::operators))
+        .service(web::resource("").route(web::get().to(list)))
+        .service(web::resource("/redrive").route(web::post().to(redrive)))
+        .service(web::resource("/drop").route(web::post().to(drop_letters)))
+        .service(web::resource("/{id}").route(web::get().to(show)))
 }
 
 async fn list(dead: web::Data<DeadLetters>, request: HttpRequest) -> HttpResponse {

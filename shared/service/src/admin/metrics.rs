@@ -76,7 +76,7 @@ impl AdminMetrics {
 
     /// Shows what became of the events.
     pub(super) fn recorded(&self, events: RecordedEvents) {
-        if let Some(LogMetrics { written, failures }) = &self.recording {
+        if let Some(LogMetrics { written, failures, .. }) = &self.recording {
             written.inc_by(events.recorded.saturating_sub(written.get()));
             failures.inc_by(events.failed.saturating_sub(failures.get()));
         }

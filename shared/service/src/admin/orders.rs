@@ -1,6 +1,5 @@
 //! Orders on the admin port, what `postern pause`, `resume`, `cancel` and `queue` do, for programs:
-//! `POST /v1/backends/NAME/pause` and the like. Where `admin.token` is set, they ask for it; without one
-//! the port is on a loopback address.
+//! `POST /v1/backends/NAME/pause` and the like.
 
 use crate::control::{CancelOrder, MoveOrder, Operator, OrderError, PurgeOrder};
 use actix_web::{
@@ -14,6 +13,8 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PlainOrder {
+    /// Only say what would be done.
+    pub dry_run: bool,
     /// Who gives it, for the log, besides the address that it came from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub by: Option<String>,
@@ -22,32 +23,40 @@ pub struct PlainOrder {
 /// The routes of orders to backends.
 pub(super) fn backends() -> impl HttpServiceFactory {
     web::scope("/v1/backends/{name}")
-        .wrap(from_fn(super::token_holders))
-        .route("/pause", web::post().to(pause))
-        .route("/resume", web::post().to(resume))
-        .route("/cancel", web::post().to(cancel))
+        .wrap(from_fn(super::guard::operators))
+        .service(web::resource("/pause").route(web::post().to(pause)))
+        .service(web::resource("/resume").route(web::post().to(resume)))
+        .service(web::resource("/cancel").route(web::post().to(cancel)))
 }
 
 async fn pause(request: HttpRequest, operator: web::Data<Operator>, body: web::Bytes) -> HttpResponse {
-    let PlainOrder { by } = match read_body(&body) {
+    let PlainOrder { dry_run, by } = match read_body(&body) {
         Ok(order) => order,
-        Err(why) => return super::problem(400, &why),
+        Err(why) => return super::answer::problem(400, &why),
     };
-    answer(operator.pause(name(&request), &by_whom(&request, by.as_deref())).await)
+    answer(if dry_run {
+        operator.would_pause(name(&request)).await
+    } else {
+        operator.pause(name(&request), &by_whom(&request, by.as_deref())).await
+    })
 }
 
 async fn resume(request: HttpRequest, operator: web::Data<Operator>, body: web::Bytes) -> HttpResponse {
-    let PlainOrder { by } = match read_body(&body) {
+    let PlainOrder { dry_run, by } = match read_body(&body) {
         Ok(order) => order,
-        Err(why) => return super::problem(400, &why),
+        Err(why) => return super::answer::problem(400, &why),
     };
-    answer(operator.resume(name(&request), &by_whom(&request, by.as_deref())).await)
+    answer(if dry_run {
+        operator.would_resume(name(&request)).await
+    } else {
+        operator.resume(name(&request), &by_whom(&request, by.as_deref())).await
+    })
 }
 
 async fn cancel(request: HttpRequest, operator: web::Data<Operator>, body: web::Bytes) -> HttpResponse {
     let order: CancelOrder = match read_body(&body) {
         Ok(order) => order,
-        Err(why) => return super::problem(400, &why),
+        Err(why) => return super::answer::problem(400, &why),
     };
     let by = by_whom(&request, order.by.as_deref());
     answer(operator.cancel(name(&request), &order, &by).await)
@@ -56,10 +65,10 @@ async fn cancel(request: HttpRequest, operator: web::Data<Operator>, body: web::
 /// The routes of queues.
 pub(super) fn queues() -> impl HttpServiceFactory {
     web::scope("/v1/queues")
-        .wrap(from_fn(super::token_holders))
-        .route("", web::get().to(list))
-        .route("/{name}/move", web::post().to(move_messages))
-        .route("/{name}/purge", web::post().to(purge))
+        .wrap(from_fn(super::guard::operators))
+        .service(web::resource("").route(web::get().to(list)))
+        .service(web::resource("/{name}/move").route(web::post().to(move_messages)))
+        .service(web::resource("/{name}/purge").route(web::post().to(purge)))
 }
 
 async fn list(operator: web::Data<Operator>) -> HttpResponse {
@@ -73,7 +82,7 @@ async fn move_messages(
 ) -> HttpResponse {
     let order: MoveOrder = match read::from_slice(&body) {
         Ok(order) => order,
-        Err(error) => return super::problem(400, &error.to_string()),
+        Err(error) => return super::answer::problem(400, &error.to_string()),
     };
     let by = by_whom(&request, order.by.as_deref());
     answer(operator.move_messages(name(&request), &order, &by).await)
@@ -82,7 +91,7 @@ async fn move_messages(
 async fn purge(request: HttpRequest, operator: web::Data<Operator>, body: web::Bytes) -> HttpResponse {
     let order: PurgeOrder = match read_body(&body) {
         Ok(order) => order,
-        Err(why) => return super::problem(400, &why),
+        Err(why) => return super::answer::problem(400, &why),
     };
     let by = by_whom(&request, order.by.as_deref());
     answer(operator.purge(name(&request), &order, &by).await)
@@ -114,7 +123,7 @@ pub(super) fn read_body<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T,
 fn answer<T: Serialize>(outcome: Result<T, OrderError>) -> HttpResponse {
     match outcome {
         Ok(done) => HttpResponse::build(StatusCode::OK).json(done),
-        Err(error) => super::problem(status(&error), &error.to_string()),
+        Err(error) => super::answer::problem(status(&error), &error.to_string()),
     }
 }
 

@@ -1,5 +1,4 @@
-//! `POST /v1/reload`: has the configuration read anew. Where `admin.token` is set, it asks for it; without
-//! one the port is on a loopback address.
+//! `POST /v1/reload`: has the configuration read anew.
 
 use super::orders::{by_whom, read_body};
 use crate::reload::{ReloadClient, ReloadError};
@@ -24,13 +23,13 @@ pub struct ReloadOrder {
 /// The route.
 pub(super) fn route() -> impl HttpServiceFactory {
     let resource: Resource = web::resource("/v1/reload");
-    resource.wrap(from_fn(super::token_holders)).route(web::post().to(reload))
+    resource.wrap(from_fn(super::guard::operators)).route(web::post().to(reload))
 }
 
 async fn reload(request: HttpRequest, client: web::Data<ReloadClient>, body: web::Bytes) -> HttpResponse {
     let ReloadOrder { dry_run, by } = match read_body(&body) {
         Ok(order) => order,
-        Err(why) => return super::problem(400, &why),
+        Err(why) => return super::answer::problem(400, &why),
     };
     match client.reload(dry_run, by_whom(&request, by.as_deref())).await {
         Ok(done) => HttpResponse::Ok().json(done),
@@ -46,10 +45,10 @@ fn refusal(error: &ReloadError) -> HttpResponse {
         }
         ReloadError::NeedsRestart(keys) => (StatusCode::CONFLICT, ("needs_restart", json!(keys))),
         ReloadError::Draining | ReloadError::Starting | ReloadError::Failed(_) => {
-            return super::problem(503, &error.to_string());
+            return super::answer::problem(503, &error.to_string());
         }
     };
-    super::problem_with(status.as_u16(), &error.to_string(), Some(more))
+    super::answer::problem_with(status.as_u16(), &error.to_string(), Some(more))
 }
 
 fn mistake(Problem { key, line, what }: &Problem) -> Value {

@@ -11,11 +11,13 @@ use super::{
 };
 use crate::{
     moment,
-    queued::Queued,
     scan::{Becomes, Seen},
 };
 use jiff::Timestamp;
-use postern_broker::{BrokerError, QueueName, queued::read};
+use postern_broker::{
+    BrokerError, QueueName,
+    queued::{Queued, read},
+};
 use postern_shared::{
     clock,
     control::{CancelRule, ControlOrder, QueueAction},

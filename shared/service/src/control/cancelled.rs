@@ -1,8 +1,7 @@
 //! What is published of a message that an operator cancelled.
 
-use crate::queued::Queued;
 use jiff::Timestamp;
-use postern_broker::{Address, Envelope};
+use postern_broker::{Address, Envelope, queued::Queued};
 use postern_shared::{
     callback::{self, CallbackKeys, KannelEvent},
     error::Failure,

@@ -24,9 +24,9 @@ pub use operator::{Operator, OrderError, Paused};
 pub use queues::{MoveOrder, Moved, PurgeOrder, Purged, QueueList, QueueShown};
 pub use unconfigured::Unconfigured;
 
-use crate::{health::HealthRegistry, queued::Queued};
+use crate::health::HealthRegistry;
 use jiff::SignedDuration;
-use postern_broker::{Broker, BrokerError, BrokerStatus, Envelope, QueueName};
+use postern_broker::{Broker, BrokerError, BrokerStatus, Envelope, QueueName, queued::Queued};
 use postern_shared::{
     backoff::Backoff,
     clock::{self, Written},

@@ -72,6 +72,9 @@ pub struct Paused {
     pub queued: u64,
     /// Dispatchers that still take from its queues.
     pub consumers: u32,
+    /// Whether this was a dry run, which changes nothing: the rest is what it would be.
+    #[serde(default)]
+    pub dry_run: bool,
 }
 
 /// Gives orders on behalf of operators. One at a time.
@@ -113,6 +116,17 @@ impl Operator {
         }
     }
 
+    /// What [`Self::pause`] would do.
+    ///
+    /// # Errors
+    /// [`OrderError`]
+    pub async fn would_pause(&self, backend: &str) -> Result<Paused, OrderError> {
+        let backend = self.configured(backend)?;
+        let pause = self.control.state().pauses().get(&backend).cloned();
+        let (changed, waiting) = (pause.is_none(), self.waiting(&backend).await?);
+        Ok(Paused { paused: true, changed, dry_run: true, ..paused(backend, pause, waiting) })
+    }
+
     /// Resumes `backend`, for all processes. A pause outlives its backend's configuration: one that is no
     /// longer configured is resumed, too.
     ///
@@ -121,8 +135,7 @@ impl Operator {
     pub async fn resume(&self, backend: &str, by: &str) -> Result<Paused, OrderError> {
         let _turn = self.turn.lock().await;
         let state = self.control.state();
-        let paused_one = || state.pauses().keys().find(|paused| paused.as_str() == backend).cloned();
-        let backend = self.configured(backend).or_else(|unknown| paused_one().ok_or(unknown))?;
+        let backend = self.configured_or_paused(backend)?;
         self.order(ControlOrder::Resume { backend: backend.clone() }, by).await?;
         let before = state.pauses().get(&backend);
         if let Some(pause) = before {
@@ -131,6 +144,25 @@ impl Operator {
         let waiting = self.waiting(&backend).await?;
         let changed = before.is_some();
         Ok(Paused { changed, ..paused(backend, None, waiting) })
+    }
+
+    /// What [`Self::resume`] would do.
+    ///
+    /// # Errors
+    /// [`OrderError`]
+    pub async fn would_resume(&self, backend: &str) -> Result<Paused, OrderError> {
+        let backend = self.configured_or_paused(backend)?;
+        let changed = self.control.state().pauses().contains_key(&backend);
+        let waiting = self.waiting(&backend).await?;
+        Ok(Paused { changed, dry_run: true, ..paused(backend, None, waiting) })
+    }
+
+    /// # Errors
+    /// No backend of this name is configured or paused.
+    fn configured_or_paused(&self, name: &str) -> Result<BackendName, OrderError> {
+        let state = self.control.state();
+        let paused = || state.pauses().keys().find(|paused| paused.as_str() == name).cloned();
+        self.configured(name).or_else(|unknown| paused().ok_or(unknown))
     }
 
     /// # Errors
@@ -186,5 +218,5 @@ impl Operator {
 
 fn paused(backend: BackendName, pause: Option<Pause>, (queued, consumers): (u64, u32)) -> Paused {
     let (since, by) = pause.map(|pause| (pause.since, pause.by)).unzip();
-    Paused { backend, paused: since.is_some(), changed: false, since, by, queued, consumers }
+    Paused { backend, paused: since.is_some(), changed: false, since, by, queued, consumers, dry_run: false }
 }

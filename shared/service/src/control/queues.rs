@@ -6,12 +6,11 @@ use super::{
 };
 use crate::{
     dead::Stays,
-    queued::{Queued, with_backend},
     scan::{Becomes, Published, Scan, Seen},
 };
 use postern_broker::{
     Address, BrokerError, Envelope, QueueName,
-    queued::read,
+    queued::{Queued, read, with_backend},
     topology::{CONTROL, HEALTH},
 };
 use postern_shared::{

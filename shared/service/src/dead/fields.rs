@@ -66,9 +66,9 @@ impl ObjectFields {
 
 impl<'de> Deserialize<'de> for ObjectFields {
     fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
-        struct Table;
+        struct FieldsVisitor;
 
-        impl<'de> Visitor<'de> for Table {
+        impl<'de> Visitor<'de> for FieldsVisitor {
             type Value = ObjectFields;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -87,7 +87,7 @@ impl<'de> Deserialize<'de> for ObjectFields {
             }
         }
 
-        json.deserialize_map(Table)
+        json.deserialize_map(FieldsVisitor)
     }
 }
 

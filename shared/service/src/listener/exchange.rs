@@ -91,8 +91,8 @@ pub(super) struct RequestInFlight(Rc<Exchange>);
 
 impl RequestInFlight {
     /// The same request, in flight until its answer's body has been written.
-    pub(super) fn until_written(in_flight: Option<Self>, body: BoxBody) -> AnswerBody {
-        AnswerBody { body, _in_flight: in_flight }
+    pub(super) fn until_written(in_flight: Option<Self>, body: BoxBody) -> InFlightBody {
+        InFlightBody { body, _in_flight: in_flight }
     }
 }
 
@@ -122,12 +122,12 @@ impl Stream for RequestBody {
 }
 
 /// The body of an answer, which holds its request in flight.
-pub(super) struct AnswerBody {
+pub(super) struct InFlightBody {
     body: BoxBody,
     _in_flight: Option<RequestInFlight>,
 }
 
-impl MessageBody for AnswerBody {
+impl MessageBody for InFlightBody {
     type Error = <BoxBody as MessageBody>::Error;
 
     fn size(&self) -> BodySize {

@@ -7,7 +7,7 @@
 //! configuration, ids, numbers of attempts, and labels from closed sets.
 //!
 //! The ingress holds a [`RequestSpan`] for each request that is taken, the dispatcher begins the span of
-//! each delivery in `poison`, and [`Scope::sends`] makes those of what is published, whose headers carry
+//! each delivery in `screen`, and [`Scope::sends`] makes those of what is published, whose headers carry
 //! the trace across the broker. `Backend::send_within` gives connectors the place below which they make
 //! spans of their requests. A delivery report's address carries the trace too (`~` and a `traceparent` at
 //! its end): a message's trace is stored nowhere, and without a message log nothing is looked up. The

@@ -1,26 +1,26 @@
 //! The thread that owns the store: it takes what has queued up, writes it as one batch, answers,
 //! and hands messages out.
 
+mod consumers;
 mod recovery;
 
 use super::{
     commit::{Staged, WriteChanges},
     disk::Disk,
-    op::{NewConsumer, Op, Waiting, WriteAnswer},
-    queue::{Leased, Queue},
+    op::{Op, Waiting, WriteAnswer},
+    queue::Queue,
     queues::StoredQueues,
     record::Position,
     recording::Recording,
-    store::{Note, Store},
+    store::Store,
     write::Write,
 };
 use crate::{
     message_log::{LogError, sqlite::WriteJob},
     sqlite::{Folder, StoreError},
 };
-use postern_broker::{
-    BrokerError, BrokerStatus, Depth, QueueName, Settle, SettleRequest, topology::QueueSpec,
-};
+use consumers::QueueConsumer;
+use postern_broker::{BrokerError, BrokerStatus, Depth, QueueName, topology::QueueSpec};
 use postern_shared::{backoff::Backoff, clock::now_ms};
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
@@ -28,7 +28,7 @@ use std::{
     sync::mpsc,
     time::{Duration, Instant},
 };
-use tokio::sync::{mpsc::UnboundedSender, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 
 /// What is taken up at most before it is written.
 const AT_ONCE: (usize, u64) = (4096, 8 * 1024 * 1024);
@@ -47,15 +47,6 @@ const KEPT_FREE: u64 = 8 * 1024 * 1024;
 /// How many pages are given back to the disk at a time, and how long other work goes first.
 const SHRINK: (u32, Duration) = (256, Duration::from_millis(20));
 
-#[derive(Debug)]
-struct QueueConsumer {
-    queue: usize,
-    prefetch: usize,
-    leases: usize,
-    stopping: bool,
-    out: UnboundedSender<Vec<Leased>>,
-}
-
 /// The writer's state.
 pub(super) struct Writer {
     folder: Folder,
@@ -72,7 +63,7 @@ pub(super) struct Writer {
     recording: Option<Recording>,
     /// Work on the message log that waits for the next write to be done.
     log_jobs: VecDeque<(WriteJob, oneshot::Sender<Result<u64, LogError>>)>,
-    /// StoredQueues that may have something for someone.
+    /// The queues that may have something for someone.
     ready: BTreeSet<usize>,
     /// Bytes of messages that were removed since the file's free pages were looked at.
     removed: u64,
@@ -224,40 +215,6 @@ impl Writer {
         Ok(self.queues.indexes(specs))
     }
 
-    fn add_consumer(&mut self, NewConsumer { id, queue, prefetch, out }: NewConsumer) {
-        // Dropping `out` ends the consumer's task.
-        if self.closing.is_none() {
-            self.consumers.insert(id, QueueConsumer { queue, prefetch, leases: 0, stopping: false, out });
-            self.queues.all[queue].consumers.push_back(id);
-            self.ready.insert(queue);
-        }
-    }
-
-    fn settle(&mut self, id: u64, settlements: &[SettleRequest]) {
-        let Some(consumer) = self.consumers.get_mut(&id) else { return };
-        let queue = &mut self.queues.all[consumer.queue];
-        for settlement in settlements {
-            if queue.settle(id, settlement.tag, settlement.settle == Settle::Ack) {
-                consumer.leases = consumer.leases.saturating_sub(1);
-            }
-        }
-        self.ready.insert(consumer.queue);
-    }
-
-    fn stop(&mut self, id: u64) {
-        let Some(consumer) = self.consumers.get_mut(&id) else { return };
-        consumer.stopping = true;
-        self.queues.all[consumer.queue].consumers.retain(|other| *other != id);
-    }
-
-    fn end(&mut self, id: u64) {
-        self.stop(id);
-        if let Some(consumer) = self.consumers.remove(&id) {
-            self.queues.all[consumer.queue].release_all(id);
-            self.ready.insert(consumer.queue);
-        }
-    }
-
     fn close(&mut self, answer: oneshot::Sender<()>) {
         let (_, answers) = self.closing.get_or_insert_with(|| (Instant::now() + LAST_WORDS, Vec::new()));
         answers.push(answer);
@@ -323,43 +280,6 @@ impl Writer {
         }
     }
 
-    /// Hands out what there is to who has room, in turn.
-    fn deliver(&mut self) {
-        let Some(store) = &self.store else { return };
-        if self.closing.is_some() {
-            return;
-        }
-        let mut out: HashMap<u64, Vec<Leased>> = HashMap::new();
-        let touched = std::mem::take(&mut self.ready);
-        for index in touched.iter().copied() {
-            let queue = &mut self.queues.all[index];
-            let mut passed_over = 0;
-            while passed_over < queue.consumers.len()
-                && let Some(id) = queue.consumers.pop_front()
-            {
-                queue.consumers.push_back(id);
-                let Some(consumer) = self.consumers.get_mut(&id).filter(|one| one.leases < one.prefetch)
-                else {
-                    passed_over += 1;
-                    continue;
-                };
-                let Some(leased) = queue.lease(store, id) else { break };
-                consumer.leases += 1;
-                passed_over = 0;
-                out.entry(id).or_default().push(leased);
-            }
-        }
-        let notes: Vec<Note> = touched.into_iter().flat_map(|index| self.queues.all[index].notes()).collect();
-        let noted = store.note_leases(notes);
-        for (id, leased) in out {
-            // Where the task is gone, its `Ended` is on the way.
-            let _ = self.consumers[&id].out.send(leased);
-        }
-        if let Err(store_error) = noted {
-            self.fail(store_error, []);
-        }
-    }
-
     /// Does one step of what is asked for of the message log: publishes come between two.
     fn work_on_log(&mut self) {
         let Some((job, answer)) = self.log_jobs.pop_front() else { return };
@@ -368,12 +288,6 @@ impl Writer {
             // Dropping the answer says that there is nobody who works on it now.
             _ => drop(answer),
         }
-    }
-
-    /// Lets go of consumers that stopped and hold nothing, once their acks are stored.
-    fn finish_consumers(&mut self) {
-        let queues = &self.queues.all;
-        self.consumers.retain(|_, one| !one.stopping || one.leases > 0 || queues[one.queue].dirty());
     }
 
     /// Keeps the store's files small, a little at a time.

@@ -1,4 +1,4 @@
-//! Hands one spool_queue's messages to the broker, in order, and each on only when those before it are
+//! Hands the messages of one of the spool's queues to the broker, in order: each only when those before it are
 //! confirmed.
 
 use super::{Core, Counters, PARTING, queue::SpoolQueue, routing_headers};

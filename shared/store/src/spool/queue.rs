@@ -53,12 +53,12 @@ impl SpoolQueue {
     }
 }
 
-/// All spool_queues that were ever needed.
+/// All queues of the spool that were ever needed.
 #[derive(Debug, Default)]
 pub(super) struct SpoolQueues(RwLock<HashMap<QueueName, Arc<SpoolQueue>>>);
 
 impl SpoolQueues {
-    /// The spool_queue of `queue`; where there is none yet, a new one that was given to `begin`.
+    /// The spool's queue for `queue`; where there is none yet, a new one that was given to `begin`.
     pub(super) fn get_or_begin(
         &self,
         queue: &QueueName,

@@ -27,7 +27,7 @@ pub(super) fn stored_bytes(address: &Address, envelope: &Envelope) -> u64 {
     embedded::stored_bytes(envelope) - headers + embedded::stored_bytes(&stamped)
 }
 
-/// What [`put`] was given, and when. What has no routing_headers, a dead letter of the store's own around a
+/// What [`put`] was given, and when. What has no such headers, a dead letter of the store's own around a
 /// record that could not be read, or one that means nothing, goes to the dead letters of `nobody`.
 pub(super) fn take(mut stored: Envelope, nobody: &BackendName) -> (Address, Envelope, Option<u64>) {
     let mut text = |name: &str| match stored.headers.remove(name) {

@@ -1,77 +1,26 @@
 //! The spool before a broker that does as it is told.
 
 use super::*;
-use postern_broker::{HeaderValue, header};
+use postern_broker::{HeaderValue, header, memory::MemoryBroker};
 use postern_shared::message::Priority;
-use std::{os::unix::fs::PermissionsExt as _, path::Path, sync::Mutex};
-use tokio::sync::Notify;
+use std::{os::unix::fs::PermissionsExt as _, path::Path};
 
-/// What a broker says to a publish.
-type Answer = fn(&[(Address, Envelope)]) -> Result<(), BrokerError>;
-
-/// A broker in memory.
-#[derive(Debug)]
-struct Fake {
-    taken: Mutex<Vec<(Address, Envelope)>>,
-    answer: Mutex<Answer>,
-    asked: Notify,
-    status: watch::Sender<BrokerStatus>,
+/// The broker in memory, which can be away.
+fn broker() -> Arc<MemoryBroker> {
+    Arc::default()
 }
 
-impl Fake {
-    fn new() -> Arc<Self> {
-        Arc::new(Self {
-            taken: Mutex::default(),
-            answer: Mutex::new(|_| Ok(())),
-            asked: Notify::new(),
-            status: watch::Sender::new(BrokerStatus::Ready),
-        })
-    }
-
-    fn goes(&self) {
-        self.status.send_replace(BrokerStatus::Connecting("no route".to_owned()));
-    }
-
-    fn comes_back(&self) {
-        self.status.send_replace(BrokerStatus::Ready);
-    }
-
-    fn answers(&self, answer: Answer) {
-        *self.answer.lock().unwrap() = answer;
-    }
-
-    fn taken(&self) -> Vec<String> {
-        self.taken.lock().unwrap().iter().map(|(_, envelope)| name(envelope)).collect()
-    }
+fn goes(broker: &MemoryBroker) {
+    broker.status.send_replace(BrokerStatus::Connecting("no route".to_owned()));
 }
 
-#[async_trait]
-impl Broker for Fake {
-    async fn publish(&self, messages: Vec<(Address, Envelope)>) -> Result<(), BrokerError> {
-        self.asked.notify_one();
-        let answer = self.answer.lock().unwrap()(&messages);
-        if answer.is_ok() {
-            self.taken.lock().unwrap().extend(messages);
-        }
-        if matches!(answer, Err(BrokerError::Closed)) {
-            std::future::pending::<()>().await;
-        }
-        answer
-    }
+fn comes_back(broker: &MemoryBroker) {
+    broker.status.send_replace(BrokerStatus::Ready);
+}
 
-    async fn consume(&self, queue: &QueueName, _: u16) -> Result<Consumer, BrokerError> {
-        Err(BrokerError::Refused(queue.to_string()))
-    }
-
-    async fn depth(&self, _: &QueueName) -> Result<Depth, BrokerError> {
-        Ok(Depth::default())
-    }
-
-    fn status(&self) -> watch::Receiver<BrokerStatus> {
-        self.status.subscribe()
-    }
-
-    async fn close(&self) {}
+/// The names of what it was given since the last time.
+fn taken(broker: &MemoryBroker) -> Vec<String> {
+    broker.take().iter().map(|(_, envelope)| name(envelope)).collect()
 }
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -86,7 +35,7 @@ fn options(dir: &Path) -> SpoolOptions {
     }
 }
 
-async fn open(dir: &Path, broker: &Arc<Fake>) -> Spool {
+async fn open(dir: &Path, broker: &Arc<MemoryBroker>) -> Spool {
     Spool::open(options(dir), broker.clone()).await.unwrap()
 }
 
@@ -122,22 +71,22 @@ async fn holds(spool: &Spool, messages: u64) {
 
 #[tokio::test]
 async fn while_all_is_well_nothing_is_stored() {
-    let (dir, broker) = (tempfile::tempdir().unwrap(), Fake::new());
+    let (dir, broker) = (tempfile::tempdir().unwrap(), broker());
     let spool = open(dir.path(), &broker).await;
     post(&spool, inbound(), "1").await.unwrap();
-    broker.answers(|_| Err(BrokerError::Full("its queue".to_owned())));
+    broker.answer(|_| Err(BrokerError::Full("its queue".to_owned())));
     assert!(matches!(post(&spool, inbound(), "2").await, Err(BrokerError::Full(_))), "slow down");
-    broker.answers(|_| Err(BrokerError::Refused("never".to_owned())));
+    broker.answer(|_| Err(BrokerError::Refused("never".to_owned())));
     assert!(matches!(post(&spool, inbound(), "3").await, Err(BrokerError::Refused(_))));
-    assert_eq!((spool.figures(), broker.taken()), (Figures::default(), vec!["1".to_owned()]));
+    assert_eq!((spool.figures(), taken(&broker)), (Figures::default(), vec!["1".to_owned()]));
     spool.close().await;
     assert!(matches!(post(&spool, inbound(), "4").await, Err(BrokerError::Closed)));
 }
 
 #[tokio::test]
 async fn what_was_stored_is_forwarded_as_it_was_in_order_also_by_the_next_process() {
-    let (dir, broker) = (tempfile::tempdir().unwrap(), Fake::new());
-    broker.goes();
+    let (dir, broker) = (tempfile::tempdir().unwrap(), broker());
+    goes(&broker);
     let spool = open(dir.path(), &broker).await;
     for n in 0..4 {
         post(&spool, inbound(), &format!("in {n}")).await.unwrap();
@@ -158,10 +107,10 @@ async fn what_was_stored_is_forwarded_as_it_was_in_order_also_by_the_next_proces
     };
     tokio::time::timeout(PATIENCE, oldest).await.unwrap();
     post(&spool, inbound(), "in 4").await.unwrap();
-    assert!(broker.taken().is_empty());
-    broker.comes_back();
+    assert!(taken(&broker).is_empty());
+    comes_back(&broker);
     holds(&spool, 0).await;
-    let taken = broker.taken.lock().unwrap().clone();
+    let taken = broker.take();
     for (address, prefix, count) in [(inbound(), "in", 5), (outbound(), "out", 4)] {
         let its: Vec<_> =
             taken.iter().filter(|(to, _)| *to == address).map(|(_, envelope)| envelope).collect();
@@ -174,17 +123,17 @@ async fn what_was_stored_is_forwarded_as_it_was_in_order_also_by_the_next_proces
 
 #[tokio::test]
 async fn what_is_for_the_message_log_alone_is_stored_and_forwarded_too() {
-    let (dir, broker) = (tempfile::tempdir().unwrap(), Fake::new());
-    broker.goes();
+    let (dir, broker) = (tempfile::tempdir().unwrap(), broker());
+    goes(&broker);
     let spool = open(dir.path(), &broker).await;
     let both = vec![(outbound(), letter("message")), (Address::Log, letter("event"))];
     spool.publish(both.clone()).await.unwrap();
     assert_eq!(spool.figures().usage.messages, 2);
     spool.close().await;
     let spool = open(dir.path(), &broker).await;
-    broker.comes_back();
+    comes_back(&broker);
     holds(&spool, 0).await;
-    let mut taken = broker.taken.lock().unwrap().clone();
+    let mut taken = broker.take();
     taken.sort_by_key(|(address, _)| *address == Address::Log);
     assert_eq!(taken, both);
     spool.close().await;
@@ -192,37 +141,37 @@ async fn what_is_for_the_message_log_alone_is_stored_and_forwarded_too() {
 
 #[tokio::test]
 async fn what_comes_later_goes_behind_until_the_queue_is_drained_and_other_queues_are_free() {
-    let (dir, broker) = (tempfile::tempdir().unwrap(), Fake::new());
+    let (dir, broker) = (tempfile::tempdir().unwrap(), broker());
     let spool = open(dir.path(), &broker).await;
     // One queue confirms nothing, the other is well.
-    broker.answers(|messages| match messages[0].0 {
+    broker.answer(|messages| match messages[0].0 {
         Address::Inbound(_) => Err(BrokerError::TimedOut(Duration::from_secs(5))),
         _ => Ok(()),
     });
     post(&spool, inbound(), "1").await.unwrap();
     post(&spool, inbound(), "2").await.unwrap();
     post(&spool, outbound(), "other").await.unwrap();
-    assert_eq!(broker.taken(), ["other"]);
+    assert_eq!(taken(&broker), ["other"]);
     assert_eq!(*spool.status().borrow(), BrokerStatus::Ready);
-    broker.answers(|_| Ok(()));
+    broker.answer(|_| Ok(()));
     post(&spool, inbound(), "3").await.unwrap();
     holds(&spool, 0).await;
     post(&spool, inbound(), "4").await.unwrap();
-    assert_eq!(broker.taken(), ["other", "1", "2", "3", "4"]);
+    assert_eq!(taken(&broker), ["1", "2", "3", "4"]);
     assert_eq!(spool.figures().stored, 3, "the last went the direct way");
     spool.close().await;
 }
 
 #[tokio::test]
 async fn a_publish_under_way_does_not_wait_for_a_broker_that_goes() {
-    let (dir, broker) = (tempfile::tempdir().unwrap(), Fake::new());
+    let (dir, broker) = (tempfile::tempdir().unwrap(), broker());
     let spool = Arc::new(open(dir.path(), &broker).await);
-    broker.answers(|_| Err(BrokerError::Closed));
+    broker.held.send_replace(true);
     let publishing = tokio::spawn({
         let spool = Arc::clone(&spool);
         async move { post(&spool, inbound(), "1").await }
     });
-    broker.asked.notified().await;
+    broker.begun.subscribe().wait_for(|begun| *begun == 1).await.unwrap();
     broker.status.send_replace(BrokerStatus::Blocked("memory".to_owned()));
     tokio::time::timeout(PATIENCE / 2, publishing).await.expect("it hangs").unwrap().unwrap();
     assert_eq!(spool.figures().usage.messages, 1);
@@ -231,8 +180,8 @@ async fn a_publish_under_way_does_not_wait_for_a_broker_that_goes() {
 
 #[tokio::test]
 async fn a_full_spool_refuses_whole_publishes_and_takes_again_when_there_is_room() {
-    let (dir, broker) = (tempfile::tempdir().unwrap(), Fake::new());
-    broker.goes();
+    let (dir, broker) = (tempfile::tempdir().unwrap(), broker());
+    goes(&broker);
     let spool = open(dir.path(), &broker).await;
     let many = |names: std::ops::Range<usize>| {
         names.map(|n| (inbound(), letter(&n.to_string()))).collect::<Vec<_>>()
@@ -251,9 +200,9 @@ async fn a_full_spool_refuses_whole_publishes_and_takes_again_when_there_is_room
     let refused = spool.publish(vec![(outbound(), large)]).await.unwrap_err().to_string();
     assert!(refused.contains("max_messages"), "{refused}");
     assert_eq!((spool.figures().refused, spool.figures().usage.messages), (4, 10));
-    broker.comes_back();
+    comes_back(&broker);
     holds(&spool, 0).await;
-    broker.goes();
+    goes(&broker);
     let large = Envelope { body: vec![b'x'; 100_000].into(), ..letter("large") };
     let refused = spool.publish(vec![(outbound(), large)]).await.unwrap_err().to_string();
     assert!(refused.contains("ingress.spool.max_bytes"), "{refused}");
@@ -263,17 +212,17 @@ async fn a_full_spool_refuses_whole_publishes_and_takes_again_when_there_is_room
 
 #[tokio::test]
 async fn a_queue_at_its_limit_refuses_here_too_and_holds_up_nobody_else() {
-    let (dir, broker) = (tempfile::tempdir().unwrap(), Fake::new());
-    broker.goes();
+    let (dir, broker) = (tempfile::tempdir().unwrap(), broker());
+    goes(&broker);
     let roomy =
         SpoolOptions { limits: SpoolLimits { messages: 1_000_000, bytes: 1 << 30 }, ..options(dir.path()) };
     let spool = Spool::open(roomy, broker.clone()).await.unwrap();
     post(&spool, inbound(), "1").await.unwrap();
-    broker.answers(|messages| match messages[0].0 {
+    broker.answer(|messages| match messages[0].0 {
         Address::Inbound(_) => Err(BrokerError::Full("postern.inbound".to_owned())),
         _ => Ok(()),
     });
-    broker.comes_back();
+    comes_back(&broker);
     let full = async {
         while post(&spool, inbound(), "more").await.is_ok() {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -282,23 +231,23 @@ async fn a_queue_at_its_limit_refuses_here_too_and_holds_up_nobody_else() {
     tokio::time::timeout(PATIENCE, full).await.unwrap();
     assert!(!spool.figures().usage.full, "it is the queue that is full");
     post(&spool, outbound(), "other").await.unwrap();
-    assert_eq!(broker.taken(), ["other"]);
-    broker.answers(|_| Ok(()));
+    assert_eq!(taken(&broker), ["other"]);
+    broker.answer(|_| Ok(()));
     holds(&spool, 0).await;
-    assert_eq!(broker.taken()[..2], ["other", "1"]);
+    assert_eq!(taken(&broker)[0], "1");
     spool.close().await;
 }
 
 #[tokio::test]
 async fn a_message_that_is_refused_for_ever_becomes_a_dead_letter_and_the_others_go_on() {
-    let (dir, broker) = (tempfile::tempdir().unwrap(), Fake::new());
-    broker.goes();
+    let (dir, broker) = (tempfile::tempdir().unwrap(), broker());
+    goes(&broker);
     let spool = open(dir.path(), &broker).await;
     for name in ["1", "2", "poison", "3", "venom", "4"] {
         post(&spool, inbound(), name).await.unwrap();
     }
     // One is refused where it was to go, the other among the dead letters, too.
-    broker.answers(|messages| {
+    broker.answer(|messages| {
         let refused = |(address, envelope): &(Address, Envelope)| {
             let poison = name(envelope) == "poison" && matches!(address, Address::Inbound(_));
             poison || &envelope.body[..] == b"venom"
@@ -308,10 +257,11 @@ async fn a_message_that_is_refused_for_ever_becomes_a_dead_letter_and_the_others
             false => Ok(()),
         }
     });
-    broker.comes_back();
+    comes_back(&broker);
     holds(&spool, 0).await;
-    assert_eq!(broker.taken(), ["1", "2", "poison", "3", "4"]);
-    let taken = broker.taken.lock().unwrap().clone();
+    let taken = broker.take();
+    let names: Vec<_> = taken.iter().map(|(_, envelope)| name(envelope)).collect();
+    assert_eq!(names, ["1", "2", "poison", "3", "4"]);
     let (address, dead) = &taken[2];
     assert_eq!(*address, Address::Dead("a".parse().unwrap()));
     assert_eq!(dead.body, letter("poison").body);
@@ -337,8 +287,8 @@ async fn a_message_that_is_refused_for_ever_becomes_a_dead_letter_and_the_others
 
 #[tokio::test]
 async fn messages_of_a_backend_that_is_no_longer_configured_are_forwarded() {
-    let (dir, broker) = (tempfile::tempdir().unwrap(), Fake::new());
-    broker.goes();
+    let (dir, broker) = (tempfile::tempdir().unwrap(), broker());
+    goes(&broker);
     let spool = open(dir.path(), &broker).await;
     post(&spool, outbound(), "1").await.unwrap();
     spool.close().await;
@@ -346,9 +296,9 @@ async fn messages_of_a_backend_that_is_no_longer_configured_are_forwarded() {
     let spool = Spool::open(fewer, broker.clone()).await.unwrap();
     // And one to a backend that never was.
     post(&spool, Address::Outbound("z".parse().unwrap(), Priority::Normal), "2").await.unwrap();
-    broker.comes_back();
+    comes_back(&broker);
     holds(&spool, 0).await;
-    let mut taken = broker.taken();
+    let mut taken = taken(&broker);
     taken.sort_unstable();
     assert_eq!(taken, ["1", "2"]);
     spool.close().await;
@@ -356,24 +306,24 @@ async fn messages_of_a_backend_that_is_no_longer_configured_are_forwarded() {
 
 #[tokio::test]
 async fn a_disk_that_takes_nothing_is_no_place_and_the_broker_still_is() {
-    let (dir, broker) = (tempfile::tempdir().unwrap(), Fake::new());
+    let (dir, broker) = (tempfile::tempdir().unwrap(), broker());
     let full = SpoolOptions { min_free_disk: u64::MAX, ..options(dir.path()) };
     let spool = Spool::open(full, broker.clone()).await.unwrap();
     post(&spool, inbound(), "1").await.unwrap();
-    broker.goes();
+    goes(&broker);
     let refused = post(&spool, inbound(), "2").await.unwrap_err().to_string();
     assert!(refused.contains("no route") && refused.contains("bytes free"), "{refused}");
     let figures = spool.figures();
     assert_eq!((figures.usage.messages, figures.usage.bytes, figures.refused), (0, 0, 1));
-    broker.comes_back();
+    comes_back(&broker);
     post(&spool, inbound(), "3").await.unwrap();
-    assert_eq!(broker.taken(), ["1", "3"]);
+    assert_eq!(taken(&broker), ["1", "3"]);
     spool.close().await;
 }
 
 #[tokio::test]
 async fn a_folder_is_for_one_spool_at_a_time() {
-    let (dir, broker) = (tempfile::tempdir().unwrap(), Fake::new());
+    let (dir, broker) = (tempfile::tempdir().unwrap(), broker());
     let spool = open(dir.path(), &broker).await;
     let second = Spool::open(options(dir.path()), broker.clone()).await;
     assert!(matches!(second, Err(BrokerError::Locked { .. })), "{second:?}");

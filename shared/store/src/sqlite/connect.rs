@@ -1,6 +1,6 @@
 //! A connection to a file of SQLite's, as every part of Postern has it.
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, config::DbConfig};
 use std::{path::Path, time::Duration};
 
 /// How long another program may have the file locked.
@@ -20,6 +20,8 @@ pub(crate) fn connect(file: &Path, access: OpenFlags, statements: usize) -> rusq
     let connection = Connection::open_with_flags(file, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     connection.busy_timeout(BUSY)?;
     connection.set_prepared_statement_cache_capacity(statements);
+    // Or else a statement is compiled again for each other value of its LIMIT.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.execute_batch(PRAGMAS)?;
     Ok(connection)
 }

@@ -30,17 +30,24 @@ pub(super) async fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
     let off = without.ingress(&config).await;
     let on = with.ingress(&recording).await;
     let (post, logged) = (form(&off.url(), "/backends/bench"), form(&on.url(), "/backends/bench"));
-    let mut pairs = Vec::new();
+    let (mut pairs, mut unread) = (Vec::new(), Vec::new());
     for _ in 0..bench.effort.rounds {
         let there = run(&post, off.id(), 64, bench.effort.load).await?;
         without.queues.purge("postern.inbound").await?;
+        let later = run(&logged, on.id(), 64, bench.effort.load).await?;
+        with.queues.purge("postern.inbound").await?;
+        with.queues.purge(LOG_QUEUE).await?;
         let recorder = with.dispatcher(&recording).await;
         let here = run(&logged, on.id(), 64, bench.effort.load).await?;
         recorder.terminate().await;
         with.queues.purge("postern.inbound").await?;
         with.queues.purge(LOG_QUEUE).await?;
+        unread.push((later.rate, there.rate));
         pairs.push((here, there));
     }
+    let what = "form POST, 64 connections, recorded later";
+    let row = Row::paired(what, "accepts/s", "no message log", &unread);
+    table.add(row.judged_by(Target::AtLeast(ACCEPTING)));
     let rates: Vec<_> = pairs.iter().map(|(here, there)| (here.rate, there.rate)).collect();
     let what = "form POST, 64 connections, recorded in PostgreSQL meanwhile";
     let row = Row::paired(what, "accepts/s", "no message log", &rates);

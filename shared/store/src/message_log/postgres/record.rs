@@ -1,5 +1,7 @@
 //! Writing a batch of events: as many statements for many events as for one.
 
+mod recipients;
+
 use super::{
     complete::{complete, learn},
     connection::Session,
@@ -9,7 +11,7 @@ use super::{
 };
 use crate::message_log::{
     Keeping, LogError,
-    standing::{Standing, direction_of, is_about_all},
+    standing::{direction_of, is_about_all},
     words::Word,
 };
 use postern_shared::{
@@ -199,115 +201,6 @@ impl<'a> EventBatch<'a> {
 
     fn known(&self, event: &Event) -> Option<KnownMessage> {
         self.messages.get(&event.message_id).copied()
-    }
-
-    /// The messages and identities that the batch names, in order, each once.
-    fn named(&self) -> Vec<(KnownMessage, Cow<'a, str>, i64)> {
-        let (keeping, mut seen) = (self.keeping, HashSet::new());
-        let mut named = Vec::new();
-        for event in self.events {
-            let Some(known) = self.known(event) else { continue };
-            let of_content = event.content.iter().flat_map(|content| &content.identities);
-            for identity in of_content.chain(&event.identity) {
-                let identity = match clean(identity.as_str()) {
-                    Cow::Borrowed(_) => keeping.identity(identity),
-                    Cow::Owned(clean) => Cow::Owned(clean),
-                };
-                if seen.insert((known.message, identity.clone())) {
-                    named.push((known, identity, event.at.as_millisecond()));
-                }
-            }
-        }
-        // The recipients of a new message have the order that its content says.
-        named
-    }
-
-    async fn find_recipients(&mut self, session: &mut Session) -> Result<(), LogError> {
-        let named = self.named();
-        let old = named.iter().filter(|(known, ..)| !known.new);
-        let (messages, identities): (Vec<i64>, Vec<&str>) =
-            old.map(|(known, identity, _)| (known.message, identity.as_ref())).unzip();
-        if messages.is_empty() {
-            return Ok(());
-        }
-        let sql = "SELECT message, identity, recipient FROM postern.recipients \
-                   JOIN unnest($1::bigint[], $2::text[]) AS named (message, identity) USING (message, identity)";
-        let sql = session.prepared(sql).await?;
-        for row in session.query(&sql, &[&messages, &identities]).await? {
-            self.numbers.insert((row.get(0), Cow::Owned(row.get(1))), row.get(2));
-        }
-        Ok(())
-    }
-
-    /// The recipients who are new, of new messages and of others.
-    async fn insert_recipients(&mut self, session: &mut Session) -> Result<(), LogError> {
-        let named = self.named();
-        let new: Vec<_> = named
-            .into_iter()
-            .filter(|(known, identity, _)| !self.numbers.contains_key(&(known.message, identity.clone())))
-            .collect();
-        if new.is_empty() {
-            return Ok(());
-        }
-        let mut last = self.last_numbers(session, &new).await?;
-        let mut counts: HashMap<i64, usize> = HashMap::new();
-        for event in self.events {
-            *counts.entry(self.known(event).map_or(0, |known| known.message)).or_default() += 1;
-        }
-        let (mut messages, mut recipients, mut identities) = (Vec::new(), Vec::new(), Vec::new());
-        let (mut states, mut times) = (Vec::new(), Vec::new());
-        for (known, identity, at) in &new {
-            let last = last.entry(known.message).or_default();
-            *last += 1;
-            let place = (known.message, *last);
-            self.numbers.insert((known.message, identity.clone()), *last);
-            // What is told by one event alone is told already.
-            let first = known.new && counts.get(&known.message) == Some(&1);
-            if !first {
-                self.touched.insert(place);
-            }
-            // A report that does not say whose it is was about the only one, who is not the only one any more.
-            if !known.new && *last == 2 {
-                self.touched.insert((known.message, 1));
-            }
-            messages.push(place.0);
-            recipients.push(place.1);
-            identities.push(identity.as_ref());
-            states.push(Standing::new(known.direction, *at).state.word());
-            times.push(*at);
-        }
-        let sql = "INSERT INTO postern.recipients (message, recipient, identity, state, since) \
-                   SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::bigint[])";
-        let sql = session.prepared(sql).await?;
-        session.execute(&sql, &[&messages, &recipients, &identities, &states, &times]).await?;
-        Ok(())
-    }
-
-    /// The greatest numbers of recipients that messages have which the batch did not make.
-    async fn last_numbers(
-        &self,
-        session: &mut Session,
-        new: &[(KnownMessage, Cow<'a, str>, i64)],
-    ) -> Result<HashMap<i64, i64>, LogError> {
-        let old: Vec<i64> =
-            new.iter().filter(|(known, ..)| !known.new).map(|(known, ..)| known.message).collect();
-        if old.is_empty() {
-            return Ok(HashMap::new());
-        }
-        let sql =
-            "SELECT message, max(recipient) FROM postern.recipients WHERE message = ANY($1) GROUP BY message";
-        let sql = session.prepared(sql).await?;
-        let rows = session.query(&sql, &[&old]).await?;
-        Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
-    }
-
-    fn number(&self, event: &Event) -> i64 {
-        let (Some(known), Some(identity)) = (self.known(event), &event.identity) else { return NOBODY };
-        let kept = match clean(identity.as_str()) {
-            Cow::Borrowed(_) => self.keeping.identity(identity),
-            Cow::Owned(clean) => Cow::Owned(clean),
-        };
-        self.numbers.get(&(known.message, kept)).copied().unwrap_or(NOBODY)
     }
 
     /// Which of the events were not there yet.

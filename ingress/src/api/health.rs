@@ -1,4 +1,4 @@
-//! `GET /health`, for load balancers: whether this process takes requests.
+//! `GET /health` and `HEAD /health`, for load balancers: whether this process takes requests.
 //!
 //! It is answered outside of the wrapper of all other handlers: a probe every second is not worth a log
 //! line, and an address that exceeds its rate must not look like a process that is down.

@@ -4,7 +4,6 @@ use super::{
     authenticate::authenticated,
     submission::{self, RecipientsKey},
 };
-use crate::auth::RefusalReason;
 use crate::{
     accept::{
         Accepted, Acceptor, Fingerprint, KeyTaken, MESSAGE_LIMITS, Rejection, Submission, SubmissionField,
@@ -15,6 +14,7 @@ use crate::{
     forms::{is_json, json_error},
     limits::RequestLimits,
     problem::{Invalid, ProblemDocument},
+    refusal_reason::RefusalReason,
     state::IngressState,
     trace_context,
 };

@@ -64,6 +64,9 @@ pub(super) fn read(query: &str, now: Timestamp) -> Result<ListRequest, Vec<Inval
             errors.push(Invalid::parameter(name.chars().take(MAX_NAME).collect::<String>(), why));
         }
     }
+    if !wanted.wait.is_zero() && !seen.contains("order") {
+        wanted.query.order = Order::Oldest;
+    }
     if !wanted.wait.is_zero() && wanted.query.order == Order::Newest && errors.is_empty() {
         let why = "needs order=oldest: new messages come after the cursor only in that order";
         errors.push(Invalid::parameter("wait", why));
@@ -197,6 +200,9 @@ mod tests {
         assert_eq!(clumsy.wait, MAX_WAIT);
         let over = read("until=2026-11-27T11:00:00Z&order=oldest&wait=30s", now()).unwrap();
         assert_eq!(over.wait, LAG, "nothing comes that is older than it is");
+        for (query, order) in [("wait=30s", Order::Oldest), ("wait=0s", Order::Newest), ("", Order::Newest)] {
+            assert_eq!(read(query, now()).unwrap().query.order, order, "{query}");
+        }
     }
 
     #[test]
@@ -228,7 +234,7 @@ mod tests {
             ("cursor=-1", "cursor", "`next`"),
             ("order=down", "order", "newest or oldest"),
             ("wait=soon&order=oldest", "wait", "30s"),
-            ("wait=30s", "wait", "order=oldest"),
+            ("order=newest&wait=30s", "wait", "order=oldest"),
             ("limit=5&limit=5", "limit", "once"),
             ("phone=1", "phone", "known are backend, identity"),
         ] {

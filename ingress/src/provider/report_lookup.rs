@@ -1,7 +1,8 @@
 //! What the message log adds to a delivery report: the message, if the report says only the provider's id of
 //! it, and the callback that the message's client asked for, if the report's address carries none.
 
-use crate::{log_lookup::LogLookup, metrics::Lookup, provider::Reported};
+use super::reporter::Reported;
+use crate::{log_lookup::LogLookup, metrics::Lookup};
 use postern_service::message_log::{LogError, LoggedCallback, MessageLog};
 use postern_shared::{
     callback::KannelEvent,
@@ -16,7 +17,7 @@ const SECOND_LOOK: Duration = Duration::from_millis(300);
 
 /// Which callbacks are looked up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Callbacks {
+pub(super) enum Callbacks {
     /// Those of reports that tell an event.
     Wanted,
     /// None: the reports' address carries one, or no client can ask for any.
@@ -34,7 +35,7 @@ enum Open<'r> {
 /// Gives those of `reports` their message that say only the provider's id of it, those that name no recipient
 /// the recipient, and each its callback, as far as the log of `lookup` knows them. Without a message log, and
 /// while it cannot be used, reports stay as they are.
-pub(crate) async fn resolve(lookup: &LogLookup, reports: &mut [Reported], callbacks: Callbacks) {
+pub(super) async fn resolve(lookup: &LogLookup, reports: &mut [Reported], callbacks: Callbacks) {
     if !lookup.has_log() {
         return;
     }

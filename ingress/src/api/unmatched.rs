@@ -1,4 +1,4 @@
-//! Requests that no view takes: an unknown path, or a method that the resource does not have.
+//! Requests that no other handler takes: an unknown path, or a method that the resource does not have.
 
 use crate::{answer::Answer, problem::ProblemDocument, state::IngressState};
 use actix_web::{HttpRequest, HttpResponse, dev::Payload, http::StatusCode};
@@ -17,6 +17,11 @@ pub(crate) async fn text(_: &HttpRequest, _: &mut Payload, _: &IngressState) -> 
 /// Another method than GET.
 pub(crate) async fn only_get(_: &HttpRequest, _: &mut Payload, _: &IngressState) -> Answer {
     ProblemDocument::method("GET")
+}
+
+/// Another method than GET and HEAD.
+pub(crate) async fn only_get_and_head(_: &HttpRequest, _: &mut Payload, _: &IngressState) -> Answer {
+    ProblemDocument::method("GET, HEAD")
 }
 
 /// Another method than GET and POST.

@@ -2,8 +2,9 @@
 
 use crate::{
     answer::{Answer, Charge},
-    auth::{Principal, RefusalReason, is_local},
+    auth::{Principal, is_local},
     problem::ProblemDocument,
+    refusal_reason::RefusalReason,
     state::IngressState,
 };
 use actix_web::{HttpRequest, http::StatusCode};

@@ -6,7 +6,7 @@ use crate::{
         BackendConfig, Definition, DefinitionTable,
         flow::{BreakerSection, RetrySection},
     },
-    compat,
+    backend_check, compat,
     completed::Completed,
     config::Config,
     connector, cross_check,
@@ -20,6 +20,7 @@ use crate::{
     provider_folder,
     provider_registry::ProviderRegistry,
     reader::{Reader, take},
+    section_check,
     section_names::SECTIONS,
     sections::{DispatcherSection, IngressSection},
     templates, warnings, weak_secrets,
@@ -101,18 +102,18 @@ fn read_sections(
     mut tree: Map<String, Value>,
     providers: &ProviderRegistry,
 ) -> Option<Config> {
-    let broker = section(reader, &mut tree, "broker", cross_check::broker);
-    let ingress = section(reader, &mut tree, "ingress", cross_check::ingress);
-    let admin = section(reader, &mut tree, "admin", cross_check::admin);
-    let api = section(reader, &mut tree, "api", cross_check::api);
+    let broker = section(reader, &mut tree, "broker", section_check::broker);
+    let ingress = section(reader, &mut tree, "ingress", section_check::ingress);
+    let admin = section(reader, &mut tree, "admin", section_check::admin);
+    let api = section(reader, &mut tree, "api", section_check::api);
     let compat = section(reader, &mut tree, "compat", compat::check);
-    let dispatcher = section(reader, &mut tree, "dispatcher", cross_check::dispatcher);
+    let dispatcher = section(reader, &mut tree, "dispatcher", section_check::dispatcher);
     let retry =
         section(reader, &mut tree, "retry", |retry, reader| flow_check::retry(retry, "retry", reader));
     let breaker =
         section(reader, &mut tree, "breaker", |own, reader| flow_check::breaker(*own, "breaker", reader));
     let application = application::read(reader, take(&mut tree, "application"), breaker);
-    let log = section(reader, &mut tree, "log", cross_check::log);
+    let log = section(reader, &mut tree, "log", section_check::log);
     let shutdown = section(reader, &mut tree, "shutdown", |_, _| {});
     let sections = (ingress.as_ref(), retry.as_ref(), dispatcher.as_ref(), breaker);
     let backends = read_backends(reader, take(&mut tree, "backends"), sections, providers);
@@ -190,7 +191,7 @@ fn read_backends(
         let concurrency = definition.concurrency.unwrap_or(dispatcher.concurrency);
         let most = definition.concurrency_max;
         if let Some(most) = most {
-            cross_check::concurrency_max(most, concurrency, &path, reader);
+            backend_check::concurrency_max(most, concurrency, &path, reader);
         }
         let breaker = definition.breaker.map_or(breaker, |own| own.over(breaker));
         if definition.breaker.is_some() {
@@ -261,6 +262,6 @@ fn read_backend(
     let connector = connector::read(reader, &path, &table, providers);
     let definition: DefinitionTable = reader.read(&path, Value::Object(table))?;
     let definition = definition.with(connector?);
-    cross_check::backend(&definition, &path, providers, reader);
+    backend_check::backend(&definition, &path, providers, reader);
     Some((parsed?, definition))
 }

@@ -1,27 +1,25 @@
-//! How a backend's texts are made ready for its provider: `[backends.NAME.text]`.
+//! How a text is made ready for its provider: made plain, with the media's addresses, in parts, cut or
+//! refused, as `[backends.NAME.text]` says. A message that is accepted is measured by it, one that is sent
+//! is made ready.
 
-use super::media::{MediaProblem, MediaUse};
-use postern_shared::{
-    message::Context,
-    text::{
-        Alphabet,
-        parts::{MAX_PARTS, PartLimit, beginning, split},
-        plain::plain_where_it_saves,
-        segmentation,
-    },
+use super::{
+    Alphabet,
+    media::{MediaProblem, MediaUse},
+    parts::{MAX_PARTS, PartLimit, beginning, split},
+    plain::plain_where_it_saves,
+    segmentation,
 };
+use crate::message::Context;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 
 /// The room that a part's number takes, with [`MAX_PARTS`] of them.
 const NUMBER: &str = "100/255 ";
-/// The least characters that a numbered part must have.
-const LEAST_NUMBERED: usize = 40;
 
 /// What is done to a text before its provider gets it.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Text {
+pub struct TextPolicy {
     /// Whether its provider counts in segments, as short messages do and chats do not.
     pub segments: bool,
     /// Whether typographic punctuation is made plain where the text then fits GSM-7.
@@ -36,7 +34,7 @@ pub struct Text {
     pub media: MediaUse,
 }
 
-impl Default for Text {
+impl Default for TextPolicy {
     fn default() -> Self {
         Self {
             segments: true,
@@ -99,26 +97,7 @@ pub struct Cost {
     pub segments: usize,
 }
 
-impl Text {
-    /// What is wrong beyond the types: a key below `text`, and why.
-    pub fn problems(&self) -> Vec<(String, String)> {
-        let mut wrong = Vec::new();
-        let mut check = |key: &str, is_wrong: bool, why: String| {
-            if is_wrong {
-                wrong.push((key.to_owned(), why));
-            }
-        };
-        let Bounds { characters, segments } = self.limit;
-        let why = "this backend does not count segments (text.segments = false): use characters";
-        check("limit.segments", segments > 0 && !self.segments, why.to_owned());
-        let why = "numbers the parts of a split text: it needs over = \"split\" and a limit";
-        let splits = self.over == Over::Split && (characters > 0 || segments > 0);
-        check("numbered", self.numbered && !splits, why.to_owned());
-        let short = self.numbered && (1..LEAST_NUMBERED).contains(&characters);
-        check("limit.characters", short, format!("must be at least {LEAST_NUMBERED} with numbered parts"));
-        wrong
-    }
-
+impl TextPolicy {
     /// The text of a message that has `text` and `context` and of which `before` parts were sent already: what is
     /// left of one holds the media already.
     ///
@@ -234,11 +213,11 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn policy(table: serde_json::Value) -> Text {
+    fn policy(table: serde_json::Value) -> TextPolicy {
         serde_json::from_value(table).unwrap()
     }
 
-    fn parts(policy: &Text, text: &str, before: usize) -> Vec<String> {
+    fn parts(policy: &TextPolicy, text: &str, before: usize) -> Vec<String> {
         let prepared = policy.prepare(text, before).unwrap();
         (0..prepared.len()).map(|index| prepared.part(index).into_owned()).collect()
     }

@@ -1,13 +1,9 @@
-//! Kinds of values that several sections use.
+//! Spans of time and moments, as people write them.
 
 use jiff::{SignedDuration, SpanRelativeTo, Timestamp};
-use serde::{Deserialize, Deserializer, de};
+use serde::Deserialize;
 use serde_json::Value;
-use std::{fmt, time::Duration};
-
-/// The most sends in flight for each backend, and the most deliveries in flight to the webhook and of
-/// callbacks. RabbitMQ prefetches no more messages on a quorum queue.
-pub const MAX_CONCURRENCY: u16 = 2_000;
+use std::time::Duration;
 
 /// A span of time as people write it: `500ms`, `10s`, `2m`, `1h`, `1h 30m`. At most 30 days.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
@@ -77,65 +73,6 @@ impl TryFrom<Value> for Period {
     }
 }
 
-/// So many in a time, as people write it: `50/s`, `100/min`, `1000/h`. At most a million.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "Value")]
-pub struct Rate {
-    /// How many; at least 1.
-    pub count: u32,
-    /// In which time: a second, a minute or an hour.
-    pub per: Duration,
-}
-
-impl Rate {
-    const MAX: u32 = 1_000_000;
-
-    /// The time for one of them.
-    pub fn interval(self) -> Duration {
-        self.per / self.count
-    }
-
-    /// How many in a second.
-    pub fn per_second(self) -> f64 {
-        f64::from(self.count) / self.per.as_secs_f64()
-    }
-
-    /// Reads `50/s`, `100/min` or `1000/h`; `None` if it is no rate.
-    pub fn parse(text: &str) -> Option<Self> {
-        let (count, unit) = text.split_once('/')?;
-        let seconds = match unit.trim() {
-            "s" => 1,
-            "min" => 60,
-            "h" => 3_600,
-            _ => return None,
-        };
-        let count = count.trim();
-        let number = count.bytes().all(|byte| byte.is_ascii_digit()).then(|| count.parse().ok())??;
-        (1..=Self::MAX).contains(&number).then_some(Self { count: number, per: Duration::from_secs(seconds) })
-    }
-}
-
-/// As people write it.
-impl fmt::Display for Rate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let unit = match self.per.as_secs() {
-            60 => "min",
-            3_600 => "h",
-            _ => "s",
-        };
-        write!(f, "{}/{unit}", self.count)
-    }
-}
-
-impl TryFrom<Value> for Rate {
-    type Error = &'static str;
-
-    fn try_from(value: Value) -> Result<Self, Self::Error> {
-        let rate = value.as_str().and_then(Self::parse);
-        rate.ok_or("must be a rate such as \"50/s\", \"100/min\" or \"1000/h\", at most a million")
-    }
-}
-
 /// A moment as RFC 3339 writes it: `2026-12-01T00:00:00Z`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(try_from = "Value")]
@@ -147,25 +84,6 @@ impl TryFrom<Value> for Moment {
     fn try_from(value: Value) -> Result<Self, Self::Error> {
         let moment = value.as_str().and_then(|text| text.parse().ok());
         moment.map(Self).ok_or("must be a time with a time zone, such as \"2026-12-01T00:00:00Z\"")
-    }
-}
-
-/// One text or a list of them.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OneOrMany(pub Vec<String>);
-
-impl<'de> Deserialize<'de> for OneOrMany {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let wrong = || de::Error::custom("must be a string or a list of strings");
-        match Value::deserialize(deserializer)? {
-            Value::String(one) => Ok(Self(vec![one])),
-            Value::Array(many) => many
-                .into_iter()
-                .map(|item| item.as_str().map(str::to_owned).ok_or_else(wrong))
-                .collect::<Result<_, _>>()
-                .map(Self),
-            _ => Err(wrong()),
-        }
     }
 }
 
@@ -192,34 +110,6 @@ mod tests {
         assert_eq!(read("2026-12-01T01:00:00+01:00").unwrap(), read("2026-12-01T00:00:00Z").unwrap());
         for wrong in ["2026-12-01", "2026-12-01T00:00:00", "tomorrow", ""] {
             assert!(read(wrong).unwrap_err().to_string().contains("with a time zone"), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn rates_are_written_as_people_write_them() {
-        for (text, count, seconds) in
-            [("50/s", 50, 1), ("100/min", 100, 60), ("10/h", 10, 3_600), ("1000000 / s", 1_000_000, 1)]
-        {
-            let rate: Rate = serde_json::from_value(json!(text)).unwrap();
-            assert_eq!(rate, Rate { count, per: Duration::from_secs(seconds) }, "{text}");
-        }
-        assert!((Rate { count: 90, per: Duration::from_secs(60) }.per_second() - 1.5).abs() < 1e-9);
-        for wrong in [
-            json!("50"),
-            json!(50),
-            json!("0/s"),
-            json!("-1/s"),
-            json!("+1/s"),
-            json!("1.5/s"),
-            json!("50/d"),
-            json!("/s"),
-            json!("1000001/s"),
-            json!("99999999999/s"),
-            json!(""),
-            json!(true),
-        ] {
-            let why = serde_json::from_value::<Rate>(wrong.clone()).unwrap_err().to_string();
-            assert!(why.contains("\"50/s\""), "{wrong}: {why}");
         }
     }
 

@@ -1,5 +1,5 @@
-//! Every delivery on its way to its worker: its span begins here, and what must not reach the worker ends
-//! here.
+//! Screening each delivery before its worker gets it: its span begins here, and what must not reach the
+//! worker ends here.
 //!
 //! The broker hands a message out again when the process that had it crashed, and says how often
 //! (`Delivery::returned`). At `dispatcher.max_deliveries` the worker gives the message up without an
@@ -12,10 +12,10 @@
 //! second path through every worker. The price: what was in the same process each time is dead-lettered
 //! with the guilty message, and must be put back.
 
-use crate::metrics::{DispatcherMetrics, OutcomeLabel, SendingMetrics};
 use crate::{
     dead_letter::{too_large, unread},
     flow::WorkPermit,
+    metrics::{DispatcherMetrics, OutcomeLabel, SendingMetrics},
     publish::Publisher,
     worker::{Job, Worker},
 };
@@ -25,25 +25,31 @@ use postern_shared::{error::Failure, message::Priority};
 use std::sync::Arc;
 use tracing::field::display;
 
-/// Dead-letters a message that was taken `dispatcher.max_deliveries` times without being settled.
+/// Hands deliveries to their workers, but for those that are too large or were taken
+/// `dispatcher.max_deliveries` times without being settled.
 #[derive(Debug)]
-pub(crate) struct DeliveryLimit {
-    max: u32,
+pub(crate) struct Screening {
+    max_deliveries: u32,
     publisher: Publisher,
     metrics: DispatcherMetrics,
     traces: Traces,
 }
 
-impl DeliveryLimit {
-    /// The limit of `max` deliveries.
-    pub(crate) fn new(max: u32, publisher: Publisher, metrics: DispatcherMetrics, traces: Traces) -> Self {
-        Self { max, publisher, metrics, traces }
+impl Screening {
+    /// One that lets a message be taken `max_deliveries` times, and publishes dead letters with `publisher`.
+    pub(crate) fn new(
+        max_deliveries: u32,
+        publisher: Publisher,
+        metrics: DispatcherMetrics,
+        traces: Traces,
+    ) -> Self {
+        Self { max_deliveries, publisher, metrics, traces }
     }
 
     /// Has `worker` take `delivery`, which came from `queue`, to its end. A message at the limit is
     /// given up by the worker without an attempt; one beyond the limit is not even read, since that may
     /// be what crashes.
-    pub(crate) async fn work(
+    pub(crate) async fn screen(
         &self,
         worker: Arc<dyn Worker>,
         queue: &QueueName,
@@ -56,7 +62,7 @@ impl DeliveryLimit {
             Some(context) => delivery.in_trace(context),
             None => delivery.in_own_trace(),
         };
-        let poison = (delivery.returned >= self.max).then(|| poison(delivery.returned));
+        let poison = (delivery.returned >= self.max_deliveries).then(|| poison(delivery.returned));
         let message_id = delivery.envelope.id().map(display);
         if let Some(failure) = &poison {
             let (queue, taken, code) = (queue.as_str(), delivery.returned, &*failure.code);
@@ -72,15 +78,16 @@ impl DeliveryLimit {
             tracing::warn!(queue = queue.as_str(), message_id, code = &*failure.code, "dead-lettered unread");
             delivery.envelope = std::mem::take(&mut delivery.envelope).cut(CUT_BODY);
             drop(permit);
-            if let Some(metrics) = self.give_up(queue, delivery, &failure, &mut span).await {
+            // Boxed, as below: what happens seldom is not to make every task larger.
+            if let Some(metrics) = Box::pin(self.give_up(queue, delivery, &failure, &mut span)).await {
                 metrics.message(OutcomeLabel::Malformed);
             }
             return;
         }
         match poison {
-            Some(failure) if delivery.returned > self.max => {
+            Some(failure) if delivery.returned > self.max_deliveries => {
                 drop(permit);
-                self.give_up(queue, delivery, &failure, &mut span).await;
+                Box::pin(self.give_up(queue, delivery, &failure, &mut span)).await;
             }
             poison => worker.work(Job { lane, delivery, permit, poison, span }).await,
         }

@@ -1,0 +1,408 @@
+//! A broker in memory, for tests of what publishes and consumes. It passes the suite, and a test can have it fail
+//! publishes, hold them and let delays pass.
+
+use crate::{
+    Address, Broker, BrokerError, BrokerStatus, Consumer, Depth, Envelope, Feed, QueueName, Settle,
+    SettleRequest, Topology, subscription,
+    topology::{Overflow, QueueLimit},
+};
+use async_trait::async_trait;
+use std::{
+    collections::BTreeMap,
+    fmt, mem,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+use tokio::{
+    sync::{Notify, watch},
+    time::{Instant, sleep_until},
+};
+
+/// Decides whether a publish fails.
+type PublishAnswer = dyn FnMut(&[(Address, Envelope)]) -> Result<(), BrokerError> + Send;
+
+/// A stored message.
+#[derive(Clone)]
+struct Message {
+    /// Which publish it came with.
+    publish: u64,
+    address: Address,
+    envelope: Envelope,
+    redelivered: bool,
+    /// How often it was lost with a process.
+    lost: u32,
+}
+
+#[derive(Default)]
+struct MemoryQueue {
+    limit: Option<QueueLimit>,
+    /// By number: what is handed back has its old place.
+    waiting: BTreeMap<u64, Message>,
+    leased: usize,
+    consumers: u32,
+}
+
+impl MemoryQueue {
+    /// Whether it is at its limit and does this then.
+    fn overflows(&self, with: Overflow) -> bool {
+        self.limit.is_some_and(|limit| limit.overflow == with && self.waiting.len() as u64 >= limit.messages)
+    }
+}
+
+#[derive(Default)]
+struct MemoryState {
+    /// Whether a queue must be declared, and delays pass by themselves.
+    strict: bool,
+    answer: Option<Box<PublishAnswer>>,
+    queues: BTreeMap<QueueName, MemoryQueue>,
+    /// By number, with the end of the delay.
+    delayed: BTreeMap<u64, (Instant, Message)>,
+    /// The number of the message that was stored last.
+    last: u64,
+}
+
+impl MemoryState {
+    fn queue(&mut self, name: &QueueName) -> Result<&mut MemoryQueue, BrokerError> {
+        if !self.strict || name.is_stream() {
+            self.queues.entry(name.clone()).or_default();
+        }
+        self.queues.get_mut(name).ok_or_else(|| BrokerError::Refused(format!("nobody declared {name}")))
+    }
+
+    /// The queue that messages to `name` come to.
+    fn reached(&mut self, name: &QueueName) -> &mut MemoryQueue {
+        let name = if self.queue(name).is_ok() { name.clone() } else { QueueName::unrouted() };
+        self.queues.entry(name).or_default()
+    }
+
+    fn put(&mut self, name: &QueueName, message: Message) {
+        self.last += 1;
+        let number = self.last;
+        let queue = self.reached(name);
+        if queue.overflows(Overflow::DropOldest) {
+            queue.waiting.pop_first();
+        }
+        queue.waiting.insert(number, message);
+    }
+
+    /// Stores all of `messages` or none. Returns when the delays end.
+    fn publish(&mut self, messages: Vec<(Address, Envelope)>) -> Result<Vec<Instant>, BrokerError> {
+        if let Some(answer) = &mut self.answer {
+            answer(&messages)?;
+        }
+        for (address, _) in &messages {
+            let (name, is_delayed) = (address.queue(), matches!(address, Address::Later { .. }));
+            if !is_delayed && self.reached(&name).overflows(Overflow::Refuse) {
+                return Err(BrokerError::Full(name.to_string()));
+            }
+        }
+        let (publish, mut ends) = (self.last, Vec::new());
+        for (address, envelope) in messages {
+            let to = address.clone();
+            let message = Message { publish, address, envelope, redelivered: false, lost: 0 };
+            if let Address::Later { delay, .. } = to {
+                self.last += 1;
+                let end = Instant::now() + delay;
+                self.delayed.insert(self.last, (end, message));
+                ends.push(end);
+            } else {
+                self.put(&to.queue(), message);
+            }
+        }
+        Ok(ends)
+    }
+
+    /// Lets the delays pass that end at `until` or before; all if it is `None`.
+    fn pass(&mut self, until: Option<Instant>) {
+        let is_over = |end: Instant| until.is_none_or(|until| end <= until);
+        let over = self.delayed.extract_if(.., |_, (end, _)| is_over(*end));
+        let mut over: Vec<_> = over.map(|(_, delayed)| delayed).collect();
+        over.sort_by_key(|(end, _)| *end);
+        for (_, message) in over {
+            self.put(&message.address.queue(), message);
+        }
+    }
+
+    /// Leases the first message that waits from the number `from` on. A record of a stream stays where it is.
+    fn lease(&mut self, name: &QueueName, from: u64) -> Option<(u64, Message)> {
+        let queue = self.queues.get_mut(name)?;
+        let (number, message) = queue.waiting.range(from..).next()?;
+        let lease = (*number, message.clone());
+        if !name.is_stream() {
+            queue.waiting.remove(&lease.0);
+            queue.leased += 1;
+        }
+        Some(lease)
+    }
+
+    /// Ends the lease of the message `number`, which goes back to its old place if it is given.
+    fn settle(&mut self, name: &QueueName, number: u64, back: Option<Message>) {
+        if let Some(queue) = self.queues.get_mut(name).filter(|_| !name.is_stream()) {
+            queue.leased -= 1;
+            queue.waiting.extend(back.map(|message| (number, Message { redelivered: true, ..message })));
+        }
+    }
+}
+
+/// What outlives a broker.
+#[derive(Default)]
+struct Server {
+    state: Mutex<MemoryState>,
+    changed: Notify,
+}
+
+/// See the module. The default has each queue as soon as it is named, and its delays pass when the test says so:
+/// [`pass_delays`](Self::pass_delays). Clones are the same broker.
+#[derive(Clone)]
+pub struct MemoryBroker {
+    /// What it says of itself. To set it changes nothing else.
+    pub status: watch::Sender<BrokerStatus>,
+    /// How many publishes have begun.
+    pub begun: watch::Sender<usize>,
+    /// While this is true, no publish is stored or confirmed.
+    pub held: watch::Sender<bool>,
+    server: Arc<Server>,
+    /// How many losses its end was for each message that was out; `None` before. Each consumer's task holds a
+    /// receiver.
+    ended: watch::Sender<Option<u32>>,
+}
+
+impl Default for MemoryBroker {
+    fn default() -> Self {
+        Self {
+            status: watch::Sender::new(BrokerStatus::Ready),
+            begun: watch::Sender::default(),
+            held: watch::Sender::default(),
+            server: Arc::default(),
+            ended: watch::Sender::default(),
+        }
+    }
+}
+
+impl fmt::Debug for MemoryBroker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryBroker").finish_non_exhaustive()
+    }
+}
+
+impl MemoryBroker {
+    /// A broker with the queues that are declared and no others, whose delays pass by themselves.
+    pub fn strict() -> Self {
+        let broker = Self::default();
+        broker.state().strict = true;
+        broker
+    }
+
+    /// Another broker on the same messages.
+    #[must_use]
+    pub fn reopened(&self) -> Self {
+        Self { server: Arc::clone(&self.server), ..Self::default() }
+    }
+
+    /// Ends as a crash of its process would: what is out is lost once more.
+    pub async fn crash(&self) {
+        self.end(1).await;
+    }
+
+    /// From now on `answer` is asked before each publish, which fails with its error.
+    pub fn answer(
+        &self,
+        answer: impl FnMut(&[(Address, Envelope)]) -> Result<(), BrokerError> + Send + 'static,
+    ) {
+        self.state().answer = Some(Box::new(answer));
+    }
+
+    /// The next `number` publishes fail.
+    pub fn fail_publishes(&self, number: usize) {
+        let mut failures = 0..number;
+        self.answer(move |_| match failures.next() {
+            Some(_) => Err(BrokerError::Blocked("the test says so".to_owned())),
+            None => Ok(()),
+        });
+    }
+
+    /// Takes out all that waits, for a consumer or for a delay to pass, in the order in which it was published:
+    /// publish by publish.
+    pub fn take_calls(&self) -> Vec<Vec<(Address, Envelope)>> {
+        let mut state = self.state();
+        let delayed = mem::take(&mut state.delayed).into_iter();
+        let mut waiting: BTreeMap<_, _> = delayed.map(|(number, (_, message))| (number, message)).collect();
+        for queue in state.queues.values_mut() {
+            waiting.append(&mut queue.waiting);
+        }
+        let mut calls = BTreeMap::<_, Vec<_>>::new();
+        for message in waiting.into_values() {
+            calls.entry(message.publish).or_default().push((message.address, message.envelope));
+        }
+        calls.into_values().collect()
+    }
+
+    /// As [`take_calls`](Self::take_calls), message by message.
+    pub fn take(&self) -> Vec<(Address, Envelope)> {
+        self.take_calls().into_iter().flatten().collect()
+    }
+
+    /// What waits in `queue`, without what is leased.
+    pub fn waiting(&self, queue: &str) -> Vec<Envelope> {
+        let state = self.state();
+        let queue = state.queues.get(&QueueName::stored(queue));
+        queue.into_iter().flat_map(|queue| queue.waiting.values()).map(|it| it.envelope.clone()).collect()
+    }
+
+    /// Throws away what waits in `queue`.
+    pub fn clear(&self, queue: &str) {
+        if let Some(queue) = self.state().queues.get_mut(&QueueName::stored(queue)) {
+            queue.waiting.clear();
+        }
+    }
+
+    /// Puts a message into `queue` that was lost with its process `lost` times.
+    pub fn put_returned(&self, queue: &str, envelope: Envelope, lost: u32) {
+        let name = QueueName::stored(queue);
+        self.change(|state| {
+            let (publish, address) = (state.last, Address::Queue(name.clone()));
+            state.put(&name, Message { publish, address, envelope, redelivered: lost > 0, lost });
+        });
+    }
+
+    /// What waits for a delay to pass, in the order in which it was published.
+    pub fn delayed(&self) -> Vec<(Address, Envelope)> {
+        let state = self.state();
+        state.delayed.values().map(|(_, it)| (it.address.clone(), it.envelope.clone())).collect()
+    }
+
+    /// Lets every delay pass.
+    pub fn pass_delays(&self) {
+        self.change(|state| state.pass(None));
+    }
+
+    /// How many deliveries are neither acknowledged nor handed back.
+    pub fn leased(&self) -> usize {
+        self.state().queues.values().map(|queue| queue.leased).sum()
+    }
+
+    fn state(&self) -> MutexGuard<'_, MemoryState> {
+        self.server.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut MemoryState) -> T) -> T {
+        let outcome = change(&mut self.state());
+        self.server.changed.notify_waiters();
+        outcome
+    }
+
+    fn usable(&self) -> Result<(), BrokerError> {
+        if self.ended.borrow().is_some() { Err(BrokerError::Closed) } else { Ok(()) }
+    }
+
+    async fn end(&self, lost: u32) {
+        self.ended.send_replace(Some(lost));
+        self.status.send_replace(BrokerStatus::Closed);
+        self.ended.closed().await;
+    }
+
+    async fn feed(
+        self,
+        queue: QueueName,
+        prefetch: u16,
+        mut feed: Feed,
+        mut ended: watch::Receiver<Option<u32>>,
+    ) {
+        let mut leases = BTreeMap::new();
+        let (mut from, mut stopped) = (0, false);
+        loop {
+            let changed = self.server.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            while !stopped && leases.len() < usize::from(prefetch) && feed.has_room() {
+                let Some((number, message)) = self.state().lease(&queue, from) else { break };
+                if queue.is_stream() {
+                    from = number + 1;
+                }
+                // One that cannot be handed over is released through `settlements`.
+                let _ = feed.deliver(number, message.envelope.clone(), message.redelivered, message.lost);
+                leases.insert(number, message);
+            }
+            if stopped && leases.is_empty() {
+                break;
+            }
+            tokio::select! {
+                biased;
+                _ = ended.changed() => break,
+                _ = &mut feed.stopped, if !stopped => stopped = true,
+                Some(request) = feed.settlements.recv() => self.settle(&queue, request, &mut leases),
+                () = changed => {}
+            }
+        }
+        while let Ok(request) = feed.settlements.try_recv() {
+            self.settle(&queue, request, &mut leases);
+        }
+        let lost = ended.borrow().unwrap_or_default();
+        self.change(|state| {
+            for (number, message) in leases {
+                state.settle(&queue, number, Some(Message { lost: message.lost + lost, ..message }));
+            }
+            if let Ok(queue) = state.queue(&queue) {
+                queue.consumers -= 1;
+            }
+        });
+    }
+
+    fn settle(&self, queue: &QueueName, request: SettleRequest, leases: &mut BTreeMap<u64, Message>) {
+        let message = leases.remove(&request.tag);
+        let back = message.filter(|_| request.settle == Settle::Requeue);
+        self.change(|state| state.settle(queue, request.tag, back));
+    }
+}
+
+#[async_trait]
+impl Broker for MemoryBroker {
+    async fn publish(&self, messages: Vec<(Address, Envelope)>) -> Result<(), BrokerError> {
+        self.begun.send_modify(|begun| *begun += 1);
+        let _ = self.held.subscribe().wait_for(|held| !held).await;
+        self.usable()?;
+        let ends = self.change(|state| state.publish(messages))?;
+        if self.state().strict {
+            for end in ends {
+                let broker = self.clone();
+                tokio::spawn(async move {
+                    sleep_until(end).await;
+                    broker.change(|state| state.pass(Some(end)));
+                });
+            }
+        }
+        Ok(())
+    }
+
+    async fn consume(&self, queue: &QueueName, prefetch: u16) -> Result<Consumer, BrokerError> {
+        let ended = self.ended.subscribe();
+        self.usable()?;
+        self.state().queue(queue)?.consumers += 1;
+        let (consumer, feed) = subscription(queue.clone(), prefetch);
+        tokio::spawn(self.clone().feed(queue.clone(), prefetch, feed, ended));
+        Ok(consumer)
+    }
+
+    async fn declare(&self, topology: &Topology) -> Result<(), BrokerError> {
+        let mut state = self.state();
+        for spec in topology.queues() {
+            state.queues.entry(spec.name).or_default().limit = spec.limit;
+        }
+        Ok(())
+    }
+
+    async fn depth(&self, queue: &QueueName) -> Result<Depth, BrokerError> {
+        self.usable()?;
+        let mut state = self.state();
+        let delayed = state.delayed.values().filter(|(_, it)| it.address.queue() == *queue).count() as u64;
+        let queue = state.queue(queue)?;
+        Ok(Depth { ready: queue.waiting.len() as u64, consumers: queue.consumers, delayed: Some(delayed) })
+    }
+
+    fn status(&self) -> watch::Receiver<BrokerStatus> {
+        self.status.subscribe()
+    }
+
+    async fn close(&self) {
+        self.end(0).await;
+    }
+}
