@@ -26,7 +26,7 @@ pub(crate) struct DeadFilterArguments {
     /// Only messages dead-lettered within this time: 30m, 2h, 7d
     #[arg(long, value_name = "TIME")]
     newer_than: Option<Age>,
-    /// The most messages, oldest first; list: 100 by default
+    /// At most this many messages, oldest first (list: 100 by default)
     #[arg(long, value_name = "NUMBER")]
     limit: Option<u64>,
 }

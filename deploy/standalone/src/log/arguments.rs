@@ -36,7 +36,7 @@ pub(crate) struct LogFilterArguments {
     /// Only messages created before this time
     #[arg(long, value_name = "TIME", value_parser = moment::of_now)]
     until: Option<Timestamp>,
-    /// The most messages; list: 100 by default
+    /// At most this many messages (list: 100 by default)
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
     limit: Option<u64>,
 }

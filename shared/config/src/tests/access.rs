@@ -42,7 +42,7 @@ const MISTAKES: &[Mistake] = &[
         "[[api.keys]]\nname = \"a\"\nkey = \"k\"\nkey_sha256 = \"dc8331bcb2283e89d275a1c2fe66f7bf5ac3163ec1967f149dd7e27906365f0c\"\nbackends = [\"*\"]",
         "api.keys[0].key",
         Some(3),
-        "not both",
+        "exactly one of the two",
     ),
     (
         "[[api.keys]]\nname = \"a\"\nkey_sha256 = \"hush\"\nbackends = [\"*\"]",
