@@ -87,6 +87,8 @@ impl<'a> ExampleSettings<'a> {
     fn value(&self, name: &str) -> String {
         if self.definition.is_secret_setting(name) {
             format!("{{ env = \"{}\" }}", variable(&self.definition.kind, name))
+        } else if name.ends_with("url") {
+            "\"https://…\"".to_owned()
         } else {
             "\"…\"".to_owned()
         }
