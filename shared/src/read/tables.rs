@@ -23,7 +23,7 @@ impl<'de> Deserializer<'de> for Strict<'de> {
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         match self.0 {
             Value::Array(list) => {
-                let mut items = Items(list.iter());
+                let mut items = ValueItems(list.iter());
                 let read = visitor.visit_seq(&mut items)?;
                 let is_whole = items.0.len() == 0;
                 is_whole.then_some(read).ok_or_else(|| Error::invalid_length(list.len(), &"fewer items"))
@@ -87,9 +87,9 @@ impl<'de> Deserializer<'de> for Strict<'de> {
 }
 
 /// The items of a list.
-struct Items<'a>(slice::Iter<'a, Value>);
+struct ValueItems<'a>(slice::Iter<'a, Value>);
 
-impl<'a> SeqAccess<'a> for Items<'a> {
+impl<'a> SeqAccess<'a> for ValueItems<'a> {
     type Error = Error;
 
     fn next_element_seed<T: DeserializeSeed<'a>>(&mut self, seed: T) -> Result<Option<T::Value>, Error> {

@@ -8,7 +8,7 @@ use super::{
     commit::{Staged, WriteChanges},
     disk::Disk,
     op::{Op, Waiting, WriteAnswer},
-    queue::Queue,
+    queue::{Leased, Queue},
     queues::StoredQueues,
     record::Position,
     recording::Recording,
@@ -19,7 +19,6 @@ use crate::{
     message_log::{LogError, sqlite::WriteJob},
     sqlite::{Folder, StoreError},
 };
-use consumers::QueueConsumer;
 use postern_broker::{BrokerError, BrokerStatus, Depth, QueueName, topology::QueueSpec};
 use postern_shared::{backoff::Backoff, clock::now_ms};
 use std::{
@@ -28,7 +27,7 @@ use std::{
     sync::mpsc,
     time::{Duration, Instant},
 };
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc::UnboundedSender, oneshot, watch};
 
 /// What is taken up at most before it is written.
 const AT_ONCE: (usize, u64) = (4096, 8 * 1024 * 1024);
@@ -46,6 +45,16 @@ const REMOVED: u64 = 8 * 1024 * 1024;
 const KEPT_FREE: u64 = 8 * 1024 * 1024;
 /// How many pages are given back to the disk at a time, and how long other work goes first.
 const SHRINK: (u32, Duration) = (256, Duration::from_millis(20));
+
+/// Who takes messages from a queue.
+#[derive(Debug)]
+struct QueueConsumer {
+    queue: usize,
+    prefetch: usize,
+    leases: usize,
+    stopping: bool,
+    out: UnboundedSender<Vec<Leased>>,
+}
 
 /// The writer's state.
 pub(super) struct Writer {

@@ -1,20 +1,9 @@
 //! The consumers of the queues: who gets which messages, and holds them until they are settled.
 
 use super::super::{op::NewConsumer, queue::Leased, store::Note};
-use super::Writer;
+use super::{QueueConsumer, Writer};
 use postern_broker::{Settle, SettleRequest};
 use std::collections::HashMap;
-use tokio::sync::mpsc::UnboundedSender;
-
-/// Who takes messages from a queue.
-#[derive(Debug)]
-pub(super) struct QueueConsumer {
-    pub(super) queue: usize,
-    pub(super) prefetch: usize,
-    pub(super) leases: usize,
-    pub(super) stopping: bool,
-    pub(super) out: UnboundedSender<Vec<Leased>>,
-}
 
 impl Writer {
     pub(super) fn add_consumer(&mut self, NewConsumer { id, queue, prefetch, out }: NewConsumer) {
