@@ -251,7 +251,7 @@ async fn a_log_is_switched_on_and_off_on_a_node_that_is_in_use() {
     let off = Launch::dispatcher(&without).start().await;
     eventually("a remark", async || {
         let ready = off.ready().await.map_err(|error| error.to_string())?.text;
-        if ready.contains("queue postern.log is left") { Ok(()) } else { Err(ready) }
+        if ready.contains("queue postern.log was made for a message log") { Ok(()) } else { Err(ready) }
     })
     .await;
 }

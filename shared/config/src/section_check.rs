@@ -109,7 +109,9 @@ pub(super) fn api(api: &ApiSection, reader: &mut Reader) {
         let path = format!("api.keys[{index}].key");
         match key.digest() {
             None if !reader.has_read(&format!("api.keys[{index}]")) => {}
-            None => reader.problem(path, "set exactly one of the two: key or key_sha256"),
+            None => {
+                reader.problem(path, "is missing or set together with key_sha256: set exactly one of the two")
+            }
             Some(digest) if api.keys[..index].iter().any(|other| other.digest() == Some(digest)) => {
                 reader.problem(path, "is also in another entry");
             }
