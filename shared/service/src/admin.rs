@@ -1,9 +1,9 @@
 //! The admin port: `/metrics`, `/livez`, `/readyz`, `/v1/dead` ([`dead`]), orders to backends and queues
 //! ([`orders`]), and [`reload`].
 //!
-//! `/livez` and `/readyz` are open. `/metrics` is wrapped in [`guard::token_holders`], which asks for `admin.token`
+//! `/livez` and `/readyz` are open. `/metrics` is wrapped in `guard::token_holders`, which asks for `admin.token`
 //! and lets an address show ten wrong ones, and one more each second. Without a token every program refuses
-//! to listen anywhere but on loopback. What lies below `/v1` is wrapped in [`guard::operators`], which then also
+//! to listen anywhere but on loopback. What lies below `/v1` is wrapped in `guard::operators`, which then also
 //! wants a client that calls this machine by itself: it shows what people wrote, and changes what is sent.
 
 mod answer;
@@ -168,7 +168,7 @@ pub struct AdminPort {
     pub operator: Arc<Operator>,
     /// Who has the configuration read anew.
     pub reload: ReloadClient,
-    /// What [`guard`] asks for.
+    /// What `guard` asks for.
     pub token: Option<SecretDigest>,
     /// Its TLS, if it has any.
     pub tls: Option<Tls>,
