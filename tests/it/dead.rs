@@ -300,7 +300,7 @@ async fn the_admin_port_does_the_same_for_who_has_the_token() {
     postern.ends_silent(&[NUMBER, TEXT, TOKEN]).await;
 }
 
-/// Whoever runs the gateway on a machine of their own has no token.
+/// A person who runs the gateway on a machine of their own has no token.
 #[tokio::test]
 async fn without_a_token_the_admin_port_serves_programs_on_this_machine() {
     let provider = Provider::start().await;

@@ -316,7 +316,7 @@ fn a_name_is_one_types() {
     }
     let twice = declared_twice(texts.iter().map(|(file, text)| (&**file, &**text)));
     assert!(twice.is_empty(), "give all but one of each another name:\n{twice:#?}");
-    // A type that another package declares is found, whatever its kind and whoever may see it.
+    // A type that another package declares is found, of any kind and visibility.
     let more = "pub(crate) struct Envelope<'a>(&'a str);\nenum Disposition {\n    A,\n}\npub trait Broker: Send {\n    \
                 type Verdict;\n}\npub type Topology = ();\n#[cfg(test)]\nmod tests {\n    struct Writer;\n}";
     let texts = texts.iter().map(|(file, text)| (&**file, &**text)).chain([("more.rs", more)]);

@@ -10,7 +10,10 @@ mod operator;
 mod remote;
 mod table;
 
-use crate::greeting::print;
+use crate::{
+    confirm::{can_ask, is_confirmed, say},
+    greeting::print,
+};
 use arguments::{DeadFilterArguments, DeadTarget};
 use clap::Subcommand;
 use client::DeadLetterClient;
@@ -24,7 +27,7 @@ use postern_shared::{
     terminal,
 };
 use serde::Serialize;
-use std::{io::IsTerminal, net::SocketAddr};
+use std::net::SocketAddr;
 
 /// What `postern dead` can do.
 #[derive(Debug, Clone, Subcommand)]
@@ -150,11 +153,6 @@ impl DeadAction {
     }
 }
 
-/// Whether a person can be asked.
-fn can_ask() -> bool {
-    std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
-}
-
 /// Asks whether `everything` of `queue` is meant.
 ///
 /// # Errors
@@ -165,21 +163,11 @@ async fn confirm(client: &DeadLetterClient, everything: Everything, queue: DeadQ
     let waiting = client.list(&filter).await?.waiting;
     let number = limit.map_or(waiting, |limit| limit.min(waiting));
     let (queue, done) = (queue.queue(), command.done);
-    say(&format!("{number} of {waiting} messages in {queue} would be {done}. Continue? [y/N] "));
-    let read = || {
-        let mut answer = String::new();
-        std::io::stdin().read_line(&mut answer).map(|_| answer)
-    };
-    let answer = tokio::task::spawn_blocking(read).await??;
-    if matches!(answer.trim(), "y" | "Y" | "yes") {
+    let question = format!("{number} of {waiting} messages in {queue} would be {done}. Continue?");
+    if is_confirmed(&question).await? {
         return Ok(());
     }
     Err(Exit::Failed(anyhow::anyhow!("nothing was {}", command.done)))
-}
-
-/// Writes to stderr; where that is gone there is nobody to tell.
-fn say(text: &str) {
-    let _ = std::io::Write::write_all(&mut std::io::stderr(), text.as_bytes());
 }
 
 /// What a command did, and who gave it, on stderr: the broker itself keeps no log of it. A gateway that was

@@ -13,6 +13,7 @@
 mod admin_client;
 mod admin_target;
 mod check;
+mod confirm;
 mod dead;
 mod greeting;
 mod holder;

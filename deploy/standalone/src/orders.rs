@@ -9,7 +9,7 @@ mod client;
 mod target;
 mod text;
 
-use crate::greeting::print;
+use crate::{confirm::is_confirmed, greeting::print};
 use clap::{Args, Subcommand};
 use client::OrderClient;
 use jiff::Timestamp;
@@ -23,7 +23,7 @@ use postern_service::{
 use postern_shared::{message::Priority, terminal};
 use serde::Serialize;
 use std::{
-    io::{IsTerminal, Write, stderr, stdin},
+    io::{IsTerminal, stdin},
     net::SocketAddr,
 };
 use target::OrderTarget;
@@ -180,27 +180,17 @@ async fn answer(client: &OrderClient, order: OperatorOrder, by: &str) -> Result<
             let mut order = PurgeOrder { dry_run: true, by: Some(by.to_owned()) };
             // A script that names the queue means it.
             if !dry_run && !yes && stdin().is_terminal() {
-                agreed(&name, client.purge(&name, &order, by).await?.messages)?;
+                let messages = client.purge(&name, &order, by).await?.messages;
+                let question = format!("Permanently drop {messages} messages of {}?", terminal::plain(&name));
+                if !is_confirmed(&question).await? {
+                    return Err(Exit::Config("nothing was dropped".to_owned()));
+                }
             }
             order.dry_run = dry_run;
             let done = client.purge(&name, &order, by).await?;
             if json { as_json(&done)? } else { text::purged(&done) }
         }
     })
-}
-
-/// Asks whether `messages` of `name` are to be dropped for good.
-///
-/// # Errors
-/// [`Exit::Config`] if they are not.
-fn agreed(name: &str, messages: u64) -> Result<(), Exit> {
-    write!(stderr(), "Permanently drop {messages} messages of {}? [y/N] ", terminal::plain(name))?;
-    let mut answer = String::new();
-    stdin().read_line(&mut answer)?;
-    match answer.trim() {
-        "y" | "Y" | "yes" => Ok(()),
-        _ => Err(Exit::Config("nothing was dropped".to_owned())),
-    }
 }
 
 /// What it says of others moves no cursor.

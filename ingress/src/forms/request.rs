@@ -129,7 +129,7 @@ impl fmt::Debug for Request<'_> {
 }
 
 impl<'a> Request<'a> {
-    /// Reads `raw`, whose body is what its `Content-Type` says, or `format`, whatever that says. `charset` is
+    /// Reads `raw`, whose body is what `format` says if it is set, or else its `Content-Type`. `charset` is
     /// `receive.charset`: it overrules what the headers and XML declare, and is tried for JSON that is not UTF-8.
     ///
     /// A GET has its parameters in the query; any other method in the body, or, if that has none, in the query. An

@@ -96,7 +96,7 @@ fn report(
 fn notice(token: Option<&str>, state: &IngressState, reported: &Reported) -> Option<CallbackEvent> {
     let report = &reported.report;
     let token = token.or(reported.callback.as_deref())?;
-    // Whoever publishes a message can put the token of another one into its row.
+    // Any publisher of a message can put the token of another one into its row.
     let is_its =
         |callback: &Callback| reported.callback.is_none() || callback.message_id == report.message_id;
     let Some(callback) = state.callback_keys.open(token).filter(is_its) else {

@@ -150,7 +150,7 @@ struct Server {
     changed: Notify,
 }
 
-/// See the module. The default has each queue as soon as it is named, and its delays pass when the test says so:
+/// A broker in memory. By default a queue exists once it is named, and delays pass when the test says so:
 /// [`pass_delays`](Self::pass_delays). Clones are the same broker.
 #[derive(Clone)]
 pub struct MemoryBroker {

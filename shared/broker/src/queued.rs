@@ -72,7 +72,7 @@ impl Queued<'_> {
     }
 }
 
-/// The body of a queued message with another backend, otherwise byte for byte as it is. `None` if it is no
+/// The body of a queued message with another backend, otherwise unchanged byte for byte. `None` if it is no
 /// message.
 pub fn with_backend(body: &Bytes, backend: &BackendName) -> Option<Bytes> {
     #[derive(Deserialize)]

@@ -8,7 +8,7 @@ use std::{fmt, time::Duration};
 /// callbacks. RabbitMQ prefetches no more messages on a quorum queue.
 pub const MAX_CONCURRENCY: u16 = 2_000;
 
-/// So many in a time, as people write it: `50/s`, `100/min`, `1000/h`. At most a million.
+/// A number in a time, as people write it: `50/s`, `100/min`, `1000/h`. At most a million.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "Value")]
 pub struct Rate {

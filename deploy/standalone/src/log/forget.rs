@@ -1,7 +1,10 @@
 //! Erasing what the log holds of a person.
 
 use super::{ForgetArguments, as_json, export::Pages};
-use crate::greeting::print;
+use crate::{
+    confirm::{can_ask, is_confirmed, say},
+    greeting::print,
+};
 use postern_service::{
     message_log::{MessageLog, MessageQuery, Order},
     program::Exit,
@@ -11,14 +14,6 @@ use postern_shared::{
     terminal::plain,
 };
 use serde_json::json;
-use std::io::{IsTerminal, Write, stderr, stdin};
-
-impl ForgetArguments {
-    /// Whether somebody is to be asked, and is there. A script that names the person means it.
-    fn asks(&self) -> bool {
-        !self.yes && stdin().is_terminal() && stderr().is_terminal()
-    }
-}
 
 /// Erases it, on a terminal after it was confirmed, and says how many messages it was.
 ///
@@ -28,15 +23,11 @@ pub(super) async fn run(log: &dyn MessageLog, arguments: &ForgetArguments) -> Re
     if arguments.dry_run {
         return tell(arguments, counted(log, arguments).await?);
     }
-    if arguments.asks() {
+    // A script that names the person means it.
+    if !arguments.yes && can_ask() {
         let messages = counted(log, arguments).await?;
-        say(&format!("This permanently erases the person from {}. Continue? [y/N] ", number(messages)));
-        let read = || {
-            let mut answer = String::new();
-            stdin().read_line(&mut answer).map(|_| answer)
-        };
-        let answer = tokio::task::spawn_blocking(read).await??;
-        if !matches!(answer.trim(), "y" | "Y" | "yes") {
+        let question = format!("This permanently erases the person from {}. Continue?", number(messages));
+        if !is_confirmed(&question).await? {
             return Err(Exit::Failed(anyhow::anyhow!("nothing was erased")));
         }
     }
@@ -70,9 +61,4 @@ fn tell(arguments: &ForgetArguments, messages: u64) -> Result<(), Exit> {
 
 fn number(messages: u64) -> String {
     if messages == 1 { "1 message".to_owned() } else { format!("{messages} messages") }
-}
-
-/// Writes to stderr; where that is gone there is nobody to tell.
-fn say(text: &str) {
-    let _ = stderr().write_all(text.as_bytes());
 }
