@@ -57,6 +57,9 @@ pub mod trial;
 #[cfg(feature = "measure")]
 pub mod measure;
 
+#[cfg(test)]
+mod processor_time;
+
 pub use actix_web::http::{Method, header::HeaderMap};
 pub use app::{Ingress, StartError, problems};
 pub use reload::{IngressReload, PreparedIngress};

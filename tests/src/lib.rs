@@ -45,7 +45,7 @@ mod wire;
 pub use collector::{Collector, Span};
 pub use disk::{FailingDisk, SmallDisk};
 pub use guard::{Folder, free_port, free_ports};
-pub use leaks::assert_silent;
+pub use leaks::{assert_silent, stands_in_ids};
 pub use log::Log;
 pub use metrics::Metrics;
 pub use pair::Pair;

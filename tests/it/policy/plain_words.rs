@@ -121,7 +121,7 @@ fn prose(page: &str) -> String {
 }
 
 /// The files below `folder` whose name ends in `ending`, in order.
-fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
+pub(super) fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
         if entry.is_dir() {

@@ -2,7 +2,7 @@
 
 use super::sign::Signing;
 use crate::reports::outcome;
-use postern_tests::{Answer, Pair, Program, Provider, Reply, Request, fetch};
+use postern_tests::{Answer, Pair, Program, Provider, Reply, Request, fetch, stands_in_ids};
 use serde_json::{Value, json};
 
 /// The rows of one table, and what must be in no log.
@@ -53,7 +53,8 @@ impl Fixture {
                 private(part, &mut said);
             }
         }
-        let said: Vec<&str> = said.iter().map(String::as_str).collect();
+        // A short code can stand in an id by chance.
+        let said: Vec<&str> = said.iter().map(String::as_str).filter(|said| !stands_in_ids(said)).collect();
         fixture.pair.ends_silent(&said).await;
     }
 

@@ -1,12 +1,10 @@
 //! What clients say to sendsms, and what is made of it.
 
 use super::*;
-use crate::forms::RawRequest;
+use crate::{forms::RawRequest, processor_time::processor_time};
 use actix_web::http::{Method, header::HeaderValue};
 use bytes::Bytes;
-use rustix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};
-use std::time::Duration;
 
 const LIMITS: crate::forms::ParameterLimits =
     crate::forms::ParameterLimits { max_fields: 50, max_key: 100, max_value: 200_000 };
@@ -65,16 +63,9 @@ fn what_is_no_number_is_left_out_and_told() {
 
 #[test]
 fn the_time_for_recipients_grows_with_their_number_alone() {
-    // This thread's own: what else the machine does is not in it.
-    let cpu = || {
-        let spent = clock_gettime(ClockId::ThreadCPUTime);
-        Duration::new(spent.tv_sec as u64, spent.tv_nsec as u32)
-    };
     let time = |number: usize| {
         let query = format!("text=x&to={}", (0..number).map(|n| format!("+{n}")).collect::<String>());
-        let begun = cpu();
-        assert_eq!(got(&query).unwrap().identities.len(), number);
-        cpu() - begun
+        processor_time(|| assert_eq!(got(&query).unwrap().identities.len(), number))
     };
     // By turns, so that a machine that slows down slows both.
     let times: Vec<_> = (0..20).map(|_| (time(1_000), time(10_000))).collect();
