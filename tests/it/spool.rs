@@ -212,6 +212,15 @@ async fn a_drain_leaves_the_spool_as_it_is_for_the_next_process() {
 }
 
 #[tokio::test]
+async fn where_the_broker_is_there_the_first_messages_are_not_spooled_either() {
+    let vhost = Rabbit::shared().vhost();
+    let ingress = Launch::ingress(&config(&vhost.url(), "")).start().await;
+    receive_all(&ingress, 0..3).await;
+    arrive_in_order(&vhost.tap().await, &texts(0..3)).await;
+    ingress.metric_becomes("postern_spool_stored_total", &[], 0.0).await;
+}
+
+#[tokio::test]
 async fn both_halves_in_one_process_spool_too_where_the_broker_is_rabbitmq() {
     let gateway = Launch::gateway().config(&config(&nowhere(), ""));
     let gateway = gateway.start().await;

@@ -9,7 +9,10 @@ mod client;
 mod target;
 mod text;
 
-use crate::{confirm::is_confirmed, greeting::print};
+use crate::{
+    confirm::{can_ask, is_confirmed},
+    greeting::print,
+};
 use clap::{Args, Subcommand};
 use client::OrderClient;
 use jiff::Timestamp;
@@ -22,10 +25,7 @@ use postern_service::{
 };
 use postern_shared::{message::Priority, terminal};
 use serde::Serialize;
-use std::{
-    io::{IsTerminal, stdin},
-    net::SocketAddr,
-};
+use std::net::SocketAddr;
 use target::OrderTarget;
 
 /// An order about one backend.
@@ -179,7 +179,7 @@ async fn answer(client: &OrderClient, order: OperatorOrder, by: &str) -> Result<
         OperatorOrder::Queue(QueueCommand::Purge { name, dry_run, yes, .. }) => {
             let mut order = PurgeOrder { dry_run: true, by: Some(by.to_owned()) };
             // A script that names the queue means it.
-            if !dry_run && !yes && stdin().is_terminal() {
+            if !dry_run && !yes && can_ask() {
                 let messages = client.purge(&name, &order, by).await?.messages;
                 let question = format!("Permanently drop {messages} messages of {}?", terminal::plain(&name));
                 if !is_confirmed(&question).await? {

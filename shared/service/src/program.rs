@@ -18,7 +18,7 @@ use crate::{
     traces::{TracedBroker, Traces, TracesError},
 };
 use clap::Args;
-use postern_broker::{Broker, BrokerError};
+use postern_broker::{Broker, BrokerError, BrokerStatus};
 use postern_config::{Config, InvalidConfig, Loader, Problem, ProviderRegistry, source_name};
 use postern_store::spool::{self, Spool};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -36,6 +36,8 @@ use tokio::{sync::Notify, task::JoinHandle, time::timeout};
 
 /// How long the other processes may take to be told that this one serves no backend any more.
 const LAST_WORD: Duration = Duration::from_secs(1);
+/// How long requests wait, when a process starts, for its first connection to the broker.
+const FIRST_CONNECTION: Duration = Duration::from_secs(1);
 
 /// The arguments that every program takes.
 #[derive(Debug, Clone, Args)]
@@ -297,6 +299,10 @@ impl Runtime {
         let used_before = postern_store::is_used(&options.dir);
         match Spool::open(options, broker.clone()).await {
             Ok(spool) => {
+                // A message that came before would be spooled, and under a heavy load all that come behind it, too.
+                let mut status = broker.status();
+                let _ =
+                    timeout(FIRST_CONNECTION, status.wait_for(|status| *status == BrokerStatus::Ready)).await;
                 let spool = Arc::new(spool);
                 // It is empty: this is called once.
                 let _ = self.spool.set(Arc::clone(&spool));

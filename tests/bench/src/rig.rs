@@ -94,6 +94,16 @@ pub(crate) enum MessageLog {
     Off,
 }
 
+/// Fails if `ingress` did not hand every message to the broker itself: the spool is faster than that.
+pub(crate) async fn spooled_nothing(ingress: &Program) -> Result<()> {
+    let spooled = ingress.metrics().await.value("postern_spool_stored_total", &[]);
+    anyhow::ensure!(
+        spooled == 0.0,
+        "{spooled} messages went through the spool: this measured something else"
+    );
+    Ok(())
+}
+
 /// Makes a floor publish as Postern does: not straight into the queue, but to a topic exchange.
 pub(crate) const BY_TOPIC: &[&str] = &["--by-topic"];
 
@@ -105,8 +115,11 @@ pub(crate) struct Room {
 }
 
 impl Room {
+    /// An ingress that is connected.
     pub(crate) async fn ingress(&self, config: &str) -> Program {
-        Launch::ingress(&self.vhost.config(config)).unread_log().start().await
+        let ingress = Launch::ingress(&self.vhost.config(config)).unread_log().start().await;
+        ingress.metric_becomes("postern_broker_connected", &[], 1.0).await;
+        ingress
     }
 
     pub(crate) async fn dispatcher(&self, config: &str) -> Program {

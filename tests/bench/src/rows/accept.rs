@@ -4,7 +4,7 @@ use crate::{
     floor::ACCEPTED,
     load::{Request, wrk},
     queue::TEXT,
-    rig::{Bench, Stretch},
+    rig::{Bench, Stretch, spooled_nothing},
     table::{Row, Table, Target},
 };
 use anyhow::Result;
@@ -57,6 +57,7 @@ pub(super) async fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
     };
     run(&bare, theirs, 64, Duration::from_secs(1)).await?;
     purge().await?;
+    spooled_nothing(&ingress).await?;
     for connections in CONNECTIONS {
         let mut pairs: [Vec<(Stretch, Stretch)>; 3] = Default::default();
         for _ in 0..bench.effort.rounds {
@@ -68,6 +69,7 @@ pub(super) async fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
                 pairs.push((here, there));
             }
         }
+        spooled_nothing(&ingress).await?;
         for (index, ((what, ..), pairs)) in posts.iter().zip(&pairs).enumerate() {
             let recipients = if index == 2 { RECIPIENTS as f64 } else { 1.0 };
             let rates: Vec<_> =

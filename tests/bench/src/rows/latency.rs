@@ -3,7 +3,7 @@
 use super::accept::form;
 use crate::{
     load::{Request, paced, paced::Latencies, wrk},
-    rig::{Bench, MessageLog, Served},
+    rig::{Bench, MessageLog, Served, spooled_nothing},
     table::{Row, Table, Target},
 };
 use anyhow::Result;
@@ -23,6 +23,7 @@ pub(super) async fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
         // What both can take.
         let rate = half(here.min(there));
         add(bench, table, "form POST", (&ours, rate), (&bare, rate)).await?;
+        spooled_nothing(&ingress).await?;
     }
     let config = bench.gateway(1, Served::None, MessageLog::On);
     let gateway = Launch::gateway().config(&config).unread_log().start().await;

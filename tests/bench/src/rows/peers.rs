@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     load::{Request, wrk},
-    rig::{Bench, MessageLog, Room},
+    rig::{Bench, MessageLog, Room, spooled_nothing},
     table::{Row, Table, Target},
 };
 use anyhow::Result;
@@ -74,6 +74,7 @@ async fn accepts(
         room.queues.purge("postern.inbound").await?;
         pairs.push((here.rate, there.per_second));
     }
+    spooled_nothing(&ingress).await?;
     let what = format!("form POST, {CONNECTIONS} connections");
     table.add(Row::paired(what, "accepts/s", peer, &pairs).judged_by(Target::AtLeast(target)));
     Ok(())

@@ -2,7 +2,7 @@
 
 use super::accept::{form, run};
 use crate::{
-    rig::{Bench, Room, until},
+    rig::{Bench, Room, spooled_nothing, until},
     table::{Row, Table, Target},
 };
 use anyhow::{Context, Result};
@@ -42,6 +42,9 @@ pub(super) async fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
         recorder.terminate().await;
         with.queues.purge("postern.inbound").await?;
         with.queues.purge(LOG_QUEUE).await?;
+        for ingress in [&off, &on] {
+            spooled_nothing(ingress).await?;
+        }
         unread.push((later.rate, there.rate));
         pairs.push((here, there));
     }
