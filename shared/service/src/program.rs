@@ -36,8 +36,6 @@ use tokio::{sync::Notify, task::JoinHandle, time::timeout};
 
 /// How long the other processes may take to be told that this one serves no backend any more.
 const LAST_WORD: Duration = Duration::from_secs(1);
-/// How long requests wait, when a process starts, for its first connection to the broker.
-const FIRST_CONNECTION: Duration = Duration::from_secs(1);
 
 /// The arguments that every program takes.
 #[derive(Debug, Clone, Args)]
@@ -297,12 +295,14 @@ impl Runtime {
             min_free_disk: config.broker.min_free_disk,
         };
         let used_before = postern_store::is_used(&options.dir);
+        let mut status = broker.status();
         match Spool::open(options, broker.clone()).await {
             Ok(spool) => {
-                // A message that came before would be spooled, and under a heavy load all that come behind it, too.
-                let mut status = broker.status();
-                let _ =
-                    timeout(FIRST_CONNECTION, status.wait_for(|status| *status == BrokerStatus::Ready)).await;
+                // A message that came before the first connection, or its failure, would be spooled, and under a
+                // heavy load all that come behind it, too. As long as a publish would wait.
+                if *status.borrow() != BrokerStatus::Ready {
+                    let _ = timeout(config.broker.publish_timeout.0, status.changed()).await;
+                }
                 let spool = Arc::new(spool);
                 // It is empty: this is called once.
                 let _ = self.spool.set(Arc::clone(&spool));

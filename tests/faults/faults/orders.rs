@@ -13,9 +13,9 @@ use std::{sync::Arc, time::Duration};
 
 /// What docs/guarantees.md says that an interrupted cancellation or move may double on RabbitMQ; the embedded broker
 /// exchanges messages in one transaction.
-const AT_ONCE: usize = 256;
+const AT_ONCE: usize = 512;
 /// How many messages wait for the backend when an order strikes: more than are settled at once.
-const WAITING: usize = 2 * AT_ONCE;
+const WAITING: usize = 512;
 /// What was in flight, and in the dispatcher's hands: of two backends and a webhook.
 pub(crate) const IN_FLIGHT: Allowance = Allowance { doubled: 2 * IN_HAND, repeated: UNDER_WAY };
 const INTERRUPTED: Allowance = Allowance { doubled: 2 * IN_HAND + AT_ONCE, ..IN_FLIGHT };

@@ -167,7 +167,7 @@ pub(super) async fn with_sqlite(name: &'static str, messages: usize) -> Outcome 
 /// With the message log in PostgreSQL.
 pub(super) async fn with_postgres(name: &'static str, messages: usize) -> Outcome {
     let server = Postgres::shared();
-    run(name, messages, &server.url(&server.database())).await
+    run(name, messages, &server.database()).await
 }
 
 async fn run(name: &'static str, messages: usize, log: &str) -> Outcome {

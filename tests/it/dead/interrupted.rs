@@ -118,7 +118,8 @@ async fn interrupted(broker: &str, proxy: Option<&Proxy>, count: usize) {
     assert_eq!(sent.keys().cloned().collect::<Vec<_>>(), accepted, "no others");
     let doubles = sent.values().sum::<usize>() - count;
     println!("{kills} kills, {halfway} of them halfway, {doubles} doubles of {count}");
-    assert!(doubles <= usize::try_from(kills).unwrap() * 256, "{doubles} doubles in {kills} kills");
+    // What is replaced together, and what is before it.
+    assert!(doubles <= usize::try_from(kills).unwrap() * 512, "{doubles} doubles in {kills} kills");
     assert!(halfway > 0, "{kills} kills, none of them halfway");
 }
 
