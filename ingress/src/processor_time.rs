@@ -1,4 +1,4 @@
-//! How much of the processor a test's code takes, whatever else the machine does.
+//! How much of the processor a test's code takes, on a machine that is busy too.
 
 use rustix::time::{ClockId, clock_gettime};
 use std::time::Duration;

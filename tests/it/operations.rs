@@ -230,7 +230,10 @@ async fn every_metric_of_the_contract_is_there_and_no_other() {
         assert!(metrics.has("process_resident_memory_bytes"));
         assert!((metrics.value("postern_broker_connected", &[]) - 1.0).abs() < f64::EPSILON);
         for (key, value) in metrics.labels() {
-            assert!(!value.contains("+1555") && !SECRETS.contains(&value), "{key}={value}");
+            for number in ["+1555", "1555111", "1555333"] {
+                assert!(!value.contains(number), "{key}={value}");
+            }
+            assert!(!SECRETS.contains(&value), "{key}={value}");
         }
     }
     let wanted = [("backend", "x"), ("method", "GET"), ("status", "200")];

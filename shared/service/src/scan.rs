@@ -23,8 +23,8 @@ use taken::TakenMessages;
 use tokio::sync::{Mutex, MutexGuard};
 
 /// The most messages that are replaced together, and the bytes of their bodies from which on it is fewer. On
-/// RabbitMQ a crash may double so many, and as many before them, whose acknowledgements are under way: RabbitMQ
-/// does not confirm those.
+/// RabbitMQ a crash may double these, and the same number before them, whose acknowledgements are under way:
+/// RabbitMQ does not confirm those.
 const AT_ONCE: (usize, usize) = (256, 8 * 1024 * 1024);
 
 /// What is published in place of a message; nothing if it is dropped.

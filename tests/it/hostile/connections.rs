@@ -250,8 +250,7 @@ async fn every_head_must_end_in_time_not_only_the_first() {
             _ => 2.0,
         };
         let took = took.as_secs_f64();
-        // How much more, a busy machine decides; what it is told says whose limit it was.
-        assert!(took >= limit, "{listener:?} {after:?}: {took}");
+        assert!((limit..limit + 3.7).contains(&took), "{listener:?} {after:?}: {took}");
         let told = said.starts_with("HTTP/1.1 408");
         assert_eq!(told, !matches!(after, After::Nothing), "{listener:?} {after:?}: {said}");
     }

@@ -198,8 +198,8 @@ async fn every_head_has_its_time_and_an_idle_connection_less() {
     ] {
         let (said, took) = end(after).await;
         assert_eq!(said, says, "{after:?}");
-        // How much more, a busy machine decides.
-        assert!(took >= from && took < from + Duration::from_secs(30), "{after:?}: {took:?}");
+        // Half of it more, on a machine that is busy.
+        assert!((from..from + PACE.head / 2 * 3).contains(&took), "{after:?}: {took:?}");
     }
     let (mut client, server) = pair().await;
     let mut stream = PacedStream::new(server, PACE);
