@@ -15,7 +15,7 @@ mod xml;
 
 pub use byte_order_mark::{looks_like_json, without_byte_order_mark};
 pub use limited::{JsonLimits, NotTaken, value_within};
-pub use numbers::{restore_numbers, with_exact_numbers};
+pub use numbers::{restore_numbers, with_exact_numbers, with_exact_numbers_among};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, error::Category, json};
 use serde_path_to_error::{Path, Segment};

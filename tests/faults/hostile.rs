@@ -14,7 +14,7 @@ use crate::{
 };
 use attacks::Attacker;
 use futures_util::future::LocalBoxFuture;
-use measure::{Beside, Meter};
+use measure::{Beside, MEASURES, Meter};
 use postern_tests::Rabbit;
 use std::time::Duration;
 
@@ -44,8 +44,14 @@ macro_rules! attack {
     };
 }
 
-/// All attacks, one after the other.
-pub(crate) const ATTACKS: &[Scenario] = &[
+/// The attacks in lanes, beside which nothing else runs. Each is measured alone; where `span` is too short to measure
+/// much, with one other beside it.
+pub(crate) fn lanes(span: Duration) -> Vec<&'static [Scenario]> {
+    let lanes = if span < MEASURES { 2 } else { 1 };
+    ATTACKS.chunks(ATTACKS.len().div_ceil(lanes)).collect()
+}
+
+const ATTACKS: &[Scenario] = &[
     attack!("clients that pipeline and do not read", attacks::never_reading),
     attack!("second heads that never end", attacks::endless_heads),
     attack!("five hundred connections that say nothing", attacks::silent_connections),

@@ -56,7 +56,11 @@ struct Arguments {
 
 impl Arguments {
     fn extent(&self) -> Extent {
-        Extent { times: self.times, attack: Duration::from_secs(self.attack) }
+        Extent { times: self.times, attack: self.attack() }
+    }
+
+    fn attack(&self) -> Duration {
+        Duration::from_secs(self.attack)
     }
 
     fn wants(&self, name: &str) -> bool {
@@ -92,40 +96,48 @@ fn long_runs(arguments: &Arguments, messages: usize) -> Vec<String> {
     problems
 }
 
-/// All lanes side by side, and each until the time is over: once at least.
+/// The faults, then the attacks, until the time is over: once at least.
 fn campaign(arguments: &Arguments) -> Table {
     let begun = Instant::now();
     let until = begun + Duration::from_secs(60 * arguments.minutes);
-    let (lanes, mut table) = (faults::lanes(arguments.extent()), Table::default());
-    std::thread::scope(|threads| {
-        let lanes: Vec<_> = lanes.iter().map(|lane| threads.spawn(|| run(lane, arguments, until))).collect();
-        for lane in lanes {
-            lane.join().expect("a lane").into_iter().for_each(|row| table.add(row));
+    let (attacks, mut table) = (hostile::lanes(arguments.attack()), Table::default());
+    loop {
+        let rows: Vec<_> =
+            [faults::LANES, &attacks].into_iter().flat_map(|lanes| side_by_side(lanes, arguments)).collect();
+        let is_over = rows.is_empty() || Instant::now() >= until;
+        rows.into_iter().for_each(|row| table.add(row));
+        if is_over {
+            break;
         }
-    });
-    let names: Vec<_> = lanes.iter().flat_map(|lane| lane.iter()).map(|scenario| scenario.name).collect();
+    }
+    let lanes = faults::LANES.iter().chain(&attacks).copied();
+    let names: Vec<_> = lanes.flatten().map(|scenario| scenario.name).collect();
     table.sort(&names);
     eprintln!("--- {:.0} s", begun.elapsed().as_secs_f64());
     table
 }
 
-fn run(lane: &[Scenario], arguments: &Arguments, until: Instant) -> Vec<Row> {
-    let mut rows = Vec::new();
-    loop {
-        for scenario in lane.iter().filter(|scenario| arguments.wants(scenario.name)) {
-            let begun = Instant::now();
-            let row = one(scenario, arguments.extent());
-            let found = if row.problems.is_empty() { "" } else { ": FAILED" };
-            eprintln!("--- {}: {:.0} s{found}", scenario.name, begun.elapsed().as_secs_f64());
-            for problem in &row.problems {
-                eprintln!("--- {}: {problem}", scenario.name);
-            }
-            rows.push(row);
+/// All lanes at once, those of a lane one after the other.
+fn side_by_side(lanes: &[&[Scenario]], arguments: &Arguments) -> Vec<Row> {
+    std::thread::scope(|threads| {
+        let lanes: Vec<_> = lanes.iter().map(|lane| threads.spawn(|| run(lane, arguments))).collect();
+        lanes.into_iter().flat_map(|lane| lane.join().expect("a lane")).collect()
+    })
+}
+
+fn run(lane: &[Scenario], arguments: &Arguments) -> Vec<Row> {
+    let wanted = lane.iter().filter(|scenario| arguments.wants(scenario.name));
+    let rows = wanted.map(|scenario| {
+        let begun = Instant::now();
+        let row = one(scenario, arguments.extent());
+        let found = if row.problems.is_empty() { "" } else { ": FAILED" };
+        eprintln!("--- {}: {:.0} s{found}", scenario.name, begun.elapsed().as_secs_f64());
+        for problem in &row.problems {
+            eprintln!("--- {}: {problem}", scenario.name);
         }
-        if rows.is_empty() || Instant::now() >= until {
-            return rows;
-        }
-    }
+        row
+    });
+    rows.collect()
 }
 
 /// One that panics is a row, too.

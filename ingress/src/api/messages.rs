@@ -30,7 +30,7 @@ use jiff::Timestamp;
 use postern_config::Right;
 use postern_service::traces::RequestSpan;
 use postern_shared::read::{
-    NotTaken, restore_numbers, value_within, with_exact_numbers, without_byte_order_mark,
+    NotTaken, restore_numbers, value_within, with_exact_numbers_among, without_byte_order_mark,
 };
 use serde_json::{Value, json};
 use std::borrow::Cow;
@@ -183,7 +183,7 @@ async fn read_json(
     })?;
     // A body that is no text is no JSON: the reader says where.
     let body = without_byte_order_mark(&body);
-    let exact = str::from_utf8(body).map(with_exact_numbers);
+    let exact = str::from_utf8(body).map(|body| with_exact_numbers_among(body, MESSAGE_LIMITS.values));
     let json = exact.as_deref().map_or(body, str::as_bytes);
     let read = value_within(json, MESSAGE_LIMITS).map_err(|why| match why {
         NotTaken::Invalid(error) => {

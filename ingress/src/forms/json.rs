@@ -6,8 +6,12 @@ use super::{
 };
 use crate::refusal_reason::RefusalReason;
 use encoding_rs::{Encoding, UTF_8};
-use postern_shared::read::{JsonLimits, NotTaken, value_within, with_exact_numbers, without_lone_surrogates};
+use postern_shared::read::{
+    JsonLimits, NotTaken, value_within, with_exact_numbers_among, without_byte_order_mark,
+    without_lone_surrogates,
+};
 use serde_json::Value;
+use std::borrow::Cow;
 
 /// Whether a media type is JSON: `application/json`, the old `text/json`, or any with the suffix of RFC 6839.
 pub(crate) fn is_json(essence: &str) -> bool {
@@ -27,10 +31,12 @@ pub(super) fn read_json(
     limits: &ParameterLimits,
 ) -> Result<Value, Errors> {
     let ParameterLimits { max_fields, max_key, max_value } = limits;
-    let charset = charset.filter(|_| str::from_utf8(body).is_err()).unwrap_or(UTF_8);
-    let (text, _) = charset.decode_with_bom_removal(body);
+    let text = match str::from_utf8(without_byte_order_mark(body)) {
+        Ok(text) => Cow::Borrowed(text),
+        Err(_) => charset.unwrap_or(UTF_8).decode_with_bom_removal(body).0,
+    };
     let text = without_lone_surrogates(&text);
-    let text = with_exact_numbers(&text);
+    let text = with_exact_numbers_among(&text, *max_fields);
     let most = JsonLimits { values: *max_fields, name: *max_key, text: *max_value };
     value_within(text.as_bytes(), most).map_err(|why| match why {
         NotTaken::Invalid(error) => Errors::whole(json_error(&error)).because(RefusalReason::Json),

@@ -11,8 +11,7 @@ use std::{borrow::Cow, collections::BTreeMap};
 /// The most digits that a number with an exponent is written out in: `1e400` stays as it is. The longest
 /// ids, UUIDs as decimal numbers, have 39.
 const MAX_DIGITS: usize = 40;
-/// The most numbers that are mended in one text, which makes it longer by at most 2 MB. No reader takes as
-/// many values.
+/// The most numbers that are mended in one text, which makes it longer by at most 2 MB.
 const MAX_MENDED: usize = 50_000;
 /// So many digits are always an integer of 64 bits.
 const SHORT: usize = 18;
@@ -25,12 +24,19 @@ const FLOAT_DIGITS: usize = 15;
 /// What neither an integer of 64 bits nor a float can hold becomes a text of its digits. All else, and what
 /// is not JSON, stays as it is.
 pub fn with_exact_numbers(json: &str) -> Cow<'_, str> {
+    with_exact_numbers_among(json, usize::MAX)
+}
+
+/// The same for a reader that takes at most so many `values`, members of objects and items of lists: what comes
+/// behind these costs nothing.
+pub fn with_exact_numbers_among(json: &str, values: usize) -> Cow<'_, str> {
     let bytes = json.as_bytes();
     let mut mended = String::new();
-    let (mut at, mut copied, mut count) = (0, 0, 0);
-    while at < bytes.len() && count < MAX_MENDED {
+    let (mut at, mut copied, mut count, mut commas) = (0, 0, 0, 0);
+    while at < bytes.len() && count < MAX_MENDED && commas <= values {
         match bytes[at] {
             b'"' => at = end_of_text(bytes, at + 1),
+            b',' => (at, commas) = (at + 1, commas + 1),
             b'-' | b'0'..=b'9' => {
                 let end = end_of_number(bytes, at);
                 if let Some(exact) = exact(&json[at..end]).filter(|_| !is_name(&bytes[end..])) {
@@ -207,6 +213,17 @@ mod tests {
                 assert_eq!(mended, format!("{before}{expected}{behind}"), "{number}");
                 assert!(serde_json::from_str::<Value>(&mended).is_ok(), "{mended}");
             }
+        }
+    }
+
+    #[test]
+    fn what_is_behind_the_values_that_are_taken_is_not_looked_at() {
+        for (json, expected) in [
+            ("[1.0,2.0,3.0]", "[1,2,3]"),
+            ("[\",,,,\",2.0,3.0]", "[\",,,,\",2,3]"),
+            ("[1.0,2.0,3.0,4.0,5.0]", "[1,2,3,4.0,5.0]"),
+        ] {
+            assert_eq!(with_exact_numbers_among(json, 2), expected);
         }
     }
 

@@ -9,10 +9,7 @@ pub(crate) mod orders;
 pub(crate) mod processes;
 pub(crate) mod spool;
 
-use crate::{
-    hostile::{ATTACKS, measure::MEASURES},
-    table::Row,
-};
+use crate::table::Row;
 use futures_util::future::LocalBoxFuture;
 use std::time::Duration;
 
@@ -41,26 +38,24 @@ macro_rules! scenario {
 
 /// Those of a lane strike one after the other, the lanes side by side. Most of the time they wait for timers and
 /// for programs to start.
-const LANES: &[&[Scenario]] = &[
+pub(crate) const LANES: &[&[Scenario]] = &[
+    &[scenario!("kill -9 of the broker", broker::killed)],
     &[scenario!("three nodes: kill -9 of the queues' leader", cluster::leader_killed)],
-    &[
-        scenario!("kill -9 of the broker", broker::killed),
-        scenario!("kill -9 of the broker, the ingress and the dispatcher at once", broker::power_cut),
-        scenario!("the broker's memory alarm", broker::memory_alarm),
-        scenario!("the broker's disk alarm", broker::disk_alarm),
-    ],
     &[
         scenario!("kill -9 of the ingress", processes::ingress_killed),
         scenario!("kill -9 of the dispatcher", processes::dispatcher_killed),
         scenario!("kill -9 of the one process, RabbitMQ", processes::gateway_killed),
         scenario!("SIGTERM to the ingress", processes::ingress_drained),
         scenario!("SIGTERM to the dispatcher", processes::dispatcher_drained),
+        scenario!("kill -9 of the broker, the ingress and the dispatcher at once", broker::power_cut),
     ],
     &[
         scenario!("the network cuts every connection to the broker", network::cut),
         scenario!("the network closes one direction", network::half_closed),
         scenario!("the network goes silent", network::silent),
         scenario!("the network is slow", network::slow),
+        scenario!("the broker's memory alarm", broker::memory_alarm),
+        scenario!("the broker's disk alarm", broker::disk_alarm),
     ],
     &[
         scenario!("kill -9 of the one process, embedded", processes::embedded_killed),
@@ -78,10 +73,3 @@ const LANES: &[&[Scenario]] = &[
         scenario!("kill -9 during a move, RabbitMQ", orders::moved),
     ],
 ];
-
-/// The lanes with the attacks. What is measured is measured alone among them; a span that is too short to measure
-/// much has two lanes.
-pub(crate) fn lanes(extent: Extent) -> Vec<&'static [Scenario]> {
-    let together = if extent.attack < MEASURES { ATTACKS.len().div_ceil(2) } else { ATTACKS.len() };
-    LANES.iter().copied().chain(ATTACKS.chunks(together)).collect()
-}
