@@ -56,11 +56,7 @@ struct Arguments {
 
 impl Arguments {
     fn extent(&self) -> Extent {
-        Extent { times: self.times, attack: self.attack() }
-    }
-
-    fn attack(&self) -> Duration {
-        Duration::from_secs(self.attack)
+        Extent { times: self.times, attack: Duration::from_secs(self.attack) }
     }
 
     fn wants(&self, name: &str) -> bool {
@@ -100,7 +96,7 @@ fn long_runs(arguments: &Arguments, messages: usize) -> Vec<String> {
 fn campaign(arguments: &Arguments) -> Table {
     let begun = Instant::now();
     let until = begun + Duration::from_secs(60 * arguments.minutes);
-    let (attacks, mut table) = (hostile::lanes(arguments.attack()), Table::default());
+    let (attacks, mut table) = (hostile::lanes(arguments.extent().attack), Table::default());
     loop {
         let rows: Vec<_> =
             [faults::LANES, &attacks].into_iter().flat_map(|lanes| side_by_side(lanes, arguments)).collect();

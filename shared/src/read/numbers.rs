@@ -27,8 +27,8 @@ pub fn with_exact_numbers(json: &str) -> Cow<'_, str> {
     with_exact_numbers_among(json, usize::MAX)
 }
 
-/// The same for a reader that takes at most so many `values`, members of objects and items of lists: what comes
-/// behind these costs nothing.
+/// [`with_exact_numbers`] for a reader that takes at most `values` members of objects and items of lists together:
+/// what comes behind them costs nothing.
 pub fn with_exact_numbers_among(json: &str, values: usize) -> Cow<'_, str> {
     let bytes = json.as_bytes();
     let mut mended = String::new();

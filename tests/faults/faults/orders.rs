@@ -13,12 +13,12 @@ use std::{sync::Arc, time::Duration};
 
 /// What docs/guarantees.md says that an interrupted cancellation or move may double on RabbitMQ; the embedded broker
 /// exchanges messages in one transaction.
-const AT_ONCE: usize = 512;
+const MAY_DOUBLE: usize = 512;
 /// How many messages wait for the backend when an order strikes: more than are settled at once.
 const WAITING: usize = 512;
 /// What was in flight, and in the dispatcher's hands: of two backends and a webhook.
 pub(crate) const IN_FLIGHT: Allowance = Allowance { doubled: 2 * IN_HAND, repeated: UNDER_WAY };
-const INTERRUPTED: Allowance = Allowance { doubled: 2 * IN_HAND + AT_ONCE, ..IN_FLIGHT };
+const INTERRUPTED: Allowance = Allowance { doubled: 2 * IN_HAND + MAY_DOUBLE, ..IN_FLIGHT };
 
 /// An order that is carried out when its process is killed.
 #[derive(Debug, Clone, Copy, PartialEq)]
