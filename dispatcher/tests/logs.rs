@@ -20,6 +20,7 @@ mod setup;
 
 use postern_broker::{Envelope, header};
 use postern_dispatcher::connectors::ConnectorRegistry;
+use postern_service::telemetry::JsonLines;
 use postern_shared::message::{MessageId, Priority};
 use provider::{Provider, answer};
 use serde_json::{Value, json};
@@ -62,7 +63,7 @@ impl Written {
     fn follow() -> Self {
         static SUBSCRIBER: Once = Once::new();
         SUBSCRIBER.call_once(|| {
-            let lines = tracing_subscriber::fmt::layer().json().with_writer(|| OfThread);
+            let lines = tracing_subscriber::fmt::layer().event_format(JsonLines).with_writer(|| OfThread);
             let ours = filter_fn(|m| m.target().starts_with("postern") || *m.level() <= tracing::Level::WARN);
             let registry = tracing_subscriber::registry().with(lines.with_filter(ours));
             tracing::subscriber::set_global_default(registry).unwrap();
@@ -80,8 +81,8 @@ impl Written {
     fn fields(&self, message: &str) -> Value {
         let text = self.text();
         let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-        let mut found = lines.filter(|line| line["fields"]["message"] == message);
-        let fields = found.next().unwrap_or_else(|| panic!("{message} is not in\n{text}"))["fields"].clone();
+        let mut found = lines.filter(|line| line["message"] == message);
+        let fields = found.next().unwrap_or_else(|| panic!("{message} is not in\n{text}"));
         assert!(found.next().is_none(), "{message} is there twice in\n{text}");
         fields
     }
@@ -110,7 +111,7 @@ async fn a_host_without_an_answer_is_named_with_the_reason_and_a_dead_letter_has
     );
     let dead = written.fields("dead-lettered");
     let wanted = json!({
-        "message": "dead-lettered", "message_id": id, "backend": "demo", "queue": "postern.outbound.demo",
+        "timestamp": dead["timestamp"], "level": "WARN", "target": dead["target"], "message": "dead-lettered", "message_id": id, "backend": "demo", "queue": "postern.outbound.demo",
         "class": "transient", "code": "connect", "attempts": 1,
     });
     assert_eq!(dead, wanted);
@@ -175,9 +176,8 @@ async fn a_line_for_each_attempt_and_in_none_a_number_a_text_a_secret_or_an_answ
     }
     let attempt = log.lines().find(|line| line.contains("0af7651916cd43dd8448eb211c80319c"));
     let attempt: serde_json::Value = serde_json::from_str(attempt.expect(&log)).unwrap();
-    let fields = &attempt["fields"];
-    assert_eq!((&fields["backend"], &fields["attempt"]), (&"demo".into(), &1.into()), "{attempt}");
-    assert_eq!((&fields["sent"], &fields["failed"]), (&1.into(), &1.into()), "{attempt}");
-    assert_eq!((&fields["class"], &fields["code"]), (&"permanent".into(), &"http_400".into()), "{attempt}");
+    assert_eq!((&attempt["backend"], &attempt["attempt"]), (&"demo".into(), &1.into()), "{attempt}");
+    assert_eq!((&attempt["sent"], &attempt["failed"]), (&1.into(), &1.into()), "{attempt}");
+    assert_eq!((&attempt["class"], &attempt["code"]), (&"permanent".into(), &"http_400".into()), "{attempt}");
     assert!(log.contains("\"characters\":8") && log.contains("dead-lettered unread"), "{log}");
 }

@@ -134,6 +134,41 @@ fn packages_use_one_another_in_one_direction() {
     assert!(["actix-web", "lapin", "tokio"].iter().all(|name| service.contains(*name)));
 }
 
+/// Each package that is compiled, as its name, version and features, if cargo is told to build so.
+fn compiled(so: &[&str]) -> BTreeSet<(String, String)> {
+    let output = Command::new(env!("CARGO"))
+        .args(["tree", "--workspace", "--locked", "--offline", "--prefix", "none"])
+        .args(["--format", "{p}|{f}"])
+        .args(so)
+        .current_dir(ROOT)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let lines = String::from_utf8(output.stdout).unwrap();
+    // A package that has been listed before has a mark behind it.
+    let packages = lines.lines().filter_map(|line| line.trim_end_matches(" (*)").split_once('|'));
+    packages.map(|(package, features)| (package.to_owned(), features.to_owned())).collect()
+}
+
+/// Else programs, tests and fuzz targets would each have the whole tree compiled for themselves.
+#[test]
+fn programs_tests_and_fuzz_targets_share_what_they_depend_on() {
+    let tests = compiled(&["--edges", "normal,build,dev"]);
+    let known: BTreeSet<&str> = tests.iter().map(|(package, _)| &**package).collect();
+    assert!(known.len() > 300, "{known:?}");
+    for others in [
+        &["--edges", "normal,build"][..],
+        &["--edges", "normal,build,dev", "--features", "postern-fuzz/libfuzzer"],
+    ] {
+        let differing: Vec<_> = compiled(others)
+            .into_iter()
+            .filter(|package| known.contains(&*package.0) && !tests.contains(package))
+            .filter(|(package, _)| !package.starts_with("postern-fuzz "))
+            .collect();
+        assert!(differing.is_empty(), "other features than in tests, {others:?}: {differing:?}");
+    }
+}
+
 /// Files by the module that each is, in segments below its package.
 type Files = BTreeMap<Vec<String>, PathBuf>;
 

@@ -2,6 +2,7 @@
 //! field or check it is; never what somebody wrote.
 
 use crate::{client, server::Running};
+use postern_service::telemetry::JsonLines;
 use serde_json::Value;
 use std::{
     io,
@@ -61,7 +62,7 @@ impl io::Write for Writer {
 fn last_line(mark: &str) -> Value {
     let log = String::from_utf8(WRITTEN.get().unwrap().lock().unwrap().clone()).unwrap();
     let line = log.lines().rev().find(|line| line.contains(mark)).unwrap_or_else(|| panic!("{mark}"));
-    serde_json::from_str::<Value>(line).unwrap()["fields"].clone()
+    serde_json::from_str(line).unwrap()
 }
 
 /// The reason, the fields and the checks.
@@ -71,7 +72,7 @@ fn told(line: &Value) -> [Option<&str>; 3] {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_line_of_a_refused_request_has_its_reason_and_never_a_value() {
-    let lines = tracing_subscriber::fmt::layer().json().with_writer(|| Writer);
+    let lines = tracing_subscriber::fmt::layer().event_format(JsonLines).with_writer(|| Writer);
     let lines = lines.with_filter(filter_fn(|event| event.target() == "postern_ingress::access"));
     tracing::subscriber::set_global_default(tracing_subscriber::registry().with(lines)).unwrap();
     let server = Running::start(CONFIG).await;

@@ -13,7 +13,7 @@ mod line_limit;
 use crate::metrics::Metrics;
 pub use buffer::{LogBuffer, LogGuard};
 use jiff::Timestamp;
-use json_lines::JsonLines;
+pub use json_lines::JsonLines;
 pub use line_limit::LineLimit;
 use postern_config::{LogFormat, LogSection};
 use postern_shared::clock::Written;

@@ -15,7 +15,8 @@ use tracing_subscriber::{
 };
 
 /// Formats events. Spans are left out: there are none.
-pub(super) struct JsonLines;
+#[derive(Debug, Clone, Copy)]
+pub struct JsonLines;
 
 impl<S, N> FormatEvent<S, N> for JsonLines
 where
