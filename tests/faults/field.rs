@@ -106,7 +106,8 @@ impl Field {
         (ledger, target, _ends): (Arc<Ledger>, Target, Ends),
         (front, back): (Service, Option<Service>),
     ) -> Self {
-        let (load, begun, windows) = (Load::start(&ledger, &target), Instant::now(), Vec::new());
+        let load = Load::start(&ledger, &target, setup.application == Application::Webhook);
+        let (begun, windows) = (Instant::now(), Vec::new());
         Self { ledger, front, back, setup, config, target, load, begun, windows, attacked: false, _ends }
     }
 

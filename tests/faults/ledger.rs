@@ -41,6 +41,8 @@ pub(crate) struct Counts {
     pub(crate) ended: [usize; 2],
     /// Accepted, and not ended.
     pub(crate) waiting: [usize; 2],
+    /// Submitted and accepted, and without a report.
+    pub(crate) unreported: usize,
     /// Answers 503.
     pub(crate) refusals: usize,
     /// Requests that got no answer.
@@ -86,8 +88,10 @@ impl Ledger {
                 let entry = &mut book.entries[number];
                 let (way, known) = (entry.way, std::mem::replace(&mut entry.accepted, true));
                 let (waits, took) = (!known && entry.ends == 0, now.duration_since(entry.tried));
+                let unreported = !known && way == Way::Submitted && entry.reports == 0;
                 book.counts.accepted[way as usize] += usize::from(!known);
                 book.counts.waiting[way as usize] += usize::from(waits);
+                book.counts.unreported += usize::from(unreported);
                 book.accepted.push(now);
                 book.answers.push(took);
                 book.seen(number, id);
@@ -122,7 +126,7 @@ impl Ledger {
     pub(crate) fn reported(&self, id: &str) {
         let mut book = self.book();
         match book.number(id) {
-            Some(number) => book.entries[number].reports = book.entries[number].reports.saturating_add(1),
+            Some(number) => book.reports(number),
             None => book.strange.push(format!("a report on a message {id} that nobody knows")),
         }
     }
@@ -132,9 +136,8 @@ impl Ledger {
     pub(crate) fn cancelled(&self, id: &str) {
         let mut book = self.book();
         if let Some(number) = book.number(id) {
-            let entry = &mut book.entries[number];
-            entry.cancelled = true;
-            entry.reports = entry.reports.saturating_add(1);
+            book.entries[number].cancelled = true;
+            book.reports(number);
             book.ends(number, Instant::now());
         }
     }
@@ -224,6 +227,14 @@ impl Book {
         self.counts.waiting[entry.way as usize] -= usize::from(first && entry.accepted);
         entry.ends = entry.ends.saturating_add(1);
         entry.ended = Some(now);
+    }
+
+    /// A report was made of it.
+    fn reports(&mut self, number: usize) {
+        let entry = &mut self.entries[number];
+        let first = entry.reports == 0;
+        self.counts.unreported -= usize::from(first && entry.accepted && entry.way == Way::Submitted);
+        entry.reports = entry.reports.saturating_add(1);
     }
 
     fn seen(&mut self, number: usize, id: Option<&str>) {

@@ -1,7 +1,7 @@
 //! Providers and applications that post messages, some of which repeat themselves until they are
 //! answered, as they should.
 
-use crate::ledger::{Ledger, Way};
+use crate::ledger::{Counts, Ledger, Way};
 use postern_tests::{fetch, http_client};
 use reqwest::Client;
 use serde_json::json;
@@ -25,8 +25,8 @@ const BATCH: usize = 5;
 pub(crate) const UNDER_WAY: usize = 2 * CLIENTS + BATCH_CLIENTS * BATCH;
 /// How long a client rests after an answer; in a rush, not at all.
 const REST: Duration = Duration::from_millis(200);
-/// In a rush, how many accepted messages of each way may wait to come out: more would only have to be waited for
-/// later.
+/// In a rush, how many accepted messages of each way may wait to come out, and how many for their reports: more would
+/// only have to be waited for later.
 const WAITING: usize = 150;
 /// How long it rests while more are waiting.
 const FULL: Duration = Duration::from_millis(5);
@@ -51,7 +51,8 @@ impl Target {
 enum Pace {
     /// With a rest after each answer.
     Calm,
-    /// As fast as answers come, while no more accepted messages of each way than these wait to come out.
+    /// As fast as answers come, while no more accepted messages of each way than these wait to come out, or to be
+    /// reported.
     Rush([usize; 2]),
     Over,
 }
@@ -64,7 +65,8 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    pub(crate) fn start(ledger: &Arc<Ledger>, target: &Target) -> Self {
+    /// `reported`: somebody is told what became of what is submitted.
+    pub(crate) fn start(ledger: &Arc<Ledger>, target: &Target, reported: bool) -> Self {
         let (pace, _) = watch::channel(Pace::Calm);
         let http = http_client();
         let mut clients = JoinSet::new();
@@ -78,6 +80,7 @@ impl Load {
                 messages,
                 // Every other one says who a message is, and repeats it until it is taken.
                 repeats: number % 2 == 0,
+                reported,
             };
             clients.spawn(client.work(pace.subscribe()));
         }
@@ -122,6 +125,8 @@ struct Poster {
     /// How many messages one request has.
     messages: usize,
     repeats: bool,
+    /// Whether there are reports on its messages.
+    reported: bool,
 }
 
 impl Poster {
@@ -138,14 +143,20 @@ impl Poster {
                     let _ = tokio::time::timeout(REST, pace.changed()).await;
                 }
                 Pace::Rush(most) => {
-                    let way = self.way as usize;
-                    while self.ledger.counts().waiting[way] > most[way] && *pace.borrow() == now {
+                    while self.waiting() > most[self.way as usize] && *pace.borrow() == now {
                         tokio::time::sleep(FULL).await;
                     }
                 }
                 Pace::Over => {}
             }
         }
+    }
+
+    /// How many messages of its way are not done with.
+    fn waiting(&self) -> usize {
+        let Counts { waiting, unreported, .. } = self.ledger.counts();
+        let unreported = if self.reported && self.way == Way::Submitted { unreported } else { 0 };
+        waiting[self.way as usize].max(unreported)
     }
 
     /// Posts messages with these numbers once, in one request; whether they were accepted.
@@ -206,6 +217,7 @@ pub(crate) async fn time_of_one(ledger: &Arc<Ledger>, target: &Target) -> Durati
         way: Way::Submitted,
         messages: 1,
         repeats: true,
+        reported: false,
     };
     let (numbers, begun) = (ledger.begin(poster.way, 1), Instant::now());
     while !poster.post(&numbers).await {}

@@ -51,7 +51,7 @@ pub(crate) enum DeadAction {
     /// first attempt. Give ids or conditions, or --yes for all
     ///
     /// --limit is not a condition: on its own, it needs --yes. A message keeps its id. If this command is
-    /// interrupted, nothing is lost; on RabbitMQ, a crash can duplicate up to 256 messages. A message that
+    /// interrupted, nothing is lost; on RabbitMQ, a crash can duplicate up to 512 messages. A message that
     /// has expired (expires_at) is dead-lettered again at once.
     Redrive {
         /// Only the messages with these ids

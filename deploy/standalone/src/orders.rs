@@ -76,7 +76,7 @@ pub(crate) enum QueueCommand {
     /// Move messages to another backend, if their backend was renamed, was removed or is down
     ///
     /// Messages of both priorities are moved. If this command is killed, nothing is lost; on RabbitMQ, up to
-    /// 256 messages may be duplicated under the same ids, because each message is stored in the new queue
+    /// 512 messages may be duplicated under the same ids, because each message is stored in the new queue
     /// before it leaves the old one. Messages that wait for a retry return to the old queue when they are
     /// due: move again then.
     Move {

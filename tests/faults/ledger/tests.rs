@@ -38,7 +38,9 @@ fn what_does_not_come_out_is_lost() {
     assert_eq!((verdict.lost, verdict.doubled, verdict.problems), (0, 0, vec![]));
     assert_eq!(ledger.verdict((begun, begun), &[], &Dead::new(), true).lost, 3, "nobody reported them");
     ledger.reported(&id(1));
+    ledger.reported(&id(1));
     assert_eq!(ledger.verdict((begun, begun), &[], &Dead::new(), true).lost, 2);
+    assert_eq!(ledger.counts().unreported, 2);
 }
 
 #[test]
