@@ -24,7 +24,7 @@ pub(super) struct Happened {
 
 /// An event that may be older than what the state was told from: the state has to be told from all events
 /// again ([`Standing::told_from`]).
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Late;
 
 impl Standing {

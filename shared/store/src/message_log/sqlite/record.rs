@@ -291,7 +291,7 @@ impl Tables<'_> {
         self.prepare(sql)?.exists(params![message, external_id])
     }
 
-    /// Gives a recipient the state that it has after one more event.
+    /// Gives a recipient the state, and the provider's id, that it has after one more event.
     fn move_on(
         &self,
         known: &MessageRow,
@@ -299,18 +299,20 @@ impl Tables<'_> {
         happened: Happened,
         external_id: Option<&str>,
     ) -> rusqlite::Result<()> {
-        if let Some(external_id) = external_id {
-            let sql = "UPDATE recipients SET external_id = ?3 WHERE message = ?1 AND recipient = ?2 \
-                       AND (external_id IS NULL OR (?4 AND since <= ?5))";
-            let by_sending = matches!(happened.event, EventKind::Sent | EventKind::Received);
-            let row = params![known.message, recipient, external_id, by_sending, happened.at];
-            self.prepare(sql)?.execute(row)?;
+        let sql =
+            "SELECT state, since, external_id IS NULL FROM recipients WHERE message = ?1 AND recipient = ?2";
+        let (before, has_none) = self
+            .prepare(sql)?
+            .query_row([known.message, recipient], |row| Ok((standing(row)?, row.get::<_, bool>(2)?)))?;
+        let by_sending = matches!(happened.event, EventKind::Sent | EventKind::Received);
+        let external_id = external_id.filter(|_| has_none || (by_sending && before.since <= happened.at));
+        let after = before.after(known.direction, happened);
+        let standing = after.unwrap_or(before);
+        if standing != before || external_id.is_some() {
+            self.set(known.message, recipient, standing, external_id)?;
         }
-        let sql = "SELECT state, since FROM recipients WHERE message = ?1 AND recipient = ?2";
-        let before = self.prepare(sql)?.query_row([known.message, recipient], standing)?;
-        match before.after(known.direction, happened) {
-            Ok(same) if same == before => Ok(()),
-            Ok(standing) => self.set(known.message, recipient, standing),
+        match after {
+            Ok(_) => Ok(()),
             Err(Late) => self.tell(known, recipient),
         }
     }
@@ -335,16 +337,23 @@ impl Tables<'_> {
             }
         }
         match Standing::told_from(known.direction, events) {
-            Some(standing) => self.set(known.message, recipient, standing),
+            Some(standing) => self.set(known.message, recipient, standing, None),
             None => Ok(()),
         }
     }
 
-    fn set(&self, message: i64, recipient: i64, standing: Standing) -> rusqlite::Result<()> {
-        let sql = "UPDATE recipients SET state = ?3, since = ?4 WHERE message = ?1 AND recipient = ?2";
-        self.prepare(sql)?
-            .execute(params![message, recipient, standing.state.word(), standing.since])
-            .map(drop)
+    /// Sets a recipient's state, and the provider's id if there is another.
+    fn set(
+        &self,
+        message: i64,
+        recipient: i64,
+        standing: Standing,
+        external_id: Option<&str>,
+    ) -> rusqlite::Result<()> {
+        let sql = "UPDATE recipients SET state = ?3, since = ?4, external_id = coalesce(?5, external_id) \
+                   WHERE message = ?1 AND recipient = ?2";
+        let row = params![message, recipient, standing.state.word(), standing.since, external_id];
+        self.prepare(sql)?.execute(row).map(drop)
     }
 
     fn numbers(&self, sql: &'static str, params: impl rusqlite::Params) -> rusqlite::Result<Vec<i64>> {
