@@ -1,6 +1,6 @@
 //! The embedded broker's store after something happened to its files.
 
-use postern_broker::{Address, Broker, BrokerError, BrokerOptions, Delivery, Envelope, QueueName, Topology};
+use postern_broker::{Address, Broker, BrokerError, BrokerOptions, Delivery, Envelope, QueueName, testing};
 use postern_shared::message::{BackendName, Priority};
 use postern_store::{FILE, embedded::EmbeddedBroker};
 use rusqlite::{Connection, types::Value};
@@ -273,19 +273,5 @@ fn letter(n: usize) -> Envelope {
 }
 
 fn options() -> BrokerOptions {
-    BrokerOptions {
-        topology: Topology {
-            backends: [alpha()].into(),
-            polled: [].into(),
-            delays: [Duration::from_secs(1)].into(),
-            max_reports: 100,
-            max_callbacks: 100,
-            max_messages: None,
-            log: postern_broker::LogRoute::None,
-        },
-        publish_timeout: PATIENCE,
-        client_name: "fuzz".to_owned(),
-        min_free_disk: 0,
-        max_deliveries: 20,
-    }
+    testing::options(testing::topology([alpha()]))
 }

@@ -214,7 +214,9 @@ async fn a_drain_leaves_the_spool_as_it_is_for_the_next_process() {
 #[tokio::test]
 async fn where_the_broker_is_there_the_first_messages_are_not_spooled_either() {
     let vhost = Rabbit::shared().vhost();
-    let ingress = Launch::ingress(&config(&vhost.url(), "")).start().await;
+    // However long a busy machine takes to connect.
+    let config = config(&vhost.url(), "").replace("\"2s\"", "\"1m\"");
+    let ingress = Launch::ingress(&config).start().await;
     receive_all(&ingress, 0..3).await;
     arrive_in_order(&vhost.tap().await, &texts(0..3)).await;
     ingress.metric_becomes("postern_spool_stored_total", &[], 0.0).await;

@@ -5,7 +5,7 @@ use crate::{
     client::{self, Answer},
     server::Running,
 };
-use postern_broker::{Address, Broker, BrokerOptions, Envelope, LogRoute, QueueName, Topology};
+use postern_broker::{Address, Broker, Envelope, LogRoute, QueueName, Topology, testing};
 use postern_shared::{
     clock,
     message::{CallbackEvent, MessageId, Outbound, Priority, Recipient, Report, State},
@@ -49,22 +49,8 @@ struct Store {
 impl Store {
     async fn open(keeping: Keeping) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let topology = Topology {
-            backends: ["demo".parse().unwrap()].into(),
-            polled: [].into(),
-            delays: [].into(),
-            max_reports: 100,
-            max_callbacks: 100,
-            max_messages: None,
-            log: LogRoute::Store,
-        };
-        let options = BrokerOptions {
-            topology,
-            publish_timeout: Duration::from_secs(30),
-            client_name: "test".to_owned(),
-            min_free_disk: 0,
-            max_deliveries: 20,
-        };
+        let topology = Topology { log: LogRoute::Store, ..testing::topology(["demo".parse().unwrap()]) };
+        let options = testing::options(topology);
         let broker = EmbeddedBroker::open_recording(folder.path(), options, keeping).await.unwrap();
         let log = broker.message_log().unwrap();
         Self { broker: Arc::new(broker), log, _folder: folder }

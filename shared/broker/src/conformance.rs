@@ -19,6 +19,7 @@ mod routes;
 
 use super::{
     Address, Broker, BrokerError, BrokerStatus, Consumer, Delivery, Depth, Envelope, QueueName, Topology,
+    testing,
 };
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use async_trait::async_trait;
@@ -150,15 +151,8 @@ fn backend(name: &str) -> Result<BackendName> {
 
 /// Two backends, two delays, no limits that a case would meet.
 fn topology() -> Result<Topology> {
-    Ok(Topology {
-        backends: [backend("alpha")?, backend("beta")?].into(),
-        polled: [].into(),
-        delays: [SHORT, LONG].into(),
-        max_reports: 100_000,
-        max_callbacks: 100_000,
-        max_messages: None,
-        log: crate::LogRoute::None,
-    })
+    let topology = testing::topology([backend("alpha")?, backend("beta")?]);
+    Ok(Topology { delays: [SHORT, LONG].into(), ..topology })
 }
 
 /// The address and the queue that most cases use.

@@ -17,6 +17,8 @@ pub mod topology;
 pub mod conformance;
 #[cfg(feature = "testing")]
 pub mod memory;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use browse::{Browse, BrowsedMessage, Replacement};
 pub use consumer::{Consumer, Delivery, Feed, Settle, SettleRequest, subscription};

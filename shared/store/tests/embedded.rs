@@ -7,22 +7,17 @@ use folders::Folders;
 use postern_broker::{
     Broker, BrokerOptions, Topology,
     conformance::{MAX_DELIVERIES, Storage},
+    testing,
 };
 use postern_store::embedded::EmbeddedBroker;
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 struct Folder(Folders);
 
 #[async_trait]
 impl Storage for Folder {
     async fn open(&self, topology: Topology) -> anyhow::Result<Arc<dyn Broker>> {
-        let options = BrokerOptions {
-            topology,
-            publish_timeout: Duration::from_secs(30),
-            client_name: "conformance".to_owned(),
-            min_free_disk: 0,
-            max_deliveries: MAX_DELIVERIES,
-        };
+        let options = BrokerOptions { max_deliveries: MAX_DELIVERIES, ..testing::options(topology) };
         Ok(Arc::new(EmbeddedBroker::open(self.0.last(), options).await?))
     }
 

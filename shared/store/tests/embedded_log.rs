@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use async_trait::async_trait;
-use postern_broker::{Address, Broker, BrokerError, BrokerOptions, Envelope, LogRoute, QueueName, Topology};
+use postern_broker::{
+    Address, Broker, BrokerError, BrokerOptions, Envelope, LogRoute, QueueName, Topology, testing,
+};
 use postern_shared::{
     event::EventKind,
     message::{Inbound, Priority, Reason, Recipient, Report, State},
@@ -59,21 +61,7 @@ macro_rules! conformance {
 postern_store::for_each_log_case!(conformance);
 
 fn options() -> BrokerOptions {
-    BrokerOptions {
-        topology: Topology {
-            backends: ["alpha".parse().unwrap()].into(),
-            polled: [].into(),
-            delays: [].into(),
-            max_reports: 100,
-            max_callbacks: 100,
-            max_messages: None,
-            log: LogRoute::Store,
-        },
-        publish_timeout: Duration::from_secs(30),
-        client_name: "test".to_owned(),
-        min_free_disk: 0,
-        max_deliveries: 20,
-    }
+    testing::options(Topology { log: LogRoute::Store, ..testing::topology(["alpha".parse().unwrap()]) })
 }
 
 async fn open(dir: &Path) -> EmbeddedBroker {

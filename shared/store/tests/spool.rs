@@ -9,6 +9,7 @@ use postern_broker::{
     Address, Broker, BrokerError, BrokerOptions, BrokerStatus, Consumer, Depth, Envelope, QueueName,
     Topology,
     conformance::{MAX_DELIVERIES, Storage},
+    testing,
 };
 use postern_store::{
     embedded::EmbeddedBroker,
@@ -30,13 +31,7 @@ impl Storage for Folder {
         let inside = |name: &str| self.0.last().join(name);
         let backends = topology.backends.clone();
         let publish_timeout = Duration::from_secs(30);
-        let options = BrokerOptions {
-            topology,
-            publish_timeout,
-            client_name: "test".to_owned(),
-            min_free_disk: 0,
-            max_deliveries: MAX_DELIVERIES,
-        };
+        let options = BrokerOptions { max_deliveries: MAX_DELIVERIES, ..testing::options(topology) };
         let broker: Arc<dyn Broker> = Arc::new(EmbeddedBroker::open(inside("broker"), options).await?);
         let limits = SpoolLimits { messages: 1_000_000, bytes: 1 << 30 };
         let options =

@@ -5,7 +5,7 @@ use crate::{
     ledger::{Audit, Dead, Logged, Verdict},
     table::{Allowance, Row},
 };
-use postern_broker::{BrokerOptions, BrokerStatus, QueueName, Topology};
+use postern_broker::{BrokerOptions, BrokerStatus, QueueName, Topology, testing};
 use postern_service::broker;
 use postern_shared::message::{BackendName, Priority};
 use postern_tests::{Launch, Reply, within};
@@ -206,21 +206,10 @@ async fn leftovers(url: &str, dead: Option<u64>, logged: bool) -> Vec<String> {
     if logged {
         queues.push(QueueName::log());
     }
-    let options = BrokerOptions {
-        topology: Topology {
-            backends: [x, y, batches].into(),
-            polled: [].into(),
-            delays: [DELAY].into(),
-            max_reports: 1_000_000,
-            max_callbacks: 100_000,
-            max_messages: None,
-            log: postern_broker::LogRoute::None,
-        },
-        publish_timeout: Duration::from_secs(2),
-        client_name: "campaign".to_owned(),
-        min_free_disk: 0,
-        max_deliveries: 20,
-    };
+    // The same queues as the programs': RabbitMQ refuses others under the same names.
+    let topology =
+        Topology { delays: [DELAY].into(), max_reports: 1_000_000, ..testing::topology([x, y, batches]) };
+    let options = BrokerOptions { publish_timeout: Duration::from_secs(2), ..testing::options(topology) };
     let broker = broker::connect(url, options, None).await.expect("the broker").broker;
     let ready = tokio::time::timeout(PATIENCE, async {
         broker.status().wait_for(|status| *status == BrokerStatus::Ready).await.map(drop)

@@ -10,7 +10,7 @@ mod supervisor;
 use anyhow::{Context, Result};
 use postern_broker::{
     Address, Broker, BrokerOptions, BrokerStatus, Consumer, Depth, Envelope, QueueName, Topology,
-    conformance::MAX_DELIVERIES,
+    conformance::MAX_DELIVERIES, testing,
 };
 use postern_rabbitmq::RabbitBroker;
 use postern_shared::message::{BackendName, Priority};
@@ -28,24 +28,15 @@ fn backend(name: &str) -> BackendName {
 
 /// Two backends and a short delay.
 fn topology() -> Topology {
-    Topology {
-        backends: [backend("alpha"), backend("beta")].into(),
-        polled: [].into(),
-        delays: [Duration::from_millis(300)].into(),
-        max_reports: 100_000,
-        max_callbacks: 100_000,
-        max_messages: None,
-        log: postern_broker::LogRoute::None,
-    }
+    let delays = [Duration::from_millis(300)].into();
+    Topology { delays, ..testing::topology([backend("alpha"), backend("beta")]) }
 }
 
 fn options(topology: Topology) -> BrokerOptions {
     BrokerOptions {
-        topology,
         publish_timeout: PUBLISH_TIMEOUT,
-        client_name: "test".to_owned(),
-        min_free_disk: 0,
         max_deliveries: MAX_DELIVERIES,
+        ..testing::options(topology)
     }
 }
 

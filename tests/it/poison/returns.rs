@@ -1,7 +1,7 @@
 //! A message that is given back in order, however often and for whatever reason, is no poison.
 
 use async_trait::async_trait;
-use postern_broker::{Address, Broker, BrokerOptions, BrokerStatus, Envelope, QueueName};
+use postern_broker::{Address, Broker, BrokerOptions, BrokerStatus, Envelope, QueueName, testing};
 use postern_config::{Config, ProviderRegistry, backend::connector::ConnectorDirection};
 use postern_dispatcher::{
     Dispatcher,
@@ -113,13 +113,9 @@ impl Place {
             Self::Embedded(folder) => format!("embedded:{}", folder.path().join("broker").display()),
         };
         let config = config();
-        let options = BrokerOptions {
-            topology: postern_service::topology(&config),
-            publish_timeout: Duration::from_secs(10),
-            client_name: "test".to_owned(),
-            min_free_disk: 0,
-            max_deliveries: config.dispatcher.max_deliveries,
-        };
+        let max_deliveries = config.dispatcher.max_deliveries;
+        let options = testing::options(postern_service::topology(&config));
+        let options = BrokerOptions { max_deliveries, ..options };
         let broker = postern_service::broker::connect(&url, options, None).await.unwrap().broker;
         broker.status().wait_for(|status| *status == BrokerStatus::Ready).await.unwrap();
         broker

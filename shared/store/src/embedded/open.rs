@@ -132,22 +132,10 @@ fn read_queues(store: &Store, specs: &[QueueSpec]) -> Result<StoredQueues, Store
 #[cfg(test)]
 mod tests {
     use super::*;
-    use postern_broker::{Address, Broker as _, BrokerError, Envelope, Topology};
-    use std::time::Duration;
+    use postern_broker::{Address, Broker as _, BrokerError, Envelope, testing};
 
     fn options() -> BrokerOptions {
-        let topology = Topology {
-            backends: [].into(),
-            polled: [].into(),
-            delays: [].into(),
-            max_reports: 1,
-            max_callbacks: 1,
-            max_messages: None,
-            log: postern_broker::LogRoute::None,
-        };
-        let publish_timeout = Duration::from_secs(30);
-        let client_name = "test".to_owned();
-        BrokerOptions { topology, publish_timeout, client_name, min_free_disk: 0, max_deliveries: 20 }
+        testing::options(testing::topology([]))
     }
 
     #[tokio::test(flavor = "multi_thread")]

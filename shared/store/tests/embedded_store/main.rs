@@ -11,7 +11,7 @@ mod promises;
 
 use postern_broker::{
     Address, Broker, BrokerError, BrokerOptions, BrokerStatus, Consumer, Delivery, Envelope, QueueName,
-    Topology,
+    Topology, testing,
 };
 use postern_shared::message::{BackendName, Priority};
 use postern_store::embedded::EmbeddedBroker;
@@ -32,21 +32,7 @@ fn queue() -> QueueName {
 }
 
 fn options() -> BrokerOptions {
-    BrokerOptions {
-        topology: Topology {
-            backends: [alpha()].into(),
-            polled: [].into(),
-            delays: [Duration::from_secs(1)].into(),
-            max_reports: 100,
-            max_callbacks: 100,
-            max_messages: None,
-            log: postern_broker::LogRoute::None,
-        },
-        publish_timeout: PATIENCE,
-        client_name: "test".to_owned(),
-        min_free_disk: 0,
-        max_deliveries: 20,
-    }
+    testing::options(Topology { max_reports: 100, ..testing::topology([alpha()]) })
 }
 
 async fn open(dir: &Path) -> EmbeddedBroker {

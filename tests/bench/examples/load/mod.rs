@@ -2,14 +2,11 @@
 //! by one.
 
 use anyhow::Context;
-use postern_broker::{Address, Broker, BrokerOptions, Envelope, Topology};
+use postern_broker::{Address, Broker, BrokerOptions, Envelope, testing};
 use postern_shared::message::{BackendName, Priority};
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
 };
 
 fn backend() -> anyhow::Result<BackendName> {
@@ -23,23 +20,7 @@ pub(crate) fn address() -> anyhow::Result<Address> {
 
 /// A broker's options with that backend.
 pub(crate) fn options(min_free_disk: u64) -> anyhow::Result<BrokerOptions> {
-    let topology = Topology {
-        backends: [backend()?].into(),
-        polled: [].into(),
-        delays: [Duration::from_secs(5)].into(),
-        max_reports: 1000,
-        max_callbacks: 1000,
-        max_messages: None,
-        log: postern_broker::LogRoute::None,
-    };
-    let publish_timeout = Duration::from_secs(30);
-    Ok(BrokerOptions {
-        topology,
-        publish_timeout,
-        client_name: "bench".to_owned(),
-        min_free_disk,
-        max_deliveries: 20,
-    })
+    Ok(BrokerOptions { min_free_disk, ..testing::options(testing::topology([backend()?])) })
 }
 
 /// `callers` tasks publish `messages` messages of `make`'s, each one after the other.

@@ -12,7 +12,7 @@ use crate::{
 };
 use anyhow::Result;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use postern_broker::{Address, Broker, BrokerOptions, Envelope, LogRoute, Topology};
+use postern_broker::{Address, Broker, Envelope, LogRoute, Topology, testing};
 use postern_shared::message::{BackendName, Priority};
 use postern_store::{embedded::EmbeddedBroker, message_log::Keeping};
 use postern_tests::Launch;
@@ -110,25 +110,12 @@ pub(super) async fn drain(bench: &Bench, messages: u64, backends: usize, log: Me
 /// closes it.
 pub(super) async fn fill(folder: &Path, messages: u64, log: MessageLog) -> Result<()> {
     let backend: BackendName = "bench".parse()?;
-    let topology = Topology {
-        backends: [backend.clone()].into(),
-        polled: [].into(),
-        delays: [Duration::from_secs(5)].into(),
-        max_reports: 1_000_000,
-        max_callbacks: 100_000,
-        max_messages: None,
-        log: match log {
-            MessageLog::On => LogRoute::Store,
-            MessageLog::Off => LogRoute::None,
-        },
+    let log_route = match log {
+        MessageLog::On => LogRoute::Store,
+        MessageLog::Off => LogRoute::None,
     };
-    let options = BrokerOptions {
-        topology,
-        publish_timeout: Duration::from_secs(30),
-        client_name: "bench".to_owned(),
-        min_free_disk: 64 << 20,
-        max_deliveries: 20,
-    };
+    let topology = Topology { log: log_route, ..testing::topology([backend.clone()]) };
+    let options = testing::options(topology);
     let broker = match log {
         MessageLog::On => EmbeddedBroker::open_recording(folder, options, Keeping::full()).await?,
         MessageLog::Off => EmbeddedBroker::open(folder, options).await?,
