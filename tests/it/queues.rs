@@ -1,7 +1,7 @@
 //! Messages that wait for a backend that was renamed or removed: they are seen, moved, and purged.
 
 use crate::orders::{order, readyz_says, told};
-use postern_tests::{Launch, Program, Provider, Rabbit, fetch, http_client};
+use postern_tests::{Launch, Program, Provider, Rabbit, eventually, fetch, http_client};
 use serde_json::{Value, json};
 
 /// The backend `name`, which sends to `provider`.
@@ -59,8 +59,13 @@ async fn a_renamed_backend(with: impl Fn(&str) -> String) {
             "{queue}"
         );
     }
-    let consumers = queue(&list, "postern.outbound.klinik")["consumers"].as_u64().unwrap();
-    assert!(consumers > 0, "{list:?}");
+    // It subscribes when it is connected, on a busy machine a moment later.
+    eventually("klinik's queue to have a consumer", async || {
+        let list = listed(&gateway).await;
+        let consumers = queue(&list, "postern.outbound.klinik")["consumers"].as_u64().unwrap();
+        if consumers > 0 { Ok(()) } else { Err(format!("{list:?}")) }
+    })
+    .await;
 
     let url = "/v1/queues/clinic/move";
     for (body, status, says) in
