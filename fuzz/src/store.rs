@@ -273,5 +273,5 @@ fn letter(n: usize) -> Envelope {
 }
 
 fn options() -> BrokerOptions {
-    testing::options(testing::topology([alpha()]))
+    BrokerOptions { publish_timeout: PATIENCE, ..testing::options(testing::topology([alpha()])) }
 }

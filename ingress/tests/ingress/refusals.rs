@@ -58,7 +58,7 @@ impl io::Write for Writer {
     }
 }
 
-/// The fields of the last line of a request that contains `mark`.
+/// The last line of a request that contains `mark`.
 fn last_line(mark: &str) -> Value {
     let log = String::from_utf8(WRITTEN.get().unwrap().lock().unwrap().clone()).unwrap();
     let line = log.lines().rev().find(|line| line.contains(mark)).unwrap_or_else(|| panic!("{mark}"));

@@ -113,9 +113,11 @@ impl Place {
             Self::Embedded(folder) => format!("embedded:{}", folder.path().join("broker").display()),
         };
         let config = config();
-        let max_deliveries = config.dispatcher.max_deliveries;
-        let options = testing::options(postern_service::topology(&config));
-        let options = BrokerOptions { max_deliveries, ..options };
+        let options = BrokerOptions {
+            publish_timeout: Duration::from_secs(10),
+            max_deliveries: config.dispatcher.max_deliveries,
+            ..testing::options(postern_service::topology(&config))
+        };
         let broker = postern_service::broker::connect(&url, options, None).await.unwrap().broker;
         broker.status().wait_for(|status| *status == BrokerStatus::Ready).await.unwrap();
         broker

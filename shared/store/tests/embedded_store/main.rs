@@ -32,7 +32,8 @@ fn queue() -> QueueName {
 }
 
 fn options() -> BrokerOptions {
-    testing::options(Topology { max_reports: 100, ..testing::topology([alpha()]) })
+    let topology = Topology { max_reports: 100, ..testing::topology([alpha()]) };
+    BrokerOptions { publish_timeout: PATIENCE, ..testing::options(topology) }
 }
 
 async fn open(dir: &Path) -> EmbeddedBroker {
