@@ -1,12 +1,16 @@
 //! A broker in memory, for tests of what publishes and consumes. It passes the suite, and a test can have it fail
 //! publishes, hold them and let delays pass.
+//!
+//! - `state`: what it holds
+
+mod state;
 
 use crate::{
     Address, Broker, BrokerError, BrokerStatus, Consumer, Depth, Envelope, Feed, QueueName, Settle,
     SettleRequest, Topology, subscription,
-    topology::{Overflow, QueueLimit},
 };
 use async_trait::async_trait;
+use state::{MemoryState, Message};
 use std::{
     collections::BTreeMap,
     fmt, mem,
@@ -14,134 +18,8 @@ use std::{
 };
 use tokio::{
     sync::{Notify, watch},
-    time::{Instant, sleep_until},
+    time::sleep_until,
 };
-
-/// Decides whether a publish fails.
-type PublishAnswer = dyn FnMut(&[(Address, Envelope)]) -> Result<(), BrokerError> + Send;
-
-/// A stored message.
-#[derive(Clone)]
-struct Message {
-    /// Which publish it came with.
-    publish: u64,
-    address: Address,
-    envelope: Envelope,
-    redelivered: bool,
-    /// How often it was lost with a process.
-    lost: u32,
-}
-
-#[derive(Default)]
-struct MemoryQueue {
-    limit: Option<QueueLimit>,
-    /// By number: what is handed back has its old place.
-    waiting: BTreeMap<u64, Message>,
-    leased: usize,
-    consumers: u32,
-}
-
-impl MemoryQueue {
-    /// Whether it is at its limit and does this then.
-    fn overflows(&self, with: Overflow) -> bool {
-        self.limit.is_some_and(|limit| limit.overflow == with && self.waiting.len() as u64 >= limit.messages)
-    }
-}
-
-#[derive(Default)]
-struct MemoryState {
-    /// Whether a queue must be declared, and delays pass by themselves.
-    strict: bool,
-    answer: Option<Box<PublishAnswer>>,
-    queues: BTreeMap<QueueName, MemoryQueue>,
-    /// By number, with the end of the delay.
-    delayed: BTreeMap<u64, (Instant, Message)>,
-    /// The number of the message that was stored last.
-    last: u64,
-}
-
-impl MemoryState {
-    fn queue(&mut self, name: &QueueName) -> Result<&mut MemoryQueue, BrokerError> {
-        if !self.strict || name.is_stream() {
-            self.queues.entry(name.clone()).or_default();
-        }
-        self.queues.get_mut(name).ok_or_else(|| BrokerError::Refused(format!("nobody declared {name}")))
-    }
-
-    /// The queue that messages to `name` come to.
-    fn reached(&mut self, name: &QueueName) -> &mut MemoryQueue {
-        let name = if self.queue(name).is_ok() { name.clone() } else { QueueName::unrouted() };
-        self.queues.entry(name).or_default()
-    }
-
-    fn put(&mut self, name: &QueueName, message: Message) {
-        self.last += 1;
-        let number = self.last;
-        let queue = self.reached(name);
-        if queue.overflows(Overflow::DropOldest) {
-            queue.waiting.pop_first();
-        }
-        queue.waiting.insert(number, message);
-    }
-
-    /// Stores all of `messages` or none. Returns when the delays end.
-    fn publish(&mut self, messages: Vec<(Address, Envelope)>) -> Result<Vec<Instant>, BrokerError> {
-        if let Some(answer) = &mut self.answer {
-            answer(&messages)?;
-        }
-        for (address, _) in &messages {
-            let (name, is_delayed) = (address.queue(), matches!(address, Address::Later { .. }));
-            if !is_delayed && self.reached(&name).overflows(Overflow::Refuse) {
-                return Err(BrokerError::Full(name.to_string()));
-            }
-        }
-        let (publish, mut ends) = (self.last, Vec::new());
-        for (address, envelope) in messages {
-            let to = address.clone();
-            let message = Message { publish, address, envelope, redelivered: false, lost: 0 };
-            if let Address::Later { delay, .. } = to {
-                self.last += 1;
-                let end = Instant::now() + delay;
-                self.delayed.insert(self.last, (end, message));
-                ends.push(end);
-            } else {
-                self.put(&to.queue(), message);
-            }
-        }
-        Ok(ends)
-    }
-
-    /// Lets the delays pass that end at `until` or before; all if it is `None`.
-    fn pass(&mut self, until: Option<Instant>) {
-        let is_over = |end: Instant| until.is_none_or(|until| end <= until);
-        let over = self.delayed.extract_if(.., |_, (end, _)| is_over(*end));
-        let mut over: Vec<_> = over.map(|(_, delayed)| delayed).collect();
-        over.sort_by_key(|(end, _)| *end);
-        for (_, message) in over {
-            self.put(&message.address.queue(), message);
-        }
-    }
-
-    /// Leases the first message that waits from the number `from` on. A record of a stream stays where it is.
-    fn lease(&mut self, name: &QueueName, from: u64) -> Option<(u64, Message)> {
-        let queue = self.queues.get_mut(name)?;
-        let (number, message) = queue.waiting.range(from..).next()?;
-        let lease = (*number, message.clone());
-        if !name.is_stream() {
-            queue.waiting.remove(&lease.0);
-            queue.leased += 1;
-        }
-        Some(lease)
-    }
-
-    /// Ends the lease of the message `number`, which goes back to its old place if it is given.
-    fn settle(&mut self, name: &QueueName, number: u64, back: Option<Message>) {
-        if let Some(queue) = self.queues.get_mut(name).filter(|_| !name.is_stream()) {
-            queue.leased -= 1;
-            queue.waiting.extend(back.map(|message| (number, Message { redelivered: true, ..message })));
-        }
-    }
-}
 
 /// What outlives a broker.
 #[derive(Default)]
