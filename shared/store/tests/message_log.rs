@@ -8,7 +8,7 @@ use postern_shared::{
     message::{Identity, MessageId},
 };
 use postern_store::message_log::{
-    Access, Keeping, LogError, LoggedCallback, MessageLog, SqliteLog, conformance::LogStorage,
+    Access, HashKey, Keeping, LogError, LoggedCallback, MessageLog, SqliteLog, conformance::LogStorage,
 };
 use rusqlite::Connection;
 use std::{
@@ -136,6 +136,24 @@ async fn earlier(folder: &Path) -> MessageId {
     }
     connection.execute_batch("UPDATE log_settings SET value = '1' WHERE name = 'version'").unwrap();
     event.message_id
+}
+
+/// As ingress and dispatcher do, started together: neither ends because of the other, and both have one key.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn many_may_be_the_first_to_open_a_log() {
+    for _ in 0..20 {
+        let folder = tempfile::tempdir().unwrap();
+        let mut opening = tokio::task::JoinSet::new();
+        for _ in 0..6 {
+            let folder = folder.path().to_owned();
+            opening.spawn(async move {
+                SqliteLog::open(&folder, Keeping::states(HashKey::in_folder(&folder)?)).await
+            });
+        }
+        for log in opening.join_all().await {
+            log.unwrap().close().await;
+        }
+    }
 }
 
 #[tokio::test]

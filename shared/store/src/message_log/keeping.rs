@@ -12,8 +12,8 @@ use sha2::Sha256;
 use std::{
     borrow::Cow,
     fmt,
-    fs::{File, OpenOptions},
-    io::{ErrorKind, Read as _, Write as _},
+    fs::{File, OpenOptions, hard_link, read_to_string, remove_file},
+    io::{self, ErrorKind, Write as _},
     os::unix::fs::OpenOptionsExt as _,
     path::Path,
 };
@@ -137,20 +137,13 @@ impl HashKey {
             LogError::Broken(format!("cannot use the key in {}: {why}; {hint}", path.display()))
         };
         private(folder).map_err(|e| broken(&e))?;
-        let mut key = String::new();
-        match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
-            Ok(mut file) => {
-                key = format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
-                file.write_all(key.as_bytes()).and_then(|()| file.sync_all()).map_err(|e| broken(&e))?;
-                File::open(folder).and_then(|folder| folder.sync_all()).map_err(|e| broken(&e))?;
+        let key = match read_to_string(&path) {
+            Err(e) if e.kind() == ErrorKind::NotFound => {
+                make_key(folder, &path).and_then(|()| read_to_string(&path))
             }
-            Err(e) if e.kind() == ErrorKind::AlreadyExists => {
-                File::open(&path)
-                    .and_then(|mut file| file.read_to_string(&mut key))
-                    .map_err(|e| broken(&e))?;
-            }
-            Err(e) => return Err(broken(&e)),
-        }
+            read => read,
+        };
+        let key = key.map_err(|e| broken(&e))?;
         match key.trim() {
             "" => Err(broken(&"it is empty")),
             key => Ok(Self::of(key.as_bytes())),
@@ -175,6 +168,22 @@ impl HashKey {
         let mac = self.0.clone().chain_update(text.as_bytes()).finalize().into_bytes();
         mac.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
     }
+}
+
+/// Makes a random key in the file at `path`, which is there whole or not at all: of several processes that
+/// start together, all read the key of the first.
+fn make_key(folder: &Path, path: &Path) -> io::Result<()> {
+    let own = folder.join(format!("{KEY_FILE}.{}", Uuid::new_v4().simple()));
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&own)?;
+    let key = format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
+    let made = file.write_all(key.as_bytes()).and_then(|()| file.sync_all());
+    let named = made.and_then(|()| match hard_link(&own, path) {
+        Err(e) if e.kind() == ErrorKind::AlreadyExists => Ok(()),
+        named => named,
+    });
+    let removed = remove_file(&own);
+    named.and(removed)?;
+    File::open(folder)?.sync_all()
 }
 
 impl fmt::Debug for HashKey {

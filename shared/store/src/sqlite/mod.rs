@@ -11,7 +11,7 @@ mod open;
 mod schema;
 mod usage;
 
-pub(crate) use connect::connect;
+pub(crate) use connect::{connect, use_wal};
 pub(crate) use error::StoreError;
 pub(crate) use folder::{Folder, private};
 pub(crate) use open::{Database, open, read_beside};

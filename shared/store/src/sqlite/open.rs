@@ -3,7 +3,7 @@
 use super::{
     FILE, Folder, StoreError, connect,
     folder::{self, LastUse, OpenNote},
-    log_end, schema,
+    log_end, schema, use_wal,
 };
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 use std::{
@@ -67,7 +67,7 @@ pub(crate) fn open(folder: &Folder) -> Result<Database, StoreError> {
         (true, _) => return Err(StoreError::damaged("cannot be used", "its tables are missing")),
         (false, _) => schema::version(&connection)?,
     };
-    use_wal(&connection, new)?;
+    write_through_wal(&connection, new)?;
     write_again(&connection, &log)?;
     check(&connection, size)?;
     schema::bring_forward(&connection, version)?;
@@ -142,13 +142,13 @@ fn open_file(path: &Path, access: OpenFlags) -> Result<Connection, StoreError> {
     open().map_err(|error: rusqlite::Error| StoreError::sqlite("cannot be opened", &error))
 }
 
-fn use_wal(connection: &Connection, new: bool) -> Result<(), StoreError> {
+fn write_through_wal(connection: &Connection, new: bool) -> Result<(), StoreError> {
     let switch = || {
         if new {
             // Has to be said before there are tables.
             connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
         }
-        connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get::<_, String>(0))
+        use_wal(connection)
     };
     match switch().map_err(|error| StoreError::sqlite("cannot be written", &error))?.as_str() {
         "wal" => Ok(()),

@@ -1,7 +1,10 @@
 //! The file of a log that has one of its own.
 
 use super::STATEMENTS;
-use crate::{message_log::LogError, sqlite::connect};
+use crate::{
+    message_log::LogError,
+    sqlite::{connect, use_wal},
+};
 use rusqlite::{Connection, OpenFlags, config::DbConfig};
 use std::{
     fs::{DirBuilder, OpenOptions},
@@ -38,7 +41,14 @@ pub(super) fn writing(file: &Path) -> Result<Connection, LogError> {
             )));
         }
     }
-    connection.pragma_update(None, "journal_mode", "WAL")?;
+    let mode = use_wal(&connection)?;
+    if mode != "wal" {
+        return Err(LogError::Broken(format!(
+            "cannot be used: the file system does not allow a write-ahead log next to {} (journal mode \
+             {mode}); use a local disk",
+            file.display()
+        )));
+    }
     connection.pragma_update(None, "secure_delete", "ON")?;
     connection.pragma_update(None, "cache_size", -16_000)?;
     Ok(connection)
