@@ -7,7 +7,7 @@ use serde_json::json;
 
 fn backend(url: &str) -> String {
     format!(
-        "[broker]\nurl = \"URL\"\npublish_timeout = \"2s\"\n[ingress]\nspool = false\n[retry]\ndelays = [\"1s\", \"1s\"]\n\
+        "[broker]\nurl = \"URL\"\n[ingress]\nspool = false\n[retry]\ndelays = [\"1s\", \"1s\"]\n\
          [backends.x]\ntype = \"http\"\n[backends.x.send]\nurl = \"{url}\"\nform = {{ text = \"{{{{ text }}}}\" }}\n"
     )
 }
@@ -66,7 +66,7 @@ async fn a_blocked_broker_is_answered_with_503_in_time_and_sending_goes_on_after
     let start = std::time::Instant::now();
     let refused = ingress.post_form("/backends/x", &form).await;
     assert_eq!(refused.status, 503, "{}", refused.text);
-    assert!(start.elapsed().as_secs() < 10, "it took {:?}", start.elapsed());
+    assert!(start.elapsed().as_secs() < 20, "it took {:?}", start.elapsed());
     ingress.metric_becomes("postern_broker_blocked", &[], 1.0).await;
     let why = readiness_becomes(&ingress, 503).await;
     assert!(why.contains("blocked"), "{why}");

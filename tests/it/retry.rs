@@ -212,7 +212,7 @@ async fn what_is_no_message_is_put_aside_and_the_queue_goes_on() {
 #[tokio::test]
 async fn a_request_that_is_never_answered_is_unknown() {
     for (unanswered, then) in [("retry", "sent"), ("fail", "unknown")] {
-        let send = format!("timeout = \"500ms\"\nunanswered = \"{unanswered}\"");
+        let send = format!("timeout = \"3s\"\nunanswered = \"{unanswered}\"");
         let s = setup(r#"["100ms"]"#, &send).await;
         let again = (unanswered == "retry").then(|| Answer::ok(""));
         s.provider.script([Answer::unanswered()].into_iter().chain(again));

@@ -11,7 +11,7 @@ const BACKEND: &str = "[backends.x]\ntype = \"http\"\n[backends.x.send]\nurl = \
                        [backends.x.status]\nstates = { ok = \"delivered\" }\n";
 
 fn config(url: &str, ingress: &str) -> String {
-    format!("[broker]\nurl = \"{url}\"\npublish_timeout = \"2s\"\n[ingress]\n{ingress}\n{BACKEND}")
+    format!("[broker]\nurl = \"{url}\"\n[ingress]\n{ingress}\n{BACKEND}")
 }
 
 /// Where no broker is.
@@ -215,7 +215,7 @@ async fn a_drain_leaves_the_spool_as_it_is_for_the_next_process() {
 async fn where_the_broker_is_there_the_first_messages_are_not_spooled_either() {
     let vhost = Rabbit::shared().vhost();
     // However long a busy machine takes to connect.
-    let config = config(&vhost.url(), "").replace("\"2s\"", "\"1m\"");
+    let config = config(&vhost.url(), "").replace("[ingress]", "publish_timeout = \"1m\"\n[ingress]");
     let ingress = Launch::ingress(&config).start().await;
     receive_all(&ingress, 0..3).await;
     arrive_in_order(&vhost.tap().await, &texts(0..3)).await;

@@ -54,7 +54,7 @@ pub use postgres::{PASSWORD, Postgres};
 pub use program::{Ended, Launch, Program};
 pub use provider::{Answer, Gate, Provider};
 pub use proxy::{Direction, Proxy};
-pub use rabbit::{Alarm, Rabbit};
+pub use rabbit::{Alarm, HarmedRabbit, Rabbit};
 pub use tap::{Message, Properties, Tap};
 pub use vhost::{QueueInfo, Vhost};
 pub use wait::{LIMIT, eventually, within};

@@ -12,9 +12,11 @@ use crate::{
 };
 use node::{ANSWER, Node, PROMETHEUS, SMALL_LOG, Shell, name};
 use std::{
+    ops::Deref,
     path::Path,
-    sync::{Arc, MutexGuard, OnceLock, PoisonError, atomic::Ordering},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, atomic::Ordering},
 };
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// Settings of the node that a test may change, and their defaults: the largest message in bytes;
 /// after how many milliseconds a delivery that nobody acknowledged costs its channel, and how often
@@ -36,6 +38,33 @@ impl Alarm {
     pub const ALL: [Self; 2] = [Self::Memory, Self::Disk];
 }
 
+/// A node that one test has for itself, to stop, kill and block. The next test gets it in order.
+#[derive(Debug)]
+pub struct HarmedRabbit {
+    node: Rabbit,
+    // Dropped after the node is free again.
+    _turn: SemaphorePermit<'static>,
+}
+
+impl Deref for HarmedRabbit {
+    type Target = Rabbit;
+
+    fn deref(&self) -> &Rabbit {
+        &self.node
+    }
+}
+
+impl Drop for HarmedRabbit {
+    fn drop(&mut self) {
+        free_nodes().push(self.node.clone());
+    }
+}
+
+fn free_nodes() -> MutexGuard<'static, Vec<Rabbit>> {
+    static FREE: Mutex<Vec<Rabbit>> = Mutex::new(Vec::new());
+    FREE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// A node. Clones are the same node.
 #[derive(Debug, Clone)]
 pub struct Rabbit(Arc<Node>);
@@ -45,14 +74,27 @@ impl Rabbit {
     /// call starts it.
     pub fn shared() -> Self {
         static SHARED: OnceLock<Rabbit> = OnceLock::new();
-        SHARED.get_or_init(|| Self::boot(SMALL_LOG)).clone()
+        let boot = || {
+            let node = Self::boot(SMALL_LOG);
+            // The queues of tests that have ended stay: by default each has its figures written down every
+            // five seconds, which took a third of the node's processor time.
+            assert_eq!(node.eval("application:set_env(rabbit, quorum_tick_interval, 60000)"), "ok");
+            node
+        };
+        SHARED.get_or_init(boot).clone()
     }
 
-    /// A node that the caller may stop, kill and block: nobody else has it as long as the guard
-    /// lives. It runs and is not blocked.
-    pub async fn to_harm() -> tokio::sync::MutexGuard<'static, Self> {
-        static NODE: OnceLock<tokio::sync::Mutex<Rabbit>> = OnceLock::new();
-        let node = NODE.get_or_init(|| tokio::sync::Mutex::new(Self::boot(SMALL_LOG))).lock().await;
+    /// A node that the caller may stop, kill and block: nobody else has it as long as the value
+    /// lives. It runs and is not blocked. There are two, so that tests wait less for each other.
+    pub async fn to_harm() -> HarmedRabbit {
+        static TWO: Semaphore = Semaphore::const_new(2);
+        let turn = TWO.acquire().await.expect("nobody closes it");
+        let free = free_nodes().pop();
+        let node = match free {
+            Some(node) => node,
+            None => tokio::task::spawn_blocking(|| Self::boot(SMALL_LOG)).await.expect("start a node"),
+        };
+        let node = HarmedRabbit { node, _turn: turn };
         if node.running() {
             for alarm in Alarm::ALL {
                 node.alarm(alarm, false);
@@ -127,6 +169,15 @@ impl Rabbit {
         let vhost = Vhost::new(self.clone(), name);
         vhost.make();
         vhost
+    }
+
+    /// Deletes that virtual host if the node runs. Nobody waits for it.
+    pub(crate) fn forget_vhost(&self, name: &str) {
+        if let Some(shell) = self.shell().as_mut() {
+            let delete = format!("rabbit_vhost:delete(<<\"{name}\">>, <<\"tests\">>)");
+            // A node that has ended has no virtual hosts.
+            let _ = shell.send(&format!("spawn(fun() -> catch {delete} end)."));
+        }
     }
 
     /// What an Erlang expression is on the node.

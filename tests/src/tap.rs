@@ -1,7 +1,7 @@
 //! The application's side of the broker: it declares none of Postern's queues, reads them, and
 //! publishes as an application would.
 
-use crate::wait::eventually;
+use crate::{vhost::Vhost, wait::eventually};
 use lapin::{
     BasicProperties, Channel, Connection, ConnectionProperties,
     options::{
@@ -54,6 +54,7 @@ pub struct Tap {
     /// To look into queues with. Looking for one that is not there yet costs a channel, and now and
     /// then, when its end and the next one's beginning cross, the connection.
     looking: Mutex<Option<Connection>>,
+    _vhost: Option<Vhost>,
 }
 
 impl Tap {
@@ -62,7 +63,18 @@ impl Tap {
         let connection = connect(url).await.expect("connect to the broker");
         let channel = connection.create_channel().await.expect("open a channel");
         channel.confirm_select(ConfirmSelectOptions::default()).await.expect("ask for confirms");
-        Self { url: url.to_owned(), _connection: connection, channel, looking: Mutex::default() }
+        Self {
+            url: url.to_owned(),
+            _connection: connection,
+            channel,
+            looking: Mutex::default(),
+            _vhost: None,
+        }
+    }
+
+    /// With `vhost`, which stays as long as this.
+    pub(crate) fn keeping(self, vhost: Vhost) -> Self {
+        Self { _vhost: Some(vhost), ..self }
     }
 
     /// Publishes a body and waits for the confirm.

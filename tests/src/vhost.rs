@@ -1,6 +1,7 @@
 //! A virtual host of a node: what one test has of it for itself.
 
 use crate::{rabbit::Rabbit, tap::Tap};
+use std::sync::Arc;
 
 /// A queue as the broker knows it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -13,21 +14,31 @@ pub struct QueueInfo {
     pub durable: bool,
 }
 
-/// A virtual host of a node.
+/// A virtual host of a node. Clones are the same; it is deleted with the last of them, since what an idle one
+/// holds takes the node's time.
 #[derive(Debug, Clone)]
-pub struct Vhost {
+pub struct Vhost(Arc<Owned>);
+
+#[derive(Debug)]
+struct Owned {
     rabbit: Rabbit,
     name: String,
 }
 
+impl Drop for Owned {
+    fn drop(&mut self) {
+        self.rabbit.forget_vhost(&self.name);
+    }
+}
+
 impl Vhost {
     pub(crate) fn new(rabbit: Rabbit, name: String) -> Self {
-        Self { rabbit, name }
+        Self(Arc::new(Owned { rabbit, name }))
     }
 
     /// Its name.
     pub fn name(&self) -> &str {
-        &self.name
+        &self.0.name
     }
 
     /// For `broker.url`.
@@ -35,14 +46,19 @@ impl Vhost {
         self.url_for("guest", "guest")
     }
 
-    /// The same for another user, who need not exist.
+    /// The same, and it stays as long as its node.
+    pub fn into_url(self) -> String {
+        std::mem::ManuallyDrop::new(self).url()
+    }
+
+    /// [`url`](Self::url) for another user, who need not exist.
     pub fn url_for(&self, user: &str, password: &str) -> String {
-        format!("amqp://{user}:{password}@127.0.0.1:{}/{}", self.port(), self.name)
+        format!("amqp://{user}:{password}@127.0.0.1:{}/{}", self.port(), self.name())
     }
 
     /// Where its node takes connections.
     pub fn port(&self) -> u16 {
-        self.rabbit.port()
+        self.0.rabbit.port()
     }
 
     /// The same at another port: a [`Proxy`](crate::Proxy)'s.
@@ -52,23 +68,23 @@ impl Vhost {
 
     /// Makes it: again, after [`delete`](Self::delete).
     pub fn make(&self) {
-        let name = &self.name;
-        let made = self.rabbit.eval(&format!("rabbit_vhost:add(<<\"{name}\">>, <<\"tests\">>)"));
+        let name = self.name();
+        let made = self.0.rabbit.eval(&format!("rabbit_vhost:add(<<\"{name}\">>, <<\"tests\">>)"));
         assert_eq!(made, "ok", "making a virtual host");
         self.admit("guest");
     }
 
     /// Deletes it with all that is in it, as an operator would.
     pub fn delete(&self) {
-        let name = &self.name;
-        let deleted = self.rabbit.eval(&format!("rabbit_vhost:delete(<<\"{name}\">>, <<\"tests\">>)"));
+        let name = self.name();
+        let deleted = self.0.rabbit.eval(&format!("rabbit_vhost:delete(<<\"{name}\">>, <<\"tests\">>)"));
         assert_eq!(deleted, "ok", "deleting a virtual host");
     }
 
     /// Declares a durable queue that is no quorum queue.
     pub fn declare_classic(&self, queue: &str) {
-        let name = &self.name;
-        let declared = self.rabbit.eval(&format!(
+        let name = self.name();
+        let declared = self.0.rabbit.eval(&format!(
             "element(1, rabbit_amqqueue:declare(rabbit_misc:r(<<\"{name}\">>, queue, <<\"{queue}\">>), true, \
              false, [], none, <<\"tests\">>))"
         ));
@@ -77,7 +93,7 @@ impl Vhost {
 
     /// Gives a user another password. Connections that are open stay open.
     pub fn change_password(&self, user: &str, password: &str) {
-        let changed = self.rabbit.eval(&format!(
+        let changed = self.0.rabbit.eval(&format!(
             "rabbit_auth_backend_internal:change_password(<<\"{user}\">>, <<\"{password}\">>, <<\"tests\">>)"
         ));
         assert_eq!(changed, "ok", "changing a password");
@@ -86,7 +102,7 @@ impl Vhost {
     /// Makes a user, who may do everything in this virtual host. Users belong to the node: take a
     /// name that no other test takes.
     pub fn add_user(&self, user: &str, password: &str) {
-        let made = self.rabbit.eval(&format!(
+        let made = self.0.rabbit.eval(&format!(
             "rabbit_auth_backend_internal:add_user(<<\"{user}\">>, <<\"{password}\">>, <<\"tests\">>)"
         ));
         assert_eq!(made, "ok", "making a user");
@@ -95,8 +111,8 @@ impl Vhost {
 
     /// Closes all connections to it, as an operator would.
     pub fn close_connections(&self) {
-        let name = &self.name;
-        let closed = self.rabbit.eval(&format!(
+        let name = self.name();
+        let closed = self.0.rabbit.eval(&format!(
             "rabbit_connection_tracking:close_connections(rabbit_connection_tracking:list(<<\"{name}\">>), \"a test\", 0)"
         ));
         assert_eq!(closed, "ok", "closing the connections to a virtual host");
@@ -104,16 +120,16 @@ impl Vhost {
 
     /// The channels that consume, as the broker calls them.
     pub fn consuming_channels(&self) -> String {
-        self.rabbit.eval(&format!(
+        self.0.rabbit.eval(&format!(
             "[proplists:get_value(channel_pid, It) || It <- rabbit_amqqueue:consumers_all(<<\"{}\">>)]",
-            self.name
+            self.name()
         ))
     }
 
     /// The channels that are open in it, as the node names them.
     pub fn channels(&self) -> String {
-        let mine = format!("{{vhost, <<\"{}\">>}}", self.name);
-        self.rabbit.eval(&format!(
+        let mine = format!("{{vhost, <<\"{}\">>}}", self.name());
+        self.0.rabbit.eval(&format!(
             "lists:sort([P || [{{pid, P}}, {mine}] <- rabbit_channel:info_all([pid, vhost])])"
         ))
     }
@@ -126,9 +142,9 @@ impl Vhost {
     /// matches.
     pub fn permit(&self, user: &str, write: &str) {
         let rights = format!("<<\".*\">>, <<\"{write}\">>, <<\".*\">>, <<\"tests\">>");
-        let given = self.rabbit.eval(&format!(
+        let given = self.0.rabbit.eval(&format!(
             "rabbit_auth_backend_internal:set_permissions(<<\"{user}\">>, <<\"{}\">>, {rights})",
-            self.name
+            self.name()
         ));
         assert_eq!(given, "ok", "giving the permissions for a virtual host");
     }
@@ -140,15 +156,15 @@ impl Vhost {
 
     /// The application's side.
     pub async fn tap(&self) -> Tap {
-        Tap::connect(&self.url()).await
+        Tap::connect(&self.url()).await.keeping(self.clone())
     }
 
     /// Its queues, by name.
     pub fn queues(&self) -> Vec<QueueInfo> {
-        let told = self.rabbit.eval(&format!(
+        let told = self.0.rabbit.eval(&format!(
             "[iolist_to_binary(io_lib:format(\"~s ~s ~s\", [element(4, amqqueue:get_name(Q)), \
              amqqueue:get_type(Q), amqqueue:is_durable(Q)])) || Q <- rabbit_amqqueue:list(<<\"{}\">>)]",
-            self.name
+            self.name()
         ));
         let mut queues: Vec<_> = told
             .split('"')

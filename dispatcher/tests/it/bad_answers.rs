@@ -9,6 +9,7 @@ use postern_dispatcher::connectors::{
     http::{ClientTls, Http},
 };
 use postern_shared::message::{Context, Identity, MessageId};
+use tokio::task::JoinSet;
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 21\r\n\r\n{\"id\":\"abcdefghijkl\"}";
 
@@ -32,9 +33,10 @@ fn told(outcome: &Outcome) -> String {
 
 #[tokio::test]
 async fn an_answer_that_is_none_is_unknown_and_one_that_is_enough_is_sent() {
-    let table = "external_id = \"/id\"\ntimeout = \"400ms\"";
+    let table = "external_id = \"/id\"\ntimeout = \"2s\"";
     let body = "success = { status = [\"2xx\"], body = \"abcdefghijkl\" }";
     let half = &OK[..OK.len() - 8];
+    let mut asked = JoinSet::new();
     for (does, more, expected) in [
         (Answer::Raw(OK.to_owned()), "", "sent abcdefghijkl"),
         (Answer::CloseUnread, "", "unknown no_answer"),
@@ -55,11 +57,14 @@ async fn an_answer_that_is_none_is_unknown_and_one_that_is_enough_is_sent() {
         (Answer::Raw(OK.replace("OK\r\n", "OK\r\nno colon\r\n")), body, "sent abcdefghijkl"),
         (answer(200, "\u{feff}{\"id\":\"abcdefghijkl\"}"), "success.body = '^\\{\"id'", "sent abcdefghijkl"),
     ] {
-        let provider = Provider::answering(does.clone()).await;
-        let outcome = send(&format!("url = \"{}/send\"\n{table}\n{more}", provider.url)).await;
-        assert_eq!(told(&outcome), expected, "{does:?} {more}");
-        assert_eq!(provider.received().len(), 1, "{does:?}: never sent twice by itself");
+        asked.spawn(async move {
+            let provider = Provider::answering(does.clone()).await;
+            let outcome = send(&format!("url = \"{}/send\"\n{table}\n{more}", provider.url)).await;
+            assert_eq!(told(&outcome), expected, "{does:?} {more}");
+            assert_eq!(provider.received().len(), 1, "{does:?}: never sent twice by itself");
+        });
     }
+    asked.join_all().await;
 }
 
 #[tokio::test]

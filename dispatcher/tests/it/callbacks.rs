@@ -101,7 +101,7 @@ async fn what_was_set_aside_is_made_in_its_turn_with_its_attempts() {
 #[tokio::test]
 async fn a_host_that_did_not_answer_in_time_is_left_alone() {
     let silent = Provider::answering(Answer::Never).await;
-    let text = gateway("200ms");
+    let text = gateway("1s");
     let running = Running::start(&text, &ConnectorRegistry::builtin());
     running.broker.publish(vec![callback(&text, "a", &silent.url)]).await.unwrap();
     until("its retry", || running.broker.delayed().len() == 1).await;

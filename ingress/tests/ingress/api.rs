@@ -2,7 +2,7 @@
 
 use crate::{
     client::{self, Answer},
-    server::Running,
+    server::{Running, impatient},
 };
 use postern_broker::{Address, Broker, BrokerError, BrokerStatus, Envelope, QueueName};
 use postern_shared::message::{MessageId, Priority};
@@ -12,7 +12,6 @@ use std::time::Duration;
 const CONFIG: &str = r#"
     [ingress]
     max_body = 100000
-    read_timeout = "300ms"
     [[api.keys]]
     name = "clinic"
     key = "key-of-clinic"
@@ -158,7 +157,8 @@ async fn every_other_refusal_is_a_problem_document() {
     }
     let slow = "POST /v1/messages HTTP/1.1\r\nHost: t\r\nAuthorization: Bearer key-of-clinic\r\n\
                 Content-Type: application/json\r\nContent-Length: 9\r\n\r\n{";
-    problem(&client::send(server.api, slow.as_bytes()).await, 408);
+    let hurried = Running::start(&impatient(CONFIG)).await;
+    problem(&client::send(hurried.api, slow.as_bytes()).await, 408);
     server.broker.answer(|_| Err(BrokerError::Full("postern.outbound.demo".to_owned())));
     let answer = post(&server, &[CLINIC, JSON], r#"{"backend":"demo","to":"1","text":"x"}"#).await;
     problem(&answer, 503);

@@ -1,11 +1,14 @@
 //! Requests that nobody with good intentions sends: each has an answer, none of them a 500, and
 //! nothing of them is stored.
 
-use crate::{client, server::Running};
+use crate::{
+    client,
+    server::{Running, impatient},
+};
 use std::fmt::Write;
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 
-const SMALL: &str = "[ingress]\nmax_body = 1000\nmax_fields = 10\nmax_key = 20\nmax_value = 100\nread_timeout = \"300ms\"\n\
+const SMALL: &str = "[ingress]\nmax_body = 1000\nmax_fields = 10\nmax_key = 20\nmax_value = 100\n\
                      [backends.demo]\ntype = \"http\"\n";
 const FORM: &str = "application/x-www-form-urlencoded";
 
@@ -98,7 +101,7 @@ async fn a_compressed_body_is_not_decoded() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_streamed_body_is_cut_at_the_limit() {
-    let server = Running::start(&SMALL.replace("300ms", "20s")).await;
+    let server = Running::start(SMALL).await;
     let head = format!(
         "POST /backends/demo HTTP/1.1\r\nHost: t\r\nConnection: close\r\nContent-Type: {FORM}\r\nTransfer-Encoding: chunked\r\n\r\n"
     );
@@ -120,7 +123,7 @@ async fn a_streamed_body_is_cut_at_the_limit() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn slow_clients_are_told_and_let_go() {
-    let server = Running::start(SMALL).await;
+    let server = Running::start(&impatient(SMALL)).await;
     let head = "POST /backends/demo HTTP/1.1\r\nHost: t\r\nContent-Length: 17\r\n";
     for (what, sent) in [("headers", head.to_owned()), ("body", format!("{head}\r\nidentity=1"))] {
         let mut stream = TcpStream::connect(server.address).await.unwrap();

@@ -302,6 +302,7 @@ async fn pages_have_no_gaps_and_no_doubles_while_messages_are_written() {
 async fn who_waits_is_answered_when_there_is_something_new() {
     let logged = Logged::start(CONFIG).await;
     logged.accepted("one", "+1", "before").await;
+    let begun = Instant::now();
     let path = "/v1/messages?order=oldest&wait=60s";
     let first = logged.get(BOTH, path).await;
     assert_eq!(texts(&first), ["before"], "what is there is not waited for");
@@ -319,7 +320,9 @@ async fn who_waits_is_answered_when_there_is_something_new() {
     logged.accepted("one", "+1", "new").await;
     assert_eq!(texts(&waiting.await.unwrap()), ["new"]);
     let spent = "postern_ingress_request_duration_seconds_sum{backend=\"\"}";
-    assert!(logged.server.metric(spent).unwrap() < 0.3, "the time of waiting is not the gateway's");
+    // Twice they waited for 300 ms or more.
+    let most = begun.elapsed().as_secs_f64() - 0.6;
+    assert!(logged.server.metric(spent).unwrap() <= most, "the time of waiting is not the gateway's");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -14,7 +14,6 @@ const CONFIG: &str = r#"
     [ingress]
     max_body = 1000
     max_fields = 10
-    read_timeout = "300ms"
     [[api.keys]]
     name = "clinic"
     key = "key-of-clinic"

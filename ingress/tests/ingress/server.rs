@@ -34,6 +34,12 @@ pub(crate) fn config(text: &str, forms: &Forms) -> Config {
     Config::parse("test.toml", Some(text), local, &providers).unwrap()
 }
 
+/// `text`, which begins with the table `[ingress]`, with a `read_timeout` that a test can wait for: for requests
+/// that never end, since on a busy machine others may take as long.
+pub(crate) fn impatient(text: &str) -> String {
+    text.replacen("[ingress]\n", "[ingress]\nread_timeout = \"300ms\"\n", 1)
+}
+
 /// Has an ingress read `log`.
 fn reading(log: Arc<dyn MessageLog>) -> impl FnOnce(&mut Monitoring) {
     let open = OpenLog::new(log, Retention { age: None, max_bytes: None });

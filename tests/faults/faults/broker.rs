@@ -5,8 +5,7 @@ use crate::{
     load::UNDER_WAY,
     table::{Allowance, Row},
 };
-use postern_tests::{Alarm, Rabbit, within};
-use tokio::sync::MutexGuard;
+use postern_tests::{Alarm, HarmedRabbit, Rabbit, within};
 
 /// So many messages are spooled before the broker comes back.
 const SPOOLED: f64 = 30.0;
@@ -21,7 +20,7 @@ pub(crate) const CONNECTION_LOST: Allowance =
 /// confirm is late are published twice.
 pub(crate) const BLOCKED_BROKER: Allowance = Allowance { doubled: UNDER_WAY + IN_HAND, repeated: 0 };
 
-async fn node() -> MutexGuard<'static, Rabbit> {
+async fn node() -> HarmedRabbit {
     Rabbit::to_harm().await
 }
 
@@ -77,7 +76,7 @@ pub(crate) async fn raise(field: &mut Field, rabbit: &Rabbit, alarm: Alarm) {
 
 pub(crate) async fn killed(name: &'static str, times: usize) -> Row {
     let rabbit = node().await;
-    let mut field = Field::pair(Setup::new(&rabbit.vhost().url())).await;
+    let mut field = Field::pair(Setup::new(&rabbit.vhost().into_url())).await;
     for _ in 0..times {
         kill(&mut field, &rabbit).await;
     }
@@ -86,7 +85,7 @@ pub(crate) async fn killed(name: &'static str, times: usize) -> Row {
 
 pub(crate) async fn power_cut(name: &'static str, times: usize) -> Row {
     let rabbit = node().await;
-    let mut field = Field::pair(Setup::new(&rabbit.vhost().url())).await;
+    let mut field = Field::pair(Setup::new(&rabbit.vhost().into_url())).await;
     for _ in 0..times {
         cut_power(&mut field, &rabbit).await;
     }
@@ -95,7 +94,7 @@ pub(crate) async fn power_cut(name: &'static str, times: usize) -> Row {
 
 async fn alarm(name: &'static str, times: usize, alarm: Alarm) -> Row {
     let rabbit = node().await;
-    let mut field = Field::pair(Setup::new(&rabbit.vhost().url())).await;
+    let mut field = Field::pair(Setup::new(&rabbit.vhost().into_url())).await;
     for _ in 0..times {
         raise(&mut field, &rabbit, alarm).await;
     }

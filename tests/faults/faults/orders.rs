@@ -114,7 +114,7 @@ async fn orders(name: &'static str, mut field: Field, times: usize, order: Order
 }
 
 async fn shared() -> Field {
-    Field::gateway(Setup::new(&Rabbit::shared().vhost().url()).backend("y")).await
+    Field::gateway(Setup::new(&Rabbit::shared().vhost().into_url()).backend("y")).await
 }
 
 async fn embedded(folder: &Folder) -> Field {

@@ -9,7 +9,7 @@ use crate::{
 use postern_tests::{Folder, Rabbit};
 
 async fn shared() -> String {
-    Rabbit::shared().vhost().url()
+    Rabbit::shared().vhost().into_url()
 }
 
 /// What was in flight at the ingress: senders that got no answer repeat themselves.

@@ -14,12 +14,11 @@ use crate::{
     field::{Field, Setup},
     table::Allowance,
 };
-use postern_tests::{Alarm, Folder, Postgres, Proxy, Rabbit, SmallDisk};
-use tokio::sync::MutexGuard;
+use postern_tests::{Alarm, Folder, HarmedRabbit, Postgres, Proxy, Rabbit, SmallDisk};
 
 /// The node, and the network in front of it.
 struct Server {
-    rabbit: MutexGuard<'static, Rabbit>,
+    rabbit: HarmedRabbit,
     proxy: Proxy,
 }
 

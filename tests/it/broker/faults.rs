@@ -232,7 +232,7 @@ async fn a_transient_queue_is_not_used() -> Result<()> {
 /// A retry whose queue is gone when its time comes is kept.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_retry_to_a_missing_queue_is_unrouted() -> Result<()> {
-    let (broker, _) = fresh().await?;
+    let (broker, _vhost) = fresh().await?;
     let queue = QueueName::outbound(&backend("gone"), Priority::Normal);
     post(&broker, &Address::Later { queue, delay: Duration::from_millis(300) }, 3).await?;
     let mut consumer = broker.consume(&QueueName::unrouted(), 2).await?;
@@ -244,7 +244,7 @@ async fn a_retry_to_a_missing_queue_is_unrouted() -> Result<()> {
 /// A message comes again for as long as it takes: no limit of the broker drops it.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_number_of_deliveries_loses_a_message() -> Result<()> {
-    let (broker, _) = fresh().await?;
+    let (broker, _vhost) = fresh().await?;
     let (address, queue) = alpha();
     post(&broker, &address, 4).await?;
     let mut consumer = broker.consume(&queue, 1).await?;
