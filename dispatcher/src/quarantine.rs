@@ -24,7 +24,9 @@ pub(crate) async fn empty_quarantine(broker: &dyn Broker, publisher: &Publisher,
     let queue = QueueName::quarantine();
     loop {
         let look = async {
-            let usable = |status: &BrokerStatus| !matches!(status, BrokerStatus::Connecting(_));
+            let usable = |status: &BrokerStatus| {
+                !matches!(status, BrokerStatus::Starting(_) | BrokerStatus::Connecting(_))
+            };
             let _ = broker.status().wait_for(usable).await;
             broker.depth(&queue).await
         };

@@ -1,5 +1,6 @@
 //! Messages that an application repeats under its `Idempotency-Key`, to another process than the first time.
 
+use crate::store::told;
 use postern_tests::{Answer, Launch, Postgres, Program, Provider, Rabbit, Reply, eventually};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -45,6 +46,13 @@ async fn a_key_is_known_after_a_power_cut() {
     })
     .await;
     assert_eq!(provider.wait_for(3).await.len(), 3);
+    // Until then a power cut doubles what is sent.
+    eventually("that it waits no more", async || {
+        let info = told(&launch, &["info"], 0).await;
+        let waits = |queue: &Value| queue["name"] == "postern.outbound.clinic" && queue["messages"] != 0;
+        if info["queues"].as_array().unwrap().iter().any(waits) { Err(info) } else { Ok(()) }
+    })
+    .await;
     postern.kill();
 
     let postern = launch.start().await;

@@ -222,6 +222,15 @@ async fn where_the_broker_is_there_the_first_messages_are_not_spooled_either() {
     ingress.metric_becomes("postern_spool_stored_total", &[], 0.0).await;
 }
 
+/// Where it is known not to be there, nobody waits for it.
+#[tokio::test]
+async fn where_the_broker_is_away_the_first_message_is_spooled_at_once() {
+    let config = config(&nowhere(), "").replace("[ingress]", "publish_timeout = \"10m\"\n[ingress]");
+    let ingress = Launch::ingress(&config).start().await;
+    receive_all(&ingress, 0..1).await;
+    spool_becomes(&ingress, 1.0).await;
+}
+
 #[tokio::test]
 async fn both_halves_in_one_process_spool_too_where_the_broker_is_rabbitmq() {
     let gateway = Launch::gateway().config(&config(&nowhere(), ""));

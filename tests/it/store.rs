@@ -17,7 +17,7 @@ async fn store(launch: &Launch, arguments: &[&str]) -> Ended {
 }
 
 /// What the command prints with `--json` when it ends with `code`.
-async fn told(launch: &Launch, arguments: &[&str], code: i32) -> Value {
+pub(crate) async fn told(launch: &Launch, arguments: &[&str], code: i32) -> Value {
     let ended = store(launch, &[arguments, &["--json"]].concat()).await;
     assert_eq!(ended.code, Some(code), "{arguments:?}: {}", ended.log);
     serde_json::from_str(&ended.out).unwrap_or_else(|e| panic!("{e} in {}", ended.out))

@@ -25,7 +25,7 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
-use tokio::{sync::Mutex, time::timeout};
+use tokio::{sync::Mutex, time::timeout_at};
 use url::form_urlencoded;
 
 /// How long a token is good whose answer does not say: RFC 6749, 5.1, only recommends that it does.
@@ -119,39 +119,37 @@ impl TokenSource {
         rejected: Option<&Arc<AccessToken>>,
     ) -> Result<Arc<AccessToken>, Failure> {
         let asked = Instant::now();
-        let get = async {
-            let mut state = self.state.lock().await;
-            let is_good = |held: &&HeldToken| {
-                held.until > Instant::now() && !rejected.is_some_and(|other| Arc::ptr_eq(other, &held.token))
-            };
-            if let Some(held) = state.held.as_ref().filter(is_good) {
-                return Ok(Arc::clone(&held.token));
-            }
-            if let Some((at, failure)) = &state.failed
-                && *at >= asked
-            {
-                return Err(failure.clone());
-            }
-            state.held = None;
-            match self.fetch(client).await {
-                Ok(held) => {
-                    let token = Arc::clone(&held.token);
-                    *state = TokenState { held: Some(held), failed: None };
-                    Ok(token)
-                }
-                Err(failure) => {
-                    state.failed = Some((Instant::now(), failure.clone()));
-                    Err(failure)
-                }
-            }
+        let deadline = asked + self.timeout;
+        let late = |_| Failure::transient("token_timeout", "the token endpoint did not answer in time");
+        let mut state = timeout_at(deadline.into(), self.state.lock()).await.map_err(late)?;
+        let is_good = |held: &&HeldToken| {
+            held.until > Instant::now() && !rejected.is_some_and(|other| Arc::ptr_eq(other, &held.token))
         };
-        let late = || Failure::transient("token_timeout", "the token endpoint did not answer in time");
-        timeout(self.timeout, get).await.unwrap_or_else(|_| Err(late()))
+        if let Some(held) = state.held.as_ref().filter(is_good) {
+            return Ok(Arc::clone(&held.token));
+        }
+        if let Some((at, failure)) = &state.failed
+            && *at >= asked
+        {
+            return Err(failure.clone());
+        }
+        state.held = None;
+        match self.fetch(client, deadline).await {
+            Ok(held) => {
+                let token = Arc::clone(&held.token);
+                *state = TokenState { held: Some(held), failed: None };
+                Ok(token)
+            }
+            Err(failure) => {
+                state.failed = Some((Instant::now(), failure.clone()));
+                Err(failure)
+            }
+        }
     }
 
-    async fn fetch(&self, client: &Client) -> Result<HeldToken, Failure> {
+    async fn fetch(&self, client: &Client, deadline: Instant) -> Result<HeldToken, Failure> {
         let begun = Instant::now();
-        let fetched = self.ask(client).await.and_then(|answer| held(&answer, begun));
+        let fetched = self.ask(client, deadline - begun).await.and_then(|answer| held(&answer, begun));
         let backend = self.backend.as_str();
         match &fetched {
             Ok(held) => {
@@ -175,13 +173,13 @@ impl TokenSource {
         fetched
     }
 
-    /// What the token endpoint answers to a request for a token.
+    /// What the token endpoint answers within `time` to a request for a token.
     ///
     /// # Errors
     /// It did not answer, or refused.
-    async fn ask(&self, client: &Client) -> Result<ProviderAnswer, Failure> {
+    async fn ask(&self, client: &Client, time: Duration) -> Result<ProviderAnswer, Failure> {
         let mut request = Request::new(Method::POST, self.url.clone());
-        *request.timeout_mut() = Some(self.timeout);
+        *request.timeout_mut() = Some(time);
         request.headers_mut().clone_from(&self.headers);
         *request.body_mut() = Some(self.body.clone().into());
         let answer = match client.execute(request).await {

@@ -119,7 +119,9 @@ pub struct Depth {
 /// Whether the broker can be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BrokerStatus {
-    /// Not connected (yet, or again), and why. It goes on trying.
+    /// The first attempt to connect is under way, and to where.
+    Starting(String),
+    /// Not connected, and why: at least one attempt has failed, or the connection is lost. It goes on trying.
     Connecting(String),
     /// Connected, topology declared.
     Ready,
@@ -138,7 +140,7 @@ impl BrokerStatus {
     pub fn problem(&self) -> Option<String> {
         match self {
             Self::Ready | Self::Spooling(_) => None,
-            Self::Connecting(why) => Some(format!("not connected: {why}")),
+            Self::Starting(why) | Self::Connecting(why) => Some(format!("not connected: {why}")),
             Self::Blocked(why) => Some(format!("blocked: {why}")),
             Self::Closed => Some("closed".to_owned()),
         }

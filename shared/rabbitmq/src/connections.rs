@@ -101,7 +101,7 @@ pub(super) struct Connections {
 
 impl Connections {
     pub(super) fn new(endpoint: Endpoint, options: BrokerOptions) -> Self {
-        let status = BrokerStatus::Connecting(format!("connecting to {endpoint}"));
+        let status = BrokerStatus::Starting(format!("connecting to {endpoint}"));
         Self {
             endpoint,
             topology: RwLock::new(Arc::new(options.topology.clone())),

@@ -300,9 +300,8 @@ impl Runtime {
             Ok(spool) => {
                 // A message that came before the first connection, or its failure, would be spooled, and under a
                 // heavy load all that come behind it, too. As long as a publish would wait.
-                if *status.borrow() != BrokerStatus::Ready {
-                    let _ = timeout(config.broker.publish_timeout.0, status.changed()).await;
-                }
+                let known = status.wait_for(|status| !matches!(status, BrokerStatus::Starting(_)));
+                let _ = timeout(config.broker.publish_timeout.0, known).await;
                 let spool = Arc::new(spool);
                 // It is empty: this is called once.
                 let _ = self.spool.set(Arc::clone(&spool));

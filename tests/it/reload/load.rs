@@ -7,7 +7,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -16,6 +16,9 @@ use tokio::task::JoinSet;
 const RELOADS: usize = 50;
 /// Clients that send, and as many that bring what people write.
 const CLIENTS: usize = 3;
+
+/// How many messages may be under way: what comes in faster than it goes out would only wait.
+const UNDER_WAY: usize = 100;
 
 /// How often the provider got each text, and the webhook.
 type Counts = Arc<Mutex<BTreeMap<String, usize>>>;
@@ -50,11 +53,28 @@ fn config(provider: &Provider, number: usize) -> String {
     )
 }
 
-/// Sends and receives through `ingress` until `ends`. The texts that were accepted.
-async fn client(address: String, name: String, ends: Arc<AtomicBool>) -> Vec<String> {
+/// What all clients have in common.
+#[derive(Clone)]
+struct Load {
+    ends: Arc<AtomicBool>,
+    accepted: Arc<AtomicUsize>,
+    counts: Counts,
+}
+
+impl Load {
+    fn is_under_way(&self) -> usize {
+        self.accepted.load(Ordering::Relaxed).saturating_sub(self.counts.lock().unwrap().len())
+    }
+}
+
+/// Sends and receives through `ingress` until the load ends. The texts that were accepted.
+async fn client(address: String, name: String, load: Load) -> Vec<String> {
     let (http, mut accepted) = (postern_tests::http_client(), Vec::new());
     for number in 0.. {
-        if ends.load(Ordering::Relaxed) {
+        while load.is_under_way() >= UNDER_WAY && !load.ends.load(Ordering::Relaxed) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        if load.ends.load(Ordering::Relaxed) {
             break;
         }
         let text = format!("{name} {number}");
@@ -69,6 +89,7 @@ async fn client(address: String, name: String, ends: Arc<AtomicBool>) -> Vec<Str
         let status = request.send().await.unwrap().status().as_u16();
         assert!(matches!(status, 200 | 202), "{text}: {status}");
         accepted.push(text);
+        load.accepted.fetch_add(1, Ordering::Relaxed);
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     accepted
@@ -76,10 +97,11 @@ async fn client(address: String, name: String, ends: Arc<AtomicBool>) -> Vec<Str
 
 /// Reloads all of `programs`, every third time by SIGHUP, while clients send and receive through the first.
 async fn survives(programs: &[(&Launch, &Program)], config: impl Fn(usize) -> String, counts: &Counts) {
-    let (ends, mut clients) = (Arc::new(AtomicBool::new(false)), JoinSet::new());
+    let load = Load { ends: Arc::default(), accepted: Arc::default(), counts: counts.clone() };
+    let mut clients = JoinSet::new();
     for number in 0..CLIENTS {
         for direction in ["out", "in"] {
-            clients.spawn(client(programs[0].1.url(), format!("{direction} {number}"), ends.clone()));
+            clients.spawn(client(programs[0].1.url(), format!("{direction} {number}"), load.clone()));
         }
     }
     for number in 1..=RELOADS {
@@ -96,7 +118,7 @@ async fn survives(programs: &[(&Launch, &Program)], config: impl Fn(usize) -> St
             program.metric_becomes("postern_config_reloads_total", &changed, number as f64).await;
         }
     }
-    ends.store(true, Ordering::Relaxed);
+    load.ends.store(true, Ordering::Relaxed);
     let accepted: Vec<String> = clients.join_all().await.into_iter().flatten().collect();
     println!("{RELOADS} reloads, {} messages", accepted.len());
     assert!(accepted.len() > RELOADS, "{} messages are no load", accepted.len());

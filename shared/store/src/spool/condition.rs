@@ -16,6 +16,8 @@ pub(super) async fn watch(core: Arc<Core>) {
             "the spool contains undelivered messages from an earlier run"
         );
     }
+    // What changed before this was looking.
+    core.tell();
     loop {
         let changed = tokio::select! {
             changed = broker.changed() => changed,
@@ -57,9 +59,10 @@ impl Core {
 /// What can be said of both together.
 fn combined(broker: BrokerStatus, store: &BrokerStatus, usage: SpoolUsage, dir: &str) -> BrokerStatus {
     let unwritable = match store {
-        BrokerStatus::Blocked(why) | BrokerStatus::Connecting(why) | BrokerStatus::Spooling(why) => {
-            Some(why.clone())
-        }
+        BrokerStatus::Starting(why)
+        | BrokerStatus::Connecting(why)
+        | BrokerStatus::Blocked(why)
+        | BrokerStatus::Spooling(why) => Some(why.clone()),
         BrokerStatus::Ready | BrokerStatus::Closed => None,
     };
     let full = usage.full.then(|| format!("the spool in {dir} is full"));
@@ -70,7 +73,9 @@ fn combined(broker: BrokerStatus, store: &BrokerStatus, usage: SpoolUsage, dir: 
             "broker {}; messages are stored in {dir} and forwarded when it is back",
             broker.problem().unwrap_or_default()
         )),
-        (Some(why), BrokerStatus::Connecting(broker)) => BrokerStatus::Connecting(format!("{broker}; {why}")),
+        (Some(why), BrokerStatus::Starting(broker) | BrokerStatus::Connecting(broker)) => {
+            BrokerStatus::Connecting(format!("{broker}; {why}"))
+        }
         (Some(why), BrokerStatus::Blocked(broker)) => BrokerStatus::Blocked(format!("{broker}; {why}")),
         // What goes behind spooled messages has no place; everything else goes to the broker.
         (Some(why), BrokerStatus::Ready) if usage.messages > 0 => BrokerStatus::Blocked(why),
