@@ -117,7 +117,7 @@ async fn what_an_application_forges_counts_for_nothing() {
     }
     let begun = Instant::now();
     assert_eq!(postern.terminate().await.code, Some(0));
-    assert!(begun.elapsed() < Duration::from_secs(10), "the drain took {:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(15), "the drain took {:?}", begun.elapsed());
 }
 
 #[tokio::test]
@@ -203,7 +203,7 @@ async fn an_outcome_that_is_too_large_is_stored_without_its_details_and_sent_onc
     assert_eq!(states(&outcome(&tap).await), [("+1", "sent")]);
     let begun = Instant::now();
     assert_eq!(postern.terminate().await.code, Some(0));
-    assert!(begun.elapsed() < Duration::from_secs(10), "the drain took {:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(15), "the drain took {:?}", begun.elapsed());
     let postern = launch.start().await;
     application.send(&json!({"backend": "other", "identities": ["+2"], "text": "small"})).await;
     assert_eq!(states(&outcome(&tap).await), [("+2", "sent")]);

@@ -111,7 +111,7 @@ async fn it_is_started_called_told_to_shut_down_and_stopped_in_this_order() {
 #[tokio::test]
 async fn one_that_does_not_start_holds_up_nobody_and_is_started_again() {
     let session = Session::default();
-    *session.failures.lock().unwrap() = 1;
+    *session.failures.lock().unwrap() = u32::MAX;
     let running = Running::start(TWO, &session.registry());
     running.queue("demo", Priority::Normal, message(&["+1"])).await;
     let other = message(&["+2"]).replace("demo", "other");
@@ -121,6 +121,7 @@ async fn one_that_does_not_start_holds_up_nobody_and_is_started_again() {
     assert_eq!(backend.as_str(), "demo");
     assert_eq!(*health, BackendHealth::NotBound { why: "connection refused".to_owned() });
     assert_eq!(running.broker.waiting("postern.outbound.demo").len(), 1, "its messages wait in their queue");
+    *session.failures.lock().unwrap() = 0;
     assert_eq!(running.reports(2).await[1].backend.as_str(), "demo");
     assert!(running.health.not_ready().is_empty());
     running.stop().await;
@@ -137,7 +138,7 @@ async fn one_that_never_starts_or_never_stops_does_not_keep_the_process() {
         until("the start", || stuck == running.health.not_ready().is_empty()).await;
         let begun = Instant::now();
         running.stop().await;
-        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+        assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
     }
 }
 

@@ -60,7 +60,7 @@ async fn a_message_to_many_settles_what_was_sent_and_leaves_the_rest_to_another_
     let begun = Instant::now();
     gate.add_permits(100);
     let broker = running.ended().await;
-    assert!(begun.elapsed().as_secs() < 5, "{:?}", begun.elapsed());
+    assert!(begun.elapsed().as_secs() < 15, "{:?}", begun.elapsed());
     assert_eq!((provider.received().len(), broker.waiting("postern.reports").len()), (2, 2));
     let retries = retries(&broker);
     let [(_, rest)] = &*retries else { panic!("{retries:?}") };
@@ -76,7 +76,7 @@ async fn at_the_deadline_the_rest_goes_back() {
     until("a request", || !provider.received().is_empty()).await;
     let (begun, metrics) = (Instant::now(), running.metrics.clone());
     let broker = running.stop().await;
-    assert!(begun.elapsed().as_millis() >= 300 && begun.elapsed().as_secs() < 5, "{:?}", begun.elapsed());
+    assert!(begun.elapsed().as_millis() >= 300 && begun.elapsed().as_secs() < 15, "{:?}", begun.elapsed());
     assert_eq!(broker.waiting("postern.outbound.demo.bulk").len(), 1);
     assert_eq!((broker.leased(), broker.waiting("postern.reports").len()), (0, 0));
     assert!(metrics.text().contains("postern_dispatch_in_flight{backend=\"demo\"} 0"));
@@ -103,5 +103,5 @@ async fn an_idle_dispatcher_ends_at_once() {
     running.idle().await;
     let begun = Instant::now();
     running.stop().await;
-    assert!(begun.elapsed().as_secs() < 5);
+    assert!(begun.elapsed().as_secs() < 15);
 }

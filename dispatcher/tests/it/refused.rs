@@ -129,7 +129,7 @@ async fn what_the_broker_accepts_nothing_of_is_not_sent_again_and_does_not_hold_
     assert!(running.metrics.publish().remark().unwrap().contains("7 lost"));
     let begun = std::time::Instant::now();
     let broker = running.stop().await;
-    assert!(begun.elapsed().as_secs() < 5, "the drain took {:?}", begun.elapsed());
+    assert!(begun.elapsed().as_secs() < 15, "the drain took {:?}", begun.elapsed());
     assert!(broker.waiting(QUEUE).is_empty());
 }
 

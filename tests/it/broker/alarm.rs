@@ -52,7 +52,7 @@ async fn stops_publishes_only(alarm: Alarm) -> Result<()> {
     let mut consumer = broker.consume(&queue, 2).await?;
     let start = Instant::now();
     second.close().await;
-    ensure!(start.elapsed() < Duration::from_secs(5), "closing took {:?}", start.elapsed());
+    ensure!(start.elapsed() < Duration::from_secs(15), "closing took {:?}", start.elapsed());
 
     rabbit.alarm(alarm, false);
     ready(&broker).await?;

@@ -273,7 +273,7 @@ async fn a_silent_peer_is_given_up() -> Result<()> {
     within("the connection ends", tokio::io::AsyncReadExt::read_to_end(&mut first, &mut header)).await??;
     let start = Instant::now();
     broker.close().await;
-    ensure!(start.elapsed() < Duration::from_secs(5), "closing took {:?}", start.elapsed());
+    ensure!(start.elapsed() < Duration::from_secs(15), "closing took {:?}", start.elapsed());
     ensure!(*broker.status().borrow() == BrokerStatus::Closed);
     Ok(())
 }
