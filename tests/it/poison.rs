@@ -12,6 +12,8 @@ use std::{
 
 const OTHERS: usize = 100;
 const CONCURRENCY: usize = 4;
+/// Without a crash for as long, the dead letters themselves are looked at.
+const QUIET: Duration = Duration::from_secs(5);
 /// What the configuration of most tests says.
 const MAX_DELIVERIES: usize = 6;
 /// `dispatcher.max_deliveries` where no configuration says it.
@@ -54,7 +56,7 @@ async fn queue(launch: &Launch, config: &str, texts: &[String]) -> Vec<String> {
 /// Starts the gateway again each time that it ends, as a supervisor would, until each of `ids` is sent
 /// or dead, and all of `dead` are dead; the last process, and how often one ended.
 async fn supervise(launch: &Launch, folder: &Folder, ids: &[String], dead: &[String]) -> (Program, usize) {
-    let begun = Instant::now();
+    let (begun, mut quiet) = (Instant::now(), Instant::now());
     let mut crashes = 0;
     let mut postern = launch.spawn();
     let mut died = String::new();
@@ -62,8 +64,16 @@ async fn supervise(launch: &Launch, folder: &Folder, ids: &[String], dead: &[Str
         assert!(begun.elapsed() < Duration::from_secs(240), "{crashes} crashes; dead:\n{died}");
         if postern.poll().is_some() {
             crashes += 1;
+            quiet = Instant::now();
             let ended = std::mem::replace(&mut postern, launch.spawn()).wait().await;
             died += &dead_lettered(&ended.log);
+        }
+        // What a process logged just before it crashed may be lost.
+        if quiet.elapsed() > QUIET {
+            ends(postern).await;
+            died.extend(poisoned(launch).await.into_keys());
+            postern = launch.spawn();
+            quiet = Instant::now();
         }
         let died = died.clone() + &dead_lettered(&postern.log().text());
         let sent = sends(folder);
