@@ -11,10 +11,10 @@
     reason = "the subscriber is global, and what each test logs is its thread's"
 )]
 
-#[path = "it/provider.rs"]
+#[path = "dispatcher/provider.rs"]
 #[allow(dead_code, reason = "the tests beside this one need more of it")]
 mod provider;
-#[path = "it/setup.rs"]
+#[path = "dispatcher/setup.rs"]
 #[allow(dead_code, reason = "the tests beside this one need more of it")]
 mod setup;
 

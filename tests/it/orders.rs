@@ -206,7 +206,7 @@ async fn a_cancelled_campaign_is_reported_and_never_sent() {
     let provider = Provider::start().await;
     provider.otherwise(|_| Answer::status(503));
     let vhost: Vhost = Rabbit::shared().vhost();
-    let config = vhost.config(&clinic(&provider).replace("\"1s\", \"1s\"", "\"5s\", \"5s\""));
+    let config = vhost.config(&clinic(&provider).replace("\"1s\", \"1s\"", "\"12s\", \"12s\""));
     let (ingress, dispatcher) = Pair::services(&config).await;
     let (tap, cli) = (vhost.tap().await, Launch::gateway().config(&config));
     post(&ingress, "+retried", "normal").await;

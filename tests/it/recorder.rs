@@ -115,7 +115,7 @@ async fn the_log_tells_each_messages_history_in_order() {
     let sent = Answer::json(200, &json!({"id": "SM1"}));
     logged.provider.script([Answer::status(503), sent]);
     let id = send(&ingress, "pong").await;
-    logged.provider.wait_for(2).await;
+    history(&log, id, EventKind::Sent).await;
     let reported = [("sid", "SM1"), ("status", "DELIVRD")];
     assert_eq!(ingress.post_form("/backends/clinic/status", &reported).await.status, 200);
     let delivered = loop {
