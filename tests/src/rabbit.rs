@@ -74,14 +74,7 @@ impl Rabbit {
     /// call starts it.
     pub fn shared() -> Self {
         static SHARED: OnceLock<Rabbit> = OnceLock::new();
-        let boot = || {
-            let node = Self::boot(SMALL_LOG);
-            // The queues of tests that have ended stay: by default each has its figures written down every
-            // five seconds, which took a third of the node's processor time.
-            assert_eq!(node.eval("application:set_env(rabbit, quorum_tick_interval, 60000)"), "ok");
-            node
-        };
-        SHARED.get_or_init(boot).clone()
+        SHARED.get_or_init(|| Self::boot(SMALL_LOG)).clone()
     }
 
     /// A node that the caller may stop, kill and block: nobody else has it as long as the value

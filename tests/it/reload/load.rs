@@ -62,7 +62,7 @@ struct Load {
 }
 
 impl Load {
-    fn is_under_way(&self) -> usize {
+    fn under_way(&self) -> usize {
         self.accepted.load(Ordering::Relaxed).saturating_sub(self.counts.lock().unwrap().len())
     }
 }
@@ -71,7 +71,7 @@ impl Load {
 async fn client(address: String, name: String, load: Load) -> Vec<String> {
     let (http, mut accepted) = (postern_tests::http_client(), Vec::new());
     for number in 0.. {
-        while load.is_under_way() >= UNDER_WAY && !load.ends.load(Ordering::Relaxed) {
+        while load.under_way() >= UNDER_WAY && !load.ends.load(Ordering::Relaxed) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         if load.ends.load(Ordering::Relaxed) {
